@@ -1,0 +1,79 @@
+//! Activations as the dot kernels read them.
+//!
+//! A row of activations is cut into *windows* of 256 values, the unit of the canonical float order
+//! (see [`crate::block`]). A quantised window carries its codes, scales and code sums together, so
+//! that a kernel walks one contiguous stream. A last window that is not full is padded with zero
+//! codes, zero scales and zero sums.
+//!
+//! Codes stay within -127..=127: the AVX2 kernels negate them, and -128 has no negative.
+
+/// Values in a window, and in a super-block of a K type.
+pub const WINDOW_LEN: usize = 256;
+
+/// How a weight type wants its activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ActivationFormat {
+    /// Plain floats, for the float weight types.
+    F32,
+    /// One scale per 32 values, with the sum of each 32 codes: the field's Q8_0 and Q8_1 in one.
+    /// The scale stays an `f32`: it is never stored, and as an `f16` it can overflow.
+    Q8_0,
+    /// One scale per 256 values, with the sum of each 16 codes: Q8_K.
+    Q8K,
+}
+
+/// 256 activations with a scale for each 32 of them.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Q8Window {
+    /// The codes, in order; value = `scales[i / 32] * codes[i]`.
+    pub codes: [i8; WINDOW_LEN],
+    /// One scale per 32 codes; zero where all 32 values are zero.
+    pub scales: [f32; 8],
+    /// The sum of each 32 codes (at most 4064 in magnitude).
+    pub sums: [i32; 8],
+}
+
+/// 256 activations with one scale.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Q8KWindow {
+    /// The codes, in order; value = `scale * codes[i]`.
+    pub codes: [i8; WINDOW_LEN],
+    /// The sum of each 16 codes (at most 2032 in magnitude).
+    pub sums: [i16; 16],
+    /// The scale, negative where the value of largest magnitude is positive: that value maps to -127.
+    pub scale: f32,
+}
+
+impl Q8Window {
+    /// A window of zeros.
+    pub const ZERO: Self = Self { codes: [0; WINDOW_LEN], scales: [0.0; 8], sums: [0; 8] };
+}
+
+impl Q8KWindow {
+    /// A window of zeros.
+    pub const ZERO: Self = Self { codes: [0; WINDOW_LEN], sums: [0; 16], scale: 0.0 };
+}
+
+/// One row of activations, in the format its consumer wants.
+#[derive(Clone, Copy, Debug)]
+pub enum Activation<'a> {
+    /// `[n_in]` floats.
+    F32(&'a [f32]),
+    /// `ceil(n_in / 256)` windows.
+    Q8_0(&'a [Q8Window]),
+    /// `n_in / 256` windows.
+    Q8K(&'a [Q8KWindow]),
+}
+
+impl Activation<'_> {
+    /// The format of this row.
+    pub fn format(&self) -> ActivationFormat {
+        match self {
+            Self::F32(_) => ActivationFormat::F32,
+            Self::Q8_0(_) => ActivationFormat::Q8_0,
+            Self::Q8K(_) => ActivationFormat::Q8K,
+        }
+    }
+}

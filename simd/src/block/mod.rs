@@ -1,0 +1,164 @@
+//! The block formats: one folder per type, and the table that names them.
+//!
+//! `block/<type>/scalar.rs` is the definition of a type: decode, encode and dot. The float order of
+//! a dot product is fixed there, once, and every other kernel reproduces it:
+//!
+//! - integer sums inside a block are exact, so their order is free;
+//! - a *window* is 256 weights; its blocks' terms are added in order, starting from +0;
+//! - the window sums are added in order, starting from +0.
+//!
+//! With `isum` the integer sum of a block's products, `d` the weight scale and `dy` the activation
+//! scale, the term of a block without minima is added as `s = fma(isum, d * dy, s)`; a block with
+//! minima (`msum` the integer sum of minima times activation sums) has
+//! `term = fma(±msum, dmin * dy, isum * (d * dy))` and `s = s + term`. The float types sum in 16
+//! lanes: lane `l` takes `fma(w[i], x[i], lane)` for every `i % 16 == l` in order (a short row is
+//! padded with zeros), and the lanes are added as a tree: l and l+8, l and l+4, l and l+2, l and l+1.
+
+use crate::activation::ActivationFormat;
+
+/// A block type this crate can decode, encode and multiply with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+#[allow(non_camel_case_types, missing_docs, reason = "the field's own names, described in TABLE")]
+pub enum BlockType {
+    F32,
+    F16,
+    BF16,
+    Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q8_0,
+    Q4_K,
+    Q5_K,
+    Q6_K,
+}
+
+/// What a block type looks like from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockInfo {
+    /// The type.
+    pub block_type: BlockType,
+    /// The name the field uses, as in `--type`.
+    pub name: &'static str,
+    /// The number of the type in a GGUF tensor description.
+    pub ggml_id: u32,
+    /// Elements in a block.
+    pub block_len: usize,
+    /// Bytes in a block.
+    pub block_bytes: usize,
+    /// The activations its dot product takes.
+    pub activation: ActivationFormat,
+}
+
+#[rustfmt::skip]
+const TABLE: [BlockInfo; 11] = {
+    use ActivationFormat::{F32 as A32, Q8_0 as A8, Q8K as AK};
+    use BlockType::{BF16, F16, F32, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
+    const fn row(block_type: BlockType, name: &'static str, ggml_id: u32, block_len: usize, block_bytes: usize, activation: ActivationFormat) -> BlockInfo {
+        BlockInfo { block_type, name, ggml_id, block_len, block_bytes, activation }
+    }
+    [
+        row(F32,  "F32",   0,   1,   4, A32),
+        row(F16,  "F16",   1,   1,   2, A32),
+        row(BF16, "BF16", 30,   1,   2, A32),
+        row(Q4_0, "Q4_0",  2,  32,  18, A8),
+        row(Q4_1, "Q4_1",  3,  32,  20, A8),
+        row(Q5_0, "Q5_0",  6,  32,  22, A8),
+        row(Q5_1, "Q5_1",  7,  32,  24, A8),
+        row(Q8_0, "Q8_0",  8,  32,  34, A8),
+        row(Q4_K, "Q4_K", 12, 256, 144, AK),
+        row(Q5_K, "Q5_K", 13, 256, 176, AK),
+        row(Q6_K, "Q6_K", 14, 256, 210, AK),
+    ]
+};
+
+impl BlockType {
+    /// How many types there are; a type's discriminant is below it.
+    pub const COUNT: usize = TABLE.len();
+
+    /// Every type, in the order of the discriminants.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|row| row.block_type)
+    }
+
+    /// The table row of this type.
+    pub fn info(self) -> &'static BlockInfo {
+        &TABLE[self as usize]
+    }
+
+    /// The name the field uses.
+    pub fn name(self) -> &'static str {
+        self.info().name
+    }
+
+    /// The number of the type in a GGUF tensor description.
+    pub fn ggml_id(self) -> u32 {
+        self.info().ggml_id
+    }
+
+    /// Elements in a block.
+    pub fn block_len(self) -> usize {
+        self.info().block_len
+    }
+
+    /// Bytes in a block.
+    pub fn block_bytes(self) -> usize {
+        self.info().block_bytes
+    }
+
+    /// The activations its dot product takes.
+    pub fn activation(self) -> ActivationFormat {
+        self.info().activation
+    }
+
+    /// Bytes of a row of `n_in` elements; `None` if it does not divide into blocks or overflows.
+    pub fn row_bytes(self, n_in: usize) -> Option<usize> {
+        if !n_in.is_multiple_of(self.block_len()) {
+            return None;
+        }
+        (n_in / self.block_len()).checked_mul(self.block_bytes())
+    }
+
+    /// Whether the elements are floats rather than codes with a scale.
+    pub fn is_float(self) -> bool {
+        self.block_len() == 1
+    }
+
+    /// The type with this GGUF number, if this crate has it.
+    pub fn from_ggml_id(ggml_id: u32) -> Option<Self> {
+        TABLE.iter().find(|row| row.ggml_id == ggml_id).map(|row| row.block_type)
+    }
+
+    /// The type of this name, in any letter case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        TABLE.iter().find(|row| row.name.eq_ignore_ascii_case(name)).map(|row| row.block_type)
+    }
+}
+
+impl core::fmt::Display for BlockType {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_rows_stand_at_their_discriminants() {
+        for (i, ty) in BlockType::all().enumerate() {
+            assert_eq!(ty as usize, i);
+            assert_eq!(BlockType::from_ggml_id(ty.ggml_id()), Some(ty));
+            assert_eq!(BlockType::from_name(&ty.name().to_lowercase()), Some(ty));
+        }
+    }
+
+    #[test]
+    fn row_bytes_needs_whole_blocks() {
+        assert_eq!(BlockType::Q4_K.row_bytes(512), Some(288));
+        assert_eq!(BlockType::Q4_K.row_bytes(896), None);
+        assert_eq!(BlockType::F32.row_bytes(usize::MAX), None);
+    }
+}

@@ -1,0 +1,1 @@
+//! CPU features as proof tokens, and the few helpers per CPU family.

@@ -1,0 +1,1 @@
+//! The function table of a CPU: scalar first, each better tier overwrites.

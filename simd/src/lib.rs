@@ -1,0 +1,16 @@
+//! Block formats of GGUF tensors and their arithmetic.
+//!
+//! The scalar code in `block/<type>/scalar.rs` defines each format; every other kernel equals it
+//! bit for bit. This crate knows no file and no model: it does no I/O, starts no thread and
+//! allocates nothing.
+
+pub mod activation;
+pub mod block;
+pub mod columns;
+pub mod isa;
+pub mod kernels;
+pub mod ops;
+
+pub use activation::{Activation, ActivationFormat, Q8KWindow, Q8Window, WINDOW_LEN};
+pub use block::BlockType;
+pub use columns::ColumnsMut;

@@ -1,0 +1,1 @@
+//! Operations on float rows: one per file, the same bits on every tier.

@@ -1,0 +1,21 @@
+//! The command lines: arguments and presentation only.
+
+use std::process::ExitCode;
+
+use crate::error::{Error, Result};
+
+pub mod convert;
+pub mod run;
+
+/// Turns the outcome of a program into its exit status, with the error on standard error. A reader
+/// that closed its end of our output is no failure.
+pub fn exit(outcome: Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_status())
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! From checkpoint to GGUF: plan, recipe, transform, pipeline, verify.

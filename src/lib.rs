@@ -1,0 +1,21 @@
+//! A model goes in as a Hugging Face checkpoint, is planned, quantised row by row into a GGUF,
+//! mapped back into memory, and speaks.
+
+#![deny(unsafe_code)]
+
+pub mod chat;
+pub mod checkpoint;
+pub mod cli;
+pub mod convert;
+pub mod error;
+pub mod eval;
+pub mod gguf;
+pub mod limits;
+pub mod mapped_file;
+pub mod model;
+pub mod quantize;
+pub mod runtime;
+pub mod threads;
+pub mod tokenizer;
+
+pub use error::{Error, Result};

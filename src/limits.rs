@@ -1,0 +1,45 @@
+//! Limits on what a file may ask of us, checked before anything is allocated or followed.
+//!
+//! Each is far above what real models need and far below what would hurt.
+
+/// Dimensions of a tensor. GGUF defines at most 4.
+pub const MAX_DIMS: usize = 4;
+
+/// Tensors in a model. DeepSeek-V3 in unstacked shards has about 90,000.
+pub const MAX_TENSORS: usize = 1 << 20;
+
+/// Key-value pairs in a GGUF header. Real files have up to about a hundred.
+pub const MAX_METADATA_PAIRS: usize = 1 << 16;
+
+/// Bytes of one string in a GGUF header. Long chat templates reach tens of kilobytes.
+pub const MAX_STRING_BYTES: usize = 16 << 20;
+
+/// Bytes of a tensor's name; real names are below 64.
+pub const MAX_TENSOR_NAME_BYTES: usize = 512;
+
+/// Elements of one array in a GGUF header. Vocabularies reach 262,144; merges about as many.
+pub const MAX_ARRAY_LEN: usize = 1 << 24;
+
+/// Arrays inside arrays. No known key nests at all.
+pub const MAX_ARRAY_DEPTH: usize = 4;
+
+/// Bytes that a tensor's data may be aligned to.
+pub const MAX_ALIGNMENT: usize = 1 << 20;
+
+/// Bytes of a JSON file beside a checkpoint (tokenizer.json of a large vocabulary is about 35 MB).
+pub const MAX_JSON_BYTES: u64 = 256 << 20;
+
+/// Bytes of the JSON header of a safetensors file, as its own reference reader limits it.
+pub const MAX_SAFETENSORS_HEADER_BYTES: usize = 100_000_000;
+
+/// Shards of a checkpoint.
+pub const MAX_SHARDS: usize = 10_000;
+
+/// Layers of a model; each costs a few kilobytes of bookkeeping.
+pub const MAX_LAYERS: usize = 4096;
+
+/// Any single dimension of a model: embedding, heads, feed-forward, vocabulary, context.
+pub const MAX_DIMENSION: usize = 1 << 27;
+
+/// Experts in a layer.
+pub const MAX_EXPERTS: usize = 4096;

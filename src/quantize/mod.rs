@@ -1,0 +1,1 @@
+//! Rows of any source type to blocks, with the error they cost.

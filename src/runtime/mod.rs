@@ -1,0 +1,1 @@
+//! The engine: sessions, batches, sampling.
