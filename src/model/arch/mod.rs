@@ -2,8 +2,11 @@
 
 use crate::checkpoint::Config;
 use crate::error::Result;
-use crate::gguf::Metadata;
+use crate::gguf::{Metadata, Value};
 use crate::model::{Hparams, TensorSpec};
+
+/// Metadata to write, in order.
+pub type MetadataPairs = Vec<(String, Value)>;
 
 /// Everything that is particular to a model family. Converter and runtime reach it through
 /// [`by_gguf_name`] and [`by_checkpoint_class`] only.
@@ -18,7 +21,7 @@ pub struct Family {
     /// Reads the hyperparameters of a checkpoint.
     pub hparams_from_config: fn(&Config) -> Result<Hparams>,
     /// The hyperparameter keys to write, without the tokenizer's and the general ones.
-    pub metadata: fn(&Hparams, &Config) -> Result<Vec<(String, crate::gguf::Value)>>,
+    pub metadata: fn(&Hparams, &Config) -> Result<MetadataPairs>,
     /// Every tensor a model of this family may have. The configuration is at hand when a checkpoint
     /// is converted (it decides computed tensors), not when a GGUF file is run.
     pub tensors: fn(&Hparams, Option<&Config>) -> Result<Vec<TensorSpec>>,
