@@ -1,1 +1,5 @@
 //! The engine: sessions, batches, sampling.
+
+pub mod sampler;
+
+pub use sampler::{Sampler, SamplerOptions};
