@@ -56,19 +56,45 @@ impl Q8KWindow {
     pub const ZERO: Self = Self { codes: [0; WINDOW_LEN], sums: [0; 16], scale: 0.0 };
 }
 
-/// One row of activations, in the format its consumer wants.
+/// Rows of activations, one after the other, in the format its consumer wants.
 #[derive(Clone, Copy, Debug)]
 pub enum Activation<'a> {
-    /// `[n_in]` floats.
+    /// `n_in` floats a row.
     F32(&'a [f32]),
-    /// `ceil(n_in / 256)` windows.
+    /// `ceil(n_in / 256)` windows a row.
     Q8_0(&'a [Q8Window]),
-    /// `n_in / 256` windows.
+    /// `n_in / 256` windows a row.
     Q8K(&'a [Q8KWindow]),
 }
 
 impl Activation<'_> {
-    /// The format of this row.
+    /// Floats or windows in it.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(x) => x.len(),
+            Self::Q8_0(x) => x.len(),
+            Self::Q8K(x) => x.len(),
+        }
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The `len` floats or windows that begin at `first`.
+    ///
+    /// # Panics
+    /// If they do not all exist.
+    pub fn slice(&self, first: usize, len: usize) -> Self {
+        match self {
+            Self::F32(x) => Self::F32(&x[first..first + len]),
+            Self::Q8_0(x) => Self::Q8_0(&x[first..first + len]),
+            Self::Q8K(x) => Self::Q8K(&x[first..first + len]),
+        }
+    }
+
+    /// The format.
     pub fn format(&self) -> ActivationFormat {
         match self {
             Self::F32(_) => ActivationFormat::F32,

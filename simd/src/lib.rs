@@ -7,10 +7,14 @@
 pub mod activation;
 pub mod block;
 pub mod columns;
+pub mod half_float;
 pub mod isa;
 pub mod kernels;
 pub mod ops;
+mod quantize;
 
 pub use activation::{Activation, ActivationFormat, Q8KWindow, Q8Window, WINDOW_LEN};
 pub use block::BlockType;
 pub use columns::ColumnsMut;
+pub use isa::Isa;
+pub use kernels::Kernels;

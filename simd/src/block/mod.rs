@@ -9,10 +9,22 @@
 //!
 //! With `isum` the integer sum of a block's products, `d` the weight scale and `dy` the activation
 //! scale, the term of a block without minima is added as `s = fma(isum, d * dy, s)`; a block with
-//! minima (`msum` the integer sum of minima times activation sums) has
-//! `term = fma(±msum, dmin * dy, isum * (d * dy))` and `s = s + term`. The float types sum in 16
+//! minima (`msum` the integer sum of minima times activation sums; for the 32-weight types just the
+//! activation sum) has `term = fma(±msum, dmin * dy, isum * (d * dy))` and `s = s + term`. The float types sum in 16
 //! lanes: lane `l` takes `fma(w[i], x[i], lane)` for every `i % 16 == l` in order (a short row is
 //! padded with zeros), and the lanes are added as a tree: l and l+8, l and l+4, l and l+2, l and l+1.
+
+pub(crate) mod bf16;
+pub(crate) mod f16;
+pub(crate) mod f32;
+pub(crate) mod lanes;
+pub(crate) mod q4_0;
+pub(crate) mod q4_1;
+pub(crate) mod q5_0;
+pub(crate) mod q5_1;
+pub(crate) mod q8_0;
+pub(crate) mod search;
+pub(crate) mod windows;
 
 use crate::activation::ActivationFormat;
 

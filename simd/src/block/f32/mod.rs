@@ -1,0 +1,3 @@
+//! F32: 32-bit floats, little-endian, without blocks.
+
+pub(crate) mod scalar;
