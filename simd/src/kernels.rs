@@ -10,6 +10,7 @@ use crate::activation::{Activation, ActivationFormat, Q8KWindow, Q8Window, WINDO
 use crate::block::{self, BlockType};
 use crate::columns::ColumnsMut;
 use crate::isa::Isa;
+use crate::ops::Ops;
 use crate::quantize;
 
 /// Whole blocks to `block_len` times as many floats.
@@ -42,6 +43,7 @@ type TypeTable = [Option<TypeKernels>; BlockType::COUNT];
 pub struct Kernels {
     isa: Isa,
     types: TypeTable,
+    ops: &'static Ops,
     quantize_q8_0: unsafe fn(&[f32], &mut [Q8Window]),
     quantize_q8_k: unsafe fn(&[f32], &mut [Q8KWindow]),
 }
@@ -61,6 +63,11 @@ impl Kernels {
     /// The tier of this table.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// The operations on float rows of this tier.
+    pub fn ops(&self) -> &'static Ops {
+        self.ops
     }
 
     /// Decodes whole blocks into `block_len` floats each.
@@ -197,6 +204,7 @@ fn row_len(ty: BlockType, n_in: usize) -> usize {
 fn build(isa: Isa) -> Option<Kernels> {
     let mut kernels = scalar();
     kernels.isa = isa;
+    kernels.ops = Ops::for_isa(isa)?;
     match isa {
         Isa::Scalar => {}
         Isa::Avx2 | Isa::Avx512 | Isa::NeonDotprod => return None,
@@ -207,7 +215,13 @@ fn build(isa: Isa) -> Option<Kernels> {
 fn scalar() -> Kernels {
     let mut rows = BlockType::all().map(scalar_row);
     let types = core::array::from_fn(|_| rows.next().flatten());
-    Kernels { isa: Isa::Scalar, types, quantize_q8_0: quantize::q8_0, quantize_q8_k: quantize::q8_k }
+    Kernels {
+        isa: Isa::Scalar,
+        types,
+        ops: Ops::SCALAR,
+        quantize_q8_0: quantize::q8_0,
+        quantize_q8_k: quantize::q8_k,
+    }
 }
 
 #[rustfmt::skip]

@@ -1,1 +1,151 @@
-//! Operations on float rows: one per file, the same bits on every tier.
+//! Operations on float rows, the same bits on every tier.
+//!
+//! Each is one body, written in 16 lanes ([`lanes`]), marked `#[inline(always)]` and compiled again under
+//! the target features of each tier ([`tiers`]). Their equality therefore needs no proof but the
+//! compiler's promise not to reorder or contract floats; the tests check that promise. Only NaNs
+//! may differ, in sign and payload.
+
+use crate::isa::Isa;
+
+mod add;
+mod dots_f16;
+mod exp;
+mod f32_to_f16;
+mod lanes;
+mod rms_norm;
+mod rope;
+mod softmax;
+mod swiglu;
+#[cfg(test)]
+mod tests;
+mod tiers;
+mod weighted_sum_f16;
+
+/// The operations, compiled for one tier.
+#[derive(Debug)]
+pub struct Ops {
+    rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
+    softmax: unsafe fn(&mut [f32]),
+    swiglu: unsafe fn(&[f32], &[f32], &mut [f32]),
+    add: unsafe fn(&mut [f32], &[f32]),
+    add_scaled: unsafe fn(&mut [f32], f32, &[f32]),
+    rope_pairs: unsafe fn(&mut [f32], &[f32], &[f32]),
+    rope_halves: unsafe fn(&mut [f32], &[f32], &[f32]),
+    f32_to_f16: unsafe fn(&[f32], &mut [u16]),
+    dots_f16: unsafe fn(&[f32], &[u16], &mut [f32]),
+    weighted_sum_f16: unsafe fn(&[f32], &[u16], &mut [f32]),
+}
+
+// Every call of a table's function below is sound for one reason: `for_isa` hands a table out only
+// when the CPU has its features, and there is no other way to get one.
+impl Ops {
+    /// The operations for any CPU.
+    pub const SCALAR: &'static Self = &tiers::SCALAR;
+
+    /// The operations for `isa`; `None` if this CPU lacks it.
+    pub fn for_isa(isa: Isa) -> Option<&'static Self> {
+        if isa.is_available() { tiers::table(isa) } else { None }
+    }
+
+    /// RMS norm of the row `x: [n]`, times `weight: [n]`, into `out: [n]`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+        assert!(x.len() == weight.len() && x.len() == out.len(), "rms_norm needs equal lengths");
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.rms_norm)(x, weight, eps, out) }
+    }
+
+    /// Softmax of the row `x: [n]`, in place.
+    pub fn softmax(&self, x: &mut [f32]) {
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.softmax)(x) }
+    }
+
+    /// `out[i] = silu(gate[i]) * up[i]`; all `[n]`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn swiglu(&self, gate: &[f32], up: &[f32], out: &mut [f32]) {
+        assert!(gate.len() == up.len() && gate.len() == out.len(), "swiglu needs equal lengths");
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.swiglu)(gate, up, out) }
+    }
+
+    /// Adds `y: [n]` to `x: [n]`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn add(&self, x: &mut [f32], y: &[f32]) {
+        assert_eq!(x.len(), y.len(), "add needs equal lengths");
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.add)(x, y) }
+    }
+
+    /// Adds `scale * y` to `x`, both `[n]`, rounding once.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn add_scaled(&self, x: &mut [f32], scale: f32, y: &[f32]) {
+        assert_eq!(x.len(), y.len(), "add_scaled needs equal lengths");
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.add_scaled)(x, scale, y) }
+    }
+
+    /// Rotates elements `2 i` and `2 i + 1` of `head: [2 n]` by the angles whose cosines and sines
+    /// are `cos: [n]` and `sin: [n]`.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn rope_pairs(&self, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+        assert!(head.len() == 2 * cos.len() && cos.len() == sin.len(), "rope needs one angle per pair");
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.rope_pairs)(head, cos, sin) }
+    }
+
+    /// Rotates elements `i` and `i + n` of `head: [2 n]` by the angles whose cosines and sines are
+    /// `cos: [n]` and `sin: [n]`.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn rope_halves(&self, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+        assert!(head.len() == 2 * cos.len() && cos.len() == sin.len(), "rope needs one angle per pair");
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.rope_halves)(head, cos, sin) }
+    }
+
+    /// Converts `x: [n]` to half precision in `out: [n]`, to nearest even.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn f32_to_f16(&self, x: &[f32], out: &mut [u16]) {
+        assert_eq!(x.len(), out.len(), "f32_to_f16 needs equal lengths");
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.f32_to_f16)(x, out) }
+    }
+
+    /// `out[r] = rows[r] . x` for half-precision `rows: [out.len(), x.len()]`.
+    ///
+    /// # Panics
+    /// If `x` is empty or the lengths do not fit.
+    pub fn dots_f16(&self, x: &[f32], rows: &[u16], out: &mut [f32]) {
+        assert!(!x.is_empty(), "dots_f16 needs a row that is not empty");
+        assert_eq!(Some(rows.len()), x.len().checked_mul(out.len()), "dots_f16 needs one row per result");
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.dots_f16)(x, rows, out) }
+    }
+
+    /// `out[i]` = sum over `r` of `weights[r] * rows[r][i]`, for half-precision
+    /// `rows: [weights.len(), out.len()]`.
+    ///
+    /// # Panics
+    /// If `out` is empty or the lengths do not fit.
+    pub fn weighted_sum_f16(&self, weights: &[f32], rows: &[u16], out: &mut [f32]) {
+        assert!(!out.is_empty(), "weighted_sum_f16 needs a row that is not empty");
+        let needed = weights.len().checked_mul(out.len());
+        assert_eq!(Some(rows.len()), needed, "weighted_sum_f16 needs one row per weight");
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.weighted_sum_f16)(weights, rows, out) }
+    }
+}

@@ -1,0 +1,17 @@
+//! Element by element: `x[i] + y[i]`, and `fma(scale, y[i], x[i])`. One rounding each.
+
+/// Adds `y: [n]` to `x: [n]`.
+#[inline(always)]
+pub(super) fn add(x: &mut [f32], y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += y;
+    }
+}
+
+/// Adds `scale * y` to `x: [n]`, with one rounding.
+#[inline(always)]
+pub(super) fn add_scaled(x: &mut [f32], scale: f32, y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x = scale.mul_add(*y, *x);
+    }
+}

@@ -1,0 +1,29 @@
+//! One row against many rows of half precision: attention's scores.
+//!
+//! `out[r] = rows[r] . x`, each in 16 lanes: lane `l` takes `fma(x[i], row[i], lane)` for every
+//! `i % 16 == l` in order, a short row padded with zeros; then the tree of [`lanes::sum`].
+//! Accuracy: one rounding per term. NaN and infinities behave as in IEEE arithmetic.
+
+use super::lanes::{self, LANES, Tier};
+
+/// Multiplies `rows: [out.len(), x.len()]` with `x`; `x` is not empty.
+#[inline(always)]
+pub(super) fn dots_f16<T: Tier>(x: &[f32], rows: &[u16], out: &mut [f32]) {
+    for (row, out) in rows.chunks_exact(x.len()).zip(out) {
+        *out = dot_f16::<T>(x, row);
+    }
+}
+
+#[inline(always)]
+fn dot_f16<T: Tier>(x: &[f32], row: &[u16]) -> f32 {
+    let (xs, x_tail) = x.as_chunks::<LANES>();
+    let (halves, row_tail) = row.as_chunks::<LANES>();
+    let mut acc = [0.0; LANES];
+    for (x, half) in xs.iter().zip(halves) {
+        acc = lanes::fma(x, &T::widen(half), &acc);
+    }
+    if !x_tail.is_empty() {
+        acc = lanes::fma(&lanes::padded(x_tail, 0.0), &T::widen(&lanes::padded(row_tail, 0)), &acc);
+    }
+    lanes::sum(&acc)
+}

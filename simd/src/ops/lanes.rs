@@ -1,0 +1,144 @@
+//! Sixteen lanes of `f32`, the unit in which every operation here is written.
+//!
+//! A body works on `[f32; 16]` arrays with plain loops; the compiler turns them into whatever vectors
+//! a tier has. Which element goes to which lane, and the order of every rounding, is thus fixed in
+//! the source and the same everywhere. A fused multiply-add happens where `mul_add` is written and
+//! nowhere else.
+
+use crate::half_float;
+
+/// Lanes in a group.
+pub(super) const LANES: usize = 16;
+
+/// Sixteen floats.
+pub(super) type Lanes = [f32; LANES];
+
+/// Sixteen half-precision floats, as bits.
+pub(super) type HalfLanes = [u16; LANES];
+
+/// What a tier does with instructions of its own. Both conversions are defined to the bit by
+/// IEEE 754 (but for the payload of NaNs), so a tier changes only their speed.
+pub(super) trait Tier {
+    /// Widens half precision, exactly.
+    fn widen(half: &HalfLanes) -> Lanes;
+
+    /// Narrows to half precision, to nearest even; overflow becomes infinity.
+    fn narrow(x: &Lanes) -> HalfLanes;
+}
+
+/// Conversions in integer arithmetic, for any CPU.
+pub(super) struct Portable;
+
+impl Tier for Portable {
+    #[inline(always)]
+    fn widen(half: &HalfLanes) -> Lanes {
+        half.map(half_float::f16_to_f32)
+    }
+
+    #[inline(always)]
+    fn narrow(x: &Lanes) -> HalfLanes {
+        x.map(half_float::f32_to_f16)
+    }
+}
+
+/// The F16C instructions, part of both x86 tiers.
+#[cfg(target_arch = "x86_64")]
+pub(super) struct F16c;
+
+#[cfg(target_arch = "x86_64")]
+impl Tier for F16c {
+    #[inline(always)]
+    fn widen(half: &HalfLanes) -> Lanes {
+        use core::arch::x86_64::{_mm_loadu_si128, _mm256_cvtph_ps, _mm256_storeu_ps};
+        let mut out = [0.0; LANES];
+        for i in [0, 8] {
+            // SAFETY: this body is only compiled into the wrappers of the AVX2 and AVX-512 tables,
+            // whose CPU has F16C; the pointers cover 8 of the 16 elements from `i` on, unaligned.
+            unsafe {
+                let x = _mm_loadu_si128(half.as_ptr().add(i).cast());
+                _mm256_storeu_ps(out.as_mut_ptr().add(i), _mm256_cvtph_ps(x));
+            }
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn narrow(x: &Lanes) -> HalfLanes {
+        use core::arch::x86_64::{
+            _MM_FROUND_TO_NEAREST_INT, _mm_storeu_si128, _mm256_cvtps_ph, _mm256_loadu_ps,
+        };
+        let mut out = [0; LANES];
+        for i in [0, 8] {
+            // SAFETY: as in `widen`.
+            unsafe {
+                let half = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_loadu_ps(x.as_ptr().add(i)));
+                _mm_storeu_si128(out.as_mut_ptr().add(i).cast(), half);
+            }
+        }
+        out
+    }
+}
+
+/// The conversions every aarch64 CPU has.
+#[cfg(target_arch = "aarch64")]
+pub(super) struct Neon;
+
+#[cfg(target_arch = "aarch64")]
+impl Tier for Neon {
+    #[inline(always)]
+    fn widen(half: &HalfLanes) -> Lanes {
+        use core::arch::aarch64::{vcvt_f32_f16, vld1_u16, vreinterpret_f16_u16, vst1q_f32};
+        let mut out = [0.0; LANES];
+        for i in [0, 4, 8, 12] {
+            // SAFETY: NEON is part of the aarch64 base; the pointers cover 4 of the 16 elements.
+            unsafe {
+                let x = vreinterpret_f16_u16(vld1_u16(half.as_ptr().add(i)));
+                vst1q_f32(out.as_mut_ptr().add(i), vcvt_f32_f16(x));
+            }
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn narrow(x: &Lanes) -> HalfLanes {
+        use core::arch::aarch64::{vcvt_f16_f32, vld1q_f32, vreinterpret_u16_f16, vst1_u16};
+        let mut out = [0; LANES];
+        for i in [0, 4, 8, 12] {
+            // SAFETY: as in `widen`.
+            unsafe {
+                let x = vcvt_f16_f32(vld1q_f32(x.as_ptr().add(i)));
+                vst1_u16(out.as_mut_ptr().add(i), vreinterpret_u16_f16(x));
+            }
+        }
+        out
+    }
+}
+
+/// Up to sixteen elements of a row's end, the missing ones replaced by `fill`.
+#[inline(always)]
+pub(super) fn padded<T: Copy>(tail: &[T], fill: T) -> [T; LANES] {
+    let mut lanes = [fill; LANES];
+    lanes[..tail.len()].copy_from_slice(tail);
+    lanes
+}
+
+/// `x * y + acc` in every lane, rounded once.
+#[inline(always)]
+pub(super) fn fma(x: &Lanes, y: &Lanes, acc: &Lanes) -> Lanes {
+    core::array::from_fn(|l| x[l].mul_add(y[l], acc[l]))
+}
+
+/// The sum of the lanes as a tree: l and l+8, l and l+4, l and l+2, l and l+1.
+#[inline(always)]
+pub(super) fn sum(x: &Lanes) -> f32 {
+    let by8: [f32; 8] = core::array::from_fn(|l| x[l] + x[l + 8]);
+    let by4: [f32; 4] = core::array::from_fn(|l| by8[l] + by8[l + 4]);
+    let by2: [f32; 2] = core::array::from_fn(|l| by4[l] + by4[l + 2]);
+    by2[0] + by2[1]
+}
+
+/// The greatest lane; NaN lanes are passed over.
+#[inline(always)]
+pub(super) fn max(x: &Lanes) -> f32 {
+    x.iter().fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m })
+}

@@ -1,0 +1,92 @@
+//! The bodies compiled for each tier, and the tables that list them.
+
+use super::lanes::Portable;
+use super::{Ops, add, dots_f16, f32_to_f16, rms_norm, rope, softmax, swiglu, weighted_sum_f16};
+use crate::isa::Isa;
+
+/// The table compiled for `isa`, if this target has the tier at all.
+pub(super) fn table(isa: Isa) -> Option<&'static Ops> {
+    match isa {
+        Isa::Scalar => Some(&SCALAR),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => Some(&AVX2),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => Some(&AVX512),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDotprod => Some(&NEON),
+        #[allow(unreachable_patterns, reason = "which arms exist depends on the target")]
+        _ => None,
+    }
+}
+
+/// An [`Ops`] whose functions are the bodies under `#[$features]`, with the conversions of `$tier`.
+macro_rules! compile_for {
+    ($tier:ty $(, #[$features:meta])?) => {{
+        $(#[$features])?
+        fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+            rms_norm::rms_norm(x, weight, eps, out);
+        }
+        $(#[$features])?
+        fn softmax(x: &mut [f32]) {
+            softmax::softmax(x);
+        }
+        $(#[$features])?
+        fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
+            swiglu::swiglu(gate, up, out);
+        }
+        $(#[$features])?
+        fn add(x: &mut [f32], y: &[f32]) {
+            add::add(x, y);
+        }
+        $(#[$features])?
+        fn add_scaled(x: &mut [f32], scale: f32, y: &[f32]) {
+            add::add_scaled(x, scale, y);
+        }
+        $(#[$features])?
+        fn rope_pairs(head: &mut [f32], cos: &[f32], sin: &[f32]) {
+            rope::rope_pairs(head, cos, sin);
+        }
+        $(#[$features])?
+        fn rope_halves(head: &mut [f32], cos: &[f32], sin: &[f32]) {
+            rope::rope_halves(head, cos, sin);
+        }
+        $(#[$features])?
+        fn f32_to_f16(x: &[f32], out: &mut [u16]) {
+            f32_to_f16::f32_to_f16::<$tier>(x, out);
+        }
+        $(#[$features])?
+        fn dots_f16(x: &[f32], rows: &[u16], out: &mut [f32]) {
+            dots_f16::dots_f16::<$tier>(x, rows, out);
+        }
+        $(#[$features])?
+        fn weighted_sum_f16(weights: &[f32], rows: &[u16], out: &mut [f32]) {
+            weighted_sum_f16::weighted_sum_f16::<$tier>(weights, rows, out);
+        }
+        Ops {
+            rms_norm,
+            softmax,
+            swiglu,
+            add,
+            add_scaled,
+            rope_pairs,
+            rope_halves,
+            f32_to_f16,
+            dots_f16,
+            weighted_sum_f16,
+        }
+    }};
+}
+
+pub(super) static SCALAR: Ops = compile_for!(Portable);
+
+#[cfg(target_arch = "x86_64")]
+static AVX2: Ops = compile_for!(super::lanes::F16c, #[target_feature(enable = "avx2,fma,f16c")]);
+
+#[cfg(target_arch = "x86_64")]
+static AVX512: Ops = compile_for!(
+    super::lanes::F16c,
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+);
+
+#[cfg(target_arch = "aarch64")]
+static NEON: Ops = compile_for!(super::lanes::Neon, #[target_feature(enable = "neon,dotprod")]);
