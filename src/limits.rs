@@ -11,6 +11,9 @@ pub const MAX_TENSORS: usize = 1 << 20;
 /// Key-value pairs in a GGUF header. Real files have up to about a hundred.
 pub const MAX_METADATA_PAIRS: usize = 1 << 16;
 
+/// Bytes of the key of a metadata pair. The format allows 65,535; real keys are below 100.
+pub const MAX_KEY_BYTES: usize = 1024;
+
 /// Bytes of one string in a GGUF header. Long chat templates reach tens of kilobytes.
 pub const MAX_STRING_BYTES: usize = 16 << 20;
 
@@ -28,6 +31,15 @@ pub const MAX_ALIGNMENT: usize = 1 << 20;
 
 /// Bytes of a JSON file beside a checkpoint (tokenizer.json of a large vocabulary is about 35 MB).
 pub const MAX_JSON_BYTES: u64 = 256 << 20;
+
+/// Bytes of config.json and its kin, which are a few kilobytes.
+pub const MAX_CONFIG_BYTES: u64 = 16 << 20;
+
+/// Bytes of model.safetensors.index.json: about a hundred for each tensor.
+pub const MAX_INDEX_BYTES: u64 = 128 << 20;
+
+/// Bytes of a model card (README.md) that are read for its front matter.
+pub const MAX_MODEL_CARD_BYTES: u64 = 1 << 20;
 
 /// Bytes of the JSON header of a safetensors file, as its own reference reader limits it.
 pub const MAX_SAFETENSORS_HEADER_BYTES: usize = 100_000_000;

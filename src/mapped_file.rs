@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "memory-mapping a file is unsafe by nature; the contract is below")]
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -19,29 +19,49 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub struct MappedFile {
     path: PathBuf,
-    // `None` for an empty file, which cannot be mapped.
-    map: Option<Mmap>,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Mapped(Mmap),
+    /// Bytes that never were a file, and empty files, which cannot be mapped.
+    Owned(Vec<u8>),
 }
 
 impl MappedFile {
     /// Maps the whole file at `path`.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be opened or mapped, [`Error::Usage`] if it is a directory.
+    /// [`Error::Io`] if it cannot be opened or mapped, [`Error::Usage`] if it is a directory, a
+    /// pipe or a device.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
-        let metadata = file.metadata().map_err(|e| Error::io(path, "cannot read the size of", e))?;
-        if metadata.is_dir() {
+        // Asked by name before opening: opening a pipe would wait for its writer.
+        let kind = fs::metadata(path).map_err(|e| Error::io(path, "cannot open", e))?;
+        if kind.is_dir() {
             return Err(Error::usage(format!("{} is a directory; a file is needed here", path.display())));
         }
-        let map = if metadata.len() == 0 {
-            None
+        if !kind.is_file() {
+            return Err(Error::usage(format!(
+                "{} is a pipe or a device; only a regular file can be mapped: save it to disk first",
+                path.display()
+            )));
+        }
+        let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+        let n_bytes = file.metadata().map_err(|e| Error::io(path, "cannot read the size of", e))?.len();
+        let content = if n_bytes == 0 {
+            Content::Owned(Vec::new())
         } else {
             // SAFETY: the mapping is read-only and private to this value. That nobody truncates
             // the file meanwhile is the user's part of the contract above.
-            Some(unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, "cannot map", e))?)
+            Content::Mapped(unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, "cannot map", e))?)
         };
-        Ok(Self { path: path.to_owned(), map })
+        Ok(Self { path: path.to_owned(), content })
+    }
+
+    /// Takes bytes already in memory for a file's content; `path` only names them in messages.
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Self {
+        Self { path: path.to_owned(), content: Content::Owned(bytes) }
     }
 
     /// The path it was opened by.
@@ -51,6 +71,34 @@ impl MappedFile {
 
     /// The file's bytes.
     pub fn bytes(&self) -> &[u8] {
-        self.map.as_deref().unwrap_or_default()
+        match &self.content {
+            Content::Mapped(map) => map,
+            Content::Owned(bytes) => bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_maps_to_no_bytes() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(MappedFile::open(file.path()).unwrap().bytes(), b"");
+    }
+
+    #[test]
+    fn a_directory_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let message = MappedFile::open(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("is a directory"), "{message}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_refused_rather_than_read_for_ever() {
+        let message = MappedFile::open(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert!(message.contains("pipe or a device"), "{message}");
     }
 }

@@ -1,8 +1,33 @@
 //! The GGUF file format: values, reader, layout, writer. Knows nothing of models.
 //!
-//! Shapes are outermost first everywhere outside this folder; the format's reversed order stays
-//! inside it.
+//! A file is a header (metadata pairs and tensor descriptions) followed by the tensors' data, each
+//! tensor at a multiple of the alignment. Source: the format's description in the ggml project,
+//! `docs/gguf.md`. Shapes are outermost first everywhere outside this folder; the format's reversed
+//! order stays inside it.
 
+mod cursor;
+pub mod ggml_type;
+mod header;
+mod kinship;
+pub mod layout;
+pub mod metadata;
+mod metadata_view;
+pub mod reader;
 pub mod value;
+pub mod writer;
 
-pub use value::{Metadata, Value};
+pub use ggml_type::GgmlType;
+pub use layout::{Layout, PlacedTensor, PlannedTensor};
+pub use metadata::Metadata;
+pub use reader::{GgufFile, TensorInfo};
+pub use value::Value;
+pub use writer::GgufWriter;
+
+/// The first four bytes of a file.
+const MAGIC: [u8; 4] = *b"GGUF";
+
+/// The metadata key that changes the alignment of the tensors' data.
+const ALIGNMENT_KEY: &str = "general.alignment";
+
+/// The alignment of the tensors' data where [`ALIGNMENT_KEY`] is absent.
+pub const DEFAULT_ALIGNMENT: usize = 32;

@@ -1,0 +1,95 @@
+//! Reads a JSON object from a file, within limits and with messages that say what to mend.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+
+/// Reads a text file of at most `limit` bytes.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Limit`] if it is longer, [`Error::Malformed`] if it is not UTF-8.
+pub(super) fn read_text(path: &Path, limit: u64) -> Result<String> {
+    let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+    let mut bytes = Vec::new();
+    // One byte more than is allowed tells a file that is too long; its stated length is not asked,
+    // for it may change.
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, "cannot read", e))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::limit(format!("{} is longer than the {limit} bytes allowed", path.display())));
+    }
+    String::from_utf8(bytes)
+        .map_err(|e| Error::malformed(path, format!("byte {} is not UTF-8", e.utf8_error().valid_up_to())))
+}
+
+/// Parses a JSON object; `path` names it in messages. Nesting is limited to 128 by the parser.
+///
+/// # Errors
+/// [`Error::Malformed`] if the text is not JSON, or no object.
+pub(super) fn parse_object(path: &Path, text: &str) -> Result<Map<String, Value>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(Error::malformed(path, "it holds JSON, but not an object in braces")),
+        Err(e) => Err(Error::malformed(path, explain(text, &e))),
+    }
+}
+
+/// What is wrong with the text, with the place and, for known slips, the remedy.
+fn explain(text: &str, e: &serde_json::Error) -> String {
+    if text.starts_with("version https://git-lfs") {
+        return "it is a git-lfs pointer: fetch the file itself with `git lfs pull`".into();
+    }
+    let line = text.lines().nth(e.line().saturating_sub(1)).unwrap_or_default();
+    for token in ["-Infinity", "Infinity", "NaN"] {
+        // The parser stops somewhere inside the token, so its start is looked for before that.
+        let found = line.match_indices(token).find(|(at, _)| e.column().abs_diff(at + 1) <= token.len());
+        if e.is_syntax() && found.is_some() {
+            return format!(
+                "line {}: JSON has no {token}; write a finite number, or null where the value is not set",
+                e.line()
+            );
+        }
+    }
+    format!("not valid JSON: {e}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> String {
+        parse_object(Path::new("config.json"), text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn python_number_words_are_named() {
+        for token in ["NaN", "Infinity", "-Infinity"] {
+            let text = format!("{{\n  \"rms_norm_eps\": {token}\n}}");
+            let message = message(&text);
+            assert!(message.contains(&format!("line 2: JSON has no {token}")), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_word_inside_a_string_is_not_blamed() {
+        let message = message("{\"name\": \"NaN\", }");
+        assert!(message.contains("not valid JSON"), "{message}");
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_not_a_stack_overflow() {
+        let deep = format!("{{\"a\":{}", "[".repeat(1_000_000));
+        assert!(message(&deep).contains("recursion limit"));
+    }
+
+    #[test]
+    fn other_shapes_and_pointers_are_told_apart() {
+        assert!(message("[1]").contains("not an object"));
+        assert!(message("version https://git-lfs.github.com/spec/v1").contains("git lfs pull"));
+        assert!(parse_object(Path::new("x"), "\u{feff}{}").unwrap().is_empty());
+    }
+}

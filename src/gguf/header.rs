@@ -1,0 +1,299 @@
+//! Walks a header once: everything in it is checked here, and nothing of it is trusted before.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::cursor::Cursor;
+use super::ggml_type::GgmlType;
+use super::metadata::{Metadata, Stored, StoredArray, decode_scalar, integer};
+use super::reader::TensorInfo;
+use super::value::{Value, ValueType};
+use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, kinship};
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::mapped_file::MappedFile;
+
+/// A header whose every field was checked.
+pub(super) struct Header {
+    pub(super) version: u32,
+    pub(super) alignment: usize,
+    pub(super) metadata: Metadata,
+    pub(super) tensors: Vec<TensorInfo>,
+}
+
+/// A tensor description: where its data start is only known once the header's end is.
+struct Description {
+    name: String,
+    shape: Vec<usize>,
+    ty: GgmlType,
+    /// From the start of the data section.
+    offset: u64,
+    n_bytes: usize,
+}
+
+/// The fewest bytes of a metadata pair: a key of one byte, a type, a value of one byte.
+const LEAST_PAIR_BYTES: usize = 8 + 1 + 4 + 1;
+
+/// The fewest bytes of a tensor description: a name of one byte, one dimension, type and offset.
+const LEAST_TENSOR_BYTES: usize = 8 + 1 + 4 + 8 + 4 + 8;
+
+/// Reads and checks the whole header of `file`.
+///
+/// # Errors
+/// [`Error::Malformed`], [`Error::Unsupported`] or [`Error::Limit`], as the file deserves.
+pub(super) fn read(file: &Arc<MappedFile>) -> Result<Header> {
+    let path = file.path();
+    let bytes = file.bytes();
+    if !bytes.starts_with(&MAGIC) {
+        return Err(kinship::not_gguf(path, bytes));
+    }
+    let mut cursor = Cursor::new(path, bytes, MAGIC.len());
+    let version = read_version(&mut cursor)?;
+    let n_tensors =
+        cursor.count(limits::MAX_TENSORS, LEAST_TENSOR_BYTES, format_args!("the number of tensors"))?;
+    let n_pairs = cursor.count(
+        limits::MAX_METADATA_PAIRS,
+        LEAST_PAIR_BYTES,
+        format_args!("the number of metadata pairs"),
+    )?;
+    let pairs = (0..n_pairs).map(|i| read_pair(&mut cursor, i)).collect::<Result<Vec<_>>>()?;
+    let metadata = Metadata::new(Arc::clone(file), pairs)?;
+    let alignment = read_alignment(&metadata)?;
+    let descriptions = read_descriptions(&mut cursor, n_tensors, alignment)?;
+    let tensors = place(path, bytes.len(), cursor.position().next_multiple_of(alignment), descriptions)?;
+    Ok(Header { version, alignment, metadata, tensors })
+}
+
+fn read_version(cursor: &mut Cursor<'_>) -> Result<u32> {
+    let version = cursor.u32(format_args!("the version"))?;
+    let unsupported = |what: String| Err(Error::unsupported(cursor.path(), what));
+    match version {
+        2 | 3 => Ok(version),
+        1 => unsupported(
+            "GGUF version 1, which was in use for a few weeks in 2023: convert the model again".into(),
+        ),
+        _ if (1..=0xffff).contains(&version.swap_bytes()) => unsupported(format!(
+            "a big-endian GGUF file (version {}): convert the model again for little-endian machines",
+            version.swap_bytes()
+        )),
+        _ => unsupported(format!("GGUF version {version}: this program reads versions 2 and 3")),
+    }
+}
+
+fn read_pair(cursor: &mut Cursor<'_>, i: usize) -> Result<(String, Stored)> {
+    let key = cursor.name(limits::MAX_KEY_BYTES, format_args!("metadata key {i}"))?;
+    if key.is_empty() {
+        return Err(Error::malformed(cursor.path(), format!("metadata key {i} is empty")));
+    }
+    let ty = read_value_type(cursor, key)?;
+    Ok((key.to_owned(), read_value(cursor, key, ty)?))
+}
+
+fn read_value_type(cursor: &mut Cursor<'_>, key: &str) -> Result<ValueType> {
+    let at = cursor.position();
+    let id = cursor.u32(format_args!("the type of metadata key {}", key.escape_debug()))?;
+    ValueType::from_id(id).ok_or_else(|| {
+        let what =
+            format!("metadata key {} has type {id} at offset {at}; types are 0 to 12", key.escape_debug());
+        Error::malformed(cursor.path(), what)
+    })
+}
+
+fn read_value(cursor: &mut Cursor<'_>, key: &str, ty: ValueType) -> Result<Stored> {
+    match ty {
+        ValueType::String => {
+            let what = format_args!("the value of metadata key {}", key.escape_debug());
+            cursor.string(limits::MAX_STRING_BYTES, what).map(Stored::String)
+        }
+        ValueType::Array => read_array(cursor, key, 1).map(Stored::Array),
+        _ => {
+            let n = ty.fixed_bytes().expect("all types but strings and arrays have a fixed width");
+            let bytes = cursor.take(n, format_args!("the value of metadata key {}", key.escape_debug()))?;
+            check_bools(cursor.path(), key, ty, bytes)?;
+            Ok(Stored::Scalar(decode_scalar(ty, bytes)))
+        }
+    }
+}
+
+/// Walks an array, and those inside it: `depth` counts this one.
+fn read_array(cursor: &mut Cursor<'_>, key: &str, depth: usize) -> Result<StoredArray> {
+    if depth > limits::MAX_ARRAY_DEPTH {
+        return Err(Error::limit(format!(
+            "{}: metadata key {} nests arrays more than {} deep",
+            cursor.path().display(),
+            key.escape_debug(),
+            limits::MAX_ARRAY_DEPTH
+        )));
+    }
+    let element = read_value_type(cursor, key)?;
+    let what = format_args!("the length of the array of metadata key {}", key.escape_debug());
+    let len = cursor.count(limits::MAX_ARRAY_LEN, element.least_bytes(), what)?;
+    let start = cursor.position();
+    match element {
+        ValueType::String => {
+            for i in 0..len {
+                let what = format_args!("element {i} of metadata key {}", key.escape_debug());
+                cursor.string(limits::MAX_STRING_BYTES, what)?;
+            }
+        }
+        ValueType::Array => {
+            for _ in 0..len {
+                read_array(cursor, key, depth + 1)?;
+            }
+        }
+        _ => {
+            // `count` saw that this many elements fit in the file.
+            let n = len * element.least_bytes();
+            let bytes = cursor.take(n, format_args!("the array of metadata key {}", key.escape_debug()))?;
+            check_bools(cursor.path(), key, element, bytes)?;
+        }
+    }
+    Ok(StoredArray { element, len, bytes: start..cursor.position() })
+}
+
+fn check_bools(path: &Path, key: &str, ty: ValueType, bytes: &[u8]) -> Result<()> {
+    match bytes.iter().find(|&&byte| ty == ValueType::Bool && byte > 1) {
+        None => Ok(()),
+        Some(byte) => Err(Error::malformed(
+            path,
+            format!("metadata key {} holds the truth value {byte}; 0 or 1 is needed", key.escape_debug()),
+        )),
+    }
+}
+
+fn read_alignment(metadata: &Metadata) -> Result<usize> {
+    let Some(stored) = metadata.stored(ALIGNMENT_KEY) else { return Ok(DEFAULT_ALIGNMENT) };
+    match stored {
+        Stored::Scalar(Value::U32(_)) => {}
+        _ => {
+            return Err(Error::malformed(
+                metadata.path(),
+                format!("metadata key {ALIGNMENT_KEY} is not a u32"),
+            ));
+        }
+    }
+    let stated = integer(stored).unwrap_or(0);
+    match usize::try_from(stated) {
+        Ok(n) if n.is_power_of_two() && n <= limits::MAX_ALIGNMENT => Ok(n),
+        _ => Err(Error::malformed(
+            metadata.path(),
+            format!(
+                "metadata key {ALIGNMENT_KEY} is {stated}; a power of two up to {} is needed",
+                limits::MAX_ALIGNMENT
+            ),
+        )),
+    }
+}
+
+fn read_descriptions(
+    cursor: &mut Cursor<'_>,
+    n_tensors: usize,
+    alignment: usize,
+) -> Result<Vec<Description>> {
+    let mut names = HashSet::with_capacity(n_tensors);
+    let mut descriptions = Vec::with_capacity(n_tensors);
+    for i in 0..n_tensors {
+        let name = cursor.name(limits::MAX_TENSOR_NAME_BYTES, format_args!("the name of tensor {i}"))?;
+        if name.is_empty() || !names.insert(name) {
+            let fault = if name.is_empty() { "has no name" } else { "has the name of another" };
+            let what = format!("tensor {i} ({}) {fault}", name.escape_debug());
+            return Err(Error::malformed(cursor.path(), what));
+        }
+        descriptions.push(read_description(cursor, name, alignment)?);
+    }
+    Ok(descriptions)
+}
+
+fn read_description(cursor: &mut Cursor<'_>, name: &str, alignment: usize) -> Result<Description> {
+    let path = cursor.path();
+    let shown = name.escape_debug();
+    let malformed = |what: String| Error::malformed(path, format!("tensor {shown}: {what}"));
+    let n_dims = cursor.u32(format_args!("the number of dimensions of tensor {shown}"))?;
+    let n_dims = usize::try_from(n_dims)
+        .ok()
+        .filter(|n| (1..=limits::MAX_DIMS).contains(n))
+        .ok_or_else(|| malformed(format!("{n_dims} dimensions; 1 to {} are allowed", limits::MAX_DIMS)))?;
+    let mut dims = Vec::with_capacity(n_dims);
+    for d in 0..n_dims {
+        dims.push(cursor.u64(format_args!("dimension {d} of tensor {shown}"))?);
+    }
+    let id = cursor.u32(format_args!("the type of tensor {shown}"))?;
+    let offset = cursor.u64(format_args!("the offset of tensor {shown}"))?;
+    let ty = GgmlType::from_id(id).ok_or_else(|| {
+        let what = format!("tensor {shown} has type {id}, whose blocks this program does not know");
+        Error::unsupported(path, what)
+    })?;
+    let too_large = || malformed(format!("its dimensions {dims:?} are more than any machine can address"));
+    let shape: Vec<usize> =
+        dims.iter().rev().map(|&n| usize::try_from(n).map_err(|_| too_large())).collect::<Result<_>>()?;
+    let n_in = shape[n_dims - 1];
+    if !n_in.is_multiple_of(ty.block_len()) {
+        let what = format!("its rows hold {n_in} elements and {ty} needs a multiple of {}", ty.block_len());
+        return Err(malformed(what));
+    }
+    if !offset.is_multiple_of(alignment as u64) {
+        return Err(malformed(format!("its offset {offset} is not a multiple of the alignment {alignment}")));
+    }
+    let n_bytes = tensor_bytes(&shape, ty).ok_or_else(too_large)?;
+    Ok(Description { name: name.to_owned(), shape, ty, offset, n_bytes })
+}
+
+/// Bytes of a tensor; `None` on overflow, also where a zero among the dimensions would hide one.
+fn tensor_bytes(shape: &[usize], ty: GgmlType) -> Option<usize> {
+    let n_max = shape.iter().try_fold(1_usize, |n, &dim| n.checked_mul(dim.max(1)))?;
+    n_max.checked_mul(ty.block_bytes())?;
+    let n_elements: usize = shape.iter().product();
+    Some(n_elements / ty.block_len() * ty.block_bytes())
+}
+
+/// Finds the tensors' places in the file, all inside it and none over another.
+fn place(path: &Path, n_file: usize, data_start: usize, found: Vec<Description>) -> Result<Vec<TensorInfo>> {
+    let mut tensors = Vec::with_capacity(found.len());
+    for Description { name, shape, ty, offset, n_bytes } in found {
+        let start = (data_start as u64).checked_add(offset);
+        let end = start.and_then(|start| start.checked_add(n_bytes as u64));
+        let (Some(offset), Some(end)) = (start, end) else {
+            return Err(Error::malformed(
+                path,
+                format!("tensor {}: its offset overflows", name.escape_debug()),
+            ));
+        };
+        if end > n_file as u64 && n_bytes > 0 {
+            return Err(Error::malformed(
+                path,
+                format!(
+                    "tensor {} lies at bytes {offset} to {end}, and the file has {n_file}: it was cut short, or \
+                     is hostile. Download or convert it again",
+                    name.escape_debug()
+                ),
+            ));
+        }
+        tensors.push(TensorInfo { name, shape, ty, offset, n_bytes });
+    }
+    check_overlaps(path, &tensors)?;
+    Ok(tensors)
+}
+
+fn check_overlaps(path: &Path, tensors: &[TensorInfo]) -> Result<()> {
+    let mut by_offset: Vec<&TensorInfo> = tensors.iter().filter(|tensor| tensor.n_bytes > 0).collect();
+    by_offset.sort_by_key(|tensor| tensor.offset);
+    for pair in by_offset.windows(2) {
+        let (first, second) = (pair[0], pair[1]);
+        if first.offset + first.n_bytes as u64 > second.offset {
+            return Err(Error::malformed(
+                path,
+                format!(
+                    "tensors {} and {} overlap: {} bytes at {}, and {} bytes at {}",
+                    first.name.escape_debug(),
+                    second.name.escape_debug(),
+                    first.n_bytes,
+                    first.offset,
+                    second.n_bytes,
+                    second.offset
+                ),
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,299 @@
+//! Plans a file: every offset is fixed before a byte is written.
+
+use std::collections::HashSet;
+
+use byteorder::{LittleEndian, WriteBytesExt};
+use gguf_simd::BlockType;
+
+use super::value::{Value, ValueType};
+use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC};
+use crate::error::{Error, Result};
+use crate::limits;
+
+/// The version of the format that is written.
+const VERSION: u32 = 3;
+
+/// Bytes of a tensor's name that other readers of GGUF have room for.
+const MAX_WRITTEN_NAME_BYTES: usize = 63;
+
+/// A tensor to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedTensor {
+    /// Its name, at most 63 bytes.
+    pub name: String,
+    /// 1 to 4 dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// The type of its blocks; the last dimension must divide into them.
+    pub block_type: BlockType,
+}
+
+/// A tensor with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedTensor {
+    /// Its name.
+    pub name: String,
+    /// 1 to 4 dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// The type of its blocks.
+    pub block_type: BlockType,
+    /// Offset of its data from the start of the file.
+    pub offset: u64,
+    /// Bytes of its data.
+    pub n_bytes: u64,
+}
+
+/// A whole file but for its tensors' data.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    header: Vec<u8>,
+    tensors: Vec<PlacedTensor>,
+    file_bytes: u64,
+}
+
+impl Layout {
+    /// Places the tensors one behind the other, each at a multiple of `alignment`.
+    ///
+    /// An alignment other than the format's default of 32 is noted in `general.alignment`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for what no reader would take (names that are empty, too long or come twice,
+    /// rows that do not divide into blocks, a bad alignment), [`Error::Limit`] for what ours would
+    /// refuse as too large.
+    pub fn new(
+        mut metadata: Vec<(String, Value)>,
+        tensors: Vec<PlannedTensor>,
+        alignment: usize,
+    ) -> Result<Self> {
+        check_alignment(&mut metadata, alignment)?;
+        check_metadata(&metadata)?;
+        check_tensors(&tensors)?;
+        let mut relative = 0_u64;
+        let mut tensors = tensors
+            .into_iter()
+            .map(|tensor| {
+                let placed = place(tensor, relative)?;
+                relative = placed
+                    .offset
+                    .checked_add(placed.n_bytes)
+                    .and_then(|end| end.checked_next_multiple_of(alignment as u64))
+                    .ok_or_else(|| too_large(&placed.name))?;
+                Ok(placed)
+            })
+            .collect::<Result<Vec<PlacedTensor>>>()?;
+        let header = write_header(&metadata, &tensors, alignment);
+        let data_start = header.len() as u64;
+        let file_bytes = data_start.checked_add(relative).ok_or_else(|| too_large("the last"))?;
+        for tensor in &mut tensors {
+            tensor.offset += data_start;
+        }
+        Ok(Self { header, tensors, file_bytes })
+    }
+
+    /// Bytes of the whole file, the padding behind the last tensor included.
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// Everything before the first tensor's data.
+    pub fn header(&self) -> &[u8] {
+        &self.header
+    }
+
+    /// The tensors, in the order they were given.
+    pub fn tensors(&self) -> &[PlacedTensor] {
+        &self.tensors
+    }
+}
+
+fn too_large(name: &str) -> Error {
+    Error::limit(format!(
+        "tensor {}: the file would be larger than any machine can address",
+        name.escape_debug()
+    ))
+}
+
+fn check_alignment(metadata: &mut Vec<(String, Value)>, alignment: usize) -> Result<()> {
+    let stated = u32::try_from(alignment)
+        .ok()
+        .filter(|_| alignment.is_power_of_two() && (8..=limits::MAX_ALIGNMENT).contains(&alignment));
+    let Some(stated) = stated else {
+        let what =
+            format!("alignment {alignment}: a power of two from 8 to {} is needed", limits::MAX_ALIGNMENT);
+        return Err(Error::usage(what));
+    };
+    match metadata.iter().find(|(key, _)| key == ALIGNMENT_KEY) {
+        Some((_, Value::U32(noted))) if *noted == stated => {}
+        Some((_, other)) => {
+            let what =
+                format!("{ALIGNMENT_KEY} is {other:?} and the tensors are aligned to {alignment} bytes");
+            return Err(Error::usage(what));
+        }
+        None if alignment == DEFAULT_ALIGNMENT => {}
+        None => metadata.push((ALIGNMENT_KEY.to_owned(), Value::U32(stated))),
+    }
+    Ok(())
+}
+
+fn check_metadata(metadata: &[(String, Value)]) -> Result<()> {
+    if metadata.len() > limits::MAX_METADATA_PAIRS {
+        let what = format!("{} metadata pairs; the limit is {}", metadata.len(), limits::MAX_METADATA_PAIRS);
+        return Err(Error::limit(what));
+    }
+    let mut keys = HashSet::with_capacity(metadata.len());
+    for (key, value) in metadata {
+        let shown = key.escape_debug();
+        if key.is_empty() || !keys.insert(key) {
+            return Err(Error::usage(format!("metadata key \"{shown}\" is empty or comes twice")));
+        }
+        if key.len() > limits::MAX_KEY_BYTES {
+            let what = format!("metadata key {shown} is longer than {} bytes", limits::MAX_KEY_BYTES);
+            return Err(Error::limit(what));
+        }
+        let (n_elements, longest) = match value {
+            Value::String(text) => (1, text.len()),
+            Value::Strings(texts) => (texts.len(), texts.iter().map(String::len).max().unwrap_or(0)),
+            Value::U32s(xs) => (xs.len(), 0),
+            Value::I32s(xs) => (xs.len(), 0),
+            Value::F32s(xs) => (xs.len(), 0),
+            _ => (1, 0),
+        };
+        if n_elements > limits::MAX_ARRAY_LEN || longest > limits::MAX_STRING_BYTES {
+            let what = format!(
+                "metadata key {shown} has {n_elements} elements of up to {longest} bytes; the limits are {} and {}",
+                limits::MAX_ARRAY_LEN,
+                limits::MAX_STRING_BYTES
+            );
+            return Err(Error::limit(what));
+        }
+    }
+    Ok(())
+}
+
+fn check_tensors(tensors: &[PlannedTensor]) -> Result<()> {
+    if tensors.len() > limits::MAX_TENSORS {
+        return Err(Error::limit(format!("{} tensors; the limit is {}", tensors.len(), limits::MAX_TENSORS)));
+    }
+    let mut names = HashSet::with_capacity(tensors.len());
+    for tensor in tensors {
+        let shown = tensor.name.escape_debug();
+        if tensor.name.is_empty() || !names.insert(tensor.name.as_str()) {
+            return Err(Error::usage(format!("tensor name \"{shown}\" is empty or comes twice")));
+        }
+        if tensor.name.len() > MAX_WRITTEN_NAME_BYTES {
+            let what =
+                format!("tensor {shown}: GGUF readers have room for names of {MAX_WRITTEN_NAME_BYTES} bytes");
+            return Err(Error::usage(what));
+        }
+        if !(1..=limits::MAX_DIMS).contains(&tensor.shape.len()) {
+            let n_dims = tensor.shape.len();
+            let what = format!("tensor {shown}: {n_dims} dimensions; GGUF allows 1 to {}", limits::MAX_DIMS);
+            return Err(Error::usage(what));
+        }
+    }
+    Ok(())
+}
+
+/// Places a tensor at `offset` from the start of the data section.
+fn place(tensor: PlannedTensor, offset: u64) -> Result<PlacedTensor> {
+    let PlannedTensor { name, shape, block_type } = tensor;
+    let n_in = shape[shape.len() - 1];
+    if !n_in.is_multiple_of(block_type.block_len()) {
+        return Err(Error::usage(format!(
+            "tensor {}: its rows hold {n_in} elements and {block_type} needs a multiple of {}",
+            name.escape_debug(),
+            block_type.block_len()
+        )));
+    }
+    let n_bytes = block_type
+        .row_bytes(n_in)
+        .and_then(|n| shape[..shape.len() - 1].iter().try_fold(n, |n, &dim| n.checked_mul(dim)))
+        .ok_or_else(|| too_large(&name))?;
+    Ok(PlacedTensor { name, shape, block_type, offset, n_bytes: n_bytes as u64 })
+}
+
+/// The bytes before the first tensor's data. The tensors' offsets are relative here, as in the file.
+fn write_header(metadata: &[(String, Value)], tensors: &[PlacedTensor], alignment: usize) -> Vec<u8> {
+    let mut header = HeaderWriter(Vec::new());
+    header.0.extend_from_slice(&MAGIC);
+    header.u32(VERSION);
+    header.len(tensors.len());
+    header.len(metadata.len());
+    for (key, value) in metadata {
+        header.string(key);
+        header.value(value);
+    }
+    for tensor in tensors {
+        header.string(&tensor.name);
+        header.u32(u32::try_from(tensor.shape.len()).expect("check_tensors allows 4 dimensions"));
+        for &dim in tensor.shape.iter().rev() {
+            header.len(dim);
+        }
+        header.u32(tensor.block_type.ggml_id());
+        header.u64(tensor.offset);
+    }
+    let mut header = header.0;
+    header.resize(header.len().next_multiple_of(alignment), 0);
+    header
+}
+
+/// Appends the format's fields to a header; writing to memory cannot fail.
+struct HeaderWriter(Vec<u8>);
+
+const IN_MEMORY: &str = "writing to a Vec cannot fail";
+
+impl HeaderWriter {
+    fn u32(&mut self, x: u32) {
+        self.0.write_u32::<LittleEndian>(x).expect(IN_MEMORY);
+    }
+
+    fn u64(&mut self, x: u64) {
+        self.0.write_u64::<LittleEndian>(x).expect(IN_MEMORY);
+    }
+
+    fn len(&mut self, n: usize) {
+        self.u64(n as u64);
+    }
+
+    fn string(&mut self, text: &str) {
+        self.len(text.len());
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    fn array<T>(&mut self, element: ValueType, items: &[T], write: impl Fn(&mut Self, &T)) {
+        self.u32(ValueType::Array.id());
+        self.u32(element.id());
+        self.len(items.len());
+        for item in items {
+            write(self, item);
+        }
+    }
+
+    fn scalar(&mut self, ty: ValueType, bytes: &[u8]) {
+        self.u32(ty.id());
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn value(&mut self, value: &Value) {
+        match value {
+            Value::U8(x) => self.scalar(ValueType::U8, &x.to_le_bytes()),
+            Value::I8(x) => self.scalar(ValueType::I8, &x.to_le_bytes()),
+            Value::U16(x) => self.scalar(ValueType::U16, &x.to_le_bytes()),
+            Value::I16(x) => self.scalar(ValueType::I16, &x.to_le_bytes()),
+            Value::U32(x) => self.scalar(ValueType::U32, &x.to_le_bytes()),
+            Value::I32(x) => self.scalar(ValueType::I32, &x.to_le_bytes()),
+            Value::U64(x) => self.scalar(ValueType::U64, &x.to_le_bytes()),
+            Value::I64(x) => self.scalar(ValueType::I64, &x.to_le_bytes()),
+            Value::F32(x) => self.scalar(ValueType::F32, &x.to_le_bytes()),
+            Value::F64(x) => self.scalar(ValueType::F64, &x.to_le_bytes()),
+            Value::Bool(x) => self.scalar(ValueType::Bool, &[u8::from(*x)]),
+            Value::String(text) => {
+                self.u32(ValueType::String.id());
+                self.string(text);
+            }
+            Value::Strings(items) => self.array(ValueType::String, items, |w, text| w.string(text)),
+            Value::U32s(items) => self.array(ValueType::U32, items, |w, &x| w.u32(x)),
+            Value::I32s(items) => self.array(ValueType::I32, items, |w, x| w.0.extend(x.to_le_bytes())),
+            Value::F32s(items) => self.array(ValueType::F32, items, |w, x| w.0.extend(x.to_le_bytes())),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Opened GGUF files: the header parsed and checked once, the data left where they are.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::ggml_type::GgmlType;
+use super::header::{self, Header};
+use super::metadata::Metadata;
+use crate::error::Result;
+use crate::mapped_file::MappedFile;
+
+/// An opened GGUF file, version 2 or 3, little-endian.
+#[derive(Debug)]
+pub struct GgufFile {
+    file: Arc<MappedFile>,
+    version: u32,
+    alignment: usize,
+    metadata: Metadata,
+    tensors: Vec<TensorInfo>,
+    index: HashMap<String, usize>,
+}
+
+/// Where a tensor lies in its file, and how to read it. Its bytes are inside the file and belong to
+/// no other tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Its name.
+    pub name: String,
+    /// 1 to 4 dimensions, outermost first; a matrix is `[n_out, n_in]`.
+    pub shape: Vec<usize>,
+    /// The type of its blocks; the last dimension is a multiple of the block length.
+    pub ty: GgmlType,
+    /// Offset of its data from the start of the file.
+    pub offset: u64,
+    /// Bytes of its data.
+    pub n_bytes: usize,
+}
+
+impl TensorInfo {
+    /// Elements of the tensor; the reader has checked that the product does not overflow.
+    pub fn n_elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+impl GgufFile {
+    /// Maps the file at `path` and checks its header.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] if it cannot be mapped; [`crate::Error::Malformed`],
+    /// [`crate::Error::Unsupported`] or [`crate::Error::Limit`] for what it holds.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::from_mapped(Arc::new(MappedFile::open(path)?))
+    }
+
+    /// Checks the header of a file already mapped.
+    ///
+    /// # Errors
+    /// As [`Self::open`], but for I/O.
+    pub fn from_mapped(file: Arc<MappedFile>) -> Result<Self> {
+        let Header { version, alignment, metadata, tensors } = header::read(&file)?;
+        let index = tensors.iter().enumerate().map(|(i, tensor)| (tensor.name.clone(), i)).collect();
+        Ok(Self { file, version, alignment, metadata, tensors, index })
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// The version of the format: 2 or 3.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// What the offsets of tensors are multiples of, in bytes: a power of two.
+    pub fn alignment(&self) -> usize {
+        self.alignment
+    }
+
+    /// The metadata.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The tensors, in the header's order.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// The tensor of this name.
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.index.get(name).map(|&i| &self.tensors[i])
+    }
+
+    /// The data of a tensor of this file.
+    ///
+    /// # Panics
+    /// If the tensor is another file's and lies outside this one.
+    pub fn bytes(&self, tensor: &TensorInfo) -> &[u8] {
+        if tensor.n_bytes == 0 {
+            return &[];
+        }
+        let start = usize::try_from(tensor.offset).expect("a tensor lies inside its mapped file");
+        &self.file.bytes()[start..][..tensor.n_bytes]
+    }
+
+    /// Bytes of the whole file.
+    pub fn file_len(&self) -> u64 {
+        self.file.bytes().len() as u64
+    }
+
+    /// The mapping, for those who keep parts of it.
+    pub fn mapped_file(&self) -> &Arc<MappedFile> {
+        &self.file
+    }
+}
