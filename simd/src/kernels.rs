@@ -24,7 +24,6 @@ type Encode = unsafe fn(&[f32], Option<&[f32]>, &mut [u8]);
 enum Gemv {
     F32(unsafe fn(&[u8], &[f32], &mut [f32])),
     Q8_0(unsafe fn(&[u8], &[Q8Window], &mut [f32])),
-    #[allow(dead_code, reason = "the K types have no row yet")]
     Q8K(unsafe fn(&[u8], &[Q8KWindow], &mut [f32])),
 }
 
@@ -36,8 +35,7 @@ struct TypeKernels {
     gemv: Gemv,
 }
 
-/// `None` where a type has no kernels.
-type TypeTable = [Option<TypeKernels>; BlockType::COUNT];
+type TypeTable = [TypeKernels; BlockType::COUNT];
 
 /// Everything this crate computes, in the version for one tier of CPU features.
 pub struct Kernels {
@@ -180,7 +178,7 @@ impl Kernels {
     }
 
     fn of(&self, ty: BlockType) -> &TypeKernels {
-        self.types[ty as usize].as_ref().unwrap_or_else(|| panic!("{ty} has no kernels"))
+        &self.types[ty as usize]
     }
 }
 
@@ -214,7 +212,7 @@ fn build(isa: Isa) -> Option<Kernels> {
 
 fn scalar() -> Kernels {
     let mut rows = BlockType::all().map(scalar_row);
-    let types = core::array::from_fn(|_| rows.next().flatten());
+    let types = core::array::from_fn(|_| rows.next().expect("a row per type"));
     Kernels {
         isa: Isa::Scalar,
         types,
@@ -225,11 +223,10 @@ fn scalar() -> Kernels {
 }
 
 #[rustfmt::skip]
-fn scalar_row(block_type: BlockType) -> Option<TypeKernels> {
-    use block::{bf16, f16, f32, q4_0, q4_1, q5_0, q5_1, q8_0};
-    #[allow(clippy::unnecessary_wraps, reason = "the K types have no row yet")]
-    fn row(decode: Decode, encode: Encode, gemv: Gemv) -> Option<TypeKernels> {
-        Some(TypeKernels { decode, encode, gemv })
+fn scalar_row(block_type: BlockType) -> TypeKernels {
+    use block::{bf16, f16, f32, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
+    fn row(decode: Decode, encode: Encode, gemv: Gemv) -> TypeKernels {
+        TypeKernels { decode, encode, gemv }
     }
     match block_type {
         BlockType::F32  => row(f32::scalar::decode,  f32::scalar::encode,  Gemv::F32(f32::scalar::gemv)),
@@ -240,6 +237,8 @@ fn scalar_row(block_type: BlockType) -> Option<TypeKernels> {
         BlockType::Q5_0 => row(q5_0::scalar::decode, q5_0::scalar::encode, Gemv::Q8_0(q5_0::scalar::gemv)),
         BlockType::Q5_1 => row(q5_1::scalar::decode, q5_1::scalar::encode, Gemv::Q8_0(q5_1::scalar::gemv)),
         BlockType::Q8_0 => row(q8_0::scalar::decode, q8_0::scalar::encode, Gemv::Q8_0(q8_0::scalar::gemv)),
-        BlockType::Q4_K | BlockType::Q5_K | BlockType::Q6_K => None,
+        BlockType::Q4_K => row(q4_k::scalar::decode, q4_k::scalar::encode, Gemv::Q8K(q4_k::scalar::gemv)),
+        BlockType::Q5_K => row(q5_k::scalar::decode, q5_k::scalar::encode, Gemv::Q8K(q5_k::scalar::gemv)),
+        BlockType::Q6_K => row(q6_k::scalar::decode, q6_k::scalar::encode, Gemv::Q8K(q6_k::scalar::gemv)),
     }
 }
