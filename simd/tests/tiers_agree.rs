@@ -59,7 +59,7 @@ fn activations(n: usize, poisoned: bool, random: &mut Random) -> Vec<f32> {
 fn gemv_equals_scalar_bit_for_bit() {
     let mut random = Random::new(1);
     for kernels in better_tiers() {
-        for ty in types() {
+        for ty in BlockType::all() {
             for n_in in row_lengths(ty) {
                 for (n_out, fill) in [
                     (1, Fill::Random),
@@ -86,7 +86,7 @@ fn gemv_equals_scalar_bit_for_bit() {
 fn gemv_equals_scalar_on_misaligned_slices() {
     let mut random = Random::new(2);
     for kernels in better_tiers() {
-        for ty in types() {
+        for ty in BlockType::all() {
             let (n_in, n_out) = (ty.block_len() * 24, 3);
             for shift in 1..9 {
                 let mut w = vec![0; shift];
@@ -105,7 +105,7 @@ fn gemv_equals_scalar_on_misaligned_slices() {
 fn gemm_equals_gemv_bit_for_bit() {
     let mut random = Random::new(3);
     for kernels in better_tiers().into_iter().chain([scalar()]) {
-        for ty in types() {
+        for ty in BlockType::all() {
             for (n_in, n_out, n_cols) in [(0, 3, 2), (1, 1, 1), (3, 5, 3), (9, 7, 2), (24, 600, 5)] {
                 let n_in = n_in * ty.block_len();
                 let w = weights(ty, n_in * n_out, Fill::Encoded, &mut random);
@@ -129,7 +129,7 @@ fn gemm_equals_gemv_bit_for_bit() {
 fn decode_equals_scalar_bit_for_bit() {
     let mut random = Random::new(4);
     for kernels in better_tiers() {
-        for ty in types() {
+        for ty in BlockType::all() {
             for n in row_lengths(ty) {
                 let blocks = weights(ty, n, Fill::Random, &mut random);
                 let (mut expected, mut found) = (vec![0.5; n], vec![0.25; n]);
@@ -145,7 +145,7 @@ fn decode_equals_scalar_bit_for_bit() {
 fn encode_equals_scalar_byte_for_byte() {
     let mut random = Random::new(5);
     for kernels in better_tiers() {
-        for ty in types() {
+        for ty in BlockType::all() {
             for n in row_lengths(ty) {
                 let row = activations(n, true, &mut random);
                 let mut importance = random.floats(n);
@@ -189,8 +189,4 @@ fn activation_quantisers_equal_scalar() {
             }
         }
     }
-}
-
-fn types() -> impl Iterator<Item = BlockType> {
-    BlockType::all().filter(|ty| ty.block_len() < 256)
 }
