@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use crate::error::{Error, Result};
 
+pub mod compute;
 pub mod convert;
+pub mod interrupt;
+pub mod output;
 pub mod run;
 
 /// Turns the outcome of a program into its exit status, with the error on standard error. A reader
@@ -14,7 +17,10 @@ pub fn exit(outcome: Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            match &error {
+                Error::Interrupted => eprintln!("interrupted"),
+                error => eprintln!("error: {error}"),
+            }
             ExitCode::from(error.exit_status())
         }
     }

@@ -1,1 +1,11 @@
 //! Perplexity, divergence and benchmarks.
+//!
+//! The protocol and the formulas are those of llama.cpp's `llama-perplexity`, so that numbers
+//! compare; sums are in f64 and logits are never rounded.
+
+pub mod chunks;
+pub mod distribution;
+pub mod statistics;
+
+pub use chunks::Chunks;
+pub use statistics::Estimate;

@@ -4,6 +4,7 @@
 //! same options, seed and logits give the same token on every machine.
 
 mod filter;
+mod from_file;
 mod penalty;
 mod random;
 

@@ -1,0 +1,84 @@
+//! The arguments that say what to compute with.
+
+use clap::Args;
+use gguf_simd::isa::Isa;
+
+use crate::error::{Error, Result};
+
+/// What to compute with.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Computing")]
+pub struct ComputeArgs {
+    /// Threads to compute with [default: one per physical core]
+    #[arg(short, long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// CPU tier to use: scalar, avx2, avx512 or neon-dotprod; all give the same text [default: the best this CPU
+    /// has; environment: GGUF_ISA]
+    #[arg(long, value_name = "TIER")]
+    pub isa: Option<String>,
+}
+
+/// The environment variable that stands in for `--isa`.
+const ISA_VARIABLE: &str = "GGUF_ISA";
+
+impl ComputeArgs {
+    /// The tier that the flag or else the environment asks for.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there is no such tier or this CPU lacks it.
+    pub fn isa(&self) -> Result<Option<Isa>> {
+        if let Some(name) = &self.isa {
+            return available_isa(name, "--isa").map(Some);
+        }
+        match std::env::var(ISA_VARIABLE) {
+            Ok(name) if !name.is_empty() => available_isa(&name, ISA_VARIABLE).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The number of threads asked for.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for none.
+    pub fn threads(&self) -> Result<Option<usize>> {
+        match self.threads {
+            Some(0) => Err(Error::usage("--threads 0 leaves nobody to compute; give 1 or more")),
+            threads => Ok(threads),
+        }
+    }
+}
+
+fn available_isa(name: &str, asked_by: &str) -> Result<Isa> {
+    let names = |tiers: &mut dyn Iterator<Item = Isa>| tiers.map(Isa::name).collect::<Vec<_>>().join(", ");
+    let Some(isa) = Isa::from_name(name) else {
+        let all = names(&mut Isa::all());
+        return Err(Error::usage(format!("{asked_by} {name}: no such CPU tier; there are {all}")));
+    };
+    if !isa.is_available() {
+        let here = names(&mut Isa::available());
+        return Err(Error::usage(format!("{asked_by} {isa}: this CPU lacks it; it has {here}")));
+    }
+    Ok(isa)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_tier_is_refused_with_the_list_of_tiers() {
+        let args = ComputeArgs { threads: None, isa: Some("sse9".into()) };
+        let message = args.isa().expect_err("no such tier").to_string();
+        assert!(message.contains("--isa sse9") && message.contains("avx2"), "{message}");
+        let args = ComputeArgs { threads: None, isa: Some("SCALAR".into()) };
+        assert_eq!(args.isa().expect("every CPU has it"), Some(Isa::Scalar));
+    }
+
+    #[test]
+    fn tier_this_cpu_lacks_is_refused_with_those_it_has() {
+        let missing = Isa::all().find(|isa| !isa.is_available()).expect("no CPU is both x86-64 and aarch64");
+        let args = ComputeArgs { threads: None, isa: Some(missing.name().into()) };
+        let message = args.isa().expect_err("not on this CPU").to_string();
+        assert!(message.contains(missing.name()) && message.contains("it has scalar"), "{message}");
+    }
+}

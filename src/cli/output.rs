@@ -1,0 +1,75 @@
+//! Standard output, and numbers as people read them.
+
+use std::io::Write;
+
+use crate::error::{Error, Result};
+
+/// Writes `text` to standard output and flushes it.
+///
+/// # Errors
+/// [`Error::Io`], also for a reader that went away.
+pub fn show(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|e| Error::io("standard output", "cannot write to", e))
+}
+
+/// Writes `value` to standard output as one JSON document and a newline.
+///
+/// # Errors
+/// [`Error::Io`], also for a reader that went away.
+pub fn show_json(value: &serde_json::Value) -> Result<()> {
+    show(&format!("{value:#}\n"))
+}
+
+/// Bytes with a binary unit, as in «1.5 GiB».
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if n < 1024 {
+        return format!("{n} B");
+    }
+    let mut value = n as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// A count with its thousands apart, as in «7,344,384».
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `n` things, as in «1 token» or «2 tokens».
+pub fn plural(n: usize, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_take_the_unit_that_fits() {
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(1024 * 1024 - 1), "1.0 MiB");
+        assert_eq!(bytes(5 << 30), "5.0 GiB");
+        assert_eq!(bytes(u64::MAX), "16384.0 PiB");
+    }
+
+    #[test]
+    fn counts_have_their_thousands_apart() {
+        assert_eq!([0, 999, 1000, 7_344_384].map(count), ["0", "999", "1,000", "7,344,384"]);
+    }
+}

@@ -1,0 +1,1 @@
+//! Threads: the worker pool of the runtime.
