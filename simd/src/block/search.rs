@@ -5,15 +5,22 @@
 //! nearer to the grid. Sixteen candidate scales are tried at once, one per vector lane, each by
 //! one pass over the block; the best is fitted by least squares, and then scales beside it are
 //! tried as the `f16` values that would be stored, so the error compared is the error that remains.
-//! The plain scale is always among the candidates, so the result is never worse than plain rounding.
+//! The plain scale is always among the candidates, so the result is never worse than plain rounding
+//! (by more than the rounding of the compared sums, about 2^-19).
 //!
 //! A weight that is not finite is encoded as zero, an importance that is not finite and positive
 //! counts as zero, and a block without any importance counts as evenly important.
+//!
+//! Sums run over lanes in a fixed order and nothing is contracted, so that every tier finds the same
+//! scales; loops over lanes and elements have no branches, so that they vectorise.
 
 use crate::half_float::{f16_to_f32, f32_to_f16};
 
 /// Candidates tried together.
 const LANES: usize = 16;
+
+/// One value per candidate.
+type Lanes = [f32; LANES];
 
 /// One block to encode: weights, and how much the error of each matters.
 pub(crate) struct Block {
@@ -21,7 +28,7 @@ pub(crate) struct Block {
     importance: [f32; 32],
 }
 
-/// Calls `encode` with each block of a row and its place in `out`.
+/// Calls `encode` with each block of a row and writes what it returns to its place in `out`.
 #[inline(always)]
 pub(crate) fn for_each_block<const B: usize>(
     row: &[f32],
@@ -36,80 +43,219 @@ pub(crate) fn for_each_block<const B: usize>(
     }
 }
 
+/// Scale and codes of a block on the grid `d * (-LEVELS..LEVELS)`, where the extreme weight of a
+/// plain encoding takes the code `-LEVELS`.
+#[inline(always)]
+pub(crate) fn signed_grid<const LEVELS: i32>(block: &Block) -> (u16, [i8; 32]) {
+    let (low, high) = (-LEVELS as f32, (LEVELS - 1) as f32);
+    let (min, max) = block.range();
+    let extreme = if max >= -min { max } else { min };
+    let unit = invert(extreme);
+    let mut inverses = [0.0; LANES];
+    for (c, inverse) in inverses.iter_mut().enumerate() {
+        // Twelve with the extreme weight at the long end of the grid, four at the short end.
+        let (long, short) =
+            (low + 0.5 - (0.25 / 8.0) * (LEVELS as f32) * c as f32, high + 0.5 * (c as f32 - 12.0));
+        *inverse = unit * if c < 12 { long } else { short };
+    }
+    let fitted = block.fit_signed(&inverses, low, high);
+    let d = block.best_signed(neighbours(fitted, extreme / low, 6), low, high);
+    (d, block.signed_codes(f16_to_f32(d), low, high))
+}
+
+/// Scale and codes of a block on the grid `d * (-127..=127)`.
+#[inline(always)]
+pub(crate) fn byte_grid(block: &Block) -> (u16, [i8; 32]) {
+    let (min, max) = block.range();
+    let plain = (if max >= -min { max } else { -min }) / 127.0;
+    let d = block.best_signed(neighbours(plain, plain, 1), -127.0, 127.0);
+    (d, block.signed_codes(f16_to_f32(d), -127.0, 127.0))
+}
+
+/// Scale, minimum and codes of a block on the grid `d * (0..=TOP) + m`.
+#[inline(always)]
+pub(crate) fn offset_grid<const TOP: u32>(block: &Block) -> (u16, u16, [u8; 32]) {
+    let top = TOP as f32;
+    let (min, max) = block.range();
+    let step = (max - min) / top;
+    let unit = invert(step);
+    let (mut starts, mut inverses) = ([0.0; LANES], [0.0; LANES]);
+    for c in 0..LANES {
+        // Each end of the grid takes four positions, from outside the range to inside it.
+        let (from, to) = (0.35 * (c % 4) as f32 - 0.35, 0.35 * (c / 4) as f32 - 0.35);
+        starts[c] = min + step * from;
+        inverses[c] = unit * (top / (top - from - to));
+    }
+    let fitted = block.fit_offset(&starts, &inverses, top);
+    let (d, m) = block.best_offset(&around(fitted, (min, max), top), top);
+    let (scale, minimum) = (f16_to_f32(d), f16_to_f32(m));
+    let inverse = invert(scale);
+    (d, m, block.x.map(|x| rounded_code((x - minimum) * inverse, 0.0, top) as u8))
+}
+
 impl Block {
     #[inline(always)]
     fn new(x: &[f32; 32], importance: Option<&[f32; 32]>) -> Self {
         let x = x.map(|x| if x.abs() < f32::INFINITY { x } else { 0.0 });
-        let mut sum = 0.0;
-        let mut weights = [0.0; 32];
-        if let Some(importance) = importance {
-            weights = importance.map(|w| if w > 0.0 && w < f32::INFINITY { w } else { 0.0 });
-            sum = weights.iter().sum();
+        let Some(importance) = importance else {
+            return Self { x, importance: [1.0; 32] };
+        };
+        let importance = importance.map(|w| if w > 0.0 && w < f32::INFINITY { w } else { 0.0 });
+        let mut sums = [0.0; 8];
+        for i in 0..32 {
+            sums[i % 8] += importance[i];
         }
+        let sum: f32 = sums.iter().sum();
         // Scaled to an average of one, so that no sum below overflows or vanishes.
-        let scale = if sum < f32::INFINITY { 32.0 / sum } else { f32::INFINITY };
-        let importance = if scale < f32::INFINITY { weights.map(|w| w * scale) } else { [1.0; 32] };
-        Self { x, importance }
+        let scale = 32.0 / sum;
+        let is_usable = scale > 0.0 && scale < f32::INFINITY;
+        Self { x, importance: if is_usable { importance.map(|w| w * scale) } else { [1.0; 32] } }
     }
 
-    /// The weight of largest magnitude, the first of several; zero if all are zero.
+    /// The smallest and the largest weight.
     #[inline(always)]
-    fn extreme(&self) -> f32 {
-        let (mut low, mut high) = (0.0f32, 0.0f32);
-        for &x in &self.x {
-            low = if x < low { x } else { low };
-            high = if x > high { x } else { high };
+    fn range(&self) -> (f32, f32) {
+        // The bits of a negative float fall as it rises; with all but the sign flipped they order as
+        // integers, whose extremes need no order of evaluation.
+        let key = |bits: i32| bits ^ (bits >> 31 & i32::MAX);
+        let (mut min, mut max) = (i32::MAX, i32::MIN);
+        for x in &self.x {
+            let key = key(x.to_bits() as i32);
+            min = min.min(key);
+            max = max.max(key);
         }
-        if high >= -low { high } else { low }
+        (f32::from_bits(key(min) as u32), f32::from_bits(key(max) as u32))
     }
 
-    /// The codes of the symmetric grid `d * (low..=high)`.
+    /// The codes on the grid `d * (low..=high)`.
     #[inline(always)]
-    fn symmetric_codes(&self, d: f32, low: f32, high: f32) -> [i8; 32] {
+    fn signed_codes(&self, d: f32, low: f32, high: f32) -> [i8; 32] {
         let inverse = invert(d);
-        self.x.map(|x| round_within(x * inverse, low, high) as i8)
+        self.x.map(|x| rounded_code(x * inverse, low, high) as i8)
     }
 
     /// The least-squares scale of the best of the candidates `inverses`: with `q` the rounded codes
     /// it is `sum(xq) / sum(qq)`, and the error falls as `sum(xq)^2 / sum(qq)` grows.
     #[inline(always)]
-    fn fit_symmetric(&self, inverses: &[f32; LANES], low: f32, high: f32) -> f32 {
-        let mut xq = [0.0; LANES];
-        let mut qq = [0.0; LANES];
+    fn fit_signed(&self, inverses: &Lanes, low: f32, high: f32) -> f32 {
+        let (mut xq, mut qq) = ([0.0; LANES], [0.0; LANES]);
         for i in 0..32 {
             let (x, w) = (self.x[i], self.importance[i]);
             for c in 0..LANES {
-                let q = round_within(x * inverses[c], low, high);
+                let q = rounded(x * inverses[c], low, high);
                 let wq = w * q;
                 xq[c] += wq * x;
                 qq[c] += wq * q;
             }
         }
-        let (mut best, mut scale) = (0.0, 0.0);
+        let mut fitted = [0.0; LANES];
+        let mut gains = [0.0; LANES];
         for c in 0..LANES {
-            let fitted = if qq[c] > 0.0 { xq[c] / qq[c] } else { 0.0 };
-            if fitted * xq[c] > best {
-                (best, scale) = (fitted * xq[c], fitted);
-            }
+            fitted[c] = xq[c] * if qq[c] > 0.0 { 1.0 / qq[c] } else { 0.0 };
+            gains[c] = fitted[c] * xq[c];
         }
-        scale
+        fitted[greatest(&gains)]
     }
 
-    /// The candidate with the least error; the first of several.
+    /// The f16 candidate of least error.
     #[inline(always)]
-    fn best_symmetric(&self, candidates: &[u16; LANES], low: f32, high: f32) -> u16 {
+    fn best_signed(&self, candidates: [u16; LANES], low: f32, high: f32) -> u16 {
         let scales = candidates.map(f16_to_f32);
         let inverses = scales.map(invert);
         let mut errors = [0.0; LANES];
         for i in 0..32 {
             let (x, w) = (self.x[i], self.importance[i]);
             for c in 0..LANES {
-                let error = x - scales[c] * round_within(x * inverses[c], low, high);
+                let error = x - scales[c] * rounded(x * inverses[c], low, high);
                 errors[c] += w * error * error;
             }
         }
         candidates[least(&errors)]
     }
+
+    /// The least-squares scale and minimum of the best of the grids that begin at `starts` with
+    /// steps of `1 / inverses`. The error falls as `d * sum(xq) + m * sum(x)` grows.
+    #[inline(always)]
+    fn fit_offset(&self, starts: &Lanes, inverses: &Lanes, top: f32) -> (f32, f32) {
+        // Moments about a weight, so that an offset of the block costs no precision.
+        let origin = self.x[0];
+        let (mut sum_w, mut sum_x) = (0.0, 0.0);
+        let (mut q1, mut q2, mut xq) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        for i in 0..32 {
+            let (x, w) = (self.x[i], self.importance[i]);
+            let wx = w * (x - origin);
+            sum_w += w;
+            sum_x += wx;
+            for c in 0..LANES {
+                let q = rounded((x - starts[c]) * inverses[c], 0.0, top);
+                let wq = w * q;
+                q1[c] += wq;
+                q2[c] += wq * q;
+                xq[c] += wx * q;
+            }
+        }
+        let inverse_w = 1.0 / sum_w;
+        let (mut scales, mut minima, mut gains) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        for c in 0..LANES {
+            let determinant = sum_w * q2[c] - q1[c] * q1[c];
+            let inverse = if determinant > 0.0 { 1.0 / determinant } else { 0.0 };
+            scales[c] = (sum_w * xq[c] - sum_x * q1[c]) * inverse;
+            minima[c] = (sum_x - scales[c] * q1[c]) * inverse_w;
+            gains[c] = scales[c] * xq[c] + minima[c] * sum_x;
+        }
+        let best = greatest(&gains);
+        (scales[best], origin + minima[best])
+    }
+
+    /// The f16 scale and minimum of least error.
+    #[inline(always)]
+    fn best_offset(&self, candidates: &[(f32, f32); LANES], top: f32) -> (u16, u16) {
+        let d = candidates.map(|(d, _)| finite_f16(d));
+        let m = candidates.map(|(_, m)| finite_f16(m));
+        let (scales, minima) = (d.map(f16_to_f32), m.map(f16_to_f32));
+        let inverses = scales.map(invert);
+        let mut errors = [0.0; LANES];
+        for i in 0..32 {
+            let (x, w) = (self.x[i], self.importance[i]);
+            for c in 0..LANES {
+                let q = rounded((x - minima[c]) * inverses[c], 0.0, top);
+                let error = x - (scales[c] * q + minima[c]);
+                errors[c] += w * error * error;
+            }
+        }
+        let best = least(&errors);
+        (d[best], m[best])
+    }
+}
+
+/// Sixteen f16 scales: fifteen around `fitted`, `step` units in the last place apart, and `plain`.
+#[inline(always)]
+fn neighbours(fitted: f32, plain: f32, step: i32) -> [u16; LANES] {
+    let middle = finite_f16(fitted);
+    let magnitude = i32::from(middle & 0x7fff);
+    let mut around = [finite_f16(plain); LANES];
+    for (c, scale) in around[..LANES - 1].iter_mut().enumerate() {
+        let moved = magnitude + (c as i32 - 7) * step;
+        *scale = middle & 0x8000 | moved.clamp(0, 0x7bff) as u16;
+    }
+    around
+}
+
+/// Sixteen pairs of scale and minimum: fourteen around `fitted`, and two grids over the whole range,
+/// from its minimum and from the f16 at or below it (which reaches weights between two f16s).
+#[inline(always)]
+fn around(fitted: (f32, f32), (min, max): (f32, f32), top: f32) -> [(f32, f32); LANES] {
+    let (d, m) = fitted;
+    let below = f16_at_or_below(min);
+    let mut candidates = [(0.0, 0.0); LANES];
+    for (c, candidate) in candidates.iter_mut().enumerate() {
+        // Wider or narrower about the middle of the grid, and shifted.
+        let (wider, shifted) = ((c % 5) as f32 - 2.0, (c / 5) as f32 - 1.0);
+        *candidate = (d + d * (0.12 / top) * wider, m - d * (0.06 * wider + 0.08 * shifted));
+    }
+    candidates[LANES - 2] = ((max - below) / top, below);
+    candidates[LANES - 1] = ((max - min) / top, min);
+    candidates
 }
 
 /// `1 / d`, and zero for a zero scale.
@@ -118,157 +264,94 @@ fn invert(d: f32) -> f32 {
     if d == 0.0 { 0.0 } else { 1.0 / d }
 }
 
-/// The nearest integer, ties to even, within `low..=high` (which lie within ±2^22).
+/// Adding it to a number within ±2^22 leaves the nearest integer, ties to even, in the last bits.
+const SHIFT: f32 = 12_582_912.0;
+
+/// The nearest integer, ties to even, within `low..=high`; `low` if the value is NaN.
 #[inline(always)]
-fn round_within(value: f32, low: f32, high: f32) -> f32 {
-    const SHIFT: f32 = 12_582_912.0;
+fn rounded(value: f32, low: f32, high: f32) -> f32 {
     let value = if value > low { value } else { low };
     let value = if value < high { value } else { high };
     (value + SHIFT) - SHIFT
 }
 
-/// The index of the smallest error, the first of several; NaN is never the smallest.
+/// The same as an integer.
 #[inline(always)]
-fn least(errors: &[f32; LANES]) -> usize {
-    let mut best = 0;
-    for c in 1..LANES {
-        if errors[c] < errors[best] || errors[best].is_nan() {
-            best = c;
-        }
+fn rounded_code(value: f32, low: f32, high: f32) -> i32 {
+    let value = if value > low { value } else { low };
+    let value = if value < high { value } else { high };
+    (value + SHIFT).to_bits() as i32 - SHIFT.to_bits() as i32
+}
+
+/// The lane of the smallest error, the first of several. (The lane's number takes the place of the
+/// last four bits, so that the search is one minimum; a NaN is greater than every number.)
+#[inline(always)]
+fn least(errors: &Lanes) -> usize {
+    let mut least = i32::MAX;
+    for (c, error) in errors.iter().enumerate() {
+        least = least.min((error.to_bits() as i32 & i32::MAX & !15) | c as i32);
     }
-    best
+    (least & 15) as usize
+}
+
+/// The lane of the greatest gain, the last of several; gains that are negative or NaN come last.
+#[inline(always)]
+fn greatest(gains: &Lanes) -> usize {
+    let mut greatest = 0;
+    for (c, &gain) in gains.iter().enumerate() {
+        let gain = if gain > 0.0 { gain } else { 0.0 };
+        greatest = greatest.max((gain.to_bits() as i32 & !15) | c as i32);
+    }
+    (greatest & 15) as usize
 }
 
 /// The f16 nearest to `value`, at most the largest finite one in magnitude.
 #[inline(always)]
 fn finite_f16(value: f32) -> u16 {
-    f32_to_f16(value.clamp(-65504.0, 65504.0))
+    let value = if value > -65504.0 { value } else { -65504.0 };
+    f32_to_f16(if value < 65504.0 { value } else { 65504.0 })
 }
 
-/// Sixteen f16 scales around `fitted` in steps of `step` units in the last place, `plain` in place
-/// of the last.
+/// The greatest f16 that is not above `value`, as a float; not below the least finite one.
 #[inline(always)]
-fn neighbours(fitted: f32, plain: f32, step: u16) -> [u16; LANES] {
-    let middle = finite_f16(fitted);
-    let magnitude = i32::from(middle & 0x7fff);
-    let mut around: [u16; LANES] = core::array::from_fn(|c| {
-        let moved = magnitude + (c as i32 - 7) * i32::from(step);
-        middle & 0x8000 | moved.clamp(0, 0x7bff) as u16
-    });
-    around[LANES - 1] = finite_f16(plain);
-    around
+fn f16_at_or_below(value: f32) -> f32 {
+    let half = finite_f16(value);
+    let is_above = f16_to_f32(half) > value;
+    let is_negative = half & 0x8000 != 0;
+    // The next f16 downwards: away from zero below it, towards zero above it.
+    let next = if is_negative { half.saturating_add(1).min(0xfbff) } else { half.wrapping_sub(1) };
+    let next = if half == 0 { 0x8001 } else { next };
+    f16_to_f32(if is_above { next } else { half })
 }
 
-/// Scale and codes of a block on the grid `d * (-levels..levels)`, where the extreme weight of a
-/// plain encoding takes the code `-levels`.
-#[inline(always)]
-pub(crate) fn signed_grid<const LEVELS: i32>(block: &Block) -> (u16, [i8; 32]) {
-    let (low, high) = (-LEVELS as f32, (LEVELS - 1) as f32);
-    let extreme = block.extreme();
-    let unit = invert(extreme);
-    let stretch = LEVELS as f32 / 8.0;
-    let inverses = core::array::from_fn(|c| {
-        // Twelve with the extreme weight at the long end of the grid, four at the short end.
-        if c < 12 {
-            unit * (low + 0.5 - 0.25 * stretch * c as f32)
-        } else {
-            unit * (high + 0.5 * (c - 12) as f32)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f16_at_or_below_is_the_next_one_down() {
+        for bits in (0..0x7c00).chain(0x8000..0xfc00u16) {
+            let value = f16_to_f32(bits);
+            assert_eq!(f16_at_or_below(value), value);
+            let above = value + value.abs().max(1e-7) * 1e-5;
+            assert_eq!(f16_at_or_below(above), value, "{above:e}");
         }
-    });
-    let fitted = block.fit_symmetric(&inverses, low, high);
-    let d = block.best_symmetric(&neighbours(fitted, extreme / low, 6), low, high);
-    (d, block.symmetric_codes(f16_to_f32(d), low, high))
-}
-
-/// Scale and codes of a block on the grid `d * (-127..=127)`.
-#[inline(always)]
-pub(crate) fn byte_grid(block: &Block) -> (u16, [i8; 32]) {
-    let plain = block.extreme().abs() / 127.0;
-    let d = block.best_symmetric(&neighbours(plain, plain, 1), -127.0, 127.0);
-    (d, block.symmetric_codes(f16_to_f32(d), -127.0, 127.0))
-}
-
-/// Scale, minimum and codes of a block on the grid `d * (0..=top) + m`.
-#[inline(always)]
-pub(crate) fn offset_grid<const TOP: u32>(block: &Block) -> (u16, u16, [u8; 32]) {
-    let top = TOP as f32;
-    let (mut min, mut max) = (block.x[0], block.x[0]);
-    for &x in &block.x {
-        min = if x < min { x } else { min };
-        max = if x > max { x } else { max };
+        assert_eq!(f16_at_or_below(-1e9), -65504.0);
     }
-    let range = max - min;
-    let step = range / top;
-    // Both ends of the grid move inwards by up to 0.9 steps, each in four positions.
-    let starts: [f32; LANES] = core::array::from_fn(|c| min + 0.3 * step * (c % 4) as f32);
-    let inverses: [f32; LANES] = core::array::from_fn(|c| {
-        let moved = 0.3 * ((c % 4) + c / 4) as f32;
-        invert(step) * (top / (top - moved))
-    });
-    let fitted = fit_offset(block, &starts, &inverses, top);
-    let (d, m) = best_offset(block, fitted, (step, min), top);
-    let (scale, minimum) = (f16_to_f32(d), f16_to_f32(m));
-    let inverse = invert(scale);
-    (d, m, block.x.map(|x| round_within((x - minimum) * inverse, 0.0, top) as u8))
-}
 
-/// The least-squares scale and minimum of the best of sixteen grids that begin at `starts` with
-/// steps of `1 / inverses`.
-#[inline(always)]
-fn fit_offset(block: &Block, starts: &[f32; LANES], inverses: &[f32; LANES], top: f32) -> (f32, f32) {
-    // Moments about the first start (the smallest weight), so that an offset costs no precision.
-    let (mut sum_w, mut sum_x) = (0.0, 0.0);
-    let (mut q1, mut q2, mut xq) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-    for i in 0..32 {
-        let (x, w) = (block.x[i], block.importance[i]);
-        let wx = w * (x - starts[0]);
-        sum_w += w;
-        sum_x += wx;
-        for c in 0..LANES {
-            let q = round_within((x - starts[c]) * inverses[c], 0.0, top);
-            q1[c] += w * q;
-            q2[c] += w * q * q;
-            xq[c] += wx * q;
-        }
+    #[test]
+    fn the_range_of_a_block_is_its_extremes() {
+        let mut x = [0.5; 32];
+        (x[3], x[17]) = (-2.0, 7.0);
+        assert_eq!(Block::new(&x, None).range(), (-2.0, 7.0));
+        assert_eq!(Block::new(&x.map(|x| -x), None).range(), (-7.0, 2.0));
+        assert_eq!(Block::new(&x.map(|x| x.abs() + 1.0), None).range(), (1.5, 8.0));
     }
-    let mean = sum_x / sum_w;
-    let (mut best, mut scale, mut minimum) = (f32::NEG_INFINITY, 0.0, starts[0] + mean);
-    for c in 0..LANES {
-        let determinant = sum_w * q2[c] - q1[c] * q1[c];
-        if determinant > 0.0 {
-            let d = (sum_w * xq[c] - sum_x * q1[c]) / determinant;
-            let m = (sum_x - d * q1[c]) / sum_w;
-            let explained = d * xq[c] + m * sum_x;
-            if explained > best && d > 0.0 {
-                (best, scale, minimum) = (explained, d, starts[0] + m);
-            }
-        }
-    }
-    (scale, minimum)
-}
 
-/// The f16 scale and minimum of least error among fifteen around `fitted`, and `plain`.
-#[inline(always)]
-fn best_offset(block: &Block, fitted: (f32, f32), plain: (f32, f32), top: f32) -> (u16, u16) {
-    let (d, m) = fitted;
-    let candidate = |c: usize| {
-        if c == LANES - 1 {
-            return (finite_f16(plain.0), finite_f16(plain.1));
-        }
-        let (along, across) = ((c % 5) as f32 - 2.0, (c / 5) as f32 - 1.0);
-        (finite_f16(d + d * (0.12 / top) * along), finite_f16(m - d * (0.06 * along + 0.08 * across)))
-    };
-    let scales: [f32; LANES] = core::array::from_fn(|c| f16_to_f32(candidate(c).0));
-    let minima: [f32; LANES] = core::array::from_fn(|c| f16_to_f32(candidate(c).1));
-    let inverses = scales.map(invert);
-    let mut errors = [0.0; LANES];
-    for i in 0..32 {
-        let (x, w) = (block.x[i], block.importance[i]);
-        for c in 0..LANES {
-            let q = round_within((x - minima[c]) * inverses[c], 0.0, top);
-            let error = x - (scales[c] * q + minima[c]);
-            errors[c] += w * error * error;
-        }
+    #[test]
+    fn lanes_of_extremes_prefer_numbers_to_nan() {
+        let mut lanes = [f32::NAN; LANES];
+        (lanes[5], lanes[9]) = (3.0, 2.0);
+        assert_eq!((least(&lanes), greatest(&lanes)), (9, 5));
     }
-    candidate(least(&errors))
 }
