@@ -55,3 +55,6 @@ pub const MAX_DIMENSION: usize = 1 << 27;
 
 /// Experts in a layer.
 pub const MAX_EXPERTS: usize = 4096;
+
+/// Threads of a pool.
+pub const MAX_THREADS: usize = 1024;

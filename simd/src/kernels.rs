@@ -10,6 +10,10 @@ use crate::activation::{Activation, ActivationFormat, Q8KWindow, Q8Window, WINDO
 use crate::block::{self, BlockType};
 use crate::columns::ColumnsMut;
 use crate::isa::Isa;
+#[cfg(target_arch = "aarch64")]
+use crate::isa::NeonDotprod;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::{Avx2, Avx512};
 use crate::ops::Ops;
 use crate::quantize;
 
@@ -24,7 +28,6 @@ type Encode = unsafe fn(&[f32], Option<&[f32]>, &mut [u8]);
 enum Gemv {
     F32(unsafe fn(&[u8], &[f32], &mut [f32])),
     Q8_0(unsafe fn(&[u8], &[Q8Window], &mut [f32])),
-    #[allow(dead_code, reason = "the K types have no row yet")]
     Q8K(unsafe fn(&[u8], &[Q8KWindow], &mut [f32])),
 }
 
@@ -36,8 +39,7 @@ struct TypeKernels {
     gemv: Gemv,
 }
 
-/// `None` where a type has no kernels.
-type TypeTable = [Option<TypeKernels>; BlockType::COUNT];
+type TypeTable = [TypeKernels; BlockType::COUNT];
 
 /// Everything this crate computes, in the version for one tier of CPU features.
 pub struct Kernels {
@@ -180,7 +182,7 @@ impl Kernels {
     }
 
     fn of(&self, ty: BlockType) -> &TypeKernels {
-        self.types[ty as usize].as_ref().unwrap_or_else(|| panic!("{ty} has no kernels"))
+        &self.types[ty as usize]
     }
 }
 
@@ -207,14 +209,25 @@ fn build(isa: Isa) -> Option<Kernels> {
     kernels.ops = Ops::for_isa(isa)?;
     match isa {
         Isa::Scalar => {}
-        Isa::Avx2 | Isa::Avx512 | Isa::NeonDotprod => return None,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => add_avx2(&mut kernels, Avx2::detect()?),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => {
+            let proof = Avx512::detect()?;
+            add_avx2(&mut kernels, proof.avx2());
+            add_avx512(&mut kernels, proof);
+        }
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDotprod => add_neon(&mut kernels, NeonDotprod::detect()?),
+        #[allow(unreachable_patterns, reason = "which arms exist depends on the target")]
+        _ => return None,
     }
     Some(kernels)
 }
 
 fn scalar() -> Kernels {
     let mut rows = BlockType::all().map(scalar_row);
-    let types = core::array::from_fn(|_| rows.next().flatten());
+    let types = core::array::from_fn(|_| rows.next().expect("a row per type"));
     Kernels {
         isa: Isa::Scalar,
         types,
@@ -225,12 +238,8 @@ fn scalar() -> Kernels {
 }
 
 #[rustfmt::skip]
-fn scalar_row(block_type: BlockType) -> Option<TypeKernels> {
-    use block::{bf16, f16, f32, q4_0, q4_1, q5_0, q5_1, q8_0};
-    #[allow(clippy::unnecessary_wraps, reason = "the K types have no row yet")]
-    fn row(decode: Decode, encode: Encode, gemv: Gemv) -> Option<TypeKernels> {
-        Some(TypeKernels { decode, encode, gemv })
-    }
+fn scalar_row(block_type: BlockType) -> TypeKernels {
+    use block::{bf16, f16, f32, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
     match block_type {
         BlockType::F32  => row(f32::scalar::decode,  f32::scalar::encode,  Gemv::F32(f32::scalar::gemv)),
         BlockType::F16  => row(f16::scalar::decode,  f16::scalar::encode,  Gemv::F32(f16::scalar::gemv)),
@@ -240,6 +249,66 @@ fn scalar_row(block_type: BlockType) -> Option<TypeKernels> {
         BlockType::Q5_0 => row(q5_0::scalar::decode, q5_0::scalar::encode, Gemv::Q8_0(q5_0::scalar::gemv)),
         BlockType::Q5_1 => row(q5_1::scalar::decode, q5_1::scalar::encode, Gemv::Q8_0(q5_1::scalar::gemv)),
         BlockType::Q8_0 => row(q8_0::scalar::decode, q8_0::scalar::encode, Gemv::Q8_0(q8_0::scalar::gemv)),
-        BlockType::Q4_K | BlockType::Q5_K | BlockType::Q6_K => None,
+        BlockType::Q4_K => row(q4_k::scalar::decode, q4_k::scalar::encode, Gemv::Q8K(q4_k::scalar::gemv)),
+        BlockType::Q5_K => row(q5_k::scalar::decode, q5_k::scalar::encode, Gemv::Q8K(q5_k::scalar::gemv)),
+        BlockType::Q6_K => row(q6_k::scalar::decode, q6_k::scalar::encode, Gemv::Q8K(q6_k::scalar::gemv)),
     }
+}
+
+fn row(decode: Decode, encode: Encode, gemv: Gemv) -> TypeKernels {
+    TypeKernels { decode, encode, gemv }
+}
+
+/// Overwrites what AVX2 does better.
+#[cfg(target_arch = "x86_64")]
+#[rustfmt::skip]
+fn add_avx2(kernels: &mut Kernels, _proof: Avx2) {
+    use block::{bf16, f16, f32, q4_0, q4_1, q5_0, q5_1, q8_0};
+    kernels.quantize_q8_0 = quantize::avx2::q8_0;
+    kernels.quantize_q8_k = quantize::avx2::q8_k;
+    let mut set = |ty: BlockType, row| kernels.types[ty as usize] = row;
+    set(BlockType::F32, row(f32::avx2::decode, f32::avx2::encode, Gemv::F32(f32::avx2::gemv)));
+    set(BlockType::F16, row(f16::avx2::decode, f16::avx2::encode, Gemv::F32(f16::avx2::gemv)));
+    set(BlockType::BF16, row(bf16::avx2::decode, bf16::avx2::encode, Gemv::F32(bf16::avx2::gemv)));
+    set(BlockType::Q4_0, row(q4_0::avx2::decode, q4_0::avx2::encode, Gemv::Q8_0(q4_0::avx2::gemv)));
+    set(BlockType::Q4_1, row(q4_1::avx2::decode, q4_1::avx2::encode, Gemv::Q8_0(q4_1::avx2::gemv)));
+    set(BlockType::Q5_0, row(q5_0::avx2::decode, q5_0::avx2::encode, Gemv::Q8_0(q5_0::avx2::gemv)));
+    set(BlockType::Q5_1, row(q5_1::avx2::decode, q5_1::avx2::encode, Gemv::Q8_0(q5_1::avx2::gemv)));
+    set(BlockType::Q8_0, row(q8_0::avx2::decode, q8_0::avx2::encode, Gemv::Q8_0(q8_0::avx2::gemv)));
+}
+
+/// Overwrites what AVX-512 does better.
+#[cfg(target_arch = "x86_64")]
+#[rustfmt::skip]
+fn add_avx512(kernels: &mut Kernels, _proof: Avx512) {
+    use block::{bf16, f16, f32, q4_0, q4_1, q5_0, q5_1, q8_0};
+    kernels.quantize_q8_0 = quantize::avx512::q8_0;
+    kernels.quantize_q8_k = quantize::avx512::q8_k;
+    let mut set = |ty: BlockType, row| kernels.types[ty as usize] = row;
+    set(BlockType::F32, row(f32::avx512::decode, f32::avx512::encode, Gemv::F32(f32::avx512::gemv)));
+    set(BlockType::F16, row(f16::avx512::decode, f16::avx512::encode, Gemv::F32(f16::avx512::gemv)));
+    set(BlockType::BF16, row(bf16::avx512::decode, bf16::avx512::encode, Gemv::F32(bf16::avx512::gemv)));
+    set(BlockType::Q4_0, row(q4_0::avx512::decode, q4_0::avx512::encode, Gemv::Q8_0(q4_0::avx512::gemv)));
+    set(BlockType::Q4_1, row(q4_1::avx512::decode, q4_1::avx512::encode, Gemv::Q8_0(q4_1::avx512::gemv)));
+    set(BlockType::Q5_0, row(q5_0::avx512::decode, q5_0::avx512::encode, Gemv::Q8_0(q5_0::avx512::gemv)));
+    set(BlockType::Q5_1, row(q5_1::avx512::decode, q5_1::avx512::encode, Gemv::Q8_0(q5_1::avx512::gemv)));
+    set(BlockType::Q8_0, row(q8_0::avx512::decode, q8_0::avx512::encode, Gemv::Q8_0(q8_0::avx512::gemv)));
+}
+
+/// Overwrites what NEON does better.
+#[cfg(target_arch = "aarch64")]
+#[rustfmt::skip]
+fn add_neon(kernels: &mut Kernels, _proof: NeonDotprod) {
+    use block::{bf16, f16, f32, q4_0, q4_1, q5_0, q5_1, q8_0};
+    kernels.quantize_q8_0 = quantize::neon::q8_0;
+    kernels.quantize_q8_k = quantize::neon::q8_k;
+    let mut set = |ty: BlockType, row| kernels.types[ty as usize] = row;
+    set(BlockType::F32, row(f32::neon::decode, f32::neon::encode, Gemv::F32(f32::neon::gemv)));
+    set(BlockType::F16, row(f16::neon::decode, f16::neon::encode, Gemv::F32(f16::neon::gemv)));
+    set(BlockType::BF16, row(bf16::neon::decode, bf16::neon::encode, Gemv::F32(bf16::neon::gemv)));
+    set(BlockType::Q4_0, row(q4_0::neon::decode, q4_0::neon::encode, Gemv::Q8_0(q4_0::neon::gemv)));
+    set(BlockType::Q4_1, row(q4_1::neon::decode, q4_1::neon::encode, Gemv::Q8_0(q4_1::neon::gemv)));
+    set(BlockType::Q5_0, row(q5_0::neon::decode, q5_0::neon::encode, Gemv::Q8_0(q5_0::neon::gemv)));
+    set(BlockType::Q5_1, row(q5_1::neon::decode, q5_1::neon::encode, Gemv::Q8_0(q5_1::neon::gemv)));
+    set(BlockType::Q8_0, row(q8_0::neon::decode, q8_0::neon::encode, Gemv::Q8_0(q8_0::neon::gemv)));
 }

@@ -96,3 +96,57 @@ fn codes<const N: usize>(x: &[f32; N], inverse: f32) -> [i8; N] {
     }
     codes
 }
+
+/// The quantisers compiled for AVX2.
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2 {
+    use super::{Q8KWindow, Q8Window};
+
+    /// See [`super::q8_0`].
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(crate) fn q8_0(x: &[f32], out: &mut [Q8Window]) {
+        super::q8_0(x, out);
+    }
+
+    /// See [`super::q8_k`].
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(crate) fn q8_k(x: &[f32], out: &mut [Q8KWindow]) {
+        super::q8_k(x, out);
+    }
+}
+
+/// The quantisers compiled for AVX-512.
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512 {
+    use super::{Q8KWindow, Q8Window};
+
+    /// See [`super::q8_0`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+    pub(crate) fn q8_0(x: &[f32], out: &mut [Q8Window]) {
+        super::q8_0(x, out);
+    }
+
+    /// See [`super::q8_k`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+    pub(crate) fn q8_k(x: &[f32], out: &mut [Q8KWindow]) {
+        super::q8_k(x, out);
+    }
+}
+
+/// The quantisers compiled for NEON.
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon {
+    use super::{Q8KWindow, Q8Window};
+
+    /// See [`super::q8_0`].
+    #[target_feature(enable = "neon,dotprod")]
+    pub(crate) fn q8_0(x: &[f32], out: &mut [Q8Window]) {
+        super::q8_0(x, out);
+    }
+
+    /// See [`super::q8_k`].
+    #[target_feature(enable = "neon,dotprod")]
+    pub(crate) fn q8_k(x: &[f32], out: &mut [Q8KWindow]) {
+        super::q8_k(x, out);
+    }
+}

@@ -135,15 +135,20 @@ fn list_items(lines: &[&str]) -> Vec<String> {
 /// The items of `[a, b]`; `None` if it is not closed.
 fn flow_items(text: &str) -> Option<Vec<String>> {
     let inside = text.trim().strip_prefix('[')?.strip_suffix(']')?;
-    // A doubled quote inside quotes closes and opens again, which parts nothing.
+    // A doubled quote inside quotes closes and opens again, which parts nothing; an apostrophe
+    // inside a plain word opens nothing.
     let mut quote = None;
+    let mut is_at_start = true;
     let items = inside.split(|c| {
         match (quote, c) {
-            (None, '"' | '\'') => quote = Some(c),
+            (None, '"' | '\'') if is_at_start => quote = Some(c),
             (Some(open), _) if c == open => quote = None,
             _ => {}
         }
-        quote.is_none() && c == ','
+        let parts = quote.is_none() && c == ',';
+        // A quote that has just closed may open again.
+        is_at_start = parts || quote.is_none() && (is_at_start && c == ' ' || matches!(c, '"' | '\''));
+        parts
     });
     items.map(str::trim).filter(|item| !item.is_empty()).map(unquote).collect()
 }

@@ -109,8 +109,8 @@ impl<'a> Cursor<'a> {
             _ => Err(Error::malformed(
                 self.path,
                 format!(
-                    "{what} at offset {at} is {stated}, which needs at least {least_bytes} bytes each, and the \
-                     file has {} left. Download or convert it again",
+                    "{what} at offset {at} is {stated}, each of {least_bytes} bytes or more, and the file has {} \
+                     left. Download or convert it again",
                     self.remaining()
                 ),
             )),

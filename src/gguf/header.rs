@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::cursor::Cursor;
 use super::ggml_type::GgmlType;
-use super::metadata::{Metadata, Stored, StoredArray, decode_scalar, integer};
+use super::metadata::{Metadata, Stored, StoredArray, decode_scalar};
 use super::reader::TensorInfo;
 use super::value::{Value, ValueType};
 use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, kinship};
@@ -163,17 +163,16 @@ fn check_bools(path: &Path, key: &str, ty: ValueType, bytes: &[u8]) -> Result<()
 }
 
 fn read_alignment(metadata: &Metadata) -> Result<usize> {
-    let Some(stored) = metadata.stored(ALIGNMENT_KEY) else { return Ok(DEFAULT_ALIGNMENT) };
-    match stored {
-        Stored::Scalar(Value::U32(_)) => {}
-        _ => {
+    let stated = match metadata.stored(ALIGNMENT_KEY) {
+        None => return Ok(DEFAULT_ALIGNMENT),
+        Some(Stored::Scalar(Value::U32(stated))) => *stated,
+        Some(_) => {
             return Err(Error::malformed(
                 metadata.path(),
                 format!("metadata key {ALIGNMENT_KEY} is not a u32"),
             ));
         }
-    }
-    let stated = integer(stored).unwrap_or(0);
+    };
     match usize::try_from(stated) {
         Ok(n) if n.is_power_of_two() && n <= limits::MAX_ALIGNMENT => Ok(n),
         _ => Err(Error::malformed(

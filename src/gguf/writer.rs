@@ -156,10 +156,14 @@ fn create_partial(target: &Path) -> Result<NamedTempFile> {
 /// now rather than after an hour.
 fn reserve(file: &File, n_bytes: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, n_bytes) {
-        Ok(()) => return Ok(()),
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
-        Err(e) => return Err(e.into()),
+    loop {
+        use rustix::io::Errno;
+        match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, n_bytes) {
+            Ok(()) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => break,
+            Err(e) => return Err(e.into()),
+        }
     }
     file.set_len(n_bytes)
 }

@@ -12,31 +12,31 @@ use serde_json::{Value, json};
 
 /// A checkpoint to make. The vocabulary is the bundled model's: 4096 tokens.
 #[derive(Clone, Debug)]
-pub struct Spec {
+pub(crate) struct Spec {
     /// The `architectures` entry of config.json.
-    pub class: &'static str,
+    pub(crate) class: &'static str,
     /// Transformer layers.
-    pub n_layer: usize,
+    pub(crate) n_layer: usize,
     /// Width of the residual stream.
-    pub n_embd: usize,
+    pub(crate) n_embd: usize,
     /// Query heads.
-    pub n_head: usize,
+    pub(crate) n_head: usize,
     /// Key and value heads.
-    pub n_head_kv: usize,
+    pub(crate) n_head_kv: usize,
     /// Elements of a head, if not `n_embd / n_head`.
-    pub head_dim: Option<usize>,
+    pub(crate) head_dim: Option<usize>,
     /// Width of the feed-forward part.
-    pub n_ff: usize,
+    pub(crate) n_ff: usize,
     /// Experts; 0 for a dense model, else two of them are used per token.
-    pub n_expert: usize,
+    pub(crate) n_expert: usize,
     /// Whether the output matrix is the embedding.
-    pub is_tied: bool,
+    pub(crate) is_tied: bool,
     /// Whether every projection has a bias.
-    pub has_biases: bool,
+    pub(crate) has_biases: bool,
     /// The `rope_scaling` of config.json.
-    pub rope_scaling: Value,
+    pub(crate) rope_scaling: Value,
     /// Seeds the weights; not 0.
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
 impl Default for Spec {
@@ -60,16 +60,16 @@ impl Default for Spec {
 }
 
 /// Tokens of the bundled model's vocabulary.
-pub const N_VOCAB: usize = 4096;
+pub(crate) const N_VOCAB: usize = 4096;
 
 impl Spec {
     /// A mixture of 8 experts, untied, as Mixtral.
-    pub fn mixtral() -> Self {
+    pub(crate) fn mixtral() -> Self {
         Self { class: "MixtralForCausalLM", n_expert: 8, is_tied: false, ..Self::default() }
     }
 
     /// Llama 3's rotary scaling, with an original context short enough to matter.
-    pub fn llama3_rope() -> Self {
+    pub(crate) fn llama3_rope() -> Self {
         let rope_scaling = json!({
             "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": 64,
@@ -78,7 +78,7 @@ impl Spec {
     }
 
     /// The config.json of this checkpoint.
-    pub fn config(&self) -> Value {
+    pub(crate) fn config(&self) -> Value {
         let mut config = json!({
             "architectures": [self.class],
             "hidden_act": "silu",
@@ -107,7 +107,7 @@ impl Spec {
     }
 
     /// The checkpoint's tensors: name and shape.
-    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+    pub(crate) fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let Self { n_embd, n_ff, .. } = *self;
         let mut tensors = vec![
             ("model.embed_tokens.weight".to_owned(), vec![N_VOCAB, n_embd]),
@@ -147,12 +147,12 @@ impl Spec {
     }
 
     /// Writes config.json, the tokenizer and `model.safetensors` (BF16) into `dir`.
-    pub fn write(&self, dir: &Path) {
+    pub(crate) fn write(&self, dir: &Path) {
         self.write_with(dir, |_, _| {});
     }
 
     /// As [`Self::write`], after `change` had each tensor's name and values in hand.
-    pub fn write_with(&self, dir: &Path, mut change: impl FnMut(&str, &mut [f32])) {
+    pub(crate) fn write_with(&self, dir: &Path, mut change: impl FnMut(&str, &mut [f32])) {
         write_json(&dir.join("config.json"), &self.config());
         copy_tokenizer(dir);
         let mut data = BTreeMap::new();
@@ -177,7 +177,7 @@ fn random_values(random: &mut Random, name: &str, shape: &[usize]) -> Vec<f32> {
 }
 
 /// Writes BF16 tensors as one safetensors file.
-pub fn write_safetensors(path: &Path, tensors: &BTreeMap<String, (Vec<usize>, Vec<u8>)>) {
+pub(crate) fn write_safetensors(path: &Path, tensors: &BTreeMap<String, (Vec<usize>, Vec<u8>)>) {
     let views = tensors.iter().map(|(name, (shape, bytes))| {
         (name, TensorView::new(Dtype::BF16, shape.clone(), bytes).expect("shape and bytes agree"))
     });
@@ -185,23 +185,23 @@ pub fn write_safetensors(path: &Path, tensors: &BTreeMap<String, (Vec<usize>, Ve
 }
 
 /// Writes `value` as a JSON file.
-pub fn write_json(path: &Path, value: &Value) {
+pub(crate) fn write_json(path: &Path, value: &Value) {
     fs::write(path, serde_json::to_vec_pretty(value).expect("JSON")).expect("a writable folder");
 }
 
 /// Copies the bundled model's tokenizer files into `dir`.
-pub fn copy_tokenizer(dir: &Path) {
+pub(crate) fn copy_tokenizer(dir: &Path) {
     for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"] {
         fs::copy(super::fairytale().join(name), dir.join(name)).expect("the bundled model is there");
     }
 }
 
 /// xorshift64*: the same numbers everywhere.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     /// Uniform in [0, 1).
-    pub fn uniform(&mut self) -> f32 {
+    pub(crate) fn uniform(&mut self) -> f32 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -209,7 +209,7 @@ impl Random {
     }
 
     /// Nearly normal, of variance 1: the sum of twelve uniform numbers, less 6.
-    pub fn normal(&mut self) -> f32 {
+    pub(crate) fn normal(&mut self) -> f32 {
         (0..12).map(|_| self.uniform()).sum::<f32>() - 6.0
     }
 }

@@ -2,11 +2,11 @@
 
 #![allow(dead_code, reason = "every test binary includes this and uses its part")]
 
-pub mod checkpoint;
+pub(crate) mod checkpoint;
 
 use std::path::PathBuf;
 
 /// The bundled model.
-pub fn fairytale() -> PathBuf {
+pub(crate) fn fairytale() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/models/fairytale")
 }

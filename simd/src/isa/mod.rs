@@ -4,6 +4,13 @@
 //! looking at the CPU, so whoever holds one may put that tier's kernels into a table
 //! (see [`crate::kernels`]).
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+
 /// A tier of CPU features; a better tier is greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {

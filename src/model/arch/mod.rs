@@ -1,5 +1,8 @@
 //! The model families: one file each, and the registry that lists them.
 
+pub mod llama;
+mod rope_scaling;
+
 use crate::checkpoint::Config;
 use crate::error::Result;
 use crate::gguf::{Metadata, Value};
@@ -55,7 +58,7 @@ pub enum Gate {
 }
 
 /// The registry: a new family is one file and one row.
-const FAMILIES: &[&Family] = &[];
+const FAMILIES: &[&Family] = &[&llama::FAMILY];
 
 /// The family that a GGUF file names in `general.architecture`.
 pub fn by_gguf_name(name: &str) -> Option<&'static Family> {

@@ -1,3 +1,9 @@
 //! BF16: bfloat16 floats: the upper half of an `f32`, little-endian, without blocks.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 pub(crate) mod scalar;

@@ -5,4 +5,19 @@
 //! | 0..2 | `d` | f16 scale |
 //! | 2..18 | `qs` | byte j: low nibble is `q` of weight j, high nibble of weight j + 16 |
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 pub(crate) mod scalar;
+
+/// Bytes in a block.
+const BYTES: usize = 18;
+
+/// The nibbles of a block.
+#[inline(always)]
+fn qs(block: &[u8; BYTES]) -> &[u8; 16] {
+    block.last_chunk().expect("the nibbles are inside the block")
+}

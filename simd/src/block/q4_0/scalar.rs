@@ -1,16 +1,14 @@
 //! The definition of Q4_0.
 
+use super::{BYTES, qs};
 use crate::activation::Q8Window;
 use crate::block::search;
 use crate::block::windows::{self, dot, f16_at, nibbles, pack_nibbles};
 
-/// Bytes in a block.
-const BYTES: usize = 18;
-
 /// The codes `q - 8`.
 #[inline(always)]
 fn codes(block: &[u8; BYTES]) -> [i8; 32] {
-    nibbles(&block[2..]).map(|q| q as i8 - 8)
+    nibbles(qs(block)).map(|q| q as i8 - 8)
 }
 
 /// Decodes `blocks` into 32 floats each.

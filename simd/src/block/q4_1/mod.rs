@@ -6,4 +6,19 @@
 //! | 2..4 | `m` | f16 minimum |
 //! | 4..20 | `qs` | byte j: low nibble is `q` of weight j, high nibble of weight j + 16 |
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 pub(crate) mod scalar;
+
+/// Bytes in a block.
+const BYTES: usize = 20;
+
+/// The nibbles of a block.
+#[inline(always)]
+fn qs(block: &[u8; BYTES]) -> &[u8; 16] {
+    block.last_chunk().expect("the nibbles are inside the block")
+}

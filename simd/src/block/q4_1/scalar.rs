@@ -1,16 +1,14 @@
 //! The definition of Q4_1.
 
+use super::{BYTES, qs};
 use crate::activation::Q8Window;
 use crate::block::search;
 use crate::block::windows::{self, dot, f16_at, nibbles, pack_nibbles};
 
-/// Bytes in a block.
-const BYTES: usize = 20;
-
 /// The codes `q`.
 #[inline(always)]
 fn codes(block: &[u8; BYTES]) -> [i8; 32] {
-    nibbles(&block[4..]).map(|q| q as i8)
+    nibbles(qs(block)).map(|q| q as i8)
 }
 
 /// Decodes `blocks` into 32 floats each: a product, then a sum.

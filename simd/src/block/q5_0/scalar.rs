@@ -1,16 +1,14 @@
 //! The definition of Q5_0.
 
+use super::{BYTES, qh, qs};
 use crate::activation::Q8Window;
 use crate::block::search;
 use crate::block::windows::{self, dot, f16_at, fifth_bits, five_bits, pack_nibbles};
 
-/// Bytes in a block.
-const BYTES: usize = 22;
-
 /// The codes `q - 16`.
 #[inline(always)]
 fn codes(block: &[u8; BYTES]) -> [i8; 32] {
-    five_bits(&block[2..6], &block[6..]).map(|q| q as i8 - 16)
+    five_bits(qh(block), qs(block)).map(|q| q as i8 - 16)
 }
 
 /// Decodes `blocks` into 32 floats each.

@@ -1,16 +1,14 @@
 //! The definition of Q5_1.
 
+use super::{BYTES, qh, qs};
 use crate::activation::Q8Window;
 use crate::block::search;
 use crate::block::windows::{self, dot, f16_at, fifth_bits, five_bits, pack_nibbles};
 
-/// Bytes in a block.
-const BYTES: usize = 24;
-
 /// The codes `q`.
 #[inline(always)]
 fn codes(block: &[u8; BYTES]) -> [i8; 32] {
-    five_bits(&block[4..8], &block[8..]).map(|q| q as i8)
+    five_bits(qh(block), qs(block)).map(|q| q as i8)
 }
 
 /// Decodes `blocks` into 32 floats each: a product, then a sum.

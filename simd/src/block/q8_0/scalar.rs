@@ -1,11 +1,9 @@
 //! The definition of Q8_0.
 
+use super::BYTES;
 use crate::activation::Q8Window;
 use crate::block::search;
 use crate::block::windows::{self, dot, f16_at};
-
-/// Bytes in a block.
-const BYTES: usize = 34;
 
 /// The codes `q`.
 #[inline(always)]

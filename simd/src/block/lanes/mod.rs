@@ -1,5 +1,12 @@
 //! Dot products of the float types: 16 lanes, then a tree.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+
 /// `out[r] = w[r] . x` for float weights of `N` bytes, in the canonical order of [`crate::block`].
 #[inline(always)]
 pub(crate) fn gemv<const N: usize>(
@@ -9,8 +16,7 @@ pub(crate) fn gemv<const N: usize>(
     value: impl Fn(&[u8; N]) -> f32,
 ) {
     let (chunks, tail) = x.as_chunks::<16>();
-    let mut tail_x = [0.0; 16];
-    tail_x[..tail.len()].copy_from_slice(tail);
+    let tail_x = padded(tail, 0.0);
     for (row, out) in weights.chunks_exact(N * x.len()).zip(out) {
         let mut lanes = [0.0; 16];
         let (weights, tail_w) = row.as_chunks::<N>().0.as_chunks::<16>();
@@ -20,10 +26,9 @@ pub(crate) fn gemv<const N: usize>(
             }
         }
         if !tail_w.is_empty() {
-            let mut padded = [[0; N]; 16];
-            padded[..tail_w.len()].copy_from_slice(tail_w);
+            let tail_w = padded(tail_w, [0; N]);
             for l in 0..16 {
-                lanes[l] = value(&padded[l]).mul_add(tail_x[l], lanes[l]);
+                lanes[l] = value(&tail_w[l]).mul_add(tail_x[l], lanes[l]);
             }
         }
         *out = sum(lanes);
@@ -39,4 +44,12 @@ pub(crate) fn sum(mut lanes: [f32; 16]) -> f32 {
         }
     }
     lanes[0]
+}
+
+/// Fewer than 16 values, filled up with zeros.
+#[inline(always)]
+fn padded<T: Copy>(values: &[T], zero: T) -> [T; 16] {
+    let mut padded = [zero; 16];
+    padded[..values.len()].copy_from_slice(values);
+    padded
 }

@@ -1,5 +1,12 @@
 //! Dot products of the 32-weight types: what their scalar definitions share.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+
 use crate::activation::Q8Window;
 
 /// The activations that meet one block of 32 weights.
@@ -49,14 +56,14 @@ pub(crate) fn f16_at(block: &[u8], at: usize) -> f32 {
 
 /// The 32 nibbles of 16 bytes: the low ones first, then the high ones.
 #[inline(always)]
-pub(crate) fn nibbles(qs: &[u8]) -> [u8; 32] {
+pub(crate) fn nibbles(qs: &[u8; 16]) -> [u8; 32] {
     core::array::from_fn(|i| if i < 16 { qs[i] & 15 } else { qs[i - 16] >> 4 })
 }
 
 /// 32 codes of 5 bits: nibbles with bit `i` of `qh` as the fifth bit of code `i`.
 #[inline(always)]
-pub(crate) fn five_bits(qh: &[u8], qs: &[u8]) -> [u8; 32] {
-    let qh = u32::from_le_bytes([qh[0], qh[1], qh[2], qh[3]]);
+pub(crate) fn five_bits(qh: &[u8; 4], qs: &[u8; 16]) -> [u8; 32] {
+    let qh = u32::from_le_bytes(*qh);
     let low = nibbles(qs);
     core::array::from_fn(|i| low[i] | ((qh >> i & 1) << 4) as u8)
 }
@@ -74,4 +81,13 @@ pub(crate) fn pack_nibbles(codes: &[u8; 32], qs: &mut [u8]) {
 pub(crate) fn fifth_bits(codes: &[u8; 32]) -> [u8; 4] {
     let bits = codes.iter().enumerate().fold(0u32, |bits, (i, &q)| bits | u32::from(q >> 4 & 1) << i);
     bits.to_le_bytes()
+}
+
+/// The blocks of a window that is not full, filled up with zero blocks. Their scales and minima are
+/// +0 and they meet zero activations, so their terms are +0 and change no sum.
+#[inline(always)]
+pub(crate) fn padded<const B: usize>(blocks: &[[u8; B]]) -> [[u8; B]; 8] {
+    let mut window = [[0; B]; 8];
+    window[..blocks.len()].copy_from_slice(blocks);
+    window
 }

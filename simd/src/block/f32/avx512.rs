@@ -1,0 +1,32 @@
+//! F32 for AVX-512; data flow: [`crate::block::lanes::avx512`].
+
+use core::arch::x86_64::*;
+
+use super::scalar;
+use crate::block::lanes::avx512;
+use crate::isa::avx512::load_512;
+
+/// The scalar decoder, compiled for this tier.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
+    scalar::decode(blocks, out);
+}
+
+/// The scalar encoder, compiled for this tier.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    scalar::encode(row, importance, out);
+}
+
+/// `out[r] = w[r] . x`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+pub(crate) fn gemv(weights: &[u8], x: &[f32], out: &mut [f32]) {
+    avx512::gemv(weights, x, out, |w| widen(w));
+}
+
+/// Sixteen weights as floats.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+fn widen(weights: &[[u8; 4]; 16]) -> __m512 {
+    _mm512_castsi512_ps(load_512(weights.as_flattened().first_chunk().expect("64 bytes")))
+}

@@ -1,0 +1,318 @@
+//! The search behind the encoders of Q4_K and Q5_K.
+//!
+//! A weight is coded as `x ~ d * ls * q - dmin * lm`: codes `q` in `0..=TOP`, a 6-bit scale `ls` and
+//! minimum `lm` per sub-block of 32, halves `d` and `dmin` per super-block. The search minimises
+//! `sum w (x - coded)^2`, with `w` the importance of the column, or 1:
+//!
+//! 1. each sub-block alone: for several ranges of values to spread the codes over, round, and fit scale
+//!    and minimum to the codes by least squares;
+//! 2. each super-block: from several `d`, round scales and minima to the 6-bit grid, trying the
+//!    neighbours of every pair with the error they really have;
+//! 3. fit `(d, dmin)` to the codes by least squares, round them to f16, and repeat 2.
+//!
+//! A lane is a sub-block, so sixteen of them, two super-blocks, are searched side by side without a
+//! horizontal sum. The values are divided by a power of two per super-block first; only the rounding of
+//! `d` and `dmin` to f16 sees true magnitudes.
+
+use crate::block::k::lanes::{F32x16, LANES};
+use crate::block::k::{SUPER_LEN, error_weights, normal_unit, round_to_half, usable};
+
+const SUB_LEN: usize = 32;
+const SUBS: usize = SUPER_LEN / SUB_LEN;
+
+/// Largest 6-bit scale or minimum.
+const TOP_SCALE: f32 = 63.0;
+
+/// The ranges tried in step 1: how many code steps the ends move inwards from minimum and maximum.
+const RANGES: [(f32, f32); 9] = [
+    (0.0, 0.0),
+    (0.5, 0.0),
+    (0.0, 0.5),
+    (0.5, 0.5),
+    (-0.4, 0.0),
+    (0.0, -0.4),
+    (1.0, 0.5),
+    (0.5, 1.0),
+    (1.0, 1.0),
+];
+
+/// The scale codes tried in step 2 for the largest scale of a super-block.
+const LARGEST_CODES: [f32; 3] = [63.0, 61.0, 58.0];
+
+/// How often steps 2 and 3 alternate.
+const ROUNDS: usize = 2;
+
+/// What a super-block stores besides its codes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Parameters {
+    /// `d`, as f16 bits.
+    pub(crate) d: [u8; 2],
+    /// `dmin`, as f16 bits.
+    pub(crate) dmin: [u8; 2],
+    /// The 6-bit scales.
+    pub(crate) scales: [u8; SUBS],
+    /// The 6-bit minima.
+    pub(crate) minima: [u8; SUBS],
+}
+
+/// Two encoded super-blocks; the second is zeros if only one was given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pair {
+    pub(crate) parameters: [Parameters; 2],
+    pub(crate) codes: [[u8; SUPER_LEN]; 2],
+}
+
+impl Pair {
+    /// Encodes one or two super-blocks (256 or 512 floats, and as many weights) with codes `0..=TOP`.
+    #[inline(always)]
+    pub(crate) fn search<const TOP: u8>(row: &[f32], importance: Option<&[f32]>) -> Self {
+        let group = Group::<TOP>::load(row, importance);
+        let fit = group.fit_sub_blocks();
+        let mut best = Grid::NONE;
+        for largest in LARGEST_CODES {
+            let mut halves = group.round_halves(
+                fit.scale.max_of_halves().map(|s| s / largest),
+                fit.min.max_of_halves().map(|m| m / TOP_SCALE),
+            );
+            let mut near = fit;
+            for round in 0..ROUNDS {
+                let grid = group.round_scales(near, halves);
+                best = best.better(grid);
+                if round + 1 < ROUNDS {
+                    near = Fit { scale: grid.ls * grid.d, min: grid.lm * grid.dmin };
+                    halves = group.fit_halves(&grid);
+                }
+            }
+        }
+        group.finish(&best)
+    }
+}
+
+/// Scale and minimum of each sub-block, as reals.
+#[derive(Clone, Copy)]
+struct Fit {
+    scale: F32x16,
+    min: F32x16,
+}
+
+/// Scales and minima on the 6-bit grid of `d` and `dmin`, with the error they give.
+#[derive(Clone, Copy)]
+struct Grid {
+    d: F32x16,
+    dmin: F32x16,
+    ls: F32x16,
+    lm: F32x16,
+    /// Error of the whole super-block, in each of its lanes.
+    error: F32x16,
+}
+
+impl Grid {
+    /// Worse than any other.
+    const NONE: Self = Self {
+        d: F32x16::ZERO,
+        dmin: F32x16::ZERO,
+        ls: F32x16::ZERO,
+        lm: F32x16::ZERO,
+        error: F32x16::splat(f32::INFINITY),
+    };
+
+    /// The better of both, by super-block.
+    #[inline(always)]
+    fn better(self, other: Self) -> Self {
+        let pick = |new, old| other.error.less_then_else(self.error, new, old);
+        Self {
+            d: pick(other.d, self.d),
+            dmin: pick(other.dmin, self.dmin),
+            ls: pick(other.ls, self.ls),
+            lm: pick(other.lm, self.lm),
+            error: pick(other.error, self.error),
+        }
+    }
+}
+
+/// Sixteen sub-blocks, transposed: element `i` of all of them lies side by side.
+struct Group<const TOP: u8> {
+    x: [F32x16; SUB_LEN],
+    w: [F32x16; SUB_LEN],
+    /// The power of two that divided each super-block.
+    unit: [f32; 2],
+}
+
+impl<const TOP: u8> Group<TOP> {
+    const MAX_CODE: F32x16 = F32x16::splat(TOP as f32);
+
+    #[inline(always)]
+    fn load(row: &[f32], importance: Option<&[f32]>) -> Self {
+        let mut group = Self { x: [F32x16::ZERO; SUB_LEN], w: [F32x16::splat(1.0); SUB_LEN], unit: [1.0; 2] };
+        for (h, row) in row.as_chunks::<SUPER_LEN>().0.iter().enumerate() {
+            let unit = normal_unit(row);
+            let weights = error_weights(importance.map(|all| &all.as_chunks().0[h]));
+            group.unit[h] = unit;
+            for j in 0..SUBS {
+                for i in 0..SUB_LEN {
+                    group.x[i].0[SUBS * h + j] = usable(row[SUB_LEN * j + i]) / unit;
+                    group.w[i].0[SUBS * h + j] = weights[SUB_LEN * j + i];
+                }
+            }
+        }
+        group
+    }
+
+    /// Step 1: the best scale and minimum of each sub-block on its own.
+    #[inline(always)]
+    fn fit_sub_blocks(&self) -> Fit {
+        let (mut low, mut high) = (F32x16::ZERO, self.x[0]);
+        let (mut sum_w, mut sum_x) = (F32x16::ZERO, F32x16::ZERO);
+        for (&x, &w) in self.x.iter().zip(&self.w) {
+            low = low.min(x);
+            high = high.max(x);
+            sum_w = sum_w + w;
+            sum_x = sum_x + w * x;
+        }
+        let step = (high - low) / Self::MAX_CODE;
+        let mut best = Fit { scale: F32x16::ZERO, min: F32x16::ZERO };
+        let mut best_gain = F32x16::splat(f32::NEG_INFINITY);
+        for (inwards_low, inwards_high) in RANGES {
+            let from = low + step * F32x16::splat(inwards_low);
+            let inverse = (step
+                * F32x16::splat((f32::from(TOP) - inwards_low - inwards_high) / f32::from(TOP)))
+            .recip_or_zero();
+            let (fit, gain) = self.fit_range(from, inverse, sum_w, sum_x);
+            best.scale = best_gain.less_then_else(gain, fit.scale, best.scale);
+            best.min = best_gain.less_then_else(gain, fit.min, best.min);
+            best_gain = best_gain.max(gain);
+        }
+        best
+    }
+
+    /// Rounds the codes of a range that starts at `from`, and fits scale and minimum to them. Returns
+    /// also the gain: `sum w x^2` less the weighted error.
+    #[inline(always)]
+    fn fit_range(&self, from: F32x16, inverse: F32x16, sum_w: F32x16, sum_x: F32x16) -> (Fit, F32x16) {
+        let (mut sum_q, mut sum_qq, mut sum_xq) = (F32x16::ZERO, F32x16::ZERO, F32x16::ZERO);
+        for (&x, &w) in self.x.iter().zip(&self.w) {
+            let q = Self::code(x - from, inverse);
+            let wq = w * q;
+            sum_q = sum_q + wq;
+            sum_qq = sum_qq + wq * q;
+            sum_xq = sum_xq + wq * x;
+        }
+        let determinant = sum_w * sum_qq - sum_q * sum_q;
+        let inverse = determinant.max(F32x16::ZERO).recip_or_zero();
+        let slope = (sum_w * sum_xq - sum_x * sum_q) * inverse;
+        let min = (slope * sum_q - sum_x) / sum_w;
+        let through_zero = (sum_xq * sum_qq.recip_or_zero()).max(F32x16::ZERO);
+        let scale = min.less_then_else(F32x16::ZERO, through_zero, slope);
+        let min = min.max(F32x16::ZERO);
+        let two = F32x16::splat(2.0);
+        let gain =
+            scale * (two * sum_xq + two * min * sum_q - scale * sum_qq) - min * (two * sum_x + min * sum_w);
+        (Fit { scale, min }, gain)
+    }
+
+    /// The code of a value above the minimum.
+    #[inline(always)]
+    fn code(above: F32x16, inverse: F32x16) -> F32x16 {
+        (above * inverse).max(F32x16::ZERO).min(Self::MAX_CODE).round()
+    }
+
+    /// Step 2: the best scale and minimum codes near `near`, for the given `d` and `dmin`.
+    #[inline(always)]
+    fn round_scales(&self, near: Fit, [d, dmin]: [F32x16; 2]) -> Grid {
+        let top = F32x16::splat(TOP_SCALE);
+        let ls_near = (near.scale * d.recip_or_zero()).min(top).round();
+        let lm_near = (near.min * dmin.recip_or_zero()).min(top).round();
+        let mut grid = Grid { d, dmin, ..Grid::NONE };
+        for by in [0.0, -1.0, 1.0] {
+            let ls = (ls_near + F32x16::splat(by)).max(F32x16::ZERO).min(top);
+            let scale = ls * d;
+            let inverse = scale.recip_or_zero();
+            for by in [0.0, -1.0, 1.0] {
+                let lm = (lm_near + F32x16::splat(by)).max(F32x16::ZERO).min(top);
+                let error = self.error(scale, inverse, lm * dmin);
+                grid.ls = error.less_then_else(grid.error, ls, grid.ls);
+                grid.lm = error.less_then_else(grid.error, lm, grid.lm);
+                grid.error = error.min(grid.error);
+            }
+        }
+        grid.error = grid.error.sum_halves();
+        grid
+    }
+
+    /// The weighted error of each sub-block.
+    #[inline(always)]
+    fn error(&self, scale: F32x16, inverse: F32x16, min: F32x16) -> F32x16 {
+        let mut sum = F32x16::ZERO;
+        for (&x, &w) in self.x.iter().zip(&self.w) {
+            let above = x + min;
+            let off = Self::code(above, inverse) * scale - above;
+            sum = sum + w * (off * off);
+        }
+        sum
+    }
+
+    /// Step 3: `d` and `dmin` by least squares for the codes of `grid`, rounded to f16.
+    #[inline(always)]
+    fn fit_halves(&self, grid: &Grid) -> [F32x16; 2] {
+        let (mut qq, mut q1, mut xq) = (F32x16::ZERO, F32x16::ZERO, F32x16::ZERO);
+        let (mut one, mut x1) = (F32x16::ZERO, F32x16::ZERO);
+        let min = grid.lm * grid.dmin;
+        let inverse = (grid.ls * grid.d).recip_or_zero();
+        for (&x, &w) in self.x.iter().zip(&self.w) {
+            let q = Self::code(x + min, inverse);
+            let wq = w * q;
+            qq = qq + wq * q;
+            q1 = q1 + wq;
+            xq = xq + wq * x;
+            one = one + w;
+            x1 = x1 + w * x;
+        }
+        let aa = (grid.ls * grid.ls * qq).sum_halves();
+        let ab = (grid.ls * grid.lm * q1).sum_halves();
+        let bb = (grid.lm * grid.lm * one).sum_halves();
+        let ax = (grid.ls * xq).sum_halves();
+        let bx = (grid.lm * x1).sum_halves();
+        let determinant = aa * bb - ab * ab;
+        // Nearly parallel: the two cannot be told apart, so each is fitted with the other kept.
+        let solvable = F32x16::splat(1e-4) * aa * bb;
+        let inverse = determinant.max(F32x16::ZERO).recip_or_zero();
+        let d = (ax + ab * grid.dmin) * aa.recip_or_zero();
+        let dmin = (ab * grid.d - bx) * bb.recip_or_zero();
+        let d = solvable.less_then_else(determinant, (ax * bb - bx * ab) * inverse, d);
+        let dmin = solvable.less_then_else(determinant, (ax * ab - bx * aa) * inverse, dmin);
+        self.round_halves(d.max(F32x16::ZERO).halves(), dmin.max(F32x16::ZERO).halves())
+    }
+
+    /// Rounds `d` and `dmin` of both super-blocks to f16.
+    #[inline(always)]
+    fn round_halves(&self, d: [f32; 2], dmin: [f32; 2]) -> [F32x16; 2] {
+        let round = |v: [f32; 2]| {
+            F32x16::from_halves([0, 1].map(|h| round_to_half(v[h] * self.unit[h]).1 / self.unit[h]))
+        };
+        [round(d), round(dmin)]
+    }
+
+    /// Computes the codes of the chosen grid.
+    #[inline(always)]
+    fn finish(&self, grid: &Grid) -> Pair {
+        let min = grid.lm * grid.dmin;
+        let inverse = (grid.ls * grid.d).recip_or_zero();
+        let mut pair = Pair { parameters: [Parameters::default(); 2], codes: [[0; SUPER_LEN]; 2] };
+        for (i, &x) in self.x.iter().enumerate() {
+            let codes = Self::code(x + min, inverse);
+            for l in 0..LANES {
+                pair.codes[l / SUBS][SUB_LEN * (l % SUBS) + i] = codes.0[l] as u8;
+            }
+        }
+        for l in 0..LANES {
+            let parameters = &mut pair.parameters[l / SUBS];
+            parameters.scales[l % SUBS] = grid.ls.0[l] as u8;
+            parameters.minima[l % SUBS] = grid.lm.0[l] as u8;
+        }
+        for (h, parameters) in pair.parameters.iter_mut().enumerate() {
+            parameters.d = round_to_half(grid.d.halves()[h] * self.unit[h]).0;
+            parameters.dmin = round_to_half(grid.dmin.halves()[h] * self.unit[h]).0;
+        }
+        pair
+    }
+}

@@ -1,0 +1,192 @@
+//! The search behind the encoder of Q6_K.
+//!
+//! A weight is coded as `x ~ d * ls * q`: codes `q` in `-32..=31`, an 8-bit signed scale `ls` per
+//! sub-block of 16 and a half `d` per super-block. The search minimises `sum w (x - coded)^2`, with `w`
+//! the importance of the column, or 1:
+//!
+//! 1. each sub-block alone: for several ranges of values to spread the codes over, round, and fit the
+//!    scale to the codes by least squares;
+//! 2. the super-block: from several `d`, round the scales to the 8-bit grid, trying their neighbours
+//!    with the error they really have;
+//! 3. fit `d` to the codes by least squares, round it to f16, and repeat 2.
+//!
+//! A lane is a sub-block: the sixteen of a super-block are searched side by side.
+
+use crate::block::k::lanes::{F32x16, LANES};
+use crate::block::k::{SUPER_LEN, error_weights, normal_unit, round_to_half, usable};
+
+const SUB_LEN: usize = 16;
+
+/// The ranges tried in step 1: the code, as a real, that the value of largest magnitude gets.
+const EXTREME_CODES: [f32; 12] =
+    [-32.0, -31.6, -31.2, -30.8, -32.4, -32.8, -33.2, 31.0, 31.4, 30.6, 30.2, 31.8];
+
+/// The scale codes tried in step 2 for the scale of largest magnitude.
+const LARGEST_CODES: [f32; 3] = [-128.0, 127.0, -124.0];
+
+/// How often steps 2 and 3 alternate.
+const ROUNDS: usize = 2;
+
+/// What a super-block stores besides its codes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parameters {
+    /// `d`, as f16 bits.
+    pub(crate) d: [u8; 2],
+    /// The scales.
+    pub(crate) scales: [i8; LANES],
+}
+
+/// Encodes a super-block; the codes are raised by 32, into `0..64`.
+#[inline(always)]
+pub(crate) fn search(
+    row: &[f32; SUPER_LEN],
+    importance: Option<&[f32; SUPER_LEN]>,
+) -> (Parameters, [u8; SUPER_LEN]) {
+    let group = Group::load(row, importance);
+    let fit = group.fit_sub_blocks();
+    let largest = fit.0.into_iter().fold(0.0f32, |a, b| if b.abs() > a.abs() { b } else { a });
+    let mut best = Grid::NONE;
+    for code in LARGEST_CODES {
+        let mut d = group.round_half(largest / code);
+        let mut near = fit;
+        for round in 0..ROUNDS {
+            let grid = group.round_scales(near, d);
+            if grid.error < best.error {
+                best = grid;
+            }
+            if round + 1 < ROUNDS {
+                near = grid.ls * F32x16::splat(d);
+                d = group.fit_half(&grid);
+            }
+        }
+    }
+    group.finish(&best)
+}
+
+/// Scales on the 8-bit grid of `d`, with the error they give.
+#[derive(Clone, Copy)]
+struct Grid {
+    d: f32,
+    ls: F32x16,
+    error: f32,
+}
+
+impl Grid {
+    /// Worse than any other.
+    const NONE: Self = Self { d: 0.0, ls: F32x16::ZERO, error: f32::INFINITY };
+}
+
+/// Sixteen sub-blocks, transposed: element `i` of all of them lies side by side.
+struct Group {
+    x: [F32x16; SUB_LEN],
+    w: [F32x16; SUB_LEN],
+    /// The power of two that divided the values.
+    unit: f32,
+}
+
+impl Group {
+    #[inline(always)]
+    fn load(row: &[f32; SUPER_LEN], importance: Option<&[f32; SUPER_LEN]>) -> Self {
+        let unit = normal_unit(row);
+        let weights = error_weights(importance);
+        let mut group = Self { x: [F32x16::ZERO; SUB_LEN], w: [F32x16::ZERO; SUB_LEN], unit };
+        for j in 0..LANES {
+            for i in 0..SUB_LEN {
+                group.x[i].0[j] = usable(row[SUB_LEN * j + i]) / unit;
+                group.w[i].0[j] = weights[SUB_LEN * j + i];
+            }
+        }
+        group
+    }
+
+    /// Step 1: the best scale of each sub-block on its own.
+    #[inline(always)]
+    fn fit_sub_blocks(&self) -> F32x16 {
+        let (mut low, mut high) = (F32x16::ZERO, F32x16::ZERO);
+        for &x in &self.x {
+            low = low.min(x);
+            high = high.max(x);
+        }
+        let extreme = high.less_then_else(F32x16::ZERO - low, low, high);
+        let inverse = extreme.recip_or_zero();
+        let (mut best, mut best_gain) = (F32x16::ZERO, F32x16::splat(-1.0));
+        for code in EXTREME_CODES {
+            let (mut sum_qq, mut sum_xq) = (F32x16::ZERO, F32x16::ZERO);
+            for (&x, &w) in self.x.iter().zip(&self.w) {
+                let q = Self::code(x, inverse * F32x16::splat(code));
+                let wq = w * q;
+                sum_qq = sum_qq + wq * q;
+                sum_xq = sum_xq + wq * x;
+            }
+            let scale = sum_xq * sum_qq.recip_or_zero();
+            let gain = scale * sum_xq;
+            best = best_gain.less_then_else(gain, scale, best);
+            best_gain = best_gain.max(gain);
+        }
+        best
+    }
+
+    /// The code of a value.
+    #[inline(always)]
+    fn code(x: F32x16, inverse: F32x16) -> F32x16 {
+        (x * inverse).max(F32x16::splat(-32.0)).min(F32x16::splat(31.0)).round()
+    }
+
+    /// Step 2: the best scale codes near `near`, for the given `d`.
+    #[inline(always)]
+    fn round_scales(&self, near: F32x16, d: f32) -> Grid {
+        let (bottom, top) = (F32x16::splat(-128.0), F32x16::splat(127.0));
+        let d_lanes = F32x16::splat(d);
+        let ls_near = (near * d_lanes.recip_or_zero()).max(bottom).min(top).round();
+        let (mut best, mut best_error) = (F32x16::ZERO, F32x16::splat(f32::INFINITY));
+        for by in [0.0, -1.0, 1.0, -2.0, 2.0] {
+            let ls = (ls_near + F32x16::splat(by)).max(bottom).min(top);
+            let scale = ls * d_lanes;
+            let inverse = scale.recip_or_zero();
+            let mut error = F32x16::ZERO;
+            for (&x, &w) in self.x.iter().zip(&self.w) {
+                let off = Self::code(x, inverse) * scale - x;
+                error = error + w * (off * off);
+            }
+            best = error.less_then_else(best_error, ls, best);
+            best_error = error.min(best_error);
+        }
+        Grid { d, ls: best, error: best_error.sum() }
+    }
+
+    /// Step 3: `d` by least squares for the codes of `grid`, rounded to f16.
+    #[inline(always)]
+    fn fit_half(&self, grid: &Grid) -> f32 {
+        let inverse = (grid.ls * F32x16::splat(grid.d)).recip_or_zero();
+        let (mut qq, mut xq) = (F32x16::ZERO, F32x16::ZERO);
+        for (&x, &w) in self.x.iter().zip(&self.w) {
+            let q = Self::code(x, inverse);
+            let wq = w * q;
+            qq = qq + wq * q;
+            xq = xq + wq * x;
+        }
+        let (aa, ax) = ((grid.ls * grid.ls * qq).sum(), (grid.ls * xq).sum());
+        if aa > 0.0 { self.round_half(ax / aa) } else { grid.d }
+    }
+
+    /// Rounds `d` to f16.
+    #[inline(always)]
+    fn round_half(&self, d: f32) -> f32 {
+        round_to_half(d * self.unit).1 / self.unit
+    }
+
+    /// Computes the codes of the chosen grid.
+    #[inline(always)]
+    fn finish(&self, grid: &Grid) -> (Parameters, [u8; SUPER_LEN]) {
+        let inverse = (grid.ls * F32x16::splat(grid.d)).recip_or_zero();
+        let mut codes = [0; SUPER_LEN];
+        for (i, &x) in self.x.iter().enumerate() {
+            let q = Self::code(x, inverse) + F32x16::splat(32.0);
+            for l in 0..LANES {
+                codes[SUB_LEN * l + i] = q.0[l] as u8;
+            }
+        }
+        let scales = grid.ls.0.map(|ls| ls as i8);
+        (Parameters { d: round_to_half(grid.d * self.unit).0, scales }, codes)
+    }
+}

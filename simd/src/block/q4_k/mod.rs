@@ -1,0 +1,47 @@
+//! Q4_K: 256 weights in 144 bytes, 4.5 bits each.
+//!
+//! | bytes | field | content |
+//! |---|---|---|
+//! | 0..2 | `d` | f16 scale of the sub-block scales |
+//! | 2..4 | `dmin` | f16 scale of the sub-block minima |
+//! | 4..16 | `scales` | eight 6-bit scales and eight 6-bit minima, see `k/scales.rs` |
+//! | 16..144 | `qs` | 4-bit codes |
+//!
+//! A sub-block is 32 weights. Byte `32 c + l` of `qs` holds the code of weight `64 c + l` in its low
+//! nibble and of weight `64 c + 32 + l` in its high nibble. With scale `sc` and minimum `m` of the
+//! weight's sub-block, the weight is `(d * sc) * q - dmin * m`. Any bytes are a valid block.
+
+pub(crate) mod scalar;
+
+/// Bytes in a super-block.
+pub(crate) const BLOCK_BYTES: usize = 144;
+
+/// The fields of a super-block, where they lie.
+#[derive(Clone, Copy)]
+pub(crate) struct Block<'a>(pub(crate) &'a [u8; BLOCK_BYTES]);
+
+impl<'a> Block<'a> {
+    /// `d`, as f16 bits.
+    #[inline(always)]
+    pub(crate) fn d(self) -> [u8; 2] {
+        [self.0[0], self.0[1]]
+    }
+
+    /// `dmin`, as f16 bits.
+    #[inline(always)]
+    pub(crate) fn dmin(self) -> [u8; 2] {
+        [self.0[2], self.0[3]]
+    }
+
+    /// The packed scales and minima.
+    #[inline(always)]
+    pub(crate) fn scales(self) -> &'a [u8; 12] {
+        self.0[4..16].as_array().expect("twelve bytes")
+    }
+
+    /// The codes.
+    #[inline(always)]
+    pub(crate) fn qs(self) -> &'a [u8; 128] {
+        self.0[16..].as_array().expect("128 bytes")
+    }
+}

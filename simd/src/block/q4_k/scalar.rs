@@ -1,0 +1,85 @@
+//! The definition of Q4_K: decode, encode and matrix-vector product.
+
+use crate::activation::Q8KWindow;
+use crate::block::k::affine::{Pair, Parameters};
+use crate::block::k::{SUPER_LEN, scales, value_of};
+use crate::block::q4_k::{BLOCK_BYTES, Block};
+
+/// Decodes `blocks` into `out`, 256 floats a block.
+#[inline(always)]
+pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
+    for (block, out) in blocks.as_chunks::<BLOCK_BYTES>().0.iter().zip(out.as_chunks_mut::<SUPER_LEN>().0) {
+        let block = Block(block);
+        let (d, dmin) = (value_of(block.d()), value_of(block.dmin()));
+        let (scales, minima) = scales::unpack(block.scales());
+        for c in 0..4 {
+            let qs = &block.qs()[32 * c..][..32];
+            let (low, high) = out[64 * c..][..64].split_at_mut(32);
+            let scale = |j: usize| (d * f32::from(scales[j]), dmin * f32::from(minima[j]));
+            let ((low_scale, low_min), (high_scale, high_min)) = (scale(2 * c), scale(2 * c + 1));
+            for l in 0..32 {
+                low[l] = low_scale * f32::from(qs[l] & 15) - low_min;
+                high[l] = high_scale * f32::from(qs[l] >> 4) - high_min;
+            }
+        }
+    }
+}
+
+/// Encodes `row` (a multiple of 256 floats) into `out`, minimising the squared error, weighted by
+/// `importance` (one weight per column) if given: see [`crate::block::k::affine`].
+#[inline(always)]
+pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    let pairs = row.chunks(2 * SUPER_LEN).zip(out.chunks_mut(2 * BLOCK_BYTES));
+    for (i, (row, out)) in pairs.enumerate() {
+        let importance = importance.map(|all| &all[2 * SUPER_LEN * i..][..row.len()]);
+        let pair = Pair::search::<15>(row, importance);
+        for (k, block) in out.as_chunks_mut::<BLOCK_BYTES>().0.iter_mut().enumerate() {
+            write(block, &pair.parameters[k], &pair.codes[k]);
+        }
+    }
+}
+
+/// Writes one super-block.
+#[inline(always)]
+fn write(block: &mut [u8; BLOCK_BYTES], parameters: &Parameters, codes: &[u8; SUPER_LEN]) {
+    block[0..2].copy_from_slice(&parameters.d);
+    block[2..4].copy_from_slice(&parameters.dmin);
+    block[4..16].copy_from_slice(&scales::pack(&parameters.scales, &parameters.minima));
+    for (qs, codes) in block[16..].as_chunks_mut::<32>().0.iter_mut().zip(codes.as_chunks::<64>().0) {
+        for l in 0..32 {
+            qs[l] = codes[l] | codes[32 + l] << 4;
+        }
+    }
+}
+
+/// Multiplies `out.len()` contiguous rows of `weights` with `x`.
+///
+/// A super-block's term is `fma(-msum, dmin * dy, isum * (d * dy))`, where `isum` sums scale x code x
+/// activation code and `msum` sums minimum x activation code sum, both exactly: `isum` is at most
+/// 8 * 63 * 32 * 15 * 127 < 2^25, `msum` at most 16 * 63 * 2032 < 2^21.
+pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    let mut blocks = weights.as_chunks::<BLOCK_BYTES>().0.iter();
+    for out in out {
+        let mut acc = 0.0;
+        for (block, window) in blocks.by_ref().take(x.len()).zip(x) {
+            acc += term(Block(block), window);
+        }
+        *out = acc;
+    }
+}
+
+/// The float term of one super-block.
+fn term(block: Block<'_>, window: &Q8KWindow) -> f32 {
+    let (scales, minima) = scales::unpack(block.scales());
+    let (mut isum, mut msum) = (0, 0);
+    for j in 0..8 {
+        let qs = &block.qs()[32 * (j / 2)..][..32];
+        let y = &window.codes[32 * j..][..32];
+        let shift = 4 * (j % 2);
+        let dot: i32 = qs.iter().zip(y).map(|(&q, &y)| i32::from((q >> shift) & 15) * i32::from(y)).sum();
+        isum += i32::from(scales[j]) * dot;
+        msum += i32::from(minima[j]) * (i32::from(window.sums[2 * j]) + i32::from(window.sums[2 * j + 1]));
+    }
+    let (d, dmin) = (value_of(block.d()), value_of(block.dmin()));
+    (-(msum as f32)).mul_add(dmin * window.scale, isum as f32 * (d * window.scale))
+}

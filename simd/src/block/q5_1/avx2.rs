@@ -1,0 +1,36 @@
+//! Q5_1 for AVX2; data flow and bounds: [`crate::block::windows::avx2`]. Here the codes enter as they are.
+
+use core::arch::x86_64::*;
+
+use super::scalar;
+use super::{BYTES, qh, qs};
+use crate::activation::Q8Window;
+use crate::block::windows::avx2;
+
+/// The scalar decoder, compiled for this tier.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
+    scalar::decode(blocks, out);
+}
+
+/// The scalar encoder, compiled for this tier.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    scalar::encode(row, importance, out);
+}
+
+/// `out[r] = w[r] . x`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
+    avx2::gemv_with_minima(weights, x, out, |blocks: &[[u8; BYTES]; 8], y| {
+        let isum = avx2::block_sums(core::array::from_fn(|k| codes(&blocks[k])), 0, y);
+        avx2::terms(isum, avx2::f16s::<BYTES, 0>(blocks), avx2::f16s::<BYTES, 2>(blocks), y)
+    });
+}
+
+/// The codes of a block.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn codes(block: &[u8; BYTES]) -> __m256i {
+    avx2::add_fifth_bits(avx2::nibbles(qs(block)), qh(block))
+}

@@ -1,0 +1,40 @@
+//! Q8_0 for AVX-512; data flow and bounds: [`crate::block::windows::avx512`]. Here the codes enter with a bias of 128, as unsigned.
+
+use core::arch::x86_64::*;
+
+use super::BYTES;
+use super::scalar;
+use crate::activation::Q8Window;
+use crate::block::windows::avx512;
+use crate::isa::avx2::load_256;
+
+/// The scalar decoder, compiled for this tier.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
+    scalar::decode(blocks, out);
+}
+
+/// The scalar encoder, compiled for this tier.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    scalar::encode(row, importance, out);
+}
+
+/// `out[r] = w[r] . x`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
+    avx512::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 8], y| {
+        let isum =
+            avx512::block_sums(core::array::from_fn(|i| pair(&blocks[2 * i], &blocks[2 * i + 1])), 128, y);
+        (isum, avx512::scaled(avx512::f16s::<BYTES, 0>(blocks), y))
+    });
+}
+
+/// The codes of two blocks, plus 128.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+fn pair(first: &[u8; BYTES], second: &[u8; BYTES]) -> __m512i {
+    let codes = |block: &[u8; BYTES]| load_256(block.last_chunk().expect("the codes are inside the block"));
+    let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(codes(first)), codes(second));
+    _mm512_xor_si512(both, _mm512_set1_epi8(-128))
+}

@@ -1,0 +1,240 @@
+//! The AVX2 kernels of the 32-weight types: what they share.
+//!
+//! Data flow of a row, eight windows at a time:
+//!
+//! ```text
+//! 32 codes of a block, u8 --vpmaddubsw with 32 activations--> 16 i16 --vpmaddwd with 1--> 8 i32
+//! 8 such vectors --transposing adds--> isum of 8 blocks in 8 lanes, converted
+//! d of 8 blocks --convert, times dy--> staged with the isum as [block][window]
+//! 8 windows staged: 8 steps of s = fma(isum, d * dy, s), a lane per window; the 8 lanes are added
+//! to the row's sum in order.
+//! ```
+//!
+//! `vpmaddubsw` adds two products in an i16: at most 2 * 31 * 127 for the unsigned codes, and
+//! 2 * 128 * 127 for Q8_0, whose signs move to the activations (which never hold -128): no
+//! saturation. A last window that is not full is filled up with zero blocks, whose terms are +0.
+
+use core::arch::x86_64::*;
+
+use crate::activation::Q8Window;
+use crate::isa::avx2::{
+    load_128, load_256, load_codes, load_f32, load_i32, prefetch_beyond, store_f32, store_f32x4, sums_of_8,
+};
+
+/// Windows worked on together, one per lane.
+const GROUP: usize = 8;
+
+/// One value per block of a group of windows: `[k / 4][window % 4][window / 4][k % 4]`, so that
+/// four vectors of a half are eight 4x4 squares, which transpose inside their 128 bits.
+type Staged = [[[[f32; 4]; 2]; 4]; 2];
+const UNSTAGED: Staged = [[[[0.0; 4]; 2]; 4]; 2];
+
+/// `out[r] = w[r] . x` for types without minima; `window` gives `(isum, d * dy)` of eight blocks.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn gemv<const B: usize>(
+    weights: &[u8],
+    x: &[Q8Window],
+    out: &mut [f32],
+    window: impl Fn(&[[u8; B]; 8], &Q8Window) -> (__m256, __m256),
+) {
+    let (mut sums, mut scales) = (UNSTAGED, UNSTAGED);
+    for (row, out) in weights.chunks_exact(weights.len() / out.len()).zip(out) {
+        let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
+        let mut acc = 0.0;
+        for (group, ys) in windows.chunks(GROUP).zip(x.chunks(GROUP)) {
+            for (i, (blocks, y)) in group.iter().zip(ys).enumerate() {
+                prefetch_beyond(blocks.as_flattened());
+                let (isum, scale) = window(blocks, y);
+                stage(&mut sums, i, isum);
+                stage(&mut scales, i, scale);
+            }
+            acc = add_in_order(acc, fused_chain(&sums, &scales), group.len());
+        }
+        if !rest.is_empty() {
+            let (isum, scale) = window(&super::padded(rest), &x[windows.len()]);
+            stage(&mut sums, 0, isum);
+            stage(&mut scales, 0, scale);
+            acc = add_in_order(acc, fused_chain(&sums, &scales), 1);
+        }
+        *out = acc;
+    }
+}
+
+/// `out[r] = w[r] . x` for types with minima; `window` gives the terms of eight blocks.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn gemv_with_minima<const B: usize>(
+    weights: &[u8],
+    x: &[Q8Window],
+    out: &mut [f32],
+    window: impl Fn(&[[u8; B]; 8], &Q8Window) -> __m256,
+) {
+    let mut terms = UNSTAGED;
+    for (row, out) in weights.chunks_exact(weights.len() / out.len()).zip(out) {
+        let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
+        let mut acc = 0.0;
+        for (group, ys) in windows.chunks(GROUP).zip(x.chunks(GROUP)) {
+            for (i, (blocks, y)) in group.iter().zip(ys).enumerate() {
+                prefetch_beyond(blocks.as_flattened());
+                stage(&mut terms, i, window(blocks, y));
+            }
+            acc = add_in_order(acc, sum_chain(&terms), group.len());
+        }
+        if !rest.is_empty() {
+            stage(&mut terms, 0, window(&super::padded(rest), &x[windows.len()]));
+            acc = add_in_order(acc, sum_chain(&terms), 1);
+        }
+        *out = acc;
+    }
+}
+
+/// Puts the eight values of window `i` of a group where [`transposed`] expects them.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn stage(staged: &mut Staged, i: usize, values: __m256) {
+    store_f32x4(&mut staged[0][i % 4][i / 4], _mm256_castps256_ps128(values));
+    store_f32x4(&mut staged[1][i % 4][i / 4], _mm256_extractf128_ps::<1>(values));
+}
+
+/// Blocks `4 * half ..` of a staged group: vector `k` holds block `k` of windows 0..8.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transposed(staged: &Staged, half: usize) -> [__m256; 4] {
+    let row = |i: usize| load_f32(staged[half][i].as_flattened().first_chunk().expect("8 floats"));
+    let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+    let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    [
+        _mm256_shuffle_ps::<0x44>(ab_low, cd_low),
+        _mm256_shuffle_ps::<0xee>(ab_low, cd_low),
+        _mm256_shuffle_ps::<0x44>(ab_high, cd_high),
+        _mm256_shuffle_ps::<0xee>(ab_high, cd_high),
+    ]
+}
+
+/// Eight window sums: `s = fma(isum, scale, s)` over the eight blocks.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn fused_chain(sums: &Staged, scales: &Staged) -> __m256 {
+    let mut s = _mm256_setzero_ps();
+    for half in 0..2 {
+        let (sums, scales) = (transposed(sums, half), transposed(scales, half));
+        for k in 0..4 {
+            s = _mm256_fmadd_ps(sums[k], scales[k], s);
+        }
+    }
+    s
+}
+
+/// Eight window sums: `s = s + term` over the eight blocks.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sum_chain(terms: &Staged) -> __m256 {
+    let mut s = _mm256_setzero_ps();
+    for half in 0..2 {
+        for term in transposed(terms, half) {
+            s = _mm256_add_ps(s, term);
+        }
+    }
+    s
+}
+
+/// Adds the first `n` window sums to `acc`, in order.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_in_order(acc: f32, window_sums: __m256, n: usize) -> f32 {
+    let mut lanes = [0.0; GROUP];
+    store_f32(&mut lanes, window_sums);
+    if n == GROUP {
+        return lanes.iter().fold(acc, |acc, s| acc + s);
+    }
+    lanes[..n].iter().fold(acc, |acc, s| acc + s)
+}
+
+/// `sum(q * y)` of eight blocks, from their unsigned codes and the bias that is in them.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn block_sums(blocks: [__m256i; 8], bias: i32, y: &Q8Window) -> __m256 {
+    let codes = y.codes.as_chunks::<32>().0;
+    let biased = sums_of_8(core::array::from_fn(|k| dot(blocks[k], load_codes(&codes[k]))));
+    if bias == 0 {
+        return _mm256_cvtepi32_ps(biased);
+    }
+    let excess = _mm256_mullo_epi32(load_i32(&y.sums), _mm256_set1_epi32(bias));
+    _mm256_cvtepi32_ps(_mm256_sub_epi32(biased, excess))
+}
+
+/// `sum(q * y)` of eight blocks, from their signed codes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn signed_block_sums(blocks: [__m256i; 8], y: &Q8Window) -> __m256 {
+    let codes = y.codes.as_chunks::<32>().0;
+    let dots = core::array::from_fn(|k| {
+        dot(_mm256_abs_epi8(blocks[k]), _mm256_sign_epi8(load_codes(&codes[k]), blocks[k]))
+    });
+    _mm256_cvtepi32_ps(sums_of_8(dots))
+}
+
+/// Eight partial sums of the products of 32 unsigned and 32 signed codes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn dot(w: __m256i, y: __m256i) -> __m256i {
+    _mm256_madd_epi16(_mm256_maddubs_epi16(w, y), _mm256_set1_epi16(1))
+}
+
+/// The eight terms of blocks with minima: `fma(sum(y), m * dy, isum * (d * dy))`.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(crate) fn terms(isum: __m256, d: __m256, m: __m256, y: &Q8Window) -> __m256 {
+    let dy = load_f32(&y.scales);
+    let sums = _mm256_cvtepi32_ps(load_i32(&y.sums));
+    _mm256_fmadd_ps(sums, _mm256_mul_ps(m, dy), _mm256_mul_ps(isum, _mm256_mul_ps(d, dy)))
+}
+
+/// `d * dy` of eight blocks.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn scaled(d: __m256, y: &Q8Window) -> __m256 {
+    _mm256_mul_ps(d, load_f32(&y.scales))
+}
+
+/// The nibbles of a block as 32 bytes, in the order of the weights.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn nibbles(qs: &[u8; 16]) -> __m256i {
+    let qs = load_128(qs);
+    let both = _mm256_set_m128i(_mm_srli_epi16::<4>(qs), qs);
+    _mm256_and_si256(both, _mm256_set1_epi8(15))
+}
+
+/// Adds the fifth bits of a block to its nibbles.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn add_fifth_bits(nibbles: __m256i, qh: &[u8; 4]) -> __m256i {
+    // Byte i of a quarter receives the byte of qh that holds its bit, then all bits but its own are
+    // set: the byte is all ones where the bit is.
+    let all = _mm256_set1_epi32(i32::from_le_bytes(*qh));
+    let bytes = _mm256_shuffle_epi8(
+        all,
+        _mm256_set_epi64x(0x0303_0303_0303_0303, 0x0202_0202_0202_0202, 0x0101_0101_0101_0101, 0),
+    );
+    let others = _mm256_set1_epi64x(0x7fbf_dfef_f7fb_fdfe);
+    let is_set = _mm256_cmpeq_epi8(_mm256_or_si256(bytes, others), _mm256_set1_epi8(-1));
+    _mm256_or_si256(nibbles, _mm256_and_si256(is_set, _mm256_set1_epi8(16)))
+}
+
+/// The signed codes of a Q8_0 block.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn bytes(qs: &[u8; 32]) -> __m256i {
+    load_256(qs)
+}
+
+/// The f16 at byte `AT` of each of eight blocks, as floats.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub(crate) fn f16s<const B: usize, const AT: usize>(blocks: &[[u8; B]; 8]) -> __m256 {
+    let word = |k: usize| i16::from_le_bytes([blocks[k][AT], blocks[k][AT + 1]]);
+    _mm256_cvtph_ps(_mm_setr_epi16(word(0), word(1), word(2), word(3), word(4), word(5), word(6), word(7)))
+}

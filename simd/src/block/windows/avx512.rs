@@ -1,0 +1,269 @@
+//! The AVX-512 kernels of the 32-weight types: what they share.
+//!
+//! Data flow of a row, sixteen windows at a time:
+//!
+//! ```text
+//! 8 blocks of a window --codes--> 4 x 64 u8 --vpdpbusd with 4 x 64 activations--> 4 x 16 i32
+//!    --transposing adds--> isum of 8 blocks in 8 lanes --convert--+
+//! d of 8 blocks --permute--> 8 f16 --convert, times dy------------+--> staged as [block][window]
+//! 16 windows staged: 8 steps of s = fma(isum, d * dy, s), a lane per window; the 16 lanes are
+//! added to the row's sum in order.
+//! ```
+//!
+//! A lane of `vpdpbusd` holds four products of at most 255 * 128, a block's sum 32 of them: no
+//! overflow. Codes enter unsigned; what a bias adds, `bias * sum(y)`, is subtracted from the sum.
+//! A last window that is not full is filled up with zero blocks, whose terms are +0.
+
+use core::arch::x86_64::*;
+
+use crate::activation::Q8Window;
+use crate::isa::avx2::{load_f32, load_i32, prefetch_beyond, store_f32x4};
+use crate::isa::avx512::{self, load_512, load_codes};
+
+/// Windows worked on together, one per lane.
+const GROUP: usize = 16;
+
+/// One value per block of a group of windows: `[k / 4][window % 4][window / 4][k % 4]`, so that
+/// four vectors of a half are sixteen 4x4 squares, which transpose inside their 128 bits.
+type Staged = [[[[f32; 4]; 4]; 4]; 2];
+const UNSTAGED: Staged = [[[[0.0; 4]; 4]; 4]; 2];
+
+/// `out[r] = w[r] . x` for types without minima; `window` gives `(isum, d * dy)` of eight blocks.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+pub(crate) fn gemv<const B: usize>(
+    weights: &[u8],
+    x: &[Q8Window],
+    out: &mut [f32],
+    window: impl Fn(&[[u8; B]; 8], &Q8Window) -> (__m256, __m256),
+) {
+    let (mut sums, mut scales) = (UNSTAGED, UNSTAGED);
+    for (row, out) in weights.chunks_exact(weights.len() / out.len()).zip(out) {
+        let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
+        let mut acc = 0.0;
+        for (group, ys) in windows.chunks(GROUP).zip(x.chunks(GROUP)) {
+            for (i, (blocks, y)) in group.iter().zip(ys).enumerate() {
+                prefetch_beyond(blocks.as_flattened());
+                let (isum, scale) = window(blocks, y);
+                stage(&mut sums, i, isum);
+                stage(&mut scales, i, scale);
+            }
+            acc = add_in_order(acc, fused_chain(&sums, &scales), group.len());
+        }
+        if !rest.is_empty() {
+            let (isum, scale) = window(&super::padded(rest), &x[windows.len()]);
+            stage(&mut sums, 0, isum);
+            stage(&mut scales, 0, scale);
+            acc = add_in_order(acc, fused_chain(&sums, &scales), 1);
+        }
+        *out = acc;
+    }
+}
+
+/// `out[r] = w[r] . x` for types with minima; `window` gives the terms of eight blocks.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+pub(crate) fn gemv_with_minima<const B: usize>(
+    weights: &[u8],
+    x: &[Q8Window],
+    out: &mut [f32],
+    window: impl Fn(&[[u8; B]; 8], &Q8Window) -> __m256,
+) {
+    let mut terms = UNSTAGED;
+    for (row, out) in weights.chunks_exact(weights.len() / out.len()).zip(out) {
+        let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
+        let mut acc = 0.0;
+        for (group, ys) in windows.chunks(GROUP).zip(x.chunks(GROUP)) {
+            for (i, (blocks, y)) in group.iter().zip(ys).enumerate() {
+                prefetch_beyond(blocks.as_flattened());
+                stage(&mut terms, i, window(blocks, y));
+            }
+            acc = add_in_order(acc, sum_chain(&terms), group.len());
+        }
+        if !rest.is_empty() {
+            stage(&mut terms, 0, window(&super::padded(rest), &x[windows.len()]));
+            acc = add_in_order(acc, sum_chain(&terms), 1);
+        }
+        *out = acc;
+    }
+}
+
+/// Puts the eight values of window `i` of a group where [`transposed`] expects them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx2")]
+fn stage(staged: &mut Staged, i: usize, values: __m256) {
+    store_f32x4(&mut staged[0][i % 4][i / 4], _mm256_castps256_ps128(values));
+    store_f32x4(&mut staged[1][i % 4][i / 4], _mm256_extractf128_ps::<1>(values));
+}
+
+/// Blocks `4 * half ..` of a staged group: vector `k` holds block `k` of windows 0..16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2")]
+fn transposed(staged: &Staged, half: usize) -> [__m512; 4] {
+    let row = |i: usize| avx512::load_f32(staged[half][i].as_flattened().first_chunk().expect("16 floats"));
+    let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+    let (ab_low, ab_high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    let (cd_low, cd_high) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    [
+        _mm512_shuffle_ps::<0x44>(ab_low, cd_low),
+        _mm512_shuffle_ps::<0xee>(ab_low, cd_low),
+        _mm512_shuffle_ps::<0x44>(ab_high, cd_high),
+        _mm512_shuffle_ps::<0xee>(ab_high, cd_high),
+    ]
+}
+
+/// Sixteen window sums: `s = fma(isum, scale, s)` over the eight blocks.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2")]
+fn fused_chain(sums: &Staged, scales: &Staged) -> __m512 {
+    let mut s = _mm512_setzero_ps();
+    for half in 0..2 {
+        let (sums, scales) = (transposed(sums, half), transposed(scales, half));
+        for k in 0..4 {
+            s = _mm512_fmadd_ps(sums[k], scales[k], s);
+        }
+    }
+    s
+}
+
+/// Sixteen window sums: `s = s + term` over the eight blocks.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2")]
+fn sum_chain(terms: &Staged) -> __m512 {
+    let mut s = _mm512_setzero_ps();
+    for half in 0..2 {
+        for term in transposed(terms, half) {
+            s = _mm512_add_ps(s, term);
+        }
+    }
+    s
+}
+
+/// Adds the first `n` window sums to `acc`, in order.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add_in_order(acc: f32, window_sums: __m512, n: usize) -> f32 {
+    let mut lanes = [0.0; GROUP];
+    avx512::store_f32(&mut lanes, window_sums);
+    if n == GROUP {
+        return lanes.iter().fold(acc, |acc, s| acc + s);
+    }
+    lanes[..n].iter().fold(acc, |acc, s| acc + s)
+}
+
+/// `sum(q * y)` of eight blocks, from the unsigned codes of four pairs of blocks and the bias that
+/// is in them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
+pub(crate) fn block_sums(pairs: [__m512i; 4], bias: i32, y: &Q8Window) -> __m256 {
+    let codes = y.codes.as_chunks::<64>().0;
+    let dots: [__m512i; 4] = core::array::from_fn(|i| {
+        _mm512_dpbusd_epi32(_mm512_setzero_si512(), pairs[i], load_codes(&codes[i]))
+    });
+    let biased = avx512::sums_of_8(dots);
+    if bias == 0 {
+        return _mm256_cvtepi32_ps(biased);
+    }
+    let excess = _mm256_mullo_epi32(load_i32(&y.sums), _mm256_set1_epi32(bias));
+    _mm256_cvtepi32_ps(_mm256_sub_epi32(biased, excess))
+}
+
+/// The eight terms of blocks with minima: `fma(sum(y), m * dy, isum * (d * dy))`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+pub(crate) fn terms(isum: __m256, d: __m256, m: __m256, y: &Q8Window) -> __m256 {
+    let dy = load_f32(&y.scales);
+    let sums = _mm256_cvtepi32_ps(load_i32(&y.sums));
+    _mm256_fmadd_ps(sums, _mm256_mul_ps(m, dy), _mm256_mul_ps(isum, _mm256_mul_ps(d, dy)))
+}
+
+/// `d * dy` of eight blocks.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx2")]
+pub(crate) fn scaled(d: __m256, y: &Q8Window) -> __m256 {
+    _mm256_mul_ps(d, load_f32(&y.scales))
+}
+
+/// The nibbles of a pair of blocks as 64 bytes, in the order of the weights.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2")]
+pub(crate) fn nibbles(first: &[u8; 16], second: &[u8; 16]) -> __m512i {
+    use crate::isa::avx2::load_128;
+    let first = _mm512_broadcast_i32x4(load_128(first));
+    let both = _mm512_mask_broadcast_i32x4(first, 0xff00, load_128(second));
+    // The odd quarters hold the high nibbles.
+    let shifts = _mm512_set_epi64(
+        0x0004_0004_0004_0004,
+        0x0004_0004_0004_0004,
+        0,
+        0,
+        0x0004_0004_0004_0004,
+        0x0004_0004_0004_0004,
+        0,
+        0,
+    );
+    _mm512_and_si512(_mm512_srlv_epi16(both, shifts), _mm512_set1_epi8(15))
+}
+
+/// Adds the fifth bits of a pair of blocks to their nibbles.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(crate) fn add_fifth_bits(nibbles: __m512i, first: &[u8; 4], second: &[u8; 4]) -> __m512i {
+    let mask = u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*second)) << 32;
+    _mm512_mask_add_epi8(nibbles, mask, nibbles, _mm512_set1_epi8(16))
+}
+
+/// The f16 at byte `AT` of each of eight blocks, as floats.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,f16c")]
+pub(crate) fn f16s<const B: usize, const AT: usize>(blocks: &[[u8; B]; 8]) -> __m256 {
+    let bytes = blocks.as_flattened();
+    let load = |i: usize| {
+        load_512(bytes[Scatter::<B, AT>::start(i)..].first_chunk().expect("the load ends inside the window"))
+    };
+    let mut words = load(0);
+    for i in 1..Scatter::<B, AT>::LOADS {
+        let order = load_512(&Scatter::<B, AT>::ORDERS[i]);
+        words = _mm512_permutex2var_epi16(words, order, load(i));
+    }
+    _mm256_cvtph_ps(_mm512_castsi512_si128(words))
+}
+
+/// How loads of 64 bytes find the f16 at byte `AT` of eight blocks of `B` bytes.
+struct Scatter<const B: usize, const AT: usize>;
+
+impl<const B: usize, const AT: usize> Scatter<B, AT> {
+    /// Blocks whose f16 one load reaches.
+    const REACH: usize = (64 - 2 - AT) / B + 1;
+    const LOADS: usize = 8usize.div_ceil(Self::REACH);
+    /// For each load but the first, the words of the result so far (0..32) and of the load (32..64)
+    /// that become the next result: its word `k` is block `k`'s, for all blocks reached yet.
+    const ORDERS: [[u8; 64]; 8] = Self::orders();
+
+    /// Where load `i` begins: at a block, or so that it ends with the window.
+    const fn start(i: usize) -> usize {
+        let block = i * Self::REACH * B;
+        if block + 64 > 8 * B { 8 * B - 64 } else { block }
+    }
+
+    const fn orders() -> [[u8; 64]; 8] {
+        let mut orders = [[0; 64]; 8];
+        let mut i = 1;
+        while i < Self::LOADS {
+            let mut k = 0;
+            while k < 8 {
+                let word = (k * B + AT) / 2;
+                orders[i][2 * k] = if k / Self::REACH == i {
+                    32 + (word - Self::start(i) / 2) as u8
+                } else if i == 1 && k < Self::REACH {
+                    word as u8
+                } else {
+                    k as u8
+                };
+                k += 1;
+            }
+            i += 1;
+        }
+        orders
+    }
+}

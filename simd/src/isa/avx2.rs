@@ -1,0 +1,88 @@
+//! Loads, stores and sums for AVX2 kernels, on references instead of pointers.
+
+use core::arch::x86_64::*;
+
+/// How far ahead of the weights in work kernels ask for cache lines. The hardware's prefetchers
+/// stop at page ends; this keeps the memory busy across them.
+const PREFETCH_BYTES: usize = 4096;
+
+/// Asks for the cache lines that lie [`PREFETCH_BYTES`] behind those of `bytes`.
+#[inline(always)]
+pub(crate) fn prefetch_beyond(bytes: &[u8]) {
+    for line in bytes.chunks(64) {
+        let ahead = line.as_ptr().wrapping_add(PREFETCH_BYTES);
+        // SAFETY: a prefetch never faults and changes nothing but caches, whatever the address; SSE
+        // is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) };
+    }
+}
+
+/// 16 bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn load_128(bytes: &[u8; 16]) -> __m128i {
+    // SAFETY: the reference is to 16 readable bytes; the load needs no alignment.
+    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+}
+
+/// 32 bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn load_256(bytes: &[u8; 32]) -> __m256i {
+    // SAFETY: the reference is to 32 readable bytes; the load needs no alignment.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
+
+/// 32 activation codes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn load_codes(codes: &[i8; 32]) -> __m256i {
+    // SAFETY: the reference is to 32 readable bytes; the load needs no alignment.
+    unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) }
+}
+
+/// Eight integers.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn load_i32(values: &[i32; 8]) -> __m256i {
+    // SAFETY: the reference is to 32 readable bytes; the load needs no alignment.
+    unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
+}
+
+/// Eight floats.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn load_f32(values: &[f32; 8]) -> __m256 {
+    // SAFETY: the reference is to 32 readable bytes; the load needs no alignment.
+    unsafe { _mm256_loadu_ps(values.as_ptr()) }
+}
+
+/// Stores eight floats.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn store_f32(out: &mut [f32; 8], values: __m256) {
+    // SAFETY: the reference is to 32 writable bytes; the store needs no alignment.
+    unsafe { _mm256_storeu_ps(out.as_mut_ptr(), values) }
+}
+
+/// Stores four floats.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn store_f32x4(out: &mut [f32; 4], values: __m128) {
+    // SAFETY: the reference is to 16 writable bytes; the store needs no alignment.
+    unsafe { _mm_storeu_ps(out.as_mut_ptr(), values) }
+}
+
+/// The sums of eight vectors of eight lanes each: lane `k` is the sum of the lanes of `v[k]`.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn sums_of_8(v: [__m256i; 8]) -> __m256i {
+    let quads = |i: usize| {
+        _mm256_hadd_epi32(_mm256_hadd_epi32(v[i], v[i + 1]), _mm256_hadd_epi32(v[i + 2], v[i + 3]))
+    };
+    let (first, second) = (quads(0), quads(4));
+    _mm256_add_epi32(
+        _mm256_permute2x128_si256::<0x20>(first, second),
+        _mm256_permute2x128_si256::<0x31>(first, second),
+    )
+}

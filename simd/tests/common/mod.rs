@@ -1,0 +1,95 @@
+//! What the tests of this crate share: random bytes and floats, and equality of results.
+
+use gguf_simd::{Activation, ActivationFormat, BlockType, Isa, Kernels, Q8KWindow, Q8Window};
+
+/// A small generator (xorshift), so that a failure names a seed that repeats it.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub(crate) fn bytes(&mut self, n: usize) -> Vec<u8> {
+        (0..n).map(|_| (self.next() >> 24) as u8).collect()
+    }
+
+    /// Evenly distributed in -1..1.
+    pub(crate) fn float(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+
+    pub(crate) fn floats(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.float()).collect()
+    }
+}
+
+/// The tables to compare with the scalar one; says which tiers this CPU lacks.
+pub(crate) fn better_tiers() -> Vec<&'static Kernels> {
+    for isa in Isa::all().filter(|isa| !isa.is_available()) {
+        println!("skipped: this CPU has no {isa}");
+    }
+    Isa::available().filter(|&isa| isa != Isa::Scalar).filter_map(Kernels::get).collect()
+}
+
+pub(crate) fn scalar() -> &'static Kernels {
+    Kernels::get(Isa::Scalar).expect("every CPU runs the scalar kernels")
+}
+
+/// Rows of activations that own their memory.
+pub(crate) enum Activations {
+    F32(Vec<f32>),
+    Q8_0(Vec<Q8Window>),
+    Q8K(Vec<Q8KWindow>),
+}
+
+impl Activations {
+    /// Rows of `n_in` values in the format of `ty`, quantised by the scalar kernels.
+    pub(crate) fn of(ty: BlockType, x: &[f32], n_in: usize) -> Self {
+        let rows = x.chunks_exact(n_in.max(1));
+        match ty.activation() {
+            ActivationFormat::F32 => Self::F32(x.to_vec()),
+            ActivationFormat::Q8_0 => Self::Q8_0(
+                rows.flat_map(|row| {
+                    let mut windows = vec![Q8Window::ZERO; row.len().div_ceil(256)];
+                    scalar().quantize_q8_0(row, &mut windows);
+                    windows
+                })
+                .collect(),
+            ),
+            ActivationFormat::Q8K => Self::Q8K(
+                rows.flat_map(|row| {
+                    let mut windows = vec![Q8KWindow::ZERO; row.len() / 256];
+                    scalar().quantize_q8_k(row, &mut windows);
+                    windows
+                })
+                .collect(),
+            ),
+        }
+    }
+
+    pub(crate) fn view(&self) -> Activation<'_> {
+        match self {
+            Self::F32(x) => Activation::F32(x),
+            Self::Q8_0(x) => Activation::Q8_0(x),
+            Self::Q8K(x) => Activation::Q8K(x),
+        }
+    }
+}
+
+/// Asserts equal bits; a NaN equals every NaN (their payloads differ between CPUs).
+#[track_caller]
+pub(crate) fn assert_same_bits(expected: &[f32], found: &[f32], context: impl Fn() -> String) {
+    assert_eq!(expected.len(), found.len(), "{}", context());
+    for (i, (e, f)) in expected.iter().zip(found).enumerate() {
+        let same = e.to_bits() == f.to_bits() || e.is_nan() && f.is_nan();
+        assert!(same, "{}: value {i} is {f:e}, not {e:e}", context());
+    }
+}

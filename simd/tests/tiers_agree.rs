@@ -1,0 +1,192 @@
+//! Every tier of kernels gives the scalar definition's bits.
+
+mod common;
+
+use common::{Activations, Random, assert_same_bits, better_tiers, scalar};
+use gguf_simd::{BlockType, ColumnsMut, Q8KWindow, Q8Window};
+
+/// Blocks in a row: none, few, a window more or less, many.
+const BLOCKS: [usize; 12] = [0, 1, 2, 3, 7, 8, 9, 16, 31, 64, 129, 136];
+
+/// Rows lengths in elements that exercise a type: block counts, but float "blocks" are elements.
+fn row_lengths(ty: BlockType) -> impl Iterator<Item = usize> {
+    BLOCKS.into_iter().filter(move |&n| ty.block_len() < 256 || n < 40).map(move |n| n * ty.block_len())
+}
+
+/// Weights of a product: what fills the bytes of its blocks.
+#[derive(Clone, Copy, Debug)]
+enum Fill {
+    /// Every byte random: all scales, NaN and infinities among them.
+    Random,
+    /// Random codes under scales of ordinary size, so that rounding is what decides.
+    Encoded,
+    Zeros,
+    Ones,
+}
+
+fn weights(ty: BlockType, n: usize, fill: Fill, random: &mut Random) -> Vec<u8> {
+    let n_bytes = ty.row_bytes(n).expect("whole blocks");
+    match fill {
+        Fill::Random => random.bytes(n_bytes),
+        Fill::Zeros => vec![0; n_bytes],
+        Fill::Ones => vec![0xff; n_bytes],
+        Fill::Encoded => {
+            let mut bytes = vec![0; n_bytes];
+            scalar().encode(ty, &random.floats(n), None, &mut bytes);
+            bytes
+        }
+    }
+}
+
+/// Activations with every kind of group: ordinary, zero, extreme codes, huge, tiny, not finite.
+fn activations(n: usize, poisoned: bool, random: &mut Random) -> Vec<f32> {
+    let mut x = random.floats(n);
+    for group in x.chunks_mut(32) {
+        match random.next() % 8 {
+            0 => group.fill(0.0),
+            1 => group.iter_mut().for_each(|v| *v = v.signum()),
+            2 => group.iter_mut().for_each(|v| *v *= 1e30),
+            3 => group.iter_mut().for_each(|v| *v *= 1e-36),
+            4 if poisoned => group[group.len() / 2] = f32::NAN,
+            5 if poisoned => group[0] = f32::NEG_INFINITY,
+            _ => {}
+        }
+    }
+    x
+}
+
+#[test]
+fn gemv_equals_scalar_bit_for_bit() {
+    let mut random = Random::new(1);
+    for kernels in better_tiers() {
+        for ty in BlockType::all() {
+            for n_in in row_lengths(ty) {
+                for (n_out, fill) in [
+                    (1, Fill::Random),
+                    (5, Fill::Random),
+                    (3, Fill::Encoded),
+                    (2, Fill::Zeros),
+                    (2, Fill::Ones),
+                ] {
+                    let w = weights(ty, n_in * n_out, fill, &mut random);
+                    let x = Activations::of(ty, &activations(n_in, n_out == 5, &mut random), n_in);
+                    let (mut expected, mut found) = (vec![0.5; n_out], vec![0.25; n_out]);
+                    scalar().gemv(ty, &w, n_in, x.view(), &mut expected);
+                    kernels.gemv(ty, &w, n_in, x.view(), &mut found);
+                    assert_same_bits(&expected, &found, || {
+                        format!("{} {ty} {n_out} x {n_in} {fill:?}", kernels.isa())
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gemv_equals_scalar_on_misaligned_slices() {
+    let mut random = Random::new(2);
+    for kernels in better_tiers() {
+        for ty in BlockType::all() {
+            let (n_in, n_out) = (ty.block_len() * 24, 3);
+            for shift in 1..9 {
+                let mut w = vec![0; shift];
+                w.extend(weights(ty, n_in * n_out, Fill::Encoded, &mut random));
+                let x = Activations::of(ty, &activations(n_in, false, &mut random), n_in);
+                let (mut expected, mut found) = (vec![0.0; n_out], vec![0.0; n_out]);
+                scalar().gemv(ty, &w[shift..], n_in, x.view(), &mut expected);
+                kernels.gemv(ty, &w[shift..], n_in, x.view(), &mut found);
+                assert_same_bits(&expected, &found, || format!("{} {ty} shifted by {shift}", kernels.isa()));
+            }
+        }
+    }
+}
+
+#[test]
+fn gemm_equals_gemv_bit_for_bit() {
+    let mut random = Random::new(3);
+    for kernels in better_tiers().into_iter().chain([scalar()]) {
+        for ty in BlockType::all() {
+            for (n_in, n_out, n_cols) in [(0, 3, 2), (1, 1, 1), (3, 5, 3), (9, 7, 2), (24, 600, 5)] {
+                let n_in = n_in * ty.block_len();
+                let w = weights(ty, n_in * n_out, Fill::Encoded, &mut random);
+                let rows = activations(n_in * n_cols, false, &mut random);
+                let x = Activations::of(ty, &rows, n_in);
+                let mut found = vec![0.25; n_out * n_cols];
+                kernels.gemm(ty, &w, n_in, x.view(), ColumnsMut::new(&mut found, n_out, n_cols));
+                for c in 0..n_cols {
+                    let x = Activations::of(ty, &rows[c * n_in..][..n_in], n_in);
+                    let mut expected = vec![0.5; n_out];
+                    kernels.gemv(ty, &w, n_in, x.view(), &mut expected);
+                    let context = || format!("{} {ty} column {c} of {n_out} x {n_in}", kernels.isa());
+                    assert_same_bits(&expected, &found[c * n_out..][..n_out], context);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn decode_equals_scalar_bit_for_bit() {
+    let mut random = Random::new(4);
+    for kernels in better_tiers() {
+        for ty in BlockType::all() {
+            for n in row_lengths(ty) {
+                let blocks = weights(ty, n, Fill::Random, &mut random);
+                let (mut expected, mut found) = (vec![0.5; n], vec![0.25; n]);
+                scalar().decode(ty, &blocks, &mut expected);
+                kernels.decode(ty, &blocks, &mut found);
+                assert_same_bits(&expected, &found, || format!("{} {ty} of {n}", kernels.isa()));
+            }
+        }
+    }
+}
+
+#[test]
+fn encode_equals_scalar_byte_for_byte() {
+    let mut random = Random::new(5);
+    for kernels in better_tiers() {
+        for ty in BlockType::all() {
+            for n in row_lengths(ty) {
+                let row = activations(n, true, &mut random);
+                let mut importance = random.floats(n);
+                importance.iter_mut().step_by(5).for_each(|w| *w *= 1e20);
+                for importance in [None, Some(&importance[..])] {
+                    let n_bytes = ty.row_bytes(n).expect("whole blocks");
+                    let (mut expected, mut found) = (vec![1; n_bytes], vec![2; n_bytes]);
+                    scalar().encode(ty, &row, importance, &mut expected);
+                    kernels.encode(ty, &row, importance, &mut found);
+                    assert_eq!(expected, found, "{} {ty} of {n}", kernels.isa());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn activation_quantisers_equal_scalar() {
+    let mut random = Random::new(6);
+    for kernels in better_tiers() {
+        for n in [0, 32, 224, 256, 288, 4096] {
+            let x = activations(n, true, &mut random);
+            let mut expected = vec![Q8Window::ZERO; n.div_ceil(256)];
+            let mut found = expected.clone();
+            // Whatever was in the windows before must not show.
+            found.iter_mut().for_each(|window| window.codes.fill(99));
+            scalar().quantize_q8_0(&x, &mut expected);
+            kernels.quantize_q8_0(&x, &mut found);
+            for (e, f) in expected.iter().zip(&found) {
+                assert_eq!((e.codes, e.sums), (f.codes, f.sums), "{} Q8_0 of {n}", kernels.isa());
+                assert_same_bits(&e.scales, &f.scales, || format!("{} Q8_0 of {n}", kernels.isa()));
+            }
+            let x = &x[..n / 256 * 256];
+            let mut expected = vec![Q8KWindow::ZERO; n / 256];
+            let mut found = expected.clone();
+            scalar().quantize_q8_k(x, &mut expected);
+            kernels.quantize_q8_k(x, &mut found);
+            for (e, f) in expected.iter().zip(&found) {
+                assert_eq!((e.codes, e.sums), (f.codes, f.sums), "{} Q8_K of {n}", kernels.isa());
+                assert_same_bits(&[e.scale], &[f.scale], || format!("{} Q8_K of {n}", kernels.isa()));
+            }
+        }
+    }
+}

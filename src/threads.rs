@@ -1,1 +1,0 @@
-//! Threads: the worker pool of the runtime.

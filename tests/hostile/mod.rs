@@ -1,0 +1,161 @@
+//! What the tests against hostile files share: builders that write any bytes, right or wrong, and
+//! the walk that touches everything an opened file offers.
+
+#![allow(dead_code, unreachable_pub, reason = "each test binary includes this and uses its part")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gguf_kit::Result;
+use gguf_kit::checkpoint::Shard;
+use gguf_kit::gguf::GgufFile;
+use gguf_kit::mapped_file::MappedFile;
+
+/// How long one small file may keep a reader busy, on any machine these tests meet.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Numbers of value types in a GGUF header.
+pub const U32: u32 = 4;
+pub const F32: u32 = 6;
+pub const BOOL: u32 = 7;
+pub const STRING: u32 = 8;
+pub const ARRAY: u32 = 9;
+pub const U64: u32 = 10;
+
+/// Writes GGUF headers field by field, checking nothing.
+#[derive(Clone, Default)]
+pub struct GgufBytes(pub Vec<u8>);
+
+impl GgufBytes {
+    /// Magic, version 3 and the two counts.
+    pub fn new(n_tensors: u64, n_pairs: u64) -> Self {
+        Self(b"GGUF".to_vec()).u32(3).u64(n_tensors).u64(n_pairs)
+    }
+
+    pub fn u32(mut self, x: u32) -> Self {
+        self.0.extend(x.to_le_bytes());
+        self
+    }
+
+    pub fn u64(mut self, x: u64) -> Self {
+        self.0.extend(x.to_le_bytes());
+        self
+    }
+
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.extend(bytes);
+        self
+    }
+
+    /// A length and the bytes.
+    pub fn string(self, bytes: impl AsRef<[u8]>) -> Self {
+        let bytes = bytes.as_ref();
+        self.u64(bytes.len() as u64).bytes(bytes)
+    }
+
+    /// The beginning of a pair; the value is to follow.
+    pub fn key(self, key: &str, value_type: u32) -> Self {
+        self.string(key).u32(value_type)
+    }
+
+    /// The beginning of a pair with an array; the elements are to follow.
+    pub fn array(self, key: &str, element_type: u32, len: u64) -> Self {
+        self.key(key, ARRAY).u32(element_type).u64(len)
+    }
+
+    /// A tensor description; dimensions in the file's order, innermost first.
+    pub fn tensor(self, name: &str, dims: &[u64], ty: u32, offset: u64) -> Self {
+        let described = self.string(name).u32(dims.len() as u32);
+        dims.iter().fold(described, |bytes, &dim| bytes.u64(dim)).u32(ty).u64(offset)
+    }
+
+    /// Zeros up to a multiple of `alignment`, then `n` bytes of data.
+    pub fn data(mut self, alignment: usize, n: usize) -> Self {
+        let start = self.0.len().next_multiple_of(alignment);
+        self.0.resize(start, 0);
+        self.0.resize(start + n, 0xa5);
+        self
+    }
+
+    pub fn open(self) -> Result<GgufFile> {
+        open_gguf(self.0)
+    }
+
+    /// The message of the error that opening it must end in.
+    pub fn refusal(self) -> String {
+        match self.open() {
+            Ok(file) => panic!("opened: {:?}", file.tensors()),
+            Err(e) => e.to_string(),
+        }
+    }
+}
+
+pub fn open_gguf(bytes: Vec<u8>) -> Result<GgufFile> {
+    GgufFile::from_mapped(Arc::new(MappedFile::from_bytes(Path::new("test.gguf"), bytes)))
+}
+
+pub fn open_shard(bytes: Vec<u8>) -> Result<Shard> {
+    Shard::from_mapped(MappedFile::from_bytes(Path::new("test.safetensors"), bytes))
+}
+
+/// The bytes of a safetensors file with this header and `n_data` bytes of data.
+pub fn safetensors(header: &str, n_data: usize) -> Vec<u8> {
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.resize(bytes.len() + n_data, 0xa5);
+    bytes
+}
+
+/// Asks an opened GGUF file for everything in it, in every way: nothing may panic.
+pub fn touch_gguf(file: &GgufFile) {
+    let metadata = file.metadata();
+    for key in metadata.keys() {
+        let _ = (metadata.string(key), metadata.u32(key), metadata.u64(key), metadata.count(key));
+        let _ = (metadata.f32(key), metadata.bool(key), metadata.array_len(key));
+        let _ = metadata.strings(key).map(|strings| strings.map(Iterator::count));
+        let _ = (metadata.f32s(key), metadata.i32s(key));
+        let _ = (metadata.display(key), metadata.to_json(key));
+    }
+    for tensor in file.tensors() {
+        assert_eq!(file.bytes(tensor).len(), tensor.n_bytes);
+        assert_eq!(tensor.n_elements() / tensor.ty.block_len() * tensor.ty.block_bytes(), tensor.n_bytes);
+    }
+}
+
+/// Asks an opened shard for every tensor.
+pub fn touch_shard(shard: &Shard) {
+    for name in shard.tensor_names() {
+        if let Ok(tensor) = shard.tensor(name) {
+            let tensor = tensor.expect("a listed tensor is there");
+            let n_elements: usize = tensor.shape.iter().product();
+            assert_eq!(tensor.bytes.len(), n_elements * tensor.dtype.element_bytes());
+        }
+    }
+}
+
+/// Calls `try_one` with every file that differs from `sound` in one byte of its first `n_header`,
+/// and with every file that has an extreme number written over 8 bytes of them. Fails if one takes
+/// too long.
+pub fn for_each_mutation(sound: &[u8], n_header: usize, try_one: impl Fn(Vec<u8>)) {
+    let timed = |bytes: Vec<u8>| {
+        let start = Instant::now();
+        try_one(bytes);
+        assert!(start.elapsed() < PATIENCE, "a mutated file took {:?}", start.elapsed());
+    };
+    for at in 0..n_header {
+        for change in 1..=u8::MAX {
+            let mut bytes = sound.to_vec();
+            bytes[at] ^= change;
+            timed(bytes);
+        }
+    }
+    let extremes = [0, 1, 1 << 31, 1 << 32, 1 << 61, 1 << 62, 1 << 63, u64::MAX - 31, u64::MAX];
+    for at in 0..n_header.saturating_sub(8) {
+        for extreme in extremes {
+            let mut bytes = sound.to_vec();
+            bytes[at..at + 8].copy_from_slice(&u64::to_le_bytes(extreme));
+            timed(bytes);
+        }
+    }
+}
