@@ -58,3 +58,6 @@ pub const MAX_EXPERTS: usize = 4096;
 
 /// Threads of a pool.
 pub const MAX_THREADS: usize = 1024;
+
+/// Bytes of a text to encode in one call; offsets inside are 32-bit even after spaces are escaped.
+pub const MAX_TEXT_BYTES: usize = 1 << 30;

@@ -1,1 +1,23 @@
-//! Text to ids and back: vocabularies, the `tokenizers` crate, and the tokenizer keys of GGUF.
+//! Text to ids and back: vocabularies, the tokenizer keys of GGUF, and encoding itself.
+//!
+//! A [`Vocabulary`] is read from a checkpoint's tokenizer files or from GGUF metadata and written to
+//! the latter; a [`Tokenizer`] is built from it. Two kinds are served: byte-level BPE and SentencePiece
+//! BPE. Ids equal those of llama.cpp on the same file.
+
+mod bpe;
+mod byte_chars;
+mod decoder;
+mod engine;
+mod merge;
+mod metadata;
+mod pre_tokenizer;
+mod pre_tokenizer_table;
+mod special_ids;
+mod special_tokens;
+mod spm;
+mod vocabulary;
+
+pub use decoder::StreamDecoder;
+pub use engine::Tokenizer;
+pub use special_ids::{Role, SpecialIds};
+pub use vocabulary::{Kind, TokenType, Vocabulary};

@@ -1,0 +1,110 @@
+//! Byte-level BPE (GPT-2 and its many heirs): words are bytes, joined in the order of the merge list.
+//!
+//! Works on the bytes themselves: the printable alphabet of the vocabulary file is translated once,
+//! while the tables are built. A merge may name or yield a text that is no token (files with a trimmed
+//! vocabulary do); such texts get ids behind the vocabulary and are spelled in bytes at the end.
+
+use std::collections::HashMap;
+
+use super::byte_chars;
+use super::merge::Merger;
+use super::pre_tokenizer::Splitter;
+
+/// Encodes ordinary text (no special tokens) of a byte-level BPE vocabulary.
+pub(super) struct Bpe {
+    splitter: Splitter,
+    /// Token of a whole word; filled only if whole words bypass the merges.
+    words: Option<HashMap<Box<[u8]>, u32>>,
+    /// Symbol of a single byte.
+    bytes: [u32; 256],
+    /// (left, right) -> (rank, joined).
+    merges: HashMap<(u32, u32), (u32, u32)>,
+    n_vocab: u32,
+    /// The bytes of symbols that are no tokens; the first is number `n_vocab`.
+    extra: Vec<Box<[u8]>>,
+    unknown: Option<u32>,
+}
+
+/// Numbers texts: tokens first, then whatever else the merges mention.
+struct Symbols {
+    ids: HashMap<Box<[u8]>, u32>,
+    n_vocab: u32,
+    extra: Vec<Box<[u8]>>,
+}
+
+impl Symbols {
+    fn id(&mut self, bytes: &[u8]) -> u32 {
+        if let Some(&id) = self.ids.get(bytes) {
+            return id;
+        }
+        let id = self.n_vocab + self.extra.len() as u32;
+        self.extra.push(bytes.into());
+        self.ids.insert(bytes.into(), id);
+        id
+    }
+}
+
+impl Bpe {
+    /// Builds the tables of `tokens` (index = id, in the printable alphabet) and `merges`
+    /// (`left right`, best first). A merge with characters outside the alphabet can never apply and is
+    /// left out, as is a pair's second mention.
+    pub(super) fn new<'a>(
+        tokens: &[String],
+        merges: impl Iterator<Item = (&'a str, &'a str)>,
+        splitter: Splitter,
+        unknown: Option<u32>,
+    ) -> Self {
+        let n_vocab = tokens.len() as u32;
+        let mut symbols = Symbols { ids: HashMap::with_capacity(tokens.len()), n_vocab, extra: Vec::new() };
+        for (id, token) in tokens.iter().enumerate() {
+            if let Some(bytes) = byte_chars::bytes_of(token) {
+                symbols.ids.entry(bytes.into()).or_insert(id as u32);
+            }
+        }
+        let bytes = std::array::from_fn(|byte| symbols.id(&[byte as u8]));
+        let mut pairs = HashMap::with_capacity(merges.size_hint().0);
+        for (rank, (left, right)) in merges.enumerate() {
+            let (Some(left), Some(right)) = (byte_chars::bytes_of(left), byte_chars::bytes_of(right)) else {
+                continue;
+            };
+            let pair = (symbols.id(&left), symbols.id(&right));
+            let joined = symbols.id(&[left, right].concat());
+            pairs.entry(pair).or_insert((rank as u32, joined));
+        }
+        let Symbols { ids, extra, .. } = symbols;
+        let words = splitter.ignores_merges().then_some(ids);
+        Self { splitter, words, bytes, merges: pairs, n_vocab, extra, unknown }
+    }
+
+    /// Appends the ids of `text` to `ids`.
+    pub(super) fn encode(&self, text: &str, merger: &mut Merger, ids: &mut Vec<u32>) {
+        self.splitter.split(text, |word| self.encode_word(word.as_bytes(), merger, ids));
+    }
+
+    fn encode_word(&self, word: &[u8], merger: &mut Merger, ids: &mut Vec<u32>) {
+        let whole = self.words.as_ref().and_then(|words| words.get(word));
+        if let Some(&id) = whole.filter(|&&id| id < self.n_vocab) {
+            ids.push(id);
+            return;
+        }
+        merger.clear();
+        for (i, &byte) in word.iter().enumerate() {
+            merger.push(self.bytes[usize::from(byte)], i as u32, 1);
+        }
+        for symbol in merger.merge(|left, right| self.merges.get(&(left.id, right.id)).copied()) {
+            match symbol.id.checked_sub(self.n_vocab) {
+                None => ids.push(symbol.id),
+                Some(extra) => self.spell(&self.extra[extra as usize], ids),
+            }
+        }
+    }
+
+    /// Appends the tokens of single bytes. A byte without one becomes the unknown token, or, in a
+    /// vocabulary without that, nothing: there is no id that could stand for it.
+    fn spell(&self, bytes: &[u8], ids: &mut Vec<u32>) {
+        for &byte in bytes {
+            let id = Some(self.bytes[usize::from(byte)]).filter(|&id| id < self.n_vocab);
+            ids.extend(id.or(self.unknown));
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The tokenizer of a model: text to ids and back.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use super::bpe::Bpe;
+use super::decoder::{Pieces, StreamDecoder};
+use super::merge::Merger;
+use super::pre_tokenizer::Splitter;
+use super::special_ids::{self, Role, SpecialIds};
+use super::special_tokens::{Fragment, SpecialTokens};
+use super::spm::Spm;
+use super::vocabulary::{Kind, TokenType, Vocabulary};
+use crate::error::{Error, Result};
+use crate::gguf::Metadata;
+use crate::limits::MAX_TEXT_BYTES;
+
+/// Encodes and decodes with a model's vocabulary. Immutable; share it between threads.
+pub struct Tokenizer {
+    encoder: Encoder,
+    specials: SpecialTokens,
+    pieces: Pieces,
+    tokens: Vec<String>,
+    types: Vec<TokenType>,
+    ids: SpecialIds,
+    end_of_generation: HashSet<u32>,
+    adds_bos: bool,
+    adds_eos: bool,
+    adds_space_prefix: bool,
+    chat_template: Option<String>,
+    named_templates: Vec<(String, String)>,
+}
+
+enum Encoder {
+    Bpe(Box<Bpe>),
+    Spm(Box<Spm>),
+}
+
+impl Tokenizer {
+    /// The tokenizer that the metadata of a GGUF describe.
+    ///
+    /// # Errors
+    /// As [`Vocabulary::from_metadata`]; `Malformed` if a token that should be added to every text is
+    /// not named.
+    pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
+        Self::new(Vocabulary::from_metadata(metadata)?)
+    }
+
+    /// The tokenizer with `vocabulary`.
+    ///
+    /// # Errors
+    /// `Usage` if the vocabulary adds a token to every text and does not say which; `Limit` for more
+    /// special tokens than can be searched for.
+    pub fn new(vocabulary: Vocabulary) -> Result<Self> {
+        let resolved = special_ids::resolve(&vocabulary.tokens, &vocabulary.types, &vocabulary.ids);
+        let specials = SpecialTokens::new(&vocabulary, &resolved.types)?;
+        let pieces = Pieces::new(vocabulary.kind, &vocabulary.tokens, &resolved.types);
+        let unknown = resolved.ids.get(Role::Unknown);
+        let (encoder, bos_by_default) = match vocabulary.kind {
+            Kind::ByteLevelBpe => {
+                let splitter = Splitter::by_name(&vocabulary.pre).ok_or_else(|| {
+                    Error::usage(format!("the pre-tokenizer {:?} is not supported", vocabulary.pre))
+                })?;
+                let adds_bos = splitter.adds_bos();
+                let bpe = Bpe::new(&vocabulary.tokens, vocabulary.merge_pairs(), splitter, unknown);
+                (Encoder::Bpe(Box::new(bpe)), adds_bos)
+            }
+            Kind::SentencePiece => {
+                (Encoder::Spm(Box::new(Spm::new(&vocabulary.tokens, &vocabulary.scores, unknown))), true)
+            }
+        };
+        let is_spm = vocabulary.kind == Kind::SentencePiece;
+        Ok(Self {
+            adds_bos: adds("bos", vocabulary.add_bos, bos_by_default, resolved.ids.get(Role::Bos))?,
+            adds_eos: adds("eos", vocabulary.add_eos, false, resolved.ids.get(Role::Eos))?,
+            adds_space_prefix: vocabulary.add_space_prefix.unwrap_or(is_spm) && is_spm,
+            encoder,
+            specials,
+            pieces,
+            tokens: vocabulary.tokens,
+            types: resolved.types,
+            ids: resolved.ids,
+            end_of_generation: resolved.end_of_generation,
+            chat_template: vocabulary.chat_template,
+            named_templates: vocabulary.named_templates,
+        })
+    }
+
+    /// The ids of `text`.
+    ///
+    /// `add_special` puts the beginning and end tokens around it as the model wants them;
+    /// `parse_special` reads control tokens spelled out in the text as such. Give `false` for text that
+    /// users wrote. User-defined tokens are always read.
+    ///
+    /// # Errors
+    /// `Limit` for a text above [`MAX_TEXT_BYTES`]; `Usage` for a character that the vocabulary has no
+    /// way to spell.
+    pub fn encode(&self, text: &str, add_special: bool, parse_special: bool) -> Result<Vec<u32>> {
+        if text.len() > MAX_TEXT_BYTES {
+            let what =
+                format!("a text of {} bytes; the limit is {MAX_TEXT_BYTES}; encode it in parts", text.len());
+            return Err(Error::limit(what));
+        }
+        let mut ids = Vec::with_capacity(text.len() / 3 + 2);
+        let mut merger = Merger::default();
+        ids.extend(self.bos().filter(|_| add_special && self.adds_bos));
+        let mut after_special = true;
+        for fragment in self.specials.partition(text, parse_special) {
+            match fragment {
+                Fragment::Token(id) => ids.push(id),
+                Fragment::Text(ref range) => match &self.encoder {
+                    Encoder::Bpe(bpe) => bpe.encode(&text[range.clone()], &mut merger, &mut ids),
+                    Encoder::Spm(spm) => {
+                        let space = self.adds_space_prefix && after_special;
+                        spm.encode(&text[range.clone()], space, &mut merger, &mut ids)?;
+                    }
+                },
+            }
+            after_special = matches!(fragment, Fragment::Token(_));
+        }
+        ids.extend(self.eos().filter(|_| add_special && self.adds_eos));
+        Ok(ids)
+    }
+
+    /// The text of `ids`; control tokens appear in it only if `render_special`. Bytes that are not
+    /// UTF-8 become U+FFFD. A space that encoding puts in front of a text is taken off again.
+    pub fn decode(&self, ids: &[u32], render_special: bool) -> String {
+        let mut decoder = self.decoder().render_special(render_special).drop_space(self.adds_space_prefix);
+        let mut text = String::new();
+        for &id in ids {
+            text.push_str(decoder.push(id));
+        }
+        text.push_str(decoder.finish());
+        text
+    }
+
+    /// A decoder for ids that continue a text, such as a prompt.
+    pub fn decoder(&self) -> StreamDecoder<'_> {
+        StreamDecoder::new(&self.pieces)
+    }
+
+    /// What token `id` shows, special or not; bytes that are no character by themselves are U+FFFD.
+    pub fn piece(&self, id: u32) -> Option<Cow<'_, str>> {
+        self.tokens.get(id as usize)?;
+        Some(String::from_utf8_lossy(self.pieces.get(id, true)))
+    }
+
+    /// Token `id` in the file's own spelling, such as «Ġthe».
+    pub fn token_text(&self, id: u32) -> Option<&str> {
+        self.tokens.get(id as usize).map(String::as_str)
+    }
+
+    /// The type of token `id`, corrected where its text gives it away.
+    pub fn token_type(&self, id: u32) -> Option<TokenType> {
+        self.types.get(id as usize).copied()
+    }
+
+    /// Number of tokens.
+    pub fn n_vocab(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The token with `role`, named by the file or known by its text.
+    pub fn special(&self, role: Role) -> Option<u32> {
+        self.ids.get(role)
+    }
+
+    /// The beginning-of-sequence token.
+    pub fn bos(&self) -> Option<u32> {
+        self.special(Role::Bos)
+    }
+
+    /// The end-of-sequence token.
+    pub fn eos(&self) -> Option<u32> {
+        self.special(Role::Eos)
+    }
+
+    /// Whether texts start with [`Tokenizer::bos`].
+    pub fn adds_bos(&self) -> bool {
+        self.adds_bos
+    }
+
+    /// Whether texts end with [`Tokenizer::eos`].
+    pub fn adds_eos(&self) -> bool {
+        self.adds_eos
+    }
+
+    /// Whether a generation ends with token `id`: end of sequence, of turn, of message.
+    pub fn is_end_of_generation(&self, id: u32) -> bool {
+        self.end_of_generation.contains(&id)
+    }
+
+    /// The model's chat template, in Jinja.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.chat_template.as_deref()
+    }
+
+    /// The model's template for another purpose, such as `tool_use`.
+    pub fn named_template(&self, name: &str) -> Option<&str> {
+        self.named_templates.iter().find(|(known, _)| known == name).map(|(_, source)| source.as_str())
+    }
+}
+
+/// Whether texts get the token `name`, by what the file says, else by what its kind does by default
+/// where there is such a token.
+fn adds(name: &str, file: Option<bool>, by_default: bool, id: Option<u32>) -> Result<bool> {
+    match (file, id) {
+        (Some(true), None) => Err(Error::usage(format!(
+            "the model's metadata say tokenizer.ggml.add_{name}_token, but there is no \
+             tokenizer.ggml.{name}_token_id; convert the model again"
+        ))),
+        (Some(adds), _) => Ok(adds),
+        (None, id) => Ok(by_default && id.is_some()),
+    }
+}

@@ -1,0 +1,286 @@
+//! The tokens with a role (beginning, end, padding ...) and the ones that end a generation.
+//!
+//! Files name some of them by id. The rest is known by text: the same handful of spellings serves
+//! the whole field, and files often lack the keys, or mark such a token as ordinary.
+
+use std::collections::{HashMap, HashSet};
+
+use super::vocabulary::TokenType;
+
+/// What a token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Beginning of a sequence.
+    Bos,
+    /// End of a sequence.
+    Eos,
+    /// End of a turn in a conversation.
+    Eot,
+    /// End of a message that calls a tool.
+    Eom,
+    /// Stands for what the vocabulary cannot spell.
+    Unknown,
+    /// Between two sequences.
+    Separator,
+    /// Fills up batches.
+    Padding,
+    /// A blank to be filled in.
+    Mask,
+    /// Fill-in-the-middle: before the part that precedes the gap.
+    FimPrefix,
+    /// Fill-in-the-middle: before the part that follows the gap.
+    FimSuffix,
+    /// Fill-in-the-middle: where the filling starts.
+    FimMiddle,
+    /// Fill-in-the-middle: padding; ends a generation.
+    FimPad,
+    /// Before the name of a repository; ends a generation.
+    FimRepo,
+    /// Between files; ends a generation.
+    FimFile,
+}
+
+/// How a role is found.
+struct Rule {
+    role: Role,
+    /// Keys under `tokenizer.ggml.`, the first being the one written.
+    keys: &'static [&'static str],
+    /// Texts that have the role where no key says so, most telling first.
+    texts: &'static [&'static str],
+}
+
+const RULES: [Rule; 14] = [
+    Rule { role: Role::Bos, keys: &["bos_token_id"], texts: &[] },
+    Rule { role: Role::Eos, keys: &["eos_token_id"], texts: &[] },
+    Rule {
+        role: Role::Eot,
+        keys: &["eot_token_id"],
+        texts: &[
+            "<|eot_id|>",
+            "<|im_end|>",
+            "<|end|>",
+            "<end_of_turn>",
+            "<|endoftext|>",
+            "<|end_of_text|>",
+            "<EOT>",
+            "_<EOT>",
+            "[EOT]",
+            "<｜end▁of▁sentence｜>",
+            "<end_of_utterance>",
+        ],
+    },
+    Rule { role: Role::Eom, keys: &["eom_token_id"], texts: &["<|eom_id|>"] },
+    Rule { role: Role::Unknown, keys: &["unknown_token_id"], texts: &[] },
+    Rule { role: Role::Separator, keys: &["seperator_token_id"], texts: &[] }, // spelled so in the format
+    Rule { role: Role::Padding, keys: &["padding_token_id"], texts: &[] },
+    Rule { role: Role::Mask, keys: &["mask_token_id"], texts: &[] },
+    Rule {
+        role: Role::FimPrefix,
+        keys: &["fim_pre_token_id", "prefix_token_id"],
+        texts: &[
+            "<|fim_prefix|>",
+            "<fim-prefix>",
+            "<fim_prefix>",
+            "<｜fim▁begin｜>",
+            "<PRE>",
+            "▁<PRE>",
+            "<|code_prefix|>",
+        ],
+    },
+    Rule {
+        role: Role::FimSuffix,
+        keys: &["fim_suf_token_id", "suffix_token_id"],
+        texts: &[
+            "<|fim_suffix|>",
+            "<fim-suffix>",
+            "<fim_suffix>",
+            "<｜fim▁hole｜>",
+            "<SUF>",
+            "▁<SUF>",
+            "<|code_suffix|>",
+        ],
+    },
+    Rule {
+        role: Role::FimMiddle,
+        keys: &["fim_mid_token_id", "middle_token_id"],
+        texts: &[
+            "<|fim_middle|>",
+            "<fim-middle>",
+            "<fim_middle>",
+            "<｜fim▁end｜>",
+            "<MID>",
+            "▁<MID>",
+            "<|code_middle|>",
+        ],
+    },
+    Rule {
+        role: Role::FimPad,
+        keys: &["fim_pad_token_id"],
+        texts: &["<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"],
+    },
+    Rule {
+        role: Role::FimRepo,
+        keys: &["fim_rep_token_id"],
+        texts: &["<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"],
+    },
+    Rule { role: Role::FimFile, keys: &["fim_sep_token_id"], texts: &["<|file_sep|>"] },
+];
+
+/// Texts that end a generation wherever a vocabulary has them.
+const END_TEXTS: &[&str] = &[
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "</s>",
+    "<|eom_id|>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<|end_of_text|>",
+    "<end_of_utterance>",
+    "<eos>",
+    "<turn|>",
+    "<|tool_response>",
+    "<｜end▁of▁sentence｜>",
+    "[e~[",
+];
+
+/// Texts of the Harmony format that are always shown.
+const SHOWN_TEXTS: &[&str] = &["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
+
+/// Token ids by [`Role`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpecialIds([Option<u32>; RULES.len()]);
+
+impl SpecialIds {
+    /// The token with `role`.
+    pub fn get(&self, role: Role) -> Option<u32> {
+        self.0[role as usize]
+    }
+
+    /// Gives `role` to a token, or to none.
+    pub fn set(&mut self, role: Role, id: Option<u32>) {
+        self.0[role as usize] = id;
+    }
+
+    /// Every role with the keys it may have in a GGUF (without `tokenizer.ggml.`); the first key is
+    /// the one to write.
+    pub fn keys() -> impl Iterator<Item = (Role, &'static [&'static str])> {
+        RULES.iter().map(|rule| (rule.role, rule.keys))
+    }
+}
+
+/// Roles, types and ends of generation as the runtime uses them.
+pub(super) struct Resolved {
+    pub(super) ids: SpecialIds,
+    pub(super) types: Vec<TokenType>,
+    pub(super) end_of_generation: HashSet<u32>,
+}
+
+/// Completes `ids` by text, corrects `types` of tokens whose text gives their role away, and collects
+/// the tokens that end a generation.
+pub(super) fn resolve(tokens: &[String], types: &[TokenType], ids: &SpecialIds) -> Resolved {
+    let known = find_known_texts(tokens);
+    let mut resolved =
+        Resolved { ids: ids.clone(), types: types.to_vec(), end_of_generation: HashSet::new() };
+    for rule in RULES.iter().filter(|rule| ids.get(rule.role).is_none()) {
+        if let Some(&id) = rule.texts.iter().find_map(|text| known.get(text)) {
+            resolved.ids.set(rule.role, Some(id));
+            resolved.types[id as usize] = TokenType::Control;
+        }
+    }
+    for id in END_TEXTS.iter().filter_map(|text| known.get(text)) {
+        resolved.end_of_generation.insert(*id);
+        resolved.types[*id as usize] = TokenType::Control;
+    }
+    for id in SHOWN_TEXTS.iter().filter_map(|text| known.get(text)) {
+        resolved.types[*id as usize] = TokenType::UserDefined;
+    }
+    let ending = [Role::Eos, Role::Eot, Role::Eom, Role::FimPad, Role::FimRepo, Role::FimFile];
+    resolved.end_of_generation.extend(ending.iter().filter_map(|&role| resolved.ids.get(role)));
+    spare_inner_ends(&known, &mut resolved);
+    resolved
+}
+
+/// Two formats use a text inside a message that elsewhere ends one: Harmony (and Solar) `<|end|>`,
+/// Gemma 4 `</s>`.
+fn spare_inner_ends(known: &HashMap<&'static str, u32>, resolved: &mut Resolved) {
+    let has = |text: &str| known.contains_key(text);
+    if (has("<|call|>") || has("<|calls|>")) && (has("<|return|>") || has("<|flush|>")) {
+        spare(known, resolved, "<|end|>", TokenType::UserDefined);
+    }
+    if has("<|tool_response>") {
+        spare(known, resolved, "</s>", TokenType::Normal);
+    }
+}
+
+fn spare(known: &HashMap<&'static str, u32>, resolved: &mut Resolved, text: &str, ty: TokenType) {
+    if let Some(&id) = known.get(text) {
+        resolved.end_of_generation.remove(&id);
+        resolved.types[id as usize] = ty;
+    }
+}
+
+/// The ids of all texts that the tables above mention.
+fn find_known_texts(tokens: &[String]) -> HashMap<&'static str, u32> {
+    let texts = RULES.iter().flat_map(|rule| rule.texts).chain(END_TEXTS).chain(SHOWN_TEXTS);
+    let texts: HashSet<&'static str> = texts.copied().collect();
+    let mut known = HashMap::new();
+    for (id, token) in tokens.iter().enumerate() {
+        if let Some(text) = texts.get(token.as_str()) {
+            known.entry(*text).or_insert(id as u32);
+        }
+    }
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(tokens: &[&str], ids: &SpecialIds) -> Resolved {
+        let tokens: Vec<String> = tokens.iter().map(|&t| t.to_owned()).collect();
+        resolve(&tokens, &vec![TokenType::Normal; tokens.len()], ids)
+    }
+
+    #[test]
+    fn rules_stand_in_the_order_of_the_roles() {
+        for (i, rule) in RULES.iter().enumerate() {
+            assert_eq!(rule.role as usize, i);
+        }
+    }
+
+    #[test]
+    fn end_of_turn_is_found_by_text_and_marked_as_control() {
+        let found = resolved(&["a", "<|im_end|>", "<|eom_id|>"], &SpecialIds::default());
+        assert_eq!(found.ids.get(Role::Eot), Some(1));
+        assert_eq!(found.ids.get(Role::Eom), Some(2));
+        assert_eq!(found.types, [TokenType::Normal, TokenType::Control, TokenType::Control]);
+        assert_eq!(found.end_of_generation, HashSet::from([1, 2]));
+    }
+
+    #[test]
+    fn ids_from_the_file_come_before_texts() {
+        let mut ids = SpecialIds::default();
+        ids.set(Role::Eot, Some(0));
+        ids.set(Role::Eos, Some(2));
+        let found = resolved(&["a", "<|im_end|>", "b"], &ids);
+        assert_eq!(found.ids.get(Role::Eot), Some(0));
+        assert_eq!(found.end_of_generation, HashSet::from([0, 1, 2]));
+    }
+
+    #[test]
+    fn harmony_goes_on_after_the_end_of_a_message() {
+        let found = resolved(&["<|end|>", "<|return|>", "<|call|>", "<|start|>"], &SpecialIds::default());
+        assert_eq!(found.end_of_generation, HashSet::from([1, 2]));
+        assert_eq!(found.types[0], TokenType::UserDefined);
+        assert_eq!(found.types[3], TokenType::UserDefined);
+    }
+}

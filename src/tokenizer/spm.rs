@@ -1,0 +1,176 @@
+//! SentencePiece BPE as GGUF calls `llama`: characters joined wherever the joined text is a token,
+//! the token with the highest score first; what stays no token is spelled in byte tokens.
+//!
+//! Spaces travel as «▁» (U+2581). Unlike byte-level BPE there are no words: a text is one chain.
+
+use std::collections::HashMap;
+
+use super::merge::Merger;
+use crate::error::{Error, Result};
+
+/// Stands for a space in the vocabulary.
+pub(super) const SPACE: char = '▁';
+
+/// No token has this text.
+const NO_TOKEN: u32 = u32::MAX;
+
+/// Encodes ordinary text (no special tokens) of a SentencePiece vocabulary.
+pub(super) struct Spm {
+    ids: HashMap<Box<str>, u32>,
+    /// Priority of joining to token i: lower goes first.
+    priorities: Vec<u32>,
+    bytes: [Option<u32>; 256],
+    unknown: Option<u32>,
+    max_token_bytes: usize,
+}
+
+/// The text of the token for one byte, `<0x0A>`.
+pub(super) fn byte_token(byte: u8) -> String {
+    format!("<0x{byte:02X}>")
+}
+
+/// The byte that a token text like `<0x0A>` stands for.
+pub(super) fn byte_of_token(text: &str) -> Option<u8> {
+    let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
+    let plain = digits.len() == 2 && digits.bytes().all(|c| c.is_ascii_hexdigit());
+    plain.then(|| u8::from_str_radix(digits, 16).ok())?
+}
+
+/// A key that is lower the higher the score, for every score that is a number.
+fn priority(score: f32) -> u32 {
+    let bits = (score + 0.0).to_bits(); // -0.0 and 0.0 are one score
+    let ascending = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
+    !ascending
+}
+
+impl Spm {
+    /// Builds the tables of `tokens` (index = id) and their `scores`.
+    pub(super) fn new(tokens: &[String], scores: &[f32], unknown: Option<u32>) -> Self {
+        let mut ids: HashMap<Box<str>, u32> = HashMap::with_capacity(tokens.len());
+        for (id, token) in tokens.iter().enumerate() {
+            ids.entry(token.as_str().into()).or_insert(id as u32);
+        }
+        let bytes = std::array::from_fn(|byte| {
+            let byte = byte as u8;
+            let plain = byte.is_ascii().then(|| char::from(byte).to_string());
+            ids.get(byte_token(byte).as_str()).or_else(|| ids.get(plain?.as_str())).copied()
+        });
+        let priorities = scores.iter().map(|&score| priority(score)).collect();
+        let max_token_bytes = tokens.iter().map(String::len).max().unwrap_or(0);
+        Self { ids, priorities, bytes, unknown, max_token_bytes }
+    }
+
+    /// Appends the ids of `text` to `ids`, with a space in front if `space_prefix`.
+    ///
+    /// # Errors
+    /// `Unsupported` if a character has neither token nor byte tokens and the vocabulary has no
+    /// unknown token.
+    pub(super) fn encode(
+        &self,
+        text: &str,
+        space_prefix: bool,
+        merger: &mut Merger,
+        ids: &mut Vec<u32>,
+    ) -> Result<()> {
+        let mut escaped = String::with_capacity(text.len() + text.len() / 2 + SPACE.len_utf8());
+        escaped.extend(space_prefix.then_some(SPACE));
+        escaped.extend(text.chars().map(|c| if c == ' ' { SPACE } else { c }));
+        merger.clear();
+        for (start, c) in escaped.char_indices() {
+            let id = self.token(&escaped[start..start + c.len_utf8()]);
+            merger.push(id, start as u32, c.len_utf8() as u32);
+        }
+        let joined = merger.merge(|left, right| {
+            let id = self.token(&escaped[left.start as usize..(right.start + right.len) as usize]);
+            (id != NO_TOKEN).then(|| (self.priorities[id as usize], id))
+        });
+        for symbol in joined {
+            if symbol.id != NO_TOKEN {
+                ids.push(symbol.id);
+                continue;
+            }
+            let (start, end) = (symbol.start as usize, (symbol.start + symbol.len) as usize);
+            self.spell(&escaped[start..end], ids)?;
+        }
+        Ok(())
+    }
+
+    fn token(&self, text: &str) -> u32 {
+        if text.len() > self.max_token_bytes {
+            return NO_TOKEN;
+        }
+        self.ids.get(text).copied().unwrap_or(NO_TOKEN)
+    }
+
+    fn spell(&self, character: &str, ids: &mut Vec<u32>) -> Result<()> {
+        let bytes: Option<Vec<u32>> = character.bytes().map(|byte| self.bytes[usize::from(byte)]).collect();
+        match (bytes, self.unknown) {
+            (Some(bytes), _) => ids.extend(bytes),
+            (None, Some(unknown)) => ids.push(unknown),
+            (None, None) => {
+                return Err(Error::usage(format!(
+                    "the model's vocabulary has no token for {character:?}, no byte tokens and no unknown token; \
+                     leave the character out"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spm(tokens: &[(&str, f32)], unknown: Option<u32>) -> Spm {
+        let (texts, scores): (Vec<_>, Vec<_>) = tokens.iter().map(|&(t, s)| (t.to_owned(), s)).unzip();
+        Spm::new(&texts, &scores, unknown)
+    }
+
+    fn encode(spm: &Spm, text: &str) -> Vec<u32> {
+        let mut ids = Vec::new();
+        spm.encode(text, false, &mut Merger::default(), &mut ids).unwrap();
+        ids
+    }
+
+    #[test]
+    fn the_highest_score_joins_first() {
+        let tokens = [("a", 0.0), ("b", 0.0), ("c", 0.0), ("ab", -2.0), ("bc", -1.0), ("abc", -3.0)];
+        assert_eq!(encode(&spm(&tokens[..5], None), "abc"), [0, 4]);
+        assert_eq!(encode(&spm(&tokens, None), "abc"), [5]);
+    }
+
+    #[test]
+    fn spaces_are_escaped_and_prefixed() {
+        let spm = spm(&[("▁", 0.0), ("a", 0.0), ("▁a", -1.0)], None);
+        let mut ids = Vec::new();
+        spm.encode("a a", true, &mut Merger::default(), &mut ids).unwrap();
+        assert_eq!(ids, [2, 2]);
+    }
+
+    #[test]
+    fn characters_without_token_are_spelled_in_bytes_else_unknown_else_an_error() {
+        let with_bytes = spm(&[("<unk>", 0.0), ("<0xC3>", 0.0), ("<0xA4>", 0.0)], Some(0));
+        assert_eq!(encode(&with_bytes, "ä"), [1, 2]);
+        assert_eq!(encode(&with_bytes, "ö"), [0]);
+        let bare = spm(&[("a", 0.0)], None);
+        let error = bare.encode("ö", false, &mut Merger::default(), &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("'ö'") || error.to_string().contains("\"ö\""), "{error}");
+    }
+
+    #[test]
+    fn priorities_order_scores_downwards() {
+        let scores = [f32::INFINITY, 3.5, 0.0, -0.5, -1.0, -29999.0, f32::NEG_INFINITY];
+        assert!(scores.windows(2).all(|s| priority(s[0]) < priority(s[1])));
+        assert_eq!(priority(0.0), priority(-0.0));
+    }
+
+    #[test]
+    fn byte_tokens_are_written_in_upper_case_hexadecimal() {
+        assert_eq!(byte_token(0x0A), "<0x0A>");
+        assert_eq!(byte_of_token("<0xfF>"), Some(0xFF));
+        for text in ["<0x>", "<0x123>", "<0x+1>", "0x0A", "<0xé>"] {
+            assert_eq!(byte_of_token(text), None, "{text}");
+        }
+    }
+}

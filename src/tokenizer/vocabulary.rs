@@ -1,0 +1,291 @@
+//! A vocabulary in neutral form: what tokenizer files of checkpoints and GGUF keys both say.
+
+use std::path::Path;
+
+use super::pre_tokenizer;
+use super::special_ids::SpecialIds;
+use super::special_tokens::Strip;
+use crate::error::{Error, Result};
+use crate::limits;
+
+/// The kind of tokenizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Byte-level BPE; `gpt2` in GGUF.
+    ByteLevelBpe,
+    /// SentencePiece BPE; `llama` in GGUF.
+    SentencePiece,
+}
+
+/// The type of a token, with GGUF's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum TokenType {
+    /// No known type; such tokens are neither matched nor shown.
+    Undefined = 0,
+    /// Ordinary text.
+    Normal = 1,
+    /// Stands for what the vocabulary cannot spell.
+    Unknown = 2,
+    /// Steers the model and is not shown.
+    Control = 3,
+    /// Added as a whole, matched before everything else, and shown.
+    UserDefined = 4,
+    /// Fills a row of the embedding; never occurs.
+    Unused = 5,
+    /// A single byte, like `<0x0A>`.
+    Byte = 6,
+}
+
+impl TokenType {
+    /// The type with GGUF's number `code`; unknown numbers are [`TokenType::Undefined`].
+    pub fn from_code(code: i32) -> Self {
+        match code {
+            1 => Self::Normal,
+            2 => Self::Unknown,
+            3 => Self::Control,
+            4 => Self::UserDefined,
+            5 => Self::Unused,
+            6 => Self::Byte,
+            _ => Self::Undefined,
+        }
+    }
+}
+
+/// Tokens and the rules of a tokenizer.
+///
+/// Holds: at least one token, none empty; `types` as long as `tokens`; `scores` too for
+/// [`Kind::SentencePiece`], and all of them numbers; every merge two non-empty texts around a space;
+/// every special id within the vocabulary; a supported pre-tokenizer for [`Kind::ByteLevelBpe`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vocabulary {
+    pub(super) kind: Kind,
+    /// The pre-tokenizer's name in GGUF files.
+    pub(super) pre: String,
+    /// In the file's own spelling: «Ġthe», «▁the».
+    pub(super) tokens: Vec<String>,
+    pub(super) types: Vec<TokenType>,
+    /// Empty for byte-level BPE.
+    pub(super) scores: Vec<f32>,
+    /// `left right`, best first; empty for SentencePiece.
+    pub(super) merges: Vec<String>,
+    pub(super) ids: SpecialIds,
+    pub(super) add_bos: Option<bool>,
+    pub(super) add_eos: Option<bool>,
+    pub(super) add_space_prefix: Option<bool>,
+    pub(super) remove_extra_whitespaces: Option<bool>,
+    pub(super) chat_template: Option<String>,
+    /// Templates for other purposes, by name (`tool_use`, `rag`).
+    pub(super) named_templates: Vec<(String, String)>,
+    /// `general.name`: some families' blank rules hang on it.
+    pub(super) model_name: Option<String>,
+}
+
+impl Vocabulary {
+    /// The kind of tokenizer.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The pre-tokenizer's name in GGUF files, such as `llama-bpe`.
+    pub fn pre_tokenizer(&self) -> &str {
+        &self.pre
+    }
+
+    /// Number of tokens.
+    pub fn n_vocab(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// All tokens in the file's own spelling; index = id.
+    pub fn tokens(&self) -> &[String] {
+        &self.tokens
+    }
+
+    /// The types of all tokens; index = id.
+    pub fn types(&self) -> &[TokenType] {
+        &self.types
+    }
+
+    /// Tokens by role.
+    pub fn special_ids(&self) -> &SpecialIds {
+        &self.ids
+    }
+
+    /// The chat template, in Jinja.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.chat_template.as_deref()
+    }
+
+    /// Checks what the type promises and returns the vocabulary; `path` is for messages.
+    ///
+    /// # Errors
+    /// `Malformed` for what breaks a promise, `Unsupported` for a pre-tokenizer that is not known,
+    /// `Limit` for too many tokens.
+    pub(super) fn checked(self, path: &Path) -> Result<Self> {
+        let n = self.tokens.len();
+        if n == 0 {
+            return Err(Error::malformed(path, "the vocabulary has no tokens"));
+        }
+        if n > limits::MAX_ARRAY_LEN {
+            return Err(Error::limit(format!(
+                "a vocabulary of {n} tokens; the limit is {}",
+                limits::MAX_ARRAY_LEN
+            )));
+        }
+        self.check_lengths(path)?;
+        for (role, keys) in SpecialIds::keys() {
+            if let Some(id) = self.ids.get(role).filter(|&id| id as usize >= n) {
+                let what = format!("tokenizer.ggml.{} is {id}, but the vocabulary has {n} tokens", keys[0]);
+                return Err(Error::malformed(path, what));
+            }
+        }
+        if let Some(i) = self.merges.iter().position(|merge| split_merge(merge).is_none()) {
+            let what = format!(
+                "merge {i} of the vocabulary is {:?}, not two texts with a space between",
+                self.merges[i]
+            );
+            return Err(Error::malformed(path, what));
+        }
+        if self.kind == Kind::ByteLevelBpe && pre_tokenizer::Splitter::by_name(&self.pre).is_none() {
+            let names = pre_tokenizer::supported_names().join(", ");
+            let what = format!("the pre-tokenizer {:?}; supported are {names}", self.pre);
+            return Err(Error::unsupported(path, what));
+        }
+        Ok(self)
+    }
+
+    fn check_lengths(&self, path: &Path) -> Result<()> {
+        let n = self.tokens.len();
+        if self.types.len() != n {
+            let what = format!("{} token types for {n} tokens", self.types.len());
+            return Err(Error::malformed(path, what));
+        }
+        if self.kind == Kind::ByteLevelBpe {
+            return Ok(());
+        }
+        if self.scores.len() != n {
+            return Err(Error::malformed(path, format!("{} token scores for {n} tokens", self.scores.len())));
+        }
+        match self.scores.iter().position(|score| score.is_nan()) {
+            Some(i) => Err(Error::malformed(path, format!("the score of token {i} is not a number"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The merges as pairs, best first.
+    pub(super) fn merge_pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.merges.iter().filter_map(|merge| split_merge(merge))
+    }
+
+    /// Which blanks around the special token `text` go with it. Files do not say; the families are
+    /// known by name: Phi-3 (all but three tokens, after), the German, Spanish and code models of Jina
+    /// (the mask, before).
+    pub(super) fn strip_of(&self, text: &str) -> Strip {
+        let name = self.model_name.as_deref().unwrap_or_default().to_lowercase();
+        let phi_3 = name.contains("phi-3") || name.contains("phi3");
+        let jina = ["jina-v2-de", "jina-v2-es", "jina-v2-code"].contains(&self.pre.as_str());
+        Strip {
+            left: jina && text == "<mask>",
+            right: phi_3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&text),
+        }
+    }
+}
+
+/// The two halves of a merge: split at the first space after the first character.
+fn split_merge(merge: &str) -> Option<(&str, &str)> {
+    let first = merge.chars().next()?.len_utf8();
+    let space = first + merge[first..].find(' ')?;
+    Some((&merge[..space], &merge[space + 1..])).filter(|(_, right)| !right.is_empty())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::tokenizer::special_ids::Role;
+
+    /// A byte-level vocabulary of `tokens` in ids 0, 1, ... and `merges`, with GPT-2's words.
+    pub(in crate::tokenizer) fn bpe_vocabulary(tokens: &[(&str, TokenType)], merges: &[&str]) -> Vocabulary {
+        Vocabulary {
+            kind: Kind::ByteLevelBpe,
+            pre: "gpt-2".into(),
+            tokens: tokens.iter().map(|&(text, _)| text.to_owned()).collect(),
+            types: tokens.iter().map(|&(_, ty)| ty).collect(),
+            scores: Vec::new(),
+            merges: merges.iter().map(|&merge| merge.to_owned()).collect(),
+            ids: SpecialIds::default(),
+            add_bos: None,
+            add_eos: None,
+            add_space_prefix: None,
+            remove_extra_whitespaces: None,
+            chat_template: None,
+            named_templates: Vec::new(),
+            model_name: None,
+        }
+    }
+
+    /// A SentencePiece vocabulary: `<unk>`, `<s>`, `</s>`, the 256 bytes, then `pieces` with scores.
+    pub(in crate::tokenizer) fn spm_vocabulary(pieces: &[(&str, f32)]) -> Vocabulary {
+        let mut tokens = vec![("<unk>".to_owned(), TokenType::Unknown, 0.0)];
+        tokens.extend(["<s>", "</s>"].map(|text| (text.to_owned(), TokenType::Control, 0.0)));
+        tokens.extend((0..=255).map(|b| (crate::tokenizer::spm::byte_token(b), TokenType::Byte, 0.0)));
+        tokens.extend(pieces.iter().map(|&(text, score)| (text.to_owned(), TokenType::Normal, score)));
+        let mut vocabulary = bpe_vocabulary(&[], &[]);
+        vocabulary.kind = Kind::SentencePiece;
+        vocabulary.pre = "default".into();
+        vocabulary.scores = tokens.iter().map(|t| t.2).collect();
+        vocabulary.types = tokens.iter().map(|t| t.1).collect();
+        vocabulary.tokens = tokens.into_iter().map(|t| t.0).collect();
+        vocabulary.ids.set(Role::Unknown, Some(0));
+        vocabulary.ids.set(Role::Bos, Some(1));
+        vocabulary.ids.set(Role::Eos, Some(2));
+        vocabulary
+    }
+
+    fn complaint(vocabulary: Vocabulary) -> String {
+        vocabulary.checked(Path::new("x.gguf")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn sound_vocabularies_pass() {
+        let bpe = bpe_vocabulary(&[("a", TokenType::Normal)], &["a b", "  x"]);
+        assert_eq!(bpe.clone().checked(Path::new("x")).unwrap(), bpe);
+        assert!(spm_vocabulary(&[("▁a", -1.0)]).checked(Path::new("x")).is_ok());
+    }
+
+    #[test]
+    fn merges_split_at_the_first_space_behind_the_first_character() {
+        assert_eq!(split_merge("a b c"), Some(("a", "b c")));
+        assert_eq!(split_merge("  x"), Some((" ", "x")));
+        assert_eq!(split_merge("Ġ t"), Some(("Ġ", "t")));
+        for merge in ["", " ", "ab", " b", "a "] {
+            assert_eq!(split_merge(merge), None, "{merge:?}");
+        }
+    }
+
+    #[test]
+    fn every_broken_promise_is_named() {
+        assert!(complaint(bpe_vocabulary(&[], &[])).contains("no tokens"));
+        let base = bpe_vocabulary(&[("a", TokenType::Normal)], &[]);
+        let merges = vec!["a b".to_owned(), "ab".to_owned()];
+        assert!(complaint(Vocabulary { merges, ..base.clone() }).contains("merge 1"));
+        assert!(complaint(Vocabulary { types: vec![], ..base.clone() }).contains("0 token types for 1"));
+        let pre = complaint(Vocabulary { pre: "made-up".into(), ..base.clone() });
+        assert!(pre.contains("made-up") && pre.contains("llama-bpe") && pre.contains("qwen2"), "{pre}");
+        let mut ids = SpecialIds::default();
+        ids.set(Role::Eos, Some(1));
+        assert!(complaint(Vocabulary { ids, ..base }).contains("eos_token_id is 1"));
+        let spm = spm_vocabulary(&[]);
+        assert!(complaint(Vocabulary { scores: vec![0.0], ..spm.clone() }).contains("1 token scores"));
+        let scores = vec![f32::NAN; spm.n_vocab()];
+        assert!(complaint(Vocabulary { scores, ..spm }).contains("not a number"));
+    }
+
+    #[test]
+    fn token_types_have_the_numbers_of_the_format() {
+        for code in 0..=6 {
+            assert_eq!(TokenType::from_code(code) as i32, code);
+        }
+        assert_eq!(TokenType::from_code(-3), TokenType::Undefined);
+    }
+}
