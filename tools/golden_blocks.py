@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""Makes the golden blocks and reference errors under fixtures/blocks/.
+
+    python tools/golden_blocks.py
+
+Needs `numpy`, `gguf` and `llama_cpp` (for its libggml-base). What the files hold and how they were
+made is written into fixtures/blocks/MANIFEST.md beside them; the output depends on nothing but the
+versions of the two packages and on fixtures/models/fairytale.
+"""
+
+import ctypes
+import json
+import pathlib
+from importlib.metadata import version
+
+import numpy as np
+from gguf import GGMLQuantizationType, quants
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+OUT = REPOSITORY / "fixtures/blocks"
+MODEL = "fixtures/models/fairytale/model.safetensors"
+TENSOR = "model.layers.0.mlp.up_proj.weight"
+FLOATS = ["F32", "F16", "BF16"]
+# Where the half-precision numbers of a block stand, in bytes.
+HALVES = {
+    "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
+    "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
+}  # fmt: skip
+N_ROWS, N_IN = 64, 1024
+
+
+class Random:
+    """The xorshift generator of simd/tests/common/mod.rs."""
+
+    def __init__(self, seed):
+        self.state = (seed * 0x9E3779B97F4A7C15) % 2**64 | 1
+
+    def next(self):
+        s = self.state
+        s ^= s << 13 & (2**64 - 1)
+        s ^= s >> 7
+        s ^= s << 17 & (2**64 - 1)
+        self.state = s
+        return s
+
+    def bytes(self, n):
+        return np.array([self.next() >> 24 & 255 for _ in range(n)], np.uint8)
+
+    def normals(self, n):
+        """Nearly normal numbers of variance 1: the sum of twelve uniform ones, exact in an f32."""
+        sums = np.array([sum(self.next() >> 50 for _ in range(12)) for _ in range(n)])
+        return ((sums - 6 * 2**14) / 2**14).astype(np.float32)
+
+
+def model_rows():
+    """Byte offset and f32 rows of the fixture model's tensor."""
+    data = (REPOSITORY / MODEL).read_bytes()
+    n = int.from_bytes(data[:8], "little")
+    entry = json.loads(data[8 : 8 + n])[TENSOR]
+    assert entry["dtype"] == "BF16"
+    begin, n_in = 8 + n + entry["data_offsets"][0], entry["shape"][1]
+    halves = np.frombuffer(data, np.uint16, N_ROWS * n_in, begin).astype(np.uint32)
+    return begin, (halves << 16).view(np.float32).reshape(N_ROWS, n_in)
+
+
+def quantizer():
+    """`ggml_quantize_chunk` of llama-cpp-python, as a function of type and rows."""
+    import llama_cpp
+
+    library = ctypes.CDLL(str(pathlib.Path(llama_cpp.__file__).parent / "lib" / "libggml-base.so"))
+    library.ggml_quantize_chunk.restype = ctypes.c_size_t
+    library.ggml_quantize_chunk.argtypes = [
+        ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p,
+        ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p,
+    ]  # fmt: skip
+
+    def quantize(type_, rows):
+        rows = np.ascontiguousarray(rows, np.float32)
+        block_len, block_bytes = quants.GGML_QUANT_SIZES[type_]
+        out = np.empty((rows.shape[0], rows.shape[1] // block_len * block_bytes), np.uint8)
+        library.ggml_quantize_chunk(
+            int(type_), rows.ctypes.data, out.ctypes.data, 0, rows.shape[0], rows.shape[1], None
+        )
+        return out
+
+    return quantize
+
+
+def random_blocks(name, n_blocks, block_bytes, random):
+    """Random bytes with finite half-precision numbers, or any at all for the float types."""
+    blocks = random.bytes(n_blocks * block_bytes).reshape(n_blocks, block_bytes)
+    for at in HALVES.get(name, []):
+        is_special = (blocks[:, at + 1] & 0x7C) == 0x7C
+        blocks[is_special, at + 1] &= 0xBF
+    return blocks.reshape(1, -1)
+
+
+def main():
+    OUT.mkdir(parents=True, exist_ok=True)
+    quantize, random = quantizer(), Random(2024)
+    for name in FLOATS + list(HALVES):
+        type_ = GGMLQuantizationType[name]
+        block_len, block_bytes = quants.GGML_QUANT_SIZES[type_]
+        n = 2048 // block_len if block_len > 1 else 1024
+        made = random_blocks(name, n, block_bytes, random)
+        if name in HALVES:
+            made = np.concatenate([made, quantize(type_, random.normals(2048).reshape(1, -1))], axis=1)
+        (OUT / f"{name.lower()}.bin").write_bytes(made.tobytes())
+        with np.errstate(all="ignore"):
+            values = quants.dequantize(made, type_).astype("<f4")
+        (OUT / f"{name.lower()}.f32").write_bytes(values.tobytes())
+
+    offset, from_model = model_rows()
+    normal = Random(7).normals(N_ROWS * N_IN).reshape(N_ROWS, N_IN)
+    cubed = normal.astype(np.float64) ** 3
+    rows = {"normal": normal, "cubed": cubed.astype(np.float32), f"model@{offset}": from_model}
+    lines = ["# rows, n_in, type, relative root mean square error of llama.cpp"]
+    for title, x in rows.items():
+        for name in HALVES:
+            type_ = GGMLQuantizationType[name]
+            decoded = quants.dequantize(quantize(type_, x), type_).astype(np.float64)
+            error = np.sqrt(((decoded - x) ** 2).sum() / (x.astype(np.float64) ** 2).sum())
+            lines.append(f"{title}\t{x.shape[1]}\t{name}\t{error:.9f}")
+    (OUT / "errors.tsv").write_text("\n".join(lines) + "\n")
+    (OUT / "MANIFEST.md").write_text(MANIFEST.format(gguf=version("gguf"), llama=version("llama_cpp_python")))
+
+
+MANIFEST = """# Golden blocks
+
+Made by `tools/golden_blocks.py` with gguf {gguf} (PyPI) and llama-cpp-python {llama}; run it again to
+make them again.
+
+| file | content | how |
+|---|---|---|
+| `<type>.bin` | blocks of the type; of a quantised type one half has random bytes under finite scales, the other holds 2048 nearly normal numbers (seed 2024) | random bytes; `ggml_quantize_chunk` of llama.cpp without importance |
+| `<type>.f32` | the values of those blocks, little-endian f32 | `gguf.quants.dequantize` |
+| `errors.tsv` | the relative root mean square error llama.cpp's quantiser makes on rows the tests can rebuild | `ggml_quantize_chunk`, then `gguf.quants.dequantize` |
+
+The rows of `errors.tsv`, 64 each: `normal` is the generator of `simd/tests/common/mod.rs` with seed 7, a
+value being the sum of twelve 14-bit integers, less its mean, over 2^14; `cubed` is the cube of each of
+those, computed in f64; `model@N` is BF16 numbers from byte N of
+`fixtures/models/fairytale/model.safetensors`.
+"""
+
+
+if __name__ == "__main__":
+    main()
