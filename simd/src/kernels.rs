@@ -263,7 +263,7 @@ fn row(decode: Decode, encode: Encode, gemv: Gemv) -> TypeKernels {
 #[cfg(target_arch = "x86_64")]
 #[rustfmt::skip]
 fn add_avx2(kernels: &mut Kernels, _proof: Avx2) {
-    use block::{bf16, f16, f32, q4_0, q4_1, q5_0, q5_1, q8_0};
+    use block::{bf16, f16, f32, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
     kernels.quantize_q8_0 = quantize::avx2::q8_0;
     kernels.quantize_q8_k = quantize::avx2::q8_k;
     let mut set = |ty: BlockType, row| kernels.types[ty as usize] = row;
@@ -275,13 +275,16 @@ fn add_avx2(kernels: &mut Kernels, _proof: Avx2) {
     set(BlockType::Q5_0, row(q5_0::avx2::decode, q5_0::avx2::encode, Gemv::Q8_0(q5_0::avx2::gemv)));
     set(BlockType::Q5_1, row(q5_1::avx2::decode, q5_1::avx2::encode, Gemv::Q8_0(q5_1::avx2::gemv)));
     set(BlockType::Q8_0, row(q8_0::avx2::decode, q8_0::avx2::encode, Gemv::Q8_0(q8_0::avx2::gemv)));
+    set(BlockType::Q4_K, row(q4_k::avx2::decode, q4_k::avx2::encode, Gemv::Q8K(q4_k::avx2::gemv)));
+    set(BlockType::Q5_K, row(q5_k::avx2::decode, q5_k::avx2::encode, Gemv::Q8K(q5_k::avx2::gemv)));
+    set(BlockType::Q6_K, row(q6_k::avx2::decode, q6_k::avx2::encode, Gemv::Q8K(q6_k::avx2::gemv)));
 }
 
 /// Overwrites what AVX-512 does better.
 #[cfg(target_arch = "x86_64")]
 #[rustfmt::skip]
 fn add_avx512(kernels: &mut Kernels, _proof: Avx512) {
-    use block::{bf16, f16, f32, q4_0, q4_1, q5_0, q5_1, q8_0};
+    use block::{bf16, f16, f32, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
     kernels.quantize_q8_0 = quantize::avx512::q8_0;
     kernels.quantize_q8_k = quantize::avx512::q8_k;
     let mut set = |ty: BlockType, row| kernels.types[ty as usize] = row;
@@ -293,13 +296,16 @@ fn add_avx512(kernels: &mut Kernels, _proof: Avx512) {
     set(BlockType::Q5_0, row(q5_0::avx512::decode, q5_0::avx512::encode, Gemv::Q8_0(q5_0::avx512::gemv)));
     set(BlockType::Q5_1, row(q5_1::avx512::decode, q5_1::avx512::encode, Gemv::Q8_0(q5_1::avx512::gemv)));
     set(BlockType::Q8_0, row(q8_0::avx512::decode, q8_0::avx512::encode, Gemv::Q8_0(q8_0::avx512::gemv)));
+    set(BlockType::Q4_K, row(q4_k::avx512::decode, q4_k::avx512::encode, Gemv::Q8K(q4_k::avx512::gemv)));
+    set(BlockType::Q5_K, row(q5_k::avx512::decode, q5_k::avx512::encode, Gemv::Q8K(q5_k::avx512::gemv)));
+    set(BlockType::Q6_K, row(q6_k::avx512::decode, q6_k::avx512::encode, Gemv::Q8K(q6_k::avx512::gemv)));
 }
 
 /// Overwrites what NEON does better.
 #[cfg(target_arch = "aarch64")]
 #[rustfmt::skip]
 fn add_neon(kernels: &mut Kernels, _proof: NeonDotprod) {
-    use block::{bf16, f16, f32, q4_0, q4_1, q5_0, q5_1, q8_0};
+    use block::{bf16, f16, f32, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
     kernels.quantize_q8_0 = quantize::neon::q8_0;
     kernels.quantize_q8_k = quantize::neon::q8_k;
     let mut set = |ty: BlockType, row| kernels.types[ty as usize] = row;
@@ -311,4 +317,7 @@ fn add_neon(kernels: &mut Kernels, _proof: NeonDotprod) {
     set(BlockType::Q5_0, row(q5_0::neon::decode, q5_0::neon::encode, Gemv::Q8_0(q5_0::neon::gemv)));
     set(BlockType::Q5_1, row(q5_1::neon::decode, q5_1::neon::encode, Gemv::Q8_0(q5_1::neon::gemv)));
     set(BlockType::Q8_0, row(q8_0::neon::decode, q8_0::neon::encode, Gemv::Q8_0(q8_0::neon::gemv)));
+    set(BlockType::Q4_K, row(q4_k::neon::decode, q4_k::neon::encode, Gemv::Q8K(q4_k::neon::gemv)));
+    set(BlockType::Q5_K, row(q5_k::neon::decode, q5_k::neon::encode, Gemv::Q8K(q5_k::neon::gemv)));
+    set(BlockType::Q6_K, row(q6_k::neon::decode, q6_k::neon::encode, Gemv::Q8K(q6_k::neon::gemv)));
 }

@@ -6,7 +6,13 @@
 //! a super-block's products are summed exactly as integers and become a single float term.
 
 pub(crate) mod affine;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
 pub(crate) mod lanes;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 pub(crate) mod scales;
 pub(crate) mod symmetric;
 

@@ -11,6 +11,12 @@
 //! nibble and of weight `64 c + 32 + l` in its high nibble. With scale `sc` and minimum `m` of the
 //! weight's sub-block, the weight is `(d * sc) * q - dmin * m`. Any bytes are a valid block.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 pub(crate) mod scalar;
 
 /// Bytes in a super-block.

@@ -12,6 +12,12 @@
 //! a byte holds the same place of all eight sub-blocks. A weight is `(d * sc) * q - dmin * m`. Any
 //! bytes are a valid block.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 pub(crate) mod scalar;
 
 /// Bytes in a super-block.

@@ -12,6 +12,12 @@
 //! the high bits of weights `+l`, `+32 + l`, `+64 + l` and `+96 + l`, from its low bits upwards. With
 //! code `q` in `0..64`, the weight is `(d * scale) * (q - 32)`. Any bytes are a valid block.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 pub(crate) mod scalar;
 
 /// Bytes in a super-block.

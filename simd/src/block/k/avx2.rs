@@ -1,0 +1,164 @@
+//! The AVX2 kernels of the K types: what they share.
+//!
+//! Data flow of a row, eight super-blocks at a time:
+//!
+//! ```text
+//! 8 x 32 codes --vpmaddubsw with 8 x 32 activations--> 8 x 16 i16 --vpmaddwd with their scales,
+//!    added--> 8 i32 of one super-block
+//! 8 such vectors --horizontal adds--> isum of 8 super-blocks in 8 lanes --convert--+
+//! 8 x 8 i32 of minima times activation sums --the same--> msum ---------------------+
+//! 8 times d, dmin --convert, times dy-----------------------------------------------+--> 8 terms
+//! ```
+//!
+//! and the terms are added to the row's sum in order. A lane of `vpmaddubsw` holds two products of
+//! at most 63 * 127, together 16002: it never saturates. The bound of `isum` stands in each type's
+//! scalar code. The reduction, the floats and the additions cost about 80 instructions per eight
+//! super-blocks, 10 each.
+
+use core::arch::x86_64::*;
+
+use crate::activation::Q8KWindow;
+use crate::isa::avx2::{load_codes, load_f32, load_i32, prefetch_beyond, store_f32, sums_of_8};
+
+/// Super-blocks worked on together, one per lane.
+const GROUP: usize = 8;
+
+/// `out[r] = w[r] . x` for types with minima, whose blocks of `B` bytes begin with `d` and `dmin`.
+/// `sums` gives lanes that add up to `isum` and to `msum`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn gemv_with_minima<const B: usize>(
+    weights: &[u8],
+    x: &[Q8KWindow],
+    out: &mut [f32],
+    sums: impl Fn(&[u8; B], &Q8KWindow) -> (__m256i, __m256i),
+) {
+    let mut isums = [_mm256_setzero_si256(); GROUP];
+    let mut msums = [_mm256_setzero_si256(); GROUP];
+    let (mut halves, mut dys) = ([0; GROUP], [0.0; GROUP]);
+    for (row, out) in weights.chunks_exact(B * x.len()).zip(out) {
+        let mut acc = 0.0;
+        for (blocks, ys) in row.as_chunks::<B>().0.chunks(GROUP).zip(x.chunks(GROUP)) {
+            for (i, (block, y)) in blocks.iter().zip(ys).enumerate() {
+                prefetch_beyond(block);
+                (isums[i], msums[i]) = sums(block, y);
+                halves[i] = i32::from_le_bytes([block[0], block[1], block[2], block[3]]);
+                dys[i] = y.scale;
+            }
+            let (dy, halves) = (load_f32(&dys), load_i32(&halves));
+            let low = _mm256_and_si256(halves, _mm256_set1_epi32(0xffff));
+            let d = _mm256_mul_ps(halves_to_f32(low), dy);
+            let dmin = _mm256_mul_ps(halves_to_f32(_mm256_srli_epi32::<16>(halves)), dy);
+            let isum = _mm256_cvtepi32_ps(sums_of_8(isums));
+            let msum = _mm256_cvtepi32_ps(sums_of_8(msums));
+            let terms = _mm256_fnmadd_ps(msum, dmin, _mm256_mul_ps(isum, d));
+            acc = add_in_order(acc, terms, blocks.len());
+        }
+        *out = acc;
+    }
+}
+
+/// `out[r] = w[r] . x` for types without minima, whose blocks of `B` bytes end with `d`.
+/// `sum` gives lanes that add up to `isum`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn gemv<const B: usize>(
+    weights: &[u8],
+    x: &[Q8KWindow],
+    out: &mut [f32],
+    sum: impl Fn(&[u8; B], &Q8KWindow) -> __m256i,
+) {
+    let mut isums = [_mm256_setzero_si256(); GROUP];
+    let (mut halves, mut dys) = ([0; GROUP], [0.0; GROUP]);
+    for (row, out) in weights.chunks_exact(B * x.len()).zip(out) {
+        let mut acc = 0.0;
+        for (blocks, ys) in row.as_chunks::<B>().0.chunks(GROUP).zip(x.chunks(GROUP)) {
+            for (i, (block, y)) in blocks.iter().zip(ys).enumerate() {
+                prefetch_beyond(block);
+                isums[i] = sum(block, y);
+                halves[i] = i32::from(u16::from_le_bytes([block[B - 2], block[B - 1]]));
+                dys[i] = y.scale;
+            }
+            let d = _mm256_mul_ps(halves_to_f32(load_i32(&halves)), load_f32(&dys));
+            let isum = _mm256_cvtepi32_ps(sums_of_8(isums));
+            let terms = _mm256_fmadd_ps(isum, d, _mm256_setzero_ps());
+            acc = add_in_order(acc, terms, blocks.len());
+        }
+        *out = acc;
+    }
+}
+
+/// The values of eight halves, each the only bits of its lane.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn halves_to_f32(lanes: __m256i) -> __m256 {
+    let packed = _mm256_packus_epi32(lanes, lanes);
+    _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64::<0b10_00>(packed)))
+}
+
+/// Adds the first `n` terms to `acc`, in order.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_in_order(acc: f32, terms: __m256, n: usize) -> f32 {
+    let mut lanes = [0.0; GROUP];
+    store_f32(&mut lanes, terms);
+    if n == GROUP {
+        return lanes.iter().fold(acc, |acc, term| acc + term);
+    }
+    lanes[..n].iter().fold(acc, |acc, term| acc + term)
+}
+
+/// The sums of two products of the 32 unsigned codes with activations `32 j ..`.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn dot(codes: __m256i, y: &Q8KWindow, j: usize) -> __m256i {
+    _mm256_maddubs_epi16(codes, load_codes(&y.codes.as_chunks().0[j]))
+}
+
+/// The sums of 16 activation codes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn load_sums(y: &Q8KWindow) -> __m256i {
+    // SAFETY: the reference is to 32 readable bytes; the load needs no alignment.
+    unsafe { _mm256_loadu_si256(y.sums.as_ptr().cast()) }
+}
+
+/// Lanes that add up to `msum`: each minimum meets both sums of its sub-block.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn minima_sums(minima: [u8; 8], y: &Q8KWindow) -> __m256i {
+    const PLACES: [i8; 32] = {
+        let mut places = [-1; 32];
+        let mut word = 0;
+        while word < 16 {
+            places[2 * word] = word as i8 / 2;
+            word += 1;
+        }
+        places
+    };
+    let minima = _mm256_set1_epi64x(i64::from_le_bytes(minima));
+    _mm256_madd_epi16(_mm256_shuffle_epi8(minima, load_codes(&PLACES)), load_sums(y))
+}
+
+/// Lanes that add up to the scaled sum of a super-block of eight sub-blocks; `dot(j)` gives the
+/// 16-bit sums of sub-block `j`.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn scaled_by_32(scales: [u8; 8], dot: impl Fn(usize) -> __m256i) -> __m256i {
+    const PLACES: [[i8; 32]; 8] = {
+        let mut places = [[-1; 32]; 8];
+        let mut i = 0;
+        while i < 8 * 16 {
+            places[i / 16][2 * (i % 16)] = i as i8 / 16;
+            i += 1;
+        }
+        places
+    };
+    let scales = _mm256_set1_epi64x(i64::from_le_bytes(scales));
+    let mut sum = _mm256_setzero_si256();
+    for (j, places) in PLACES.iter().enumerate() {
+        let scale = _mm256_shuffle_epi8(scales, load_codes(places));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(dot(j), scale));
+    }
+    sum
+}

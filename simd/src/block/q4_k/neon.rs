@@ -1,0 +1,42 @@
+//! Q4_K for NEON; data flow and bounds: [`crate::block::k::neon`].
+//!
+//! A super-block costs 80 instructions: 8 loads of codes and 16 of activations, 16 for the nibbles,
+//! 16 `sdot`, 8 multiplications, and 16 for unpacking scales and minima.
+
+use core::arch::aarch64::*;
+
+use super::{BLOCK_BYTES, Block, scalar};
+use crate::activation::Q8KWindow;
+use crate::block::k::{neon, scales};
+use crate::isa::neon::load_u8;
+
+/// The scalar decoder, compiled for this tier.
+#[target_feature(enable = "neon,dotprod")]
+pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
+    scalar::decode(blocks, out);
+}
+
+/// The scalar encoder, compiled for this tier.
+#[target_feature(enable = "neon,dotprod")]
+pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    scalar::encode(row, importance, out);
+}
+
+/// `out[r] = w[r] . x`.
+#[target_feature(enable = "neon,dotprod")]
+pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    neon::gemv_with_minima(weights, x, out, |block: &[u8; BLOCK_BYTES], y| {
+        let block = Block(block);
+        let (scales, minima) = scales::unpack(block.scales());
+        (neon::scaled_by_32(scales, y, |k| codes(block, k)), neon::minima_sums(minima, y))
+    });
+}
+
+/// The codes of weights `16 k ..`.
+#[inline]
+#[target_feature(enable = "neon")]
+fn codes(block: Block<'_>, k: usize) -> uint8x16_t {
+    let (j, part) = (k / 2, k % 2);
+    let qs = load_u8(&block.qs().as_chunks().0[j / 2 * 2 + part]);
+    if j.is_multiple_of(2) { vandq_u8(qs, vdupq_n_u8(15)) } else { vshrq_n_u8::<4>(qs) }
+}

@@ -1,0 +1,67 @@
+//! Q6_K for AVX2; data flow and bounds: [`crate::block::k::avx2`].
+//!
+//! 32 weights at a time, which are two sub-blocks, one in each half of a vector. Codes enter unsigned,
+//! 32 too large: `32 * scale * sum(y)` is subtracted per sub-block. A super-block costs 84 instructions:
+//! 6 loads, 38 for the codes, 8 `vpmaddubsw`, 16 for the scales' places, 8 `vpmaddwd`, 8 additions.
+
+use core::arch::x86_64::*;
+
+use super::{BLOCK_BYTES, Block, scalar};
+use crate::activation::Q8KWindow;
+use crate::block::k::avx2;
+use crate::isa::avx2::{load_128, load_256};
+
+/// The scalar decoder, compiled for this tier.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
+    scalar::decode(blocks, out);
+}
+
+/// The scalar encoder, compiled for this tier.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    scalar::encode(row, importance, out);
+}
+
+/// `out[r] = w[r] . x`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    avx2::gemv(weights, x, out, |block: &[u8; BLOCK_BYTES], y| {
+        let block = Block(block);
+        let scales = load_128(block.scales());
+        let bias = _mm256_madd_epi16(_mm256_cvtepi8_epi16(scales), avx2::load_sums(y));
+        let mut sum = _mm256_setzero_si256();
+        for k in 0..8 {
+            let dot = avx2::dot(codes(block, k), y, k);
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(dot, placed(scales, k as i64)));
+        }
+        _mm256_sub_epi32(sum, _mm256_slli_epi32::<5>(bias))
+    });
+}
+
+/// The codes of weights `32 k ..`, two sub-blocks.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn codes(block: Block<'_>, k: usize) -> __m256i {
+    let (half, part) = (k / 4, k % 4);
+    let ql = load_256(&block.ql().as_chunks().0[2 * half + part % 2]);
+    let qh = load_256(&block.qh().as_chunks().0[half]);
+    let nibbles = if part < 2 { ql } else { _mm256_srli_epi16::<4>(ql) };
+    // Shifting 16 bits at a time mixes neighbouring bytes only in bits that are masked out.
+    let high = match part {
+        0 => _mm256_slli_epi16::<4>(qh),
+        1 => _mm256_slli_epi16::<2>(qh),
+        2 => qh,
+        _ => _mm256_srli_epi16::<2>(qh),
+    };
+    let low = _mm256_and_si256(nibbles, _mm256_set1_epi8(15));
+    _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi8(48)))
+}
+
+/// Scale `2 k` in the lower half and `2 k + 1` in the upper, as 16-bit numbers.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn placed(scales: __m128i, k: i64) -> __m256i {
+    let eight = |j: i64| j * 0x0101_0101_0101_0101;
+    _mm256_cvtepi8_epi16(_mm_shuffle_epi8(scales, _mm_set_epi64x(eight(2 * k + 1), eight(2 * k))))
+}
