@@ -50,6 +50,12 @@ pub struct Kernels {
     quantize_q8_k: unsafe fn(&[f32], &mut [Q8KWindow]),
 }
 
+impl core::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("Kernels").field(&self.isa).finish()
+    }
+}
+
 impl Kernels {
     /// The table of a tier; `None` if this CPU lacks the tier.
     pub fn get(isa: Isa) -> Option<&'static Self> {

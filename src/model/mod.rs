@@ -1,9 +1,26 @@
 //! What converter and runtime both know of a model: its numbers, its tensors, its parts.
 
 pub mod arch;
+mod attention;
+mod compute;
+mod decoder;
+mod experts;
+mod feed_forward;
 pub mod hparams;
+mod inputs;
+mod kv_cache;
+mod matrix;
+mod memory;
+mod product;
+mod rope;
 pub mod spec;
+mod weights;
+mod workspace;
 
 pub use arch::Family;
+pub use compute::Compute;
+pub use decoder::Decoder;
 pub use hparams::{Hparams, Rope, RopeScaling};
+pub use kv_cache::KvCache;
 pub use spec::{Presence, Role, Source, TensorSpec, Transform};
+pub use workspace::Workspace;

@@ -1,0 +1,182 @@
+//! What a step computes with: the kernels and the pool, and how work is cut into parts.
+//!
+//! How work is cut never changes a result: every float is computed whole by one thread, in an order
+//! that is its own.
+
+use gguf_simd::{ColumnsMut, Kernels};
+
+use crate::limits::MAX_THREADS;
+use crate::threads::ThreadPool;
+
+/// Parts of a region at most; they live on the stack.
+const MAX_PARTS: usize = 128;
+
+/// Parts for each thread: enough for a late thread to lose some to the others.
+const PARTS_PER_THREAD: usize = 4;
+
+/// Multiply-adds (or as long-lasting operations) that are worth handing to another thread: about a
+/// microsecond.
+const MIN_PART_WORK: usize = 1 << 15;
+
+/// The kernels and the threads of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Compute<'a> {
+    /// The functions of one tier of CPU features.
+    pub kernels: &'static Kernels,
+    /// The threads.
+    pub pool: &'a ThreadPool,
+}
+
+impl Compute<'_> {
+    /// How many parts `work` multiply-adds should be cut into.
+    pub(super) fn n_parts(&self, work: usize) -> usize {
+        let n_threads = self.pool.n_threads();
+        if n_threads == 1 {
+            return 1;
+        }
+        (work / MIN_PART_WORK).clamp(1, (n_threads * PARTS_PER_THREAD).min(MAX_PARTS))
+    }
+
+    /// Rows of each piece, if `n_rows` rows of `row_work` multiply-adds each are cut into pieces.
+    pub(super) fn piece_len(&self, n_rows: usize, row_work: usize) -> usize {
+        n_rows.div_ceil(self.n_parts(n_rows.saturating_mul(row_work))).max(1)
+    }
+
+    /// Calls `f` for every part, in parallel if `work` multiply-adds are worth it.
+    pub(super) fn for_each<P: Send>(
+        &self,
+        work: usize,
+        parts: impl Iterator<Item = P>,
+        f: impl Fn(P) + Sync,
+    ) {
+        let mut nothing = [(); MAX_THREADS];
+        self.for_each_with(work, &mut nothing, parts, |(), part| f(part));
+    }
+
+    /// As [`Compute::for_each`], with one of the `scratch` values for each thread.
+    pub(super) fn for_each_with<S: Send, P: Send>(
+        &self,
+        work: usize,
+        scratch: &mut [S],
+        mut parts: impl Iterator<Item = P>,
+        f: impl Fn(&mut S, P) + Sync,
+    ) {
+        if self.n_parts(work) == 1 {
+            return parts.for_each(|part| f(&mut scratch[0], part));
+        }
+        let mut list = [const { None }; MAX_PARTS];
+        loop {
+            let mut len = 0;
+            for (slot, part) in list.iter_mut().zip(&mut parts) {
+                *slot = Some(part);
+                len += 1;
+            }
+            self.pool.run_parts_with(scratch, &mut list[..len], |scratch, _, part| {
+                if let Some(part) = part.take() {
+                    f(scratch, part);
+                }
+            });
+            if len < MAX_PARTS {
+                return;
+            }
+        }
+    }
+}
+
+/// Something made of rows that can be divided between threads.
+pub(super) trait Divide: Sized {
+    /// Its rows.
+    fn n_rows(&self) -> usize;
+
+    /// Rows `0..row` and rows `row..`.
+    fn divide(self, row: usize) -> (Self, Self);
+}
+
+/// The pieces of `whole`, of `piece_len` rows each; the last may be shorter.
+pub(super) fn pieces<D: Divide>(whole: D, piece_len: usize) -> impl Iterator<Item = D> {
+    let mut rest = Some(whole);
+    core::iter::from_fn(move || {
+        let whole = rest.take().filter(|whole| whole.n_rows() > 0)?;
+        let row = piece_len.min(whole.n_rows());
+        let (piece, tail) = whole.divide(row);
+        rest = Some(tail);
+        Some(piece)
+    })
+}
+
+/// Some of the rows of every column, divided between heads.
+impl Divide for ColumnsMut<'_> {
+    fn n_rows(&self) -> usize {
+        ColumnsMut::n_rows(self)
+    }
+
+    fn divide(self, row: usize) -> (Self, Self) {
+        self.split_at_row(row)
+    }
+}
+
+/// Columns, one for each token, divided between tokens.
+pub(super) struct ByToken<'a>(pub(super) ColumnsMut<'a>);
+
+impl Divide for ByToken<'_> {
+    fn n_rows(&self) -> usize {
+        self.0.n_cols()
+    }
+
+    fn divide(self, row: usize) -> (Self, Self) {
+        let (before, after) = self.0.split_at_column(row);
+        (Self(before), Self(after))
+    }
+}
+
+/// Rows of `width` values.
+pub(super) struct RowsMut<'a, T> {
+    pub(super) values: &'a mut [T],
+    pub(super) width: usize,
+}
+
+impl<T> Divide for RowsMut<'_, T> {
+    fn n_rows(&self) -> usize {
+        self.values.len() / self.width
+    }
+
+    fn divide(self, row: usize) -> (Self, Self) {
+        let (before, after) = self.values.split_at_mut(row * self.width);
+        (Self { values: before, width: self.width }, Self { values: after, width: self.width })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_is_computed_once_even_beyond_the_list() {
+        for n_threads in [1, 3] {
+            let pool = ThreadPool::new(n_threads).unwrap();
+            let compute = Compute { kernels: Kernels::best(), pool: &pool };
+            for n in [0, 1, MAX_PARTS - 1, MAX_PARTS, 3 * MAX_PARTS + 5] {
+                let mut values = vec![0; n];
+                compute.for_each(usize::MAX, values.iter_mut(), |value| *value += 1);
+                assert_eq!(values, vec![1; n], "{n_threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_cover_the_whole_in_order() {
+        let mut values: Vec<usize> = (0..14).collect();
+        let whole = RowsMut { values: &mut values, width: 2 };
+        let lens: Vec<_> = pieces(whole, 3).map(|piece| (piece.values[0], piece.n_rows())).collect();
+        assert_eq!(lens, [(0, 3), (6, 3), (12, 1)]);
+    }
+
+    #[test]
+    fn little_work_stays_on_one_thread() {
+        let pool = ThreadPool::new(2).unwrap();
+        let compute = Compute { kernels: Kernels::best(), pool: &pool };
+        assert_eq!(compute.n_parts(100), 1);
+        assert_eq!(compute.n_parts(usize::MAX), 2 * PARTS_PER_THREAD);
+        assert_eq!(compute.piece_len(1, usize::MAX), 1);
+    }
+}

@@ -1,0 +1,69 @@
+//! The gated feed-forward part: `down(activation(gate(x)) * up(x))`.
+
+use std::ops::Range;
+
+use super::arch::Gate;
+use super::compute::{Compute, Divide, pieces};
+use super::decoder::Decoder;
+use super::inputs::{Formats, InputRows};
+use super::product::Product;
+use super::weights::{Gated, LayerWeights};
+use super::workspace::{FeedForwardSpace, Workspace};
+
+impl Decoder {
+    /// Adds a dense feed-forward part to the residual stream of `rows`.
+    pub(super) fn feed_forward(
+        &self,
+        compute: Compute<'_>,
+        layer: &LayerWeights,
+        part: &Gated,
+        space: &mut Workspace,
+        rows: Range<usize>,
+    ) {
+        let n_ff = self.hparams.n_ff;
+        let (gate, up) = (&part.gate.matrix, &part.up.matrix);
+        self.norm(compute, &layer.ffn_norm, Formats::of([gate, up]), space, rows.clone());
+        let hidden = &mut space.feed_forward;
+        compute.multiply([
+            Product::of(
+                &part.gate,
+                space.normed.for_consumer(gate, rows.clone()),
+                &mut hidden.gate[..rows.len() * n_ff],
+            ),
+            Product::of(
+                &part.up,
+                space.normed.for_consumer(up, rows.clone()),
+                &mut hidden.up[..rows.len() * n_ff],
+            ),
+        ]);
+        self.activate(compute, Formats::of([&part.down.matrix]), hidden, rows.len());
+        let x = hidden.hidden.for_consumer(&part.down.matrix, 0..rows.len());
+        let stream = rows.start * self.hparams.n_embd..rows.end * self.hparams.n_embd;
+        let product = Product::of(&part.down, x, &mut space.delta[stream.clone()]);
+        compute.multiply([product.add_to(&mut space.residual[stream])]);
+    }
+
+    /// Combines the first `n_rows` rows of gate and up, and quantises the result into `formats`.
+    pub(super) fn activate(
+        &self,
+        compute: Compute<'_>,
+        formats: Formats,
+        space: &mut FeedForwardSpace,
+        n_rows: usize,
+    ) {
+        let n_ff = self.hparams.n_ff;
+        let ops = compute.kernels.ops();
+        // An exponential and a quantisation take about as long as 16 multiply-adds of a matrix.
+        let piece_len = compute.piece_len(n_rows, 16 * n_ff);
+        let (gate, up) = (&space.gate, &space.up);
+        let parts = pieces(space.hidden.rows_mut(0..n_rows), piece_len).enumerate();
+        compute.for_each(16 * n_rows * n_ff, parts, |(i, mut rows): (usize, InputRows<'_>)| {
+            let from = i * piece_len * n_ff;
+            let values = from..from + rows.n_rows() * n_ff;
+            match self.wiring.gate {
+                Gate::Silu => ops.swiglu(&gate[values.clone()], &up[values], rows.floats()),
+            }
+            rows.quantize(compute.kernels, formats);
+        });
+    }
+}

@@ -1,0 +1,87 @@
+//! Weight matrices where they lie in the mapped file.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use gguf_simd::BlockType;
+
+use crate::mapped_file::MappedFile;
+
+/// A matrix `[n_out, n_in]` in a mapped file; a stack of experts is one matrix, their rows one after
+/// the other.
+#[derive(Clone, Debug)]
+pub(super) struct Matrix {
+    file: Arc<MappedFile>,
+    offset: usize,
+    row_bytes: usize,
+    block_type: BlockType,
+    n_out: usize,
+    n_in: usize,
+}
+
+/// Some rows of a [`Matrix`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MatrixRows<'a> {
+    /// The rows, whole blocks one after the other.
+    pub(super) bytes: &'a [u8],
+    pub(super) block_type: BlockType,
+    pub(super) n_in: usize,
+    row_bytes: usize,
+}
+
+impl Matrix {
+    /// The matrix of `shape = [n_out, n_in]` at `offset` of the file; `None` if its rows are not
+    /// whole blocks or it does not lie inside the file.
+    pub(super) fn new(
+        file: &Arc<MappedFile>,
+        offset: u64,
+        block_type: BlockType,
+        [n_out, n_in]: [usize; 2],
+    ) -> Option<Self> {
+        let offset = usize::try_from(offset).ok()?;
+        let row_bytes = block_type.row_bytes(n_in)?;
+        let end = row_bytes.checked_mul(n_out)?.checked_add(offset)?;
+        (end <= file.bytes().len()).then(|| Self {
+            file: Arc::clone(file),
+            offset,
+            row_bytes,
+            block_type,
+            n_out,
+            n_in,
+        })
+    }
+
+    /// The type of its blocks.
+    pub(super) fn block_type(&self) -> BlockType {
+        self.block_type
+    }
+
+    /// Rows: elements of its output.
+    pub(super) fn n_out(&self) -> usize {
+        self.n_out
+    }
+
+    /// Some of its rows.
+    ///
+    /// # Panics
+    /// If they do not all exist.
+    pub(super) fn rows(&self, rows: Range<usize>) -> MatrixRows<'_> {
+        assert!(rows.start <= rows.end && rows.end <= self.n_out, "rows {rows:?} of {}", self.n_out);
+        let start = self.offset + rows.start * self.row_bytes;
+        let bytes = &self.file.bytes()[start..start + rows.len() * self.row_bytes];
+        MatrixRows { bytes, block_type: self.block_type, n_in: self.n_in, row_bytes: self.row_bytes }
+    }
+
+    /// All its rows.
+    pub(super) fn all(&self) -> MatrixRows<'_> {
+        self.rows(0..self.n_out)
+    }
+}
+
+impl MatrixRows<'_> {
+    /// Rows `0..row` and rows `row..`.
+    pub(super) fn split_at(self, row: usize) -> (Self, Self) {
+        let (before, after) = self.bytes.split_at(row * self.row_bytes);
+        (Self { bytes: before, ..self }, Self { bytes: after, ..self })
+    }
+}

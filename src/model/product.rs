@@ -1,0 +1,115 @@
+//! Products of weight matrices with a batch, several of them in one parallel region.
+
+use gguf_simd::{Activation, ColumnsMut, Kernels};
+
+use super::compute::{Compute, Divide, pieces};
+use super::matrix::{Matrix, MatrixRows};
+use super::weights::Linear;
+
+/// Parts are cut at multiples of this many rows, which GEMM takes at a time.
+const ROW_GROUP: usize = 16;
+
+/// `out = weights x + bias`, and then `add_to += out`, for every token of a batch.
+pub(super) struct Product<'a> {
+    weights: MatrixRows<'a>,
+    /// `[n_out]`.
+    bias: Option<&'a [f32]>,
+    /// One row of `n_in` activations for each token.
+    x: Activation<'a>,
+    /// `[n_tokens, n_out]`.
+    out: ColumnsMut<'a>,
+    /// `[n_tokens, n_out]`.
+    add_to: Option<ColumnsMut<'a>>,
+}
+
+impl<'a> Product<'a> {
+    /// The product of a whole matrix without a bias; `out` is `[n_tokens, n_out]`.
+    pub(super) fn of_matrix(matrix: &'a Matrix, x: Activation<'a>, out: &'a mut [f32]) -> Self {
+        Self::of_rows(matrix.all(), matrix.n_out(), x, out)
+    }
+
+    /// The product of `n_out` rows of a matrix; `out` is `[n_tokens, n_out]`.
+    pub(super) fn of_rows(
+        weights: MatrixRows<'a>,
+        n_out: usize,
+        x: Activation<'a>,
+        out: &'a mut [f32],
+    ) -> Self {
+        let n_tokens = out.len() / n_out;
+        Self { weights, bias: None, x, out: ColumnsMut::new(out, n_out, n_tokens), add_to: None }
+    }
+
+    /// The product of a matrix, plus its bias if it has one; `out` is `[n_tokens, n_out]`.
+    pub(super) fn of(linear: &'a Linear, x: Activation<'a>, out: &'a mut [f32]) -> Self {
+        let bias = linear.bias.as_deref();
+        Self { bias, ..Self::of_matrix(&linear.matrix, x, out) }
+    }
+
+    /// Adds the result to `sum: [n_tokens, n_out]` as well.
+    pub(super) fn add_to(self, sum: &'a mut [f32]) -> Self {
+        let sum = ColumnsMut::new(sum, self.out.n_rows(), self.out.n_cols());
+        Self { add_to: Some(sum), ..self }
+    }
+
+    /// Multiply-adds.
+    fn work(&self) -> usize {
+        self.out.n_rows() * self.weights.n_in * self.out.n_cols()
+    }
+
+    fn run(mut self, kernels: &Kernels) {
+        let MatrixRows { bytes, block_type, n_in, .. } = self.weights;
+        match self.out.n_cols() {
+            0 => return,
+            1 => kernels.gemv(block_type, bytes, n_in, self.x, self.out.column(0)),
+            _ => kernels.gemm(block_type, bytes, n_in, self.x, self.out.reborrow()),
+        }
+        for c in 0..self.out.n_cols() {
+            if let Some(bias) = self.bias {
+                kernels.ops().add(self.out.column(c), bias);
+            }
+            if let Some(sum) = &mut self.add_to {
+                kernels.ops().add(sum.column(c), self.out.column(c));
+            }
+        }
+    }
+}
+
+impl Divide for Product<'_> {
+    fn n_rows(&self) -> usize {
+        self.out.n_rows()
+    }
+
+    fn divide(self, row: usize) -> (Self, Self) {
+        let (weights, weights_after) = self.weights.split_at(row);
+        let (bias, bias_after) = self.bias.map(|bias| bias.split_at(row)).unzip();
+        let (out, out_after) = self.out.split_at_row(row);
+        let (add_to, add_to_after) = self.add_to.map(|sum| sum.split_at_row(row)).unzip();
+        let after = Self {
+            weights: weights_after,
+            bias: bias_after,
+            x: self.x,
+            out: out_after,
+            add_to: add_to_after,
+        };
+        (Self { weights, bias, x: self.x, out, add_to }, after)
+    }
+}
+
+impl Compute<'_> {
+    /// Computes some products in one parallel region.
+    pub(super) fn multiply<'p, const N: usize>(&self, products: [Product<'p>; N]) {
+        let work = products.iter().map(Product::work).sum();
+        self.multiply_all(work, products.into_iter());
+    }
+
+    /// Computes products that have `work` multiply-adds together in one parallel region.
+    pub(super) fn multiply_all<'p>(&self, work: usize, products: impl Iterator<Item = Product<'p>>) {
+        let part_work = work.div_ceil(self.n_parts(work)).max(1);
+        let parts = products.flat_map(|product| {
+            let n_parts = product.work().div_ceil(part_work).max(1);
+            let piece_len = product.n_rows().div_ceil(n_parts).next_multiple_of(ROW_GROUP);
+            pieces(product, piece_len)
+        });
+        self.for_each(work, parts, |part: Product<'_>| part.run(self.kernels));
+    }
+}

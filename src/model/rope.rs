@@ -1,0 +1,127 @@
+//! Angles of the rotary position embedding.
+//!
+//! Pair `i` of a head turns by `position * frequency[i]`, with `frequency[i] = base^(-2 i / n_dims)`
+//! unless scaled. Everything is computed in `f64` with `libm`, so that all platforms agree to the
+//! bit, and rounded to `f32` at the end.
+
+use std::f64::consts::PI;
+
+use super::{Rope, RopeScaling};
+
+/// The frequencies of a model.
+#[derive(Debug)]
+pub(super) struct Frequencies {
+    /// `[n_dims / 2]`, in radians per position.
+    frequencies: Vec<f64>,
+    /// Multiplies cosines and sines: YaRN's attention temperature, else 1.
+    magnitude: f64,
+}
+
+impl Frequencies {
+    /// The frequencies of `rope`, divided by `divisors: [n_dims / 2]` if there are any.
+    pub(super) fn new(rope: &Rope, divisors: Option<&[f32]>) -> Self {
+        let n_dims = rope.n_dims as f64;
+        let base = f64::from(rope.freq_base);
+        let trained = (0..rope.n_dims / 2).map(|i| {
+            let divisor = divisors.map_or(1.0, |divisors| f64::from(divisors[i]));
+            libm::pow(base, -2.0 * i as f64 / n_dims) / divisor
+        });
+        match rope.scaling {
+            RopeScaling::None => Self { frequencies: trained.collect(), magnitude: 1.0 },
+            RopeScaling::Linear { factor } => {
+                let factor = f64::from(factor);
+                Self { frequencies: trained.map(|f| f / factor).collect(), magnitude: 1.0 }
+            }
+            RopeScaling::Yarn { factor, original_context, attn_factor, beta_fast, beta_slow } => {
+                let factor = f64::from(factor);
+                let dim_of = |rotations: f32| {
+                    let wavelength = original_context as f64 / (f64::from(rotations) * 2.0 * PI);
+                    n_dims * libm::log(wavelength) / (2.0 * libm::log(base))
+                };
+                let low = libm::floor(dim_of(beta_fast)).max(0.0);
+                let high = libm::ceil(dim_of(beta_slow)).min(n_dims - 1.0);
+                let frequencies = trained.enumerate().map(|(i, f)| {
+                    // 0 where the dimension is kept, 1 where it is interpolated.
+                    let ramp = ((i as f64 - low) / (high - low).max(0.001)).clamp(0.0, 1.0);
+                    f * (1.0 - ramp) + f / factor * ramp
+                });
+                let temperature = 1.0 + 0.1 * libm::log(factor);
+                Self { frequencies: frequencies.collect(), magnitude: f64::from(attn_factor) * temperature }
+            }
+        }
+    }
+
+    /// Angles per position.
+    pub(super) fn len(&self) -> usize {
+        self.frequencies.len()
+    }
+
+    /// The cosines and sines, each `[n_dims / 2]`, at `position`.
+    pub(super) fn angles(&self, position: usize, cos: &mut [f32], sin: &mut [f32]) {
+        for ((frequency, cos), sin) in self.frequencies.iter().zip(cos).zip(sin) {
+            let (s, c) = libm::sincos(position as f64 * frequency);
+            *cos = (c * self.magnitude) as f32;
+            *sin = (s * self.magnitude) as f32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rope(scaling: RopeScaling) -> Rope {
+        Rope { n_dims: 8, freq_base: 10000.0, scaling }
+    }
+
+    fn angles(frequencies: &Frequencies, position: usize) -> (Vec<f32>, Vec<f32>) {
+        let (mut cos, mut sin) = (vec![0.0; frequencies.len()], vec![0.0; frequencies.len()]);
+        frequencies.angles(position, &mut cos, &mut sin);
+        (cos, sin)
+    }
+
+    #[test]
+    fn angles_follow_the_geometric_series() {
+        let (cos, sin) = angles(&Frequencies::new(&rope(RopeScaling::None), None), 7);
+        for (i, frequency) in [1.0f64, 0.1, 0.01, 0.001].into_iter().enumerate() {
+            assert!((f64::from(cos[i]) - (7.0 * frequency).cos()).abs() < 1e-7);
+            assert!((f64::from(sin[i]) - (7.0 * frequency).sin()).abs() < 1e-7);
+        }
+    }
+
+    #[test]
+    fn linear_scaling_divides_positions() {
+        let scaled = Frequencies::new(&rope(RopeScaling::Linear { factor: 4.0 }), None);
+        let plain = Frequencies::new(&rope(RopeScaling::None), None);
+        assert_eq!(angles(&scaled, 12), angles(&plain, 3));
+    }
+
+    #[test]
+    fn divisors_apply_to_their_frequency() {
+        let divided = Frequencies::new(&rope(RopeScaling::None), Some(&[1.0, 2.0, 1.0, 8.0]));
+        let plain = Frequencies::new(&rope(RopeScaling::None), None);
+        let ((a, _), (b, _), (c, _)) = (angles(&divided, 16), angles(&plain, 16), angles(&plain, 2));
+        assert_eq!((a[0], a[2]), (b[0], b[2]));
+        assert_eq!(a[3], c[3]);
+    }
+
+    #[test]
+    fn yarn_keeps_fast_dimensions_and_interpolates_slow_ones() {
+        let yarn = RopeScaling::Yarn {
+            factor: 4.0,
+            original_context: 2048,
+            attn_factor: 1.0,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+        };
+        let scaled = Frequencies::new(&rope(yarn), None);
+        // n_dims log(2048 / (beta 2 pi)) / (2 log 10000): 1.007 for 32 and 2.513 for 1.
+        let ramp = [0.0, 0.0, 0.5, 1.0];
+        for (i, ramp) in ramp.into_iter().enumerate() {
+            let trained = 0.1f64.powi(i as i32);
+            let expected = trained * (1.0 - ramp) + trained / 4.0 * ramp;
+            assert!((scaled.frequencies[i] - expected).abs() < 1e-12, "{i}: {}", scaled.frequencies[i]);
+        }
+        assert!((scaled.magnitude - 1.138_629_436).abs() < 1e-8);
+    }
+}

@@ -1,0 +1,113 @@
+//! A model in memory, ready for sessions.
+
+use std::path::Path;
+
+use gguf_simd::{Isa, Kernels};
+
+use crate::error::{Error, Result};
+use crate::gguf::{GgufFile, Metadata};
+use crate::model::{Compute, Decoder, Family, Hparams, arch};
+use crate::threads::{ThreadPool, default_thread_count};
+
+/// What an engine computes with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EngineOptions {
+    /// Threads; [`default_thread_count`] of them unless told.
+    pub n_threads: Option<usize>,
+    /// The tier of CPU features; the best unless told. The results do not depend on it.
+    pub isa: Option<Isa>,
+}
+
+/// A model: its file mapped into memory, its weights checked, its threads waiting.
+#[derive(Debug)]
+pub struct Engine {
+    file: GgufFile,
+    decoder: Decoder,
+    pool: ThreadPool,
+    kernels: &'static Kernels,
+}
+
+impl Engine {
+    /// Loads the GGUF file at `path`: maps it, reads its header and checks every tensor. The weights
+    /// are not read until they are used.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for options this machine cannot follow, [`Error::Io`], [`Error::Malformed`],
+    /// [`Error::Unsupported`] and [`Error::Limit`] for the file.
+    pub fn load(path: &Path, options: EngineOptions) -> Result<Self> {
+        let kernels = kernels_for(options.isa)?;
+        let pool = ThreadPool::new(options.n_threads.unwrap_or_else(default_thread_count))?;
+        let file = GgufFile::open(path)?;
+        let family = family_of(&file)?;
+        let hparams = (family.hparams_from_gguf)(file.metadata())?;
+        let decoder = Decoder::load(&file, family, hparams)?;
+        Ok(Self { file, decoder, pool, kernels })
+    }
+
+    /// The model's numbers.
+    pub fn hparams(&self) -> &Hparams {
+        self.decoder.hparams()
+    }
+
+    /// Tokens of the vocabulary: logits per position. Ids are below it.
+    pub fn n_vocab(&self) -> usize {
+        self.hparams().n_vocab
+    }
+
+    /// The metadata of the file.
+    pub fn metadata(&self) -> &Metadata {
+        self.file.metadata()
+    }
+
+    /// The file.
+    pub fn file(&self) -> &GgufFile {
+        &self.file
+    }
+
+    /// The functions it computes with.
+    pub fn kernels(&self) -> &'static Kernels {
+        self.kernels
+    }
+
+    /// The threads it computes with.
+    pub fn n_threads(&self) -> usize {
+        self.pool.n_threads()
+    }
+
+    pub(super) fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    pub(super) fn compute(&self) -> Compute<'_> {
+        Compute { kernels: self.kernels, pool: &self.pool }
+    }
+}
+
+fn kernels_for(isa: Option<Isa>) -> Result<&'static Kernels> {
+    let Some(isa) = isa else {
+        return Ok(Kernels::best());
+    };
+    Kernels::get(isa).ok_or_else(|| {
+        let names: Vec<_> = Isa::available().map(Isa::name).collect();
+        Error::usage(format!("this CPU lacks {isa}; use --isa with one of {}", names.join(", ")))
+    })
+}
+
+/// The family of a file that holds a whole model.
+fn family_of(file: &GgufFile) -> Result<&'static Family> {
+    let unsupported = |what| Err(Error::unsupported(file.path(), what));
+    let name = file.metadata().required_string("general.architecture")?;
+    let Some(family) = arch::by_gguf_name(name) else {
+        let names: Vec<_> = arch::gguf_names().collect();
+        return unsupported(format!("the architecture \"{name}\"; there are {}", names.join(", ")));
+    };
+    if let Some(n) = file.metadata().count("split.count")?.filter(|&n| n > 1) {
+        return unsupported(format!("one of {n} parts of a model; merge them first (gguf-split --merge)"));
+    }
+    if file.tensors().is_empty() {
+        return unsupported(
+            "it has a vocabulary but no weights; it can be inspected and tokenised with".into(),
+        );
+    }
+    Ok(family)
+}
