@@ -85,7 +85,7 @@ fn random_files_read_back_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let mut random = Random::new(0x5eed);
     let types: Vec<BlockType> = BlockType::all().collect();
-    for round in 0..200 {
+    for round in 0..100 {
         let pairs: Vec<(String, Value)> =
             (0..random.below(12)).map(|i| (format!("key.{i}"), random_value(&mut random))).collect();
         let tensors: Vec<PlannedTensor> = (0..random.below(6))

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::index;
+use super::index::{self, ShardIndex};
 use crate::error::{Error, Result};
 
 /// What an input turned out to be.
@@ -33,13 +33,13 @@ pub(super) fn locate(input: &Path) -> Result<Located> {
     if kind.is_dir() {
         return Ok(Located { dir: input.to_owned(), weights: in_folder(input)? });
     }
-    let name = input.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let name = input.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let dir = match input.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     };
     if name.ends_with(".safetensors") {
-        let weights = beside(&dir, input, &name)?;
+        let weights = beside(&dir, input, name)?;
         return Ok(Located { dir, weights });
     }
     if name.ends_with(".json") {
@@ -51,7 +51,7 @@ pub(super) fn locate(input: &Path) -> Result<Located> {
     Err(Error::usage(format!(
         "{}: a checkpoint is a .safetensors file, a folder with one, or a model.safetensors.index.json{}",
         input.display(),
-        if is_pickle_name(&name) { ". PyTorch's .bin and .pth files cannot be read" } else { "" }
+        if is_pickle_name(name) { ". PyTorch's .bin and .pth files cannot be read" } else { "" }
     )))
 }
 
@@ -60,19 +60,20 @@ fn beside(dir: &Path, input: &Path, name: &str) -> Result<Weights> {
     if name == "adapter_model.safetensors" {
         return Err(adapter(dir));
     }
-    let Some(n_shards) = shard_count(name) else { return Ok(Weights::Single(input.to_owned())) };
     let index = dir.join(index::FILE_NAME);
-    if index.is_file() {
+    let has_index = index.is_file();
+    if has_index && ShardIndex::open(&index)?.shard_files().contains(name) {
         return Ok(Weights::Index(index));
     }
-    if n_shards == 1 {
-        return Ok(Weights::Single(input.to_owned()));
+    match shard_count(name) {
+        Some(n_shards) if n_shards > 1 => Err(Error::usage(format!(
+            "{} is one of {n_shards} shards, and {} beside it {}: download the model's index and all its shards",
+            input.display(),
+            index::FILE_NAME,
+            if has_index { "does not name it" } else { "is missing" }
+        ))),
+        _ => Ok(Weights::Single(input.to_owned())),
     }
-    Err(Error::usage(format!(
-        "{} is one of {n_shards} shards, and {} is missing beside it: download that too",
-        input.display(),
-        index::FILE_NAME
-    )))
 }
 
 fn in_folder(dir: &Path) -> Result<Weights> {
@@ -92,7 +93,7 @@ fn in_folder(dir: &Path) -> Result<Weights> {
     match (candidates.next(), candidates.next()) {
         (Some(only), None) => {
             let path = dir.join(only);
-            beside(dir, &path, &only.to_ascii_lowercase())
+            beside(dir, &path, only)
         }
         (Some(first), Some(second)) => Err(Error::usage(format!(
             "{} holds several .safetensors files ({first}, {second}, …) and no {}: name the one to convert, or \
@@ -186,14 +187,29 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_stands_for_all_when_the_index_is_beside_it() {
-        let shard = "model-00001-of-00002.safetensors";
-        let dir = folder(&[shard, index::FILE_NAME]);
-        let located = locate(&dir.path().join(shard)).unwrap();
-        assert_eq!(located.weights, Weights::Index(dir.path().join(index::FILE_NAME)));
-        let dir = folder(&[shard]);
-        assert!(message(&dir.path().join(shard)).contains("one of 2 shards"));
-        assert!(message(dir.path()).contains("one of 2 shards"));
+    fn a_shard_stands_for_all_when_the_index_beside_it_names_it() {
+        let dir = folder(&["shard.safetensors", "model-00001-of-00002.safetensors", "other.safetensors"]);
+        let index = dir.path().join(index::FILE_NAME);
+        fs::write(&index, r#"{"weight_map": {"a": "shard.safetensors"}}"#).unwrap();
+        let weights = |name| locate(&dir.path().join(name)).map(|located| located.weights);
+        assert_eq!(weights("shard.safetensors").unwrap(), Weights::Index(index));
+        assert_eq!(
+            weights("other.safetensors").unwrap(),
+            Weights::Single(dir.path().join("other.safetensors"))
+        );
+        let stray = weights("model-00001-of-00002.safetensors").unwrap_err().to_string();
+        assert!(stray.contains("one of 2 shards") && stray.contains("does not name it"), "{stray}");
+    }
+
+    #[test]
+    fn a_shard_without_an_index_is_refused() {
+        let dir = folder(&["model-00001-of-00002.safetensors"]);
+        for input in [dir.path().to_owned(), dir.path().join("model-00001-of-00002.safetensors")] {
+            let message = message(&input);
+            assert!(message.contains("one of 2 shards") && message.contains("is missing"), "{message}");
+        }
+        let whole = folder(&["model-00001-of-00001.safetensors"]);
+        assert!(matches!(locate(whole.path()).unwrap().weights, Weights::Single(_)));
     }
 
     #[test]

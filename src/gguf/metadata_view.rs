@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 
-use byteorder::{ByteOrder, LittleEndian};
 use serde_json::{Number, Value as Json};
 
+use super::cursor::Cursor;
 use super::metadata::{Metadata, Stored, StoredArray, decode_scalar, integer};
 use super::value::{Value, ValueType};
+use crate::error::Result;
+use crate::limits;
 
 /// Characters of a string that [`Metadata::display`] shows.
 const SHOWN_CHARS: usize = 60;
@@ -27,7 +29,7 @@ impl Metadata {
     }
 
     /// The whole value as JSON. What JSON has no word for becomes `null` (floats that are not
-    /// finite) or U+FFFD (bytes that are not UTF-8); so does the value of a key that is absent.
+    /// finite) or U+FFFD (bytes that are not UTF-8); a key that is absent is `null` too.
     pub fn to_json(&self, key: &str) -> Json {
         match self.stored(key) {
             None => Json::Null,
@@ -36,29 +38,36 @@ impl Metadata {
                 Json::String(String::from_utf8_lossy(self.slice(range)).into_owned())
             }
             Some(Stored::Array(array)) => {
-                let mut bytes = self.slice(&array.bytes);
-                Json::Array(json_elements(&mut bytes, array.element, array.len))
+                json_elements(&mut self.cursor_at(array), array.element, array.len, 1).unwrap_or_default()
             }
         }
     }
 
     fn display_array(&self, array: &StoredArray) -> String {
-        let shown = array.len.min(SHOWN_ELEMENTS);
-        let mut bytes = self.slice(&array.bytes);
         let mut line = format!("[{}; {}]", array.element.name(), array.len);
-        for i in 0..shown {
+        let mut cursor = self.cursor_at(array);
+        for i in 0..array.len.min(SHOWN_ELEMENTS) {
             line.push_str(if i == 0 { ": " } else { ", " });
-            match array.element {
-                ValueType::String => line.push_str(&display_string(take_string(&mut bytes))),
-                ValueType::Array => line.push('…'),
-                scalar => line.push_str(&display_scalar(&take_scalar(&mut bytes, scalar))),
-            }
+            line.push_str(&display_element(&mut cursor, array.element).unwrap_or_default());
         }
-        if shown < array.len {
+        if array.len > SHOWN_ELEMENTS {
             line.push_str(", …");
         }
         line
     }
+
+    fn cursor_at(&self, array: &StoredArray) -> Cursor<'_> {
+        Cursor::new(self.path(), self.slice(&(0..array.bytes.end)), array.bytes.start)
+    }
+}
+
+fn display_element(cursor: &mut Cursor<'_>, element: ValueType) -> Result<String> {
+    Ok(match element {
+        ValueType::String => display_string(take_string(cursor)?),
+        // Where the next one begins is known only by walking this one.
+        ValueType::Array => "…".into(),
+        scalar => display_scalar(&take_scalar(cursor, scalar)?),
+    })
 }
 
 fn display_scalar(value: &Value) -> String {
@@ -99,39 +108,39 @@ fn json_scalar(value: &Value) -> Json {
     }
 }
 
-/// The elements at the front of `bytes`, which move on behind them. The depth is limited: the walk
-/// at opening has seen to it.
-fn json_elements(bytes: &mut &[u8], element: ValueType, len: usize) -> Vec<Json> {
-    (0..len)
-        .map(|_| match element {
-            ValueType::String => Json::String(String::from_utf8_lossy(take_string(bytes)).into_owned()),
-            ValueType::Array => {
-                let (head, rest) = bytes.split_at(12);
-                *bytes = rest;
-                match ValueType::from_id(LittleEndian::read_u32(&head[..4])) {
-                    Some(inner) => Json::Array(json_elements(bytes, inner, to_len(&head[4..]))),
-                    None => Json::Null,
+/// The next `len` elements as a JSON array.
+///
+/// The walk at opening has seen that they are sound, but the lengths inside are read again, and a
+/// file changed meanwhile must do no harm: so the same checks hold here.
+///
+/// # Errors
+/// As the walk's, for a file changed since.
+fn json_elements(cursor: &mut Cursor<'_>, element: ValueType, len: usize, depth: usize) -> Result<Json> {
+    let elements = (0..len).map(|_| match element {
+        ValueType::String => Ok(Json::String(String::from_utf8_lossy(take_string(cursor)?).into_owned())),
+        ValueType::Array => {
+            let inner = ValueType::from_id(cursor.u32(format_args!("an element type"))?);
+            match inner.filter(|_| depth < limits::MAX_ARRAY_DEPTH) {
+                Some(inner) => {
+                    let what = format_args!("an array's length");
+                    let len = cursor.count(limits::MAX_ARRAY_LEN, inner.least_bytes(), what)?;
+                    json_elements(cursor, inner, len, depth + 1)
                 }
+                None => Ok(Json::Null),
             }
-            scalar => json_scalar(&take_scalar(bytes, scalar)),
-        })
-        .collect()
+        }
+        scalar => take_scalar(cursor, scalar).map(|value| json_scalar(&value)),
+    });
+    elements.collect::<Result<Vec<Json>>>().map(Json::Array)
 }
 
-fn take_string<'a>(bytes: &mut &'a [u8]) -> &'a [u8] {
-    let (length, rest) = bytes.split_at(8);
-    let (string, rest) = rest.split_at(to_len(length));
-    *bytes = rest;
-    string
+fn take_string<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8]> {
+    let what = format_args!("a string");
+    let n = cursor.count(limits::MAX_STRING_BYTES, 1, what)?;
+    cursor.take(n, what)
 }
 
-fn take_scalar(bytes: &mut &[u8], ty: ValueType) -> Value {
-    let (head, rest) = bytes.split_at(ty.least_bytes());
-    *bytes = rest;
-    decode_scalar(ty, head)
-}
-
-/// A length that the walk at opening found to fit in the file.
-fn to_len(bytes: &[u8]) -> usize {
-    usize::try_from(LittleEndian::read_u64(bytes)).unwrap_or(usize::MAX)
+fn take_scalar(cursor: &mut Cursor<'_>, ty: ValueType) -> Result<Value> {
+    let bytes = cursor.take(ty.least_bytes(), format_args!("a {}", ty.name()))?;
+    Ok(decode_scalar(ty, bytes))
 }
