@@ -13,7 +13,7 @@ use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -58,6 +58,8 @@ struct Shared {
     body: UnsafeCell<Option<Lent>>,
     /// Each worker's share of the parts: the next one, and the end times 2^32.
     shares: Box<[Share]>,
+    /// Workers that have begun to wait for regions.
+    started: AtomicUsize,
     closing: AtomicBool,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     work: Gate,
@@ -110,6 +112,7 @@ impl ThreadPool {
             state: AtomicU64::new(0),
             body: UnsafeCell::new(None),
             shares: (0..n_threads).map(|_| Share::default()).collect(),
+            started: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             panic: Mutex::new(None),
             work: Gate::default(),
@@ -127,6 +130,8 @@ impl ThreadPool {
             })?;
             pool.workers.push(handle);
         }
+        // What a thread allocates as it starts is allocated when this returns.
+        pool.shared.quiet.wait_until(0, || pool.shared.started.load(Acquire) == n_threads - 1);
         Ok(pool)
     }
 
@@ -217,6 +222,8 @@ impl Drop for ThreadPool {
 impl Shared {
     /// A worker's life.
     fn serve(&self, worker: usize) {
+        self.started.fetch_add(1, Release);
+        self.quiet.wake_all();
         let mut last_phase = 0;
         loop {
             let is_news = |state: u64| is_open(state) && state / ONE_PHASE != last_phase;

@@ -191,7 +191,9 @@ pub(crate) fn write_json(path: &Path, value: &Value) {
 
 /// Copies the bundled model's tokenizer files into `dir`.
 pub(crate) fn copy_tokenizer(dir: &Path) {
-    for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"] {
+    for name in
+        ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"]
+    {
         fs::copy(super::fairytale().join(name), dir.join(name)).expect("the bundled model is there");
     }
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test binary includes this and uses its part")]
 
 pub(crate) mod checkpoint;
+pub(crate) mod model;
 
 use std::path::PathBuf;
 

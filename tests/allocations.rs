@@ -1,0 +1,80 @@
+//! A step allocates nothing once its session exists.
+
+#![allow(unsafe_code, reason = "a global allocator is unsafe by nature")]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use common::checkpoint::Spec;
+use common::model::{mixed_formats, mixed_k, new_path, write_gguf};
+use gguf_kit::model::TensorSpec;
+use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session, SessionOptions};
+use gguf_simd::BlockType;
+
+/// Counts the allocations of all threads. This binary has one test, so they are the test's own.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(block, layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(block, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations_of(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    work();
+    ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
+fn assert_steps_allocate_nothing(spec: &Spec, type_of: fn(&TensorSpec) -> BlockType) {
+    let dir = tempfile::tempdir().unwrap();
+    spec.write(dir.path());
+    let path = new_path(dir.path(), "m");
+    write_gguf(dir.path(), &path, type_of);
+    for n_threads in [1, 3] {
+        let engine = Engine::load(&path, EngineOptions { n_threads: Some(n_threads), isa: None }).unwrap();
+        let mut session = Session::new(&engine, SessionOptions { n_ctx: 96, n_batch: 16 }).unwrap();
+        let ids: Vec<u32> = (0..40).collect();
+        let count = allocations_of(|| {
+            session.step(&ids, Logits::None).unwrap();
+            session.step(&ids, Logits::Last).unwrap();
+            session.truncate(50);
+            for id in 0..40 {
+                session.step(&[id], Logits::Last).unwrap();
+            }
+        });
+        assert_eq!(count, 0, "{n_threads} threads");
+        session.clear();
+        session.step(&ids, Logits::All).unwrap();
+        session.clear();
+        assert_eq!(allocations_of(|| _ = session.step(&ids, Logits::All).unwrap()), 0);
+    }
+}
+
+#[test]
+fn steps_allocate_nothing() {
+    assert!(allocations_of(|| drop(std::hint::black_box(Box::new(1)))) > 0, "the allocator counts");
+    assert_steps_allocate_nothing(&Spec::default(), mixed_formats);
+    assert_steps_allocate_nothing(&Spec { n_ff: 256, ..Spec::mixtral() }, mixed_k);
+}

@@ -1,0 +1,130 @@
+//! Logits depend on the model and the ids, and on nothing else: not on the number of threads, the
+//! CPU features, or how the ids are cut into batches and steps.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::checkpoint::Spec;
+use common::model::{mixed_formats, mixed_k, new_path, write_gguf};
+use gguf_kit::model::TensorSpec;
+use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session, SessionOptions};
+use gguf_simd::{BlockType, Isa};
+
+/// Ids that visit every layer's corners: more than a batch, repeated and not.
+fn some_ids(n: usize) -> Vec<u32> {
+    (0..n as u32).map(|i| i * i * 37 % 4000 + i % 3).collect()
+}
+
+fn engine(path: &Path, n_threads: usize, isa: Isa) -> Engine {
+    Engine::load(path, EngineOptions { n_threads: Some(n_threads), isa: Some(isa) }).unwrap()
+}
+
+fn logits_of(engine: &Engine, ids: &[u32], n_batch: usize) -> Vec<f32> {
+    let mut session = Session::new(engine, SessionOptions { n_ctx: ids.len(), n_batch }).unwrap();
+    session.step(ids, Logits::All).unwrap().to_vec()
+}
+
+fn bits(logits: &[f32]) -> Vec<u32> {
+    logits.iter().map(|x| x.to_bits()).collect()
+}
+
+/// Compares every tier, thread count and batch with one thread, one token at a time, on the scalar tier.
+fn assert_same_bits(path: &Path, name: &str) {
+    let ids = some_ids(10);
+    let expected = logits_of(&engine(path, 1, Isa::Scalar), &ids, 1);
+    assert!(expected.iter().all(|x| x.is_finite()), "{name}");
+    for isa in Isa::all() {
+        if !isa.is_available() {
+            println!("skipped: this CPU lacks {isa}");
+            continue;
+        }
+        // Plain Rust takes a hundred times as long: one run more is enough there.
+        let runs: &[_] = if isa == Isa::Scalar { &[(3, 7)] } else { &[(1, 10), (2, 7), (3, 10), (2, 1)] };
+        for &(n_threads, n_batch) in runs {
+            let found = logits_of(&engine(path, n_threads, isa), &ids, n_batch);
+            assert!(
+                bits(&found) == bits(&expected),
+                "{name}: {isa}, {n_threads} threads, batches of {n_batch}"
+            );
+        }
+    }
+}
+
+fn gguf_of(checkpoint: &Path, dir: &Path, name: &str, type_of: impl Fn(&TensorSpec) -> BlockType) -> PathBuf {
+    let path = new_path(dir, name);
+    write_gguf(checkpoint, &path, type_of);
+    path
+}
+
+#[test]
+fn logits_have_the_same_bits_whatever_computes_them_for_every_type() {
+    let dir = tempfile::tempdir().unwrap();
+    for ty in BlockType::all() {
+        let path = gguf_of(&common::fairytale(), dir.path(), ty.name(), |_| ty);
+        assert_same_bits(&path, ty.name());
+    }
+}
+
+#[test]
+fn logits_have_the_same_bits_whatever_computes_them_for_mixed_types() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_same_bits(&gguf_of(&common::fairytale(), dir.path(), "mixed-k", mixed_k), "K types");
+    assert_same_bits(&gguf_of(&common::fairytale(), dir.path(), "formats", mixed_formats), "all formats");
+}
+
+#[test]
+fn logits_have_the_same_bits_whatever_computes_them_for_every_shape() {
+    let shapes = [
+        ("experts", Spec { n_ff: 256, n_embd: 256, ..Spec::mixtral() }),
+        ("biases", Spec { has_biases: true, ..Spec::default() }),
+        ("llama3 rope", Spec::llama3_rope()),
+        ("wide heads", Spec { head_dim: Some(40), is_tied: false, ..Spec::default() }),
+        ("one head", Spec { n_head: 1, n_head_kv: 1, n_layer: 1, ..Spec::default() }),
+    ];
+    for (name, spec) in shapes {
+        let dir = tempfile::tempdir().unwrap();
+        spec.write(dir.path());
+        for (kind, type_of) in [("F32", None), ("mixed", Some(mixed_k))] {
+            let path =
+                gguf_of(dir.path(), dir.path(), kind, |spec| type_of.map_or(BlockType::F32, |f| f(spec)));
+            assert_same_bits(&path, &format!("{name}, {kind}"));
+        }
+    }
+}
+
+#[test]
+fn a_truncated_cache_continues_with_the_same_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = gguf_of(&common::fairytale(), dir.path(), "m", mixed_k);
+    let engine = engine(&path, 2, Isa::best());
+    let ids = some_ids(40);
+    let expected = logits_of(&engine, &ids, 40);
+    let n_vocab = engine.n_vocab();
+    let last = &expected[39 * n_vocab..];
+
+    let mut session = Session::new(&engine, SessionOptions { n_ctx: 64, n_batch: 16 }).unwrap();
+    session.step(&some_ids(60)[20..], Logits::None).unwrap();
+    session.clear();
+    session.step(&ids[..30], Logits::None).unwrap();
+    session.step(&[1, 2, 3], Logits::Last).unwrap();
+    session.truncate(25);
+    assert_eq!(session.n_past(), 25);
+    assert_eq!(bits(session.step(&ids[25..], Logits::Last).unwrap()), bits(last));
+    session.truncate(39);
+    assert_eq!(bits(session.step(&ids[39..], Logits::All).unwrap()), bits(last));
+}
+
+#[test]
+fn sessions_on_one_engine_do_not_disturb_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = gguf_of(&common::fairytale(), dir.path(), "m", |_| BlockType::Q8_0);
+    let engine = engine(&path, 2, Isa::best());
+    let texts: Vec<Vec<u32>> = (0..3).map(|i| some_ids(30)[i * 5..].to_vec()).collect();
+    let expected: Vec<_> = texts.iter().map(|ids| logits_of(&engine, ids, 8)).collect();
+    std::thread::scope(|scope| {
+        for (ids, expected) in texts.iter().zip(&expected) {
+            scope.spawn(|| assert_eq!(bits(&logits_of(&engine, ids, 4)), bits(expected)));
+        }
+    });
+}
