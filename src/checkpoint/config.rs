@@ -47,6 +47,11 @@ impl Config {
         &self.path
     }
 
+    /// Every key, in the file's order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.object.keys().map(String::as_str)
+    }
+
     /// The value as it stands in the file; `None` if absent or null.
     pub fn value(&self, key: &str) -> Option<&Value> {
         self.object.get(key).filter(|value| !value.is_null())

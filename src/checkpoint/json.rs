@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Limit`] if it is longer, [`Error::Malformed`] if it is not UTF-8.
-pub(super) fn read_text(path: &Path, limit: u64) -> Result<String> {
+pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String> {
     let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
     let mut bytes = Vec::new();
     // One byte more than is allowed tells a file that is too long; its stated length is not asked,

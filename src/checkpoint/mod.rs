@@ -13,6 +13,7 @@ pub mod open;
 pub mod shard;
 
 pub use config::Config;
+pub(crate) use json::read_text;
 pub use model_card::ModelCard;
 pub use open::Checkpoint;
 pub use shard::{Shard, SourceType, TensorView};

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::byte_chars;
-use super::merge::Merger;
+use super::merge::{Merger, Symbol};
 use super::pre_tokenizer::Splitter;
 
 /// Encodes ordinary text (no special tokens) of a byte-level BPE vocabulary.
@@ -87,16 +87,29 @@ impl Bpe {
             ids.push(id);
             return;
         }
-        merger.clear();
-        for (i, &byte) in word.iter().enumerate() {
-            merger.push(self.bytes[usize::from(byte)], i as u32, 1);
-        }
-        for symbol in merger.merge(|left, right| self.merges.get(&(left.id, right.id)).copied()) {
+        for symbol in self.join(word, merger) {
             match symbol.id.checked_sub(self.n_vocab) {
                 None => ids.push(symbol.id),
                 Some(extra) => self.spell(&self.extra[extra as usize], ids),
             }
         }
+    }
+
+    /// Joins the bytes of `word` as far as the merges go.
+    fn join<'m>(&self, word: &[u8], merger: &'m mut Merger) -> impl Iterator<Item = &'m Symbol> {
+        merger.clear();
+        for (i, &byte) in word.iter().enumerate() {
+            merger.push(self.bytes[usize::from(byte)], i as u32, 1);
+        }
+        merger.merge(|left, right| self.merges.get(&(left.id, right.id)).copied())
+    }
+
+    /// Whether the merges alone make token `id` of its own text, `token`; so they do, trivially, if the
+    /// text is not in the byte alphabet and can never occur.
+    pub(super) fn reaches(&self, id: u32, token: &str) -> bool {
+        let Some(bytes) = byte_chars::bytes_of(token) else { return true };
+        let mut merger = Merger::default();
+        self.join(&bytes, &mut merger).map(|symbol| symbol.id).eq([id])
     }
 
     /// Appends the tokens of single bytes. A byte without one becomes the unknown token, or, in a

@@ -77,6 +77,7 @@ impl Vocabulary {
             chat_template: metadata.string(CHAT_TEMPLATE)?.map(str::to_owned),
             named_templates: named_templates_of(metadata)?,
             model_name: metadata.string("general.name")?.map(str::to_owned),
+            notes: Vec::new(),
         };
         vocabulary.checked(metadata.path())
     }

@@ -8,6 +8,7 @@ mod bpe;
 mod byte_chars;
 mod decoder;
 mod engine;
+mod import;
 mod merge;
 mod metadata;
 mod pre_tokenizer;

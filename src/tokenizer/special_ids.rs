@@ -177,6 +177,15 @@ impl SpecialIds {
     }
 }
 
+/// The token among `candidates` whose text tells best that it has `role`.
+pub(super) fn best_by_text(role: Role, candidates: &[(u32, &str)]) -> Option<u32> {
+    let texts = RULES[role as usize].texts;
+    texts
+        .iter()
+        .find_map(|text| candidates.iter().find(|(_, candidate)| candidate == text))
+        .map(|&(id, _)| id)
+}
+
 /// Roles, types and ends of generation as the runtime uses them.
 pub(super) struct Resolved {
     pub(super) ids: SpecialIds,

@@ -79,6 +79,8 @@ pub struct Vocabulary {
     pub(super) named_templates: Vec<(String, String)>,
     /// `general.name`: some families' blank rules hang on it.
     pub(super) model_name: Option<String>,
+    /// What the user should know about where it came from.
+    pub(super) notes: Vec<String>,
 }
 
 impl Vocabulary {
@@ -115,6 +117,11 @@ impl Vocabulary {
     /// The chat template, in Jinja.
     pub fn chat_template(&self) -> Option<&str> {
         self.chat_template.as_deref()
+    }
+
+    /// What a user who converts it should know: how the pre-tokenizer was found, what GGUF cannot carry.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Checks what the type promises and returns the vocabulary; `path` is for messages.
@@ -193,7 +200,7 @@ impl Vocabulary {
 }
 
 /// The two halves of a merge: split at the first space after the first character.
-fn split_merge(merge: &str) -> Option<(&str, &str)> {
+pub(super) fn split_merge(merge: &str) -> Option<(&str, &str)> {
     let first = merge.chars().next()?.len_utf8();
     let space = first + merge[first..].find(' ')?;
     Some((&merge[..space], &merge[space + 1..])).filter(|(_, right)| !right.is_empty())
@@ -221,6 +228,7 @@ pub(super) mod tests {
             chat_template: None,
             named_templates: Vec::new(),
             model_name: None,
+            notes: Vec::new(),
         }
     }
 

@@ -1,0 +1,59 @@
+//! Vocabularies from the tokenizer files of a Hugging Face checkpoint.
+//!
+//! Three forms are read: tokenizer.json with a byte-level BPE, SentencePiece's tokenizer.model, and a
+//! tokenizer.json that was made from one. Which pre-tokenizer a byte-level BPE has is found out by what
+//! it does ([`detect`]), not by a list of fingerprints.
+
+mod byte_level;
+mod detect;
+mod sentencepiece;
+mod sentencepiece_json;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod token_list;
+mod tokenizer_json;
+
+use std::path::Path;
+
+use super::vocabulary::{TokenType, Vocabulary};
+use crate::checkpoint::Config;
+use crate::error::{Error, Result};
+use settings::Settings;
+use tokenizer_json::TokenizerJson;
+
+impl Vocabulary {
+    /// Reads the tokenizer files in `dir`, beside the model's `config`; the vocabulary has `n_vocab`
+    /// tokens, as many as the embedding has rows.
+    ///
+    /// tokenizer.json decides if it holds a byte-level BPE; else tokenizer.model is preferred, which
+    /// has the scores themselves.
+    ///
+    /// # Errors
+    /// `Unsupported` if no tokenizer is there or it is of another form, with what is supported;
+    /// `Malformed` for damaged files or more tokens than `n_vocab`; `Io` and `Limit` as they come.
+    pub fn from_checkpoint(dir: &Path, config: &Config, n_vocab: usize) -> Result<Self> {
+        let (json_path, model_path) = (dir.join("tokenizer.json"), dir.join("tokenizer.model"));
+        let settings = Settings::open(dir, config)?;
+        let json = if json_path.exists() { Some(TokenizerJson::open(&json_path)?) } else { None };
+        let vocabulary = match &json {
+            Some(json) if json.is_byte_level() => byte_level::read(json, &settings, n_vocab)?,
+            _ if model_path.exists() => sentencepiece::read(&model_path, json.as_ref(), &settings, n_vocab)?,
+            Some(json) => sentencepiece_json::read(json, &settings, n_vocab)?,
+            None => {
+                let what = "the checkpoint has neither tokenizer.json nor tokenizer.model; download them beside its weights";
+                return Err(Error::unsupported(dir, what));
+            }
+        };
+        vocabulary.checked(if json.is_some() { &json_path } else { &model_path })
+    }
+}
+
+/// The type of an added token. Some that steer the model are not marked as special; their look tells.
+fn added_type(text: &str, special: bool) -> TokenType {
+    let looks_special = ["<pad>", "<mask>", "<2mass>", "[@BOS@]"].contains(&text)
+        || (text.starts_with("<|") && text.ends_with("|>"))
+        || (text.starts_with("<｜") && text.ends_with("｜>"))
+        || text.starts_with("<unused");
+    if special || looks_special { TokenType::Control } else { TokenType::UserDefined }
+}

@@ -1,0 +1,212 @@
+//! The small files beside a tokenizer: which tokens have roles, which are added, what surrounds a
+//! text, how conversations are written.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::tokenizer_json::{AddedToken, TokenizerJson};
+use crate::checkpoint::{Config, read_text};
+use crate::error::{Error, Result};
+use crate::limits::MAX_CONFIG_BYTES;
+use crate::tokenizer::special_ids::{self, Role, SpecialIds};
+
+/// Roles that checkpoints name, by the stem of their keys.
+const NAMED_ROLES: [(Role, &str); 6] = [
+    (Role::Bos, "bos"),
+    (Role::Eos, "eos"),
+    (Role::Unknown, "unk"),
+    (Role::Separator, "sep"),
+    (Role::Padding, "pad"),
+    (Role::Mask, "mask"),
+];
+
+/// What the files beside a tokenizer say.
+pub(super) struct Settings<'a> {
+    dir: PathBuf,
+    model: &'a Config,
+    tokenizer: Option<Config>,
+    special_tokens: Option<Config>,
+    added_tokens: Option<Config>,
+    generation: Option<Config>,
+}
+
+/// The chat template and those for other purposes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Templates {
+    pub(super) default: Option<String>,
+    pub(super) named: Vec<(String, String)>,
+}
+
+impl<'a> Settings<'a> {
+    /// Reads what there is in `dir`; `model` is config.json.
+    pub(super) fn open(dir: &Path, model: &'a Config) -> Result<Self> {
+        let file = |name: &str| -> Result<Option<Config>> {
+            let path = dir.join(name);
+            if path.exists() { Config::open(&path).map(Some) } else { Ok(None) }
+        };
+        Ok(Self {
+            dir: dir.to_owned(),
+            model,
+            tokenizer: file("tokenizer_config.json")?,
+            special_tokens: file("special_tokens_map.json")?,
+            added_tokens: file("added_tokens.json")?,
+            generation: file("generation_config.json")?,
+        })
+    }
+
+    /// A flag of tokenizer_config.json.
+    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>> {
+        self.tokenizer.as_ref().map_or(Ok(None), |config| config.bool(key))
+    }
+
+    /// Whether texts get the tokens at the beginning and at the end: as tokenizer_config.json says,
+    /// else as the template in tokenizer.json does; `None` where neither says.
+    pub(super) fn added_around(
+        &self,
+        json: Option<&TokenizerJson>,
+        ids: &SpecialIds,
+        texts: &[String],
+    ) -> Result<(Option<bool>, Option<bool>)> {
+        let is = |shown: Option<&str>, role| {
+            let text = ids.get(role).and_then(|id| texts.get(id as usize));
+            text.is_some_and(|text| shown == Some(text.as_str()))
+        };
+        let template = json.and_then(TokenizerJson::template_ends);
+        let (first, last) = match template {
+            Some((first, last)) => (Some(is(first, Role::Bos)), Some(is(last, Role::Eos))),
+            None => (None, None),
+        };
+        Ok((self.flag("add_bos_token")?.or(first), self.flag("add_eos_token")?.or(last)))
+    }
+
+    /// The tokens with roles. Texts in tokenizer_config.json come first, then those of
+    /// special_tokens_map.json, then ids in config.json and generation_config.json.
+    pub(super) fn special_ids(
+        &self,
+        texts: &[String],
+        find: impl Fn(&str) -> Option<u32>,
+    ) -> Result<SpecialIds> {
+        let mut ids = SpecialIds::default();
+        for (role, stem) in NAMED_ROLES {
+            let by_text = [&self.tokenizer, &self.special_tokens]
+                .into_iter()
+                .flatten()
+                .filter_map(|config| token_text(config.value(&format!("{stem}_token"))?))
+                .find_map(&find);
+            let id = match by_text {
+                Some(id) => Some(id),
+                None => self
+                    .numbers(&format!("{stem}_token_id"))?
+                    .into_iter()
+                    .find(|&id| (id as usize) < texts.len()),
+            };
+            ids.set(role, id);
+        }
+        self.set_ends(&mut ids, texts)?;
+        Ok(ids)
+    }
+
+    /// Further ends of a generation are in the lists of `eos_token_id`: the end of a turn, if it is
+    /// another token than the end of the sequence, and the end of a message.
+    fn set_ends(&self, ids: &mut SpecialIds, texts: &[String]) -> Result<()> {
+        let listed: Vec<u32> = self.numbers("eos_token_id")?.into_iter().chain(ids.get(Role::Eos)).collect();
+        let known = |id: &u32| Some((*id, texts.get(*id as usize)?.as_str()));
+        let listed: Vec<(u32, &str)> = listed.iter().filter_map(known).collect();
+        for role in [Role::Eot, Role::Eom] {
+            let id = special_ids::best_by_text(role, &listed);
+            ids.set(role, id.filter(|&id| ids.get(Role::Eos) != Some(id)));
+        }
+        Ok(())
+    }
+
+    /// The ids under `key` in config.json, then in generation_config.json. A negative one, which some
+    /// files have for «none», is none.
+    fn numbers(&self, key: &str) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        for config in [Some(self.model), self.generation.as_ref()].into_iter().flatten() {
+            if config.value(key).and_then(Value::as_i64).is_none_or(|id| id >= 0) {
+                ids.extend(config.token_ids(key)?.into_iter().flatten());
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Tokens added to the vocabulary by added_tokens.json and tokenizer_config.json.
+    pub(super) fn added_tokens(&self) -> Result<Vec<AddedToken>> {
+        let mut added = Vec::new();
+        if let Some(config) = &self.added_tokens {
+            for content in config.keys() {
+                let id = config.required_count(content)?;
+                added.push(AddedToken { id, content: content.to_owned(), special: false });
+            }
+        }
+        let decoder =
+            self.tokenizer.as_ref().map_or(Ok(None), |config| config.object("added_tokens_decoder"))?;
+        if let Some(decoder) = decoder {
+            for key in decoder.keys() {
+                let wrong = || {
+                    Error::malformed(
+                        decoder.path(),
+                        format!("added_tokens_decoder has the key {key:?}, not a token id"),
+                    )
+                };
+                let id = key.parse().map_err(|_| wrong())?;
+                let Some(entry) = decoder.object(key)? else { continue };
+                let content = entry.required_string("content")?.to_owned();
+                added.push(AddedToken { id, content, special: entry.bool("special")?.unwrap_or(false) });
+            }
+        }
+        Ok(added)
+    }
+
+    /// The chat templates: of the file chat_template.jinja, else of tokenizer_config.json, else of
+    /// chat_template.json.
+    pub(super) fn templates(&self) -> Result<Templates> {
+        let path = self.dir.join("chat_template.jinja");
+        let mut templates = match self.tokenizer.as_ref().and_then(|config| config.value("chat_template")) {
+            Some(value) => self.parse_templates(value)?,
+            None => Templates::default(),
+        };
+        if path.exists() {
+            templates.default = Some(read_text(&path, MAX_CONFIG_BYTES)?);
+        }
+        let path = self.dir.join("chat_template.json");
+        if templates.default.is_none() && path.exists() {
+            templates.default = Config::open(&path)?.string("chat_template")?.map(str::to_owned);
+        }
+        Ok(templates)
+    }
+
+    /// A template, or a list of `{"name": ..., "template": ...}`.
+    fn parse_templates(&self, value: &Value) -> Result<Templates> {
+        let mut templates = Templates::default();
+        let list = match value {
+            Value::String(source) => return Ok(Templates { default: Some(source.clone()), ..templates }),
+            Value::Array(list) => list,
+            _ => return Err(self.no_template("chat_template is neither a text nor a list")),
+        };
+        for entry in list {
+            match (entry["name"].as_str(), entry["template"].as_str()) {
+                (Some("default"), Some(source)) => templates.default = Some(source.to_owned()),
+                (Some(name), Some(source)) => templates.named.push((key_name(name), source.to_owned())),
+                _ => return Err(self.no_template("an entry of chat_template lacks its name or template")),
+            }
+        }
+        Ok(templates)
+    }
+
+    fn no_template(&self, what: &str) -> Error {
+        Error::malformed(self.dir.join("tokenizer_config.json"), what)
+    }
+}
+
+/// The text of a special token: a string, or an object with `content`.
+fn token_text(value: &Value) -> Option<&str> {
+    value.as_str().or_else(|| value["content"].as_str())
+}
+
+/// A template's name as part of a metadata key: letters, digits and underscores.
+fn key_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
+}
