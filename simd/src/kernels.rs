@@ -291,8 +291,6 @@ fn add_avx2(kernels: &mut Kernels, _proof: Avx2) {
 #[rustfmt::skip]
 fn add_avx512(kernels: &mut Kernels, _proof: Avx512) {
     use block::{bf16, f16, f32, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
-    kernels.quantize_q8_0 = quantize::avx512::q8_0;
-    kernels.quantize_q8_k = quantize::avx512::q8_k;
     let mut set = |ty: BlockType, row| kernels.types[ty as usize] = row;
     set(BlockType::F32, row(f32::avx512::decode, f32::avx512::encode, Gemv::F32(f32::avx512::gemv)));
     set(BlockType::F16, row(f16::avx512::decode, f16::avx512::encode, Gemv::F32(f16::avx512::gemv)));

@@ -86,3 +86,27 @@ pub(crate) fn sums_of_8(v: [__m256i; 8]) -> __m256i {
         _mm256_permute2x128_si256::<0x31>(first, second),
     )
 }
+
+/// Stores 32 activation codes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn store_codes(out: &mut [i8; 32], codes: __m256i) {
+    // SAFETY: the reference is to 32 writable bytes; the store needs no alignment.
+    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), codes) }
+}
+
+/// Stores eight integers.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn store_i32(out: &mut [i32; 8], values: __m256i) {
+    // SAFETY: the reference is to 32 writable bytes; the store needs no alignment.
+    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), values) }
+}
+
+/// Stores sixteen integers.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn store_i16(out: &mut [i16; 16], values: __m256i) {
+    // SAFETY: the reference is to 32 writable bytes; the store needs no alignment.
+    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), values) }
+}

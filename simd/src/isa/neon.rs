@@ -65,3 +65,11 @@ pub(crate) fn sdot(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t 
     }
     acc
 }
+
+/// Stores 16 codes.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(crate) fn store_codes(out: &mut [i8; 16], codes: int8x16_t) {
+    // SAFETY: the reference is to 16 writable bytes.
+    unsafe { vst1q_s8(out.as_mut_ptr(), codes) }
+}

@@ -1,13 +1,17 @@
 //! Quantises rows of activations into the windows the dot kernels read.
 //!
-//! Per token and layer these run once over every activation, so each tier compiles the one body
-//! here again. Maxima and sums are taken over integers (the bits of a magnitude order as the
-//! magnitudes do), so their order is free, and the float operations are one multiplication and one
-//! rounding per value: the same bits everywhere.
+//! Maxima and sums are taken over integers (the bits of a magnitude order as the magnitudes do), so
+//! their order is free, and the float operations are one multiplication and one rounding per value:
+//! the same bits everywhere. This file is the definition; the AVX2 and NEON versions equal it.
 //!
 //! A group (32 values, or 256 for Q8_K) that holds a NaN or an infinity gets the scale NaN and zero
 //! codes, so that whatever is computed from it is NaN as well instead of quietly wrong. A group whose
 //! largest magnitude is below 2^-120 is quantised as zeros: its inverse scale would overflow.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 
 use crate::activation::{Q8KWindow, Q8Window, WINDOW_LEN};
 
@@ -23,7 +27,6 @@ struct Scaling {
 /// Quantises `x` (a multiple of 32 values) to 8 bits with one scale per 32; pads the last window.
 ///
 /// `scale = amax / 127`, `code = round(x * (127 / amax))`, ties to even.
-#[inline(always)]
 pub(crate) fn q8_0(x: &[f32], out: &mut [Q8Window]) {
     for (x, out) in x.chunks(WINDOW_LEN).zip(out) {
         let (groups, _) = x.as_chunks::<32>();
@@ -45,7 +48,6 @@ pub(crate) fn q8_0(x: &[f32], out: &mut [Q8Window]) {
 ///
 /// `scale = -extreme / 127`, `code = round(x * (-127 / extreme))`, ties to even, where `extreme` is
 /// the value of largest magnitude (the positive one if both signs reach it).
-#[inline(always)]
 pub(crate) fn q8_k(x: &[f32], out: &mut [Q8KWindow]) {
     for (x, out) in x.as_chunks::<WINDOW_LEN>().0.iter().zip(out) {
         let (magnitude, top) = extremes(x);
@@ -60,7 +62,6 @@ pub(crate) fn q8_k(x: &[f32], out: &mut [Q8KWindow]) {
 }
 
 /// The largest magnitude, and the largest positive value (or some negative one if none is).
-#[inline(always)]
 fn extremes<const N: usize>(x: &[f32; N]) -> (f32, f32) {
     let (mut magnitude, mut top) = (0, i32::MIN);
     for x in x {
@@ -72,7 +73,6 @@ fn extremes<const N: usize>(x: &[f32; N]) -> (f32, f32) {
 }
 
 /// The scale that maps `extreme`, of the given magnitude, to 127, and its inverse.
-#[inline(always)]
 fn scaling(magnitude: f32, extreme: f32) -> Scaling {
     if magnitude < SMALLEST {
         Scaling { scale: 0.0, inverse: 0.0 }
@@ -84,7 +84,6 @@ fn scaling(magnitude: f32, extreme: f32) -> Scaling {
 }
 
 /// `round(x * inverse)`, which `inverse` keeps within -127..=127; zero where the product is NaN.
-#[inline(always)]
 fn codes<const N: usize>(x: &[f32; N], inverse: f32) -> [i8; N] {
     // Adding it leaves the nearest integer, ties to even, in the last bits.
     const SHIFT: f32 = 12_582_912.0;
@@ -95,58 +94,4 @@ fn codes<const N: usize>(x: &[f32; N], inverse: f32) -> [i8; N] {
         *code = ((value + SHIFT).to_bits().wrapping_sub(SHIFT.to_bits())) as i8;
     }
     codes
-}
-
-/// The quantisers compiled for AVX2.
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod avx2 {
-    use super::{Q8KWindow, Q8Window};
-
-    /// See [`super::q8_0`].
-    #[target_feature(enable = "avx2,fma,f16c")]
-    pub(crate) fn q8_0(x: &[f32], out: &mut [Q8Window]) {
-        super::q8_0(x, out);
-    }
-
-    /// See [`super::q8_k`].
-    #[target_feature(enable = "avx2,fma,f16c")]
-    pub(crate) fn q8_k(x: &[f32], out: &mut [Q8KWindow]) {
-        super::q8_k(x, out);
-    }
-}
-
-/// The quantisers compiled for AVX-512.
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod avx512 {
-    use super::{Q8KWindow, Q8Window};
-
-    /// See [`super::q8_0`].
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-    pub(crate) fn q8_0(x: &[f32], out: &mut [Q8Window]) {
-        super::q8_0(x, out);
-    }
-
-    /// See [`super::q8_k`].
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-    pub(crate) fn q8_k(x: &[f32], out: &mut [Q8KWindow]) {
-        super::q8_k(x, out);
-    }
-}
-
-/// The quantisers compiled for NEON.
-#[cfg(target_arch = "aarch64")]
-pub(crate) mod neon {
-    use super::{Q8KWindow, Q8Window};
-
-    /// See [`super::q8_0`].
-    #[target_feature(enable = "neon,dotprod")]
-    pub(crate) fn q8_0(x: &[f32], out: &mut [Q8Window]) {
-        super::q8_0(x, out);
-    }
-
-    /// See [`super::q8_k`].
-    #[target_feature(enable = "neon,dotprod")]
-    pub(crate) fn q8_k(x: &[f32], out: &mut [Q8KWindow]) {
-        super::q8_k(x, out);
-    }
 }
