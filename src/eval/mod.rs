@@ -3,8 +3,11 @@
 //! The protocol and the formulas are those of llama.cpp's `llama-perplexity`, so that numbers
 //! compare; sums are in f64 and logits are never rounded.
 
+pub mod bench;
 pub mod chunks;
 pub mod distribution;
+pub mod divergence;
+pub mod perplexity;
 pub mod statistics;
 
 pub use chunks::Chunks;
