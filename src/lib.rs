@@ -9,6 +9,7 @@ pub mod cli;
 pub mod convert;
 pub mod error;
 pub mod eval;
+pub mod file_kind;
 pub mod gguf;
 pub mod limits;
 pub mod mapped_file;

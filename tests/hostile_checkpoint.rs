@@ -97,6 +97,7 @@ fn reader_rejects_headers_longer_than_the_file() {
 fn reader_limits_headers_the_file_could_hold() {
     let n = 100_000_001;
     let mut bytes = u64::try_from(n).unwrap().to_le_bytes().to_vec();
+    bytes.push(b'{');
     bytes.resize(8 + n, 0);
     let refused = open_shard(bytes).unwrap_err();
     assert!(matches!(refused, Error::Limit { .. }), "{refused:?}");
@@ -165,7 +166,7 @@ fn reader_rejects_headers_nested_a_million_deep() {
 fn foreign_files_are_called_by_their_name() {
     let says =
         |bytes: &[u8], part| assert_says(&open_shard(bytes.to_vec()).unwrap_err().to_string(), &[part]);
-    says(b"GGUF\x03\0\0\0\0\0\0\0", "GGUF file; it needs no conversion");
+    says(b"GGUF\x03\0\0\0\0\0\0\0", "no safetensors file, but a GGUF file");
     says(b"PK\x03\x04\0\0\0\0\0\0", "zip archive");
     says(b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull");
     says(b"<!DOCTYPE html><html>", "web page");

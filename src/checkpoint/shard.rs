@@ -11,6 +11,7 @@ use serde::Deserializer as _;
 use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::{Error, Result};
+use crate::file_kind;
 use crate::limits;
 use crate::mapped_file::MappedFile;
 
@@ -172,18 +173,12 @@ fn header_bytes<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a [u8]> {
         let what = format!("the file has {} bytes, and safetensors begin with {LENGTH_BYTES}", bytes.len());
         return Err(Error::malformed(path, what));
     };
-    for (magic, kind) in [
-        (b"GGUF".as_slice(), "a GGUF file; it needs no conversion: give it to gguf-run"),
-        (
-            b"PK\x03\x04",
-            "a zip archive, most likely a PyTorch checkpoint: get the model's .safetensors files",
-        ),
-        (b"version ", "a git-lfs pointer: fetch the file itself with `git lfs pull`"),
-        (b"<!DOCTYP", "a web page: the download needs another address, or a login"),
-    ] {
-        if bytes.starts_with(magic) {
-            return Err(Error::unsupported(path, format!("it is not safetensors but {kind}")));
-        }
+    if rest.first() != Some(&b'{') {
+        let kind = match file_kind::recognise(bytes) {
+            Some(kind) => format!("but {kind}"),
+            None => "for no { stands at its ninth byte".into(),
+        };
+        return Err(Error::unsupported(path, format!("it is no safetensors file, {kind}")));
     }
     let stated = u64::from_le_bytes(*length);
     match usize::try_from(stated) {

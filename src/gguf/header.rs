@@ -9,8 +9,9 @@ use super::ggml_type::GgmlType;
 use super::metadata::{Metadata, Stored, StoredArray, decode_scalar};
 use super::reader::TensorInfo;
 use super::value::{Value, ValueType};
-use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, kinship};
+use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC};
 use crate::error::{Error, Result};
+use crate::file_kind;
 use crate::limits;
 use crate::mapped_file::MappedFile;
 
@@ -46,7 +47,7 @@ pub(super) fn read(file: &Arc<MappedFile>) -> Result<Header> {
     let path = file.path();
     let bytes = file.bytes();
     if !bytes.starts_with(&MAGIC) {
-        return Err(kinship::not_gguf(path, bytes));
+        return Err(not_gguf(path, bytes));
     }
     let mut cursor = Cursor::new(path, bytes, MAGIC.len());
     let version = read_version(&mut cursor)?;
@@ -63,6 +64,19 @@ pub(super) fn read(file: &Arc<MappedFile>) -> Result<Header> {
     let descriptions = read_descriptions(&mut cursor, n_tensors, alignment)?;
     let tensors = place(path, bytes.len(), cursor.position().next_multiple_of(alignment), descriptions)?;
     Ok(Header { version, alignment, metadata, tensors })
+}
+
+/// The error for a file that does not begin as a GGUF file does.
+fn not_gguf(path: &Path, bytes: &[u8]) -> Error {
+    let head = &bytes[..bytes.len().min(MAGIC.len())];
+    if !head.is_empty() && MAGIC.starts_with(head) {
+        return Error::malformed(path, "it ends within its first four bytes. Download or convert it again");
+    }
+    let kind = match file_kind::recognise(bytes) {
+        Some(kind) => format!("but {kind}"),
+        None => format!("for it begins with the bytes {head:02x?}, not with GGUF"),
+    };
+    Error::unsupported(path, format!("it is no GGUF file, {kind}"))
 }
 
 fn read_version(cursor: &mut Cursor<'_>) -> Result<u32> {

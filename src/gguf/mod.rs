@@ -8,7 +8,6 @@
 mod cursor;
 pub mod ggml_type;
 mod header;
-mod kinship;
 pub mod layout;
 pub mod metadata;
 mod metadata_view;

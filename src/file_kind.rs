@@ -1,36 +1,22 @@
-//! Says what a file is that is no GGUF: people pass the wrong file far more often than a broken one.
+//! Says what a file is that is not what it should be: people pass the wrong file far more often than
+//! a broken one.
 
-use std::path::Path;
+use crate::limits;
 
-use crate::error::Error;
-
-/// The error for a file that does not begin as a GGUF file does.
-pub(super) fn not_gguf(path: &Path, bytes: &[u8]) -> Error {
-    let what = match recognise(bytes) {
-        Some(kind) => format!("it is not a GGUF file but {kind}"),
-        None => {
-            let head: Vec<String> = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-            format!(
-                "it is not a GGUF file: it begins with the bytes {}, not with GGUF (47 47 55 46)",
-                head.join(" ")
-            )
-        }
-    };
-    Error::unsupported(path, what)
-}
-
-/// What the bytes look like, with what to do about it.
-fn recognise(bytes: &[u8]) -> Option<&'static str> {
+/// What a file with these first bytes looks like, with what to do about it; a phrase that follows
+/// «it is no GGUF file, but».
+///
+/// Readers ask when a file does not begin as their own format does, so their own is never the answer
+/// they act on.
+pub fn recognise(bytes: &[u8]) -> Option<&'static str> {
     if bytes.is_empty() {
         return Some("empty: download or convert it again");
     }
-    if b"GGUF".starts_with(bytes) {
-        return Some("the first bytes of one: download or convert it again");
-    }
     if is_safetensors(bytes) {
-        return Some("safetensors: convert it with gguf-convert");
+        return Some("a safetensors file: convert it with gguf-convert");
     }
     const KINDS: &[(&[u8], &str)] = &[
+        (b"GGUF", "a GGUF file, which needs no conversion: give it to gguf-run"),
         (
             b"PK\x03\x04",
             "a zip archive, most likely a PyTorch checkpoint: get the model's .safetensors files",
@@ -61,8 +47,7 @@ fn recognise(bytes: &[u8]) -> Option<&'static str> {
 /// A safetensors file begins with the length of a JSON object and the object.
 fn is_safetensors(bytes: &[u8]) -> bool {
     let Some((length, rest)) = bytes.split_first_chunk() else { return false };
-    rest.first() == Some(&b'{')
-        && u64::from_le_bytes(*length) <= crate::limits::MAX_SAFETENSORS_HEADER_BYTES as u64
+    rest.first() == Some(&b'{') && u64::from_le_bytes(*length) <= limits::MAX_SAFETENSORS_HEADER_BYTES as u64
 }
 
 #[cfg(test)]
@@ -70,10 +55,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrong_files_are_called_by_their_name() {
+    fn files_are_called_by_their_name() {
         let cases: &[(&[u8], &str)] = &[
             (b"", "empty"),
-            (b"GGU", "first bytes"),
+            (b"GGUF\x03\0\0\0", "GGUF file, which needs no conversion"),
             (b"\x10\0\0\0\0\0\0\0{\"a\":1}", "safetensors"),
             (b"PK\x03\x04....", "zip archive"),
             (b"\x80\x02}q\0", "pickle"),
@@ -83,11 +68,11 @@ mod tests {
             (b"<html>", "web page"),
             (b"{\"a\": 1}", "JSON"),
             (b"tjgg\x03\0\0\0", "before GGUF"),
-            (b"\xde\xad\xbe\xef", "de ad be ef"),
         ];
         for (bytes, expected) in cases {
-            let message = not_gguf(Path::new("m.gguf"), bytes).to_string();
-            assert!(message.contains(expected), "{message} should contain {expected}");
+            let kind = recognise(bytes).unwrap_or_default();
+            assert!(kind.contains(expected), "«{kind}» should say «{expected}»");
         }
+        assert_eq!(recognise(b"\xde\xad\xbe\xef"), None);
     }
 }
