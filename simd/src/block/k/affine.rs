@@ -14,7 +14,7 @@
 //! horizontal sum. The values are divided by a power of two per super-block first; only the rounding of
 //! `d` and `dmin` to f16 sees true magnitudes.
 
-use crate::block::k::lanes::{F32x16, LANES};
+use crate::block::k::lanes::{LANES, Lanes};
 use crate::block::k::{SUPER_LEN, error_weights, normal_unit, round_to_half, usable};
 
 const SUB_LEN: usize = 32;
@@ -65,14 +65,14 @@ pub(crate) struct Pair {
 impl Pair {
     /// Encodes one or two super-blocks (256 or 512 floats, and as many weights) with codes `0..=TOP`.
     #[inline(always)]
-    pub(crate) fn search<const TOP: u8>(row: &[f32], importance: Option<&[f32]>) -> Self {
-        let group = Group::<TOP>::load(row, importance);
+    pub(crate) fn search<V: Lanes, const TOP: u8>(row: &[f32], importance: Option<&[f32]>) -> Self {
+        let group = Group::<V, TOP>::load(row, importance);
         let fit = group.fit_sub_blocks();
-        let mut best = Grid::NONE;
+        let mut best = Grid::none();
         for largest in LARGEST_CODES {
             let mut halves = group.round_halves(
-                fit.scale.max_of_halves().map(|s| s / largest),
-                fit.min.max_of_halves().map(|m| m / TOP_SCALE),
+                max_of_halves(fit.scale).map(|s| s / largest),
+                max_of_halves(fit.min).map(|m| m / TOP_SCALE),
             );
             let mut near = fit;
             for round in 0..ROUNDS {
@@ -90,31 +90,29 @@ impl Pair {
 
 /// Scale and minimum of each sub-block, as reals.
 #[derive(Clone, Copy)]
-struct Fit {
-    scale: F32x16,
-    min: F32x16,
+struct Fit<V> {
+    scale: V,
+    min: V,
 }
 
 /// Scales and minima on the 6-bit grid of `d` and `dmin`, with the error they give.
 #[derive(Clone, Copy)]
-struct Grid {
-    d: F32x16,
-    dmin: F32x16,
-    ls: F32x16,
-    lm: F32x16,
+struct Grid<V> {
+    d: V,
+    dmin: V,
+    ls: V,
+    lm: V,
     /// Error of the whole super-block, in each of its lanes.
-    error: F32x16,
+    error: V,
 }
 
-impl Grid {
+impl<V: Lanes> Grid<V> {
     /// Worse than any other.
-    const NONE: Self = Self {
-        d: F32x16::ZERO,
-        dmin: F32x16::ZERO,
-        ls: F32x16::ZERO,
-        lm: F32x16::ZERO,
-        error: F32x16::splat(f32::INFINITY),
-    };
+    #[inline(always)]
+    fn none() -> Self {
+        let zero = V::splat(0.0);
+        Self { d: zero, dmin: zero, ls: zero, lm: zero, error: V::splat(f32::INFINITY) }
+    }
 
     /// The better of both, by super-block.
     #[inline(always)]
@@ -131,52 +129,50 @@ impl Grid {
 }
 
 /// Sixteen sub-blocks, transposed: element `i` of all of them lies side by side.
-struct Group<const TOP: u8> {
-    x: [F32x16; SUB_LEN],
-    w: [F32x16; SUB_LEN],
+struct Group<V, const TOP: u8> {
+    x: [V; SUB_LEN],
+    w: [V; SUB_LEN],
     /// The power of two that divided each super-block.
     unit: [f32; 2],
 }
 
-impl<const TOP: u8> Group<TOP> {
-    const MAX_CODE: F32x16 = F32x16::splat(TOP as f32);
-
+impl<V: Lanes, const TOP: u8> Group<V, TOP> {
     #[inline(always)]
     fn load(row: &[f32], importance: Option<&[f32]>) -> Self {
-        let mut group = Self { x: [F32x16::ZERO; SUB_LEN], w: [F32x16::splat(1.0); SUB_LEN], unit: [1.0; 2] };
+        let mut x = [[0.0; LANES]; SUB_LEN];
+        let mut w = [[1.0; LANES]; SUB_LEN];
+        let mut unit = [1.0; 2];
         for (h, row) in row.as_chunks::<SUPER_LEN>().0.iter().enumerate() {
-            let unit = normal_unit(row);
+            unit[h] = normal_unit(row);
             let weights = error_weights(importance.map(|all| &all.as_chunks().0[h]));
-            group.unit[h] = unit;
             for j in 0..SUBS {
                 for i in 0..SUB_LEN {
-                    group.x[i].0[SUBS * h + j] = usable(row[SUB_LEN * j + i]) / unit;
-                    group.w[i].0[SUBS * h + j] = weights[SUB_LEN * j + i];
+                    x[i][SUBS * h + j] = usable(row[SUB_LEN * j + i]) / unit[h];
+                    w[i][SUBS * h + j] = weights[SUB_LEN * j + i];
                 }
             }
         }
-        group
+        Self { x: x.each_ref().map(V::load), w: w.each_ref().map(V::load), unit }
     }
 
     /// Step 1: the best scale and minimum of each sub-block on its own.
     #[inline(always)]
-    fn fit_sub_blocks(&self) -> Fit {
-        let (mut low, mut high) = (F32x16::ZERO, self.x[0]);
-        let (mut sum_w, mut sum_x) = (F32x16::ZERO, F32x16::ZERO);
+    fn fit_sub_blocks(&self) -> Fit<V> {
+        let (mut low, mut high) = (V::splat(0.0), self.x[0]);
+        let (mut sum_w, mut sum_x) = (V::splat(0.0), V::splat(0.0));
         for (&x, &w) in self.x.iter().zip(&self.w) {
             low = low.min(x);
             high = high.max(x);
             sum_w = sum_w + w;
             sum_x = sum_x + w * x;
         }
-        let step = (high - low) / Self::MAX_CODE;
-        let mut best = Fit { scale: F32x16::ZERO, min: F32x16::ZERO };
-        let mut best_gain = F32x16::splat(f32::NEG_INFINITY);
+        let step = (high - low) / V::splat(f32::from(TOP));
+        let mut best = Fit { scale: V::splat(0.0), min: V::splat(0.0) };
+        let mut best_gain = V::splat(f32::NEG_INFINITY);
         for (inwards_low, inwards_high) in RANGES {
-            let from = low + step * F32x16::splat(inwards_low);
-            let inverse = (step
-                * F32x16::splat((f32::from(TOP) - inwards_low - inwards_high) / f32::from(TOP)))
-            .recip_or_zero();
+            let from = low + step * V::splat(inwards_low);
+            let inverse = (step * V::splat((f32::from(TOP) - inwards_low - inwards_high) / f32::from(TOP)))
+                .recip_or_zero();
             let (fit, gain) = self.fit_range(from, inverse, sum_w, sum_x);
             best.scale = best_gain.less_then_else(gain, fit.scale, best.scale);
             best.min = best_gain.less_then_else(gain, fit.min, best.min);
@@ -188,8 +184,8 @@ impl<const TOP: u8> Group<TOP> {
     /// Rounds the codes of a range that starts at `from`, and fits scale and minimum to them. Returns
     /// also the gain: `sum w x^2` less the weighted error.
     #[inline(always)]
-    fn fit_range(&self, from: F32x16, inverse: F32x16, sum_w: F32x16, sum_x: F32x16) -> (Fit, F32x16) {
-        let (mut sum_q, mut sum_qq, mut sum_xq) = (F32x16::ZERO, F32x16::ZERO, F32x16::ZERO);
+    fn fit_range(&self, from: V, inverse: V, sum_w: V, sum_x: V) -> (Fit<V>, V) {
+        let (mut sum_q, mut sum_qq, mut sum_xq) = (V::splat(0.0), V::splat(0.0), V::splat(0.0));
         for (&x, &w) in self.x.iter().zip(&self.w) {
             let q = Self::code(x - from, inverse);
             let wq = w * q;
@@ -198,13 +194,13 @@ impl<const TOP: u8> Group<TOP> {
             sum_xq = sum_xq + wq * x;
         }
         let determinant = sum_w * sum_qq - sum_q * sum_q;
-        let inverse = determinant.max(F32x16::ZERO).recip_or_zero();
+        let inverse = determinant.max(V::splat(0.0)).recip_or_zero();
         let slope = (sum_w * sum_xq - sum_x * sum_q) * inverse;
         let min = (slope * sum_q - sum_x) / sum_w;
-        let through_zero = (sum_xq * sum_qq.recip_or_zero()).max(F32x16::ZERO);
-        let scale = min.less_then_else(F32x16::ZERO, through_zero, slope);
-        let min = min.max(F32x16::ZERO);
-        let two = F32x16::splat(2.0);
+        let through_zero = (sum_xq * sum_qq.recip_or_zero()).max(V::splat(0.0));
+        let scale = min.less_then_else(V::splat(0.0), through_zero, slope);
+        let min = min.max(V::splat(0.0));
+        let two = V::splat(2.0);
         let gain =
             scale * (two * sum_xq + two * min * sum_q - scale * sum_qq) - min * (two * sum_x + min * sum_w);
         (Fit { scale, min }, gain)
@@ -212,23 +208,23 @@ impl<const TOP: u8> Group<TOP> {
 
     /// The code of a value above the minimum.
     #[inline(always)]
-    fn code(above: F32x16, inverse: F32x16) -> F32x16 {
-        (above * inverse).max(F32x16::ZERO).min(Self::MAX_CODE).round()
+    fn code(above: V, inverse: V) -> V {
+        (above * inverse).max(V::splat(0.0)).min(V::splat(f32::from(TOP))).round()
     }
 
     /// Step 2: the best scale and minimum codes near `near`, for the given `d` and `dmin`.
     #[inline(always)]
-    fn round_scales(&self, near: Fit, [d, dmin]: [F32x16; 2]) -> Grid {
-        let top = F32x16::splat(TOP_SCALE);
+    fn round_scales(&self, near: Fit<V>, [d, dmin]: [V; 2]) -> Grid<V> {
+        let top = V::splat(TOP_SCALE);
         let ls_near = (near.scale * d.recip_or_zero()).min(top).round();
         let lm_near = (near.min * dmin.recip_or_zero()).min(top).round();
-        let mut grid = Grid { d, dmin, ..Grid::NONE };
+        let mut grid = Grid { d, dmin, ..Grid::none() };
         for by in [0.0, -1.0, 1.0] {
-            let ls = (ls_near + F32x16::splat(by)).max(F32x16::ZERO).min(top);
+            let ls = (ls_near + V::splat(by)).max(V::splat(0.0)).min(top);
             let scale = ls * d;
             let inverse = scale.recip_or_zero();
             for by in [0.0, -1.0, 1.0] {
-                let lm = (lm_near + F32x16::splat(by)).max(F32x16::ZERO).min(top);
+                let lm = (lm_near + V::splat(by)).max(V::splat(0.0)).min(top);
                 let error = self.error(scale, inverse, lm * dmin);
                 grid.ls = error.less_then_else(grid.error, ls, grid.ls);
                 grid.lm = error.less_then_else(grid.error, lm, grid.lm);
@@ -241,8 +237,8 @@ impl<const TOP: u8> Group<TOP> {
 
     /// The weighted error of each sub-block.
     #[inline(always)]
-    fn error(&self, scale: F32x16, inverse: F32x16, min: F32x16) -> F32x16 {
-        let mut sum = F32x16::ZERO;
+    fn error(&self, scale: V, inverse: V, min: V) -> V {
+        let mut sum = V::splat(0.0);
         for (&x, &w) in self.x.iter().zip(&self.w) {
             let above = x + min;
             let off = Self::code(above, inverse) * scale - above;
@@ -253,9 +249,9 @@ impl<const TOP: u8> Group<TOP> {
 
     /// Step 3: `d` and `dmin` by least squares for the codes of `grid`, rounded to f16.
     #[inline(always)]
-    fn fit_halves(&self, grid: &Grid) -> [F32x16; 2] {
-        let (mut qq, mut q1, mut xq) = (F32x16::ZERO, F32x16::ZERO, F32x16::ZERO);
-        let (mut one, mut x1) = (F32x16::ZERO, F32x16::ZERO);
+    fn fit_halves(&self, grid: &Grid<V>) -> [V; 2] {
+        let (mut qq, mut q1, mut xq) = (V::splat(0.0), V::splat(0.0), V::splat(0.0));
+        let (mut one, mut x1) = (V::splat(0.0), V::splat(0.0));
         let min = grid.lm * grid.dmin;
         let inverse = (grid.ls * grid.d).recip_or_zero();
         for (&x, &w) in self.x.iter().zip(&self.w) {
@@ -274,45 +270,51 @@ impl<const TOP: u8> Group<TOP> {
         let bx = (grid.lm * x1).sum_halves();
         let determinant = aa * bb - ab * ab;
         // Nearly parallel: the two cannot be told apart, so each is fitted with the other kept.
-        let solvable = F32x16::splat(1e-4) * aa * bb;
-        let inverse = determinant.max(F32x16::ZERO).recip_or_zero();
+        let solvable = V::splat(1e-4) * aa * bb;
+        let inverse = determinant.max(V::splat(0.0)).recip_or_zero();
         let d = (ax + ab * grid.dmin) * aa.recip_or_zero();
         let dmin = (ab * grid.d - bx) * bb.recip_or_zero();
         let d = solvable.less_then_else(determinant, (ax * bb - bx * ab) * inverse, d);
         let dmin = solvable.less_then_else(determinant, (ax * ab - bx * aa) * inverse, dmin);
-        self.round_halves(d.max(F32x16::ZERO).halves(), dmin.max(F32x16::ZERO).halves())
+        self.round_halves(d.max(V::splat(0.0)).halves(), dmin.max(V::splat(0.0)).halves())
     }
 
     /// Rounds `d` and `dmin` of both super-blocks to f16.
     #[inline(always)]
-    fn round_halves(&self, d: [f32; 2], dmin: [f32; 2]) -> [F32x16; 2] {
-        let round = |v: [f32; 2]| {
-            F32x16::from_halves([0, 1].map(|h| round_to_half(v[h] * self.unit[h]).1 / self.unit[h]))
-        };
+    fn round_halves(&self, d: [f32; 2], dmin: [f32; 2]) -> [V; 2] {
+        let round =
+            |v: [f32; 2]| V::from_halves([0, 1].map(|h| round_to_half(v[h] * self.unit[h]).1 / self.unit[h]));
         [round(d), round(dmin)]
     }
 
     /// Computes the codes of the chosen grid.
     #[inline(always)]
-    fn finish(&self, grid: &Grid) -> Pair {
+    fn finish(&self, grid: &Grid<V>) -> Pair {
         let min = grid.lm * grid.dmin;
         let inverse = (grid.ls * grid.d).recip_or_zero();
         let mut pair = Pair { parameters: [Parameters::default(); 2], codes: [[0; SUPER_LEN]; 2] };
         for (i, &x) in self.x.iter().enumerate() {
-            let codes = Self::code(x + min, inverse);
-            for l in 0..LANES {
-                pair.codes[l / SUBS][SUB_LEN * (l % SUBS) + i] = codes.0[l] as u8;
+            let codes = Self::code(x + min, inverse).store();
+            for (l, code) in codes.into_iter().enumerate() {
+                pair.codes[l / SUBS][SUB_LEN * (l % SUBS) + i] = code as u8;
             }
         }
-        for l in 0..LANES {
-            let parameters = &mut pair.parameters[l / SUBS];
-            parameters.scales[l % SUBS] = grid.ls.0[l] as u8;
-            parameters.minima[l % SUBS] = grid.lm.0[l] as u8;
-        }
+        let (ls, lm, d, dmin) = (grid.ls.store(), grid.lm.store(), grid.d.halves(), grid.dmin.halves());
         for (h, parameters) in pair.parameters.iter_mut().enumerate() {
-            parameters.d = round_to_half(grid.d.halves()[h] * self.unit[h]).0;
-            parameters.dmin = round_to_half(grid.dmin.halves()[h] * self.unit[h]).0;
+            for j in 0..SUBS {
+                parameters.scales[j] = ls[SUBS * h + j] as u8;
+                parameters.minima[j] = lm[SUBS * h + j] as u8;
+            }
+            parameters.d = round_to_half(d[h] * self.unit[h]).0;
+            parameters.dmin = round_to_half(dmin[h] * self.unit[h]).0;
         }
         pair
     }
+}
+
+/// The largest of lanes 0..8 and of lanes 8..16, at least zero.
+#[inline(always)]
+fn max_of_halves<V: Lanes>(lanes: V) -> [f32; 2] {
+    let lanes = lanes.store();
+    [0, 8].map(|first| lanes[first..first + 8].iter().fold(0.0, |a, &b| if b > a { b } else { a }))
 }

@@ -16,7 +16,6 @@ pub(crate) mod neon;
 pub(crate) mod scales;
 pub(crate) mod symmetric;
 
-use crate::block::k::lanes::F32x16;
 use crate::half_float::{f16_to_f32, f32_to_f16};
 
 /// Weights in a super-block.
@@ -31,11 +30,16 @@ pub(crate) fn value_of(half: [u8; 2]) -> f32 {
 /// The largest finite half.
 const LARGEST_HALF: f32 = 65504.0;
 
+/// The smallest half above zero.
+const SMALLEST_HALF: f32 = f32::from_bits((127 - 24) << 23);
+
 /// The half nearest to `value`, as bytes and as the value it stands for. Magnitudes above the
-/// largest half saturate to it, so that an encoder never writes an infinity.
+/// largest half saturate to it, so that an encoder never writes an infinity. Those below the smallest
+/// are raised to it: smaller scale codes then still reach the weights, where zero would lose them.
 #[inline(always)]
 pub(crate) fn round_to_half(value: f32) -> ([u8; 2], f32) {
-    let half = f32_to_f16(value.clamp(-LARGEST_HALF, LARGEST_HALF));
+    let magnitude = value.abs().clamp(SMALLEST_HALF, LARGEST_HALF).copysign(value);
+    let half = f32_to_f16(if value == 0.0 { 0.0 } else { magnitude });
     (half.to_le_bytes(), f16_to_f32(half))
 }
 
@@ -74,11 +78,13 @@ pub(crate) fn error_weights(importance: Option<&[f32; SUPER_LEN]>) -> [f32; SUPE
     const FLOOR: f32 = 1e-6;
     let Some(importance) = importance else { return [1.0; SUPER_LEN] };
     let mut weights = importance.map(usable_weight);
-    let mut lanes = F32x16::ZERO;
-    for chunk in weights.as_chunks().0 {
-        lanes = lanes + F32x16(*chunk);
+    let mut lanes = [0.0; 16];
+    for chunk in weights.as_chunks::<16>().0 {
+        for (lane, weight) in lanes.iter_mut().zip(chunk) {
+            *lane += weight;
+        }
     }
-    let scale = SUPER_LEN as f32 / lanes.sum();
+    let scale = SUPER_LEN as f32 / super::lanes::sum(lanes);
     if !scale.is_normal() {
         return [1.0; SUPER_LEN];
     }

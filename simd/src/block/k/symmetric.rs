@@ -12,7 +12,7 @@
 //!
 //! A lane is a sub-block: the sixteen of a super-block are searched side by side.
 
-use crate::block::k::lanes::{F32x16, LANES};
+use crate::block::k::lanes::{LANES, Lanes};
 use crate::block::k::{SUPER_LEN, error_weights, normal_unit, round_to_half, usable};
 
 const SUB_LEN: usize = 16;
@@ -38,14 +38,14 @@ pub(crate) struct Parameters {
 
 /// Encodes a super-block; the codes are raised by 32, into `0..64`.
 #[inline(always)]
-pub(crate) fn search(
+pub(crate) fn search<V: Lanes>(
     row: &[f32; SUPER_LEN],
     importance: Option<&[f32; SUPER_LEN]>,
 ) -> (Parameters, [u8; SUPER_LEN]) {
-    let group = Group::load(row, importance);
+    let group = Group::<V>::load(row, importance);
     let fit = group.fit_sub_blocks();
-    let largest = fit.0.into_iter().fold(0.0f32, |a, b| if b.abs() > a.abs() { b } else { a });
-    let mut best = Grid::NONE;
+    let largest = fit.store().into_iter().fold(0.0f32, |a, b| if b.abs() > a.abs() { b } else { a });
+    let mut best = Grid::none();
     for code in LARGEST_CODES {
         let mut d = group.round_half(largest / code);
         let mut near = fit;
@@ -55,7 +55,7 @@ pub(crate) fn search(
                 best = grid;
             }
             if round + 1 < ROUNDS {
-                near = grid.ls * F32x16::splat(d);
+                near = grid.ls * V::splat(d);
                 d = group.fit_half(&grid);
             }
         }
@@ -65,55 +65,58 @@ pub(crate) fn search(
 
 /// Scales on the 8-bit grid of `d`, with the error they give.
 #[derive(Clone, Copy)]
-struct Grid {
+struct Grid<V> {
     d: f32,
-    ls: F32x16,
+    ls: V,
     error: f32,
 }
 
-impl Grid {
+impl<V: Lanes> Grid<V> {
     /// Worse than any other.
-    const NONE: Self = Self { d: 0.0, ls: F32x16::ZERO, error: f32::INFINITY };
+    #[inline(always)]
+    fn none() -> Self {
+        Self { d: 0.0, ls: V::splat(0.0), error: f32::INFINITY }
+    }
 }
 
 /// Sixteen sub-blocks, transposed: element `i` of all of them lies side by side.
-struct Group {
-    x: [F32x16; SUB_LEN],
-    w: [F32x16; SUB_LEN],
+struct Group<V> {
+    x: [V; SUB_LEN],
+    w: [V; SUB_LEN],
     /// The power of two that divided the values.
     unit: f32,
 }
 
-impl Group {
+impl<V: Lanes> Group<V> {
     #[inline(always)]
     fn load(row: &[f32; SUPER_LEN], importance: Option<&[f32; SUPER_LEN]>) -> Self {
         let unit = normal_unit(row);
         let weights = error_weights(importance);
-        let mut group = Self { x: [F32x16::ZERO; SUB_LEN], w: [F32x16::ZERO; SUB_LEN], unit };
+        let (mut x, mut w) = ([[0.0; LANES]; SUB_LEN], [[0.0; LANES]; SUB_LEN]);
         for j in 0..LANES {
             for i in 0..SUB_LEN {
-                group.x[i].0[j] = usable(row[SUB_LEN * j + i]) / unit;
-                group.w[i].0[j] = weights[SUB_LEN * j + i];
+                x[i][j] = usable(row[SUB_LEN * j + i]) / unit;
+                w[i][j] = weights[SUB_LEN * j + i];
             }
         }
-        group
+        Self { x: x.each_ref().map(V::load), w: w.each_ref().map(V::load), unit }
     }
 
     /// Step 1: the best scale of each sub-block on its own.
     #[inline(always)]
-    fn fit_sub_blocks(&self) -> F32x16 {
-        let (mut low, mut high) = (F32x16::ZERO, F32x16::ZERO);
+    fn fit_sub_blocks(&self) -> V {
+        let (mut low, mut high) = (V::splat(0.0), V::splat(0.0));
         for &x in &self.x {
             low = low.min(x);
             high = high.max(x);
         }
-        let extreme = high.less_then_else(F32x16::ZERO - low, low, high);
+        let extreme = high.less_then_else(V::splat(0.0) - low, low, high);
         let inverse = extreme.recip_or_zero();
-        let (mut best, mut best_gain) = (F32x16::ZERO, F32x16::splat(-1.0));
+        let (mut best, mut best_gain) = (V::splat(0.0), V::splat(-1.0));
         for code in EXTREME_CODES {
-            let (mut sum_qq, mut sum_xq) = (F32x16::ZERO, F32x16::ZERO);
+            let (mut sum_qq, mut sum_xq) = (V::splat(0.0), V::splat(0.0));
             for (&x, &w) in self.x.iter().zip(&self.w) {
-                let q = Self::code(x, inverse * F32x16::splat(code));
+                let q = Self::code(x, inverse * V::splat(code));
                 let wq = w * q;
                 sum_qq = sum_qq + wq * q;
                 sum_xq = sum_xq + wq * x;
@@ -128,22 +131,22 @@ impl Group {
 
     /// The code of a value.
     #[inline(always)]
-    fn code(x: F32x16, inverse: F32x16) -> F32x16 {
-        (x * inverse).max(F32x16::splat(-32.0)).min(F32x16::splat(31.0)).round()
+    fn code(x: V, inverse: V) -> V {
+        (x * inverse).max(V::splat(-32.0)).min(V::splat(31.0)).round()
     }
 
     /// Step 2: the best scale codes near `near`, for the given `d`.
     #[inline(always)]
-    fn round_scales(&self, near: F32x16, d: f32) -> Grid {
-        let (bottom, top) = (F32x16::splat(-128.0), F32x16::splat(127.0));
-        let d_lanes = F32x16::splat(d);
+    fn round_scales(&self, near: V, d: f32) -> Grid<V> {
+        let (bottom, top) = (V::splat(-128.0), V::splat(127.0));
+        let d_lanes = V::splat(d);
         let ls_near = (near * d_lanes.recip_or_zero()).max(bottom).min(top).round();
-        let (mut best, mut best_error) = (F32x16::ZERO, F32x16::splat(f32::INFINITY));
+        let (mut best, mut best_error) = (V::splat(0.0), V::splat(f32::INFINITY));
         for by in [0.0, -1.0, 1.0, -2.0, 2.0] {
-            let ls = (ls_near + F32x16::splat(by)).max(bottom).min(top);
+            let ls = (ls_near + V::splat(by)).max(bottom).min(top);
             let scale = ls * d_lanes;
             let inverse = scale.recip_or_zero();
-            let mut error = F32x16::ZERO;
+            let mut error = V::splat(0.0);
             for (&x, &w) in self.x.iter().zip(&self.w) {
                 let off = Self::code(x, inverse) * scale - x;
                 error = error + w * (off * off);
@@ -156,9 +159,9 @@ impl Group {
 
     /// Step 3: `d` by least squares for the codes of `grid`, rounded to f16.
     #[inline(always)]
-    fn fit_half(&self, grid: &Grid) -> f32 {
-        let inverse = (grid.ls * F32x16::splat(grid.d)).recip_or_zero();
-        let (mut qq, mut xq) = (F32x16::ZERO, F32x16::ZERO);
+    fn fit_half(&self, grid: &Grid<V>) -> f32 {
+        let inverse = (grid.ls * V::splat(grid.d)).recip_or_zero();
+        let (mut qq, mut xq) = (V::splat(0.0), V::splat(0.0));
         for (&x, &w) in self.x.iter().zip(&self.w) {
             let q = Self::code(x, inverse);
             let wq = w * q;
@@ -177,16 +180,16 @@ impl Group {
 
     /// Computes the codes of the chosen grid.
     #[inline(always)]
-    fn finish(&self, grid: &Grid) -> (Parameters, [u8; SUPER_LEN]) {
-        let inverse = (grid.ls * F32x16::splat(grid.d)).recip_or_zero();
+    fn finish(&self, grid: &Grid<V>) -> (Parameters, [u8; SUPER_LEN]) {
+        let inverse = (grid.ls * V::splat(grid.d)).recip_or_zero();
         let mut codes = [0; SUPER_LEN];
         for (i, &x) in self.x.iter().enumerate() {
-            let q = Self::code(x, inverse) + F32x16::splat(32.0);
-            for l in 0..LANES {
-                codes[SUB_LEN * l + i] = q.0[l] as u8;
+            let q = (Self::code(x, inverse) + V::splat(32.0)).store();
+            for (l, code) in q.into_iter().enumerate() {
+                codes[SUB_LEN * l + i] = code as u8;
             }
         }
-        let scales = grid.ls.0.map(|ls| ls as i8);
+        let scales = grid.ls.store().map(|ls| ls as i8);
         (Parameters { d: round_to_half(grid.d * self.unit).0, scales }, codes)
     }
 }

@@ -8,6 +8,7 @@ use core::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, Block, scalar};
 use crate::activation::Q8KWindow;
+use crate::block::k::lanes::avx2::Avx2;
 use crate::block::k::{avx2, scales};
 use crate::isa::avx2::load_256;
 
@@ -17,10 +18,10 @@ pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
     scalar::decode(blocks, out);
 }
 
-/// The scalar encoder, compiled for this tier.
+/// The scalar encoder, with the vectors of this tier.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    scalar::encode(row, importance, out);
+    scalar::encode_with::<Avx2>(row, importance, out);
 }
 
 /// `out[r] = w[r] . x`.

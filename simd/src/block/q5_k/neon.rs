@@ -7,6 +7,7 @@ use core::arch::aarch64::*;
 
 use super::{BLOCK_BYTES, Block, scalar};
 use crate::activation::Q8KWindow;
+use crate::block::k::lanes::neon::Neon;
 use crate::block::k::{neon, scales};
 use crate::isa::neon::load_u8;
 
@@ -16,10 +17,10 @@ pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
     scalar::decode(blocks, out);
 }
 
-/// The scalar encoder, compiled for this tier.
+/// The scalar encoder, with the vectors of this tier.
 #[target_feature(enable = "neon,dotprod")]
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    scalar::encode(row, importance, out);
+    scalar::encode_with::<Neon>(row, importance, out);
 }
 
 /// `out[r] = w[r] . x`.

@@ -2,6 +2,7 @@
 
 use crate::activation::Q8KWindow;
 use crate::block::k::affine::{Pair, Parameters};
+use crate::block::k::lanes::{Lanes, Portable};
 use crate::block::k::{SUPER_LEN, scales, value_of};
 use crate::block::q5_k::{BLOCK_BYTES, Block};
 
@@ -31,12 +32,17 @@ fn code(qs: u8, qh: u8, j: usize) -> u8 {
 
 /// Encodes `row` (a multiple of 256 floats) into `out`, minimising the squared error, weighted by
 /// `importance` (one weight per column) if given: see [`crate::block::k::affine`].
-#[inline(always)]
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    encode_with::<Portable>(row, importance, out);
+}
+
+/// [`encode`] with the vectors of a tier.
+#[inline(always)]
+pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     let pairs = row.chunks(2 * SUPER_LEN).zip(out.chunks_mut(2 * BLOCK_BYTES));
     for (i, (row, out)) in pairs.enumerate() {
         let importance = importance.map(|all| &all[2 * SUPER_LEN * i..][..row.len()]);
-        let pair = Pair::search::<31>(row, importance);
+        let pair = Pair::search::<V, 31>(row, importance);
         for (k, block) in out.as_chunks_mut::<BLOCK_BYTES>().0.iter_mut().enumerate() {
             write(block, &pair.parameters[k], &pair.codes[k]);
         }

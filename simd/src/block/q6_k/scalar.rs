@@ -1,6 +1,7 @@
 //! The definition of Q6_K: decode, encode and matrix-vector product.
 
 use crate::activation::Q8KWindow;
+use crate::block::k::lanes::{Lanes, Portable};
 use crate::block::k::symmetric::{self, Parameters};
 use crate::block::k::{SUPER_LEN, value_of};
 use crate::block::q6_k::{BLOCK_BYTES, Block};
@@ -37,12 +38,17 @@ fn codes(block: Block<'_>, j: usize) -> [i8; 16] {
 
 /// Encodes `row` (a multiple of 256 floats) into `out`, minimising the squared error, weighted by
 /// `importance` (one weight per column) if given: see [`crate::block::k::symmetric`].
-#[inline(always)]
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    encode_with::<Portable>(row, importance, out);
+}
+
+/// [`encode`] with the vectors of a tier.
+#[inline(always)]
+pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     let rows = row.as_chunks::<SUPER_LEN>().0;
     for (i, (row, block)) in rows.iter().zip(out.as_chunks_mut::<BLOCK_BYTES>().0).enumerate() {
         let importance = importance.and_then(|all| all.as_chunks::<SUPER_LEN>().0.get(i));
-        let (parameters, codes) = symmetric::search(row, importance);
+        let (parameters, codes) = symmetric::search::<V>(row, importance);
         write(block, &parameters, &codes);
     }
 }

@@ -1,0 +1,73 @@
+//! Lanes as plain floats, for any CPU.
+
+use core::ops::{Add, Div, Mul, Sub};
+
+use super::{LANES, Lanes};
+
+/// Sixteen floats.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Portable([f32; LANES]);
+
+impl Portable {
+    /// Applies `f` to each lane of both.
+    #[inline(always)]
+    fn zip(mut self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        for (a, b) in self.0.iter_mut().zip(other.0) {
+            *a = f(*a, b);
+        }
+        self
+    }
+}
+
+impl Lanes for Portable {
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        Self([value; LANES])
+    }
+
+    #[inline(always)]
+    fn load(lanes: &[f32; LANES]) -> Self {
+        Self(*lanes)
+    }
+
+    #[inline(always)]
+    fn store(self) -> [f32; LANES] {
+        self.0
+    }
+
+    #[inline(always)]
+    fn less_then_else(self, limit: Self, a: Self, mut b: Self) -> Self {
+        for l in 0..LANES {
+            b.0[l] = if self.0[l] < limit.0[l] { a.0[l] } else { b.0[l] };
+        }
+        b
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a < b { a } else { b })
+    }
+}
+
+macro_rules! operator {
+    ($operator:ident, $method:ident) => {
+        impl $operator for Portable {
+            type Output = Self;
+
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                self.zip(other, f32::$method)
+            }
+        }
+    };
+}
+
+operator!(Add, add);
+operator!(Sub, sub);
+operator!(Mul, mul);
+operator!(Div, div);
