@@ -61,3 +61,12 @@ pub const MAX_THREADS: usize = 1024;
 
 /// Bytes of a text to encode in one call; offsets inside are 32-bit even after spaces are escaped.
 pub const MAX_TEXT_BYTES: usize = 1 << 30;
+
+/// Bytes of a chat template; the longest known ones have tens of kilobytes.
+pub const MAX_TEMPLATE_BYTES: usize = 1 << 20;
+
+/// Steps of a chat template's program for one conversation; a message takes about a hundred.
+pub const MAX_TEMPLATE_STEPS: u64 = 20_000_000;
+
+/// Bytes that a chat template may write for one conversation.
+pub const MAX_RENDERED_BYTES: usize = 256 << 20;
