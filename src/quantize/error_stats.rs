@@ -1,0 +1,82 @@
+//! How far decoded blocks are from the values they stand for.
+
+/// Sums over elements, from which the usual measures follow.
+///
+/// Rows are added in order and parts merged in order, so the result does not depend on how the work
+/// was divided among threads as long as the parts are the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ErrorStats {
+    /// Elements.
+    pub n: u64,
+    /// Sum of the squared differences.
+    pub sum_squared_error: f64,
+    /// Sum of the squared values.
+    pub sum_squares: f64,
+    /// The largest absolute difference.
+    pub max_error: f32,
+}
+
+impl ErrorStats {
+    /// Adds a row and what became of it.
+    pub fn add_row(&mut self, row: &[f32], decoded: &[f32]) {
+        self.n += row.len() as u64;
+        for (&value, &decoded) in row.iter().zip(decoded) {
+            let error = decoded - value;
+            self.sum_squared_error += f64::from(error) * f64::from(error);
+            self.sum_squares += f64::from(value) * f64::from(value);
+            self.max_error = self.max_error.max(error.abs());
+        }
+    }
+
+    /// Adds the sums of another part.
+    pub fn merge(&mut self, other: &Self) {
+        self.n += other.n;
+        self.sum_squared_error += other.sum_squared_error;
+        self.sum_squares += other.sum_squares;
+        self.max_error = self.max_error.max(other.max_error);
+    }
+
+    /// The root mean square of the differences, relative to that of the values; 0 for no error at
+    /// all, also where every value is zero.
+    pub fn relative_rmse(&self) -> f64 {
+        if self.sum_squared_error == 0.0 { 0.0 } else { (self.sum_squared_error / self.sum_squares).sqrt() }
+    }
+
+    /// Whether every difference was a number: an encoding that overflowed decodes to none.
+    pub fn is_finite(&self) -> bool {
+        self.sum_squared_error.is_finite()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relative_rmse_follows_its_definition() {
+        let mut stats = ErrorStats::default();
+        stats.add_row(&[3.0, 4.0], &[3.0, 4.5]);
+        // Error (0, 0.5), values (3, 4): 0.5 / 5.
+        assert_eq!(stats.relative_rmse(), 0.1);
+        assert_eq!(stats.max_error, 0.5);
+        assert_eq!(stats.n, 2);
+    }
+
+    #[test]
+    fn merging_adds_up() {
+        let (mut a, mut b, mut whole) = (ErrorStats::default(), ErrorStats::default(), ErrorStats::default());
+        a.add_row(&[1.0, 2.0], &[1.5, 2.0]);
+        b.add_row(&[4.0], &[3.75]);
+        whole.add_row(&[1.0, 2.0, 4.0], &[1.5, 2.0, 3.75]);
+        a.merge(&b);
+        assert_eq!(a, whole);
+    }
+
+    #[test]
+    fn an_overflowed_encoding_is_not_finite() {
+        let mut stats = ErrorStats::default();
+        stats.add_row(&[1e30], &[f32::INFINITY]);
+        assert!(!stats.is_finite());
+        assert_eq!(ErrorStats::default().relative_rmse(), 0.0);
+    }
+}
