@@ -1,1 +1,27 @@
 //! From checkpoint to GGUF: plan, recipe, transform, pipeline, verify.
+//!
+//! [`Plan::new`] decides everything before a byte is written: whether the architecture and the
+//! tokenizer are known, which checkpoint tensors make which GGUF tensors, their types, the metadata
+//! and every offset. [`run`] then takes groups of rows in parallel from the mapped checkpoint to
+//! blocks in the file, reads the file back, and gives it its name. [`cached`] does both for a
+//! checkpoint that is to be run rather than converted, and keeps the result.
+
+pub mod cache;
+pub mod file_type;
+mod metadata;
+mod naming;
+pub mod pipeline;
+pub mod plan;
+pub mod progress;
+pub mod recipe;
+pub mod summary;
+mod transform;
+mod verify;
+
+pub use cache::{Cached, cached, cached_in};
+pub use file_type::FileType;
+pub use pipeline::{RunOptions, run};
+pub use plan::{Plan, PlanOptions, PlannedRow};
+pub use progress::{Progress, Silent};
+pub use recipe::Overrides;
+pub use summary::{Summary, TensorSummary};

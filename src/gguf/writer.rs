@@ -23,6 +23,14 @@ pub struct GgufWriter {
 }
 
 impl GgufWriter {
+    /// Whether [`Self::create`] would take `path`, as far as can be told without touching the disk.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] as there.
+    pub fn check(path: &Path, overwrite: bool) -> Result<()> {
+        check_target(path, overwrite).map(|_| ())
+    }
+
     /// Reserves the space of the whole file under a temporary name and writes its header.
     ///
     /// # Errors
@@ -40,6 +48,11 @@ impl GgufWriter {
     /// The plan it follows.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Where the file is until [`Self::finish`] gives it its name: to read back what was written.
+    pub fn partial_path(&self) -> &Path {
+        self.partial.path()
     }
 
     /// Writes part of a tensor's data; any number of threads may do so at once.

@@ -1,0 +1,170 @@
+//! The file types a conversion can make: what `--type` names.
+
+use std::str::FromStr;
+
+use gguf_simd::BlockType;
+
+use crate::error::{Error, Result};
+
+/// A GGUF file type: a block type for most tensors, and a recipe for the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(non_camel_case_types, missing_docs, reason = "the field's own names")]
+pub enum FileType {
+    F32,
+    F16,
+    BF16,
+    Q8_0,
+    Q6_K,
+    Q5_K_M,
+    Q5_K_S,
+    Q5_1,
+    Q5_0,
+    Q4_K_M,
+    Q4_K_S,
+    Q4_1,
+    Q4_0,
+}
+
+impl FileType {
+    /// Every file type, the larger files first.
+    pub const ALL: [Self; 13] = [
+        Self::F32,
+        Self::F16,
+        Self::BF16,
+        Self::Q8_0,
+        Self::Q6_K,
+        Self::Q5_K_M,
+        Self::Q5_K_S,
+        Self::Q5_1,
+        Self::Q5_0,
+        Self::Q4_K_M,
+        Self::Q4_K_S,
+        Self::Q4_1,
+        Self::Q4_0,
+    ];
+
+    /// The name the field uses, the block type of most tensors, the number in `general.file_type`.
+    fn row(self) -> (&'static str, BlockType, u32) {
+        match self {
+            Self::F32 => ("F32", BlockType::F32, 0),
+            Self::F16 => ("F16", BlockType::F16, 1),
+            Self::BF16 => ("BF16", BlockType::BF16, 32),
+            Self::Q8_0 => ("Q8_0", BlockType::Q8_0, 7),
+            Self::Q6_K => ("Q6_K", BlockType::Q6_K, 18),
+            Self::Q5_K_M => ("Q5_K_M", BlockType::Q5_K, 17),
+            Self::Q5_K_S => ("Q5_K_S", BlockType::Q5_K, 16),
+            Self::Q5_1 => ("Q5_1", BlockType::Q5_1, 9),
+            Self::Q5_0 => ("Q5_0", BlockType::Q5_0, 8),
+            Self::Q4_K_M => ("Q4_K_M", BlockType::Q4_K, 15),
+            Self::Q4_K_S => ("Q4_K_S", BlockType::Q4_K, 14),
+            Self::Q4_1 => ("Q4_1", BlockType::Q4_1, 3),
+            Self::Q4_0 => ("Q4_0", BlockType::Q4_0, 2),
+        }
+    }
+
+    /// The name the field uses.
+    pub fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The type of most tensors.
+    pub fn base(self) -> BlockType {
+        self.row().1
+    }
+
+    /// The number in `general.file_type`.
+    pub fn number(self) -> u32 {
+        self.row().2
+    }
+
+    /// Another name the field uses: a K type without its size means the medium one.
+    pub fn alias(self) -> Option<&'static str> {
+        match self {
+            Self::Q5_K_M => Some("Q5_K"),
+            Self::Q4_K_M => Some("Q4_K"),
+            _ => None,
+        }
+    }
+
+    /// The file type of this name or alias, in any letter case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let is = |other: &str| other.eq_ignore_ascii_case(name);
+        Self::ALL.into_iter().find(|ty| is(ty.name()) || ty.alias().is_some_and(is))
+    }
+}
+
+impl std::fmt::Display for FileType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for FileType {
+    type Err = Error;
+
+    /// [`FileType::from_name`], or [`Error::Usage`] with the name that was probably meant and all
+    /// there are.
+    fn from_str(name: &str) -> Result<Self> {
+        Self::from_name(name).ok_or_else(|| {
+            let all = Self::ALL.map(Self::name);
+            Error::usage(format!("there is no type {name}; {}", suggestion(name, &all)))
+        })
+    }
+}
+
+/// «did you mean X? There are X, Y, Z», where something is close enough to `name`.
+pub fn suggestion(name: &str, known: &[&str]) -> String {
+    let plain = |name: &str| name.to_ascii_lowercase().replace(['_', '-'], "");
+    let distance = |other: &str| edit_distance(&plain(name), &plain(other));
+    let closest = known.iter().min_by_key(|other| distance(other)).filter(|other| distance(other) <= 1);
+    let all = known.join(", ");
+    match closest {
+        Some(closest) => format!("did you mean {closest}? There are {all}"),
+        None => format!("there are {all}"),
+    }
+}
+
+/// Insertions, deletions and replacements of a letter that turn `a` into `b` (Levenshtein 1965).
+fn edit_distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.chars().enumerate() {
+            let replaced = diagonal + usize::from(from != to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back_in_any_case() {
+        for ty in FileType::ALL {
+            assert_eq!(FileType::from_name(&ty.name().to_lowercase()), Some(ty));
+        }
+        assert_eq!(FileType::from_name("q4_k"), Some(FileType::Q4_K_M));
+        assert_eq!(FileType::from_name("Q5_K"), Some(FileType::Q5_K_M));
+        assert_eq!(FileType::from_name("Q4_K_L"), None);
+    }
+    #[test]
+    fn a_slip_is_answered_with_what_was_meant() {
+        let message = |name: &str| name.parse::<FileType>().expect_err("no such type").to_string();
+        assert!(message("Q4KM").contains("did you mean Q4_K_M?"), "{}", message("Q4KM"));
+        assert!(message("q8-0_").contains("did you mean Q8_0?"));
+        assert!(message("fp16").contains("did you mean F16?"));
+        assert!(message("int8").starts_with("there is no type int8; there are F32, F16,"));
+    }
+
+    #[test]
+    fn edit_distance_counts_changed_letters() {
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+        assert_eq!(edit_distance("", "abc"), 3);
+        assert_eq!(edit_distance("same", "same"), 0);
+    }
+}

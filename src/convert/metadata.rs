@@ -1,0 +1,141 @@
+//! The `general.*` keys: what a file says of itself, from configuration, model card and name.
+
+use crate::checkpoint::{Checkpoint, ModelCard};
+use crate::convert::naming::{ModelName, folder_identifier, size_label};
+use crate::convert::recipe::Candidate;
+use crate::convert::{FileType, PlanOptions};
+use crate::error::Result;
+use crate::gguf::Value;
+use crate::model::arch::Family;
+use crate::model::{Hparams, Role};
+
+/// The version of the block formats that the field writes.
+const QUANTIZATION_VERSION: u32 = 2;
+
+/// What is known of a model beyond its weights.
+#[derive(Debug)]
+pub(super) struct General {
+    name: ModelName,
+    size_label: String,
+    card: ModelCard,
+}
+
+impl General {
+    /// Gathers it: a name from the user, the card, config.json or the folder, in this order.
+    pub(super) fn of(
+        checkpoint: &Checkpoint,
+        options: &PlanOptions,
+        hparams: &Hparams,
+        tensors: &[Candidate],
+    ) -> Self {
+        let card = checkpoint.model_card().cloned().unwrap_or_default();
+        // Some checkpoints carry the path of a training machine here instead of a repository.
+        let repository = checkpoint.config().string("_name_or_path").ok().flatten();
+        let repository = repository.filter(|id| !id.is_empty() && id.matches('/').count() <= 1);
+        let mut name = match repository {
+            Some(repository) => ModelName::parse(repository),
+            None => ModelName::parse(&folder_identifier(checkpoint.dir())),
+        };
+        if let Some(given) = options.name.as_ref().or(card.name.as_ref()) {
+            given.clone_into(&mut name.name);
+        }
+        let size_label = name.size_label.clone().unwrap_or_else(|| counted_size(hparams, tensors));
+        Self { name, size_label, card }
+    }
+
+    /// The model's name, for people.
+    pub(super) fn name(&self) -> &str {
+        &self.name.name
+    }
+}
+
+fn counted_size(hparams: &Hparams, tensors: &[Candidate]) -> String {
+    let is_expert =
+        |tensor: &Candidate| matches!(tensor.role, Role::FfnGateExps | Role::FfnUpExps | Role::FfnDownExps);
+    let count = |experts: bool| -> u64 {
+        let some = tensors.iter().filter(|tensor| is_expert(tensor) == experts);
+        some.map(|tensor| tensor.shape.iter().map(|&n| n as u64).product::<u64>()).sum()
+    };
+    size_label(count(false), count(true), hparams.n_expert)
+}
+
+/// The keys that describe the model.
+pub(super) fn general(
+    family: &Family,
+    general: &General,
+    checkpoint: &Checkpoint,
+) -> Result<Vec<(String, Value)>> {
+    let mut pairs = vec![text("architecture", family.gguf_name), text("type", "model")];
+    pairs.extend(sampling(checkpoint)?);
+    let General { name, size_label, card } = general;
+    pairs.push(text("name", &name.name));
+    let optional = [
+        ("version", &name.version),
+        ("organization", &name.organization),
+        ("finetune", &name.finetune),
+        ("basename", &name.basename),
+        ("size_label", &Some(size_label.clone())),
+        ("license", &card.license),
+        ("license.name", &card.license_name),
+        ("license.link", &card.license_link),
+    ];
+    pairs.extend(optional.iter().filter_map(|(key, value)| value.as_ref().map(|value| text(key, value))));
+    pairs.extend(base_models(&card.base_models));
+    for (key, list) in [("tags", &card.tags), ("languages", &card.languages)] {
+        if !list.is_empty() {
+            pairs.push((format!("general.{key}"), Value::Strings(list.clone())));
+        }
+    }
+    Ok(pairs)
+}
+
+/// The keys that describe the file.
+pub(super) fn file(file_type: FileType) -> [(String, Value); 2] {
+    [
+        ("general.file_type".into(), Value::U32(file_type.number())),
+        ("general.quantization_version".into(), Value::U32(QUANTIZATION_VERSION)),
+    ]
+}
+
+fn text(key: &str, value: &str) -> (String, Value) {
+    (format!("general.{key}"), Value::String(value.to_owned()))
+}
+
+/// The sampling that generation_config.json recommends.
+fn sampling(checkpoint: &Checkpoint) -> Result<Vec<(String, Value)>> {
+    let Some(config) = checkpoint.generation_config() else {
+        return Ok(Vec::new());
+    };
+    let key = |name: &str| format!("general.sampling.{name}");
+    let mut pairs = Vec::new();
+    if let Some(top_k) = config.count("top_k")?.and_then(|k| i32::try_from(k).ok()) {
+        pairs.push((key("top_k"), Value::I32(top_k)));
+    }
+    for (name, ours) in [("top_p", "top_p"), ("min_p", "min_p"), ("temperature", "temp")] {
+        if let Some(value) = config.f32(name)? {
+            pairs.push((key(ours), Value::F32(value)));
+        }
+    }
+    Ok(pairs)
+}
+
+/// The models that this one was made from, as `owner/name` on the Hub or as addresses.
+fn base_models(ids: &[String]) -> Vec<(String, Value)> {
+    if ids.is_empty() {
+        return Vec::new();
+    }
+    let mut pairs = vec![("general.base_model.count".to_owned(), Value::U32(ids.len() as u32))];
+    for (i, id) in ids.iter().enumerate() {
+        let key = |name: &str| format!("base_model.{i}.{name}");
+        let repository = id.strip_prefix("https://huggingface.co/").unwrap_or(id);
+        let url = if id.contains("://") { id.clone() } else { format!("https://huggingface.co/{id}") };
+        if !repository.contains("://") {
+            let name = ModelName::parse(repository);
+            pairs.push(text(&key("name"), &name.name));
+            pairs.extend(name.version.map(|version| text(&key("version"), &version)));
+            pairs.extend(name.organization.map(|organization| text(&key("organization"), &organization)));
+        }
+        pairs.push(text(&key("repo_url"), &url));
+    }
+    pairs
+}

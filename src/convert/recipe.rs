@@ -1,0 +1,216 @@
+//! Which block type each tensor gets.
+//!
+//! The mixed file types spend more bits where a model is sensitive: the output matrix, the value
+//! projections, the last feed-forward matrices, and there mostly in the first and last layers. The
+//! choices are those of llama-quantize, tensor by tensor, so that a file of a given type is what
+//! the field expects by that name.
+
+use gguf_simd::BlockType;
+use regex::Regex;
+
+use crate::convert::FileType;
+use crate::error::{Error, Result};
+use crate::model::{Hparams, Role};
+
+/// What the user says about types beyond the file type.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// Tensors whose name matches get the type; the first match wins.
+    pub tensors: Vec<(Regex, BlockType)>,
+    /// The type of the output matrix, which is the embedding where the two are tied.
+    pub output: Option<BlockType>,
+    /// The type of the token embedding.
+    pub token_embd: Option<BlockType>,
+    /// Every quantised tensor gets the file type's base type; the mixture is skipped.
+    pub pure: bool,
+}
+
+/// What a choice depends on.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The tensor's name in the GGUF file.
+    pub name: String,
+    /// The part it plays.
+    pub role: Role,
+    /// Its layer, if it belongs to one.
+    pub layer: Option<usize>,
+    /// Outermost dimension first.
+    pub shape: Vec<usize>,
+}
+
+/// The type of one tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The type.
+    pub block_type: BlockType,
+    /// The type that was meant, where the rows did not divide into its blocks.
+    pub instead_of: Option<BlockType>,
+}
+
+/// Chooses the type of every tensor, in order.
+///
+/// # Errors
+/// [`Error::Usage`] if `--output-tensor-type` or `--token-embedding-type` names a type whose blocks
+/// do not fit: these two are taken at their word, without fallback.
+pub fn choose(
+    file_type: FileType,
+    hparams: &Hparams,
+    overrides: &Overrides,
+    tensors: &[Candidate],
+) -> Result<Vec<Choice>> {
+    let mut recipe = Recipe::new(file_type, hparams, overrides, tensors);
+    tensors.iter().map(|tensor| recipe.choose(tensor)).collect()
+}
+
+struct Recipe<'a> {
+    file_type: FileType,
+    hparams: &'a Hparams,
+    overrides: &'a Overrides,
+    is_tied: bool,
+    n_values: usize,
+    values_seen: usize,
+    ffn_downs_seen: usize,
+}
+
+impl<'a> Recipe<'a> {
+    fn new(
+        file_type: FileType,
+        hparams: &'a Hparams,
+        overrides: &'a Overrides,
+        tensors: &[Candidate],
+    ) -> Self {
+        let count = |role| tensors.iter().filter(|tensor| tensor.role == role).count();
+        Self {
+            file_type,
+            hparams,
+            overrides,
+            is_tied: count(Role::Output) == 0,
+            n_values: count(Role::AttnV),
+            values_seen: 0,
+            ffn_downs_seen: 0,
+        }
+    }
+
+    fn choose(&mut self, tensor: &Candidate) -> Result<Choice> {
+        if !is_quantized(tensor) {
+            return Ok(Choice { block_type: BlockType::F32, instead_of: None });
+        }
+        let is_embedding = tensor.role == Role::TokenEmbd;
+        let is_output = tensor.role == Role::Output || is_embedding && self.is_tied;
+        if let Some(wanted) = self.overrides.token_embd.filter(|_| is_embedding) {
+            return exactly(tensor, wanted, "--token-embedding-type");
+        }
+        if let Some(wanted) = self.overrides.output.filter(|_| is_output) {
+            return exactly(tensor, wanted, "--output-tensor-type");
+        }
+        let wanted = match self.overrides.tensors.iter().find(|(name, _)| name.is_match(&tensor.name)) {
+            Some(&(_, wanted)) => wanted,
+            None => self.mixture(tensor, is_output),
+        };
+        Ok(fitting(tensor, wanted))
+    }
+
+    /// The type that the mixture means for a tensor, whether its blocks fit or not. Advances the
+    /// counters, which therefore skip tensors that the user decided.
+    fn mixture(&mut self, tensor: &Candidate, is_output: bool) -> BlockType {
+        let base = self.file_type.base();
+        if self.overrides.pure || base.is_float() {
+            return base;
+        }
+        if is_output {
+            return output_type(base, n_in(tensor));
+        }
+        match tensor.role {
+            Role::AttnV => self.value_type(base),
+            Role::AttnK if self.hparams.n_expert == 8 => BlockType::Q8_0,
+            Role::AttnOutput if self.hparams.n_expert == 8 && base == BlockType::Q4_K => BlockType::Q5_K,
+            Role::FfnDown | Role::FfnDownExps => self.ffn_down_type(base, tensor),
+            _ => base,
+        }
+    }
+
+    fn value_type(&mut self, base: BlockType) -> BlockType {
+        let index = self.values_seen;
+        self.values_seen += 1;
+        let mixed = match self.file_type {
+            FileType::Q4_K_M | FileType::Q5_K_M if has_more_bits(index, self.n_values) => BlockType::Q6_K,
+            FileType::Q4_K_S if index < 4 => BlockType::Q5_K,
+            _ => base,
+        };
+        let Hparams { n_layer, n_head, n_head_kv, n_expert, .. } = *self.hparams;
+        if n_expert == 8 {
+            return BlockType::Q8_0;
+        }
+        // The 70B models: eight queries share a value, so values are a small part of a sensitive place.
+        if n_layer == 80 && n_head != n_head_kv && mixed == BlockType::Q4_K {
+            return BlockType::Q5_K;
+        }
+        mixed
+    }
+
+    fn ffn_down_type(&mut self, base: BlockType, tensor: &Candidate) -> BlockType {
+        let seen = self.ffn_downs_seen;
+        self.ffn_downs_seen += 1;
+        let index = if self.hparams.n_expert > 1 { tensor.layer.unwrap_or(seen) } else { seen };
+        let n_layer = self.hparams.n_layer;
+        match self.file_type {
+            FileType::Q4_K_M | FileType::Q5_K_M if has_more_bits(index, n_layer) => BlockType::Q6_K,
+            FileType::Q4_K_S if index < n_layer / 8 => BlockType::Q5_K,
+            _ => base,
+        }
+    }
+}
+
+/// Whether the medium mixtures give tensor `index` of `total` more bits: in the first and the last
+/// eighth, and every third between.
+fn has_more_bits(index: usize, total: usize) -> bool {
+    index < total / 8 || index >= 7 * total / 8 || (index - total / 8) % 3 == 2
+}
+
+/// The output matrix decides every token: Q6_K, or Q8_0 where that was the base or blocks misfit.
+fn output_type(base: BlockType, n_in: usize) -> BlockType {
+    if base == BlockType::Q8_0 || !n_in.is_multiple_of(base.block_len()) {
+        BlockType::Q8_0
+    } else {
+        BlockType::Q6_K
+    }
+}
+
+/// Norms, biases, rotary divisors and expert routers are few and sensitive: they stay F32.
+fn is_quantized(tensor: &Candidate) -> bool {
+    tensor.shape.len() > 1 && tensor.role != Role::FfnGateInp
+}
+
+fn n_in(tensor: &Candidate) -> usize {
+    tensor.shape.last().copied().unwrap_or(1)
+}
+
+fn exactly(tensor: &Candidate, wanted: BlockType, flag: &str) -> Result<Choice> {
+    if n_in(tensor).is_multiple_of(wanted.block_len()) {
+        return Ok(Choice { block_type: wanted, instead_of: None });
+    }
+    let (name, n_in, block_len) = (&tensor.name, n_in(tensor), wanted.block_len());
+    let fits = fitting(tensor, wanted).block_type;
+    Err(Error::usage(format!(
+        "{flag} {wanted}: the rows of {name} hold {n_in} elements and {wanted} needs a multiple of {block_len}; use {flag} {fits}"
+    )))
+}
+
+/// `wanted`, or what llama-quantize falls back to where the rows do not divide into its blocks.
+fn fitting(tensor: &Candidate, wanted: BlockType) -> Choice {
+    let fits = |ty: BlockType| n_in(tensor).is_multiple_of(ty.block_len());
+    let next = |ty| match ty {
+        BlockType::Q4_K => BlockType::Q5_0,
+        BlockType::Q5_K => BlockType::Q5_1,
+        BlockType::Q6_K => BlockType::Q8_0,
+        _ => BlockType::F16,
+    };
+    let mut block_type = wanted;
+    while !fits(block_type) {
+        block_type = next(block_type);
+    }
+    Choice { block_type, instead_of: (block_type != wanted).then_some(wanted) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,244 @@
+//! The recipes, against the tables of llama-quantize.
+
+use super::*;
+use crate::model::{Rope, RopeScaling};
+
+fn hparams(n_layer: usize, n_head: usize, n_head_kv: usize, n_expert: usize) -> Hparams {
+    Hparams {
+        n_layer,
+        n_embd: 256,
+        n_head,
+        n_head_kv,
+        head_dim_k: 32,
+        head_dim_v: 32,
+        n_ff: 512,
+        n_vocab: 1000,
+        n_ctx_train: 128,
+        rms_eps: 1e-5,
+        rope: Rope { n_dims: 32, freq_base: 10000.0, scaling: RopeScaling::None },
+        n_expert,
+        n_expert_used: n_expert.min(2),
+    }
+}
+
+/// A model's tensors with rows of `n_in` elements, tied unless `Role::Output` is among `extra`.
+fn tensors(hparams: &Hparams, n_in: usize, extra: &[Role]) -> Vec<Candidate> {
+    let candidate = |role: Role, layer, shape: &[usize]| Candidate {
+        name: role.gguf_name(layer),
+        role,
+        layer,
+        shape: shape.to_vec(),
+    };
+    let mut all = vec![candidate(Role::TokenEmbd, None, &[1000, n_in])];
+    for layer in 0..hparams.n_layer {
+        let layer = Some(layer);
+        all.push(candidate(Role::AttnNorm, layer, &[n_in]));
+        for role in [Role::AttnQ, Role::AttnK, Role::AttnV, Role::AttnOutput] {
+            all.push(candidate(role, layer, &[64, n_in]));
+        }
+        if hparams.n_expert > 0 {
+            all.push(candidate(Role::FfnGateInp, layer, &[hparams.n_expert, n_in]));
+            for role in [Role::FfnGateExps, Role::FfnUpExps, Role::FfnDownExps] {
+                all.push(candidate(role, layer, &[hparams.n_expert, 64, n_in]));
+            }
+        } else {
+            for role in [Role::FfnGate, Role::FfnUp, Role::FfnDown] {
+                all.push(candidate(role, layer, &[64, n_in]));
+            }
+        }
+    }
+    all.extend(extra.iter().map(|&role| candidate(role, None, &[1000, n_in])));
+    all
+}
+
+struct Chosen(Vec<(Candidate, Choice)>);
+
+impl Chosen {
+    fn new(file_type: FileType, hparams: &Hparams, overrides: &Overrides, tensors: Vec<Candidate>) -> Self {
+        let choices = choose(file_type, hparams, overrides, &tensors).expect("types that fit");
+        Self(tensors.into_iter().zip(choices).collect())
+    }
+
+    /// The layers in which `role` has type `ty`.
+    fn layers(&self, role: Role, ty: BlockType) -> Vec<usize> {
+        let hits = self.0.iter().filter(|(tensor, choice)| tensor.role == role && choice.block_type == ty);
+        hits.map(|(tensor, _)| tensor.layer.expect("a layer's role")).collect()
+    }
+
+    /// The types of `role` in order of the layers.
+    fn types(&self, role: Role) -> Vec<BlockType> {
+        self.0.iter().filter(|(tensor, _)| tensor.role == role).map(|(_, choice)| choice.block_type).collect()
+    }
+
+    fn only(&self, role: Role) -> BlockType {
+        let types = self.types(role);
+        assert!(types.windows(2).all(|pair| pair[0] == pair[1]), "{role:?} has {types:?}");
+        types[0]
+    }
+}
+
+fn plain(file_type: FileType, hparams: &Hparams) -> Chosen {
+    Chosen::new(file_type, hparams, &Overrides::default(), tensors(hparams, 256, &[Role::Output]))
+}
+
+const MORE_BITS_OF_32: [usize; 16] = [0, 1, 2, 3, 6, 9, 12, 15, 18, 21, 24, 27, 28, 29, 30, 31];
+
+#[test]
+fn medium_mixtures_of_32_layers_raise_sixteen() {
+    let chosen = plain(FileType::Q4_K_M, &hparams(32, 32, 8, 0));
+    assert_eq!(chosen.layers(Role::AttnV, BlockType::Q6_K), MORE_BITS_OF_32);
+    assert_eq!(chosen.layers(Role::FfnDown, BlockType::Q6_K), MORE_BITS_OF_32);
+    assert_eq!(chosen.layers(Role::AttnV, BlockType::Q4_K).len(), 16);
+    for role in [Role::AttnQ, Role::AttnK, Role::AttnOutput, Role::FfnGate, Role::FfnUp, Role::TokenEmbd] {
+        assert_eq!(chosen.only(role), BlockType::Q4_K, "{role:?}");
+    }
+    assert_eq!(chosen.only(Role::Output), BlockType::Q6_K);
+    assert_eq!(chosen.only(Role::AttnNorm), BlockType::F32);
+
+    let chosen = plain(FileType::Q5_K_M, &hparams(32, 32, 8, 0));
+    assert_eq!(chosen.layers(Role::AttnV, BlockType::Q6_K), MORE_BITS_OF_32);
+    assert_eq!(chosen.layers(Role::FfnDown, BlockType::Q6_K), MORE_BITS_OF_32);
+    assert_eq!(chosen.only(Role::FfnUp), BlockType::Q5_K);
+}
+
+#[test]
+fn small_mixtures_raise_the_first_layers_only() {
+    let chosen = plain(FileType::Q4_K_S, &hparams(40, 40, 10, 0));
+    assert_eq!(chosen.layers(Role::AttnV, BlockType::Q5_K), [0, 1, 2, 3]);
+    assert_eq!(chosen.layers(Role::FfnDown, BlockType::Q5_K), [0, 1, 2, 3, 4]);
+    let chosen = plain(FileType::Q5_K_S, &hparams(32, 32, 8, 0));
+    assert_eq!(chosen.only(Role::AttnV), BlockType::Q5_K);
+    assert_eq!(chosen.only(Role::FfnDown), BlockType::Q5_K);
+    assert_eq!(chosen.only(Role::Output), BlockType::Q6_K);
+}
+
+#[test]
+fn unmixed_types_raise_the_output_only() {
+    for (file_type, output) in [
+        (FileType::Q4_0, BlockType::Q6_K),
+        (FileType::Q4_1, BlockType::Q6_K),
+        (FileType::Q5_0, BlockType::Q6_K),
+        (FileType::Q5_1, BlockType::Q6_K),
+        (FileType::Q6_K, BlockType::Q6_K),
+        (FileType::Q8_0, BlockType::Q8_0),
+        (FileType::F16, BlockType::F16),
+        (FileType::BF16, BlockType::BF16),
+        (FileType::F32, BlockType::F32),
+    ] {
+        let chosen = plain(file_type, &hparams(8, 8, 4, 0));
+        assert_eq!(chosen.only(Role::Output), output, "{file_type}");
+        for role in [Role::TokenEmbd, Role::AttnQ, Role::AttnV, Role::FfnDown] {
+            assert_eq!(chosen.only(role), file_type.base(), "{file_type} {role:?}");
+        }
+    }
+}
+
+#[test]
+fn a_tied_embedding_is_the_output() {
+    let hparams = hparams(8, 8, 4, 0);
+    let tied = |file_type| {
+        Chosen::new(file_type, &hparams, &Overrides::default(), tensors(&hparams, 256, &[]))
+            .only(Role::TokenEmbd)
+    };
+    assert_eq!(tied(FileType::Q4_K_M), BlockType::Q6_K);
+    assert_eq!(tied(FileType::Q8_0), BlockType::Q8_0);
+    assert_eq!(tied(FileType::F16), BlockType::F16);
+}
+
+#[test]
+fn eighty_layers_with_grouped_queries_raise_values() {
+    let chosen = plain(FileType::Q4_K_M, &hparams(80, 64, 8, 0));
+    assert!(chosen.layers(Role::AttnV, BlockType::Q4_K).is_empty());
+    assert_eq!(chosen.layers(Role::AttnV, BlockType::Q5_K).len(), 40);
+    assert_eq!(chosen.layers(Role::FfnDown, BlockType::Q4_K).len(), 40);
+    let chosen = plain(FileType::Q4_K_S, &hparams(80, 64, 8, 0));
+    assert_eq!(chosen.only(Role::AttnV), BlockType::Q5_K);
+    let chosen = plain(FileType::Q4_K_M, &hparams(80, 64, 64, 0));
+    assert_eq!(chosen.layers(Role::AttnV, BlockType::Q4_K).len(), 40);
+}
+
+#[test]
+fn eight_experts_keep_keys_and_values_precise() {
+    let moe = hparams(32, 32, 8, 8);
+    for file_type in [FileType::Q4_K_M, FileType::Q4_K_S, FileType::Q6_K, FileType::Q4_0] {
+        let chosen = plain(file_type, &moe);
+        assert_eq!(chosen.only(Role::AttnK), BlockType::Q8_0, "{file_type}");
+        assert_eq!(chosen.only(Role::AttnV), BlockType::Q8_0, "{file_type}");
+        assert_eq!(chosen.only(Role::FfnGateInp), BlockType::F32, "{file_type}");
+        let output = if file_type.base() == BlockType::Q4_K { BlockType::Q5_K } else { file_type.base() };
+        assert_eq!(chosen.only(Role::AttnOutput), output, "{file_type}");
+    }
+    assert_eq!(plain(FileType::Q5_K_M, &moe).only(Role::AttnOutput), BlockType::Q5_K);
+    assert_eq!(plain(FileType::Q4_K_M, &moe).layers(Role::FfnDownExps, BlockType::Q6_K), MORE_BITS_OF_32);
+    assert_eq!(plain(FileType::Q4_K_M, &hparams(32, 32, 8, 4)).only(Role::AttnK), BlockType::Q4_K);
+}
+
+#[test]
+fn rows_that_do_not_divide_fall_back() {
+    let hparams = hparams(8, 14, 2, 0);
+    let chosen = |file_type, n_in, extra: &[Role]| {
+        Chosen::new(file_type, &hparams, &Overrides::default(), tensors(&hparams, n_in, extra))
+    };
+    let mixed = chosen(FileType::Q4_K_M, 896, &[Role::Output]);
+    assert_eq!(mixed.only(Role::AttnQ), BlockType::Q5_0);
+    assert_eq!(mixed.only(Role::Output), BlockType::Q8_0);
+    assert_eq!(mixed.layers(Role::FfnDown, BlockType::Q8_0), [0, 3, 6, 7]);
+    assert_eq!(chosen(FileType::Q5_K_S, 896, &[]).only(Role::AttnQ), BlockType::Q5_1);
+    assert_eq!(chosen(FileType::Q4_0, 896, &[Role::Output]).only(Role::Output), BlockType::Q8_0);
+    for file_type in [FileType::Q4_K_M, FileType::Q8_0, FileType::Q4_0] {
+        assert_eq!(chosen(file_type, 100, &[]).only(Role::AttnQ), BlockType::F16, "{file_type}");
+    }
+    let (_, choice) = &mixed.0[2];
+    assert_eq!(choice.instead_of, Some(BlockType::Q4_K));
+}
+
+#[test]
+fn overrides_win_in_their_order_and_do_not_count() {
+    let hparams = hparams(8, 8, 4, 0);
+    let pattern = |name: &str, ty| (Regex::new(name).expect("a pattern"), ty);
+    let overrides = Overrides {
+        tensors: vec![pattern(r"blk\.0\.attn_v", BlockType::F16), pattern("attn_v|output", BlockType::Q5_0)],
+        output: Some(BlockType::Q4_K),
+        token_embd: Some(BlockType::Q4_0),
+        pure: false,
+    };
+    let chosen = Chosen::new(FileType::Q4_K_M, &hparams, &overrides, tensors(&hparams, 256, &[Role::Output]));
+    assert_eq!(chosen.layers(Role::AttnV, BlockType::F16), [0]);
+    assert_eq!(chosen.layers(Role::AttnV, BlockType::Q5_0), [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(chosen.only(Role::Output), BlockType::Q4_K);
+    assert_eq!(chosen.only(Role::TokenEmbd), BlockType::Q4_0);
+
+    // Layer 0 is decided by the user, so the mixture sees layer 1 as the first value projection.
+    let overrides =
+        Overrides { tensors: vec![pattern(r"blk\.0\.", BlockType::Q5_0)], ..Overrides::default() };
+    let chosen = Chosen::new(FileType::Q4_K_M, &hparams, &overrides, tensors(&hparams, 256, &[]));
+    assert_eq!(chosen.layers(Role::AttnV, BlockType::Q6_K), [1, 4, 7]);
+    assert_eq!(chosen.only(Role::AttnNorm), BlockType::F32);
+}
+
+#[test]
+fn pure_skips_the_mixture_and_keeps_overrides() {
+    let hparams = hparams(8, 8, 4, 8);
+    let overrides = Overrides {
+        tensors: vec![(Regex::new("attn_q").expect("a pattern"), BlockType::Q8_0)],
+        pure: true,
+        ..Overrides::default()
+    };
+    let chosen = Chosen::new(FileType::Q4_K_M, &hparams, &overrides, tensors(&hparams, 256, &[Role::Output]));
+    for role in [Role::AttnV, Role::AttnK, Role::Output, Role::TokenEmbd, Role::FfnDownExps] {
+        assert_eq!(chosen.only(role), BlockType::Q4_K, "{role:?}");
+    }
+    assert_eq!(chosen.only(Role::AttnQ), BlockType::Q8_0);
+}
+
+#[test]
+fn an_explicit_output_type_that_misfits_is_refused() {
+    let hparams = hparams(8, 14, 2, 0);
+    let overrides = Overrides { output: Some(BlockType::Q4_K), ..Overrides::default() };
+    let error = choose(FileType::Q8_0, &hparams, &overrides, &tensors(&hparams, 896, &[Role::Output]));
+    let message = error.expect_err("896 is no multiple of 256").to_string();
+    assert!(
+        message.contains("output.weight") && message.contains("896") && message.contains("Q5_0"),
+        "{message}"
+    );
+}

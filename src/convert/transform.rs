@@ -1,0 +1,161 @@
+//! Where each row of a GGUF tensor lies in the checkpoint.
+//!
+//! Both reorderings that a conversion needs move whole rows: the rotary order of q and k inside a
+//! head, and experts stacked along a new dimension. So nothing is ever shuffled in memory: an output
+//! row is read from the place this file computes.
+
+use std::path::Path;
+
+use crate::checkpoint::{SourceType, TensorView};
+use crate::model::Transform;
+use crate::quantize::decode_source;
+
+/// The rows of one output tensor, in the order they are written.
+#[derive(Debug)]
+pub(super) struct SourceRows<'a> {
+    origin: Origin<'a>,
+    transform: Transform,
+    n_rows: usize,
+    n_in: usize,
+}
+
+#[derive(Debug)]
+enum Origin<'a> {
+    /// Parts with equally many rows: one, or one per expert.
+    Checkpoint(Vec<Part<'a>>),
+    Computed(Vec<f32>),
+}
+
+/// A checkpoint tensor.
+#[derive(Debug)]
+pub(super) struct Part<'a> {
+    /// Its name in the checkpoint.
+    pub(super) name: String,
+    /// Its elements.
+    pub(super) view: TensorView<'a>,
+}
+
+impl<'a> SourceRows<'a> {
+    /// The rows of checkpoint tensors stacked in order, `n_in` elements each, `n_rows` in all, none
+    /// of them 0. That the parts hold exactly these, and that the rows divide into rotary pairs, is
+    /// for the caller to have checked.
+    ///
+    /// # Panics
+    /// Later, if they do not.
+    pub(super) fn from_checkpoint(
+        parts: Vec<Part<'a>>,
+        transform: Transform,
+        n_rows: usize,
+        n_in: usize,
+    ) -> Self {
+        Self { origin: Origin::Checkpoint(parts), transform, n_rows, n_in }
+    }
+
+    /// One row of computed values.
+    pub(super) fn computed(values: Vec<f32>) -> Self {
+        Self { n_rows: 1, n_in: values.len(), origin: Origin::Computed(values), transform: Transform::None }
+    }
+
+    /// Rows in all.
+    pub(super) fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// Elements of a row.
+    pub(super) fn n_in(&self) -> usize {
+        self.n_in
+    }
+
+    /// The element type of the source; F32 for computed values.
+    pub(super) fn source_type(&self) -> SourceType {
+        match &self.origin {
+            Origin::Checkpoint(parts) => parts[0].view.dtype,
+            Origin::Computed(_) => SourceType::F32,
+        }
+    }
+
+    /// Elements of all rows.
+    pub(super) fn n_elements(&self) -> u64 {
+        self.n_rows as u64 * self.n_in as u64
+    }
+
+    /// Bytes that reading `n_rows` rows takes from the checkpoint.
+    pub(super) fn source_bytes(&self, n_rows: usize) -> u64 {
+        match &self.origin {
+            Origin::Checkpoint(_) => (n_rows * self.n_in * self.source_type().element_bytes()) as u64,
+            Origin::Computed(_) => 0,
+        }
+    }
+
+    /// Where an element of output row `row` comes from: the file, and «tensor x, element [3, 7]» in it.
+    pub(super) fn origin_of(&self, row: usize, column: usize) -> (&Path, String) {
+        let Origin::Checkpoint(parts) = &self.origin else {
+            return (Path::new("config.json"), format!("computed value {column}"));
+        };
+        let (part, row) = self.locate(parts.len(), row);
+        let Part { name, view } = &parts[part];
+        let element = if view.shape.len() > 1 {
+            format!("[{row}, {column}]")
+        } else {
+            // A vector is one row, or as many rows of one element where a transform moves them.
+            format!("[{}]", row.max(column))
+        };
+        (view.path, format!("tensor {name}, element {element}"))
+    }
+
+    /// Decodes output rows `first..` into `out`, `[rows, n_in]`.
+    pub(super) fn read(&self, first: usize, out: &mut [f32]) {
+        match &self.origin {
+            Origin::Computed(values) => out.copy_from_slice(values),
+            Origin::Checkpoint(parts) => {
+                for (i, row) in out.chunks_exact_mut(self.n_in).enumerate() {
+                    self.read_row(parts, first + i, row);
+                }
+            }
+        }
+    }
+
+    fn read_row(&self, parts: &[Part<'a>], row: usize, out: &mut [f32]) {
+        let (part, row) = self.locate(parts.len(), row);
+        let TensorView { dtype, bytes, .. } = parts[part].view;
+        let row_bytes = self.n_in * dtype.element_bytes();
+        decode_source(dtype, &bytes[row * row_bytes..][..row_bytes], out);
+    }
+
+    /// The part, and the row in it, that output row `row` is read from.
+    fn locate(&self, n_parts: usize, row: usize) -> (usize, usize) {
+        let rows_per_part = self.n_rows / n_parts;
+        let (part, row) = (row / rows_per_part, row % rows_per_part);
+        match self.transform {
+            Transform::None => (part, row),
+            Transform::RotaryPairs { n_head } => {
+                let head_dim = rows_per_part / n_head;
+                let (head, in_head) = (row / head_dim, row % head_dim);
+                let (pair, half) = (in_head / 2, in_head % 2);
+                (part, head * head_dim + half * (head_dim / 2) + pair)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn located(transform: Transform, n_rows: usize, n_parts: usize) -> Vec<(usize, usize)> {
+        let rows = SourceRows { origin: Origin::Computed(Vec::new()), transform, n_rows, n_in: 1 };
+        (0..n_rows).map(|row| rows.locate(n_parts, row)).collect()
+    }
+
+    #[test]
+    fn rotary_rows_interleave_the_halves_of_each_head() {
+        let rows: Vec<usize> =
+            located(Transform::RotaryPairs { n_head: 2 }, 12, 1).into_iter().map(|(_, row)| row).collect();
+        assert_eq!(rows, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
+    }
+
+    #[test]
+    fn stacked_parts_follow_each_other() {
+        assert_eq!(located(Transform::None, 4, 2), [(0, 0), (0, 1), (1, 0), (1, 1)]);
+    }
+}
