@@ -1,0 +1,141 @@
+//! The command line of `gguf-convert`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use gguf_simd::BlockType;
+use regex::Regex;
+
+use crate::cli::compute::ComputeArgs;
+use crate::convert::file_type::suggestion;
+use crate::convert::{FileType, Overrides, PlanOptions};
+use crate::error::{Error, Result};
+
+const TYPES: &str = "\
+Types, from large to small (bits per weight of a Llama 8B):
+  F32 32   F16 16   BF16 16   as they are, or nearly
+  Q8_0 8.5   Q6_K 6.6         hardly told from the original
+  Q5_K_M 5.7   Q5_K_S 5.6   Q5_1 6.0   Q5_0 5.5
+  Q4_K_M 4.9   Q4_K_S 4.7   Q4_1 5.0   Q4_0 4.5
+Q4_K_M is a good first choice. Rows that do not divide into a type's blocks get the next wider type.
+
+Examples:
+  gguf-convert ./Llama-3.2-1B --type Q4_K_M
+  gguf-convert ./Llama-3.2-1B --type Q4_K_M --dry-run
+  gguf-convert model.safetensors --type Q8_0 -o model.gguf
+  gguf-convert ./Mistral-7B --type Q4_K_S --tensor-type 'ffn_down=Q6_K' --output-tensor-type Q8_0";
+
+/// Converts a Hugging Face checkpoint to a GGUF file, quantised as it is written.
+#[derive(Parser, Debug)]
+#[command(name = "gguf-convert", version, after_help = TYPES, max_term_width = 110)]
+pub(super) struct Args {
+    /// The checkpoint: its folder, its .safetensors file or its model.safetensors.index.json
+    pub(super) input: PathBuf,
+    /// Type of the file, in any letter case
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(super) file_type: FileType,
+    /// The GGUF file to write [default: <name of the checkpoint's folder>-<TYPE>.gguf, here]
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// Show what would be done, tensor by tensor, and write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Replace an existing file
+    #[arg(short, long)]
+    pub(super) force: bool,
+    /// Show neither progress nor summary
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// Print the summary, or the plan of a dry run, as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// The model's name in the file [default: from the model card, config.json or the folder]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Give tensors whose GGUF name matches REGEX this type; repeatable, the first match wins
+    #[arg(long = "tensor-type", value_name = "REGEX=TYPE", value_parser = tensor_type, help_heading = "Types of single tensors")]
+    tensor_types: Vec<(Regex, BlockType)>,
+    /// Type of the output matrix, and of the embedding where the two are tied
+    #[arg(long, value_name = "TYPE", value_parser = block_type, help_heading = "Types of single tensors")]
+    output_tensor_type: Option<BlockType>,
+    /// Type of the token embedding
+    #[arg(long, value_name = "TYPE", value_parser = block_type, help_heading = "Types of single tensors")]
+    token_embedding_type: Option<BlockType>,
+    /// Give every quantised tensor the same type, without the usual mixture
+    #[arg(long, help_heading = "Types of single tensors")]
+    pure: bool,
+    #[command(flatten)]
+    pub(super) compute: ComputeArgs,
+}
+
+impl Args {
+    /// What the plan needs of them.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an empty name.
+    pub(super) fn plan_options(&self) -> Result<PlanOptions> {
+        if self.name.as_deref().is_some_and(|name| name.trim().is_empty()) {
+            return Err(Error::usage("--name is empty; give a name, or leave the flag out"));
+        }
+        let overrides = Overrides {
+            tensors: self.tensor_types.clone(),
+            output: self.output_tensor_type,
+            token_embd: self.token_embedding_type,
+            pure: self.pure,
+        };
+        Ok(PlanOptions { file_type: self.file_type, overrides, name: self.name.clone() })
+    }
+}
+
+fn block_type(name: &str) -> Result<BlockType, String> {
+    BlockType::from_name(name).ok_or_else(|| {
+        let all: Vec<&str> = BlockType::all().map(BlockType::name).collect();
+        format!("there is no tensor type {name}; {}", suggestion(name, &all))
+    })
+}
+
+/// `REGEX=TYPE`; the type comes after the last `=`.
+fn tensor_type(rule: &str) -> Result<(Regex, BlockType), String> {
+    let (pattern, ty) = rule.rsplit_once('=').ok_or("REGEX=TYPE is needed, as in 'ffn_down=Q6_K'")?;
+    let pattern = Regex::new(pattern).map_err(|e| e.to_string())?;
+    Ok((pattern, block_type(ty)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Args, String> {
+        Args::try_parse_from(line.split(' ')).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn rules_keep_their_order_and_split_at_the_last_equals_sign() {
+        let args = parse("gguf-convert m --type q4_k_m --tensor-type a=b=q6_k --tensor-type ^x$=F16")
+            .expect("sound");
+        let options = args.plan_options().expect("sound");
+        let rules: Vec<(&str, BlockType)> =
+            options.overrides.tensors.iter().map(|(name, ty)| (name.as_str(), *ty)).collect();
+        assert_eq!(rules, [("a=b", BlockType::Q6_K), ("^x$", BlockType::F16)]);
+        assert_eq!(options.file_type, FileType::Q4_K_M);
+    }
+
+    #[test]
+    fn slips_are_answered_with_what_there_is() {
+        let error = parse("gguf-convert m --type Q4KM").expect_err("no such type");
+        assert!(error.contains("did you mean Q4_K_M?") && error.contains("Q5_1"), "{error}");
+        let error = parse("gguf-convert m --type Q8_0 --tensor-type x=Q4_K_M").expect_err("a file type");
+        assert!(error.contains("no tensor type Q4_K_M") && error.contains("Q4_K,"), "{error}");
+        let error = parse("gguf-convert m --type Q8_0 --tensor-type Q4_K").expect_err("no pattern");
+        assert!(error.contains("REGEX=TYPE"), "{error}");
+        let error = parse("gguf-convert m").expect_err("no type");
+        assert!(error.contains("--type"), "{error}");
+    }
+}

@@ -1,0 +1,71 @@
+//! Arguments and presentation of `gguf-convert`.
+//!
+//! [`args`] is the command line, [`progress`] the bar, [`report`] what is printed.
+
+mod args;
+pub mod progress;
+mod report;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use gguf_simd::kernels::Kernels;
+
+use crate::checkpoint::Checkpoint;
+use crate::cli::interrupt::Busy;
+use crate::cli::output::{show, show_json};
+use crate::convert::{self, Plan, RunOptions};
+use crate::error::Result;
+use crate::gguf::GgufWriter;
+use crate::threads;
+use args::Args;
+use progress::Bar;
+
+/// Runs `gguf-convert` on the arguments of the process.
+pub fn main() -> ExitCode {
+    super::exit(run(&Args::parse()))
+}
+
+fn run(args: &Args) -> Result<()> {
+    let options = args.plan_options()?;
+    let run_options = run_options(args)?;
+    let checkpoint = Checkpoint::open(&args.input)?;
+    let plan = Plan::new(&checkpoint, &options)?;
+    let output = args.output.clone().unwrap_or_else(|| PathBuf::from(plan.default_file_name()));
+    for warning in plan.warnings() {
+        eprintln!("warning: {warning}");
+    }
+    if args.dry_run {
+        if let Err(error) = GgufWriter::check(&output, args.force) {
+            eprintln!("warning: {error}");
+        }
+        return if args.json {
+            show_json(&report::plan_json(&plan, &output))
+        } else {
+            show(&report::plan_table(&plan, &output))
+        };
+    }
+    // Told before the first byte is read, not when the file is to be written.
+    GgufWriter::check(&output, args.force)?;
+    let busy = Busy::begin();
+    let bar = Bar::new(args.quiet, busy.stop());
+    let summary = convert::run(&plan, &output, &run_options, &bar);
+    bar.clear();
+    let summary = summary?;
+    match (args.json, args.quiet) {
+        (true, _) => show_json(&report::summary_json(&summary)),
+        (false, true) => Ok(()),
+        (false, false) => show(&report::summary_text(&summary)),
+    }
+}
+
+fn run_options(args: &Args) -> Result<RunOptions> {
+    let kernels = match args.compute.isa()? {
+        // `isa` answers only with what this CPU has.
+        Some(isa) => Kernels::get(isa).unwrap_or_else(Kernels::best),
+        None => Kernels::best(),
+    };
+    let n_threads = args.compute.threads()?.unwrap_or_else(threads::default_thread_count);
+    Ok(RunOptions { overwrite: args.force, n_threads, kernels })
+}

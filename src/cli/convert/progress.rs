@@ -1,0 +1,58 @@
+//! The progress bar of a conversion.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::convert::Progress;
+
+/// A bar on standard error with rate and time left; nothing where that is no terminal.
+pub struct Bar {
+    bar: ProgressBar,
+    stop: &'static AtomicBool,
+}
+
+impl Bar {
+    /// A bar, invisible if `is_quiet`. The conversion stops when `stop` becomes true.
+    pub fn new(is_quiet: bool, stop: &'static AtomicBool) -> Self {
+        let target = if is_quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        Self { bar: ProgressBar::with_draw_target(None, target), stop }
+    }
+
+    /// Removes the bar.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl fmt::Debug for Bar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bar").field("position", &self.bar.position()).finish_non_exhaustive()
+    }
+}
+
+impl Progress for Bar {
+    fn begin(&self, total: u64) {
+        let template =
+            "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
+        let style = ProgressStyle::with_template(template).expect("a sound template").progress_chars("=> ");
+        self.bar.set_style(style);
+        self.bar.set_length(total);
+        self.bar.set_message("converting");
+        self.bar.enable_steady_tick(Duration::from_millis(200));
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
+    fn verifying(&self) {
+        self.bar.set_message("reading back");
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,135 @@
+//! What `gguf-convert` prints: the plan of a dry run, the summary of a real one, and both as JSON.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::cli::output;
+use crate::convert::{Plan, Summary};
+
+/// Tensors named in the summary.
+const N_WORST: usize = 3;
+
+/// The plan as a table, with totals.
+pub(super) fn plan_table(plan: &Plan<'_>, path: &Path) -> String {
+    let rows: Vec<[String; 5]> = plan
+        .tensors()
+        .map(|tensor| {
+            let ty = match tensor.instead_of {
+                Some(wanted) => format!("{} (rows do not fit {wanted})", tensor.block_type),
+                None => tensor.block_type.to_string(),
+            };
+            [
+                tensor.name.to_owned(),
+                shape_text(tensor.shape),
+                tensor.source_type.to_string(),
+                output::count(tensor.n_bytes),
+                ty,
+            ]
+        })
+        .collect();
+    let header = ["tensor", "shape", "from", "bytes", "to"].map(str::to_owned);
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([header[column].len()]).max().unwrap_or(0)
+    };
+    let [name, shape, from, bytes] = [0, 1, 2, 3].map(width);
+    let mut text = String::new();
+    for [a, b, c, d, e] in std::iter::once(&header).chain(&rows) {
+        writeln!(text, "{a:name$}  {b:>shape$}  {c:from$}  {d:>bytes$}  {e}")
+            .expect("a string takes everything");
+    }
+    let (n, parameters) = (plan.tensors().len(), output::count(plan.n_parameters()));
+    let (total, bits) = (output::bytes(plan.file_bytes()), plan.bits_per_weight());
+    let (model, ty, path) = (plan.name(), plan.file_type(), path.display());
+    writeln!(text, "\n{model} as {ty}: {n} tensors, {parameters} weights, {bits:.3} bits per weight")
+        .expect("a string");
+    writeln!(text, "{total} would be written to {path}").expect("a string");
+    text
+}
+
+/// The plan as JSON.
+pub(super) fn plan_json(plan: &Plan<'_>, path: &Path) -> Value {
+    let tensors: Vec<Value> = plan
+        .tensors()
+        .map(|tensor| {
+            json!({
+                "name": tensor.name,
+                "shape": tensor.shape,
+                "source_type": tensor.source_type.name(),
+                "type": tensor.block_type.name(),
+                "instead_of": tensor.instead_of.map(|ty| ty.name()),
+                "bytes": tensor.n_bytes,
+            })
+        })
+        .collect();
+    json!({
+        "model": plan.name(),
+        "type": plan.file_type().name(),
+        "output": path.to_string_lossy(),
+        "bytes": plan.file_bytes(),
+        "parameters": plan.n_parameters(),
+        "bits_per_weight": plan.bits_per_weight(),
+        "warnings": plan.warnings(),
+        "tensors": tensors,
+    })
+}
+
+/// What was done, in three lines.
+pub(super) fn summary_text(summary: &Summary) -> String {
+    let (path, ty) = (summary.path.display(), summary.file_type);
+    let (bytes, bits) = (output::bytes(summary.file_bytes), summary.bits_per_weight);
+    let seconds = summary.duration.as_secs_f64();
+    let mut text = format!("{path}: {ty}, {bytes}, {bits:.3} bits per weight, {seconds:.1} s\n");
+    let worst: Vec<String> = summary
+        .worst(N_WORST)
+        .iter()
+        .map(|tensor| {
+            format!("{} ({}) {}", tensor.name, tensor.block_type, percent(tensor.error.relative_rmse()))
+        })
+        .collect();
+    if worst.is_empty() {
+        text.push_str("error: none, every weight is kept exactly\n");
+    } else {
+        let total = percent(summary.error().relative_rmse());
+        writeln!(text, "error: {total} of the weights' RMS; largest in {}", worst.join(", "))
+            .expect("a string");
+    }
+    text
+}
+
+/// What was done, as JSON.
+pub(super) fn summary_json(summary: &Summary) -> Value {
+    let tensors: Vec<Value> = summary
+        .tensors
+        .iter()
+        .map(|tensor| {
+            json!({
+                "name": tensor.name,
+                "type": tensor.block_type.name(),
+                "bytes": tensor.n_bytes,
+                "relative_rmse": tensor.error.relative_rmse(),
+                "max_error": tensor.error.max_error,
+            })
+        })
+        .collect();
+    json!({
+        "file": summary.path.to_string_lossy(),
+        "type": summary.file_type.name(),
+        "bytes": summary.file_bytes,
+        "bits_per_weight": summary.bits_per_weight,
+        "seconds": summary.duration.as_secs_f64(),
+        "relative_rmse": summary.error().relative_rmse(),
+        "tensors": tensors,
+    })
+}
+
+fn shape_text(shape: &[usize]) -> String {
+    shape.iter().map(usize::to_string).collect::<Vec<String>>().join(" x ")
+}
+
+/// A share with enough digits for the smallest errors: an F16 file loses some 0.02 %.
+fn percent(share: f64) -> String {
+    if share < 0.001 { format!("{:.4} %", share * 100.0) } else { format!("{:.2} %", share * 100.0) }
+}
