@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use half::bf16;
@@ -152,19 +153,65 @@ impl Spec {
     }
 
     /// As [`Self::write`], after `change` had each tensor's name and values in hand.
-    pub(crate) fn write_with(&self, dir: &Path, mut change: impl FnMut(&str, &mut [f32])) {
+    pub(crate) fn write_with(&self, dir: &Path, change: impl FnMut(&str, &mut [f32])) {
+        self.write_neighbours(dir);
+        write_safetensors(&dir.join("model.safetensors"), &self.data(change));
+    }
+
+    /// As [`Self::write`], with the weights dealt out to `n_shards` files and an index.
+    pub(crate) fn write_sharded(&self, dir: &Path, n_shards: usize) {
+        self.write_neighbours(dir);
+        let mut shards = vec![BTreeMap::new(); n_shards];
+        let mut weight_map = serde_json::Map::new();
+        for (i, (name, tensor)) in self.data(|_, _| {}).into_iter().enumerate() {
+            weight_map.insert(name.clone(), shard_name(i % n_shards, n_shards).into());
+            shards[i % n_shards].insert(name, tensor);
+        }
+        for (i, shard) in shards.iter().enumerate() {
+            write_safetensors(&dir.join(shard_name(i, n_shards)), shard);
+        }
+        write_json(&dir.join("model.safetensors.index.json"), &json!({ "weight_map": weight_map }));
+    }
+
+    /// As [`Self::write`], with zeros for weights in a file that has holes where they would be.
+    pub(crate) fn write_sparse(&self, dir: &Path) {
+        self.write_neighbours(dir);
+        let mut end = 0;
+        let mut header = serde_json::Map::new();
+        for (name, shape) in self.tensors() {
+            let start = end;
+            end += shape.iter().product::<usize>() * 2;
+            header.insert(name, json!({ "dtype": "BF16", "shape": shape, "data_offsets": [start, end] }));
+        }
+        let header = Value::Object(header).to_string();
+        let mut file = fs::File::create(dir.join("model.safetensors")).expect("a writable folder");
+        file.write_all(&(header.len() as u64).to_le_bytes()).expect("room");
+        file.write_all(header.as_bytes()).expect("room");
+        file.set_len((8 + header.len() + end) as u64).expect("a file system with holes");
+    }
+
+    fn write_neighbours(&self, dir: &Path) {
         write_json(&dir.join("config.json"), &self.config());
         copy_tokenizer(dir);
-        let mut data = BTreeMap::new();
+    }
+
+    fn data(&self, mut change: impl FnMut(&str, &mut [f32])) -> Tensors {
         let mut random = Random(self.seed);
-        for (name, shape) in self.tensors() {
+        let tensor = |(name, shape): (String, Vec<usize>)| {
             let mut values = random_values(&mut random, &name, &shape);
             change(&name, &mut values);
-            let bytes: Vec<u8> = values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
-            data.insert(name, (shape, bytes));
-        }
-        write_safetensors(&dir.join("model.safetensors"), &data);
+            let bytes = values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
+            (name, (shape, bytes))
+        };
+        self.tensors().into_iter().map(tensor).collect()
     }
+}
+
+/// BF16 tensors by name: shape and bytes.
+pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<u8>)>;
+
+fn shard_name(i: usize, n_shards: usize) -> String {
+    format!("model-{:05}-of-{n_shards:05}.safetensors", i + 1)
 }
 
 /// Norms near one; matrices that keep the variance of what goes through them; small biases.
@@ -177,7 +224,7 @@ fn random_values(random: &mut Random, name: &str, shape: &[usize]) -> Vec<f32> {
 }
 
 /// Writes BF16 tensors as one safetensors file.
-pub(crate) fn write_safetensors(path: &Path, tensors: &BTreeMap<String, (Vec<usize>, Vec<u8>)>) {
+pub(crate) fn write_safetensors(path: &Path, tensors: &Tensors) {
     let views = tensors.iter().map(|(name, (shape, bytes))| {
         (name, TensorView::new(Dtype::BF16, shape.clone(), bytes).expect("shape and bytes agree"))
     });

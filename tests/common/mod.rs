@@ -5,9 +5,40 @@
 pub(crate) mod checkpoint;
 pub(crate) mod model;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use gguf_kit::checkpoint::Checkpoint;
+use gguf_kit::convert::{self, FileType, Plan, PlanOptions, RunOptions, Silent, Summary};
+use gguf_simd::kernels::Kernels;
 
 /// The bundled model.
 pub(crate) fn fairytale() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/models/fairytale")
+}
+
+/// Converts with this CPU's best arithmetic on two threads.
+pub(crate) fn convert(checkpoint: &Path, path: &Path, file_type: FileType) -> Summary {
+    let options = RunOptions { overwrite: false, n_threads: 2, kernels: Kernels::best() };
+    convert_with(checkpoint, path, file_type, &options)
+}
+
+/// Converts with `name` as `general.name`.
+pub(crate) fn convert_named(checkpoint: &Path, path: &Path, file_type: FileType, name: &str) {
+    let checkpoint = Checkpoint::open(checkpoint).expect("a sound checkpoint");
+    let options = PlanOptions { name: Some(name.to_owned()), ..PlanOptions::new(file_type) };
+    let plan = Plan::new(&checkpoint, &options).expect("a sound checkpoint");
+    let options = RunOptions { overwrite: false, n_threads: 2, kernels: Kernels::best() };
+    convert::run(&plan, path, &options, &Silent).expect("a conversion");
+}
+
+/// Converts as `options` say.
+pub(crate) fn convert_with(
+    checkpoint: &Path,
+    path: &Path,
+    file_type: FileType,
+    options: &RunOptions,
+) -> Summary {
+    let checkpoint = Checkpoint::open(checkpoint).expect("a sound checkpoint");
+    let plan = Plan::new(&checkpoint, &PlanOptions::new(file_type)).expect("a sound checkpoint");
+    convert::run(&plan, path, options, &Silent).expect("a conversion")
 }

@@ -1,0 +1,140 @@
+//! A converted file has the tensors, types and keys that its file type promises.
+
+mod common;
+
+use std::path::Path;
+
+use common::checkpoint::Spec;
+use gguf_kit::convert::{FileType, RunOptions};
+use gguf_kit::gguf::GgufFile;
+use gguf_simd::BlockType;
+use gguf_simd::isa::Isa;
+use gguf_simd::kernels::Kernels;
+
+/// Types of a file of 8 layers: embedding (tied), value projections, ffn_down, everything else.
+struct Expected {
+    token_embd: BlockType,
+    attn_v: [BlockType; 8],
+    ffn_down: [BlockType; 8],
+    others: BlockType,
+}
+
+#[rustfmt::skip]
+fn expected(file_type: FileType) -> Expected {
+    use BlockType::{BF16, F16, F32, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
+    let same = |token_embd, others| Expected { token_embd, attn_v: [others; 8], ffn_down: [others; 8], others };
+    match file_type {
+        FileType::F32 => same(F32, F32),
+        FileType::F16 => same(F16, F16),
+        FileType::BF16 => same(BF16, BF16),
+        FileType::Q8_0 => same(Q8_0, Q8_0),
+        FileType::Q6_K => same(Q6_K, Q6_K),
+        FileType::Q5_K_S => same(Q6_K, Q5_K),
+        FileType::Q5_1 => same(Q6_K, Q5_1),
+        FileType::Q5_0 => same(Q6_K, Q5_0),
+        FileType::Q4_1 => same(Q6_K, Q4_1),
+        FileType::Q4_0 => same(Q6_K, Q4_0),
+        FileType::Q5_K_M => Expected {
+            token_embd: Q6_K,
+            attn_v: [Q6_K, Q5_K, Q5_K, Q6_K, Q5_K, Q5_K, Q6_K, Q6_K],
+            ffn_down: [Q6_K, Q5_K, Q5_K, Q6_K, Q5_K, Q5_K, Q6_K, Q6_K],
+            others: Q5_K,
+        },
+        FileType::Q4_K_M => Expected {
+            token_embd: Q6_K,
+            attn_v: [Q6_K, Q4_K, Q4_K, Q6_K, Q4_K, Q4_K, Q6_K, Q6_K],
+            ffn_down: [Q6_K, Q4_K, Q4_K, Q6_K, Q4_K, Q4_K, Q6_K, Q6_K],
+            others: Q4_K,
+        },
+        FileType::Q4_K_S => Expected {
+            token_embd: Q6_K,
+            attn_v: [Q5_K, Q5_K, Q5_K, Q5_K, Q4_K, Q4_K, Q4_K, Q4_K],
+            ffn_down: [Q5_K, Q4_K, Q4_K, Q4_K, Q4_K, Q4_K, Q4_K, Q4_K],
+            others: Q4_K,
+        },
+    }
+}
+
+/// The largest relative error a file type may have: the bundled model's, and a tenth.
+fn most_error(file_type: FileType) -> f64 {
+    match file_type {
+        FileType::F32 | FileType::BF16 => 0.0,
+        FileType::F16 => 0.0001,
+        FileType::Q8_0 => 0.006,
+        FileType::Q6_K => 0.018,
+        FileType::Q5_K_M | FileType::Q5_K_S | FileType::Q5_1 | FileType::Q5_0 => 0.04,
+        FileType::Q4_K_M | FileType::Q4_K_S | FileType::Q4_1 | FileType::Q4_0 => 0.08,
+    }
+}
+
+#[test]
+fn every_file_type_of_the_bundled_model_follows_its_recipe() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for file_type in FileType::ALL {
+        let path = dir.path().join("m.gguf");
+        let summary = common::convert(&common::fairytale(), &path, file_type);
+        let error = summary.error().relative_rmse();
+        assert!(error <= most_error(file_type), "{file_type}: relative error {error}");
+
+        let file = GgufFile::open(&path).expect("our own file");
+        let metadata = file.metadata();
+        assert_eq!(metadata.required_string("general.architecture").expect("written"), "llama");
+        assert_eq!(
+            metadata.required_count("general.file_type").expect("written"),
+            file_type.number() as usize
+        );
+        assert_eq!(metadata.required_count("general.quantization_version").expect("written"), 2);
+        assert_eq!(file.tensors().len(), 74);
+        assert_eq!(file.file_len(), summary.file_bytes);
+        let expected = expected(file_type);
+        for tensor in file.tensors() {
+            let layer = tensor.name.split('.').nth(1).and_then(|layer| layer.parse::<usize>().ok());
+            let want = match tensor.name.rsplit('.').nth(1).expect("a name with parts") {
+                "token_embd" => expected.token_embd,
+                "attn_v" => expected.attn_v[layer.expect("a layer")],
+                "ffn_down" => expected.ffn_down[layer.expect("a layer")],
+                name if name.ends_with("_norm") => BlockType::F32,
+                _ => expected.others,
+            };
+            assert_eq!(tensor.ty.block_type(), Some(want), "{file_type} {}", tensor.name);
+        }
+        std::fs::remove_file(&path).expect("our own file");
+    }
+}
+
+/// The bytes of a conversion with `n_threads` threads on `isa`.
+fn bytes_of(checkpoint: &Path, file_type: FileType, n_threads: usize, isa: Isa) -> Vec<u8> {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("m.gguf");
+    let kernels = Kernels::get(isa).expect("an available tier");
+    common::convert_with(checkpoint, &path, file_type, &RunOptions { overwrite: false, n_threads, kernels });
+    std::fs::read(&path).expect("our own file")
+}
+
+#[test]
+fn neither_threads_nor_the_cpu_change_a_byte() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    Spec { n_embd: 256, n_ff: 256, n_layer: 1, ..Spec::default() }.write(dir.path());
+    for file_type in FileType::ALL {
+        let reference = bytes_of(dir.path(), file_type, 1, Isa::Scalar);
+        for (i, isa) in Isa::available().enumerate() {
+            let n_threads = 2 + i;
+            let bytes = bytes_of(dir.path(), file_type, n_threads, isa);
+            assert!(bytes == reference, "{file_type} differs with {n_threads} threads on {}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn the_error_report_does_not_depend_on_threads() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    Spec::default().write(dir.path());
+    let errors = [1, 4].map(|n_threads| {
+        let path = dir.path().join(format!("{n_threads}.gguf"));
+        let options = RunOptions { overwrite: false, n_threads, kernels: Kernels::best() };
+        let summary = common::convert_with(dir.path(), &path, FileType::Q4_0, &options);
+        summary.tensors.iter().map(|tensor| tensor.error).collect::<Vec<_>>()
+    });
+    assert_eq!(errors[0], errors[1]);
+    assert!(errors[0].iter().any(|error| error.relative_rmse() > 0.01));
+}
