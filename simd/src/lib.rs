@@ -5,6 +5,7 @@
 //! allocates nothing.
 
 pub mod activation;
+mod array;
 pub mod block;
 pub mod columns;
 pub mod half_float;

@@ -6,7 +6,7 @@ use common::{Random, assert_same_bits, better_tiers, scalar};
 use gguf_simd::{Activation, ActivationFormat, BlockType, ColumnsMut, Kernels, Q8KWindow, Q8Window};
 
 /// Blocks in a row: none, few, a window more or less, many.
-const BLOCKS: [usize; 12] = [0, 1, 2, 3, 7, 8, 9, 16, 31, 64, 129, 136];
+const BLOCKS: [usize; 13] = [0, 1, 2, 3, 7, 8, 9, 16, 31, 64, 129, 136, 530];
 
 /// Rows lengths in elements that exercise a type: block counts, but float "blocks" are elements.
 fn row_lengths(ty: BlockType) -> impl Iterator<Item = usize> {

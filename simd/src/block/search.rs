@@ -14,6 +14,7 @@
 //! Sums run over lanes in a fixed order and nothing is contracted, so that every tier finds the same
 //! scales; loops over lanes and elements have no branches, so that they vectorise.
 
+use crate::array;
 use crate::half_float::{f16_to_f32, f32_to_f16};
 
 /// Candidates tried together.
@@ -90,17 +91,17 @@ pub(crate) fn offset_grid<const TOP: u32>(block: &Block) -> (u16, u16, [u8; 32])
     let (d, m) = block.best_offset(&around(fitted, (min, max), top), top);
     let (scale, minimum) = (f16_to_f32(d), f16_to_f32(m));
     let inverse = invert(scale);
-    (d, m, block.x.map(|x| rounded_code((x - minimum) * inverse, 0.0, top) as u8))
+    (d, m, array::map(&block.x, |x| rounded_code((x - minimum) * inverse, 0.0, top) as u8))
 }
 
 impl Block {
     #[inline(always)]
     fn new(x: &[f32; 32], importance: Option<&[f32; 32]>) -> Self {
-        let x = x.map(|x| if x.abs() < f32::INFINITY { x } else { 0.0 });
+        let x = array::map(x, |x| if x.abs() < f32::INFINITY { x } else { 0.0 });
         let Some(importance) = importance else {
             return Self { x, importance: [1.0; 32] };
         };
-        let importance = importance.map(|w| if w > 0.0 && w < f32::INFINITY { w } else { 0.0 });
+        let importance = array::map(importance, |w| if w > 0.0 && w < f32::INFINITY { w } else { 0.0 });
         let mut sums = [0.0; 8];
         for i in 0..32 {
             sums[i % 8] += importance[i];
@@ -109,7 +110,7 @@ impl Block {
         // Scaled to an average of one, so that no sum below overflows or vanishes.
         let scale = 32.0 / sum;
         let is_usable = scale > 0.0 && scale < f32::INFINITY;
-        Self { x, importance: if is_usable { importance.map(|w| w * scale) } else { [1.0; 32] } }
+        Self { x, importance: if is_usable { array::map(&importance, |w| w * scale) } else { [1.0; 32] } }
     }
 
     /// The smallest and the largest weight.
@@ -131,7 +132,7 @@ impl Block {
     #[inline(always)]
     fn signed_codes(&self, d: f32, low: f32, high: f32) -> [i8; 32] {
         let inverse = invert(d);
-        self.x.map(|x| rounded_code(x * inverse, low, high) as i8)
+        array::map(&self.x, |x| rounded_code(x * inverse, low, high) as i8)
     }
 
     /// The least-squares scale of the best of the candidates `inverses`: with `q` the rounded codes
@@ -160,8 +161,8 @@ impl Block {
     /// The f16 candidate of least error.
     #[inline(always)]
     fn best_signed(&self, candidates: [u16; LANES], low: f32, high: f32) -> u16 {
-        let scales = candidates.map(f16_to_f32);
-        let inverses = scales.map(invert);
+        let scales = array::map(&candidates, f16_to_f32);
+        let inverses = array::map(&scales, invert);
         let mut errors = [0.0; LANES];
         for i in 0..32 {
             let (x, w) = (self.x[i], self.importance[i]);
@@ -210,10 +211,10 @@ impl Block {
     /// The f16 scale and minimum of least error.
     #[inline(always)]
     fn best_offset(&self, candidates: &[(f32, f32); LANES], top: f32) -> (u16, u16) {
-        let d = candidates.map(|(d, _)| finite_f16(d));
-        let m = candidates.map(|(_, m)| finite_f16(m));
-        let (scales, minima) = (d.map(f16_to_f32), m.map(f16_to_f32));
-        let inverses = scales.map(invert);
+        let d = array::map(candidates, |(d, _)| finite_f16(d));
+        let m = array::map(candidates, |(_, m)| finite_f16(m));
+        let (scales, minima) = (array::map(&d, f16_to_f32), array::map(&m, f16_to_f32));
+        let inverses = array::map(&scales, invert);
         let mut errors = [0.0; LANES];
         for i in 0..32 {
             let (x, w) = (self.x[i], self.importance[i]);

@@ -9,6 +9,7 @@ use core::arch::x86_64::*;
 
 use super::{SMALLEST, Scaling, scaling};
 use crate::activation::{Q8KWindow, Q8Window, WINDOW_LEN};
+use crate::array;
 use crate::isa::avx2::{load_codes, load_f32, store_codes, store_f32, store_i16, store_i32, sums_of_8};
 
 /// See [`super::q8_0`].
@@ -50,7 +51,7 @@ pub(crate) fn q8_k(x: &[f32], out: &mut [Q8KWindow]) {
 #[target_feature(enable = "avx2")]
 fn q8_0_window(x: &[f32; WINDOW_LEN], out: &mut Q8Window) {
     let groups = x.as_chunks::<32>().0;
-    let magnitudes = maxima_of_8(core::array::from_fn(|k| {
+    let magnitudes = maxima_of_8(array::eight(|k| {
         let bits = |i: usize| magnitude(_mm256_castps_si256(load_f32(&groups[k].as_chunks().0[i])));
         _mm256_max_epi32(_mm256_max_epi32(bits(0), bits(1)), _mm256_max_epi32(bits(2), bits(3)))
     }));
@@ -103,7 +104,7 @@ fn encode(x: &[f32; 32], inverse: f32) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn quarters(codes: &[i8; WINDOW_LEN]) -> [__m256i; 8] {
-    core::array::from_fn(|k| {
+    array::eight(|k| {
         let codes = load_codes(&codes.as_chunks().0[k]);
         _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), codes), _mm256_set1_epi16(1))
     })

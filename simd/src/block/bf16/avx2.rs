@@ -3,6 +3,7 @@
 use core::arch::x86_64::*;
 
 use super::scalar;
+use crate::array;
 use crate::block::lanes::avx2;
 use crate::isa::avx2::load_128;
 
@@ -28,7 +29,7 @@ pub(crate) fn gemv(weights: &[u8], x: &[f32], out: &mut [f32]) {
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn widen(weights: &[[u8; 2]; 16]) -> [__m256; 2] {
-    [0, 1].map(|half| {
+    array::two(|half| {
         let words = _mm256_cvtepu16_epi32(load_128(&weights.as_flattened().as_chunks().0[half]));
         _mm256_castsi256_ps(_mm256_slli_epi32::<16>(words))
     })

@@ -3,6 +3,7 @@
 use core::arch::aarch64::*;
 
 use super::scalar;
+use crate::array;
 use crate::block::lanes::neon;
 use crate::isa::neon::load_u8;
 
@@ -30,8 +31,8 @@ pub(crate) fn gemv(weights: &[u8], x: &[f32], out: &mut [f32]) {
 fn widen(weights: &[[u8; 2]; 16]) -> [float32x4_t; 4] {
     let zero = vdupq_n_u16(0);
     let bytes = weights.as_flattened().as_chunks().0;
-    let [a, b] = [0, 1].map(|i| vreinterpretq_u16_u8(load_u8(&bytes[i])));
+    let (a, b) = (vreinterpretq_u16_u8(load_u8(&bytes[0])), vreinterpretq_u16_u8(load_u8(&bytes[1])));
     // A zero below each of them is the lower half of the float.
-    [vzip1q_u16(zero, a), vzip2q_u16(zero, a), vzip1q_u16(zero, b), vzip2q_u16(zero, b)]
-        .map(|words| vreinterpretq_f32_u16(words))
+    let words = [vzip1q_u16(zero, a), vzip2q_u16(zero, a), vzip1q_u16(zero, b), vzip2q_u16(zero, b)];
+    array::four(|i| vreinterpretq_f32_u16(words[i]))
 }

@@ -29,6 +29,6 @@ pub(crate) fn gemv(weights: &[u8], x: &[f32], out: &mut [f32]) {
 #[target_feature(enable = "neon,dotprod")]
 fn widen(weights: &[[u8; 2]; 16]) -> [float32x4_t; 4] {
     let bytes = weights.as_flattened().as_chunks().0;
-    let [a, b] = [0, 1].map(|i| vreinterpretq_f16_u8(load_u8(&bytes[i])));
+    let (a, b) = (vreinterpretq_f16_u8(load_u8(&bytes[0])), vreinterpretq_f16_u8(load_u8(&bytes[1])));
     [vcvt_f32_f16(vget_low_f16(a)), vcvt_high_f32_f16(a), vcvt_f32_f16(vget_low_f16(b)), vcvt_high_f32_f16(b)]
 }

@@ -3,6 +3,7 @@
 use core::arch::aarch64::*;
 
 use super::scalar;
+use crate::array;
 use crate::block::lanes::neon;
 use crate::isa::neon::load_u8;
 
@@ -28,5 +29,5 @@ pub(crate) fn gemv(weights: &[u8], x: &[f32], out: &mut [f32]) {
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 fn widen(weights: &[[u8; 4]; 16]) -> [float32x4_t; 4] {
-    [0, 1, 2, 3].map(|i| vreinterpretq_f32_u8(load_u8(&weights.as_flattened().as_chunks().0[i])))
+    array::four(|i| vreinterpretq_f32_u8(load_u8(&weights.as_flattened().as_chunks().0[i])))
 }

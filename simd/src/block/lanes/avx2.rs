@@ -5,6 +5,7 @@
 
 use core::arch::x86_64::*;
 
+use crate::array;
 use crate::isa::avx2::{load_f32, prefetch_beyond, store_f32};
 
 /// `out[r] = w[r] . x` for float weights of `N` bytes.
@@ -47,5 +48,5 @@ fn add<const N: usize>(
 ) -> [__m256; 2] {
     let w = widen(w);
     let x = x.as_chunks().0;
-    core::array::from_fn(|i| _mm256_fmadd_ps(w[i], load_f32(&x[i]), lanes[i]))
+    array::two(|i| _mm256_fmadd_ps(w[i], load_f32(&x[i]), lanes[i]))
 }

@@ -5,6 +5,7 @@
 
 use core::arch::aarch64::*;
 
+use crate::array;
 use crate::isa::neon::{load_f32, store_f32};
 
 /// `out[r] = w[r] . x` for float weights of `N` bytes.
@@ -46,5 +47,5 @@ fn add<const N: usize>(
 ) -> [float32x4_t; 4] {
     let w = widen(w);
     let x = x.as_chunks().0;
-    core::array::from_fn(|i| vfmaq_f32(lanes[i], w[i], load_f32(&x[i])))
+    array::four(|i| vfmaq_f32(lanes[i], w[i], load_f32(&x[i])))
 }

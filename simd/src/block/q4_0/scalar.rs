@@ -2,13 +2,14 @@
 
 use super::{BYTES, qs};
 use crate::activation::Q8Window;
+use crate::array;
 use crate::block::search;
 use crate::block::windows::{self, dot, f16_at, nibbles, pack_nibbles};
 
 /// The codes `q - 8`.
 #[inline(always)]
 fn codes(block: &[u8; BYTES]) -> [i8; 32] {
-    nibbles(qs(block)).map(|q| q as i8 - 8)
+    array::map(&nibbles(qs(block)), |q| q as i8 - 8)
 }
 
 /// Decodes `blocks` into 32 floats each.
@@ -16,7 +17,7 @@ fn codes(block: &[u8; BYTES]) -> [i8; 32] {
 pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
     for (block, out) in blocks.as_chunks().0.iter().zip(out.as_chunks_mut::<32>().0) {
         let d = f16_at(block, 0);
-        *out = codes(block).map(|q| d * f32::from(q));
+        *out = array::map(&codes(block), |q| d * f32::from(q));
     }
 }
 
@@ -27,7 +28,7 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let (d, codes) = search::signed_grid::<8>(block);
         let mut bytes = [0; BYTES];
         bytes[..2].copy_from_slice(&d.to_le_bytes());
-        pack_nibbles(&codes.map(|q| (q + 8) as u8), &mut bytes[2..]);
+        pack_nibbles(&array::map(&codes, |q| (q + 8) as u8), &mut bytes[2..]);
         bytes
     });
 }

@@ -5,6 +5,7 @@ use core::arch::x86_64::*;
 use super::scalar;
 use super::{BYTES, qh, qs};
 use crate::activation::Q8Window;
+use crate::array;
 use crate::block::windows::avx2;
 
 /// The scalar decoder, compiled for this tier.
@@ -23,7 +24,7 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
     avx2::gemv_with_minima(weights, x, out, |blocks: &[[u8; BYTES]; 8], y| {
-        let isum = avx2::block_sums(core::array::from_fn(|k| codes(&blocks[k])), 0, y);
+        let isum = avx2::block_sums(array::eight(|k| codes(&blocks[k])), 0, y);
         avx2::terms(isum, avx2::f16s::<BYTES, 0>(blocks), avx2::f16s::<BYTES, 2>(blocks), y)
     });
 }

@@ -2,13 +2,14 @@
 
 use super::{BYTES, qh, qs};
 use crate::activation::Q8Window;
+use crate::array;
 use crate::block::search;
 use crate::block::windows::{self, dot, f16_at, fifth_bits, five_bits, pack_nibbles};
 
 /// The codes `q`.
 #[inline(always)]
 fn codes(block: &[u8; BYTES]) -> [i8; 32] {
-    five_bits(qh(block), qs(block)).map(|q| q as i8)
+    array::map(&five_bits(qh(block), qs(block)), |q| q as i8)
 }
 
 /// Decodes `blocks` into 32 floats each: a product, then a sum.
@@ -16,7 +17,7 @@ fn codes(block: &[u8; BYTES]) -> [i8; 32] {
 pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
     for (block, out) in blocks.as_chunks().0.iter().zip(out.as_chunks_mut::<32>().0) {
         let (d, m) = (f16_at(block, 0), f16_at(block, 2));
-        *out = codes(block).map(|q| d * f32::from(q) + m);
+        *out = array::map(&codes(block), |q| d * f32::from(q) + m);
     }
 }
 

@@ -3,6 +3,7 @@
 use super::BYTES;
 use super::scalar;
 use crate::activation::Q8Window;
+use crate::array;
 use crate::block::windows::avx2;
 
 /// The scalar decoder, compiled for this tier.
@@ -21,7 +22,7 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
     avx2::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 8], y| {
-        let isum = avx2::signed_block_sums(core::array::from_fn(|k| avx2::bytes(qs(&blocks[k]))), y);
+        let isum = avx2::signed_block_sums(array::eight(|k| avx2::bytes(qs(&blocks[k]))), y);
         (isum, avx2::scaled(avx2::f16s::<BYTES, 0>(blocks), y))
     });
 }

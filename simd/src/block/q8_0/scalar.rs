@@ -2,13 +2,14 @@
 
 use super::BYTES;
 use crate::activation::Q8Window;
+use crate::array;
 use crate::block::search;
 use crate::block::windows::{self, dot, f16_at};
 
 /// The codes `q`.
 #[inline(always)]
 fn codes(block: &[u8; BYTES]) -> [i8; 32] {
-    core::array::from_fn(|i| block[2 + i] as i8)
+    array::build(|i| block[2 + i] as i8)
 }
 
 /// Decodes `blocks` into 32 floats each.
@@ -16,7 +17,7 @@ fn codes(block: &[u8; BYTES]) -> [i8; 32] {
 pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
     for (block, out) in blocks.as_chunks().0.iter().zip(out.as_chunks_mut::<32>().0) {
         let d = f16_at(block, 0);
-        *out = codes(block).map(|q| d * f32::from(q));
+        *out = array::map(&codes(block), |q| d * f32::from(q));
     }
 }
 
@@ -27,7 +28,7 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let (d, codes) = search::byte_grid(block);
         let mut bytes = [0; BYTES];
         bytes[..2].copy_from_slice(&d.to_le_bytes());
-        bytes[2..].copy_from_slice(&codes.map(|q| q as u8));
+        bytes[2..].copy_from_slice(&array::map(&codes, |q| q as u8));
         bytes
     });
 }

@@ -17,6 +17,7 @@
 use core::arch::x86_64::*;
 
 use crate::activation::Q8Window;
+use crate::array;
 use crate::isa::avx2::{
     load_128, load_256, load_codes, load_f32, load_i32, prefetch_beyond, store_f32, store_f32x4, sums_of_8,
 };
@@ -157,7 +158,7 @@ fn add_in_order(acc: f32, window_sums: __m256, n: usize) -> f32 {
 #[target_feature(enable = "avx2")]
 pub(crate) fn block_sums(blocks: [__m256i; 8], bias: i32, y: &Q8Window) -> __m256 {
     let codes = y.codes.as_chunks::<32>().0;
-    let biased = sums_of_8(core::array::from_fn(|k| dot(blocks[k], load_codes(&codes[k]))));
+    let biased = sums_of_8(array::eight(|k| dot(blocks[k], load_codes(&codes[k]))));
     if bias == 0 {
         return _mm256_cvtepi32_ps(biased);
     }
@@ -170,9 +171,8 @@ pub(crate) fn block_sums(blocks: [__m256i; 8], bias: i32, y: &Q8Window) -> __m25
 #[target_feature(enable = "avx2")]
 pub(crate) fn signed_block_sums(blocks: [__m256i; 8], y: &Q8Window) -> __m256 {
     let codes = y.codes.as_chunks::<32>().0;
-    let dots = core::array::from_fn(|k| {
-        dot(_mm256_abs_epi8(blocks[k]), _mm256_sign_epi8(load_codes(&codes[k]), blocks[k]))
-    });
+    let dots =
+        array::eight(|k| dot(_mm256_abs_epi8(blocks[k]), _mm256_sign_epi8(load_codes(&codes[k]), blocks[k])));
     _mm256_cvtepi32_ps(sums_of_8(dots))
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod avx512;
 pub(crate) mod neon;
 
 use crate::activation::Q8Window;
+use crate::array;
 
 /// The activations that meet one block of 32 weights.
 pub(crate) struct BlockActivation<'a> {
@@ -57,7 +58,7 @@ pub(crate) fn f16_at(block: &[u8], at: usize) -> f32 {
 /// The 32 nibbles of 16 bytes: the low ones first, then the high ones.
 #[inline(always)]
 pub(crate) fn nibbles(qs: &[u8; 16]) -> [u8; 32] {
-    core::array::from_fn(|i| if i < 16 { qs[i] & 15 } else { qs[i - 16] >> 4 })
+    array::build(|i| if i < 16 { qs[i] & 15 } else { qs[i - 16] >> 4 })
 }
 
 /// 32 codes of 5 bits: nibbles with bit `i` of `qh` as the fifth bit of code `i`.
@@ -65,7 +66,7 @@ pub(crate) fn nibbles(qs: &[u8; 16]) -> [u8; 32] {
 pub(crate) fn five_bits(qh: &[u8; 4], qs: &[u8; 16]) -> [u8; 32] {
     let qh = u32::from_le_bytes(*qh);
     let low = nibbles(qs);
-    core::array::from_fn(|i| low[i] | ((qh >> i & 1) << 4) as u8)
+    array::build(|i| low[i] | ((qh >> i & 1) << 4) as u8)
 }
 
 /// The inverse of [`nibbles`] for the low four bits of the codes.

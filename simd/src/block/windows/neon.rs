@@ -17,6 +17,7 @@
 use core::arch::aarch64::*;
 
 use crate::activation::Q8Window;
+use crate::array;
 use crate::isa::neon::{load_codes, load_f32, load_i32, load_u8, sdot, store_f32, sums_of_4};
 
 /// Windows worked on together, one per lane.
@@ -100,7 +101,8 @@ fn stage(staged: &mut Staged, i: usize, values: Eight) {
 #[inline]
 #[target_feature(enable = "neon")]
 fn transposed(staged: &Staged, half: usize) -> [float32x4_t; 4] {
-    let [a, b, c, d] = [0, 1, 2, 3].map(|i| load_f32(&staged[half][i]));
+    let row = |i: usize| load_f32(&staged[half][i]);
+    let (a, b, c, d) = (row(0), row(1), row(2), row(3));
     let pairs = |a, b| (vtrn1q_f32(a, b), vtrn2q_f32(a, b));
     let ((ab_even, ab_odd), (cd_even, cd_odd)) = (pairs(a, b), pairs(c, d));
     let wide = vreinterpretq_f64_f32;
@@ -155,7 +157,7 @@ pub(crate) fn block_sums(codes: impl Fn(usize) -> (int8x16_t, int8x16_t), bias: 
         let low = sdot(vdupq_n_s32(0), first, load_codes(&ys[2 * k]));
         sdot(low, second, load_codes(&ys[2 * k + 1]))
     };
-    [0, 1].map(|half| {
+    array::two(|half| {
         let biased = sums_of_4([dot(4 * half), dot(4 * half + 1), dot(4 * half + 2), dot(4 * half + 3)]);
         let sums = load_i32(&y.sums.as_chunks().0[half]);
         vcvtq_f32_s32(vmlsq_n_s32(biased, sums, bias))
@@ -166,7 +168,7 @@ pub(crate) fn block_sums(codes: impl Fn(usize) -> (int8x16_t, int8x16_t), bias: 
 #[inline]
 #[target_feature(enable = "neon")]
 pub(crate) fn terms(isum: Eight, d: Eight, m: Eight, y: &Q8Window) -> Eight {
-    [0, 1].map(|half| {
+    array::two(|half| {
         let dy = load_f32(&y.scales.as_chunks().0[half]);
         let sums = vcvtq_f32_s32(load_i32(&y.sums.as_chunks().0[half]));
         let product = vmulq_f32(isum[half], vmulq_f32(d[half], dy));
@@ -178,7 +180,7 @@ pub(crate) fn terms(isum: Eight, d: Eight, m: Eight, y: &Q8Window) -> Eight {
 #[inline]
 #[target_feature(enable = "neon")]
 pub(crate) fn scaled(d: Eight, y: &Q8Window) -> Eight {
-    [0, 1].map(|half| vmulq_f32(d[half], load_f32(&y.scales.as_chunks().0[half])))
+    array::two(|half| vmulq_f32(d[half], load_f32(&y.scales.as_chunks().0[half])))
 }
 
 /// The nibbles of a block, in the order of the weights.
@@ -212,7 +214,7 @@ pub(crate) fn signed(codes: (uint8x16_t, uint8x16_t)) -> (int8x16_t, int8x16_t) 
 #[inline]
 #[target_feature(enable = "neon")]
 pub(crate) fn f16s<const B: usize, const AT: usize>(blocks: &[[u8; B]; 8]) -> Eight {
-    [0, 1].map(|half| {
+    array::two(|half| {
         let word = |k: usize| u64::from(u16::from_le_bytes([blocks[k][AT], blocks[k][AT + 1]]));
         let k = 4 * half;
         let words = word(k) | word(k + 1) << 16 | word(k + 2) << 32 | word(k + 3) << 48;

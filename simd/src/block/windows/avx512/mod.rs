@@ -3,7 +3,7 @@
 //! Data flow of a row, sixteen windows at a time:
 //!
 //! ```text
-//! 8 blocks of a window --codes--> 4 x 64 u8 --vpdpbusd with 4 x 64 activations--> 4 x 16 i32
+//! 8 blocks of a window --codes--> 4 x 64 u8 --vpdpbusd with 4 x 64 activations--> i32 lanes
 //!    --transposing adds--> isum of 8 blocks in 8 lanes --convert--+
 //! d of 8 blocks --permute--> 8 f16 --convert, times dy------------+--> staged as [block][window]
 //! 16 windows staged: 8 steps of s = fma(isum, d * dy, s), a lane per window; the 16 lanes are
@@ -14,11 +14,13 @@
 //! overflow. Codes enter unsigned; what a bias adds, `bias * sum(y)`, is subtracted from the sum.
 //! A last window that is not full is filled up with zero blocks, whose terms are +0.
 
+pub(crate) mod nibbles;
+
 use core::arch::x86_64::*;
 
 use crate::activation::Q8Window;
 use crate::isa::avx2::{load_f32, load_i32, prefetch_beyond, store_f32x4};
-use crate::isa::avx512::{self, load_512, load_codes};
+use crate::isa::avx512::{self, load_512};
 
 /// Windows worked on together, one per lane.
 const GROUP: usize = 16;
@@ -28,30 +30,31 @@ const GROUP: usize = 16;
 type Staged = [[[[f32; 4]; 4]; 4]; 2];
 const UNSTAGED: Staged = [[[[0.0; 4]; 4]; 4]; 2];
 
-/// `out[r] = w[r] . x` for types without minima; `window` gives `(isum, d * dy)` of eight blocks.
+/// `out[r] = w[r] . x` for types without minima; `window(blocks, y, w)` gives `(isum, d * dy)` of the
+/// eight blocks of window `w`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 pub(crate) fn gemv<const B: usize>(
     weights: &[u8],
     x: &[Q8Window],
     out: &mut [f32],
-    window: impl Fn(&[[u8; B]; 8], &Q8Window) -> (__m256, __m256),
+    window: impl Fn(&[[u8; B]; 8], &Q8Window, usize) -> (__m256, __m256),
 ) {
     let (mut sums, mut scales) = (UNSTAGED, UNSTAGED);
     for (row, out) in weights.chunks_exact(weights.len() / out.len()).zip(out) {
         let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
         let mut acc = 0.0;
-        for (group, ys) in windows.chunks(GROUP).zip(x.chunks(GROUP)) {
+        for (g, (group, ys)) in windows.chunks(GROUP).zip(x.chunks(GROUP)).enumerate() {
             for (i, (blocks, y)) in group.iter().zip(ys).enumerate() {
                 prefetch_beyond(blocks.as_flattened());
-                let (isum, scale) = window(blocks, y);
+                let (isum, scale) = window(blocks, y, GROUP * g + i);
                 stage(&mut sums, i, isum);
                 stage(&mut scales, i, scale);
             }
             acc = add_in_order(acc, fused_chain(&sums, &scales), group.len());
         }
         if !rest.is_empty() {
-            let (isum, scale) = window(&super::padded(rest), &x[windows.len()]);
+            let (isum, scale) = window(&super::padded(rest), &x[windows.len()], windows.len());
             stage(&mut sums, 0, isum);
             stage(&mut scales, 0, scale);
             acc = add_in_order(acc, fused_chain(&sums, &scales), 1);
@@ -60,28 +63,29 @@ pub(crate) fn gemv<const B: usize>(
     }
 }
 
-/// `out[r] = w[r] . x` for types with minima; `window` gives the terms of eight blocks.
+/// `out[r] = w[r] . x` for types with minima; `window(blocks, y, w)` gives the terms of the eight
+/// blocks of window `w`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 pub(crate) fn gemv_with_minima<const B: usize>(
     weights: &[u8],
     x: &[Q8Window],
     out: &mut [f32],
-    window: impl Fn(&[[u8; B]; 8], &Q8Window) -> __m256,
+    window: impl Fn(&[[u8; B]; 8], &Q8Window, usize) -> __m256,
 ) {
     let mut terms = UNSTAGED;
     for (row, out) in weights.chunks_exact(weights.len() / out.len()).zip(out) {
         let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
         let mut acc = 0.0;
-        for (group, ys) in windows.chunks(GROUP).zip(x.chunks(GROUP)) {
+        for (g, (group, ys)) in windows.chunks(GROUP).zip(x.chunks(GROUP)).enumerate() {
             for (i, (blocks, y)) in group.iter().zip(ys).enumerate() {
                 prefetch_beyond(blocks.as_flattened());
-                stage(&mut terms, i, window(blocks, y));
+                stage(&mut terms, i, window(blocks, y, GROUP * g + i));
             }
             acc = add_in_order(acc, sum_chain(&terms), group.len());
         }
         if !rest.is_empty() {
-            stage(&mut terms, 0, window(&super::padded(rest), &x[windows.len()]));
+            stage(&mut terms, 0, window(&super::padded(rest), &x[windows.len()], windows.len()));
             acc = add_in_order(acc, sum_chain(&terms), 1);
         }
         *out = acc;
@@ -151,23 +155,6 @@ fn add_in_order(acc: f32, window_sums: __m512, n: usize) -> f32 {
     lanes[..n].iter().fold(acc, |acc, s| acc + s)
 }
 
-/// `sum(q * y)` of eight blocks, from the unsigned codes of four pairs of blocks and the bias that
-/// is in them.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
-pub(crate) fn block_sums(pairs: [__m512i; 4], bias: i32, y: &Q8Window) -> __m256 {
-    let codes = y.codes.as_chunks::<64>().0;
-    let dots: [__m512i; 4] = core::array::from_fn(|i| {
-        _mm512_dpbusd_epi32(_mm512_setzero_si512(), pairs[i], load_codes(&codes[i]))
-    });
-    let biased = avx512::sums_of_8(dots);
-    if bias == 0 {
-        return _mm256_cvtepi32_ps(biased);
-    }
-    let excess = _mm256_mullo_epi32(load_i32(&y.sums), _mm256_set1_epi32(bias));
-    _mm256_cvtepi32_ps(_mm256_sub_epi32(biased, excess))
-}
-
 /// The eight terms of blocks with minima: `fma(sum(y), m * dy, isum * (d * dy))`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
@@ -182,35 +169,6 @@ pub(crate) fn terms(isum: __m256, d: __m256, m: __m256, y: &Q8Window) -> __m256 
 #[target_feature(enable = "avx512f,avx512vl,avx2")]
 pub(crate) fn scaled(d: __m256, y: &Q8Window) -> __m256 {
     _mm256_mul_ps(d, load_f32(&y.scales))
-}
-
-/// The nibbles of a pair of blocks as 64 bytes, in the order of the weights.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2")]
-pub(crate) fn nibbles(first: &[u8; 16], second: &[u8; 16]) -> __m512i {
-    use crate::isa::avx2::load_128;
-    let first = _mm512_broadcast_i32x4(load_128(first));
-    let both = _mm512_mask_broadcast_i32x4(first, 0xff00, load_128(second));
-    // The odd quarters hold the high nibbles.
-    let shifts = _mm512_set_epi64(
-        0x0004_0004_0004_0004,
-        0x0004_0004_0004_0004,
-        0,
-        0,
-        0x0004_0004_0004_0004,
-        0x0004_0004_0004_0004,
-        0,
-        0,
-    );
-    _mm512_and_si512(_mm512_srlv_epi16(both, shifts), _mm512_set1_epi8(15))
-}
-
-/// Adds the fifth bits of a pair of blocks to their nibbles.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-pub(crate) fn add_fifth_bits(nibbles: __m512i, first: &[u8; 4], second: &[u8; 4]) -> __m512i {
-    let mask = u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*second)) << 32;
-    _mm512_mask_add_epi8(nibbles, mask, nibbles, _mm512_set1_epi8(16))
 }
 
 /// The f16 at byte `AT` of each of eight blocks, as floats.
