@@ -8,6 +8,7 @@ use core::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, Block, scalar};
 use crate::activation::Q8KWindow;
+use crate::array;
 use crate::block::k::lanes::avx512::Avx512;
 use crate::block::k::{avx2, avx512, scales};
 
@@ -30,7 +31,7 @@ pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
         let block = Block(block);
         let (scales, minima) = scales::unpack(block.scales());
         let qh = avx512::broadcast_256(block.qh());
-        let dots = [0, 1, 2, 3].map(|c| avx512::dot(codes(block, qh, c), y, c));
+        let dots = array::four(|c| avx512::dot(codes(block, qh, c), y, c));
         (avx512::scaled_by_32(dots, scales), avx2::minima_sums(minima, y))
     });
 }
