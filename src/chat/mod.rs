@@ -1,6 +1,8 @@
 //! Chat templates and conversations.
 
+pub mod conversation;
 mod strftime;
 pub mod template;
 
+pub use conversation::{Conversation, Prompt};
 pub use template::{Message, Template};

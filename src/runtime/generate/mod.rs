@@ -181,8 +181,9 @@ impl<'e> Generator<'e> {
     ) -> Result<()> {
         let mut decoder = self.tokenizer.decoder();
         let mut matcher = StopMatcher::new(request.stop_strings);
+        let is_enough = |n_generated| request.max_tokens.is_some_and(|max| n_generated >= max);
         generation.finish = loop {
-            if request.max_tokens.is_some_and(|max| generation.n_generated >= max) {
+            if is_enough(generation.n_generated) {
                 break Finish::MaxTokens;
             }
             if self.tokenizer.is_end_of_generation(next) {
@@ -200,6 +201,10 @@ impl<'e> Generator<'e> {
             }
             if request.stop.load(Ordering::Relaxed) {
                 break Finish::Interrupted;
+            }
+            // Before the step, whose logits nobody would look at.
+            if is_enough(generation.n_generated) {
+                break Finish::MaxTokens;
             }
             if self.session.n_past() >= self.session.n_ctx() {
                 break Finish::ContextFull;

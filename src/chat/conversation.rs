@@ -1,0 +1,109 @@
+//! A conversation: its messages, and the prompt that shows as much of it as the context holds.
+
+use super::{Message, Template};
+use crate::error::{Error, Result};
+use crate::tokenizer::Tokenizer;
+
+/// Messages in turn, behind an optional system message.
+#[derive(Clone, Debug, Default)]
+pub struct Conversation {
+    system: Option<String>,
+    messages: Vec<Message>,
+}
+
+/// What the model is to go on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    /// Its tokens.
+    pub ids: Vec<u32>,
+    /// How many of the oldest messages it leaves out.
+    pub n_dropped: usize,
+}
+
+impl Conversation {
+    /// An empty conversation, with a system message if there is one.
+    pub fn new(system: Option<String>) -> Self {
+        Self { system, messages: Vec::new() }
+    }
+
+    /// The system message.
+    pub fn system(&self) -> Option<&str> {
+        self.system.as_deref()
+    }
+
+    /// Replaces the system message.
+    pub fn set_system(&mut self, system: Option<String>) {
+        self.system = system;
+    }
+
+    /// The messages, without the system message.
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// Appends what the user says.
+    pub fn push_user(&mut self, content: String) {
+        self.messages.push(Message { role: "user".to_owned(), content });
+    }
+
+    /// Appends what the model answered.
+    pub fn push_assistant(&mut self, content: String) {
+        self.messages.push(Message { role: "assistant".to_owned(), content });
+    }
+
+    /// Takes the last message back if the model said it. Whether it did.
+    pub fn pop_assistant(&mut self) -> bool {
+        self.pop("assistant")
+    }
+
+    /// Takes the last message back if the user said it. Whether that was so.
+    pub fn pop_user(&mut self) -> bool {
+        self.pop("user")
+    }
+
+    fn pop(&mut self, role: &str) -> bool {
+        let is_last = self.messages.last().is_some_and(|last| last.role == role);
+        if is_last {
+            self.messages.pop();
+        }
+        is_last
+    }
+
+    /// Forgets the messages, but not the system message.
+    pub fn clear(&mut self) {
+        self.messages.clear();
+    }
+
+    /// Renders and tokenises the conversation for the model to answer. While it has more than
+    /// `max_tokens` tokens the oldest messages are left out, up to the next one of the user.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if even the last message alone is too long; what the template gives.
+    pub fn prompt(&self, template: &Template, tokenizer: &Tokenizer, max_tokens: usize) -> Result<Prompt> {
+        let starts = (0..self.messages.len()).filter(|&i| i == 0 || self.messages[i].role == "user");
+        let mut n_tokens = 0;
+        for n_dropped in starts {
+            let system = self
+                .system
+                .iter()
+                .map(|content| Message { role: "system".to_owned(), content: content.clone() });
+            let shown: Vec<Message> = system.chain(self.messages[n_dropped..].iter().cloned()).collect();
+            let text = template.render(&shown, true)?;
+            let mut ids = tokenizer.encode(&text, false, true)?;
+            // Most templates write the token at the beginning themselves; the others count on us.
+            if let Some(bos) =
+                tokenizer.bos().filter(|&bos| tokenizer.adds_bos() && ids.first() != Some(&bos))
+            {
+                ids.insert(0, bos);
+            }
+            if ids.len() <= max_tokens {
+                return Ok(Prompt { ids, n_dropped });
+            }
+            n_tokens = ids.len();
+        }
+        Err(Error::limit(format!(
+            "the message has {n_tokens} tokens with what the template adds, and at most {max_tokens} leave room for \
+             an answer; say it in fewer words, or make the context longer (--ctx)"
+        )))
+    }
+}

@@ -1,0 +1,151 @@
+//! Arguments that several subcommands share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::error::{Error, Result};
+use crate::gguf::Metadata;
+use crate::runtime::SamplerOptions;
+
+/// Which model to run.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ModelArgs {
+    /// A GGUF file, or a checkpoint: a folder, a .safetensors file or a model.safetensors.index.json
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+    /// Type to convert a checkpoint to (the GGUF is kept in the cache folder and used again) [default: Q4_K_M]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub file_type: Option<String>,
+}
+
+/// How much text the model looks at, and how it is fed.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Context")]
+pub(super) struct ContextArgs {
+    /// Tokens of context; 0 takes what the model was trained for [default: that, at most 4096]
+    #[arg(short, long, value_name = "N")]
+    pub ctx: Option<usize>,
+    /// Tokens of the prompt to compute at once
+    #[arg(short, long, value_name = "N", default_value_t = DEFAULT_BATCH)]
+    pub batch: usize,
+}
+
+/// Tokens of the prompt to compute at once, unless told.
+pub(super) const DEFAULT_BATCH: usize = 512;
+
+/// The longest context taken unless told: the cache of a long one can outgrow memory.
+const DEFAULT_MAX_CTX: usize = 4096;
+
+impl ContextArgs {
+    /// The context length for a model trained with `n_ctx_train` positions, with a warning if it is
+    /// longer than that.
+    pub(super) fn n_ctx(&self, n_ctx_train: usize) -> usize {
+        let n_ctx = match self.ctx {
+            None => n_ctx_train.min(DEFAULT_MAX_CTX),
+            Some(0) => n_ctx_train,
+            Some(n_ctx) => n_ctx,
+        };
+        if n_ctx > n_ctx_train {
+            super::warn(&format!(
+                "the model was trained with {n_ctx_train} positions; beyond them (--ctx {n_ctx}) its text degrades"
+            ));
+        }
+        n_ctx
+    }
+
+    /// The batch length.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an empty batch.
+    pub(super) fn n_batch(&self) -> Result<usize> {
+        if self.batch == 0 {
+            return Err(Error::usage("--batch 0 computes nothing; give 1 or more"));
+        }
+        Ok(self.batch)
+    }
+}
+
+/// How tokens are chosen.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Sampling (defaults may be set by the model file)")]
+pub(super) struct SamplingArgs {
+    /// Temperature; 0 always takes the likeliest token [default: 0.8]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    pub temp: Option<f32>,
+    /// Choose among the K likeliest tokens; 0 is off [default: 40]
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Choose among the likeliest tokens that together reach this probability; 1 is off [default: 0.95]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub top_p: Option<f32>,
+    /// Drop tokens less probable than this share of the likeliest; 0 is off [default: 0.05]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub min_p: Option<f32>,
+    /// Make tokens used lately less likely by this factor; 1 is off [default: 1]
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
+    pub repeat_penalty: Option<f32>,
+    /// How many tokens back the penalties look; -1 is the whole context [default: 64]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub repeat_last_n: Option<i64>,
+    /// Subtract this from the logits of tokens used lately; 0 is off [default: 0]
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
+    pub presence_penalty: Option<f32>,
+    /// Subtract this from the logits of tokens used lately, for each use; 0 is off [default: 0]
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
+    pub frequency_penalty: Option<f32>,
+    /// Random seed: the same seed gives the same text [default: a new one each time]
+    #[arg(short, long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+impl SamplingArgs {
+    /// The options: the flags, else what the model's file asks for, else the defaults.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for sampling keys of a wrong type in the file, [`Error::Usage`] for a
+    /// window below -1.
+    pub(super) fn resolve(&self, metadata: &Metadata, n_ctx: usize) -> Result<SamplerOptions> {
+        let file = SamplerOptions::from_metadata(metadata, n_ctx)?;
+        let repeat_last_n = match self.repeat_last_n {
+            None => file.repeat_last_n,
+            Some(-1) => n_ctx,
+            Some(n) => usize::try_from(n).map_err(|_| {
+                Error::usage(format!(
+                    "--repeat-last-n {n}: give a count, 0 for off or -1 for the whole context"
+                ))
+            })?,
+        };
+        Ok(SamplerOptions {
+            temperature: self.temp.unwrap_or(file.temperature),
+            top_k: self.top_k.unwrap_or(file.top_k),
+            top_p: self.top_p.unwrap_or(file.top_p),
+            min_p: self.min_p.unwrap_or(file.min_p),
+            repeat_penalty: self.repeat_penalty.unwrap_or(file.repeat_penalty),
+            repeat_last_n: repeat_last_n.min(n_ctx),
+            presence_penalty: self.presence_penalty.unwrap_or(file.presence_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(file.frequency_penalty),
+            seed: self.seed.unwrap_or_else(random_seed),
+        })
+    }
+}
+
+/// A seed that differs from run to run; below 2^32, so that it is easily typed again.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id()) >> 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_context_is_the_models_up_to_a_bound() {
+        let args = |ctx| ContextArgs { ctx, batch: DEFAULT_BATCH };
+        assert_eq!(args(None).n_ctx(512), 512);
+        assert_eq!(args(None).n_ctx(131_072), 4096);
+        assert_eq!(args(Some(0)).n_ctx(131_072), 131_072);
+        assert_eq!(args(Some(100)).n_ctx(512), 100);
+    }
+}

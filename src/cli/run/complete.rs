@@ -1,0 +1,161 @@
+//! `gguf-run complete`: continues a text.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::args::{ContextArgs, ModelArgs, SamplingArgs};
+use super::input::read_text_trimmed;
+use super::load::{Model, load};
+use super::statistics::Environment;
+use crate::cli::compute::ComputeArgs;
+use crate::cli::interrupt::Busy;
+use crate::cli::output::{show, show_json};
+use crate::error::{Error, Result};
+use crate::runtime::generate::{Finish, Generation, Generator, Request};
+use crate::runtime::{Sampler, Session, SessionOptions};
+
+/// Continue a text.
+///
+/// Shows the prompt and then its continuation on standard output, as it is computed, until the model
+/// ends the text, the context is full, or -n tokens are reached; then statistics on standard error.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    prompt: PromptArgs,
+    /// Generate at most so many tokens [default: until the text ends or the context is full]
+    #[arg(short = 'n', long = "tokens", visible_alias = "n-predict", value_name = "N")]
+    max_tokens: Option<usize>,
+    /// End before this text comes up; may be given several times
+    #[arg(long = "stop", value_name = "TEXT")]
+    stop_strings: Vec<String>,
+    /// Never let the model end the text
+    #[arg(long)]
+    ignore_eos: bool,
+    /// Show the continuation without the prompt
+    #[arg(long)]
+    no_echo: bool,
+    /// Instead of streaming, print one JSON object with text and statistics at the end
+    #[arg(long)]
+    json: bool,
+    /// No statistics, notes or progress
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
+    context: ContextArgs,
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  gguf-run complete model.gguf -p \"Once upon a time\"
+  gguf-run complete model.gguf -f story.txt -n 200 --temp 0
+  echo \"Once upon a time\" | gguf-run complete model.gguf -p - --stop \"The end\"
+  gguf-run complete path/to/checkpoint --type Q6_K -p \"Once upon a time\" --seed 7";
+
+#[derive(clap::Args, Debug)]
+#[group(required = true, multiple = false)]
+struct PromptArgs {
+    /// The text to continue; - reads standard input
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    prompt: Option<String>,
+    /// A file with the text to continue
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl PromptArgs {
+    fn text(&self) -> Result<String> {
+        match (&self.prompt, &self.file) {
+            (Some(prompt), _) if prompt == "-" => read_text_trimmed("-".as_ref()),
+            (Some(prompt), _) => Ok(prompt.clone()),
+            (None, Some(file)) => read_text_trimmed(file),
+            (None, None) => Err(Error::usage("a prompt is needed: -p TEXT or -f FILE")),
+        }
+    }
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Any; [`Error::Interrupted`] after Ctrl-C.
+pub(super) fn run(args: &Args) -> Result<()> {
+    if args.stop_strings.iter().any(String::is_empty) {
+        return Err(Error::usage(
+            "--stop \"\" would end every text at once; give some text, or leave it out",
+        ));
+    }
+    let n_batch = args.context.n_batch()?;
+    let text = args.prompt.text()?;
+    let model = load(&args.model, &args.compute, args.quiet || args.json)?;
+    let n_ctx = args.context.n_ctx(model.engine.hparams().n_ctx_train);
+    let mut sampler = sampler(args, &model, n_ctx)?;
+    let session = Session::new(&model.engine, SessionOptions { n_ctx, n_batch })?;
+    let environment = Environment::new(&model, &session, sampler.options().seed);
+    let ids = model.tokenizer.encode(&text, true, true)?;
+    let busy = Busy::begin();
+    let request = Request {
+        prompt: &ids,
+        max_tokens: args.max_tokens,
+        stop_strings: &args.stop_strings,
+        stop: busy.stop(),
+    };
+    let mut generator = Generator::new(session, &model.tokenizer);
+    let generation = if args.json {
+        let mut out = String::new();
+        let generation = generator.run(&request, &mut sampler, &mut |piece| {
+            out.push_str(piece);
+            Ok(())
+        })?;
+        let statistics = environment.json(&generation, &args.stop_strings);
+        show_json(&json!({ "prompt": text, "text": out, "statistics": statistics }))?;
+        generation
+    } else {
+        let generation = stream(&mut generator, &request, &mut sampler, (!args.no_echo).then_some(&*text))?;
+        if !args.quiet {
+            eprintln!("\n{}", environment.lines(&generation, &args.stop_strings));
+        }
+        generation
+    };
+    if generation.finish == Finish::Interrupted { Err(Error::Interrupted) } else { Ok(()) }
+}
+
+fn sampler(args: &Args, model: &Model, n_ctx: usize) -> Result<Sampler> {
+    let mut sampler = Sampler::new(args.sampling.resolve(model.engine.metadata(), n_ctx)?)?;
+    if args.ignore_eos {
+        let ends =
+            (0..model.tokenizer.n_vocab() as u32).filter(|&id| model.tokenizer.is_end_of_generation(id));
+        ends.for_each(|id| sampler.ban(id));
+    }
+    Ok(sampler)
+}
+
+/// Shows `echo` and then the continuation as it comes.
+fn stream(
+    generator: &mut Generator<'_>,
+    request: &Request<'_>,
+    sampler: &mut Sampler,
+    echo: Option<&str>,
+) -> Result<Generation> {
+    let ends_line = Cell::new(false);
+    let mut show = |piece: &str| {
+        ends_line.set(piece.ends_with('\n'));
+        show(piece)
+    };
+    generator.check(request.prompt)?;
+    if let Some(prompt) = echo {
+        show(prompt)?;
+    }
+    let generation = generator.run(request, sampler, &mut show)?;
+    if !ends_line.get() {
+        show("\n")?;
+    }
+    Ok(generation)
+}

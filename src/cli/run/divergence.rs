@@ -1,0 +1,183 @@
+//! `gguf-run divergence`: measures how far a quantised model is from the one it was made from.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::args::ModelArgs;
+use super::input::{FileArgs, read_text_trimmed};
+use super::load::{Model, load};
+use super::perplexity::{ChunkArgs, session};
+use super::progress::bar;
+use crate::cli::compute::ComputeArgs;
+use crate::cli::interrupt::Busy;
+use crate::cli::output::{show, show_json};
+use crate::error::{Error, Result};
+use crate::eval::divergence::{self, Percentiles, Report, Side};
+use crate::eval::{Chunks, Estimate};
+
+/// Measure how far a quantised model is from the one it was made from.
+///
+/// Both models read the text side by side. Their predictions are compared token by token: the
+/// Kullback-Leibler divergence of MODEL from BASE (0 is no difference), how often both find the same
+/// token likeliest, how much the right token's probability changes, and the ratio of perplexities.
+/// The measures are those of llama.cpp, on exact instead of 16-bit base logits.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The model to compare with: usually F32, F16 or BF16
+    #[arg(value_name = "BASE")]
+    base: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Type to convert BASE to if it is a checkpoint [default: F32]
+    #[arg(long, value_name = "TYPE")]
+    base_type: Option<String>,
+    #[command(flatten)]
+    text: FileArgs,
+    #[command(flatten)]
+    chunks: ChunkArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// No progress
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  gguf-run divergence model-F32.gguf model-Q4_K_M.gguf -f text.txt
+  gguf-run divergence path/to/checkpoint model-Q4_K_M.gguf -f text.txt --chunks 20 --json";
+
+/// The type a base checkpoint is converted to unless told.
+const DEFAULT_BASE_TYPE: &str = "F32";
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Any; [`Error::Interrupted`] after Ctrl-C.
+pub(super) fn run(args: &Args) -> Result<()> {
+    let text = read_text_trimmed(&args.text.file)?;
+    let base = load_base(args)?;
+    let model = load(&args.model, &args.compute, args.quiet)?;
+    let chunks = args.chunks.cut(&base, &text)?;
+    check_vocabularies(&base, &model, &args.chunks, &text, &chunks)?;
+    let (mut base_session, mut session) = (session(&base, &chunks)?, session(&model, &chunks)?);
+    let mut base_side = Side { session: &mut base_session, path: base.engine.file().path() };
+    let mut side = Side { session: &mut session, path: model.engine.file().path() };
+    let bar = bar(chunks.n_chunks(), "chunks", args.quiet);
+    let busy = Busy::begin();
+    let result =
+        divergence::divergence(&mut base_side, &mut side, &chunks, busy.stop(), &mut |done, so_far| {
+            bar.set_position(done as u64);
+            bar.set_message(format!("mean divergence {:.6}", so_far.mean_kl()));
+        });
+    bar.finish_and_clear();
+    let report = result?.report();
+    if args.json {
+        let mut object = report_json(&report);
+        object["base"] = json!(base_side.path);
+        object["model"] = json!(side.path);
+        object["text"] = json!(args.text.file);
+        object["n_ctx"] = json!(chunks.n_ctx());
+        object["n_chunks"] = json!(chunks.n_chunks());
+        return show_json(&object);
+    }
+    show(&report_lines(&report))
+}
+
+fn load_base(args: &Args) -> Result<Model> {
+    let is_checkpoint = matches!(super::locate::locate(&args.base)?, super::locate::Located::Checkpoint(_));
+    let file_type = match &args.base_type {
+        None if is_checkpoint => Some(DEFAULT_BASE_TYPE.to_owned()),
+        given => given.clone(),
+    };
+    load(&ModelArgs { model: args.base.clone(), file_type }, &args.compute, args.quiet)
+}
+
+/// Checks that both models read the same tokens.
+fn check_vocabularies(
+    base: &Model,
+    model: &Model,
+    cut: &ChunkArgs,
+    text: &str,
+    chunks: &Chunks,
+) -> Result<()> {
+    let paths =
+        || format!("{} and {}", base.engine.file().path().display(), model.engine.file().path().display());
+    let (n_base, n_model) = (base.engine.n_vocab(), model.engine.n_vocab());
+    if n_base != n_model {
+        return Err(Error::usage(format!(
+            "{}: vocabularies of {n_base} and {n_model} tokens cannot be compared; give two files of one model",
+            paths()
+        )));
+    }
+    if cut.cut(model, text)? != *chunks {
+        return Err(Error::usage(format!(
+            "{}: their tokenizers split the text differently; give two files of one model",
+            paths()
+        )));
+    }
+    Ok(())
+}
+
+fn report_lines(report: &Report) -> String {
+    let line = |name: &str, e: Estimate, digits: usize| {
+        format!("{name:<28} {:>12.digits$} ± {:.digits$}\n", e.value, e.error)
+    };
+    let percent = |e: Estimate| Estimate { value: 100.0 * e.value, error: 100.0 * e.error };
+    let mut out = format!("tokens scored                {:>12}\n\n", report.n_scored);
+    out += &line("perplexity of MODEL", report.perplexity, 6);
+    out += &line("perplexity of BASE", report.base_perplexity, 6);
+    out += &line("ln(MODEL / BASE)", report.ln_ratio, 6);
+    out += &line("MODEL / BASE", report.ratio, 6);
+    out += &line("MODEL - BASE", report.difference, 6);
+    out += &format!("correlation of ln(p)         {:>11.2}%\n\n", 100.0 * report.correlation);
+    out += &line("mean divergence (nats)", report.kl, 6);
+    out += &percentile_lines(&report.kl_percentiles, 1.0, "");
+    out += "\n";
+    out += &line("mean change of p (%)", percent(report.delta_p), 3);
+    out += &line("RMS change of p (%)", percent(report.delta_p_rms), 3);
+    out += &percentile_lines(&report.delta_p_percentiles, 100.0, "%");
+    out += "\n";
+    out += &line("same likeliest token (%)", percent(report.same_top), 3);
+    out
+}
+
+fn percentile_lines(percentiles: &Percentiles, factor: f64, unit: &str) -> String {
+    let line = |name: String, value: f64| format!("  {name:<26} {:>12.6}{unit}\n", factor * value);
+    let mut out = line("maximum".to_owned(), percentiles.max);
+    for &(percentage, value) in &percentiles.at {
+        let name =
+            if percentage == 50.0 { "median".to_owned() } else { format!("{percentage}th percentile") };
+        out += &line(name, value);
+    }
+    out + &line("minimum".to_owned(), percentiles.min)
+}
+
+fn report_json(report: &Report) -> Value {
+    let estimate = |e: Estimate| json!({ "value": e.value, "error": e.error });
+    let percentiles = |p: &Percentiles| {
+        let at: serde_json::Map<String, Value> =
+            p.at.iter().map(|&(percentage, value)| (percentage.to_string(), json!(value))).collect();
+        json!({ "max": p.max, "at": at, "min": p.min })
+    };
+    json!({
+        "n_scored": report.n_scored,
+        "perplexity": estimate(report.perplexity),
+        "base_perplexity": estimate(report.base_perplexity),
+        "ln_ratio": estimate(report.ln_ratio),
+        "ratio": estimate(report.ratio),
+        "difference": estimate(report.difference),
+        "correlation": report.correlation,
+        "kl_divergence": estimate(report.kl),
+        "kl_percentiles": percentiles(&report.kl_percentiles),
+        "delta_p": estimate(report.delta_p),
+        "delta_p_rms": estimate(report.delta_p_rms),
+        "delta_p_percentiles": percentiles(&report.delta_p_percentiles),
+        "same_top": estimate(report.same_top),
+    })
+}

@@ -1,0 +1,86 @@
+//! Text from a flag, a file or standard input.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::error::{Error, Result};
+
+/// A text file to evaluate.
+#[derive(Args, Clone, Debug)]
+pub(super) struct FileArgs {
+    /// The text to evaluate; - reads standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// The longest text that is read: far beyond what can be evaluated, far below what would hurt.
+const MAX_TEXT_BYTES: u64 = 1 << 30;
+
+/// The text of the file at `path`, or of standard input for `-`.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read, [`Error::Unsupported`] if it is not UTF-8, [`Error::Limit`]
+/// if it is too long.
+pub(super) fn read_text(path: &Path) -> Result<String> {
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        read_limited(std::io::stdin().lock(), Path::new("standard input"), &mut bytes)?;
+    } else {
+        let file = std::fs::File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+        read_limited(file, path, &mut bytes)?;
+    }
+    String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        Error::unsupported(path, format!("it is not UTF-8 text (byte {at}); convert it to UTF-8 first"))
+    })
+}
+
+/// [`read_text`] without one trailing newline: the editor's, not the text's.
+///
+/// # Errors
+/// As that.
+pub(super) fn read_text_trimmed(path: &Path) -> Result<String> {
+    let mut text = read_text(path)?;
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    Ok(text)
+}
+
+fn read_limited(source: impl Read, path: &Path, bytes: &mut Vec<u8>) -> Result<()> {
+    let read = source.take(MAX_TEXT_BYTES + 1).read_to_end(bytes);
+    read.map_err(|e| Error::io(path, "cannot read", e))?;
+    if bytes.len() as u64 > MAX_TEXT_BYTES {
+        return Err(Error::limit(format!("{} is longer than 1 GiB; give a shorter text", path.display())));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_trailing_newline_is_trimmed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("text");
+        for (written, read) in [("a\n", "a"), ("a\n\n", "a\n"), ("a\r\n", "a"), ("a", "a"), ("", "")] {
+            std::fs::write(&path, written).expect("written");
+            assert_eq!(read_text_trimmed(&path).expect("read"), read);
+        }
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_refused_with_the_position() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("text");
+        std::fs::write(&path, b"abc\xff").expect("written");
+        let message = read_text(&path).expect_err("not UTF-8").to_string();
+        assert!(message.contains("byte 3"), "{message}");
+    }
+}

@@ -1,0 +1,102 @@
+//! What is in a checkpoint.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::{Totals, printable, shape_text, table};
+use crate::checkpoint::{Checkpoint, TensorView};
+use crate::cli::output::{bytes, count, show, show_json};
+use crate::error::Result;
+use crate::model::arch;
+
+/// Shows the checkpoint at `path`, as text or as JSON.
+///
+/// # Errors
+/// Any that opening the checkpoint gives; that it cannot be converted is none.
+pub(super) fn show_checkpoint(path: &Path, as_json: bool) -> Result<()> {
+    let checkpoint = Checkpoint::open(path)?;
+    let mut totals = Totals::default();
+    let mut tensors: Vec<(&str, Result<TensorView<'_>, String>)> = Vec::new();
+    for name in checkpoint.tensor_names() {
+        match checkpoint.tensor(name) {
+            Ok(Some(tensor)) => {
+                let n_elements = tensor.bytes.len() / tensor.dtype.element_bytes();
+                totals.add(tensor.dtype.name(), n_elements as u64, tensor.bytes.len() as u64);
+                tensors.push((name, Ok(tensor)));
+            }
+            Ok(None) => {}
+            Err(error) => tensors.push((name, Err(error.to_string()))),
+        }
+    }
+    let why_not = why_not_convertible(&checkpoint);
+    let classes = checkpoint.config().strings("architectures")?.unwrap_or_default();
+    if as_json {
+        let rows: Vec<_> = tensors
+            .iter()
+            .map(|(name, tensor)| match tensor {
+                Ok(tensor) => {
+                    json!({ "name": name, "shape": tensor.shape, "type": tensor.dtype.name(), "bytes": tensor.bytes.len() })
+                }
+                Err(error) => json!({ "name": name, "error": error }),
+            })
+            .collect();
+        return show_json(&json!({
+            "file": path,
+            "format": "checkpoint",
+            "file_bytes": checkpoint.total_bytes(),
+            "architectures": classes,
+            "runs": why_not.is_none(),
+            "why_not": why_not,
+            "tensors": rows,
+            "totals": totals.json(),
+        }));
+    }
+    let mut out = format!(
+        "{}\ncheckpoint, {} of weights, architecture {}\n{}\n",
+        path.display(),
+        bytes(checkpoint.total_bytes()),
+        printable(&classes.join(", ")),
+        totals.summary(),
+    );
+    out += &match why_not {
+        None => "gguf-run can convert and run it\n".to_owned(),
+        Some(reason) => format!("gguf-run cannot run it: {}\n", printable(&reason)),
+    };
+    out += &format!("\ntensors ({})\n", count(tensors.len() as u64));
+    out += &tensor_lines(&tensors);
+    out += "\ntypes\n";
+    out += &totals.lines();
+    show(&out)
+}
+
+fn tensor_lines(tensors: &[(&str, Result<TensorView<'_>, String>)]) -> String {
+    let head = ["name", "shape", "type", "bytes"].map(str::to_owned).to_vec();
+    let rows = tensors.iter().map(|(name, tensor)| match tensor {
+        Ok(tensor) => vec![
+            printable(name),
+            shape_text(tensor.shape),
+            tensor.dtype.name().to_owned(),
+            count(tensor.bytes.len() as u64),
+        ],
+        Err(error) => vec![printable(name), printable(error), String::new(), String::new()],
+    });
+    table(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), &[false, false, false, true])
+}
+
+/// Why the checkpoint cannot be converted, as far as its configuration says; `None` if it can.
+fn why_not_convertible(checkpoint: &Checkpoint) -> Option<String> {
+    let check = || -> Result<Option<String>> {
+        if let Some(method) = checkpoint.quantization_method()? {
+            return Ok(Some(format!("it is quantised already, by {method}")));
+        }
+        let classes = checkpoint.config().strings("architectures")?.unwrap_or_default();
+        let Some(family) = classes.iter().find_map(|class| arch::by_checkpoint_class(class)) else {
+            let known: Vec<_> = arch::checkpoint_classes().collect();
+            return Ok(Some(format!("its architecture is not known; known are {}", known.join(", "))));
+        };
+        (family.hparams_from_config)(checkpoint.config())?;
+        Ok(None)
+    };
+    check().unwrap_or_else(|error| Some(error.to_string()))
+}

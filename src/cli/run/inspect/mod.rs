@@ -1,0 +1,184 @@
+//! `gguf-run inspect`: shows what is in a model.
+
+mod checkpoint;
+mod gguf;
+
+use std::path::PathBuf;
+
+use super::locate::{Located, locate};
+use crate::cli::output::{bytes, count};
+use crate::error::Result;
+
+/// Show what is in a model: metadata, tensors, types, totals.
+///
+/// Works on every GGUF file, also on those that gguf-run cannot run (it says why), and on checkpoints.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// A GGUF file, or a checkpoint: a folder, a .safetensors file or a model.safetensors.index.json
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// Show long strings and arrays whole
+    #[arg(long)]
+    full: bool,
+    /// Print one JSON object, with everything whole
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  gguf-run inspect model.gguf
+  gguf-run inspect model.gguf --json | jq .totals";
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Any.
+pub(super) fn run(args: &Args) -> Result<()> {
+    match locate(&args.model)? {
+        Located::Gguf(path) => gguf::show_gguf(&path, args.full, args.json),
+        Located::Checkpoint(path) => checkpoint::show_checkpoint(&path, args.json),
+    }
+}
+
+/// The tensors of one type.
+#[derive(Debug)]
+struct TypeTotal {
+    name: &'static str,
+    n_tensors: usize,
+    n_elements: u64,
+    n_bytes: u64,
+}
+
+/// Totals by type, in the order the types come up.
+#[derive(Debug, Default)]
+struct Totals {
+    types: Vec<TypeTotal>,
+}
+
+impl Totals {
+    fn add(&mut self, name: &'static str, n_elements: u64, n_bytes: u64) {
+        let total = match self.types.iter().position(|total| total.name == name) {
+            Some(i) => &mut self.types[i],
+            None => {
+                self.types.push(TypeTotal { name, n_tensors: 0, n_elements: 0, n_bytes: 0 });
+                self.types.last_mut().expect("just pushed")
+            }
+        };
+        total.n_tensors += 1;
+        total.n_elements = total.n_elements.saturating_add(n_elements);
+        total.n_bytes = total.n_bytes.saturating_add(n_bytes);
+    }
+
+    fn n_elements(&self) -> u64 {
+        self.types.iter().map(|total| total.n_elements).sum()
+    }
+
+    fn n_bytes(&self) -> u64 {
+        self.types.iter().map(|total| total.n_bytes).sum()
+    }
+
+    /// `None` without elements.
+    fn bits_per_weight(&self) -> Option<f64> {
+        let n_elements = self.n_elements();
+        (n_elements > 0).then(|| self.n_bytes() as f64 * 8.0 / n_elements as f64)
+    }
+
+    fn summary(&self) -> String {
+        let bits =
+            self.bits_per_weight().map_or(String::new(), |bits| format!(", {bits:.3} bits per weight"));
+        format!("{} parameters in {}{bits}", count(self.n_elements()), bytes(self.n_bytes()))
+    }
+
+    fn lines(&self) -> String {
+        let rows = self.types.iter().map(|total| {
+            let cells = [count(total.n_tensors as u64), count(total.n_elements), bytes(total.n_bytes)];
+            std::iter::once(total.name.to_owned()).chain(cells).collect()
+        });
+        let head = ["type", "tensors", "elements", "bytes"].map(str::to_owned).to_vec();
+        table(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), &[false, true, true, true])
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let types: Vec<_> = self
+            .types
+            .iter()
+            .map(|total| {
+                serde_json::json!({
+                    "type": total.name,
+                    "tensors": total.n_tensors,
+                    "elements": total.n_elements,
+                    "bytes": total.n_bytes,
+                })
+            })
+            .collect();
+        serde_json::json!({
+            "parameters": self.n_elements(),
+            "tensor_bytes": self.n_bytes(),
+            "bits_per_weight": self.bits_per_weight(),
+            "types": types,
+        })
+    }
+}
+
+/// Rows as lines with aligned columns, two spaces in; `right[i]` aligns column `i` to the right.
+fn table(rows: &[Vec<String>], right: &[bool]) -> String {
+    let width =
+        |column: usize| rows.iter().map(|row: &Vec<String>| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..right.len()).map(width).collect();
+    let mut out = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for ((cell, &width), &right) in row.iter().zip(&widths).zip(right) {
+            let cell = if right { format!("  {cell:>width$}") } else { format!("  {cell:<width$}") };
+            line.push_str(&cell);
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// A name from a file without the control characters that would steer a terminal.
+fn printable(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+/// A shape as people write it, outermost dimension first.
+fn shape_text(shape: &[usize]) -> String {
+    let dimensions: Vec<_> = shape.iter().map(usize::to_string).collect();
+    format!("[{}]", dimensions.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_group_by_type_and_weigh_bits() {
+        let mut totals = Totals::default();
+        totals.add("Q4_K", 256, 144);
+        totals.add("F32", 256, 1024);
+        totals.add("Q4_K", 256, 144);
+        assert_eq!(totals.types.len(), 2);
+        assert_eq!((totals.types[0].n_tensors, totals.types[0].n_bytes), (2, 288));
+        assert_eq!(totals.bits_per_weight(), Some(1312.0 * 8.0 / 768.0));
+        assert_eq!(Totals::default().bits_per_weight(), None);
+    }
+
+    #[test]
+    fn columns_are_aligned() {
+        let rows = [["a", "1"], ["long", "23"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(table(&rows, &[false, true]), "  a      1\n  long  23\n");
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2J'é"), "a\\u{1b}[2J'é");
+    }
+}

@@ -1,0 +1,111 @@
+//! Loads MODEL: a GGUF file as it is, a checkpoint by way of the cache folder.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use gguf_simd::kernels::Kernels;
+
+use super::args::ModelArgs;
+use super::locate::{Located, locate};
+use super::{note, warn};
+use crate::cli::compute::ComputeArgs;
+use crate::cli::convert::progress::Bar;
+use crate::cli::interrupt::Busy;
+use crate::cli::output::bytes;
+use crate::convert::{FileType, RunOptions, cached};
+use crate::error::{Error, Result};
+use crate::runtime::{Engine, EngineOptions};
+use crate::threads::default_thread_count;
+use crate::tokenizer::Tokenizer;
+
+/// A loaded model.
+pub(super) struct Model {
+    /// Computes.
+    pub engine: Engine,
+    /// Reads and writes its tokens.
+    pub tokenizer: Tokenizer,
+    /// The time it took to load, without a conversion.
+    pub load_time: Duration,
+}
+
+/// The file type a checkpoint is converted to unless told.
+const DEFAULT_FILE_TYPE: FileType = FileType::Q4_K_M;
+
+/// Loads what `model` names. Unless `quiet`, a conversion shows its progress.
+///
+/// # Errors
+/// Any, before anything is converted where the arguments themselves are wrong.
+pub(super) fn load(model: &ModelArgs, compute: &ComputeArgs, quiet: bool) -> Result<Model> {
+    let options = EngineOptions { n_threads: compute.threads()?, isa: compute.isa()? };
+    let path = gguf_path(model, &options, quiet)?;
+    let start = Instant::now();
+    let engine = Engine::load(&path, options)?;
+    let tokenizer = Tokenizer::from_metadata(engine.metadata())?;
+    if tokenizer.n_vocab() > engine.n_vocab() {
+        return Err(Error::malformed(
+            &path,
+            format!(
+                "its tokenizer has {} tokens and its embedding only {} rows",
+                tokenizer.n_vocab(),
+                engine.n_vocab()
+            ),
+        ));
+    }
+    Ok(Model { engine, tokenizer, load_time: start.elapsed() })
+}
+
+/// The GGUF file for `model`.
+fn gguf_path(model: &ModelArgs, options: &EngineOptions, quiet: bool) -> Result<PathBuf> {
+    let file_type = model.file_type.as_deref().map(parse_file_type).transpose()?;
+    match (locate(&model.model)?, file_type) {
+        (Located::Gguf(path), None) => Ok(path),
+        (Located::Gguf(path), Some(file_type)) => Err(Error::usage(format!(
+            "{} is a GGUF file already; leave out --type {file_type}, which says what to convert a checkpoint to",
+            path.display(),
+        ))),
+        (Located::Checkpoint(path), file_type) => {
+            from_checkpoint(&path, file_type.unwrap_or(DEFAULT_FILE_TYPE), options, quiet)
+        }
+    }
+}
+
+fn parse_file_type(name: &str) -> Result<FileType> {
+    FileType::from_name(name).ok_or_else(|| {
+        let names: Vec<_> = FileType::ALL.iter().map(|file_type| file_type.name()).collect();
+        Error::usage(format!("{name} is no type to convert to; there are {}", names.join(", ")))
+    })
+}
+
+/// The GGUF file in the cache folder for the checkpoint at `input`: the one from last time, or one
+/// that is made now.
+fn from_checkpoint(
+    input: &Path,
+    file_type: FileType,
+    options: &EngineOptions,
+    quiet: bool,
+) -> Result<PathBuf> {
+    let busy = Busy::begin();
+    let bar = Bar::new(quiet, busy.stop());
+    let run_options = RunOptions {
+        overwrite: false,
+        n_threads: options.n_threads.unwrap_or_else(default_thread_count),
+        // The options name only what this CPU has.
+        kernels: options.isa.and_then(Kernels::get).unwrap_or_else(Kernels::best),
+    };
+    let found = cached(input, file_type, &run_options, &bar);
+    bar.clear();
+    let found = found?;
+    if !quiet {
+        found.warnings.iter().for_each(|warning| warn(warning));
+        if let Some(made) = &found.made {
+            note(&format!(
+                "converted in {:.1} s and kept for the next time: {} ({}, {:.2} bits per weight)",
+                made.duration.as_secs_f64(),
+                found.path.display(),
+                bytes(made.file_bytes),
+                made.bits_per_weight,
+            ));
+        }
+    }
+    Ok(found.path)
+}

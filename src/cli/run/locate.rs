@@ -1,0 +1,171 @@
+//! Finds out what MODEL is: a GGUF file or a checkpoint; and helps if it is neither.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// What MODEL names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Located {
+    /// A GGUF file.
+    Gguf(PathBuf),
+    /// A checkpoint: a folder, a `.safetensors` file or an index.
+    Checkpoint(PathBuf),
+}
+
+/// The first bytes of every GGUF file.
+const MAGIC: &[u8; 4] = b"GGUF";
+
+/// Looks at what `path` names.
+///
+/// # Errors
+/// [`Error::Io`] if there is nothing (naming what there is) or it cannot be read, [`Error::Usage`]
+/// for a folder without a checkpoint and for files of another kind.
+pub(super) fn locate(path: &Path) -> Result<Located> {
+    let metadata = match path.metadata() {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing(path)),
+        Err(error) => return Err(Error::io(path, "cannot open", error)),
+    };
+    if metadata.is_dir() {
+        return locate_in_folder(path);
+    }
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    match extension.as_str() {
+        "safetensors" | "json" => Ok(Located::Checkpoint(path.to_owned())),
+        // A file that is called GGUF is read as one: the reader explains what is wrong with it.
+        "gguf" => Ok(Located::Gguf(path.to_owned())),
+        _ if starts_with_magic(path)? => Ok(Located::Gguf(path.to_owned())),
+        _ => Err(Error::usage(format!(
+            "{} is no model: it does not begin as a GGUF file does; give a GGUF file, a checkpoint folder, a \
+             .safetensors file or a model.safetensors.index.json",
+            path.display(),
+        ))),
+    }
+}
+
+fn locate_in_folder(path: &Path) -> Result<Located> {
+    if path.join("config.json").exists() {
+        return Ok(Located::Checkpoint(path.to_owned()));
+    }
+    let models: Vec<_> = entries(path).into_iter().filter(|entry| looks_like_a_model(entry)).collect();
+    let hint = if models.is_empty() {
+        "it holds neither a config.json nor a GGUF file".to_owned()
+    } else {
+        format!("it holds no config.json, but there is {}", list(&models))
+    };
+    Err(Error::usage(format!("the folder {} is no checkpoint: {hint}", path.display())))
+}
+
+fn starts_with_magic(path: &Path) -> Result<bool> {
+    let mut start = Vec::new();
+    let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+    file.take(MAGIC.len() as u64).read_to_end(&mut start).map_err(|e| Error::io(path, "cannot read", e))?;
+    Ok(start == MAGIC)
+}
+
+/// The error for a path that names nothing: says what was probably meant.
+fn missing(path: &Path) -> Error {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let hint = if !folder.is_dir() {
+        format!("there is no folder {} either", folder.display())
+    } else {
+        let entries = entries(folder);
+        let close = entries.iter().filter_map(|entry| {
+            let other = entry.file_name()?.to_string_lossy().to_lowercase();
+            let distance = edit_distance(&name, &other);
+            (distance <= (name.chars().count() / 3).max(2)).then_some((distance, entry))
+        });
+        if let Some((_, entry)) = close.min() {
+            format!("did you mean {}?", entry.display())
+        } else {
+            let models: Vec<_> = entries.into_iter().filter(|entry| looks_like_a_model(entry)).collect();
+            match models.as_slice() {
+                [] => "MODEL is a GGUF file or a checkpoint folder".to_owned(),
+                models => format!("there is {}", list(models)),
+            }
+        }
+    };
+    let reason = io::Error::new(io::ErrorKind::NotFound, format!("no such file or folder; {hint}"));
+    Error::io(path, "cannot open", reason)
+}
+
+/// The entries of a folder, sorted; those of an unreadable one are none.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let read = std::fs::read_dir(folder).into_iter().flatten();
+    let in_folder = |name: &std::ffi::OsStr| {
+        if folder == Path::new(".") { PathBuf::from(name) } else { folder.join(name) }
+    };
+    let mut entries: Vec<_> = read.filter_map(|entry| Some(in_folder(&entry.ok()?.file_name()))).collect();
+    entries.sort();
+    entries
+}
+
+fn looks_like_a_model(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+        || path.join("config.json").is_file()
+}
+
+/// Up to five paths, as a list.
+fn list(paths: &[PathBuf]) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<_> = paths.iter().take(SHOWN).map(|path| path.display().to_string()).collect();
+    let more = paths.len().saturating_sub(SHOWN);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{rest}", shown.join(", "))
+}
+
+/// Insertions, deletions and replacements that turn `a` into `b` (Levenshtein's distance).
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edit_distance_counts_changes() {
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+        assert_eq!(edit_distance("", "abc"), 3);
+        assert_eq!(edit_distance("same", "same"), 0);
+    }
+
+    #[test]
+    fn folders_and_files_are_told_apart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("a.bin"), b"GGUF\x03\0\0\0").expect("written");
+        std::fs::write(path("b.txt"), b"hello").expect("written");
+        std::fs::create_dir(path("empty")).expect("created");
+        assert_eq!(locate(&path("a.bin")).expect("magic"), Located::Gguf(path("a.bin")));
+        assert!(matches!(locate(&path("b.txt")), Err(Error::Usage { .. })));
+        assert!(matches!(locate(&path("empty")), Err(Error::Usage { .. })));
+        std::fs::write(path("empty/config.json"), b"{}").expect("written");
+        assert_eq!(locate(&path("empty")).expect("checkpoint"), Located::Checkpoint(path("empty")));
+    }
+
+    #[test]
+    fn missing_model_names_the_closest_entry_or_the_models_there_are() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("fairytale-Q4_K_M.gguf"), b"GGUF").expect("written");
+        let message = |name: &str| locate(&folder.path().join(name)).expect_err("missing").to_string();
+        assert!(message("fairytale-q4_k_s.gguf").contains("did you mean"));
+        assert!(message("x").contains("there is") && message("x").contains("fairytale-Q4_K_M.gguf"));
+        assert!(message("no/such").contains("there is no folder"));
+    }
+}

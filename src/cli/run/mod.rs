@@ -1,0 +1,90 @@
+//! Arguments and presentation of `gguf-run`: one file per subcommand, and what they share.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod args;
+mod bench;
+mod chat;
+mod complete;
+mod divergence;
+mod input;
+mod inspect;
+mod load;
+mod locate;
+mod memory;
+mod perplexity;
+mod progress;
+mod statistics;
+mod tokenize;
+
+/// Runs language models on the CPU: GGUF files, or Hugging Face checkpoints, which are converted first.
+#[derive(Debug, Parser)]
+#[command(name = "gguf-run", version, after_help = EXAMPLES, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  gguf-run complete model.gguf -p \"Once upon a time\"
+  gguf-run complete path/to/checkpoint --type Q4_K_M -p \"Once upon a time\"
+  gguf-run chat model.gguf --system \"Answer briefly.\"
+  gguf-run perplexity model.gguf -f text.txt
+
+`gguf-run COMMAND --help` explains each command. Exit status: 0 success, 1 failure, 2 wrong usage, 130 Ctrl-C.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Complete(complete::Args),
+    Chat(chat::Args),
+    Perplexity(perplexity::Args),
+    Divergence(divergence::Args),
+    Bench(bench::Args),
+    Inspect(inspect::Args),
+    Tokenize(tokenize::Args),
+}
+
+/// Runs `gguf-run` on the arguments of the process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help that nobody reads to its end is no failure.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    super::exit(match cli.command {
+        Command::Complete(args) => complete::run(&args),
+        Command::Chat(args) => chat::run(&args),
+        Command::Perplexity(args) => perplexity::run(&args),
+        Command::Divergence(args) => divergence::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Tokenize(args) => tokenize::run(&args),
+    })
+}
+
+/// Shows a warning on standard error.
+fn warn(message: &str) {
+    eprintln!("warning: {message}");
+}
+
+/// Shows a remark on standard error.
+fn note(message: &str) {
+    eprintln!("note: {message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn argument_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,144 @@
+//! `gguf-run perplexity`: measures how well a model predicts a text.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::args::{DEFAULT_BATCH, ModelArgs};
+use super::input::{FileArgs, read_text_trimmed};
+use super::load::{Model, load};
+use super::progress::bar;
+use crate::cli::compute::ComputeArgs;
+use crate::cli::interrupt::Busy;
+use crate::cli::output::{plural, show, show_json};
+use crate::error::Result;
+use crate::eval::{Chunks, perplexity};
+use crate::runtime::{Session, SessionOptions};
+
+/// Measure how well a model predicts a text.
+///
+/// Perplexity is the inverse of the probability that the model gives each next token, averaged
+/// geometrically: lower is better. The protocol is that of llama.cpp's llama-perplexity: the text is
+/// cut into chunks of --ctx tokens and the second half of each is scored.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    text: FileArgs,
+    #[command(flatten)]
+    chunks: ChunkArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// No progress
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  gguf-run perplexity model.gguf -f text.txt
+  gguf-run perplexity model.gguf -f text.txt --ctx 256 --chunks 20 --json";
+
+/// How a text is cut up.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct ChunkArgs {
+    /// Tokens in a chunk; 0 takes what the model was trained for
+    #[arg(short, long, value_name = "N", default_value_t = 512)]
+    ctx: usize,
+    /// Score only the first N chunks [default: all]
+    #[arg(long, value_name = "N")]
+    chunks: Option<usize>,
+}
+
+impl ChunkArgs {
+    /// Cuts `text` for `model`, with a warning if the chunks are longer than it was trained for.
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] if the text is too short.
+    pub(super) fn cut(&self, model: &Model, text: &str) -> Result<Chunks> {
+        let trained = model.engine.hparams().n_ctx_train;
+        let n_ctx = if self.ctx == 0 { trained } else { self.ctx };
+        if n_ctx > trained {
+            super::warn(&format!(
+                "the model was trained with {trained} positions; beyond them (--ctx {n_ctx}) it predicts badly"
+            ));
+        }
+        let mut ids = model.tokenizer.encode(text, true, false)?;
+        // An end-of-text token belongs to the end, not into the last chunk.
+        if model.tokenizer.adds_eos() {
+            ids.pop();
+        }
+        let first_token = model.tokenizer.bos().filter(|_| model.tokenizer.adds_bos());
+        Chunks::new(ids, n_ctx, self.chunks, first_token)
+    }
+}
+
+/// A session that holds one of `chunks`.
+///
+/// # Errors
+/// [`crate::Error::Limit`] if memory does not suffice.
+pub(super) fn session<'e>(model: &'e Model, chunks: &Chunks) -> Result<Session<'e>> {
+    let n_ctx = chunks.n_ctx();
+    Session::new(&model.engine, SessionOptions { n_ctx, n_batch: n_ctx.min(DEFAULT_BATCH) })
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Any; [`crate::Error::Interrupted`] after Ctrl-C.
+pub(super) fn run(args: &Args) -> Result<()> {
+    let text = read_text_trimmed(&args.text.file)?;
+    let model = load(&args.model, &args.compute, args.quiet)?;
+    let chunks = args.chunks.cut(&model, &text)?;
+    let mut session = session(&model, &chunks)?;
+    let bar = bar(chunks.n_chunks(), "chunks", args.quiet);
+    let busy = Busy::begin();
+    let start = Instant::now();
+    let path = model.engine.file().path();
+    let result = perplexity::perplexity(&mut session, path, &chunks, busy.stop(), &mut |done, so_far| {
+        bar.set_position(done as u64);
+        let estimate = so_far.estimate();
+        bar.set_message(format!("perplexity {:.4} ± {:.4}", estimate.value, estimate.error));
+    });
+    bar.finish_and_clear();
+    let result = result?;
+    let seconds = start.elapsed().as_secs_f64();
+    let (estimate, nll) = (result.estimate(), result.mean_nll());
+    let n_tokens = chunks.n_ctx() * chunks.n_chunks();
+    if args.json {
+        return show_json(&json!({
+            "model": path,
+            "text": args.text.file,
+            "n_ctx": chunks.n_ctx(),
+            "n_chunks": chunks.n_chunks(),
+            "n_scored": result.n_scored(),
+            "perplexity": estimate.value,
+            "perplexity_error": estimate.error,
+            "mean_nll": nll.value,
+            "mean_nll_error": nll.error,
+            "seconds": seconds,
+            "tokens_per_second": n_tokens as f64 / seconds,
+            "isa": model.engine.kernels().isa().name(),
+            "threads": model.engine.n_threads(),
+        }));
+    }
+    show(&format!(
+        "perplexity  {:.4} ± {:.4}\nmean nll    {:.6} ± {:.6}\nscored      {} tokens in {} of {} tokens\n",
+        estimate.value,
+        estimate.error,
+        nll.value,
+        nll.error,
+        result.n_scored(),
+        plural(chunks.n_chunks(), "chunk"),
+        chunks.n_ctx(),
+    ))?;
+    if !args.quiet {
+        eprintln!("time        {seconds:.1} s ({:.1} tokens/s)", n_tokens as f64 / seconds);
+    }
+    Ok(())
+}

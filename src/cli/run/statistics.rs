@@ -1,0 +1,152 @@
+//! The statistics at the end of a generation.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::load::Model;
+use super::memory::peak_resident_bytes;
+use crate::cli::output::{bytes, plural};
+use crate::runtime::Session;
+use crate::runtime::generate::{Finish, Generation};
+
+/// What is known about a model and a session that generate.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Environment {
+    load_time: Duration,
+    file_bytes: u64,
+    cache_bytes: usize,
+    n_ctx: usize,
+    seed: u64,
+    n_threads: usize,
+    isa: &'static str,
+}
+
+impl Environment {
+    /// Looks at `model` and `session`.
+    pub(super) fn new(model: &Model, session: &Session<'_>, seed: u64) -> Self {
+        Self {
+            load_time: model.load_time,
+            file_bytes: model.engine.file().file_len(),
+            cache_bytes: session.cache_bytes(),
+            n_ctx: session.n_ctx(),
+            seed,
+            n_threads: model.engine.n_threads(),
+            isa: model.engine.kernels().isa().name(),
+        }
+    }
+
+    /// The lines for people.
+    pub(super) fn lines(&self, generation: &Generation, stop_strings: &[String]) -> String {
+        let n_computed = generation.n_prompt - generation.n_reused;
+        let reused = match generation.n_reused {
+            0 => String::new(),
+            n => format!(", {n} more were in the cache"),
+        };
+        let peak =
+            peak_resident_bytes().map_or(String::new(), |peak| format!(", peak resident {}", bytes(peak)));
+        let lines = [
+            format!("prompt      {}{reused}", rate(n_computed, generation.prompt_time)),
+            format!(
+                "generation  {}; {} in all",
+                rate(generation.n_steps, generation.generation_time),
+                plural(generation.n_generated, "token"),
+            ),
+            format!(
+                "load        {:.2} s; {}, {}",
+                self.load_time.as_secs_f64(),
+                plural(self.n_threads, "thread"),
+                self.isa
+            ),
+            format!(
+                "memory      file {} mapped, cache {} for {} tokens{peak}",
+                bytes(self.file_bytes),
+                bytes(self.cache_bytes as u64),
+                self.n_ctx,
+            ),
+            format!("ended by    {}; seed {}", describe(generation.finish, stop_strings), self.seed),
+        ];
+        lines.join("\n")
+    }
+
+    /// The same for programs.
+    pub(super) fn json(&self, generation: &Generation, stop_strings: &[String]) -> Value {
+        let n_computed = generation.n_prompt - generation.n_reused;
+        json!({
+            "prompt_tokens": generation.n_prompt,
+            "prompt_tokens_reused": generation.n_reused,
+            "prompt_seconds": generation.prompt_time.as_secs_f64(),
+            "prompt_tokens_per_second": per_second(n_computed, generation.prompt_time),
+            "generated_tokens": generation.n_generated,
+            "generation_steps": generation.n_steps,
+            "generation_seconds": generation.generation_time.as_secs_f64(),
+            "generation_tokens_per_second": per_second(generation.n_steps, generation.generation_time),
+            "load_seconds": self.load_time.as_secs_f64(),
+            "file_bytes": self.file_bytes,
+            "cache_bytes": self.cache_bytes,
+            "peak_resident_bytes": peak_resident_bytes(),
+            "n_ctx": self.n_ctx,
+            "threads": self.n_threads,
+            "isa": self.isa,
+            "seed": self.seed,
+            "finish": finish_name(generation.finish),
+            "stop_string": stop_string(generation.finish, stop_strings),
+        })
+    }
+}
+
+fn per_second(n: usize, time: Duration) -> Option<f64> {
+    (n > 0 && !time.is_zero()).then(|| n as f64 / time.as_secs_f64())
+}
+
+fn rate(n: usize, time: Duration) -> String {
+    let speed = per_second(n, time).map_or(String::new(), |speed| format!(" ({speed:.1} tokens/s)"));
+    format!("{} in {:.2} s{speed}", plural(n, "token"), time.as_secs_f64())
+}
+
+fn stop_string(finish: Finish, stop_strings: &[String]) -> Option<&str> {
+    match finish {
+        Finish::StopString(index) => stop_strings.get(index).map(String::as_str),
+        _ => None,
+    }
+}
+
+fn finish_name(finish: Finish) -> &'static str {
+    match finish {
+        Finish::EndOfText(_) => "end-of-text",
+        Finish::StopString(_) => "stop-string",
+        Finish::MaxTokens => "max-tokens",
+        Finish::ContextFull => "context-full",
+        Finish::Interrupted => "interrupted",
+    }
+}
+
+fn describe(finish: Finish, stop_strings: &[String]) -> String {
+    match finish {
+        Finish::EndOfText(id) => format!("the model (token {id})"),
+        Finish::StopString(_) => {
+            format!("the stop string {:?}", stop_string(finish, stop_strings).unwrap_or_default())
+        }
+        Finish::MaxTokens => "the number of tokens asked for".to_owned(),
+        Finish::ContextFull => "the full context; --ctx makes it longer".to_owned(),
+        Finish::Interrupted => "Ctrl-C".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rate_of_nothing_shows_no_speed() {
+        assert_eq!(rate(0, Duration::ZERO), "0 tokens in 0.00 s");
+        assert_eq!(rate(1, Duration::from_millis(500)), "1 token in 0.50 s (2.0 tokens/s)");
+    }
+
+    #[test]
+    fn stop_string_that_ended_the_text_is_named() {
+        let stops = ["a".to_owned(), "b\n".to_owned()];
+        assert_eq!(describe(Finish::StopString(1), &stops), "the stop string \"b\\n\"");
+        assert_eq!(stop_string(Finish::MaxTokens, &stops), None);
+    }
+}

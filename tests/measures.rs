@@ -1,0 +1,125 @@
+//! `gguf-run perplexity`, `divergence`, `bench`, `inspect` and `tokenize` on the bundled model.
+
+mod common;
+mod program;
+
+use std::path::PathBuf;
+
+use common::fairytale;
+use program::{assert_fails, json_of, stdout_of};
+
+fn model() -> String {
+    fairytale().to_str().expect("paths of tests are UTF-8").to_owned()
+}
+
+/// A tale that the model was not trained on.
+fn tale() -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/text/the-clockmakers-lantern.txt");
+    path.to_str().expect("paths of tests are UTF-8").to_owned()
+}
+
+fn number(value: &serde_json::Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn perplexity_scores_the_second_halves() {
+    let args =
+        ["perplexity", &model(), "--type", "Q8_0", "-f", &tale(), "--ctx", "128", "--chunks", "3", "--json"];
+    let found = json_of(args);
+    assert_eq!((&found["n_chunks"], &found["n_scored"]), (&3.into(), &(3 * 63).into()));
+    let perplexity = number(&found["perplexity"]);
+    // Far from what a broken model gives (the vocabulary has 4096 tokens) and from knowing it by heart.
+    assert!((20.0..200.0).contains(&perplexity), "{perplexity}");
+    assert!((perplexity.ln() - number(&found["mean_nll"])).abs() < 1e-9);
+}
+
+#[test]
+fn perplexity_does_not_depend_on_tier_and_threads() {
+    let measure = |more: &[&str]| {
+        let args =
+            ["perplexity", &model(), "--type", "Q4_K_M", "-f", &tale(), "--ctx", "64", "--chunks", "2"];
+        let found = json_of(args.iter().chain(&["--json"]).chain(more));
+        number(&found["mean_nll"])
+    };
+    let expected = measure(&[]);
+    for isa in gguf_simd::Isa::available() {
+        assert_eq!(measure(&["--isa", isa.name(), "--threads", "1"]).to_bits(), expected.to_bits(), "{isa}");
+    }
+}
+
+#[test]
+fn text_too_short_is_refused_with_the_tokens_it_needs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let short = folder.path().join("short.txt");
+    std::fs::write(&short, "Once upon a time.").expect("written");
+    let short = short.to_str().expect("paths of tests are UTF-8");
+    assert_fails(["perplexity", &model(), "--type", "Q8_0", "-f", short], 2, &["tokens", "1024"]);
+    let few = ["divergence", &model(), &model(), "--base-type", "Q8_0", "--type", "Q8_0", "-f", &tale()];
+    assert_fails(few.iter().copied().chain(["--ctx", "32", "--chunks", "2"]), 2, &["30", "100"]);
+}
+
+#[test]
+fn model_does_not_diverge_from_itself_and_a_coarser_one_does() {
+    let divergence = |ty: &str| {
+        let (model, tale) = (model(), tale());
+        let args = ["divergence", &model, &model, "--base-type", "BF16", "--type", ty, "-f", &tale];
+        json_of(args.iter().copied().chain(["--ctx", "128", "--chunks", "2", "--json"]))
+    };
+    let same = divergence("BF16");
+    assert_eq!(number(&same["kl_divergence"]["value"]), 0.0);
+    assert_eq!(number(&same["same_top"]["value"]), 1.0);
+    assert_eq!(same["n_scored"], 126);
+    let (fine, coarse) = (divergence("Q8_0"), divergence("Q4_0"));
+    let kl = |found: &serde_json::Value| number(&found["kl_divergence"]["value"]);
+    assert!(0.0 < kl(&fine) && kl(&fine) < 0.01, "{}", kl(&fine));
+    assert!(kl(&fine) < kl(&coarse) && kl(&coarse) < 0.5, "{} and {}", kl(&fine), kl(&coarse));
+    assert!(number(&coarse["same_top"]["value"]) < 1.0);
+}
+
+#[test]
+fn bench_reports_both_tests() {
+    let args = ["bench", &model(), "-p", "8", "-n", "2", "-r", "2", "--output", "json"];
+    let found = json_of(args);
+    let names: Vec<_> = found["tests"].as_array().expect("tests").iter().map(|test| &test["test"]).collect();
+    assert_eq!(names, ["pp8", "tg2"]);
+    for test in found["tests"].as_array().expect("tests") {
+        let [slowest, median, fastest] =
+            ["slowest", "tokens_per_second", "fastest"].map(|key| number(&test[key]));
+        assert!(0.0 < slowest && slowest <= median && median <= fastest, "{test}");
+    }
+    let table = stdout_of(["bench", &model(), "-p", "8", "-n", "0", "-r", "1"]);
+    assert!(table.contains("| pp8 |") && !table.contains("tg"), "{table}");
+}
+
+#[test]
+fn inspect_counts_checkpoint_and_gguf_alike() {
+    let checkpoint = json_of(["inspect", &model(), "--json"]);
+    assert_eq!((&checkpoint["runs"], &checkpoint["totals"]["parameters"]), (&true.into(), &7_344_384.into()));
+    let bench =
+        json_of(["bench", &model(), "--type", "Q6_K", "-p", "1", "-n", "0", "-r", "1", "--output", "json"]);
+    let gguf = json_of(["inspect", bench["model"].as_str().expect("a path"), "--json"]);
+    assert_eq!((&gguf["runs"], &gguf["metadata"]["general.architecture"]), (&true.into(), &"llama".into()));
+    assert_eq!(gguf["totals"]["parameters"], 7_344_384);
+    let tensors = gguf["tensors"].as_array().expect("tensors");
+    assert!(
+        tensors.iter().any(|tensor| tensor["name"] == "blk.7.ffn_down.weight" && tensor["type"] == "Q6_K")
+    );
+}
+
+#[test]
+fn tokens_of_checkpoint_and_gguf_are_the_same() {
+    let bench =
+        json_of(["bench", &model(), "--type", "Q6_K", "-p", "1", "-n", "0", "-r", "1", "--output", "json"]);
+    let gguf = bench["model"].as_str().expect("a path");
+    let sentence = "Once upon a time, in the «Kingdom» of Föhr… 🎉 there <|eot_id|> lived";
+    for more in [&[][..], &["--parse-special"], &["--no-special"]] {
+        let ids = |model: &str| stdout_of(["tokenize", model, sentence, "--ids"].iter().chain(more));
+        assert_eq!(ids(&model()), ids(gguf), "{more:?}");
+    }
+    let tokens = json_of(["tokenize", &model(), "Once upon a time", "--json"]);
+    assert_eq!(tokens[0]["piece"], "<|begin_of_text|>");
+    let spelled: String =
+        tokens.as_array().expect("tokens")[1..].iter().filter_map(|token| token["piece"].as_str()).collect();
+    assert_eq!(spelled, "Once upon a time");
+}

@@ -1,0 +1,66 @@
+//! Runs `gguf-run` as users do.
+
+#![allow(dead_code, reason = "every test binary includes this and uses its part")]
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// `gguf-run`, not yet started. What it converts is kept where cargo keeps the files of tests, so that
+/// tests and later runs share it; nothing is read from or written to the user's folders.
+pub(crate) fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
+    let kept = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gguf-run"));
+    command
+        .args(args)
+        .env("GGUF_CACHE_DIR", kept.join("model-cache"))
+        .env("XDG_DATA_HOME", kept.join("data"))
+        .env_remove("GGUF_ISA")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Runs `gguf-run` to its end.
+pub(crate) fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
+    command(args).output().expect("gguf-run starts")
+}
+
+/// Standard output of a run that must succeed.
+pub(crate) fn stdout_of<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> String {
+    let output = run(args);
+    assert!(output.status.success(), "{}: {}", output.status, stderr(&output));
+    stdout(&output)
+}
+
+/// Standard output of a run that must succeed, as JSON.
+pub(crate) fn json_of<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> serde_json::Value {
+    serde_json::from_str(&stdout_of(args)).expect("one JSON document")
+}
+
+/// What a run wrote to standard output.
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("standard output is UTF-8")
+}
+
+/// What a run wrote to standard error.
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Asserts that a run failed with `status`, said all of `words` on standard error and nothing on
+/// standard output.
+pub(crate) fn assert_fails<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>, status: i32, words: &[&str]) {
+    assert_failed(&run(args), status, words);
+}
+
+/// As [`assert_fails`], of a run that is over.
+pub(crate) fn assert_failed(output: &Output, status: i32, words: &[&str]) {
+    let message = stderr(output);
+    assert_eq!(output.status.code(), Some(status), "{message}");
+    for word in words {
+        assert!(message.contains(word), "{word:?} is not in: {message}");
+    }
+    assert_eq!(stdout(output), "", "nothing is written to standard output");
+}
