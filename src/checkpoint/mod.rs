@@ -1,7 +1,7 @@
 //! Hugging Face checkpoints: safetensors shards and the JSON files beside them.
 //!
-//! [`locate`] finds out what the user pointed at, [`shard`] maps and checks one safetensors file,
-//! [`index`] is the map from tensors to shards, [`config`] the JSON objects with typed getters,
+//! `locate` finds out what the user pointed at, [`shard`] maps and checks one safetensors file,
+//! `index` is the map from tensors to shards, [`config`] the JSON objects with typed getters,
 //! [`model_card`] the front matter of README.md; [`open`] puts them together.
 
 pub mod config;

@@ -28,5 +28,5 @@ const MAGIC: [u8; 4] = *b"GGUF";
 /// The metadata key that changes the alignment of the tensors' data.
 const ALIGNMENT_KEY: &str = "general.alignment";
 
-/// The alignment of the tensors' data where [`ALIGNMENT_KEY`] is absent.
+/// The alignment of the tensors' data where `general.alignment` is absent.
 pub const DEFAULT_ALIGNMENT: usize = 32;
