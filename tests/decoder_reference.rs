@@ -135,7 +135,8 @@ fn llama_cpp_computes_the_same_for_every_shape() {
         ("llama.rope.scaling.factor", Value::F32(4.0)),
         ("llama.rope.scaling.original_context_length", Value::U32(32)),
     ];
-    let shapes: [(&str, Spec, &[(&str, Value)]); 8] = [
+    type Shape<'a> = (&'a str, Spec, &'a [(&'a str, Value)]);
+    let shapes: [Shape<'_>; 8] = [
         ("dense", Spec::default(), &[]),
         ("untied", Spec { is_tied: false, ..Spec::default() }, &[]),
         ("experts", Spec::mixtral(), &[]),

@@ -132,6 +132,7 @@ fn without_generation_marks(source: &str) -> String {
 }
 
 /// JSON as `transformers` writes it: Python's spacing, no escapes but JSON's own.
+#[allow(clippy::needless_pass_by_value, reason = "filters take their keywords by value")]
 fn tojson(value: &Value, kwargs: Kwargs) -> std::result::Result<Value, JinjaError> {
     let indent: Option<Value> = kwargs.get("indent")?;
     for ignored in ["ensure_ascii", "sort_keys"] {
