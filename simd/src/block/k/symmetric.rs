@@ -21,6 +21,10 @@ const SUB_LEN: usize = 16;
 const EXTREME_CODES: [f32; 12] =
     [-32.0, -31.6, -31.2, -30.8, -32.4, -32.8, -33.2, 31.0, 31.4, 30.6, 30.2, 31.8];
 
+/// A later range must gain more than this share over an earlier one, so that rounding errors do not
+/// choose between ranges that are equally good.
+const MARGIN: f32 = 1e-6;
+
 /// The scale codes tried in step 2 for the scale of largest magnitude.
 const LARGEST_CODES: [f32; 3] = [-128.0, 127.0, -124.0];
 
@@ -112,7 +116,7 @@ impl<V: Lanes> Group<V> {
         }
         let extreme = high.less_then_else(V::splat(0.0) - low, low, high);
         let inverse = extreme.recip_or_zero();
-        let (mut best, mut best_gain) = (V::splat(0.0), V::splat(-1.0));
+        let (mut best, mut best_gain) = (V::splat(0.0), V::splat(0.0));
         for code in EXTREME_CODES {
             let (mut sum_qq, mut sum_xq) = (V::splat(0.0), V::splat(0.0));
             for (&x, &w) in self.x.iter().zip(&self.w) {
@@ -123,8 +127,9 @@ impl<V: Lanes> Group<V> {
             }
             let scale = sum_xq * sum_qq.recip_or_zero();
             let gain = scale * sum_xq;
-            best = best_gain.less_then_else(gain, scale, best);
-            best_gain = best_gain.max(gain);
+            let enough = best_gain + V::splat(MARGIN) * best_gain;
+            best = enough.less_then_else(gain, scale, best);
+            best_gain = enough.less_then_else(gain, gain, best_gain);
         }
         best
     }
