@@ -26,6 +26,7 @@ HALVES = {
     "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
     "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
 }  # fmt: skip
+K_TYPES = ["Q4_K", "Q5_K", "Q6_K"]
 N_ROWS, N_IN = 64, 1024
 
 
@@ -74,16 +75,38 @@ def quantizer():
         ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p,
     ]  # fmt: skip
 
-    def quantize(type_, rows):
+    def quantize(type_, rows, importance=None):
         rows = np.ascontiguousarray(rows, np.float32)
+        weights = None if importance is None else importance.ctypes.data
         block_len, block_bytes = quants.GGML_QUANT_SIZES[type_]
         out = np.empty((rows.shape[0], rows.shape[1] // block_len * block_bytes), np.uint8)
         library.ggml_quantize_chunk(
-            int(type_), rows.ctypes.data, out.ctypes.data, 0, rows.shape[0], rows.shape[1], None
+            int(type_), rows.ctypes.data, out.ctypes.data, 0, rows.shape[0], rows.shape[1], weights
         )
         return out
 
     return quantize
+
+
+def k_errors(quantize):
+    """Lines of rows, importance, K type and the error llama.cpp makes, weighted by the importance."""
+    normal = Random(11).normals(32 * N_IN).reshape(32, N_IN)
+    rows = {
+        "normal": normal,
+        "tiny": normal * np.float32(2**-13),
+        "huge": normal * np.float32(2**13),
+        "shifted": normal + np.float32(3),
+        "constant": np.repeat(normal[:, :1], N_IN, axis=1),
+    }
+    squares = Random(12).normals(N_IN) ** 2
+    for title, x in rows.items():
+        for kind, importance in (("even", None), ("squares", squares)):
+            weights = np.float64(1) if importance is None else importance.astype(np.float64)
+            for name in K_TYPES:
+                type_ = GGMLQuantizationType[name]
+                decoded = quants.dequantize(quantize(type_, x, importance), type_).astype(np.float64)
+                error = (weights * (decoded - x) ** 2).sum() / (weights * x.astype(np.float64) ** 2).sum()
+                yield f"{title}\t{kind}\t{name}\t{np.sqrt(error):.9f}"
 
 
 def random_blocks(name, n_blocks, block_bytes, random):
@@ -122,6 +145,8 @@ def main():
             error = np.sqrt(((decoded - x) ** 2).sum() / (x.astype(np.float64) ** 2).sum())
             lines.append(f"{title}\t{x.shape[1]}\t{name}\t{error:.9f}")
     (OUT / "errors.tsv").write_text("\n".join(lines) + "\n")
+    lines = ["# rows, importance, type, relative root mean square error of llama.cpp", *k_errors(quantize)]
+    (OUT / "k_errors.tsv").write_text("\n".join(lines) + "\n")
     (OUT / "MANIFEST.md").write_text(MANIFEST.format(gguf=version("gguf"), llama=version("llama_cpp_python")))
 
 
@@ -135,11 +160,16 @@ make them again.
 | `<type>.bin` | blocks of the type; of a quantised type one half has random bytes under finite scales, the other holds 2048 nearly normal numbers (seed 2024) | random bytes; `ggml_quantize_chunk` of llama.cpp without importance |
 | `<type>.f32` | the values of those blocks, little-endian f32 | `gguf.quants.dequantize` |
 | `errors.tsv` | the relative root mean square error llama.cpp's quantiser makes on rows the tests can rebuild | `ggml_quantize_chunk`, then `gguf.quants.dequantize` |
+| `k_errors.tsv` | the same for the K types on harder rows and with importance, the error weighted by it | the same, with the importance as imatrix |
 
 The rows of `errors.tsv`, 64 each: `normal` is the generator of `simd/tests/common/mod.rs` with seed 7, a
 value being the sum of twelve 14-bit integers, less its mean, over 2^14; `cubed` is the cube of each of
 those, computed in f64; `model@N` is BF16 numbers from byte N of
 `fixtures/models/fairytale/model.safetensors`.
+
+The rows of `k_errors.tsv`, 32 each, are such `normal` numbers with seed 11: as they are, times 2^-13
+(`tiny`), times 2^13 (`huge`), plus 3 (`shifted`), and the first of each row repeated (`constant`). The
+importance is 1 (`even`) or the squares of 1024 `normal` numbers with seed 12 (`squares`).
 """
 
 
