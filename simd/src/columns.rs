@@ -29,11 +29,13 @@ impl<'a> ColumnsMut<'a> {
     }
 
     /// Rows in each column.
+    #[inline]
     pub fn n_rows(&self) -> usize {
         self.n_rows
     }
 
     /// Columns.
+    #[inline]
     pub fn n_cols(&self) -> usize {
         self.n_cols
     }
@@ -42,6 +44,7 @@ impl<'a> ColumnsMut<'a> {
     ///
     /// # Panics
     /// If `c >= n_cols`.
+    #[inline]
     pub fn column(&mut self, c: usize) -> &mut [f32] {
         assert!(c < self.n_cols, "column {c} of {}", self.n_cols);
         // SAFETY: `new` checked that n_cols columns of `stride` floats lie inside the slice, and

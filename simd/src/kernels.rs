@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use crate::activation::{Activation, ActivationFormat, Q8KWindow, Q8Window, WINDOW_LEN};
 use crate::block::{self, BlockType};
 use crate::columns::ColumnsMut;
+use crate::gemm::{self, Batch, Product, Tier};
 use crate::isa::Isa;
 #[cfg(target_arch = "aarch64")]
 use crate::isa::NeonDotprod;
@@ -45,6 +46,8 @@ type TypeTable = [TypeKernels; BlockType::COUNT];
 pub struct Kernels {
     isa: Isa,
     types: TypeTable,
+    /// Batch products, where a tier has better ones than a dot product per column.
+    batches: [Option<Batch>; BlockType::COUNT],
     ops: &'static Ops,
     quantize_q8_0: unsafe fn(&[f32], &mut [Q8Window]),
     quantize_q8_k: unsafe fn(&[f32], &mut [Q8KWindow]),
@@ -158,6 +161,32 @@ impl Kernels {
             "activations for {} rows of {n_in}",
             out.n_cols()
         );
+        match self.batches[ty as usize] {
+            Some(batch) if n_in > 0 && out.n_rows() > 0 && out.n_cols() >= batch.min_columns => {
+                match (batch.product, x) {
+                    // SAFETY: as in `decode`, for each of the three.
+                    (Product::F32(gemm), Activation::F32(x)) => unsafe { gemm(weights, x, &mut out) },
+                    // SAFETY: see above.
+                    (Product::Q8_0(gemm), Activation::Q8_0(x)) => unsafe { gemm(weights, x, &mut out) },
+                    // SAFETY: see above.
+                    (Product::Q8K(gemm), Activation::Q8K(x)) => unsafe { gemm(weights, x, &mut out) },
+                    (_, x) => wrong_activations(ty, x),
+                }
+            }
+            _ => self.gemv_per_column(ty, weights, n_in, x, &mut out),
+        }
+    }
+
+    /// The batch product by dot products, of arguments whose lengths have been checked.
+    fn gemv_per_column(
+        &self,
+        ty: BlockType,
+        weights: &[u8],
+        n_in: usize,
+        x: Activation<'_>,
+        out: &mut ColumnsMut<'_>,
+    ) {
+        let x_row = row_len(ty, n_in);
         let row_bytes = weights.len() / out.n_rows().max(1);
         // A chunk of rows stays in the L2 cache while every column passes over it.
         let chunk_rows = (PANEL_BYTES / row_bytes.max(1)).max(1);
@@ -183,7 +212,7 @@ impl Kernels {
             (Gemv::Q8_0(gemv), Activation::Q8_0(x)) => unsafe { gemv(weights, x, out) },
             // SAFETY: see above.
             (Gemv::Q8K(gemv), Activation::Q8K(x)) => unsafe { gemv(weights, x, out) },
-            (_, x) => panic!("{ty} takes {:?} activations, not {:?}", ty.activation(), x.format()),
+            (_, x) => wrong_activations(ty, x),
         }
     }
 
@@ -192,7 +221,11 @@ impl Kernels {
     }
 }
 
-/// Bytes of weights that GEMM multiplies with every column before it goes on.
+fn wrong_activations(ty: BlockType, x: Activation<'_>) -> ! {
+    panic!("{ty} takes {:?} activations, not {:?}", ty.activation(), x.format())
+}
+
+/// Bytes of weights that are multiplied with every column before the next follow.
 const PANEL_BYTES: usize = 128 << 10;
 
 fn check_product(ty: BlockType, weights: &[u8], n_in: usize, n_out: usize) {
@@ -237,6 +270,7 @@ fn scalar() -> Kernels {
     Kernels {
         isa: Isa::Scalar,
         types,
+        batches: [None; BlockType::COUNT],
         ops: Ops::SCALAR,
         quantize_q8_0: quantize::q8_0,
         quantize_q8_k: quantize::q8_k,
@@ -265,11 +299,19 @@ fn row(decode: Decode, encode: Encode, gemv: Gemv) -> TypeKernels {
     TypeKernels { decode, encode, gemv }
 }
 
+/// Overwrites the batch products.
+fn add_batches<T: Tier>(kernels: &mut Kernels, _proof: T) {
+    for ty in BlockType::all() {
+        kernels.batches[ty as usize] = Some(gemm::batch::<T>(ty));
+    }
+}
+
 /// Overwrites what AVX2 does better.
 #[cfg(target_arch = "x86_64")]
 #[rustfmt::skip]
-fn add_avx2(kernels: &mut Kernels, _proof: Avx2) {
+fn add_avx2(kernels: &mut Kernels, proof: Avx2) {
     use block::{bf16, f16, f32, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
+    add_batches(kernels, proof);
     kernels.quantize_q8_0 = quantize::avx2::q8_0;
     kernels.quantize_q8_k = quantize::avx2::q8_k;
     let mut set = |ty: BlockType, row| kernels.types[ty as usize] = row;
@@ -289,8 +331,9 @@ fn add_avx2(kernels: &mut Kernels, _proof: Avx2) {
 /// Overwrites what AVX-512 does better.
 #[cfg(target_arch = "x86_64")]
 #[rustfmt::skip]
-fn add_avx512(kernels: &mut Kernels, _proof: Avx512) {
+fn add_avx512(kernels: &mut Kernels, proof: Avx512) {
     use block::{bf16, f16, f32, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
+    add_batches(kernels, proof);
     let mut set = |ty: BlockType, row| kernels.types[ty as usize] = row;
     set(BlockType::F32, row(f32::avx512::decode, f32::avx512::encode, Gemv::F32(f32::avx512::gemv)));
     set(BlockType::F16, row(f16::avx512::decode, f16::avx512::encode, Gemv::F32(f16::avx512::gemv)));
@@ -308,8 +351,9 @@ fn add_avx512(kernels: &mut Kernels, _proof: Avx512) {
 /// Overwrites what NEON does better.
 #[cfg(target_arch = "aarch64")]
 #[rustfmt::skip]
-fn add_neon(kernels: &mut Kernels, _proof: NeonDotprod) {
+fn add_neon(kernels: &mut Kernels, proof: NeonDotprod) {
     use block::{bf16, f16, f32, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
+    add_batches(kernels, proof);
     kernels.quantize_q8_0 = quantize::neon::q8_0;
     kernels.quantize_q8_k = quantize::neon::q8_k;
     let mut set = |ty: BlockType, row| kernels.types[ty as usize] = row;

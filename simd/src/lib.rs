@@ -8,6 +8,7 @@ pub mod activation;
 mod array;
 pub mod block;
 pub mod columns;
+mod gemm;
 pub mod half_float;
 pub mod isa;
 pub mod kernels;

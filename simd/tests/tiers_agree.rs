@@ -1,9 +1,12 @@
 //! Every tier of kernels gives the scalar definition's bits.
 
+#[path = "common/activations.rs"]
+mod activations;
 mod common;
 
+use activations::Activations;
 use common::{Random, assert_same_bits, better_tiers, scalar};
-use gguf_simd::{Activation, ActivationFormat, BlockType, ColumnsMut, Kernels, Q8KWindow, Q8Window};
+use gguf_simd::{BlockType, ColumnsMut, Kernels, Q8KWindow, Q8Window};
 
 /// Blocks in a row: none, few, a window more or less, many.
 const BLOCKS: [usize; 13] = [0, 1, 2, 3, 7, 8, 9, 16, 31, 64, 129, 136, 530];
@@ -53,47 +56,6 @@ fn activations(n: usize, poisoned: bool, random: &mut Random) -> Vec<f32> {
         }
     }
     x
-}
-
-/// Rows of activations that own their memory.
-enum Activations {
-    F32(Vec<f32>),
-    Q8_0(Vec<Q8Window>),
-    Q8K(Vec<Q8KWindow>),
-}
-
-impl Activations {
-    /// Rows of `n_in` values in the format of `ty`, quantised by the scalar kernels.
-    fn of(ty: BlockType, x: &[f32], n_in: usize) -> Self {
-        let rows = x.chunks_exact(n_in.max(1));
-        match ty.activation() {
-            ActivationFormat::F32 => Self::F32(x.to_vec()),
-            ActivationFormat::Q8_0 => Self::Q8_0(
-                rows.flat_map(|row| {
-                    let mut windows = vec![Q8Window::ZERO; row.len().div_ceil(256)];
-                    scalar().quantize_q8_0(row, &mut windows);
-                    windows
-                })
-                .collect(),
-            ),
-            ActivationFormat::Q8K => Self::Q8K(
-                rows.flat_map(|row| {
-                    let mut windows = vec![Q8KWindow::ZERO; row.len() / 256];
-                    scalar().quantize_q8_k(row, &mut windows);
-                    windows
-                })
-                .collect(),
-            ),
-        }
-    }
-
-    fn view(&self) -> Activation<'_> {
-        match self {
-            Self::F32(x) => Activation::F32(x),
-            Self::Q8_0(x) => Activation::Q8_0(x),
-            Self::Q8K(x) => Activation::Q8K(x),
-        }
-    }
 }
 
 #[test]

@@ -17,6 +17,16 @@ pub(crate) fn prefetch_beyond(bytes: &[u8]) {
     }
 }
 
+/// Asks for the cache lines of a value.
+#[inline(always)]
+pub(crate) fn prefetch<V>(value: &V) {
+    let first = core::ptr::from_ref(value).cast::<i8>();
+    for line in 0..size_of::<V>().div_ceil(64) {
+        // SAFETY: as in `prefetch_beyond`.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(64 * line)) };
+    }
+}
+
 /// 16 bytes.
 #[inline]
 #[target_feature(enable = "avx2")]

@@ -48,7 +48,7 @@ pub(crate) fn sum(mut lanes: [f32; 16]) -> f32 {
 
 /// Fewer than 16 values, filled up with zeros.
 #[inline(always)]
-fn padded<T: Copy>(values: &[T], zero: T) -> [T; 16] {
+pub(crate) fn padded<T: Copy>(values: &[T], zero: T) -> [T; 16] {
     let mut padded = [zero; 16];
     padded[..values.len()].copy_from_slice(values);
     padded

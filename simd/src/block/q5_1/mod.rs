@@ -14,9 +14,10 @@ pub(crate) mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod scalar;
+pub(crate) mod unpack;
 
 /// Bytes in a block.
-const BYTES: usize = 24;
+pub(crate) const BYTES: usize = 24;
 
 /// The nibbles of a block.
 #[inline(always)]

@@ -19,6 +19,7 @@ pub(crate) mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod scalar;
+pub(crate) mod unpack;
 
 /// Bytes in a super-block.
 pub(crate) const BLOCK_BYTES: usize = 176;

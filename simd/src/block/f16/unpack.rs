@@ -1,0 +1,14 @@
+//! Widens F16 for batch products.
+
+use crate::gemm::Tier;
+use crate::gemm::float::Float;
+
+/// F16 in batch products.
+pub(crate) struct F16;
+
+impl Float<2> for F16 {
+    #[inline(always)]
+    fn widen<T: Tier>(tier: T, weights: &[[u8; 2]; 16]) -> T::Lanes {
+        tier.f16_lanes(weights)
+    }
+}

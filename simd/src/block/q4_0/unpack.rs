@@ -1,0 +1,23 @@
+//! Unpacks Q4_0 for batch products.
+
+use crate::block::q4_0::BYTES;
+use crate::gemm::block32::{Class, Format32, Panel, store_codes, unpack_nibbles};
+use crate::gemm::{Rows, Tier};
+
+/// Q4_0 in batch products.
+pub(crate) struct Q4_0;
+
+impl Format32<{ 8 * BYTES }> for Q4_0 {
+    const CLASS: Class = Class { minima: false, bits: 4 };
+    const BIAS: i32 = 8;
+
+    #[inline(always)]
+    fn unpack<T: Tier>(tier: T, rows: &Rows<'_, { 8 * BYTES }>, panel: &mut Panel) {
+        for j in 0..8 {
+            let block = BYTES * j;
+            tier.store_f16(tier.quads(rows, block)[0], &mut panel.d[j]);
+            let codes = unpack_nibbles(tier, rows, block + 2);
+            store_codes(tier, codes, panel, j);
+        }
+    }
+}

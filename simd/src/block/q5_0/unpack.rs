@@ -1,0 +1,25 @@
+//! Unpacks Q5_0 for batch products.
+
+use crate::block::q5_0::BYTES;
+use crate::gemm::block32::{Class, Format32, Panel, add_fifth_bits, store_codes, unpack_nibbles};
+use crate::gemm::{Rows, Tier};
+
+/// Q5_0 in batch products.
+pub(crate) struct Q5_0;
+
+impl Format32<{ 8 * BYTES }> for Q5_0 {
+    const CLASS: Class = Class { minima: false, bits: 5 };
+    const BIAS: i32 = 16;
+
+    #[inline(always)]
+    fn unpack<T: Tier>(tier: T, rows: &Rows<'_, { 8 * BYTES }>, panel: &mut Panel) {
+        for j in 0..8 {
+            let block = BYTES * j;
+            let head = tier.quads(rows, block);
+            tier.store_f16(head[0], &mut panel.d[j]);
+            let mut codes = unpack_nibbles(tier, rows, block + 6);
+            add_fifth_bits(tier, &mut codes, (head[0] >> 16) | (head[1] << 16));
+            store_codes(tier, codes, panel, j);
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! The AVX-512 tiles: a vector holds four codes of each of sixteen rows, and each `vpdpbusd` takes
+//! the four codes of a column that it broadcasts as it loads them.
+//!
+//! Per panel and column: 64 `vpdpbusd` and, for a K type, 8 or 16 `vpmulld` with the scales, 4 or 8
+//! `vpdpwssd` for the minima and 4 float operations; for a 32-weight type, two float operations a
+//! block and two more with minima. Unsigned codes times activation codes: a lane of `vpdpbusd` sums at
+//! most 32 products of at most 255 * 127.
+
+use core::arch::x86_64::*;
+
+use crate::columns::ColumnsMut;
+use crate::gemm::float::{self, Float};
+use crate::gemm::{Column, Format, Gemm, ROWS, Rows, Sums, Tier, Tile, block32, driver, k};
+use crate::isa::Avx512;
+use quad::Quad;
+
+mod quad;
+
+/// A batch product for AVX-512; see [`crate::gemm`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+fn gemm<const N: usize, F: Format<N>>(weights: &[u8], x: &[F::Window], out: &mut ColumnsMut<'_>) {
+    let tier = Avx512::detect().expect("this tier's kernels run on CPUs that have it");
+    driver::run::<N, F, _>(tier, weights, x, out);
+}
+
+/// A batch product of a float type for AVX-512; see [`crate::gemm::float`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+fn float_gemm<const N: usize, F: Float<N>>(weights: &[u8], x: &[f32], out: &mut ColumnsMut<'_>) {
+    let tier = Avx512::detect().expect("this tier's kernels run on CPUs that have it");
+    float::run::<N, F, _, 4, 6>(tier, weights, x, out);
+}
+
+impl Tier for Avx512 {
+    type Quad = Quad;
+    type Lanes = __m512;
+    const BYTE_BIAS: i32 = 128;
+    const MAX_COLUMNS: usize = 14;
+    const MIN_COLUMNS: usize = 3;
+
+    #[inline(always)]
+    fn quads<const N: usize>(self, rows: &Rows<'_, N>, at: usize) -> [Quad; 4] {
+        assert!(at + 16 <= N, "bytes {at}.. of {N}");
+        // SAFETY: `self` proves the features; the bytes are inside the rows.
+        unsafe { quad::transposed(rows, at) }
+    }
+
+    #[inline(always)]
+    fn splat(self, bytes: u32) -> Quad {
+        // SAFETY: `self` proves the features; so below.
+        Quad(unsafe { _mm512_set1_epi32(bytes.cast_signed()) })
+    }
+
+    #[inline(always)]
+    fn store(self, quad: Quad, out: &mut [u8; 64]) {
+        // SAFETY: see `splat`; 64 bytes are stored into 64.
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), quad.0) }
+    }
+
+    #[inline(always)]
+    fn store_pairs(self, quad: Quad, out: &mut [i32; ROWS]) {
+        // SAFETY: see `splat`; 64 bytes are stored into 64.
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), quad.0) }
+    }
+
+    #[inline(always)]
+    fn store_scales(self, quad: Quad, out: &mut [[i32; ROWS]; 4]) {
+        // SAFETY: see `splat`.
+        let [a, b, c, d] = unsafe { quad::scales(quad) };
+        self.store_pairs(a, &mut out[0]);
+        self.store_pairs(b, &mut out[1]);
+        self.store_pairs(c, &mut out[2]);
+        self.store_pairs(d, &mut out[3]);
+    }
+
+    #[inline(always)]
+    fn store_f16(self, quad: Quad, out: &mut [f32; ROWS]) {
+        // SAFETY: see `splat`; 64 bytes are stored into 64.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), _mm512_cvtph_ps(_mm512_cvtepi32_epi16(quad.0))) }
+    }
+
+    #[inline(always)]
+    fn signed_codes(self, quad: Quad) -> Quad {
+        // SAFETY: see `splat`.
+        Quad(unsafe { _mm512_xor_si512(quad.0, _mm512_set1_epi8(-128)) })
+    }
+
+    #[inline(always)]
+    fn spread_bits(self, quad: Quad) -> Quad {
+        // SAFETY: see `splat`.
+        unsafe { quad::spread_bits(quad) }
+    }
+
+    #[inline(always)]
+    fn first_sum(sum: i32) -> i32 {
+        sum
+    }
+
+    #[inline(always)]
+    fn prefetch<V>(self, value: &V) {
+        crate::isa::avx2::prefetch(value);
+    }
+
+    #[inline(always)]
+    fn zero_lanes(self) -> __m512 {
+        // SAFETY: see `splat`.
+        unsafe { _mm512_setzero_ps() }
+    }
+
+    #[inline(always)]
+    fn f32_lanes(self, values: &[f32; 16]) -> __m512 {
+        // SAFETY: see `splat`; 16 floats are loaded from 16.
+        unsafe { _mm512_loadu_ps(values.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn f32_le_lanes(self, values: &[[u8; 4]; 16]) -> __m512 {
+        // SAFETY: see `splat`; 64 bytes are loaded from 64.
+        unsafe { _mm512_loadu_ps(values.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn f16_lanes(self, values: &[[u8; 2]; 16]) -> __m512 {
+        // SAFETY: see `splat`; 32 bytes are loaded from 32.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(values.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn bf16_lanes(self, values: &[[u8; 2]; 16]) -> __m512 {
+        // SAFETY: see `splat`; 32 bytes are loaded from 32.
+        unsafe {
+            let words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(values.as_ptr().cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(words))
+        }
+    }
+
+    #[inline(always)]
+    fn fma(self, w: __m512, x: __m512, sum: __m512) -> __m512 {
+        // SAFETY: see `splat`.
+        unsafe { _mm512_fmadd_ps(w, x, sum) }
+    }
+
+    #[inline(always)]
+    fn store_lanes(self, lanes: __m512, out: &mut [f32; 16]) {
+        // SAFETY: see `splat`; 16 floats are stored into 16.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), lanes) }
+    }
+
+    fn gemm<const N: usize, F: Format<N>>() -> Gemm<F::Window> {
+        gemm::<N, F>
+    }
+
+    fn float_gemm<const N: usize, F: Float<N>>() -> Gemm<f32> {
+        float_gemm::<N, F>
+    }
+
+    fn tile_k(class: k::Class, n_columns: usize) -> Tile<k::Panel> {
+        match (class.sub_words, class.minima) {
+            (8, true) => TILES_K_8_MINIMA[n_columns - 1],
+            (4, false) => TILES_K_4[n_columns - 1],
+            (sub_words, _) => unreachable!("no type has sub-blocks of {sub_words} words"),
+        }
+    }
+
+    fn tile_32(class: block32::Class, n_columns: usize) -> Tile<block32::Panel> {
+        if class.minima { TILES_32_MINIMA[n_columns - 1] } else { TILES_32[n_columns - 1] }
+    }
+}
+
+/// A table of the tiles of a class, by the number of columns less one.
+macro_rules! tiles {
+    ($tile:ident $(, $class:expr)*) => {
+        [
+            $tile::<1 $(, $class)*>, $tile::<2 $(, $class)*>, $tile::<3 $(, $class)*>,
+            $tile::<4 $(, $class)*>, $tile::<5 $(, $class)*>, $tile::<6 $(, $class)*>,
+            $tile::<7 $(, $class)*>, $tile::<8 $(, $class)*>, $tile::<9 $(, $class)*>,
+            $tile::<10 $(, $class)*>, $tile::<11 $(, $class)*>, $tile::<12 $(, $class)*>,
+            $tile::<13 $(, $class)*>, $tile::<14 $(, $class)*>,
+        ]
+    };
+}
+
+type Tiles<Panel> = [Tile<Panel>; Avx512::MAX_COLUMNS];
+static TILES_K_8_MINIMA: Tiles<k::Panel> = tiles!(tile_k, 8, true);
+static TILES_K_4: Tiles<k::Panel> = tiles!(tile_k, 4, false);
+static TILES_32_MINIMA: Tiles<block32::Panel> = tiles!(tile_32, true);
+static TILES_32: Tiles<block32::Panel> = tiles!(tile_32, false);
+
+/// Adds the term of a super-block to the sums of `NC` columns.
+///
+/// A scaled sum stays below 2^27, that of the minima below 2^21: see the types' definitions.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: bool>(
+    panel: &k::Panel,
+    columns: &[Column],
+    sums: &mut [Sums],
+) {
+    let columns: &[Column; NC] = columns.first_chunk().expect("as many columns");
+    let sums: &mut [Sums; NC] = sums.first_chunk_mut().expect("as many sums");
+    let mut isum = [_mm512_setzero_si512(); NC];
+    for j in 0..64 / SUB_WORDS {
+        let mut dot = [_mm512_setzero_si512(); NC];
+        if !MINIMA {
+            for c in 0..NC {
+                dot[c] = _mm512_set1_epi32(columns[c].sums[j]);
+            }
+        }
+        add_dots::<NC, SUB_WORDS>(&mut dot, panel.codes.as_chunks().0, columns, j);
+        let scale = load(&panel.scales[j]);
+        for c in 0..NC {
+            isum[c] = _mm512_add_epi32(isum[c], _mm512_mullo_epi32(dot[c], scale));
+        }
+    }
+    let mut msum = [_mm512_setzero_si512(); NC];
+    if MINIMA {
+        for j in 0..32 / SUB_WORDS {
+            let minima = load(&panel.minima[j]);
+            for c in 0..NC {
+                msum[c] = _mm512_dpwssd_epi32(msum[c], minima, _mm512_set1_epi32(columns[c].sums[j]));
+            }
+        }
+    }
+    let (d, dmin) = (load_f32(&panel.d), load_f32(&panel.dmin));
+    for c in 0..NC {
+        let dy = _mm512_set1_ps(columns[c].scales[0]);
+        let mut term = _mm512_mul_ps(_mm512_cvtepi32_ps(isum[c]), _mm512_mul_ps(d, dy));
+        if MINIMA {
+            term = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(msum[c]), _mm512_mul_ps(dmin, dy), term);
+        }
+        let sum = _mm512_add_ps(load_f32(&sums[c]), term);
+        store_f32(&mut sums[c], sum);
+    }
+}
+
+/// Adds the term of a window of eight blocks to the sums of `NC` columns.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+fn tile_32<const NC: usize, const MINIMA: bool>(
+    panel: &block32::Panel,
+    columns: &[Column],
+    sums: &mut [Sums],
+) {
+    let columns: &[Column; NC] = columns.first_chunk().expect("as many columns");
+    let sums: &mut [Sums; NC] = sums.first_chunk_mut().expect("as many sums");
+    let mut s = [_mm512_setzero_ps(); NC];
+    for j in 0..8 {
+        let mut dot = [_mm512_setzero_si512(); NC];
+        if !MINIMA {
+            for c in 0..NC {
+                dot[c] = _mm512_set1_epi32(columns[c].sums[j]);
+            }
+        }
+        add_dots::<NC, 8>(&mut dot, panel.codes.as_chunks().0, columns, j);
+        let (d, m) = (load_f32(&panel.d[j]), load_f32(&panel.m[j]));
+        for c in 0..NC {
+            let dy = _mm512_set1_ps(columns[c].scales[j]);
+            let (isum, scale) = (_mm512_cvtepi32_ps(dot[c]), _mm512_mul_ps(d, dy));
+            s[c] = if MINIMA {
+                let sum = _mm512_castsi512_ps(_mm512_set1_epi32(columns[c].sums[j]));
+                let term = _mm512_fmadd_ps(sum, _mm512_mul_ps(m, dy), _mm512_mul_ps(isum, scale));
+                _mm512_add_ps(s[c], term)
+            } else {
+                _mm512_fmadd_ps(isum, scale, s[c])
+            };
+        }
+    }
+    for c in 0..NC {
+        let sum = _mm512_add_ps(load_f32(&sums[c]), s[c]);
+        store_f32(&mut sums[c], sum);
+    }
+}
+
+/// Adds the products of a block of `WORDS` words to sums of each column.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn add_dots<const NC: usize, const WORDS: usize>(
+    dot: &mut [__m512i; NC],
+    codes: &[[[u8; 64]; WORDS]],
+    columns: &[Column; NC],
+    block: usize,
+) {
+    for (k, codes) in codes[block].iter().enumerate() {
+        let w = load_codes(codes);
+        for c in 0..NC {
+            let y = _mm512_set1_epi32(columns[c].codes[WORDS * block + k]);
+            dot[c] = _mm512_dpbusd_epi32(dot[c], w, y);
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load(words: &[i32; ROWS]) -> __m512i {
+    // SAFETY: the reference is to 64 readable bytes.
+    unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_codes(codes: &[u8; 64]) -> __m512i {
+    // SAFETY: the reference is to 64 readable bytes.
+    unsafe { _mm512_loadu_si512(codes.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_f32(values: &[f32; ROWS]) -> __m512 {
+    // SAFETY: the reference is to 64 readable bytes.
+    unsafe { _mm512_loadu_ps(values.as_ptr()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store_f32(out: &mut [f32; ROWS], values: __m512) {
+    // SAFETY: the reference is to 64 writable bytes.
+    unsafe { _mm512_storeu_ps(out.as_mut_ptr(), values) }
+}

@@ -1,0 +1,101 @@
+//! Four bytes of each of sixteen rows in an AVX-512 vector, and what unpacking does with them.
+
+use core::arch::x86_64::*;
+use core::ops::{BitAnd, BitOr, Shl, Shr};
+
+use crate::gemm::Rows;
+
+/// Four bytes of each of sixteen rows. Only an [`crate::isa::Avx512`] makes one.
+#[derive(Clone, Copy)]
+pub(crate) struct Quad(pub(super) __m512i);
+
+impl BitAnd for Quad {
+    type Output = Self;
+    #[inline(always)]
+    fn bitand(self, other: Self) -> Self {
+        // SAFETY: an `Avx512`, the proof of the features, made the vectors; so below.
+        Self(unsafe { _mm512_and_si512(self.0, other.0) })
+    }
+}
+
+impl BitOr for Quad {
+    type Output = Self;
+    #[inline(always)]
+    fn bitor(self, other: Self) -> Self {
+        // SAFETY: see `bitand`.
+        Self(unsafe { _mm512_or_si512(self.0, other.0) })
+    }
+}
+
+impl Shl<u32> for Quad {
+    type Output = Self;
+    #[inline(always)]
+    fn shl(self, n: u32) -> Self {
+        // SAFETY: see `bitand`.
+        Self(unsafe { _mm512_sllv_epi32(self.0, _mm512_set1_epi32(n.cast_signed())) })
+    }
+}
+
+impl Shr<u32> for Quad {
+    type Output = Self;
+    #[inline(always)]
+    fn shr(self, n: u32) -> Self {
+        // SAFETY: see `bitand`.
+        Self(unsafe { _mm512_srlv_epi32(self.0, _mm512_set1_epi32(n.cast_signed())) })
+    }
+}
+
+/// Bytes `at..at + 16` of sixteen rows, transposed: quad `t` holds bytes `at + 4t..at + 4t + 4`.
+///
+/// # Safety
+/// The bytes are inside the rows.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) unsafe fn transposed<const N: usize>(rows: &Rows<'_, N>, at: usize) -> [Quad; 4] {
+    // Vector i: rows i, i + 4, i + 8, i + 12.
+    let mut v = [_mm512_setzero_si512(); 4];
+    for i in 0..4 {
+        // SAFETY: by this function's contract.
+        let [a, b, c, d] = unsafe {
+            [
+                _mm_loadu_si128(rows[i].as_ptr().add(at).cast()),
+                _mm_loadu_si128(rows[4 + i].as_ptr().add(at).cast()),
+                _mm_loadu_si128(rows[8 + i].as_ptr().add(at).cast()),
+                _mm_loadu_si128(rows[12 + i].as_ptr().add(at).cast()),
+            ]
+        };
+        let ab = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(a), b);
+        v[i] = _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(ab, c), d);
+    }
+    // A 4 x 4 transposition inside each quarter.
+    let (ab_low, ab_high) = (_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
+    let (cd_low, cd_high) = (_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
+    [
+        Quad(_mm512_unpacklo_epi64(ab_low, cd_low)),
+        Quad(_mm512_unpackhi_epi64(ab_low, cd_low)),
+        Quad(_mm512_unpacklo_epi64(ab_high, cd_high)),
+        Quad(_mm512_unpackhi_epi64(ab_high, cd_high)),
+    ]
+}
+
+/// The four signed bytes of each row, each as sixteen integers.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn scales(Quad(quad): Quad) -> [Quad; 4] {
+    [
+        Quad(_mm512_srai_epi32::<24>(_mm512_slli_epi32::<24>(quad))),
+        Quad(_mm512_srai_epi32::<24>(_mm512_slli_epi32::<16>(quad))),
+        Quad(_mm512_srai_epi32::<24>(_mm512_slli_epi32::<8>(quad))),
+        Quad(_mm512_srai_epi32::<24>(quad)),
+    ]
+}
+
+/// Bits 0..4 of each row, each as bit 4 of a byte.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn spread_bits(Quad(quad): Quad) -> Quad {
+    // A copy of the lowest byte in each byte, then its own bit of the copy.
+    let copies = _mm512_shuffle_epi8(quad, _mm512_set4_epi32(0x0c0c_0c0c, 0x0808_0808, 0x0404_0404, 0));
+    let set = _mm512_test_epi8_mask(copies, _mm512_set1_epi32(0x0804_0201));
+    Quad(_mm512_maskz_mov_epi8(set, _mm512_set1_epi8(16)))
+}

@@ -1,0 +1,127 @@
+//! The K types: a window is one super-block with integer scales of its sub-blocks.
+
+use core::marker::PhantomData;
+
+use crate::activation::Q8KWindow;
+use crate::gemm::{Column, Format, ROWS, Rows, Tier, Tile};
+
+/// Sixteen rows of one super-block each.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Panel {
+    /// Unsigned codes: `[k / 4][row][k % 4]`.
+    pub(crate) codes: [[u8; 64]; 64],
+    /// Scales, by [`Tier::store_scales`]: `[sub-block][row]`.
+    pub(crate) scales: [[i32; ROWS]; 16],
+    /// Minima of two neighbouring sub-blocks as a pair of `i16`: `[pair][row]`.
+    pub(crate) minima: [[i32; ROWS]; 8],
+    /// The scale of the scales.
+    pub(crate) d: [f32; ROWS],
+    /// The scale of the minima.
+    pub(crate) dmin: [f32; ROWS],
+}
+
+/// What distinguishes the tiles of K types.
+#[derive(Clone, Copy)]
+pub(crate) struct Class {
+    /// Words of four codes in a sub-block: 8 or 4.
+    pub(crate) sub_words: usize,
+    /// Whether sub-blocks have minima; otherwise codes have a bias.
+    pub(crate) minima: bool,
+    /// Bits of a code.
+    pub(crate) bits: u32,
+}
+
+/// A K type of `N` bytes a super-block.
+pub(crate) trait KFormat<const N: usize> {
+    /// Its tiles.
+    const CLASS: Class;
+    /// What is to be subtracted from each unsigned code.
+    const BIAS: i32;
+
+    /// Unpacks one super-block of sixteen rows.
+    fn unpack<T: Tier>(tier: T, rows: &Rows<'_, N>, panel: &mut Panel);
+}
+
+/// A K type as a [`Format`].
+pub(crate) struct K<F>(PhantomData<F>);
+
+impl<const N: usize, F: KFormat<N>> Format<N> for K<F> {
+    type Window = Q8KWindow;
+    type Panel = Panel;
+    const BLANK: Panel = Panel {
+        codes: [[0; 64]; 64],
+        scales: [[0; ROWS]; 16],
+        minima: [[0; ROWS]; 8],
+        d: [0.0; ROWS],
+        dmin: [0.0; ROWS],
+    };
+
+    #[inline(always)]
+    fn unpack<T: Tier>(tier: T, rows: &Rows<'_, N>, panel: &mut Panel) {
+        F::unpack(tier, rows, panel);
+    }
+
+    /// Sums become what the tiles begin with. With minima: pairs of `i16` to multiply with
+    /// [`Panel::minima`]. With a bias: `-bias * sum` of each sub-block, by [`Tier::first_sum`].
+    #[inline(always)]
+    fn copy<T: Tier>(window: &Q8KWindow, column: &mut Column) {
+        column.set_codes(&window.codes);
+        column.scales[0] = window.scale;
+        let (sums, sub_words) = (window.sums, F::CLASS.sub_words);
+        let pair = |low: i16, high: i16| i32::from(low.cast_unsigned()) | i32::from(high) << 16;
+        match (F::CLASS.minima, sub_words) {
+            (true, 4) => {
+                for j in 0..8 {
+                    column.sums[j] = pair(sums[2 * j], sums[2 * j + 1]);
+                }
+            }
+            (true, _) => {
+                for j in 0..4 {
+                    column.sums[j] = pair(sums[4 * j] + sums[4 * j + 1], sums[4 * j + 2] + sums[4 * j + 3]);
+                }
+            }
+            (false, 4) => {
+                for j in 0..16 {
+                    column.sums[j] = T::first_sum(-F::BIAS * i32::from(sums[j]));
+                }
+            }
+            (false, _) => {
+                for j in 0..8 {
+                    let sum = i32::from(sums[2 * j]) + i32::from(sums[2 * j + 1]);
+                    column.sums[j] = T::first_sum(-F::BIAS * sum);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn tile<T: Tier>(n_columns: usize) -> Tile<Panel> {
+        T::tile_k(F::CLASS, n_columns)
+    }
+}
+
+/// Unpacks the scales and minima of Q4_K and Q5_K from their twelve bytes, and `d` and `dmin` from the
+/// four before (see [`crate::block::k::scales`] for the layout).
+#[inline(always)]
+pub(crate) fn unpack_head<T: Tier>(tier: T, head: [T::Quad; 4], panel: &mut Panel) {
+    let [halves, a, b, c] = head;
+    tier.store_f16(halves, &mut panel.d);
+    tier.store_f16(halves >> 16, &mut panel.dmin);
+
+    let low_six = tier.splat(0x3f3f_3f3f);
+    let low_four = tier.splat(0x0f0f_0f0f);
+    let high_two = tier.splat(0x3030_3030);
+    let scales = panel.scales.as_chunks_mut().0;
+    tier.store_scales(a & low_six, &mut scales[0]);
+    tier.store_scales((c & low_four) | ((a >> 2) & high_two), &mut scales[1]);
+
+    let minima = [b & low_six, ((c >> 4) & low_four) | ((b >> 2) & high_two)];
+    let (low, high) = (tier.splat(0x0000_00ff), tier.splat(0x00ff_0000));
+    for i in 0..2 {
+        let first = (minima[i] & low) | ((minima[i] << 8) & high);
+        let second = ((minima[i] >> 16) & low) | ((minima[i] >> 8) & high);
+        tier.store_pairs(first, &mut panel.minima[2 * i]);
+        tier.store_pairs(second, &mut panel.minima[2 * i + 1]);
+    }
+}
