@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gguf_kit::gguf::GgufFile;
-use gguf_kit::tokenizer::Tokenizer;
+use gguf_kit::tokenizer::{Tokenizer, Vocabulary};
 
 const SEPARATOR: &str = "\n__ggml_vocab_test__\n";
 
@@ -67,5 +67,19 @@ fn decoding_gives_the_text_back() {
         for (text, ids) in expectations(&path) {
             assert_eq!(tokenizer.decode(&ids, false), text, "{}", path.display());
         }
+    }
+}
+
+#[test]
+fn keys_are_written_as_they_were_read() {
+    for path in vocabularies().unwrap_or_default() {
+        let file = GgufFile::open(&path).unwrap();
+        let vocabulary = Vocabulary::from_metadata(file.metadata()).unwrap();
+        let mut written: Vec<String> = vocabulary.to_metadata().into_iter().map(|(key, _)| key).collect();
+        let mut read: Vec<&str> =
+            file.metadata().keys().filter(|key| key.starts_with("tokenizer.")).collect();
+        written.sort();
+        read.sort();
+        assert_eq!(written, read, "{}", path.display());
     }
 }

@@ -37,11 +37,11 @@ pub(super) fn bytes_of(text: &str) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// The character that stands for `byte`.
-    fn char_of(byte: u8) -> char {
+    pub(in crate::tokenizer) fn char_of(byte: u8) -> char {
         match HIDDEN.binary_search(&byte) {
             Ok(i) => char::from_u32(0x100 + i as u32).unwrap_or(char::REPLACEMENT_CHARACTER),
             Err(_) => char::from(byte),

@@ -176,3 +176,100 @@ fn named_templates_of(metadata: &Metadata) -> Result<Vec<(String, String)>> {
     }
     Ok(templates)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gguf::{GgufFile, GgufWriter, Layout};
+    use crate::tokenizer::vocabulary::tests::{bpe_vocabulary, spm_vocabulary};
+
+    /// What a file with these pairs (and an architecture) gives.
+    fn read(pairs: Vec<(String, Value)>) -> Result<Vocabulary> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vocab.gguf");
+        let layout = Layout::new(pairs, Vec::new(), 32).unwrap();
+        GgufWriter::create(&path, layout, false).unwrap().finish().unwrap();
+        Vocabulary::from_metadata(GgufFile::open(&path).unwrap().metadata())
+    }
+
+    /// The pairs of a byte-level vocabulary of three tokens, with `changes` made: a value replaces or
+    /// adds, `None` removes.
+    fn changed(changes: &[(&str, Option<Value>)]) -> Vec<(String, Value)> {
+        let tokens = [("a", TokenType::Normal), ("b", TokenType::Normal), ("ab", TokenType::Normal)];
+        let mut pairs = bpe_vocabulary(&tokens, &["a b"]).to_metadata();
+        for (key, value) in changes {
+            pairs.retain(|(known, _)| known != key);
+            pairs.extend(value.clone().map(|value| ((*key).to_owned(), value)));
+        }
+        pairs
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut bpe = bpe_vocabulary(&[("a", TokenType::Normal), ("<s>", TokenType::Control)], &["a a"]);
+        bpe.ids.set(Role::Bos, Some(1));
+        bpe.ids.set(Role::Separator, Some(0));
+        bpe.add_bos = Some(true);
+        bpe.chat_template = Some("{{ x }}".into());
+        bpe.named_templates = vec![("rag".into(), "r".into()), ("tool_use".into(), "t".into())];
+        assert_eq!(read(bpe.to_metadata()).unwrap(), bpe);
+        let mut spm = spm_vocabulary(&[("▁a", -1.5), ("a", 0.0)]);
+        spm.add_space_prefix = Some(false);
+        assert_eq!(read(spm.to_metadata()).unwrap(), spm);
+    }
+
+    #[test]
+    fn absent_keys_have_their_defaults() {
+        let vocabulary = read(changed(&[(PRE, None), (TYPES, None)])).unwrap();
+        assert_eq!((vocabulary.pre.as_str(), vocabulary.types), ("default", vec![TokenType::Normal; 3]));
+        assert_eq!(vocabulary.ids, SpecialIds::default());
+        let mut pairs = spm_vocabulary(&[]).to_metadata();
+        pairs.retain(|(key, _)| !key.ends_with("_token_id"));
+        let ids = read(pairs).unwrap().ids;
+        assert_eq!(
+            [Role::Unknown, Role::Bos, Role::Eos].map(|role| ids.get(role)),
+            [Some(0), Some(1), Some(2)]
+        );
+    }
+
+    #[test]
+    fn unknown_kinds_are_named_with_the_supported_ones() {
+        let message = read(changed(&[(MODEL, Some(Value::String("rwkv".into())))])).unwrap_err().to_string();
+        assert!(
+            message.contains("rwkv") && message.contains("gpt2") && message.contains("llama"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn absent_or_unequal_arrays_are_refused() {
+        for key in [MODEL, TOKENS, MERGES] {
+            let message = read(changed(&[(key, None)])).unwrap_err().to_string();
+            assert!(message.contains(key), "{key}: {message}");
+        }
+        assert!(read(changed(&[(TYPES, Some(Value::I32s(vec![1])))])).is_err());
+        assert!(read(changed(&[(MERGES, Some(Value::Strings(vec!["ab".into()])))])).is_err());
+        let mut pairs = spm_vocabulary(&[]).to_metadata();
+        pairs.retain(|(key, _)| key != SCORES);
+        assert!(read(pairs).unwrap_err().to_string().contains(SCORES));
+    }
+
+    #[test]
+    fn ids_outside_matter_only_for_the_beginning_and_the_end() {
+        let key = |name: &str| format!("tokenizer.ggml.{name}");
+        let padding = read(changed(&[(&key("padding_token_id"), Some(Value::U32(3)))])).unwrap();
+        assert_eq!(padding.ids.get(Role::Padding), None);
+        let none = read(changed(&[(&key("bos_token_id"), Some(Value::U32(u32::MAX)))])).unwrap();
+        assert_eq!(none.ids.get(Role::Bos), None);
+        let message = read(changed(&[(&key("eos_token_id"), Some(Value::U32(3)))])).unwrap_err().to_string();
+        assert!(message.contains("eos_token_id is 3"), "{message}");
+        let older = read(changed(&[(&key("prefix_token_id"), Some(Value::U32(2)))])).unwrap();
+        assert_eq!(older.ids.get(Role::FimPrefix), Some(2));
+    }
+
+    #[test]
+    fn empty_tokens_get_names() {
+        let tokens = Value::Strings(vec![String::new(), "b".into(), String::new()]);
+        assert_eq!(read(changed(&[(TOKENS, Some(tokens))])).unwrap().tokens, ["[EMPTY_0]", "b", "[EMPTY_2]"]);
+    }
+}

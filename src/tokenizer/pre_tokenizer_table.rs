@@ -86,8 +86,9 @@ const GPT4O: Stage = with_space_tail(concat!(
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+"
 ));
 
-/// All rows. Where several behave alike, the converter writes the first name of the first.
-pub(super) const ROWS: &[Row] = &[
+/// All rows. Names share one where their models' expressions cut alike however they are written
+/// (Bailing's `\s*[\r\n]` and possessive quantifiers are Qwen2's in effect). Where several behave alike, the converter writes the first name of the first.
+pub(super) static ROWS: &[Row] = &[
     Row {
         names: &[
             "llama-bpe",
@@ -136,6 +137,9 @@ pub(super) const ROWS: &[Row] = &[
             "solar-open",
             "kormo",
             "f2llmv2",
+            "bailingmoe",
+            "bailingmoe2",
+            "llada-moe",
         ],
         &[QWEN2],
     ),
@@ -185,13 +189,6 @@ pub(super) const ROWS: &[Row] = &[
         &[with_space_tail(concat!(
             r"'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]",
             r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+"
-        ))],
-    ),
-    row(
-        &["bailingmoe", "bailingmoe2", "llada-moe"],
-        &[with_space_tail(concat!(
-            r"'[sSdDmMtT]|'[lL][lL]|'[vV][eE]|'[rR][eE]",
-            r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]"
         ))],
     ),
 ];

@@ -268,3 +268,27 @@ pub(super) fn probes() -> impl Iterator<Item = String> {
     });
     TEXTS.into_iter().map(str::to_owned).chain(random)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_row_cuts_as_the_library_does_with_its_expressions() {
+        for row in ROWS {
+            let split = |expression: &String| json!({"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": false});
+            let mut parts: Vec<Value> = expressions_of(row).iter().map(split).collect();
+            parts.push(json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}));
+            let theirs = json!({"type": "Sequence", "pretokenizers": parts});
+            assert_eq!(expressions(&theirs), Some(expressions_of(row)));
+            let found = alike(&theirs);
+            assert!(found.iter().any(|found| found.names == row.names), "{:?}", row.names);
+            for other in found {
+                let same = expressions_of(other) == expressions_of(row);
+                assert!(same, "the probes do not tell {:?} from {:?}", other.names, row.names);
+            }
+        }
+    }
+}
