@@ -9,8 +9,8 @@ use super::lanes::{self, LANES, Tier};
 /// Multiplies `rows: [out.len(), x.len()]` with `x`; `x` is not empty.
 #[inline(always)]
 pub(super) fn dots_f16<T: Tier>(x: &[f32], rows: &[u16], out: &mut [f32]) {
-    for (row, out) in rows.chunks_exact(x.len()).zip(out) {
-        *out = dot_f16::<T>(x, row);
+    for r in 0..out.len() {
+        out[r] = dot_f16::<T>(x, &rows[r * x.len()..(r + 1) * x.len()]);
     }
 }
 
@@ -19,8 +19,9 @@ fn dot_f16<T: Tier>(x: &[f32], row: &[u16]) -> f32 {
     let (xs, x_tail) = x.as_chunks::<LANES>();
     let (halves, row_tail) = row.as_chunks::<LANES>();
     let mut acc = [0.0; LANES];
-    for (x, half) in xs.iter().zip(halves) {
-        acc = lanes::fma(x, &T::widen(half), &acc);
+    let halves = &halves[..xs.len()];
+    for i in 0..xs.len() {
+        acc = lanes::fma(&xs[i], &T::widen(&halves[i]), &acc);
     }
     if !x_tail.is_empty() {
         acc = lanes::fma(&lanes::padded(x_tail, 0.0), &T::widen(&lanes::padded(row_tail, 0)), &acc);

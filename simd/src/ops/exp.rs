@@ -7,7 +7,7 @@
 //! Accuracy: at most 1 ULP over the whole range, subnormal results included. `e^-inf = 0`, above
 //! 88.73 the result is infinite, NaN stays NaN.
 
-use super::lanes::Lanes;
+use super::lanes::{LANES, Lanes};
 
 const LOG2_E: f32 = core::f32::consts::LOG2_E;
 /// ln 2 = `LN2_HIGH + LN2_LOW`, the first rounded to `f32`.
@@ -24,7 +24,11 @@ const HIGHEST: f32 = 89.0;
 /// `e^x` in every lane.
 #[inline(always)]
 pub(super) fn exp(x: &Lanes) -> Lanes {
-    x.map(exp_one)
+    let mut out = [0.0; LANES];
+    for l in 0..LANES {
+        out[l] = exp_one(x[l]);
+    }
+    out
 }
 
 #[inline(always)]

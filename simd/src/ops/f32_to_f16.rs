@@ -10,8 +10,9 @@ use super::lanes::{self, LANES, Tier};
 pub(super) fn f32_to_f16<T: Tier>(x: &[f32], out: &mut [u16]) {
     let (groups, tail) = x.as_chunks::<LANES>();
     let (outs, out_tail) = out.as_chunks_mut::<LANES>();
-    for (group, out) in groups.iter().zip(outs) {
-        *out = T::narrow(group);
+    let outs = &mut outs[..groups.len()];
+    for i in 0..groups.len() {
+        outs[i] = T::narrow(&groups[i]);
     }
     if !out_tail.is_empty() {
         let end = T::narrow(&lanes::padded(tail, 0.0));

@@ -1,7 +1,9 @@
 //! Sixteen lanes of `f32`, the unit in which every operation here is written.
 //!
-//! A body works on `[f32; 16]` arrays with plain loops; the compiler turns them into whatever vectors
-//! a tier has. Which element goes to which lane, and the order of every rounding, is thus fixed in
+//! A body works on `[f32; 16]` arrays with plain loops over indices; the compiler turns them into
+//! whatever vectors a tier has. (Not with `map`, `zip` or `from_fn`: the library's own functions lack
+//! the tier's target features, and the compiler then refuses to inline what passes arrays between
+//! them.) Which element goes to which lane, and the order of every rounding, is thus fixed in
 //! the source and the same everywhere. A fused multiply-add happens where `mul_add` is written and
 //! nowhere else.
 
@@ -32,12 +34,20 @@ pub(super) struct Portable;
 impl Tier for Portable {
     #[inline(always)]
     fn widen(half: &HalfLanes) -> Lanes {
-        half.map(half_float::f16_to_f32)
+        let mut out = [0.0; LANES];
+        for l in 0..LANES {
+            out[l] = half_float::f16_to_f32(half[l]);
+        }
+        out
     }
 
     #[inline(always)]
     fn narrow(x: &Lanes) -> HalfLanes {
-        x.map(half_float::f32_to_f16)
+        let mut out = [0; LANES];
+        for l in 0..LANES {
+            out[l] = half_float::f32_to_f16(x[l]);
+        }
+        out
     }
 }
 
@@ -125,20 +135,32 @@ pub(super) fn padded<T: Copy>(tail: &[T], fill: T) -> [T; LANES] {
 /// `x * y + acc` in every lane, rounded once.
 #[inline(always)]
 pub(super) fn fma(x: &Lanes, y: &Lanes, acc: &Lanes) -> Lanes {
-    core::array::from_fn(|l| x[l].mul_add(y[l], acc[l]))
+    let mut out = [0.0; LANES];
+    for l in 0..LANES {
+        out[l] = x[l].mul_add(y[l], acc[l]);
+    }
+    out
 }
 
 /// The sum of the lanes as a tree: l and l+8, l and l+4, l and l+2, l and l+1.
 #[inline(always)]
 pub(super) fn sum(x: &Lanes) -> f32 {
-    let by8: [f32; 8] = core::array::from_fn(|l| x[l] + x[l + 8]);
-    let by4: [f32; 4] = core::array::from_fn(|l| by8[l] + by8[l + 4]);
-    let by2: [f32; 2] = core::array::from_fn(|l| by4[l] + by4[l + 2]);
-    by2[0] + by2[1]
+    let mut sums = *x;
+    for l in 0..8 {
+        sums[l] += sums[l + 8];
+    }
+    for l in 0..4 {
+        sums[l] += sums[l + 4];
+    }
+    (sums[0] + sums[2]) + (sums[1] + sums[3])
 }
 
 /// The greatest lane; NaN lanes are passed over.
 #[inline(always)]
 pub(super) fn max(x: &Lanes) -> f32 {
-    x.iter().fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m })
+    let mut max = f32::NEG_INFINITY;
+    for l in 0..LANES {
+        max = if x[l] > max { x[l] } else { max };
+    }
+    max
 }

@@ -5,6 +5,8 @@
 //! compiler's promise not to reorder or contract floats; the tests check that promise. Only NaNs
 //! may differ, in sign and payload.
 
+#![allow(clippy::needless_range_loop, reason = "index loops are what compiles well here: see `lanes`")]
+
 use crate::isa::Isa;
 
 mod add;

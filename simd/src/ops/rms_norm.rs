@@ -11,14 +11,15 @@ use super::lanes::{self, LANES};
 pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     let (groups, tail) = x.as_chunks::<LANES>();
     let mut acc = [0.0; LANES];
-    for group in groups {
-        acc = lanes::fma(group, group, &acc);
+    for i in 0..groups.len() {
+        acc = lanes::fma(&groups[i], &groups[i], &acc);
     }
     let tail = lanes::padded(tail, 0.0);
     acc = lanes::fma(&tail, &tail, &acc);
     let mean = lanes::sum(&acc) / x.len() as f32;
     let scale = 1.0 / (mean + eps).sqrt();
-    for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
-        *out = x * scale * weight;
+    let (weight, out) = (&weight[..x.len()], &mut out[..x.len()]);
+    for i in 0..x.len() {
+        out[i] = x[i] * scale * weight[i];
     }
 }

@@ -7,9 +7,10 @@
 #[inline(always)]
 pub(super) fn rope_pairs(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     let (pairs, _) = head.as_chunks_mut::<2>();
-    for ((pair, cos), sin) in pairs.iter_mut().zip(cos).zip(sin) {
-        let [a, b] = *pair;
-        *pair = [a * cos - b * sin, a * sin + b * cos];
+    let (cos, sin) = (&cos[..pairs.len()], &sin[..pairs.len()]);
+    for i in 0..pairs.len() {
+        let [a, b] = pairs[i];
+        pairs[i] = [a * cos[i] - b * sin[i], a * sin[i] + b * cos[i]];
     }
 }
 
@@ -17,7 +18,11 @@ pub(super) fn rope_pairs(head: &mut [f32], cos: &[f32], sin: &[f32]) {
 #[inline(always)]
 pub(super) fn rope_halves(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     let (lower, upper) = head.split_at_mut(head.len() / 2);
-    for (((a, b), cos), sin) in lower.iter_mut().zip(upper).zip(cos).zip(sin) {
-        (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
+    let n = lower.len();
+    let (upper, cos, sin) = (&mut upper[..n], &cos[..n], &sin[..n]);
+    for i in 0..n {
+        let (a, b) = (lower[i], upper[i]);
+        lower[i] = a * cos[i] - b * sin[i];
+        upper[i] = a * sin[i] + b * cos[i];
     }
 }

@@ -13,19 +13,19 @@ pub(super) fn softmax(x: &mut [f32]) {
     let max = row_max(x);
     let mut acc = [0.0; LANES];
     let (groups, tail) = x.as_chunks_mut::<LANES>();
-    for group in groups {
-        *group = exp(&group.map(|v| v - max));
-        acc = add(&acc, group);
+    for i in 0..groups.len() {
+        groups[i] = exp(&minus(&groups[i], max));
+        acc = add(&acc, &groups[i]);
     }
     if !tail.is_empty() {
-        let end = exp(&lanes::padded(tail, f32::NEG_INFINITY).map(|v| v - max));
+        let end = exp(&minus(&lanes::padded(tail, f32::NEG_INFINITY), max));
         // Padding lanes add e^-inf = 0.
         acc = add(&acc, &end);
         tail.copy_from_slice(&end[..tail.len()]);
     }
     let scale = 1.0 / lanes::sum(&acc);
-    for v in x {
-        *v *= scale;
+    for i in 0..x.len() {
+        x[i] *= scale;
     }
 }
 
@@ -33,18 +33,35 @@ pub(super) fn softmax(x: &mut [f32]) {
 fn row_max(x: &[f32]) -> f32 {
     let (groups, tail) = x.as_chunks::<LANES>();
     let mut max = [f32::NEG_INFINITY; LANES];
-    for group in groups {
-        max = greater(group, &max);
+    for i in 0..groups.len() {
+        max = greater(&groups[i], &max);
     }
     lanes::max(&greater(&lanes::padded(tail, f32::NEG_INFINITY), &max))
 }
 
 #[inline(always)]
 fn greater(x: &Lanes, max: &Lanes) -> Lanes {
-    core::array::from_fn(|l| if x[l] > max[l] { x[l] } else { max[l] })
+    let mut out = *max;
+    for l in 0..LANES {
+        out[l] = if x[l] > max[l] { x[l] } else { max[l] };
+    }
+    out
 }
 
 #[inline(always)]
 fn add(x: &Lanes, y: &Lanes) -> Lanes {
-    core::array::from_fn(|l| x[l] + y[l])
+    let mut out = *x;
+    for l in 0..LANES {
+        out[l] += y[l];
+    }
+    out
+}
+
+#[inline(always)]
+fn minus(x: &Lanes, y: f32) -> Lanes {
+    let mut out = *x;
+    for l in 0..LANES {
+        out[l] -= y;
+    }
+    out
 }

@@ -13,8 +13,9 @@ pub(super) fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
     let (gates, gate_tail) = gate.as_chunks::<LANES>();
     let (ups, up_tail) = up.as_chunks::<LANES>();
     let (outs, out_tail) = out.as_chunks_mut::<LANES>();
-    for ((gate, up), out) in gates.iter().zip(ups).zip(outs) {
-        *out = group(gate, up);
+    let (ups, outs) = (&ups[..gates.len()], &mut outs[..gates.len()]);
+    for i in 0..gates.len() {
+        outs[i] = group(&gates[i], &ups[i]);
     }
     if !out_tail.is_empty() {
         let end = group(&lanes::padded(gate_tail, 0.0), &lanes::padded(up_tail, 0.0));
@@ -24,6 +25,14 @@ pub(super) fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
 
 #[inline(always)]
 fn group(gate: &Lanes, up: &Lanes) -> Lanes {
-    let e = exp(&gate.map(|g| -g));
-    core::array::from_fn(|l| gate[l] / (1.0 + e[l]) * up[l])
+    let mut negated = *gate;
+    for l in 0..LANES {
+        negated[l] = -gate[l];
+    }
+    let e = exp(&negated);
+    let mut out = *gate;
+    for l in 0..LANES {
+        out[l] = gate[l] / (1.0 + e[l]) * up[l];
+    }
+    out
 }

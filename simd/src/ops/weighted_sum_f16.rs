@@ -25,8 +25,9 @@ pub(super) fn weighted_sum_f16<T: Tier>(weights: &[f32], rows: &[u16], out: &mut
     }
     if start < n {
         let mut acc = [0.0; LANES];
-        for (weight, row) in weights.iter().zip(rows.chunks_exact(n)) {
-            acc = lanes::fma(&[*weight; LANES], &T::widen(&lanes::padded(&row[start..], 0)), &acc);
+        for r in 0..weights.len() {
+            let end = lanes::padded(&rows[r * n + start..(r + 1) * n], 0);
+            acc = lanes::fma(&[weights[r]; LANES], &T::widen(&end), &acc);
         }
         out[start..].copy_from_slice(&acc[..n - start]);
     }
@@ -36,10 +37,10 @@ pub(super) fn weighted_sum_f16<T: Tier>(weights: &[f32], rows: &[u16], out: &mut
 #[inline(always)]
 fn column_sums<T: Tier, const G: usize>(weights: &[f32], rows: &[u16], n: usize, start: usize) -> [Lanes; G] {
     let mut acc = [[0.0; LANES]; G];
-    for (weight, row) in weights.iter().zip(rows.chunks_exact(n)) {
-        let (halves, _): (&[HalfLanes], _) = row[start..start + G * LANES].as_chunks();
-        for (acc, half) in acc.iter_mut().zip(halves) {
-            *acc = lanes::fma(&[*weight; LANES], &T::widen(half), acc);
+    for r in 0..weights.len() {
+        let (halves, _): (&[HalfLanes], _) = rows[r * n + start..][..G * LANES].as_chunks();
+        for g in 0..G {
+            acc[g] = lanes::fma(&[weights[r]; LANES], &T::widen(&halves[g]), &acc[g]);
         }
     }
     acc
