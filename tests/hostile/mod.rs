@@ -3,6 +3,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary includes this and uses its part")]
 
+#[path = "../random/mod.rs"]
+mod random;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +14,7 @@ use gguf_kit::Result;
 use gguf_kit::checkpoint::Shard;
 use gguf_kit::gguf::GgufFile;
 use gguf_kit::mapped_file::MappedFile;
+use random::Random;
 
 /// How long one small file may keep a reader busy, on any machine these tests meet.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -135,8 +139,8 @@ pub fn touch_shard(shard: &Shard) {
 }
 
 /// Calls `try_one` with every file that differs from `sound` in one byte of its first `n_header`,
-/// and with every file that has an extreme number written over 8 bytes of them. Fails if one takes
-/// too long.
+/// with every file that has an extreme number written over 8 bytes of them, and with many that were
+/// damaged in several places. Fails if one takes too long.
 pub fn for_each_mutation(sound: &[u8], n_header: usize, try_one: impl Fn(Vec<u8>)) {
     let timed = |bytes: Vec<u8>| {
         let start = Instant::now();
@@ -157,5 +161,31 @@ pub fn for_each_mutation(sound: &[u8], n_header: usize, try_one: impl Fn(Vec<u8>
             bytes[at..at + 8].copy_from_slice(&u64::to_le_bytes(extreme));
             timed(bytes);
         }
+    }
+    let mut random = Random::new(0xbad_f11e);
+    for _ in 0..N_DAMAGED {
+        let mut bytes = sound.to_vec();
+        for _ in 0..=random.below(4) {
+            damage(&mut bytes, n_header, &mut random);
+        }
+        timed(bytes);
+    }
+}
+
+/// Files damaged in several places.
+const N_DAMAGED: usize = 50_000;
+
+/// Changes, removes, repeats or moves a few bytes of the header.
+fn damage(bytes: &mut Vec<u8>, n_header: usize, random: &mut Random) {
+    let at = random.below(n_header.min(bytes.len()));
+    let n = (1 + random.below(16)).min(bytes.len() - at);
+    match random.below(4) {
+        0 => bytes[at..at + n].fill_with(|| random.below(256) as u8),
+        1 if bytes.len() > n => drop(bytes.drain(at..at + n)),
+        2 => {
+            let repeated = bytes[at..at + n].to_vec();
+            bytes.splice(at..at, repeated);
+        }
+        _ => bytes[at] = random.below(4) as u8,
     }
 }
