@@ -107,3 +107,74 @@ impl Conversation {
         )))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::checkpoint::Config;
+    use crate::tokenizer::Vocabulary;
+
+    const BOS: u32 = 4091;
+
+    /// The tokenizer and the chat template of the bundled checkpoint.
+    fn fairytale() -> (Tokenizer, Template) {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models/fairytale");
+        let config = Config::open(&dir.join("config.json")).unwrap();
+        let tokenizer = Tokenizer::new(Vocabulary::from_checkpoint(&dir, &config, 4096).unwrap()).unwrap();
+        let template = Template::new(tokenizer.chat_template().unwrap(), "<|begin_of_text|>", "").unwrap();
+        (tokenizer, template)
+    }
+
+    fn conversation() -> Conversation {
+        let mut conversation = Conversation::new(Some("Be brief.".into()));
+        conversation.push_user("Tell me a story.".into());
+        conversation.push_assistant("Once.".into());
+        conversation.push_user("Go on.".into());
+        conversation
+    }
+
+    #[test]
+    fn the_beginning_is_there_once_whoever_writes_it() {
+        let (tokenizer, own) = fairytale();
+        let silent = Template::new("{{ messages[0].content }}", "", "").unwrap();
+        for template in [own, silent] {
+            let ids = conversation().prompt(&template, &tokenizer, 512).unwrap().ids;
+            assert_eq!(ids[0], BOS);
+            assert_eq!(ids.iter().filter(|&&id| id == BOS).count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_later_prompt_starts_with_the_earlier_one() {
+        let (tokenizer, template) = fairytale();
+        let mut earlier = conversation();
+        let start = earlier.prompt(&template, &tokenizer, 512).unwrap().ids;
+        earlier.push_assistant("And then?".into());
+        earlier.push_user("More.".into());
+        assert!(earlier.prompt(&template, &tokenizer, 512).unwrap().ids.starts_with(&start));
+    }
+
+    #[test]
+    fn the_oldest_messages_go_first_and_the_system_message_stays() {
+        let (tokenizer, template) = fairytale();
+        let all = conversation().prompt(&template, &tokenizer, 512).unwrap();
+        assert_eq!(all.n_dropped, 0);
+        let some = conversation().prompt(&template, &tokenizer, all.ids.len() - 1).unwrap();
+        assert_eq!(some.n_dropped, 2);
+        let text = tokenizer.decode(&some.ids, true);
+        assert!(text.contains("Be brief.") && text.contains("Go on.") && !text.contains("story"), "{text}");
+        assert!(matches!(conversation().prompt(&template, &tokenizer, 3), Err(Error::Limit { .. })));
+    }
+
+    #[test]
+    fn the_last_message_is_taken_back_only_from_who_said_it() {
+        let mut conversation = conversation();
+        assert!(!conversation.pop_assistant() && conversation.pop_user());
+        assert!(!conversation.pop_user() && conversation.pop_assistant());
+        assert_eq!(conversation.messages().len(), 1);
+        conversation.clear();
+        assert_eq!((conversation.messages().len(), conversation.system()), (0, Some("Be brief.")));
+    }
+}

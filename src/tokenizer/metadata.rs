@@ -128,12 +128,15 @@ impl Vocabulary {
 
 fn kind_of(metadata: &Metadata) -> Result<Kind> {
     let model = metadata.required_string(MODEL)?;
-    [Kind::ByteLevelBpe, Kind::SentencePiece].into_iter().find(|kind| kind.gguf_name() == model).ok_or_else(|| {
-        let what = format!(
-            "the tokenizer {model:?} ({MODEL}); supported are \"gpt2\" (byte-level BPE) and \"llama\" (SentencePiece BPE)"
-        );
-        Error::unsupported(metadata.path(), what)
-    })
+    [Kind::ByteLevelBpe, Kind::SentencePiece].into_iter().find(|kind| kind.gguf_name() == model).ok_or_else(
+        || {
+            let what = format!(
+                "the tokenizer {model:?} ({MODEL}); supported are \"gpt2\" (byte-level BPE) and \
+             \"llama\" (SentencePiece BPE)"
+            );
+            Error::unsupported(metadata.path(), what)
+        },
+    )
 }
 
 /// The tokens; an empty one, which could never be told from nothing, gets a name of its own.

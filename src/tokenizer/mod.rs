@@ -2,7 +2,8 @@
 //!
 //! A [`Vocabulary`] is read from a checkpoint's tokenizer files or from GGUF metadata and written to
 //! the latter; a [`Tokenizer`] is built from it. Two kinds are served: byte-level BPE and SentencePiece
-//! BPE. Ids equal those of llama.cpp on the same file.
+//! BPE. Ids equal those of llama.cpp on the same file, save where it approximates a model's own
+//! expression (tekken and gpt-4o take combining marks for letters, as the models do).
 
 mod bpe;
 mod byte_chars;

@@ -87,7 +87,8 @@ const GPT4O: Stage = with_space_tail(concat!(
 ));
 
 /// All rows. Names share one where their models' expressions cut alike however they are written
-/// (Bailing's `\s*[\r\n]` and possessive quantifiers are Qwen2's in effect). Where several behave alike, the converter writes the first name of the first.
+/// (Bailing's `\s*[\r\n]` and possessive quantifiers are Qwen2's in effect). Where several rows behave
+/// alike, the converter writes the first name of the first.
 pub(super) static ROWS: &[Row] = &[
     Row {
         names: &[

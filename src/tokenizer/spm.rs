@@ -109,7 +109,8 @@ impl Spm {
             (None, Some(unknown)) => ids.push(unknown),
             (None, None) => {
                 return Err(Error::usage(format!(
-                    "the model's vocabulary has no token for {character:?}, no byte tokens and no unknown token; \
+                    "the model's vocabulary has no token for {character:?}, no byte tokens and \
+                     no unknown token; \
                      leave the character out"
                 )));
             }

@@ -47,7 +47,8 @@ pub(super) fn pre_tokenizer(
     }
     let name = choose(&found, wanted).ok_or_else(|| {
         let what = format!(
-            "a pre-tokenizer like {:?} with ignore_merges = {}, which GGUF has no name for and this vocabulary depends on",
+            "a pre-tokenizer like {:?} with ignore_merges = {}, which GGUF has no name for and \
+             this vocabulary depends on",
             found[0].names[0], wanted.ignore_merges
         );
         Error::unsupported(&json.path, what)
@@ -278,9 +279,15 @@ mod tests {
     #[test]
     fn every_row_cuts_as_the_library_does_with_its_expressions() {
         for row in ROWS {
-            let split = |expression: &String| json!({"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": false});
+            let split = |expression: &String| {
+                let pattern = json!({"Regex": expression});
+                json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false})
+            };
             let mut parts: Vec<Value> = expressions_of(row).iter().map(split).collect();
-            parts.push(json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}));
+            let in_bytes = json!({
+                "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false,
+            });
+            parts.push(in_bytes);
             let theirs = json!({"type": "Sequence", "pretokenizers": parts});
             assert_eq!(expressions(&theirs), Some(expressions_of(row)));
             let found = alike(&theirs);

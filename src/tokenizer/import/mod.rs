@@ -41,7 +41,8 @@ impl Vocabulary {
             _ if model_path.exists() => sentencepiece::read(&model_path, json.as_ref(), &settings, n_vocab)?,
             Some(json) => sentencepiece_json::read(json, &settings, n_vocab)?,
             None => {
-                let what = "the checkpoint has neither tokenizer.json nor tokenizer.model; download them beside its weights";
+                let what = "the checkpoint has neither tokenizer.json nor tokenizer.model; \
+                            download them beside its weights";
                 return Err(Error::unsupported(dir, what));
             }
         };

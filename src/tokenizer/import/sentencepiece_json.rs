@@ -100,7 +100,8 @@ fn space_prefix(json: &TokenizerJson) -> Result<bool> {
             "Split" if part["pattern"]["String"] == " " && part["behavior"] == "MergedWithPrevious" => {}
             other => {
                 let what = format!(
-                    "a SentencePiece tokenizer.json with the component {other:?}; supported are Prepend, Replace and \
+                    "a SentencePiece tokenizer.json with the component {other:?}; supported are Prepend, \
+                     Replace and \
                      Metaspace with \"▁\""
                 );
                 return Err(Error::unsupported(&json.path, what));
@@ -110,7 +111,8 @@ fn space_prefix(json: &TokenizerJson) -> Result<bool> {
     if escapes {
         Ok(prefix)
     } else {
-        let what = "a BPE tokenizer.json that neither joins bytes (ByteLevel) nor escapes spaces (\"▁\"); supported are these two";
+        let what = "a BPE tokenizer.json that neither joins bytes (ByteLevel) nor escapes spaces (\"▁\"); \
+                    supported are these two";
         Err(Error::unsupported(&json.path, what))
     }
 }

@@ -10,7 +10,10 @@ use super::*;
 use crate::tokenizer::special_ids::Role;
 use crate::tokenizer::{Kind, Tokenizer};
 
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const LLAMA3: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+",
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+);
 
 /// A folder with the given files, and the vocabulary in it for a model of `n_vocab` rows.
 fn import(files: &[(&str, Value)], n_vocab: usize) -> Result<Vocabulary> {
@@ -82,7 +85,10 @@ fn pre_tokenizers_are_told_apart_by_flags_where_expressions_are_equal() {
 
 #[test]
 fn a_known_behaviour_in_other_words_is_recognised_and_said_so() {
-    let other = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\n\r\p{L}\p{N}]?[\p{L}]+|\p{N}{1,3}| ?[^\p{N}\s\p{L}]+[\n\r]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    let other = concat!(
+        r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\n\r\p{L}\p{N}]?[\p{L}]+",
+        r"|\p{N}{1,3}| ?[^\p{N}\s\p{L}]+[\n\r]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    );
     let vocabulary = import(&[("tokenizer.json", byte_level_json(other))], 8).unwrap();
     assert_eq!(vocabulary.pre_tokenizer(), "llama-bpe");
     assert!(vocabulary.notes()[0].contains("behaves like llama-bpe"), "{:?}", vocabulary.notes());

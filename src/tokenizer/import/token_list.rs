@@ -42,7 +42,8 @@ impl<'a> TokenList<'a> {
         if id >= self.n_vocab {
             let n = self.n_vocab;
             let what = format!(
-                "token {text:?} has id {id}, but the model's embedding has {n} rows; the tokenizer files belong to \
+                "token {text:?} has id {id}, but the model's embedding has {n} rows; the tokenizer files \
+                 belong to \
                  another model, or config.json's vocab_size is too low"
             );
             return Err(Error::malformed(self.path, what));
