@@ -170,14 +170,14 @@ fn k_encoders_err_less_than_llama_cpp_on_hard_rows_and_with_importance() {
 }
 
 #[test]
-fn what_was_encoded_hardly_changes_when_encoded_again() {
+fn encoding_again_errs_far_less_than_encoding() {
     for ty in K_TYPES {
         let x = normals(13, 2048);
         let first = decode(ty, &encode(ty, &x, None), x.len());
         let second = decode(ty, &encode(ty, &first, None), x.len());
         let distance = |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum() };
         let (error, again) = (distance(&x, &first).sqrt(), distance(&first, &second).sqrt());
-        assert!(again <= 0.1 * error, "{ty}: encoding errs by {error}, encoding again by {again}");
+        assert!(again <= 0.25 * error, "{ty}: encoding errs by {error}, encoding again by {again}");
     }
 }
 

@@ -8,7 +8,8 @@
 //!    and minimum to the codes by least squares;
 //! 2. each super-block: from several `d`, round scales and minima to the 6-bit grid, trying the
 //!    neighbours of every pair with the error they really have;
-//! 3. fit `(d, dmin)` to the codes by least squares, round them to f16, and repeat 2.
+//! 3. the best of these: fit `(d, dmin)` to its codes by least squares, round them to f16, repeat 2 from
+//!    there, and keep what is better.
 //!
 //! A lane is a sub-block, so sixteen of them, two super-blocks, are searched side by side without a
 //! horizontal sum. The values are divided by a power of two per super-block first; only the rounding of
@@ -45,10 +46,10 @@ const RANGES: [(f32, f32); 12] = [
 /// choose between ranges that are equally good.
 const MARGIN: f32 = 1e-6;
 
-/// The scale codes tried in step 2 for the largest scale of a super-block.
-const LARGEST_CODES: [f32; 3] = [63.0, 61.0, 58.0];
+/// The codes tried in step 2 for the largest scale and the largest minimum of a super-block.
+const LARGEST_CODES: [f32; 6] = [63.0, 62.0, 61.0, 60.0, 59.0, 58.0];
 
-/// How often steps 2 and 3 alternate.
+/// How often step 3 is done.
 const ROUNDS: usize = 2;
 
 /// What a super-block stores besides its codes.
@@ -77,21 +78,15 @@ impl Pair {
     pub(crate) fn search<V: Lanes, const TOP: u8>(row: &[f32], importance: Option<&[f32]>) -> Self {
         let group = Group::<V, TOP>::load(row, importance);
         let fit = group.fit_sub_blocks();
+        let largest = [max_of_halves(fit.scale), max_of_halves(fit.min)];
         let mut best = Grid::none();
-        for largest in LARGEST_CODES {
-            let mut halves = group.round_halves(
-                max_of_halves(fit.scale).map(|s| s / largest),
-                max_of_halves(fit.min).map(|m| m / TOP_SCALE),
-            );
-            let mut near = fit;
-            for round in 0..ROUNDS {
-                let grid = group.round_scales(near, halves);
-                best = best.better(grid);
-                if round + 1 < ROUNDS {
-                    near = Fit { scale: grid.ls * grid.d, min: grid.lm * grid.dmin };
-                    halves = group.fit_halves(&grid);
-                }
-            }
+        for code in LARGEST_CODES {
+            let [d, dmin] = largest.map(|values| values.map(|value| value / code));
+            best = best.better(group.round_scales(fit, group.round_halves(d, dmin)));
+        }
+        for _ in 0..ROUNDS {
+            let near = Fit { scale: best.ls * best.d, min: best.lm * best.dmin };
+            best = best.better(group.round_scales(near, group.fit_halves(&best)));
         }
         group.finish(&best)
     }

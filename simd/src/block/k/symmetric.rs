@@ -8,7 +8,8 @@
 //!    scale to the codes by least squares;
 //! 2. the super-block: from several `d`, round the scales to the 8-bit grid, trying their neighbours
 //!    with the error they really have;
-//! 3. fit `d` to the codes by least squares, round it to f16, and repeat 2.
+//! 3. the best of these: fit `d` to its codes by least squares, round it to f16, repeat 2 from there,
+//!    and keep what is better.
 //!
 //! A lane is a sub-block: the sixteen of a super-block are searched side by side.
 
@@ -26,9 +27,9 @@ const EXTREME_CODES: [f32; 12] =
 const MARGIN: f32 = 1e-6;
 
 /// The scale codes tried in step 2 for the scale of largest magnitude.
-const LARGEST_CODES: [f32; 3] = [-128.0, 127.0, -124.0];
+const LARGEST_CODES: [f32; 6] = [-128.0, 127.0, -126.0, -124.0, -122.0, 125.0];
 
-/// How often steps 2 and 3 alternate.
+/// How often step 3 is done.
 const ROUNDS: usize = 2;
 
 /// What a super-block stores besides its codes.
@@ -51,18 +52,11 @@ pub(crate) fn search<V: Lanes>(
     let largest = fit.store().into_iter().fold(0.0f32, |a, b| if b.abs() > a.abs() { b } else { a });
     let mut best = Grid::none();
     for code in LARGEST_CODES {
-        let mut d = group.round_half(largest / code);
-        let mut near = fit;
-        for round in 0..ROUNDS {
-            let grid = group.round_scales(near, d);
-            if grid.error < best.error {
-                best = grid;
-            }
-            if round + 1 < ROUNDS {
-                near = grid.ls * V::splat(d);
-                d = group.fit_half(&grid);
-            }
-        }
+        best = best.better(group.round_scales(fit, group.round_half(largest / code)));
+    }
+    for _ in 0..ROUNDS {
+        let near = best.ls * V::splat(best.d);
+        best = best.better(group.round_scales(near, group.fit_half(&best)));
     }
     group.finish(&best)
 }
@@ -80,6 +74,12 @@ impl<V: Lanes> Grid<V> {
     #[inline(always)]
     fn none() -> Self {
         Self { d: 0.0, ls: V::splat(0.0), error: f32::INFINITY }
+    }
+
+    /// The better of both.
+    #[inline(always)]
+    fn better(self, other: Self) -> Self {
+        if other.error < self.error { other } else { self }
     }
 }
 
