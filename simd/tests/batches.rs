@@ -51,9 +51,11 @@ impl Case {
     }
 }
 
-/// Every number of rows and every number of columns, each with some of the other.
+/// Every number of rows and every number of columns, each with some of the other. Where the tests
+/// usually run in an emulator, some of them.
 fn shapes() -> impl Iterator<Item = (usize, usize)> {
-    (1..=MOST).flat_map(|n| [(n, 1 + 7 * n % MOST), (1 + 11 * n % MOST, n)])
+    let step = if cfg!(target_arch = "x86_64") { 1 } else { 7 };
+    (1..=MOST).step_by(step).flat_map(|n| [(n, 1 + 7 * n % MOST), (1 + 11 * n % MOST, n)])
 }
 
 /// Lengths of rows, in blocks; floats come in odd numbers of elements.

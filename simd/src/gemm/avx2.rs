@@ -13,9 +13,11 @@ use crate::columns::ColumnsMut;
 use crate::gemm::float::{self, Float};
 use crate::gemm::{Column, Format, Gemm, ROWS, Rows, Sums, Tier, Tile, block32, driver, k};
 use crate::isa::Avx2;
-use memory::{load, load_codes, load_f32, store_f32};
+use dots::{add_pairs, add_scaled_dots, add_signed_dots, unsigned_dots};
+use memory::{load, load_f32, store_f32};
 use quad::Quad;
 
+mod dots;
 mod memory;
 mod quad;
 
@@ -38,7 +40,7 @@ impl Tier for Avx2 {
     type Lanes = [__m256; 2];
     const BYTE_BIAS: i32 = 0;
     const MAX_COLUMNS: usize = 4;
-    const MIN_COLUMNS: usize = 3;
+    const MIN_COLUMNS: usize = 2;
 
     #[inline(always)]
     fn quads<const N: usize>(self, rows: &Rows<'_, N>, at: usize) -> [Quad; 4] {
@@ -229,12 +231,16 @@ fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: bool, const WOR
         if !MINIMA {
             add_pairs(&mut isum, scale, columns, j);
         }
-        for group in 0..SUB_WORDS / WORDS {
-            let first = SUB_WORDS * j + WORDS * group;
-            let dot = unsigned_dots::<NC, WORDS>(&panel.codes, columns, first);
-            for c in 0..NC {
-                for h in 0..2 {
-                    isum[c][h] = _mm256_add_epi32(isum[c][h], _mm256_madd_epi16(dot[c][h], scale[h]));
+        if WORDS == 2 {
+            add_scaled_dots(&mut isum, &panel.codes, columns, j, scale);
+        } else {
+            for group in 0..SUB_WORDS / WORDS {
+                let first = SUB_WORDS * j + WORDS * group;
+                let dot = unsigned_dots::<NC, WORDS>(&panel.codes, columns, first);
+                for c in 0..NC {
+                    for h in 0..2 {
+                        isum[c][h] = _mm256_add_epi32(isum[c][h], _mm256_madd_epi16(dot[c][h], scale[h]));
+                    }
                 }
             }
         }
@@ -279,15 +285,16 @@ fn tile_32<const NC: usize, const MINIMA: bool, const WORDS: usize>(
                 isum[c] = [_mm256_set1_epi32(columns[c].sums[j]); 2];
             }
         }
-        for group in 0..8 / WORDS {
-            let first = 8 * j + WORDS * group;
-            let dot = match WORDS {
-                1 => signed_dots(&panel.codes[first], columns, first),
-                _ => unsigned_dots::<NC, WORDS>(&panel.codes, columns, first),
-            };
-            for c in 0..NC {
-                for h in 0..2 {
-                    isum[c][h] = _mm256_add_epi32(isum[c][h], _mm256_madd_epi16(dot[c][h], ones));
+        if WORDS == 1 {
+            add_signed_dots(&mut isum, &panel.codes.as_chunks().0[j], columns, 8 * j);
+        } else {
+            for group in 0..8 / WORDS {
+                let first = 8 * j + WORDS * group;
+                let dot = unsigned_dots::<NC, WORDS>(&panel.codes, columns, first);
+                for c in 0..NC {
+                    for h in 0..2 {
+                        isum[c][h] = _mm256_add_epi32(isum[c][h], _mm256_madd_epi16(dot[c][h], ones));
+                    }
                 }
             }
         }
@@ -323,66 +330,4 @@ fn add_block<const NC: usize, const MINIMA: bool>(
             };
         }
     }
-}
-
-/// Adds the products of pairs of `i16` of each row with the pair `sums[j]` of each column.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn add_pairs<const NC: usize>(acc: &mut [Halves; NC], pairs: Halves, columns: &[Column; NC], j: usize) {
-    for c in 0..NC {
-        let sum = _mm256_set1_epi32(columns[c].sums[j]);
-        for h in 0..2 {
-            acc[c][h] = _mm256_add_epi32(acc[c][h], _mm256_madd_epi16(pairs[h], sum));
-        }
-    }
-}
-
-/// The products of `WORDS` words of unsigned codes, from the `first`, as two sums of 16 bits a row.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn unsigned_dots<const NC: usize, const WORDS: usize>(
-    codes: &[[u8; 64]; 64],
-    columns: &[Column; NC],
-    first: usize,
-) -> [Halves; NC] {
-    let mut dot = [[_mm256_setzero_si256(); 2]; NC];
-    for i in first..first + WORDS {
-        let w = load_codes(&codes[i]);
-        for c in 0..NC {
-            let y = _mm256_set1_epi32(columns[c].codes[i]);
-            for h in 0..2 {
-                let sum = _mm256_add_epi16(dot[c][h], _mm256_maddubs_epi16(w[h], y));
-                dot[c][h] = in_register(sum);
-            }
-        }
-    }
-    dot
-}
-
-/// Has the compiler finish a sum where it stands: it would rather compute all products of a column
-/// first and add them as a tree, for which there are too few registers.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn in_register(mut v: __m256i) -> __m256i {
-    // SAFETY: there is no instruction.
-    unsafe {
-        core::arch::asm!("/* {0} */", inout(ymm_reg) v, options(pure, nomem, nostack, preserves_flags));
-    };
-    v
-}
-
-/// The products of word `i` of signed codes, as two sums of 16 bits a row.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn signed_dots<const NC: usize>(codes: &[u8; 64], columns: &[Column; NC], i: usize) -> [Halves; NC] {
-    let mut dot = [[_mm256_setzero_si256(); 2]; NC];
-    let w = load_codes(codes);
-    let magnitude = [_mm256_abs_epi8(w[0]), _mm256_abs_epi8(w[1])];
-    for c in 0..NC {
-        let y = _mm256_set1_epi32(columns[c].codes[i]);
-        for h in 0..2 {
-            dot[c][h] = _mm256_maddubs_epi16(magnitude[h], _mm256_sign_epi8(y, w[h]));
-        }
-    }
-    dot
 }

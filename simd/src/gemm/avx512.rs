@@ -35,7 +35,7 @@ impl Tier for Avx512 {
     type Lanes = __m512;
     const BYTE_BIAS: i32 = 128;
     const MAX_COLUMNS: usize = 14;
-    const MIN_COLUMNS: usize = 3;
+    const MIN_COLUMNS: usize = 2;
 
     #[inline(always)]
     fn quads<const N: usize>(self, rows: &Rows<'_, N>, at: usize) -> [Quad; 4] {
@@ -185,6 +185,20 @@ static TILES_K_4: Tiles<k::Panel> = tiles!(tile_k, 4, false);
 static TILES_32_MINIMA: Tiles<block32::Panel> = tiles!(tile_32, true);
 static TILES_32: Tiles<block32::Panel> = tiles!(tile_32, false);
 
+/// Adds the products of some words of codes to a sum of each column. (Not a function: the sums have to
+/// stay in registers, and the compiler does not inline one this long everywhere.)
+macro_rules! add_dots {
+    ($dot:ident, $panel:ident, $columns:ident, $words:expr) => {
+        for k in $words {
+            let w = load_codes(&$panel.codes[k]);
+            for c in 0..NC {
+                let y = _mm512_set1_epi32($columns[c].codes[k]);
+                $dot[c] = _mm512_dpbusd_epi32($dot[c], w, y);
+            }
+        }
+    };
+}
+
 /// Adds the term of a super-block to the sums of `NC` columns.
 ///
 /// A scaled sum stays below 2^27, that of the minima below 2^21: see the types' definitions.
@@ -204,7 +218,7 @@ fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: bool>(
                 dot[c] = _mm512_set1_epi32(columns[c].sums[j]);
             }
         }
-        add_dots::<NC, SUB_WORDS>(&mut dot, panel.codes.as_chunks().0, columns, j);
+        add_dots!(dot, panel, columns, SUB_WORDS * j..SUB_WORDS * (j + 1));
         let scale = load(&panel.scales[j]);
         for c in 0..NC {
             isum[c] = _mm512_add_epi32(isum[c], _mm512_mullo_epi32(dot[c], scale));
@@ -248,7 +262,7 @@ fn tile_32<const NC: usize, const MINIMA: bool>(
                 dot[c] = _mm512_set1_epi32(columns[c].sums[j]);
             }
         }
-        add_dots::<NC, 8>(&mut dot, panel.codes.as_chunks().0, columns, j);
+        add_dots!(dot, panel, columns, 8 * j..8 * (j + 1));
         let (d, m) = (load_f32(&panel.d[j]), load_f32(&panel.m[j]));
         for c in 0..NC {
             let dy = _mm512_set1_ps(columns[c].scales[j]);
@@ -265,24 +279,6 @@ fn tile_32<const NC: usize, const MINIMA: bool>(
     for c in 0..NC {
         let sum = _mm512_add_ps(load_f32(&sums[c]), s[c]);
         store_f32(&mut sums[c], sum);
-    }
-}
-
-/// Adds the products of a block of `WORDS` words to sums of each column.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn add_dots<const NC: usize, const WORDS: usize>(
-    dot: &mut [__m512i; NC],
-    codes: &[[[u8; 64]; WORDS]],
-    columns: &[Column; NC],
-    block: usize,
-) {
-    for (k, codes) in codes[block].iter().enumerate() {
-        let w = load_codes(codes);
-        for c in 0..NC {
-            let y = _mm512_set1_epi32(columns[c].codes[WORDS * block + k]);
-            dot[c] = _mm512_dpbusd_epi32(dot[c], w, y);
-        }
     }
 }
 

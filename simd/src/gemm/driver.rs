@@ -1,11 +1,11 @@
 //! Walks a product panel by panel.
 //!
 //! A chunk of the weights, [`PANELS`] panels of rows by [`WINDOWS`] windows, is unpacked into scratch
-//! that fits the L2 cache; then every tile of columns is laid out once per window in the L1 cache and
+//! that fits the L2 cache; then every group of columns is laid out once per window in the L1 cache and
 //! multiplied with each panel of the chunk. The sums rest in the output between chunks.
 
 use crate::columns::ColumnsMut;
-use crate::gemm::{Column, Format, ROWS, Rows, Tier};
+use crate::gemm::{Column, Format, ROWS, Rows, Sums, Tier};
 
 /// Panels of rows in a chunk.
 const PANELS: usize = 8;
@@ -13,8 +13,8 @@ const PANELS: usize = 8;
 /// Windows in a chunk.
 const WINDOWS: usize = 4;
 
-/// Columns of the widest tile of any tier.
-const WIDEST: usize = 14;
+/// Columns laid out together: the widest tile of any tier.
+const GROUP: usize = 14;
 
 /// Multiplies all rows of `weights` with all columns of `x`; there is at least one of each, and of
 /// windows, and `x` holds whole columns.
@@ -93,14 +93,14 @@ fn multiply<const N: usize, F: Format<N>, T: Tier>(
     let n_cols = out.n_cols();
     let x_row = x.len() / n_cols;
     let n_panels = part.n_rows.div_ceil(ROWS);
-    let mut columns = [Column::BLANK; WIDEST];
-    let mut sums = [[[0.0; ROWS]; WIDEST]; PANELS];
+    let mut columns = [Column::BLANK; GROUP];
+    let mut sums = [[[0.0; ROWS]; GROUP]; PANELS];
     let at = |c: usize, w: usize| c * x_row + part.first_window + w;
-    // Tiles of nearly equal width: a narrow rest would waste the multipliers.
-    let n_tiles = n_cols.div_ceil(T::MAX_COLUMNS);
+    // Groups and tiles of nearly equal width: a narrow rest would waste the multipliers.
+    let n_groups = n_cols.div_ceil(GROUP / T::MAX_COLUMNS * T::MAX_COLUMNS);
     let mut first = 0;
-    for i in 0..n_tiles {
-        let width = (n_cols - first).div_ceil(n_tiles - i);
+    for i in 0..n_groups {
+        let width = (n_cols - first).div_ceil(n_groups - i);
         for (p, sums) in sums[..n_panels].iter_mut().enumerate() {
             for (c, sums) in sums[..width].iter_mut().enumerate() {
                 if part.first_window == 0 {
@@ -110,7 +110,6 @@ fn multiply<const N: usize, F: Format<N>, T: Tier>(
                 }
             }
         }
-        let tile = F::tile::<T>(width);
         for w in 0..part.n_windows {
             for (c, column) in columns[..width].iter_mut().enumerate() {
                 F::copy::<T>(&x[at(first + c, w)], column);
@@ -127,15 +126,11 @@ fn multiply<const N: usize, F: Format<N>, T: Tier>(
                     for c in p * n / n_panels..(p + 1) * n / n_panels {
                         tier.prefetch(&x[at(next.start + c, 0)]);
                     }
-                    if part.first_window > 0 {
-                        for c in next {
-                            tier.prefetch(&out.column(c)[part.first_row + p * ROWS]);
-                        }
+                    for c in next {
+                        tier.prefetch(&out.column(c)[part.first_row + p * ROWS]);
                     }
                 }
-                // SAFETY: `T` is the proof of its tier's CPU features; the tile is the one for `width`
-                // columns and gets as many.
-                unsafe { tile(&panel[w], &columns[..width], &mut sums[..width]) };
+                multiply_panel::<N, F, T>(tier, &panel[w], &columns[..width], &mut sums[..width]);
             }
         }
         for (p, sums) in sums[..n_panels].iter().enumerate() {
@@ -143,6 +138,26 @@ fn multiply<const N: usize, F: Format<N>, T: Tier>(
                 copy(sums, &mut out.column(first + c)[rows_of_panel(part, p)]);
             }
         }
+        first += width;
+    }
+}
+
+/// Multiplies a panel with a group of columns.
+#[inline(always)]
+fn multiply_panel<const N: usize, F: Format<N>, T: Tier>(
+    _proof: T,
+    panel: &F::Panel,
+    columns: &[Column],
+    sums: &mut [Sums],
+) {
+    let n_tiles = columns.len().div_ceil(T::MAX_COLUMNS);
+    let mut first = 0;
+    for i in 0..n_tiles {
+        let width = (columns.len() - first).div_ceil(n_tiles - i);
+        let tile = F::tile::<T>(width);
+        // SAFETY: `T` is the proof of its tier's CPU features; the tile is the one for `width`
+        // columns and gets as many.
+        unsafe { tile(panel, &columns[first..first + width], &mut sums[first..first + width]) };
         first += width;
     }
 }

@@ -1,0 +1,105 @@
+//! The integer sums of the AVX2 tiles.
+
+use core::arch::x86_64::*;
+
+use super::Halves;
+use super::memory::load_codes;
+use crate::gemm::Column;
+
+/// Adds the products of pairs of `i16` of each row with the pair `sums[j]` of each column.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn add_pairs<const NC: usize>(
+    acc: &mut [Halves; NC],
+    pairs: Halves,
+    columns: &[Column; NC],
+    j: usize,
+) {
+    for c in 0..NC {
+        let sum = _mm256_set1_epi32(columns[c].sums[j]);
+        for h in 0..2 {
+            acc[c][h] = _mm256_add_epi32(acc[c][h], _mm256_madd_epi16(pairs[h], sum));
+        }
+    }
+}
+
+/// The products of `WORDS` words of unsigned codes, from the `first`, as two sums of 16 bits a row.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn unsigned_dots<const NC: usize, const WORDS: usize>(
+    codes: &[[u8; 64]; 64],
+    columns: &[Column; NC],
+    first: usize,
+) -> [Halves; NC] {
+    let mut dot = [[_mm256_setzero_si256(); 2]; NC];
+    for i in first..first + WORDS {
+        let w = load_codes(&codes[i]);
+        for c in 0..NC {
+            let y = _mm256_set1_epi32(columns[c].codes[i]);
+            for h in 0..2 {
+                let sum = _mm256_add_epi16(dot[c][h], _mm256_maddubs_epi16(w[h], y));
+                dot[c][h] = in_register(sum);
+            }
+        }
+    }
+    dot
+}
+
+/// Has the compiler finish a sum where it stands: it would rather compute all products of a column
+/// first and add them as a tree, for which there are too few registers.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn in_register(mut v: __m256i) -> __m256i {
+    // SAFETY: there is no instruction.
+    unsafe {
+        core::arch::asm!("/* {0} */", inout(ymm_reg) v, options(pure, nomem, nostack, preserves_flags));
+    };
+    v
+}
+
+/// Adds the products of the four words of sub-block `j`, of which only two can be summed in 16 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn add_scaled_dots<const NC: usize>(
+    isum: &mut [Halves; NC],
+    codes: &[[u8; 64]; 64],
+    columns: &[Column; NC],
+    j: usize,
+    scale: Halves,
+) {
+    let words = &codes.as_chunks::<4>().0[j];
+    for h in 0..2 {
+        let [a, b, c, d] = words;
+        let w = [load_codes(a)[h], load_codes(b)[h], load_codes(c)[h], load_codes(d)[h]];
+        for c in 0..NC {
+            let y = &columns[c].codes.as_chunks::<4>().0[j];
+            let dot = |i: usize| _mm256_maddubs_epi16(w[i], _mm256_set1_epi32(y[i]));
+            let first = _mm256_madd_epi16(_mm256_add_epi16(dot(0), dot(1)), scale[h]);
+            let second = _mm256_madd_epi16(_mm256_add_epi16(dot(2), dot(3)), scale[h]);
+            isum[c][h] = in_register(_mm256_add_epi32(isum[c][h], _mm256_add_epi32(first, second)));
+        }
+    }
+}
+
+/// Adds the products of the eight words of a block of signed codes, from the `first`.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn add_signed_dots<const NC: usize>(
+    isum: &mut [Halves; NC],
+    codes: &[[u8; 64]; 8],
+    columns: &[Column; NC],
+    first: usize,
+) {
+    let ones = _mm256_set1_epi16(1);
+    for i in 0..8 {
+        let w = load_codes(&codes[i]);
+        for h in 0..2 {
+            let magnitude = _mm256_abs_epi8(w[h]);
+            for c in 0..NC {
+                let y = _mm256_set1_epi32(columns[c].codes[first + i]);
+                let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(y, w[h]));
+                isum[c][h] = in_register(_mm256_add_epi32(isum[c][h], _mm256_madd_epi16(pairs, ones)));
+            }
+        }
+    }
+}
