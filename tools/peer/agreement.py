@@ -20,7 +20,8 @@ import tempfile
 import gguf
 import numpy as np
 
-import llamacpp
+from perplexity import perplexity
+from quantize import quantize
 
 TYPES = "F32,F16,BF16,Q8_0,Q6_K,Q5_K_M,Q5_K_S,Q4_K_M,Q4_K_S,Q5_1,Q5_0,Q4_1,Q4_0"
 HEAD = "| type | file | bytes | rel. RMSE | KL divergence | same top % | perplexity, gguf-run | perplexity, llama.cpp | difference % |"
@@ -49,15 +50,16 @@ def relative_rmse(path: pathlib.Path, exact: dict[str, np.ndarray]) -> float:
     return float(np.sqrt(error / square))
 
 
-def measure(run: pathlib.Path, path: pathlib.Path, base: pathlib.Path, exact: dict, text: pathlib.Path) -> dict:
-    divergence = run_json(run, "divergence", base, path, "-f", text, "--json", "--quiet")
-    ours = run_json(run, "perplexity", path, "-f", text, "--json", "--quiet")["perplexity"]
-    theirs, _ = llamacpp.perplexity(path, text.read_text())
+def measure(args: argparse.Namespace, path: pathlib.Path, base: pathlib.Path, exact: dict) -> dict:
+    options = ["-f", args.text, "--json", "--quiet", *(["--chunks", args.chunks] if args.chunks else [])]
+    divergence = run_json(args.bin / "gguf-run", "divergence", base, path, *options)
+    ours = divergence["perplexity"]["value"]
+    theirs, _ = perplexity(path, args.text.read_text(), args.chunks)
     return {
         "bytes": path.stat().st_size,
         "rmse": relative_rmse(path, exact),
-        "divergence": divergence["mean_kl_divergence"],
-        "same_top": 100 * divergence["same_top"],
+        "divergence": divergence["kl_divergence"]["value"],
+        "same_top": 100 * divergence["same_top"]["value"],
         "ours": ours,
         "theirs": theirs,
         "difference": 100 * abs(ours / theirs - 1),
@@ -76,11 +78,12 @@ def main() -> None:
     parser.add_argument("--bin", type=pathlib.Path, required=True, help="folder of gguf-convert and gguf-run")
     parser.add_argument("--checkpoint", type=pathlib.Path, default="fixtures/models/fairytale")
     parser.add_argument("--text", type=pathlib.Path, required=True)
+    parser.add_argument("--chunks", type=int, help="chunks of 512 tokens to score; all by default")
     parser.add_argument("--types", default=TYPES)
     parser.add_argument("--work", type=pathlib.Path, default=tempfile.mkdtemp(prefix="agreement-"))
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    convert, run = args.bin / "gguf-convert", args.bin / "gguf-run"
+    convert = args.bin / "gguf-convert"
 
     base = args.work / "ours-F32.gguf"
     subprocess.run([convert, args.checkpoint, "--type", "F32", "-o", base, "--force", "--quiet"], check=True)
@@ -91,8 +94,8 @@ def main() -> None:
     for kind in args.types.split(","):
         ours, theirs = args.work / f"ours-{kind}.gguf", args.work / f"llamacpp-{kind}.gguf"
         subprocess.run([convert, args.checkpoint, "--type", kind, "-o", ours, "--force", "--quiet"], check=True)
-        llamacpp.quantize(base, theirs, kind)
-        a, b = (measure(run, path, base, exact, args.text) for path in (ours, theirs))
+        quantize(base, theirs, kind)
+        a, b = (measure(args, path, base, exact) for path in (ours, theirs))
         print(row(kind, "ours", a), row(kind, "llama.cpp", b), sep="\n", flush=True)
         failures += [f"{kind}: perplexities differ" for m in (a, b) if m["difference"] > 0.3]
         failures += [f"{kind}: our {key} is higher" for key in ("rmse", "divergence") if a[key] > b[key]]
