@@ -52,7 +52,10 @@ impl<'e> Session<'e> {
         if n_ctx == 0 || n_batch == 0 {
             return Err(Error::usage("a session needs a --ctx and a --batch of at least 1"));
         }
-        check_cache_fits(KvCache::position_bytes(engine.hparams()), n_ctx, memory::available_bytes())?;
+        // Beside its keys and values, a position takes a score in each thread.
+        let scores = engine.n_threads() * size_of::<f32>();
+        let position_bytes = KvCache::position_bytes(engine.hparams()).saturating_add(scores);
+        check_cache_fits(position_bytes, n_ctx, memory::available_bytes())?;
         let n_batch = n_batch.min(n_ctx);
         let mut logits = Vec::new();
         reserve_logits(&mut logits, engine.n_vocab())?;
