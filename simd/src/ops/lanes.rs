@@ -51,7 +51,7 @@ impl Tier for Portable {
     }
 }
 
-/// The F16C instructions, part of both x86 tiers.
+/// The F16C instructions of the AVX2 tier.
 #[cfg(target_arch = "x86_64")]
 pub(super) struct F16c;
 
@@ -62,8 +62,8 @@ impl Tier for F16c {
         use core::arch::x86_64::{_mm_loadu_si128, _mm256_cvtph_ps, _mm256_storeu_ps};
         let mut out = [0.0; LANES];
         for i in [0, 8] {
-            // SAFETY: this body is only compiled into the wrappers of the AVX2 and AVX-512 tables,
-            // whose CPU has F16C; the pointers cover 8 of the 16 elements from `i` on, unaligned.
+            // SAFETY: this body is only compiled into the wrappers of the AVX2 table, whose CPU has
+            // F16C; the pointers cover 8 of the 16 elements from `i` on, unaligned.
             unsafe {
                 let x = _mm_loadu_si128(half.as_ptr().add(i).cast());
                 _mm256_storeu_ps(out.as_mut_ptr().add(i), _mm256_cvtph_ps(x));
@@ -84,6 +84,40 @@ impl Tier for F16c {
                 let half = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_loadu_ps(x.as_ptr().add(i)));
                 _mm_storeu_si128(out.as_mut_ptr().add(i).cast(), half);
             }
+        }
+        out
+    }
+}
+
+/// The AVX-512 instructions, for all lanes at once.
+#[cfg(target_arch = "x86_64")]
+pub(super) struct Avx512f;
+
+#[cfg(target_arch = "x86_64")]
+impl Tier for Avx512f {
+    #[inline(always)]
+    fn widen(half: &HalfLanes) -> Lanes {
+        use core::arch::x86_64::{_mm256_loadu_si256, _mm512_cvtph_ps, _mm512_storeu_ps};
+        let mut out = [0.0; LANES];
+        // SAFETY: this body is only compiled into the wrappers of the AVX-512 table, whose CPU has
+        // AVX-512 F; the pointers cover the 16 elements, unaligned.
+        unsafe {
+            let x = _mm256_loadu_si256(half.as_ptr().cast());
+            _mm512_storeu_ps(out.as_mut_ptr(), _mm512_cvtph_ps(x));
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn narrow(x: &Lanes) -> HalfLanes {
+        use core::arch::x86_64::{
+            _MM_FROUND_TO_NEAREST_INT, _mm256_storeu_si256, _mm512_cvtps_ph, _mm512_loadu_ps,
+        };
+        let mut out = [0; LANES];
+        // SAFETY: as in `widen`.
+        unsafe {
+            let half = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm512_loadu_ps(x.as_ptr()));
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), half);
         }
         out
     }

@@ -84,7 +84,7 @@ static AVX2: Ops = compile_for!(super::lanes::F16c, #[target_feature(enable = "a
 
 #[cfg(target_arch = "x86_64")]
 static AVX512: Ops = compile_for!(
-    super::lanes::F16c,
+    super::lanes::Avx512f,
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 );
 
