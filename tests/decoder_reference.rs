@@ -1,7 +1,7 @@
 //! The decoder computes what a forward pass in float64 over the checkpoint computes, and what
 //! llama.cpp computes for models of other shapes.
 //!
-//! The second part needs `GGUF_PEER_PYTHON`, a Python that has llama-cpp-python; it is skipped, and
+//! The second part needs `GGUF_LLAMA_CPP_PYTHON`, a Python that has llama-cpp-python; it is skipped, and
 //! said to be, where that is not set.
 
 mod common;
@@ -125,8 +125,8 @@ fn peer_logits(python: &Path, model: &Path, ids: &[u32], dir: &Path) -> Vec<f32>
 
 #[test]
 fn llama_cpp_computes_the_same_for_every_shape() {
-    let Some(python) = std::env::var_os("GGUF_PEER_PYTHON").map(PathBuf::from) else {
-        eprintln!("skipped: GGUF_PEER_PYTHON is not set");
+    let Some(python) = std::env::var_os("GGUF_LLAMA_CPP_PYTHON").map(PathBuf::from) else {
+        eprintln!("skipped: GGUF_LLAMA_CPP_PYTHON is not set");
         return;
     };
     let linear = Spec { rope_scaling: json!({"type": "linear", "factor": 4.0}), ..Spec::default() };
