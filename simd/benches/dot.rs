@@ -4,6 +4,8 @@
 //! that is faster here than memory can deliver is limited by memory in use. The answer is compared
 //! with the scalar kernels' before anything is timed.
 
+#![allow(missing_docs, reason = "criterion_group makes a function without documentation")]
+
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
