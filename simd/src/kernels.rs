@@ -1,6 +1,6 @@
 //! The function table of a CPU: scalar first, each better tier overwrites.
 //!
-//! A new block type adds one row to [`scalar_row`] and overwrites what it has in the better tiers; a
+//! A new block type adds one row to `scalar_row` and overwrites what it has in the better tiers; a
 //! gap keeps the function of the tier below. The public functions of [`Kernels`] check every length
 //! and only then call a function of the table.
 

@@ -2,7 +2,7 @@
 //!
 //! A file there is named by what it was made from: a digest over this program's version, the file
 //! type, and every file of the checkpoint that a conversion may read. Weights up to
-//! [`WHOLE_DIGEST_BYTES`] are digested whole; of larger ones the header, the length, the time of the
+//! `WHOLE_DIGEST_BYTES` are digested whole; of larger ones the header, the length, the time of the
 //! last change and blocks spread evenly, since reading all of 15 GB would take longer than loading
 //! the result. So changed files make a new name, and an equal checkpoint in a folder of the same name
 //! finds the old file, wherever it lies.

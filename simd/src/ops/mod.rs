@@ -1,7 +1,7 @@
 //! Operations on float rows, the same bits on every tier.
 //!
-//! Each is one body, written in 16 lanes ([`lanes`]), marked `#[inline(always)]` and compiled again under
-//! the target features of each tier ([`tiers`]). Their equality therefore needs no proof but the
+//! Each is one body, written in 16 lanes (`lanes`), marked `#[inline(always)]` and compiled again under
+//! the target features of each tier (`tiers`). Their equality therefore needs no proof but the
 //! compiler's promise not to reorder or contract floats; the tests check that promise. Only NaNs
 //! may differ, in sign and payload.
 

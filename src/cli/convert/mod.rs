@@ -1,6 +1,6 @@
 //! Arguments and presentation of `gguf-convert`.
 //!
-//! [`args`] is the command line, [`progress`] the bar, [`report`] what is printed.
+//! `args` is the command line, `progress` the bar, `report` what is printed.
 
 mod args;
 pub mod progress;
