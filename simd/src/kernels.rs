@@ -1,56 +1,105 @@
 //! The function table of a CPU: scalar first, each better tier overwrites.
 //!
-//! A new block type adds one row to `scalar_row` and overwrites what it has in the better tiers; a
-//! gap keeps the function of the tier below. The public functions of [`Kernels`] check every length
+//! What each tier has for each type stands in [`rows`]; a gap keeps the function of the tier below, and
+//! every entry knows which tier it came from. The public functions of [`Kernels`] check every length
 //! and only then call a function of the table.
+
+mod rows;
 
 use std::sync::OnceLock;
 
 use crate::activation::{Activation, ActivationFormat, Q8KWindow, Q8Window, WINDOW_LEN};
-use crate::block::{self, BlockType};
+use crate::block::BlockType;
 use crate::columns::ColumnsMut;
-use crate::gemm::{self, Batch, Product, Tier};
+use crate::gemm::{Batch, Product};
 use crate::isa::Isa;
-#[cfg(target_arch = "aarch64")]
-use crate::isa::NeonDotprod;
-#[cfg(target_arch = "x86_64")]
-use crate::isa::{Avx2, Avx512};
 use crate::ops::Ops;
-use crate::quantize;
+use rows::{Decode, Encode, Gemv, Layer, Quantisers};
 
-/// Whole blocks to `block_len` times as many floats.
-type Decode = unsafe fn(&[u8], &mut [f32]);
-/// A row of whole blocks, one importance per element or none, to its blocks.
-type Encode = unsafe fn(&[f32], Option<&[f32]>, &mut [u8]);
-
-/// A matrix-vector product, by the activations it takes. Weights: as many rows of whole blocks,
-/// at least one, as there are outputs, at least one; activations: one row, long enough.
+/// A function of the table, and the tier it was written for.
 #[derive(Clone, Copy)]
-enum Gemv {
-    F32(unsafe fn(&[u8], &[f32], &mut [f32])),
-    Q8_0(unsafe fn(&[u8], &[Q8Window], &mut [f32])),
-    Q8K(unsafe fn(&[u8], &[Q8KWindow], &mut [f32])),
+struct Entry<F> {
+    function: F,
+    tier: Isa,
 }
 
-/// What a tier has for one block type.
+/// The kernels of one block type.
 #[derive(Clone, Copy)]
 struct TypeKernels {
-    decode: Decode,
-    encode: Encode,
-    gemv: Gemv,
+    decode: Entry<Decode>,
+    encode: Entry<Encode>,
+    gemv: Entry<Gemv>,
+    /// Batch products, where a tier has better ones than a dot product per column.
+    gemm: Option<Entry<Batch>>,
 }
 
-type TypeTable = [TypeKernels; BlockType::COUNT];
+impl TypeKernels {
+    /// The kernels for any CPU.
+    fn scalar(ty: BlockType) -> Self {
+        fn entry<F>(function: F) -> Entry<F> {
+            Entry { function, tier: Isa::Scalar }
+        }
+        let (decode, encode, gemv) = rows::scalar(ty);
+        Self { decode: entry(decode), encode: entry(encode), gemv: entry(gemv), gemm: None }
+    }
+
+    /// Takes over what a tier has.
+    fn overwrite(&mut self, tier: Isa, layer: Layer) {
+        fn set<F>(entry: &mut Entry<F>, function: Option<F>, tier: Isa) {
+            if let Some(function) = function {
+                *entry = Entry { function, tier };
+            }
+        }
+        set(&mut self.decode, layer.decode, tier);
+        set(&mut self.encode, layer.encode, tier);
+        set(&mut self.gemv, layer.gemv, tier);
+        if let Some(function) = layer.gemm {
+            self.gemm = Some(Entry { function, tier });
+        }
+    }
+}
+
+/// What can be done with blocks, as the columns of `gguf-run inspect --kernels`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Blocks to floats.
+    Decode,
+    /// Floats to blocks.
+    Encode,
+    /// A matrix times a vector.
+    Gemv,
+    /// A matrix times a batch.
+    Gemm,
+}
+
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 4] = [Self::Decode, Self::Encode, Self::Gemv, Self::Gemm];
+
+    /// The name, in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Encode => "encode",
+            Self::Gemv => "gemv",
+            Self::Gemm => "gemm",
+        }
+    }
+}
+
+/// The tier whose kernel does `operation` on `ty` in the table of `isa`, whether this CPU has `isa` or
+/// not; `None` if the tier belongs to another architecture than this program. Where a tier has no
+/// kernel of its own, this is one below it.
+pub fn origin(isa: Isa, ty: BlockType, operation: Operation) -> Option<Isa> {
+    isa.is_of_target().then(|| assemble(isa).origin(ty, operation))
+}
 
 /// Everything this crate computes, in the version for one tier of CPU features.
 pub struct Kernels {
     isa: Isa,
-    types: TypeTable,
-    /// Batch products, where a tier has better ones than a dot product per column.
-    batches: [Option<Batch>; BlockType::COUNT],
+    types: [TypeKernels; BlockType::COUNT],
     ops: &'static Ops,
-    quantize_q8_0: unsafe fn(&[f32], &mut [Q8Window]),
-    quantize_q8_k: unsafe fn(&[f32], &mut [Q8KWindow]),
+    quantisers: Entry<Quantisers>,
 }
 
 impl core::fmt::Debug for Kernels {
@@ -63,7 +112,7 @@ impl Kernels {
     /// The table of a tier; `None` if this CPU lacks the tier.
     pub fn get(isa: Isa) -> Option<&'static Self> {
         static TABLES: [OnceLock<Option<Kernels>>; Isa::COUNT] = [const { OnceLock::new() }; Isa::COUNT];
-        TABLES[isa as usize].get_or_init(|| build(isa)).as_ref()
+        TABLES[isa as usize].get_or_init(|| isa.is_available().then(|| assemble(isa))).as_ref()
     }
 
     /// The table of the best tier this CPU has.
@@ -87,8 +136,8 @@ impl Kernels {
     /// If `blocks` is not whole blocks or `out` does not hold exactly their elements.
     pub fn decode(&self, ty: BlockType, blocks: &[u8], out: &mut [f32]) {
         assert_eq!(Some(blocks.len()), ty.row_bytes(out.len()), "{ty} blocks for {} floats", out.len());
-        // SAFETY: `build` put only functions into the table whose CPU features it had detected.
-        unsafe { (self.of(ty).decode)(blocks, out) }
+        // SAFETY: `get`, the only way to a table, has seen the features of its functions on this CPU.
+        unsafe { (self.of(ty).decode.function)(blocks, out) }
     }
 
     /// Encodes one row, with the least error the type's search finds; `importance` weighs the
@@ -101,7 +150,7 @@ impl Kernels {
         assert_eq!(Some(out.len()), ty.row_bytes(row.len()), "{ty} blocks of {} floats", row.len());
         assert!(importance.is_none_or(|w| w.len() == row.len()), "one importance per element");
         // SAFETY: as in `decode`.
-        unsafe { (self.of(ty).encode)(row, importance, out) }
+        unsafe { (self.of(ty).encode.function)(row, importance, out) }
     }
 
     /// Quantises a row of activations to 8 bits with one scale per 32 values; pads the last window.
@@ -113,7 +162,7 @@ impl Kernels {
         assert!(x.len().is_multiple_of(32), "{} activations are not groups of 32", x.len());
         assert_eq!(out.len(), x.len().div_ceil(WINDOW_LEN), "windows for {} activations", x.len());
         // SAFETY: as in `decode`.
-        unsafe { (self.quantize_q8_0)(x, out) }
+        unsafe { (self.quantisers.function.q8_0)(x, out) }
     }
 
     /// Quantises a row of activations to 8 bits with one scale per 256 values. A group of 256 that
@@ -125,7 +174,7 @@ impl Kernels {
         assert!(x.len().is_multiple_of(WINDOW_LEN), "{} activations are not windows of 256", x.len());
         assert_eq!(out.len(), x.len() / WINDOW_LEN, "windows for {} activations", x.len());
         // SAFETY: as in `decode`.
-        unsafe { (self.quantize_q8_k)(x, out) }
+        unsafe { (self.quantisers.function.q8_k)(x, out) }
     }
 
     /// Multiplies a matrix with a vector: `out[r]` is row `r` of `weights: [n_out, n_in]` times `x`.
@@ -161,8 +210,10 @@ impl Kernels {
             "activations for {} rows of {n_in}",
             out.n_cols()
         );
-        match self.batches[ty as usize] {
-            Some(batch) if n_in > 0 && out.n_rows() > 0 && out.n_cols() >= batch.min_columns => {
+        match self.of(ty).gemm {
+            Some(Entry { function: batch, .. })
+                if n_in > 0 && out.n_rows() > 0 && out.n_cols() >= batch.min_columns =>
+            {
                 match (batch.product, x) {
                     // SAFETY: as in `decode`, for each of the three.
                     (Product::F32(gemm), Activation::F32(x)) => unsafe { gemm(weights, x, &mut out) },
@@ -205,7 +256,7 @@ impl Kernels {
         if n_in == 0 || out.is_empty() {
             return out.fill(0.0);
         }
-        match (self.of(ty).gemv, x) {
+        match (self.of(ty).gemv.function, x) {
             // SAFETY: as in `decode`, for each of the three.
             (Gemv::F32(gemv), Activation::F32(x)) => unsafe { gemv(weights, x, out) },
             // SAFETY: see above.
@@ -214,6 +265,23 @@ impl Kernels {
             (Gemv::Q8K(gemv), Activation::Q8K(x)) => unsafe { gemv(weights, x, out) },
             (_, x) => wrong_activations(ty, x),
         }
+    }
+
+    /// The tier whose kernel does `operation` on `ty`: this table's own or, where that has none, one
+    /// below. A batch product without a kernel is one dot product per column.
+    pub fn origin(&self, ty: BlockType, operation: Operation) -> Isa {
+        let kernels = self.of(ty);
+        match operation {
+            Operation::Decode => kernels.decode.tier,
+            Operation::Encode => kernels.encode.tier,
+            Operation::Gemv => kernels.gemv.tier,
+            Operation::Gemm => kernels.gemm.map_or(kernels.gemv.tier, |gemm| gemm.tier),
+        }
+    }
+
+    /// The tier whose kernels quantise activations.
+    pub fn origin_of_quantisers(&self) -> Isa {
+        self.quantisers.tier
     }
 
     fn of(&self, ty: BlockType) -> &TypeKernels {
@@ -241,131 +309,28 @@ fn row_len(ty: BlockType, n_in: usize) -> usize {
     }
 }
 
-/// The table of a tier, if this CPU has it.
-fn build(isa: Isa) -> Option<Kernels> {
-    let mut kernels = scalar();
+/// The table of a tier of this target: that of the tier below, with what this tier does better.
+/// Whoever calls its functions has to know that the CPU has the tier.
+fn assemble(isa: Isa) -> Kernels {
+    let mut kernels = isa.below().map_or_else(scalar, assemble);
     kernels.isa = isa;
-    kernels.ops = Ops::for_isa(isa)?;
-    match isa {
-        Isa::Scalar => {}
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => add_avx2(&mut kernels, Avx2::detect()?),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => {
-            let proof = Avx512::detect()?;
-            add_avx2(&mut kernels, proof.avx2());
-            add_avx512(&mut kernels, proof);
-        }
-        #[cfg(target_arch = "aarch64")]
-        Isa::NeonDotprod => add_neon(&mut kernels, NeonDotprod::detect()?),
-        #[allow(unreachable_patterns, reason = "which arms exist depends on the target")]
-        _ => return None,
+    kernels.ops = Ops::of_target(isa);
+    for ty in BlockType::all() {
+        kernels.types[ty as usize].overwrite(isa, rows::layer(isa, ty));
     }
-    Some(kernels)
+    if let Some(quantisers) = rows::quantisers(isa) {
+        kernels.quantisers = Entry { function: quantisers, tier: isa };
+    }
+    kernels
 }
 
+/// The table any CPU can use.
 fn scalar() -> Kernels {
-    let mut rows = BlockType::all().map(scalar_row);
-    let types = core::array::from_fn(|_| rows.next().expect("a row per type"));
+    let mut rows = BlockType::all().map(TypeKernels::scalar);
     Kernels {
         isa: Isa::Scalar,
-        types,
-        batches: [None; BlockType::COUNT],
+        types: core::array::from_fn(|_| rows.next().expect("a row per type")),
         ops: Ops::SCALAR,
-        quantize_q8_0: quantize::q8_0,
-        quantize_q8_k: quantize::q8_k,
+        quantisers: Entry { function: rows::SCALAR_QUANTISERS, tier: Isa::Scalar },
     }
-}
-
-#[rustfmt::skip]
-fn scalar_row(block_type: BlockType) -> TypeKernels {
-    use block::{bf16, f16, f32, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
-    match block_type {
-        BlockType::F32  => row(f32::scalar::decode,  f32::scalar::encode,  Gemv::F32(f32::scalar::gemv)),
-        BlockType::F16  => row(f16::scalar::decode,  f16::scalar::encode,  Gemv::F32(f16::scalar::gemv)),
-        BlockType::BF16 => row(bf16::scalar::decode, bf16::scalar::encode, Gemv::F32(bf16::scalar::gemv)),
-        BlockType::Q4_0 => row(q4_0::scalar::decode, q4_0::scalar::encode, Gemv::Q8_0(q4_0::scalar::gemv)),
-        BlockType::Q4_1 => row(q4_1::scalar::decode, q4_1::scalar::encode, Gemv::Q8_0(q4_1::scalar::gemv)),
-        BlockType::Q5_0 => row(q5_0::scalar::decode, q5_0::scalar::encode, Gemv::Q8_0(q5_0::scalar::gemv)),
-        BlockType::Q5_1 => row(q5_1::scalar::decode, q5_1::scalar::encode, Gemv::Q8_0(q5_1::scalar::gemv)),
-        BlockType::Q8_0 => row(q8_0::scalar::decode, q8_0::scalar::encode, Gemv::Q8_0(q8_0::scalar::gemv)),
-        BlockType::Q4_K => row(q4_k::scalar::decode, q4_k::scalar::encode, Gemv::Q8K(q4_k::scalar::gemv)),
-        BlockType::Q5_K => row(q5_k::scalar::decode, q5_k::scalar::encode, Gemv::Q8K(q5_k::scalar::gemv)),
-        BlockType::Q6_K => row(q6_k::scalar::decode, q6_k::scalar::encode, Gemv::Q8K(q6_k::scalar::gemv)),
-    }
-}
-
-fn row(decode: Decode, encode: Encode, gemv: Gemv) -> TypeKernels {
-    TypeKernels { decode, encode, gemv }
-}
-
-/// Overwrites the batch products.
-fn add_batches<T: Tier>(kernels: &mut Kernels, _proof: T) {
-    for ty in BlockType::all() {
-        kernels.batches[ty as usize] = Some(gemm::batch::<T>(ty));
-    }
-}
-
-/// Overwrites what AVX2 does better.
-#[cfg(target_arch = "x86_64")]
-#[rustfmt::skip]
-fn add_avx2(kernels: &mut Kernels, proof: Avx2) {
-    use block::{bf16, f16, f32, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
-    add_batches(kernels, proof);
-    kernels.quantize_q8_0 = quantize::avx2::q8_0;
-    kernels.quantize_q8_k = quantize::avx2::q8_k;
-    let mut set = |ty: BlockType, row| kernels.types[ty as usize] = row;
-    set(BlockType::F32, row(f32::avx2::decode, f32::avx2::encode, Gemv::F32(f32::avx2::gemv)));
-    set(BlockType::F16, row(f16::avx2::decode, f16::avx2::encode, Gemv::F32(f16::avx2::gemv)));
-    set(BlockType::BF16, row(bf16::avx2::decode, bf16::avx2::encode, Gemv::F32(bf16::avx2::gemv)));
-    set(BlockType::Q4_0, row(q4_0::avx2::decode, q4_0::avx2::encode, Gemv::Q8_0(q4_0::avx2::gemv)));
-    set(BlockType::Q4_1, row(q4_1::avx2::decode, q4_1::avx2::encode, Gemv::Q8_0(q4_1::avx2::gemv)));
-    set(BlockType::Q5_0, row(q5_0::avx2::decode, q5_0::avx2::encode, Gemv::Q8_0(q5_0::avx2::gemv)));
-    set(BlockType::Q5_1, row(q5_1::avx2::decode, q5_1::avx2::encode, Gemv::Q8_0(q5_1::avx2::gemv)));
-    set(BlockType::Q8_0, row(q8_0::avx2::decode, q8_0::avx2::encode, Gemv::Q8_0(q8_0::avx2::gemv)));
-    set(BlockType::Q4_K, row(q4_k::avx2::decode, q4_k::avx2::encode, Gemv::Q8K(q4_k::avx2::gemv)));
-    set(BlockType::Q5_K, row(q5_k::avx2::decode, q5_k::avx2::encode, Gemv::Q8K(q5_k::avx2::gemv)));
-    set(BlockType::Q6_K, row(q6_k::avx2::decode, q6_k::avx2::encode, Gemv::Q8K(q6_k::avx2::gemv)));
-}
-
-/// Overwrites what AVX-512 does better.
-#[cfg(target_arch = "x86_64")]
-#[rustfmt::skip]
-fn add_avx512(kernels: &mut Kernels, proof: Avx512) {
-    use block::{bf16, f16, f32, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
-    add_batches(kernels, proof);
-    let mut set = |ty: BlockType, row| kernels.types[ty as usize] = row;
-    set(BlockType::F32, row(f32::avx512::decode, f32::avx512::encode, Gemv::F32(f32::avx512::gemv)));
-    set(BlockType::F16, row(f16::avx512::decode, f16::avx512::encode, Gemv::F32(f16::avx512::gemv)));
-    set(BlockType::BF16, row(bf16::avx512::decode, bf16::avx512::encode, Gemv::F32(bf16::avx512::gemv)));
-    set(BlockType::Q4_0, row(q4_0::avx512::decode, q4_0::avx512::encode, Gemv::Q8_0(q4_0::avx512::gemv)));
-    set(BlockType::Q4_1, row(q4_1::avx512::decode, q4_1::avx512::encode, Gemv::Q8_0(q4_1::avx512::gemv)));
-    set(BlockType::Q5_0, row(q5_0::avx512::decode, q5_0::avx512::encode, Gemv::Q8_0(q5_0::avx512::gemv)));
-    set(BlockType::Q5_1, row(q5_1::avx512::decode, q5_1::avx512::encode, Gemv::Q8_0(q5_1::avx512::gemv)));
-    set(BlockType::Q8_0, row(q8_0::avx512::decode, q8_0::avx512::encode, Gemv::Q8_0(q8_0::avx512::gemv)));
-    set(BlockType::Q4_K, row(q4_k::avx512::decode, q4_k::avx512::encode, Gemv::Q8K(q4_k::avx512::gemv)));
-    set(BlockType::Q5_K, row(q5_k::avx512::decode, q5_k::avx512::encode, Gemv::Q8K(q5_k::avx512::gemv)));
-    set(BlockType::Q6_K, row(q6_k::avx512::decode, q6_k::avx512::encode, Gemv::Q8K(q6_k::avx512::gemv)));
-}
-
-/// Overwrites what NEON does better.
-#[cfg(target_arch = "aarch64")]
-#[rustfmt::skip]
-fn add_neon(kernels: &mut Kernels, proof: NeonDotprod) {
-    use block::{bf16, f16, f32, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
-    add_batches(kernels, proof);
-    kernels.quantize_q8_0 = quantize::neon::q8_0;
-    kernels.quantize_q8_k = quantize::neon::q8_k;
-    let mut set = |ty: BlockType, row| kernels.types[ty as usize] = row;
-    set(BlockType::F32, row(f32::neon::decode, f32::neon::encode, Gemv::F32(f32::neon::gemv)));
-    set(BlockType::F16, row(f16::neon::decode, f16::neon::encode, Gemv::F32(f16::neon::gemv)));
-    set(BlockType::BF16, row(bf16::neon::decode, bf16::neon::encode, Gemv::F32(bf16::neon::gemv)));
-    set(BlockType::Q4_0, row(q4_0::neon::decode, q4_0::neon::encode, Gemv::Q8_0(q4_0::neon::gemv)));
-    set(BlockType::Q4_1, row(q4_1::neon::decode, q4_1::neon::encode, Gemv::Q8_0(q4_1::neon::gemv)));
-    set(BlockType::Q5_0, row(q5_0::neon::decode, q5_0::neon::encode, Gemv::Q8_0(q5_0::neon::gemv)));
-    set(BlockType::Q5_1, row(q5_1::neon::decode, q5_1::neon::encode, Gemv::Q8_0(q5_1::neon::gemv)));
-    set(BlockType::Q8_0, row(q8_0::neon::decode, q8_0::neon::encode, Gemv::Q8_0(q8_0::neon::gemv)));
-    set(BlockType::Q4_K, row(q4_k::neon::decode, q4_k::neon::encode, Gemv::Q8K(q4_k::neon::gemv)));
-    set(BlockType::Q5_K, row(q5_k::neon::decode, q5_k::neon::encode, Gemv::Q8K(q5_k::neon::gemv)));
-    set(BlockType::Q6_K, row(q6_k::neon::decode, q6_k::neon::encode, Gemv::Q8K(q6_k::neon::gemv)));
 }

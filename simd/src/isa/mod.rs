@@ -44,6 +44,24 @@ impl Isa {
         Self::ALL.into_iter().find(|isa| isa.name().eq_ignore_ascii_case(name))
     }
 
+    /// The tier whose kernels fill this one's gaps; none below the scalar one.
+    pub fn below(self) -> Option<Self> {
+        match self {
+            Self::Scalar => None,
+            Self::Avx2 | Self::NeonDotprod => Some(Self::Scalar),
+            Self::Avx512 => Some(Self::Avx2),
+        }
+    }
+
+    /// Whether the tier is one of the architecture this program is compiled for.
+    pub fn is_of_target(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            Self::Avx2 | Self::Avx512 => cfg!(target_arch = "x86_64"),
+            Self::NeonDotprod => cfg!(target_arch = "aarch64"),
+        }
+    }
+
     /// Every tier, worst first, whether this CPU has it or not.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter()

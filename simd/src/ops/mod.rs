@@ -39,14 +39,19 @@ pub struct Ops {
 }
 
 // Every call of a table's function below is sound for one reason: `for_isa` hands a table out only
-// when the CPU has its features, and there is no other way to get one.
+// when the CPU has its features; the only other way to one, `of_target`, leaves that to `kernels`.
 impl Ops {
     /// The operations for any CPU.
     pub const SCALAR: &'static Self = &tiers::SCALAR;
 
     /// The operations for `isa`; `None` if this CPU lacks it.
     pub fn for_isa(isa: Isa) -> Option<&'static Self> {
-        if isa.is_available() { tiers::table(isa) } else { None }
+        isa.is_available().then(|| Self::of_target(isa))
+    }
+
+    /// The operations of a tier of this target, for callers who see to it that the CPU has it.
+    pub(crate) fn of_target(isa: Isa) -> &'static Self {
+        tiers::table(isa).expect("a tier of this target")
     }
 
     /// RMS norm of the row `x: [n]`, times `weight: [n]`, into `out: [n]`.

@@ -1,0 +1,129 @@
+//! What each tier has for each block type: one row per type.
+
+use crate::activation::{Q8KWindow, Q8Window};
+use crate::block::{self, BlockType};
+use crate::gemm::{self, Batch};
+use crate::isa::Isa;
+#[cfg(target_arch = "aarch64")]
+use crate::isa::NeonDotprod;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::{Avx2, Avx512};
+use crate::quantize;
+
+/// Whole blocks to `block_len` times as many floats.
+pub(super) type Decode = unsafe fn(&[u8], &mut [f32]);
+
+/// A row of whole blocks, one importance per element or none, to its blocks.
+pub(super) type Encode = unsafe fn(&[f32], Option<&[f32]>, &mut [u8]);
+
+/// A matrix-vector product, by the activations it takes. Weights: as many rows of whole blocks,
+/// at least one, as there are outputs, at least one; activations: one row, long enough.
+#[derive(Clone, Copy)]
+pub(super) enum Gemv {
+    F32(unsafe fn(&[u8], &[f32], &mut [f32])),
+    Q8_0(unsafe fn(&[u8], &[Q8Window], &mut [f32])),
+    Q8K(unsafe fn(&[u8], &[Q8KWindow], &mut [f32])),
+}
+
+/// The quantisers of activations.
+#[derive(Clone, Copy)]
+pub(super) struct Quantisers {
+    pub(super) q8_0: unsafe fn(&[f32], &mut [Q8Window]),
+    pub(super) q8_k: unsafe fn(&[f32], &mut [Q8KWindow]),
+}
+
+/// What a tier has for one block type.
+#[derive(Clone, Copy)]
+pub(super) struct Layer {
+    pub(super) decode: Option<Decode>,
+    pub(super) encode: Option<Encode>,
+    pub(super) gemv: Option<Gemv>,
+    pub(super) gemm: Option<Batch>,
+}
+
+/// `decode`, `encode` and `gemv` from the module of a type's folder for some CPU.
+macro_rules! kernels {
+    ($folder:ident::$cpu:ident, $activation:ident) => {
+        (
+            block::$folder::$cpu::decode as Decode,
+            block::$folder::$cpu::encode as Encode,
+            Gemv::$activation(block::$folder::$cpu::gemv),
+        )
+    };
+}
+
+/// Makes the functions below from the rows: a type, its folder in `block/`, the activations it takes.
+macro_rules! rows {
+    ($($ty:ident: $folder:ident, $activation:ident;)*) => {
+        /// The definition of a type.
+        pub(super) fn scalar(ty: BlockType) -> (Decode, Encode, Gemv) {
+            match ty { $(BlockType::$ty => kernels!($folder::scalar, $activation),)* }
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        fn avx2(ty: BlockType) -> (Decode, Encode, Gemv) {
+            match ty { $(BlockType::$ty => kernels!($folder::avx2, $activation),)* }
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        fn avx512(ty: BlockType) -> (Decode, Encode, Gemv) {
+            match ty { $(BlockType::$ty => kernels!($folder::avx512, $activation),)* }
+        }
+
+        #[cfg(target_arch = "aarch64")]
+        fn neon(ty: BlockType) -> (Decode, Encode, Gemv) {
+            match ty { $(BlockType::$ty => kernels!($folder::neon, $activation),)* }
+        }
+    };
+}
+
+rows! {
+    F32:  f32,  F32;
+    F16:  f16,  F32;
+    BF16: bf16, F32;
+    Q4_0: q4_0, Q8_0;
+    Q4_1: q4_1, Q8_0;
+    Q5_0: q5_0, Q8_0;
+    Q5_1: q5_1, Q8_0;
+    Q8_0: q8_0, Q8_0;
+    Q4_K: q4_k, Q8K;
+    Q5_K: q5_k, Q8K;
+    Q6_K: q6_k, Q8K;
+}
+
+/// What a tier of this target has for a type.
+pub(super) fn layer(tier: Isa, ty: BlockType) -> Layer {
+    let whole = |(decode, encode, gemv), gemm| Layer {
+        decode: Some(decode),
+        encode: Some(encode),
+        gemv: Some(gemv),
+        gemm,
+    };
+    match tier {
+        Isa::Scalar => whole(scalar(ty), None),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => whole(avx2(ty), Some(gemm::batch::<Avx2>(ty))),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => whole(avx512(ty), Some(gemm::batch::<Avx512>(ty))),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDotprod => whole(neon(ty), Some(gemm::batch::<NeonDotprod>(ty))),
+        #[allow(unreachable_patterns, reason = "which arms exist depends on the target")]
+        _ => Layer { decode: None, encode: None, gemv: None, gemm: None },
+    }
+}
+
+/// The quantisers for any CPU.
+pub(super) const SCALAR_QUANTISERS: Quantisers = Quantisers { q8_0: quantize::q8_0, q8_k: quantize::q8_k };
+
+/// The quantisers a tier has.
+pub(super) fn quantisers(tier: Isa) -> Option<Quantisers> {
+    match tier {
+        Isa::Scalar => Some(SCALAR_QUANTISERS),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => Some(Quantisers { q8_0: quantize::avx2::q8_0, q8_k: quantize::avx2::q8_k }),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDotprod => Some(Quantisers { q8_0: quantize::neon::q8_0, q8_k: quantize::neon::q8_k }),
+        #[allow(unreachable_patterns, reason = "which arms exist depends on the target")]
+        _ => None,
+    }
+}
