@@ -1,28 +1,23 @@
-//! The search behind the encoders of Q4_K and Q5_K.
+//! The search behind the encoders of the K types with minima.
 //!
-//! A weight is coded as `x ~ d * ls * q - dmin * lm`: codes `q` in `0..=TOP`, a 6-bit scale `ls` and
-//! minimum `lm` per sub-block of 32, halves `d` and `dmin` per super-block. The search minimises
-//! `sum w (x - coded)^2`, with `w` the importance of the column, or 1:
+//! A weight is coded as `x ~ d * ls * q - dmin * lm`: codes `q` in `0..=TOP`, a scale `ls` and a minimum
+//! `lm` in `0..=TOP_SCALE` per sub-block of `SUB_LEN` (32 or 16) weights, halves `d` and `dmin` per
+//! super-block. The search minimises `sum w (x - coded)^2`, with `w` the importance of the column, or 1:
 //!
 //! 1. each sub-block alone: for several ranges of values to spread the codes over, round, and fit scale
 //!    and minimum to the codes by least squares;
-//! 2. each super-block: from several `d`, round scales and minima to the 6-bit grid, trying the
-//!    neighbours of every pair with the error they really have;
+//! 2. each super-block: from several `d`, round scales and minima to their grid, trying the neighbours
+//!    of every pair with the error they really have;
 //! 3. the best of these: fit `(d, dmin)` to its codes by least squares, round them to f16, repeat 2 from
 //!    there, and keep what is better.
 //!
-//! A lane is a sub-block, so sixteen of them, two super-blocks, are searched side by side without a
-//! horizontal sum. The values are divided by a power of two per super-block first; only the rounding of
+//! A lane is a sub-block, so sixteen of them, one super-block or two, are searched side by side without
+//! a horizontal sum. The values are divided by a power of two per super-block first; only the rounding of
 //! `d` and `dmin` to f16 sees true magnitudes.
 
+use crate::array;
 use crate::block::k::lanes::{LANES, Lanes};
 use crate::block::k::{SUPER_LEN, error_weights, normal_unit, round_to_half, usable};
-
-const SUB_LEN: usize = 32;
-const SUBS: usize = SUPER_LEN / SUB_LEN;
-
-/// Largest 6-bit scale or minimum.
-const TOP_SCALE: f32 = 63.0;
 
 /// The ranges tried in step 1: how many code steps the ends move inwards from minimum and maximum.
 /// Chosen one by one, each the best addition to those before, on weights of a model, on Student-t rows
@@ -46,50 +41,65 @@ const RANGES: [(f32, f32); 12] = [
 /// choose between ranges that are equally good.
 const MARGIN: f32 = 1e-6;
 
-/// The codes tried in step 2 for the largest scale and the largest minimum of a super-block.
-const LARGEST_CODES: [f32; 6] = [63.0, 62.0, 61.0, 60.0, 59.0, 58.0];
+/// How far below the top the codes are that step 2 tries for the largest scale and the largest minimum of
+/// a super-block.
+const BELOW_TOP: [f32; 6] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
 
 /// How often step 3 is done.
 const ROUNDS: usize = 2;
 
-/// What a super-block stores besides its codes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Parameters {
+/// What the search finds for a super-block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SuperBlock<'a> {
     /// `d`, as f16 bits.
     pub(crate) d: [u8; 2],
     /// `dmin`, as f16 bits.
     pub(crate) dmin: [u8; 2],
-    /// The 6-bit scales.
-    pub(crate) scales: [u8; SUBS],
-    /// The 6-bit minima.
-    pub(crate) minima: [u8; SUBS],
+    /// The scale of each sub-block.
+    pub(crate) scales: &'a [u8],
+    /// The minimum of each sub-block.
+    pub(crate) minima: &'a [u8],
+    /// The code of each weight.
+    pub(crate) codes: &'a [u8; SUPER_LEN],
 }
 
-/// Two encoded super-blocks; the second is zeros if only one was given.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pair {
-    pub(crate) parameters: [Parameters; 2],
-    pub(crate) codes: [[u8; SUPER_LEN]; 2],
-}
-
-impl Pair {
-    /// Encodes one or two super-blocks (256 or 512 floats, and as many weights) with codes `0..=TOP`.
-    #[inline(always)]
-    pub(crate) fn search<V: Lanes, const TOP: u8>(row: &[f32], importance: Option<&[f32]>) -> Self {
-        let group = Group::<V, TOP>::load(row, importance);
-        let fit = group.fit_sub_blocks();
-        let largest = [max_of_halves(fit.scale), max_of_halves(fit.min)];
-        let mut best = Grid::none();
-        for code in LARGEST_CODES {
-            let [d, dmin] = largest.map(|values| values.map(|value| value / code));
-            best = best.better(group.round_scales(fit, group.round_halves(d, dmin)));
+/// Encodes a row of whole super-blocks, with sub-blocks of `SUB_LEN` weights (16 or 32), codes `0..=TOP`,
+/// and scales and minima `0..=TOP_SCALE`; `write` fills a block of the type. `write` must always be inlined.
+#[inline(always)]
+pub(crate) fn encode<
+    V: Lanes,
+    const SUB_LEN: usize,
+    const TOP: u8,
+    const TOP_SCALE: u8,
+    const BYTES: usize,
+>(
+    row: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+    write: impl Fn(&mut [u8; BYTES], &SuperBlock<'_>),
+) {
+    let group_len = LANES * SUB_LEN;
+    let (subs, supers) = (SUPER_LEN / SUB_LEN, group_len / SUPER_LEN);
+    let groups = row.chunks(group_len).zip(out.chunks_mut(supers * BYTES));
+    for (g, (row, out)) in groups.enumerate() {
+        let importance = importance.map(|all| &all[group_len * g..][..row.len()]);
+        let found = Group::<V, SUB_LEN, TOP, TOP_SCALE>::load(row, importance).search();
+        for (h, block) in out.as_chunks_mut::<BYTES>().0.iter_mut().enumerate() {
+            let codes = found.codes.as_flattened().as_chunks::<SUPER_LEN>().0;
+            let (scales, minima) = (&found.scales[subs * h..][..subs], &found.minima[subs * h..][..subs]);
+            let (d, dmin) = (found.d[h], found.dmin[h]);
+            write(block, &SuperBlock { d, dmin, scales, minima, codes: &codes[h] });
         }
-        for _ in 0..ROUNDS {
-            let near = Fit { scale: best.ls * best.d, min: best.lm * best.dmin };
-            best = best.better(group.round_scales(near, group.fit_halves(&best)));
-        }
-        group.finish(&best)
     }
+}
+
+/// An encoded group; what belongs to a second super-block means nothing if there was none.
+struct Found<const SUB_LEN: usize> {
+    d: [[u8; 2]; 2],
+    dmin: [[u8; 2]; 2],
+    scales: [u8; LANES],
+    minima: [u8; LANES],
+    codes: [[u8; SUB_LEN]; LANES],
 }
 
 /// Scale and minimum of each sub-block, as reals.
@@ -122,7 +132,7 @@ impl<V: Lanes> Best<V> {
     }
 }
 
-/// Scales and minima on the 6-bit grid of `d` and `dmin`, with the error they give.
+/// Scales and minima on the grid of `d` and `dmin`, with the error they give.
 #[derive(Clone, Copy)]
 struct Grid<V> {
     d: V,
@@ -156,30 +166,49 @@ impl<V: Lanes> Grid<V> {
 }
 
 /// Sixteen sub-blocks, transposed: element `i` of all of them lies side by side.
-struct Group<V, const TOP: u8> {
+struct Group<V, const SUB_LEN: usize, const TOP: u8, const TOP_SCALE: u8> {
     x: [V; SUB_LEN],
     w: [V; SUB_LEN],
-    /// The power of two that divided each super-block.
+    /// The power of two that divided each half of the lanes: a super-block, or half of one.
     unit: [f32; 2],
 }
 
-impl<V: Lanes, const TOP: u8> Group<V, TOP> {
+impl<V: Lanes, const SUB_LEN: usize, const TOP: u8, const TOP_SCALE: u8> Group<V, SUB_LEN, TOP, TOP_SCALE> {
+    /// Sub-blocks in a super-block.
+    const SUBS: usize = SUPER_LEN / SUB_LEN;
+
     #[inline(always)]
     fn load(row: &[f32], importance: Option<&[f32]>) -> Self {
         let mut x = [[0.0; LANES]; SUB_LEN];
         let mut w = [[1.0; LANES]; SUB_LEN];
         let mut unit = [1.0; 2];
         for (h, row) in row.as_chunks::<SUPER_LEN>().0.iter().enumerate() {
-            unit[h] = normal_unit(row);
+            unit[h..].fill(normal_unit(row));
             let weights = error_weights(importance.map(|all| &all.as_chunks().0[h]));
-            for j in 0..SUBS {
+            for j in 0..Self::SUBS {
                 for i in 0..SUB_LEN {
-                    x[i][SUBS * h + j] = usable(row[SUB_LEN * j + i]) / unit[h];
-                    w[i][SUBS * h + j] = weights[SUB_LEN * j + i];
+                    x[i][Self::SUBS * h + j] = usable(row[SUB_LEN * j + i]) / unit[h];
+                    w[i][Self::SUBS * h + j] = weights[SUB_LEN * j + i];
                 }
             }
         }
         Self { x: x.each_ref().map(V::load), w: w.each_ref().map(V::load), unit }
+    }
+
+    #[inline(always)]
+    fn search(&self) -> Found<SUB_LEN> {
+        let fit = self.fit_sub_blocks();
+        let (scale, min) = (fit.scale.max_runs(Self::SUBS), fit.min.max_runs(Self::SUBS));
+        let mut best = Grid::none();
+        for below in BELOW_TOP {
+            let code = V::splat(f32::from(TOP_SCALE) - below);
+            best = best.better(self.round_scales(fit, self.round_halves(scale / code, min / code)));
+        }
+        for _ in 0..ROUNDS {
+            let near = Fit { scale: best.ls * best.d, min: best.lm * best.dmin };
+            best = best.better(self.round_scales(near, self.fit_halves(&best)));
+        }
+        self.finish(&best)
     }
 
     /// Step 1: the best scale and minimum of each sub-block on its own.
@@ -243,7 +272,7 @@ impl<V: Lanes, const TOP: u8> Group<V, TOP> {
     /// Step 2: the best scale and minimum codes near `near`, for the given `d` and `dmin`.
     #[inline(always)]
     fn round_scales(&self, near: Fit<V>, [d, dmin]: [V; 2]) -> Grid<V> {
-        let (zero, top) = (V::splat(0.0), V::splat(TOP_SCALE));
+        let (zero, top) = (V::splat(0.0), V::splat(f32::from(TOP_SCALE)));
         let ls_near = (near.scale * d.recip_or_zero()).min(top).round();
         let lm_near = (near.min * dmin.recip_or_zero()).min(top).round();
         let beside = |codes: V, by: f32| (codes + V::splat(by)).max(zero).min(top);
@@ -260,7 +289,7 @@ impl<V: Lanes, const TOP: u8> Group<V, TOP> {
                 grid.error = error.min(grid.error);
             }
         }
-        grid.error = grid.error.sum_halves();
+        grid.error = grid.error.sum_runs(Self::SUBS);
         grid
     }
 
@@ -292,11 +321,11 @@ impl<V: Lanes, const TOP: u8> Group<V, TOP> {
             one = one + w;
             x1 = x1 + w * x;
         }
-        let aa = (grid.ls * grid.ls * qq).sum_halves();
-        let ab = (grid.ls * grid.lm * q1).sum_halves();
-        let bb = (grid.lm * grid.lm * one).sum_halves();
-        let ax = (grid.ls * xq).sum_halves();
-        let bx = (grid.lm * x1).sum_halves();
+        let aa = (grid.ls * grid.ls * qq).sum_runs(Self::SUBS);
+        let ab = (grid.ls * grid.lm * q1).sum_runs(Self::SUBS);
+        let bb = (grid.lm * grid.lm * one).sum_runs(Self::SUBS);
+        let ax = (grid.ls * xq).sum_runs(Self::SUBS);
+        let bx = (grid.lm * x1).sum_runs(Self::SUBS);
         let determinant = aa * bb - ab * ab;
         // Nearly parallel: the two cannot be told apart, so each is fitted with the other kept.
         let solvable = V::splat(1e-4) * aa * bb;
@@ -305,45 +334,41 @@ impl<V: Lanes, const TOP: u8> Group<V, TOP> {
         let dmin = (ab * grid.d - bx) * bb.recip_or_zero();
         let d = solvable.less_then_else(determinant, (ax * bb - bx * ab) * inverse, d);
         let dmin = solvable.less_then_else(determinant, (ax * ab - bx * aa) * inverse, dmin);
-        self.round_halves(d.max(V::splat(0.0)).halves(), dmin.max(V::splat(0.0)).halves())
+        self.round_halves(d.max(V::splat(0.0)), dmin.max(V::splat(0.0)))
     }
 
-    /// Rounds `d` and `dmin` of both super-blocks to f16.
+    /// Rounds `d` and `dmin` of each super-block to f16.
     #[inline(always)]
-    fn round_halves(&self, d: [f32; 2], dmin: [f32; 2]) -> [V; 2] {
-        let round =
-            |v: [f32; 2]| V::from_halves([0, 1].map(|h| round_to_half(v[h] * self.unit[h]).1 / self.unit[h]));
+    fn round_halves(&self, d: V, dmin: V) -> [V; 2] {
+        let units = V::from_halves(self.unit);
+        let round = |v: V| {
+            let halves = (v * units).halves();
+            V::from_halves([round_to_half(halves[0]).1, round_to_half(halves[1]).1]) / units
+        };
         [round(d), round(dmin)]
     }
 
     /// Computes the codes of the chosen grid.
     #[inline(always)]
-    fn finish(&self, grid: &Grid<V>) -> Pair {
+    fn finish(&self, grid: &Grid<V>) -> Found<SUB_LEN> {
         let min = grid.lm * grid.dmin;
         let inverse = (grid.ls * grid.d).recip_or_zero();
-        let mut pair = Pair { parameters: [Parameters::default(); 2], codes: [[0; SUPER_LEN]; 2] };
+        let mut codes = [[0; SUB_LEN]; LANES];
         for (i, &x) in self.x.iter().enumerate() {
-            let codes = Self::code(x + min, inverse).store();
-            for (l, code) in codes.into_iter().enumerate() {
-                pair.codes[l / SUBS][SUB_LEN * (l % SUBS) + i] = code as u8;
+            for (codes, code) in codes.iter_mut().zip(Self::code(x + min, inverse).store()) {
+                codes[i] = code as u8;
             }
         }
-        let (ls, lm, d, dmin) = (grid.ls.store(), grid.lm.store(), grid.d.halves(), grid.dmin.halves());
-        for (h, parameters) in pair.parameters.iter_mut().enumerate() {
-            for j in 0..SUBS {
-                parameters.scales[j] = ls[SUBS * h + j] as u8;
-                parameters.minima[j] = lm[SUBS * h + j] as u8;
-            }
-            parameters.d = round_to_half(d[h] * self.unit[h]).0;
-            parameters.dmin = round_to_half(dmin[h] * self.unit[h]).0;
+        let halves = |d: V| {
+            let d = (d * V::from_halves(self.unit)).halves();
+            [round_to_half(d[0]).0, round_to_half(d[1]).0]
+        };
+        Found {
+            d: halves(grid.d),
+            dmin: halves(grid.dmin),
+            scales: array::map(&grid.ls.store(), |code| code as u8),
+            minima: array::map(&grid.lm.store(), |code| code as u8),
+            codes,
         }
-        pair
     }
-}
-
-/// The largest of lanes 0..8 and of lanes 8..16, at least zero.
-#[inline(always)]
-fn max_of_halves<V: Lanes>(lanes: V) -> [f32; 2] {
-    let lanes = lanes.store();
-    [0, 8].map(|first| lanes[first..first + 8].iter().fold(0.0, |a, &b| if b > a { b } else { a }))
 }

@@ -20,8 +20,11 @@ pub(crate) fn unpack(packed: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
 }
 
 /// Packs eight scales and eight minima, each at most 63.
+///
+/// # Panics
+/// If there are fewer.
 #[inline(always)]
-pub(crate) fn pack(scales: &[u8; 8], minima: &[u8; 8]) -> [u8; 12] {
+pub(crate) fn pack(scales: &[u8], minima: &[u8]) -> [u8; 12] {
     let mut packed = [0; 12];
     for j in 0..4 {
         let (scale, minimum) = (scales[j + 4], minima[j + 4]);

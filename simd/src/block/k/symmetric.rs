@@ -1,67 +1,82 @@
-//! The search behind the encoder of Q6_K.
+//! The search behind the encoders of the K types without minima.
 //!
-//! A weight is coded as `x ~ d * ls * q`: codes `q` in `-32..=31`, an 8-bit signed scale `ls` per
-//! sub-block of 16 and a half `d` per super-block. The search minimises `sum w (x - coded)^2`, with `w`
-//! the importance of the column, or 1:
+//! A weight is coded as `x ~ d * ls * q`: codes `q` in `LOW..=HIGH`, a signed scale `ls` in
+//! `SCALE_LOW..=SCALE_HIGH` per sub-block of 16 and a half `d` per super-block. The search minimises
+//! `sum w (x - coded)^2`, with `w` the importance of the column, or 1:
 //!
 //! 1. each sub-block alone: for several ranges of values to spread the codes over, round, and fit the
 //!    scale to the codes by least squares;
-//! 2. the super-block: from several `d`, round the scales to the 8-bit grid, trying their neighbours
-//!    with the error they really have;
+//! 2. the super-block: from several `d`, round the scales to their grid, trying the neighbours with the
+//!    error they really have;
 //! 3. the best of these: fit `d` to its codes by least squares, round it to f16, repeat 2 from there,
 //!    and keep what is better.
 //!
 //! A lane is a sub-block: the sixteen of a super-block are searched side by side.
 
+use crate::array;
 use crate::block::k::lanes::{LANES, Lanes};
 use crate::block::k::{SUPER_LEN, error_weights, normal_unit, round_to_half, usable};
 
 const SUB_LEN: usize = 16;
 
-/// The ranges tried in step 1: the code, as a real, that the value of largest magnitude gets.
-const EXTREME_CODES: [f32; 12] =
-    [-32.0, -31.6, -31.2, -30.8, -32.4, -32.8, -33.2, 31.0, 31.4, 30.6, 30.2, 31.8];
+/// The ranges tried in step 1: how far the code of the value of largest magnitude lies, as a real, below
+/// `LOW`, or above `HIGH`.
+const BEYOND_LOW: [f32; 7] = [0.0, -0.4, -0.8, -1.2, 0.4, 0.8, 1.2];
+const BEYOND_HIGH: [f32; 5] = [0.0, 0.4, -0.4, -0.8, 0.8];
 
 /// A later range must gain more than this share over an earlier one, so that rounding errors do not
 /// choose between ranges that are equally good.
 const MARGIN: f32 = 1e-6;
 
-/// The scale codes tried in step 2 for the scale of largest magnitude.
-const LARGEST_CODES: [f32; 6] = [-128.0, 127.0, -126.0, -124.0, -122.0, 125.0];
+/// The scale codes tried in step 2 for the scale of largest magnitude: how far above `SCALE_LOW`, and how
+/// far below `SCALE_HIGH`.
+const ABOVE_LOW: [f32; 4] = [0.0, 2.0, 4.0, 6.0];
+const BELOW_HIGH: [f32; 2] = [0.0, 2.0];
 
 /// How often step 3 is done.
 const ROUNDS: usize = 2;
 
-/// What a super-block stores besides its codes.
+/// What the search finds for a super-block.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Parameters {
+pub(crate) struct SuperBlock {
     /// `d`, as f16 bits.
     pub(crate) d: [u8; 2],
-    /// The scales.
+    /// The scale of each sub-block.
     pub(crate) scales: [i8; LANES],
+    /// The code of each weight, less `LOW`.
+    pub(crate) codes: [u8; SUPER_LEN],
 }
 
-/// Encodes a super-block; the codes are raised by 32, into `0..64`.
+/// Encodes a row of whole super-blocks with codes `LOW..=HIGH` and scales `SCALE_LOW..=SCALE_HIGH`, both
+/// with more room below zero than above; `write` fills a block of the type. `write` must always be inlined.
 #[inline(always)]
-pub(crate) fn search<V: Lanes>(
-    row: &[f32; SUPER_LEN],
-    importance: Option<&[f32; SUPER_LEN]>,
-) -> (Parameters, [u8; SUPER_LEN]) {
-    let group = Group::<V>::load(row, importance);
-    let fit = group.fit_sub_blocks();
-    let largest = fit.store().into_iter().fold(0.0f32, |a, b| if b.abs() > a.abs() { b } else { a });
-    let mut best = Grid::none();
-    for code in LARGEST_CODES {
-        best = best.better(group.round_scales(fit, group.round_half(largest / code)));
+pub(crate) fn encode<
+    V: Lanes,
+    const LOW: i8,
+    const HIGH: i8,
+    const SCALE_LOW: i8,
+    const SCALE_HIGH: i8,
+    const BYTES: usize,
+>(
+    row: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+    write: impl Fn(&mut [u8; BYTES], &SuperBlock),
+) {
+    let rows = row.as_chunks::<SUPER_LEN>().0;
+    for (i, (row, block)) in rows.iter().zip(out.as_chunks_mut::<BYTES>().0).enumerate() {
+        let importance = importance.and_then(|all| all.as_chunks::<SUPER_LEN>().0.get(i));
+        write(block, &Group::<V, LOW, HIGH, SCALE_LOW, SCALE_HIGH>::load(row, importance).search());
     }
-    for _ in 0..ROUNDS {
-        let near = best.ls * V::splat(best.d);
-        best = best.better(group.round_scales(near, group.fit_half(&best)));
-    }
-    group.finish(&best)
 }
 
-/// Scales on the 8-bit grid of `d`, with the error they give.
+/// The best scale so far, by sub-block, and what it gains: `sum w x^2` less the weighted error.
+struct Best<V> {
+    scale: V,
+    gain: V,
+}
+
+/// Scales on the grid of `d`, with the error they give.
 #[derive(Clone, Copy)]
 struct Grid<V> {
     d: f32,
@@ -84,14 +99,16 @@ impl<V: Lanes> Grid<V> {
 }
 
 /// Sixteen sub-blocks, transposed: element `i` of all of them lies side by side.
-struct Group<V> {
+struct Group<V, const LOW: i8, const HIGH: i8, const SCALE_LOW: i8, const SCALE_HIGH: i8> {
     x: [V; SUB_LEN],
     w: [V; SUB_LEN],
     /// The power of two that divided the values.
     unit: f32,
 }
 
-impl<V: Lanes> Group<V> {
+impl<V: Lanes, const LOW: i8, const HIGH: i8, const SCALE_LOW: i8, const SCALE_HIGH: i8>
+    Group<V, LOW, HIGH, SCALE_LOW, SCALE_HIGH>
+{
     #[inline(always)]
     fn load(row: &[f32; SUPER_LEN], importance: Option<&[f32; SUPER_LEN]>) -> Self {
         let unit = normal_unit(row);
@@ -106,6 +123,26 @@ impl<V: Lanes> Group<V> {
         Self { x: x.each_ref().map(V::load), w: w.each_ref().map(V::load), unit }
     }
 
+    #[inline(always)]
+    fn search(&self) -> SuperBlock {
+        let fit = self.fit_sub_blocks();
+        let largest = fit.store().into_iter().fold(0.0f32, |a, b| if b.abs() > a.abs() { b } else { a });
+        let mut best = Grid::none();
+        for above in ABOVE_LOW {
+            let code = f32::from(SCALE_LOW) + above;
+            best = best.better(self.round_scales(fit, self.round_half(largest / code)));
+        }
+        for below in BELOW_HIGH {
+            let code = f32::from(SCALE_HIGH) - below;
+            best = best.better(self.round_scales(fit, self.round_half(largest / code)));
+        }
+        for _ in 0..ROUNDS {
+            let near = best.ls * V::splat(best.d);
+            best = best.better(self.round_scales(near, self.fit_half(&best)));
+        }
+        self.finish(&best)
+    }
+
     /// Step 1: the best scale of each sub-block on its own.
     #[inline(always)]
     fn fit_sub_blocks(&self) -> V {
@@ -116,34 +153,43 @@ impl<V: Lanes> Group<V> {
         }
         let extreme = high.less_then_else(V::splat(0.0) - low, low, high);
         let inverse = extreme.recip_or_zero();
-        let (mut best, mut best_gain) = (V::splat(0.0), V::splat(0.0));
-        for code in EXTREME_CODES {
-            let (mut sum_qq, mut sum_xq) = (V::splat(0.0), V::splat(0.0));
-            for (&x, &w) in self.x.iter().zip(&self.w) {
-                let q = Self::code(x, inverse * V::splat(code));
-                let wq = w * q;
-                sum_qq = sum_qq + wq * q;
-                sum_xq = sum_xq + wq * x;
-            }
-            let scale = sum_xq * sum_qq.recip_or_zero();
-            let gain = scale * sum_xq;
-            let enough = best_gain + V::splat(MARGIN) * best_gain;
-            best = enough.less_then_else(gain, scale, best);
-            best_gain = enough.less_then_else(gain, gain, best_gain);
+        let mut best = Best { scale: V::splat(0.0), gain: V::splat(0.0) };
+        for beyond in BEYOND_LOW {
+            self.offer_range(&mut best, inverse * V::splat(f32::from(LOW) - beyond));
         }
-        best
+        for beyond in BEYOND_HIGH {
+            self.offer_range(&mut best, inverse * V::splat(f32::from(HIGH) + beyond));
+        }
+        best.scale
+    }
+
+    /// Rounds to codes with `inverse`, fits a scale to them, and takes it in the lanes where it gains.
+    #[inline(always)]
+    fn offer_range(&self, best: &mut Best<V>, inverse: V) {
+        let (mut sum_qq, mut sum_xq) = (V::splat(0.0), V::splat(0.0));
+        for (&x, &w) in self.x.iter().zip(&self.w) {
+            let q = Self::code(x, inverse);
+            let wq = w * q;
+            sum_qq = sum_qq + wq * q;
+            sum_xq = sum_xq + wq * x;
+        }
+        let scale = sum_xq * sum_qq.recip_or_zero();
+        let gain = scale * sum_xq;
+        let enough = best.gain + V::splat(MARGIN) * best.gain;
+        best.scale = enough.less_then_else(gain, scale, best.scale);
+        best.gain = enough.less_then_else(gain, gain, best.gain);
     }
 
     /// The code of a value.
     #[inline(always)]
     fn code(x: V, inverse: V) -> V {
-        (x * inverse).max(V::splat(-32.0)).min(V::splat(31.0)).round()
+        (x * inverse).max(V::splat(f32::from(LOW))).min(V::splat(f32::from(HIGH))).round()
     }
 
     /// Step 2: the best scale codes near `near`, for the given `d`.
     #[inline(always)]
     fn round_scales(&self, near: V, d: f32) -> Grid<V> {
-        let (bottom, top) = (V::splat(-128.0), V::splat(127.0));
+        let (bottom, top) = (V::splat(f32::from(SCALE_LOW)), V::splat(f32::from(SCALE_HIGH)));
         let d_lanes = V::splat(d);
         let ls_near = (near * d_lanes.recip_or_zero()).max(bottom).min(top).round();
         let (mut best, mut best_error) = (V::splat(0.0), V::splat(f32::INFINITY));
@@ -185,16 +231,16 @@ impl<V: Lanes> Group<V> {
 
     /// Computes the codes of the chosen grid.
     #[inline(always)]
-    fn finish(&self, grid: &Grid<V>) -> (Parameters, [u8; SUPER_LEN]) {
+    fn finish(&self, grid: &Grid<V>) -> SuperBlock {
         let inverse = (grid.ls * V::splat(grid.d)).recip_or_zero();
         let mut codes = [0; SUPER_LEN];
         for (i, &x) in self.x.iter().enumerate() {
-            let q = (Self::code(x, inverse) + V::splat(32.0)).store();
+            let q = (Self::code(x, inverse) - V::splat(f32::from(LOW))).store();
             for (l, code) in q.into_iter().enumerate() {
                 codes[SUB_LEN * l + i] = code as u8;
             }
         }
-        let scales = grid.ls.store().map(|ls| ls as i8);
-        (Parameters { d: round_to_half(grid.d * self.unit).0, scales }, codes)
+        let scales = array::map(&grid.ls.store(), |ls| ls as i8);
+        SuperBlock { d: round_to_half(grid.d * self.unit).0, scales, codes }
     }
 }

@@ -1,7 +1,7 @@
 //! The definition of Q5_K: decode, encode and matrix-vector product.
 
 use crate::activation::Q8KWindow;
-use crate::block::k::affine::{Pair, Parameters};
+use crate::block::k::affine::{self, SuperBlock};
 use crate::block::k::lanes::{Lanes, Portable};
 use crate::block::k::{SUPER_LEN, scales, value_of};
 use crate::block::q5_k::{BLOCK_BYTES, Block};
@@ -39,22 +39,16 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 /// [`encode`] with the vectors of a tier.
 #[inline(always)]
 pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    let pairs = row.chunks(2 * SUPER_LEN).zip(out.chunks_mut(2 * BLOCK_BYTES));
-    for (i, (row, out)) in pairs.enumerate() {
-        let importance = importance.map(|all| &all[2 * SUPER_LEN * i..][..row.len()]);
-        let pair = Pair::search::<V, 31>(row, importance);
-        for (k, block) in out.as_chunks_mut::<BLOCK_BYTES>().0.iter_mut().enumerate() {
-            write(block, &pair.parameters[k], &pair.codes[k]);
-        }
-    }
+    affine::encode::<V, 32, 31, 63, BLOCK_BYTES>(row, importance, out, write);
 }
 
 /// Writes one super-block.
 #[inline(always)]
-fn write(block: &mut [u8; BLOCK_BYTES], parameters: &Parameters, codes: &[u8; SUPER_LEN]) {
-    block[0..2].copy_from_slice(&parameters.d);
-    block[2..4].copy_from_slice(&parameters.dmin);
-    block[4..16].copy_from_slice(&scales::pack(&parameters.scales, &parameters.minima));
+fn write(block: &mut [u8; BLOCK_BYTES], found: &SuperBlock<'_>) {
+    let SuperBlock { scales, minima, codes, .. } = *found;
+    block[0..2].copy_from_slice(&found.d);
+    block[2..4].copy_from_slice(&found.dmin);
+    block[4..16].copy_from_slice(&scales::pack(scales, minima));
     let (qh, qs) = block[16..].split_at_mut(32);
     qh.fill(0);
     for (c, (qs, codes)) in qs.as_chunks_mut::<32>().0.iter_mut().zip(codes.as_chunks::<64>().0).enumerate() {

@@ -2,7 +2,7 @@
 
 use crate::activation::Q8KWindow;
 use crate::block::k::lanes::{Lanes, Portable};
-use crate::block::k::symmetric::{self, Parameters};
+use crate::block::k::symmetric::{self, SuperBlock};
 use crate::block::k::{SUPER_LEN, value_of};
 use crate::block::q6_k::{BLOCK_BYTES, Block};
 
@@ -45,17 +45,12 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 /// [`encode`] with the vectors of a tier.
 #[inline(always)]
 pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    let rows = row.as_chunks::<SUPER_LEN>().0;
-    for (i, (row, block)) in rows.iter().zip(out.as_chunks_mut::<BLOCK_BYTES>().0).enumerate() {
-        let importance = importance.and_then(|all| all.as_chunks::<SUPER_LEN>().0.get(i));
-        let (parameters, codes) = symmetric::search::<V>(row, importance);
-        write(block, &parameters, &codes);
-    }
+    symmetric::encode::<V, -32, 31, -128, 127, BLOCK_BYTES>(row, importance, out, write);
 }
 
 /// Writes one super-block.
 #[inline(always)]
-fn write(block: &mut [u8; BLOCK_BYTES], parameters: &Parameters, codes: &[u8; SUPER_LEN]) {
+fn write(block: &mut [u8; BLOCK_BYTES], SuperBlock { d, scales, codes }: &SuperBlock) {
     let (ql, rest) = block.split_at_mut(128);
     let (qh, rest) = rest.split_at_mut(64);
     for (half, codes) in codes.as_chunks::<128>().0.iter().enumerate() {
@@ -67,8 +62,8 @@ fn write(block: &mut [u8; BLOCK_BYTES], parameters: &Parameters, codes: &[u8; SU
             qh[32 * half + l] = high(0) | high(1) | high(2) | high(3);
         }
     }
-    rest[..16].copy_from_slice(&parameters.scales.map(i8::cast_unsigned));
-    rest[16..].copy_from_slice(&parameters.d);
+    rest[..16].copy_from_slice(&scales.map(i8::cast_unsigned));
+    rest[16..].copy_from_slice(d);
 }
 
 /// Multiplies `out.len()` contiguous rows of `weights` with `x`.

@@ -7,6 +7,7 @@ use core::arch::x86_64::*;
 use core::ops::{Add, Div, Mul, Sub};
 
 use super::{LANES, Lanes};
+use crate::array;
 
 /// Sixteen floats.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,24 @@ impl Lanes for Avx2 {
             _mm256_storeu_ps(lanes.as_mut_ptr().add(8), self.0[1]);
         }
         lanes
+    }
+
+    #[inline(always)]
+    fn swap<const BY: usize>(self) -> Self {
+        let [low, high] = self.0;
+        if BY == 8 {
+            return Self([high, low]);
+        }
+        Self(array::two(|i| {
+            // SAFETY: the CPU has AVX2, see the module's head.
+            unsafe {
+                match BY {
+                    1 => _mm256_permute_ps::<0b10_11_00_01>(self.0[i]),
+                    2 => _mm256_permute_ps::<0b01_00_11_10>(self.0[i]),
+                    _ => _mm256_permute2f128_ps::<1>(self.0[i], self.0[i]),
+                }
+            }
+        }))
     }
 
     #[inline(always)]

@@ -34,6 +34,19 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn swap<const BY: usize>(self) -> Self {
+        // SAFETY: the CPU has AVX-512, see the module's head.
+        Self(unsafe {
+            match BY {
+                1 => _mm512_permute_ps::<0b10_11_00_01>(self.0),
+                2 => _mm512_permute_ps::<0b01_00_11_10>(self.0),
+                4 => _mm512_shuffle_f32x4::<0b10_11_00_01>(self.0, self.0),
+                _ => _mm512_shuffle_f32x4::<0b01_00_11_10>(self.0, self.0),
+            }
+        })
+    }
+
+    #[inline(always)]
     fn less_then_else(self, limit: Self, a: Self, b: Self) -> Self {
         // SAFETY: the CPU has AVX-512, see the module's head.
         unsafe {

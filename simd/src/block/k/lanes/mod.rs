@@ -58,21 +58,32 @@ pub(crate) trait Lanes:
         zero.less_then_else(magnitude, Self::splat(1.0) / self, zero)
     }
 
-    /// The sums of lanes 0..8 and 8..16 as trees, in every lane of their half.
+    /// Lane `l ^ BY` in lane `l`; `BY` is 1, 2, 4 or 8.
+    fn swap<const BY: usize>(self) -> Self;
+
+    /// The sum of each run of `len` (8 or 16) lanes, in every lane of the run: those four apart are added
+    /// first, then those two apart, neighbours, and the two runs of 8.
     #[inline(always)]
-    fn sum_halves(self) -> Self {
-        let lanes = self.store();
-        Self::from_halves([0, 8].map(|first| {
-            let v = &lanes[first..first + 8];
-            ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
-        }))
+    fn sum_runs(self, len: usize) -> Self {
+        let sum = self + self.swap::<4>();
+        let sum = sum + sum.swap::<2>();
+        let sum = sum + sum.swap::<1>();
+        if len == LANES { sum + sum.swap::<8>() } else { sum }
     }
 
-    /// The sum of all lanes: of each half as a tree, then of both.
+    /// The largest of each run of `len` (8 or 16) lanes, in every lane of the run.
+    #[inline(always)]
+    fn max_runs(self, len: usize) -> Self {
+        let max = self.max(self.swap::<4>());
+        let max = max.max(max.swap::<2>());
+        let max = max.max(max.swap::<1>());
+        if len == LANES { max.max(max.swap::<8>()) } else { max }
+    }
+
+    /// The sum of all lanes.
     #[inline(always)]
     fn sum(self) -> f32 {
-        let [low, high] = self.sum_halves().halves();
-        low + high
+        self.sum_runs(LANES).halves()[0]
     }
 
     /// Lanes 0 and 8, for values that are equal within each half.
@@ -110,9 +121,11 @@ mod tests {
     }
 
     #[test]
-    fn halves_are_summed_apart() {
+    fn runs_are_summed_and_compared_apart() {
         let lanes = Portable::load(&core::array::from_fn(|l| l as f32));
-        assert_eq!(lanes.sum_halves().halves(), [28.0, 92.0]);
-        assert_eq!(lanes.sum(), 120.0);
+        assert_eq!(lanes.sum_runs(8).store(), core::array::from_fn(|l| [28.0, 92.0][l / 8]));
+        assert_eq!(lanes.max_runs(8).store(), core::array::from_fn(|l| [7.0, 15.0][l / 8]));
+        assert_eq!(lanes.sum_runs(16).store(), [120.0; LANES]);
+        assert_eq!(lanes.max_runs(16).store(), [15.0; LANES]);
     }
 }

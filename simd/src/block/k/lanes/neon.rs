@@ -37,6 +37,18 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
+    fn swap<const BY: usize>(self) -> Self {
+        // SAFETY: the CPU has NEON, see the module's head.
+        Self(from_fn(|i| unsafe {
+            match BY {
+                1 => vrev64q_f32(self.0[i]),
+                2 => vextq_f32::<2>(self.0[i], self.0[i]),
+                _ => self.0[i ^ (BY / 4)],
+            }
+        }))
+    }
+
+    #[inline(always)]
     fn less_then_else(self, limit: Self, a: Self, b: Self) -> Self {
         // SAFETY: the CPU has NEON, see the module's head.
         Self(from_fn(|i| unsafe { vbslq_f32(vcltq_f32(self.0[i], limit.0[i]), a.0[i], b.0[i]) }))

@@ -3,6 +3,7 @@
 use core::ops::{Add, Div, Mul, Sub};
 
 use super::{LANES, Lanes};
+use crate::array;
 
 /// Sixteen floats.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,11 @@ impl Lanes for Portable {
     #[inline(always)]
     fn store(self) -> [f32; LANES] {
         self.0
+    }
+
+    #[inline(always)]
+    fn swap<const BY: usize>(self) -> Self {
+        Self(array::build(|l| self.0[l ^ BY]))
     }
 
     #[inline(always)]
