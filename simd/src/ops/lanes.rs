@@ -18,8 +18,8 @@ pub(super) type Lanes = [f32; LANES];
 /// Sixteen half-precision floats, as bits.
 pub(super) type HalfLanes = [u16; LANES];
 
-/// What a tier does with instructions of its own. Both conversions are defined to the bit by
-/// IEEE 754 (but for the payload of NaNs), so a tier changes only their speed.
+/// What a tier does with instructions of its own. Both conversions are defined to the bit
+/// ([`crate::half_float`]), so a tier changes only their speed.
 pub(super) trait Tier {
     /// Widens half precision, exactly.
     fn widen(half: &HalfLanes) -> Lanes;
@@ -172,6 +172,36 @@ pub(super) fn fma(x: &Lanes, y: &Lanes, acc: &Lanes) -> Lanes {
     let mut out = [0.0; LANES];
     for l in 0..LANES {
         out[l] = x[l].mul_add(y[l], acc[l]);
+    }
+    out
+}
+
+/// `x + y` in every lane.
+#[inline(always)]
+pub(super) fn plus(x: &Lanes, y: &Lanes) -> Lanes {
+    let mut out = *x;
+    for l in 0..LANES {
+        out[l] += y[l];
+    }
+    out
+}
+
+/// `x - y` in every lane.
+#[inline(always)]
+pub(super) fn minus(x: &Lanes, y: f32) -> Lanes {
+    let mut out = *x;
+    for l in 0..LANES {
+        out[l] -= y;
+    }
+    out
+}
+
+/// `x * y` in every lane.
+#[inline(always)]
+pub(super) fn times(x: &Lanes, y: &Lanes) -> Lanes {
+    let mut out = *x;
+    for l in 0..LANES {
+        out[l] *= y[l];
     }
     out
 }

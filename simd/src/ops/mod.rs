@@ -2,22 +2,26 @@
 //!
 //! Each is one body, written in 16 lanes (`lanes`), marked `#[inline(always)]` and compiled again under
 //! the target features of each tier (`tiers`). Their equality therefore needs no proof but the
-//! compiler's promise not to reorder or contract floats; the tests check that promise. Only NaNs
-//! may differ, in sign and payload.
+//! compiler's promise not to reorder or contract floats; the tests check that promise. Only the NaNs
+//! of arithmetic may differ, in sign and payload; those of conversions do not.
 
 #![allow(clippy::needless_range_loop, reason = "index loops are what compiles well here: see `lanes`")]
 
 use crate::isa::Isa;
 
 mod add;
+mod convert;
 mod dots_f16;
+mod dots_f32;
+mod elementwise;
 mod exp;
-mod f32_to_f16;
+mod gelu;
 mod lanes;
+mod layer_norm;
 mod rms_norm;
 mod rope;
+mod silu;
 mod softmax;
-mod swiglu;
 #[cfg(test)]
 mod tests;
 mod tiers;
@@ -27,13 +31,23 @@ mod weighted_sum_f16;
 #[derive(Debug)]
 pub struct Ops {
     rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
+    layer_norm: unsafe fn(&[f32], &[f32], Option<&[f32]>, f32, &mut [f32]),
     softmax: unsafe fn(&mut [f32]),
+    silu: unsafe fn(&[f32], &mut [f32]),
+    gelu_tanh: unsafe fn(&[f32], &mut [f32]),
+    gelu_erf: unsafe fn(&[f32], &mut [f32]),
     swiglu: unsafe fn(&[f32], &[f32], &mut [f32]),
+    geglu_tanh: unsafe fn(&[f32], &[f32], &mut [f32]),
+    geglu_erf: unsafe fn(&[f32], &[f32], &mut [f32]),
     add: unsafe fn(&mut [f32], &[f32]),
     add_scaled: unsafe fn(&mut [f32], f32, &[f32]),
     rope_pairs: unsafe fn(&mut [f32], &[f32], &[f32]),
     rope_halves: unsafe fn(&mut [f32], &[f32], &[f32]),
     f32_to_f16: unsafe fn(&[f32], &mut [u16]),
+    f16_to_f32: unsafe fn(&[u16], &mut [f32]),
+    f32_to_bf16: unsafe fn(&[f32], &mut [u16]),
+    bf16_to_f32: unsafe fn(&[u16], &mut [f32]),
+    dots_f32: unsafe fn(&[f32], &[f32], &mut [f32]),
     dots_f16: unsafe fn(&[f32], &[u16], &mut [f32]),
     weighted_sum_f16: unsafe fn(&[f32], &[u16], &mut [f32]),
 }
@@ -64,10 +78,53 @@ impl Ops {
         unsafe { (self.rms_norm)(x, weight, eps, out) }
     }
 
+    /// Layer norm of the row `x: [n]`, times `weight: [n]`, plus `bias: [n]` if there is one, into
+    /// `out: [n]`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn layer_norm(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>, eps: f32, out: &mut [f32]) {
+        let bias_fits = bias.is_none_or(|bias| bias.len() == x.len());
+        let all_fit = bias_fits && x.len() == weight.len() && x.len() == out.len();
+        assert!(all_fit, "layer_norm needs equal lengths");
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.layer_norm)(x, weight, bias, eps, out) }
+    }
+
     /// Softmax of the row `x: [n]`, in place.
     pub fn softmax(&self, x: &mut [f32]) {
         // SAFETY: `for_isa` saw the table's features on this CPU.
         unsafe { (self.softmax)(x) }
+    }
+
+    /// `out[i] = x[i] * sigmoid(x[i])`; both `[n]`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn silu(&self, x: &[f32], out: &mut [f32]) {
+        assert_eq!(x.len(), out.len(), "silu needs equal lengths");
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.silu)(x, out) }
+    }
+
+    /// `out[i] = gelu(x[i])`, in the form with a hyperbolic tangent; both `[n]`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn gelu_tanh(&self, x: &[f32], out: &mut [f32]) {
+        assert_eq!(x.len(), out.len(), "gelu_tanh needs equal lengths");
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.gelu_tanh)(x, out) }
+    }
+
+    /// `out[i] = gelu(x[i])`, exact (in terms of the error function); both `[n]`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn gelu_erf(&self, x: &[f32], out: &mut [f32]) {
+        assert_eq!(x.len(), out.len(), "gelu_erf needs equal lengths");
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.gelu_erf)(x, out) }
     }
 
     /// `out[i] = silu(gate[i]) * up[i]`; all `[n]`.
@@ -78,6 +135,26 @@ impl Ops {
         assert!(gate.len() == up.len() && gate.len() == out.len(), "swiglu needs equal lengths");
         // SAFETY: `for_isa` saw the table's features on this CPU.
         unsafe { (self.swiglu)(gate, up, out) }
+    }
+
+    /// `out[i] = gelu(gate[i]) * up[i]`, the form of [`Ops::gelu_tanh`]; all `[n]`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn geglu_tanh(&self, gate: &[f32], up: &[f32], out: &mut [f32]) {
+        assert!(gate.len() == up.len() && gate.len() == out.len(), "geglu_tanh needs equal lengths");
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.geglu_tanh)(gate, up, out) }
+    }
+
+    /// `out[i] = gelu(gate[i]) * up[i]`, the form of [`Ops::gelu_erf`]; all `[n]`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn geglu_erf(&self, gate: &[f32], up: &[f32], out: &mut [f32]) {
+        assert!(gate.len() == up.len() && gate.len() == out.len(), "geglu_erf needs equal lengths");
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.geglu_erf)(gate, up, out) }
     }
 
     /// Adds `y: [n]` to `x: [n]`.
@@ -130,6 +207,47 @@ impl Ops {
         assert_eq!(x.len(), out.len(), "f32_to_f16 needs equal lengths");
         // SAFETY: `for_isa` saw the table's features on this CPU.
         unsafe { (self.f32_to_f16)(x, out) }
+    }
+
+    /// Converts half-precision `x: [n]` to floats in `out: [n]`, exactly.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn f16_to_f32(&self, x: &[u16], out: &mut [f32]) {
+        assert_eq!(x.len(), out.len(), "f16_to_f32 needs equal lengths");
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.f16_to_f32)(x, out) }
+    }
+
+    /// Converts `x: [n]` to bfloat16 in `out: [n]`, to nearest even.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn f32_to_bf16(&self, x: &[f32], out: &mut [u16]) {
+        assert_eq!(x.len(), out.len(), "f32_to_bf16 needs equal lengths");
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.f32_to_bf16)(x, out) }
+    }
+
+    /// Converts bfloat16 `x: [n]` to floats in `out: [n]`, exactly.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn bf16_to_f32(&self, x: &[u16], out: &mut [f32]) {
+        assert_eq!(x.len(), out.len(), "bf16_to_f32 needs equal lengths");
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.bf16_to_f32)(x, out) }
+    }
+
+    /// `out[r] = rows[r] . x` for `rows: [out.len(), x.len()]`.
+    ///
+    /// # Panics
+    /// If `x` is empty or the lengths do not fit.
+    pub fn dots_f32(&self, x: &[f32], rows: &[f32], out: &mut [f32]) {
+        assert!(!x.is_empty(), "dots_f32 needs a row that is not empty");
+        assert_eq!(Some(rows.len()), x.len().checked_mul(out.len()), "dots_f32 needs one row per result");
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.dots_f32)(x, rows, out) }
     }
 
     /// `out[r] = rows[r] . x` for half-precision `rows: [out.len(), x.len()]`.

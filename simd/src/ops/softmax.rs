@@ -14,13 +14,13 @@ pub(super) fn softmax(x: &mut [f32]) {
     let mut acc = [0.0; LANES];
     let (groups, tail) = x.as_chunks_mut::<LANES>();
     for i in 0..groups.len() {
-        groups[i] = exp(&minus(&groups[i], max));
-        acc = add(&acc, &groups[i]);
+        groups[i] = exp(&lanes::minus(&groups[i], max));
+        acc = lanes::plus(&acc, &groups[i]);
     }
     if !tail.is_empty() {
-        let end = exp(&minus(&lanes::padded(tail, f32::NEG_INFINITY), max));
+        let end = exp(&lanes::minus(&lanes::padded(tail, f32::NEG_INFINITY), max));
         // Padding lanes add e^-inf = 0.
-        acc = add(&acc, &end);
+        acc = lanes::plus(&acc, &end);
         tail.copy_from_slice(&end[..tail.len()]);
     }
     let scale = 1.0 / lanes::sum(&acc);
@@ -44,24 +44,6 @@ fn greater(x: &Lanes, max: &Lanes) -> Lanes {
     let mut out = *max;
     for l in 0..LANES {
         out[l] = if x[l] > max[l] { x[l] } else { max[l] };
-    }
-    out
-}
-
-#[inline(always)]
-fn add(x: &Lanes, y: &Lanes) -> Lanes {
-    let mut out = *x;
-    for l in 0..LANES {
-        out[l] += y[l];
-    }
-    out
-}
-
-#[inline(always)]
-fn minus(x: &Lanes, y: f32) -> Lanes {
-    let mut out = *x;
-    for l in 0..LANES {
-        out[l] -= y;
     }
     out
 }

@@ -1,7 +1,9 @@
 //! The bodies compiled for each tier, and the tables that list them.
 
 use super::lanes::Portable;
-use super::{Ops, add, dots_f16, f32_to_f16, rms_norm, rope, softmax, swiglu, weighted_sum_f16};
+use super::{
+    Ops, add, convert, dots_f16, dots_f32, gelu, layer_norm, rms_norm, rope, silu, softmax, weighted_sum_f16,
+};
 use crate::isa::Isa;
 
 /// The table compiled for `isa`, if this target has the tier at all.
@@ -31,8 +33,32 @@ macro_rules! compile_for {
             softmax::softmax(x);
         }
         $(#[$features])?
+        fn layer_norm(x: &[f32], weight: &[f32], bias: Option<&[f32]>, eps: f32, out: &mut [f32]) {
+            layer_norm::layer_norm(x, weight, bias, eps, out);
+        }
+        $(#[$features])?
+        fn silu(x: &[f32], out: &mut [f32]) {
+            silu::silu(x, out);
+        }
+        $(#[$features])?
+        fn gelu_tanh(x: &[f32], out: &mut [f32]) {
+            gelu::gelu_tanh(x, out);
+        }
+        $(#[$features])?
+        fn gelu_erf(x: &[f32], out: &mut [f32]) {
+            gelu::gelu_erf(x, out);
+        }
+        $(#[$features])?
         fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
-            swiglu::swiglu(gate, up, out);
+            silu::swiglu(gate, up, out);
+        }
+        $(#[$features])?
+        fn geglu_tanh(gate: &[f32], up: &[f32], out: &mut [f32]) {
+            gelu::geglu_tanh(gate, up, out);
+        }
+        $(#[$features])?
+        fn geglu_erf(gate: &[f32], up: &[f32], out: &mut [f32]) {
+            gelu::geglu_erf(gate, up, out);
         }
         $(#[$features])?
         fn add(x: &mut [f32], y: &[f32]) {
@@ -52,7 +78,23 @@ macro_rules! compile_for {
         }
         $(#[$features])?
         fn f32_to_f16(x: &[f32], out: &mut [u16]) {
-            f32_to_f16::f32_to_f16::<$tier>(x, out);
+            convert::f32_to_f16::<$tier>(x, out);
+        }
+        $(#[$features])?
+        fn f16_to_f32(x: &[u16], out: &mut [f32]) {
+            convert::f16_to_f32::<$tier>(x, out);
+        }
+        $(#[$features])?
+        fn f32_to_bf16(x: &[f32], out: &mut [u16]) {
+            convert::f32_to_bf16(x, out);
+        }
+        $(#[$features])?
+        fn bf16_to_f32(x: &[u16], out: &mut [f32]) {
+            convert::bf16_to_f32(x, out);
+        }
+        $(#[$features])?
+        fn dots_f32(x: &[f32], rows: &[f32], out: &mut [f32]) {
+            dots_f32::dots_f32(x, rows, out);
         }
         $(#[$features])?
         fn dots_f16(x: &[f32], rows: &[u16], out: &mut [f32]) {
@@ -64,13 +106,23 @@ macro_rules! compile_for {
         }
         Ops {
             rms_norm,
+            layer_norm,
             softmax,
+            silu,
+            gelu_tanh,
+            gelu_erf,
             swiglu,
+            geglu_tanh,
+            geglu_erf,
             add,
             add_scaled,
             rope_pairs,
             rope_halves,
             f32_to_f16,
+            f16_to_f32,
+            f32_to_bf16,
+            bf16_to_f32,
+            dots_f32,
             dots_f16,
             weighted_sum_f16,
         }

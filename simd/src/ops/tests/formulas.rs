@@ -1,0 +1,153 @@
+//! The scalar tier against `f64`.
+
+use super::*;
+
+fn assert_close(found: f32, exact: f64, relative: f64, scale: f64) {
+    let error = (f64::from(found) - exact).abs();
+    assert!(error <= relative * scale, "{found} for {exact}: off by {error:e}");
+}
+
+#[test]
+fn rms_norm_follows_its_formula() {
+    for n in lengths() {
+        let (x, w) = (noise(n, 7), noise(n, 8));
+        let mut out = vec![0.0; n];
+        scalar().rms_norm(&x, &w, 1e-5, &mut out);
+        let mean = x.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>() / n as f64;
+        let scale = 1.0 / libm::sqrt(mean + f64::from(1e-5f32));
+        for i in 0..n {
+            let exact = f64::from(x[i]) * scale * f64::from(w[i]);
+            assert_close(out[i], exact, 1e-6, exact.abs());
+        }
+    }
+}
+
+#[test]
+fn layer_norm_follows_its_formula() {
+    for n in lengths().skip(1) {
+        // Far from zero, where one pass over the squares would cancel.
+        let x: Vec<f32> = noise(n, 14).iter().map(|v| v + 1000.0).collect();
+        let (w, b) = (noise(n, 15), noise(n, 16));
+        let (mut out, mut without) = (vec![0.0; n], vec![0.0; n]);
+        scalar().layer_norm(&x, &w, Some(&b), 1e-5, &mut out);
+        scalar().layer_norm(&x, &w, None, 1e-5, &mut without);
+        let mean = x.iter().map(|v| f64::from(*v)).sum::<f64>() / n as f64;
+        let variance =
+            x.iter().map(|v| (f64::from(*v) - mean) * (f64::from(*v) - mean)).sum::<f64>() / n as f64;
+        let scale = 1.0 / libm::sqrt(variance + f64::from(1e-5f32));
+        // The mean's error, n / 16 ULP of 1000 at most, times the scale.
+        let of_mean = (2.0 + n as f64 / 16.0) * 6.2e-5 * scale;
+        for i in 0..n {
+            let exact = (f64::from(x[i]) - mean) * scale * f64::from(w[i]);
+            let allowed =
+                of_mean * f64::from(w[i].abs()) * 2.0 + 1e-6 * (exact.abs() + f64::from(b[i].abs()));
+            assert!(
+                (f64::from(without[i]) - exact).abs() <= allowed,
+                "{} for {exact}, {n} elements",
+                without[i]
+            );
+            let exact = exact + f64::from(b[i]);
+            assert!((f64::from(out[i]) - exact).abs() <= allowed, "{} for {exact}, {n} elements", out[i]);
+        }
+    }
+}
+
+#[test]
+fn layer_norm_of_equal_elements_is_the_bias() {
+    let mut out = [0.0; 20];
+    scalar().layer_norm(&[3.5; 20], &[2.0; 20], Some(&[0.25; 20]), 1e-5, &mut out);
+    assert_eq!(out, [0.25; 20]);
+}
+
+#[test]
+fn softmax_follows_its_formula_and_sums_to_one() {
+    for n in lengths().skip(1) {
+        let x = noise(n, 9);
+        let mut out = x.clone();
+        scalar().softmax(&mut out);
+        let total: f64 = x.iter().map(|v| libm::exp(f64::from(*v))).sum();
+        for i in 0..n {
+            let exact = libm::exp(f64::from(x[i])) / total;
+            assert_close(out[i], exact, 1e-6, exact);
+        }
+        assert_close(out.iter().sum(), 1.0, 1e-5, 1.0);
+    }
+}
+
+#[test]
+fn softmax_of_infinities_and_nan() {
+    let softmax = |mut x: Vec<f32>| {
+        scalar().softmax(&mut x);
+        x
+    };
+    assert_eq!(softmax(vec![f32::NEG_INFINITY, 2.0]), [0.0, 1.0]);
+    assert_eq!(softmax(vec![1e30, -1e30]), [1.0, 0.0]);
+    assert!(softmax(vec![f32::NEG_INFINITY; 3]).iter().all(|v| v.is_nan()));
+    assert!(softmax(vec![f32::INFINITY, 0.0]).iter().all(|v| v.is_nan()));
+    assert!(softmax(vec![0.0, f32::NAN]).iter().all(|v| v.is_nan()));
+    assert!(softmax(vec![]).is_empty());
+}
+
+#[test]
+fn swiglu_follows_its_formula() {
+    let gate: Vec<f32> = (-1000..=1000).map(|i| i as f32 / 10.0).collect();
+    let up = noise(gate.len(), 10);
+    let mut out = vec![0.0; gate.len()];
+    scalar().swiglu(&gate, &up, &mut out);
+    for i in 0..gate.len() {
+        let g = f64::from(gate[i]);
+        let exact = g / (1.0 + libm::exp(-g)) * f64::from(up[i]);
+        // Where e^-gate overflows, the result is -0 instead of a tiny number.
+        assert_close(out[i], exact, 1e-6, exact.abs().max(1e-30));
+    }
+}
+
+#[test]
+fn gated_activations_are_the_activation_times_the_other_row() {
+    type Plain = fn(&Ops, &[f32], &mut [f32]);
+    type Gated = fn(&Ops, &[f32], &[f32], &mut [f32]);
+    let pairs: [(Plain, Gated); 3] =
+        [(Ops::silu, Ops::swiglu), (Ops::gelu_tanh, Ops::geglu_tanh), (Ops::gelu_erf, Ops::geglu_erf)];
+    let (gate, up) = (harsh(100, 17), harsh(100, 18));
+    for (plain, gated) in pairs {
+        let (mut activated, mut out) = ([0.0; 100], [0.0; 100]);
+        plain(scalar(), &gate, &mut activated);
+        gated(scalar(), &gate, &up, &mut out);
+        let expected: Vec<f32> = activated.iter().zip(&up).map(|(a, u)| a * u).collect();
+        assert_eq!(bits(&out), bits(&expected));
+    }
+}
+
+#[test]
+fn rotation_turns_by_the_angle_in_both_orders() {
+    let (cos, sin) = ([0.6f32, 0.0], [0.8f32, 1.0]);
+    let mut pairs = [1.0, 2.0, 3.0, 4.0];
+    scalar().rope_pairs(&mut pairs, &cos, &sin);
+    assert_eq!(pairs, [0.6 - 2.0 * 0.8, 0.8 + 2.0 * 0.6, -4.0, 3.0]);
+    let mut halves = [1.0, 3.0, 2.0, 4.0];
+    scalar().rope_halves(&mut halves, &cos, &sin);
+    assert_eq!(halves, [0.6 - 2.0 * 0.8, -4.0, 0.8 + 2.0 * 0.6, 3.0]);
+}
+
+#[test]
+fn products_follow_their_formulas() {
+    for n in lengths().skip(1) {
+        let (x, weights) = (noise(n, 11), noise(5, 12));
+        let rows = halves(&noise(5 * n, 13));
+        let value = |r: usize, i: usize| half::f16::from_bits(rows[r * n + i]).to_f64_const();
+        let mut dots = [0.0; 5];
+        scalar().dots_f16(&x, &rows, &mut dots);
+        for (r, dot) in dots.iter().enumerate() {
+            assert_close(*dot, (0..n).map(|i| f64::from(x[i]) * value(r, i)).sum(), 1e-6, 16.0 * n as f64);
+        }
+        let floats: Vec<f32> = rows.iter().map(|v| half::f16::from_bits(*v).to_f32_const()).collect();
+        let mut from_floats = [0.0; 5];
+        scalar().dots_f32(&x, &floats, &mut from_floats);
+        assert_eq!(from_floats, dots);
+        let mut sums = vec![0.0; n];
+        scalar().weighted_sum_f16(&weights, &rows, &mut sums);
+        for (i, sum) in sums.iter().enumerate() {
+            assert_close(*sum, (0..5).map(|r| f64::from(weights[r]) * value(r, i)).sum(), 1e-6, 80.0);
+        }
+    }
+}
