@@ -1,12 +1,10 @@
 //! Q5_0 for AVX2; data flow and bounds: [`crate::block::windows::avx2`]. Here the codes enter with their bias of 16.
 
-use core::arch::x86_64::*;
-
+use super::BYTES;
 use super::scalar;
-use super::{BYTES, qh, qs};
 use crate::activation::Q8Window;
-use crate::array;
-use crate::block::windows::avx2;
+use crate::block::windows::avx2::nibbles::Arranged;
+use crate::block::windows::avx2::{self, nibbles};
 
 /// The scalar decoder, compiled for this tier.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -23,15 +21,10 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 /// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
-    avx2::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 8], y| {
-        let isum = avx2::block_sums(array::eight(|k| codes(&blocks[k])), 16, y);
+    let arranged = Arranged::new(x);
+    avx2::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 8], y, w| {
+        let codes = nibbles::add_fifth_bits(nibbles::nibbles(blocks), blocks);
+        let isum = nibbles::block_sums(codes, 16, &arranged, w, y);
         (isum, avx2::scaled(avx2::f16s::<BYTES, 0>(blocks), y))
     });
-}
-
-/// The codes of a block.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn codes(block: &[u8; BYTES]) -> __m256i {
-    avx2::add_fifth_bits(avx2::nibbles(qs(block)), qh(block))
 }

@@ -21,7 +21,7 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 /// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
-    avx2::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 8], y| {
+    avx2::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 8], y, _| {
         let isum = avx2::signed_block_sums(array::eight(|k| avx2::bytes(qs(&blocks[k]))), y);
         (isum, avx2::scaled(avx2::f16s::<BYTES, 0>(blocks), y))
     });

@@ -3,23 +3,25 @@
 //! Data flow of a row, eight windows at a time:
 //!
 //! ```text
-//! 32 codes of a block, u8 --vpmaddubsw with 32 activations--> 16 i16 --vpmaddwd with 1--> 8 i32
-//! 8 such vectors --transposing adds--> isum of 8 blocks in 8 lanes, converted
+//! codes of a block --vpmaddubsw with activations--> i16 --vpmaddwd with 1--> i32
+//! 8 blocks --transposing adds--> isum of 8 blocks in 8 lanes, converted
 //! d of 8 blocks --convert, times dy--> staged with the isum as [block][window]
 //! 8 windows staged: 8 steps of s = fma(isum, d * dy, s), a lane per window; the 8 lanes are added
 //! to the row's sum in order.
 //! ```
 //!
-//! `vpmaddubsw` adds two products in an i16: at most 2 * 31 * 127 for the unsigned codes, and
-//! 2 * 128 * 127 for Q8_0, whose signs move to the activations (which never hold -128): no
-//! saturation. A last window that is not full is filled up with zero blocks, whose terms are +0.
+//! `vpmaddubsw` adds two products in an i16. Those of 4 and 5 bits are bounded in [`nibbles`]; the
+//! signs of Q8_0 move to the activations (which never hold -128), so that 2 * 128 * 127 is the most:
+//! no saturation. A last window that is not full is filled up with zero blocks, whose terms are +0.
+
+pub(crate) mod nibbles;
 
 use core::arch::x86_64::*;
 
 use crate::activation::Q8Window;
 use crate::array;
 use crate::isa::avx2::{
-    load_128, load_256, load_codes, load_f32, load_i32, prefetch_beyond, store_f32, store_f32x4, sums_of_8,
+    load_256, load_codes, load_f32, load_i32, prefetch_beyond, store_f32, store_f32x4, sums_of_8,
 };
 
 /// Windows worked on together, one per lane.
@@ -30,30 +32,31 @@ const GROUP: usize = 8;
 type Staged = [[[[f32; 4]; 2]; 4]; 2];
 const UNSTAGED: Staged = [[[[0.0; 4]; 2]; 4]; 2];
 
-/// `out[r] = w[r] . x` for types without minima; `window` gives `(isum, d * dy)` of eight blocks.
+/// `out[r] = w[r] . x` for types without minima; `window(blocks, y, w)` gives `(isum, d * dy)` of the
+/// eight blocks of window `w`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv<const B: usize>(
     weights: &[u8],
     x: &[Q8Window],
     out: &mut [f32],
-    window: impl Fn(&[[u8; B]; 8], &Q8Window) -> (__m256, __m256),
+    window: impl Fn(&[[u8; B]; 8], &Q8Window, usize) -> (__m256, __m256),
 ) {
     let (mut sums, mut scales) = (UNSTAGED, UNSTAGED);
     for (row, out) in weights.chunks_exact(weights.len() / out.len()).zip(out) {
         let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
         let mut acc = 0.0;
-        for (group, ys) in windows.chunks(GROUP).zip(x.chunks(GROUP)) {
+        for (g, (group, ys)) in windows.chunks(GROUP).zip(x.chunks(GROUP)).enumerate() {
             for (i, (blocks, y)) in group.iter().zip(ys).enumerate() {
                 prefetch_beyond(blocks.as_flattened());
-                let (isum, scale) = window(blocks, y);
+                let (isum, scale) = window(blocks, y, GROUP * g + i);
                 stage(&mut sums, i, isum);
                 stage(&mut scales, i, scale);
             }
             acc = add_in_order(acc, fused_chain(&sums, &scales), group.len());
         }
         if !rest.is_empty() {
-            let (isum, scale) = window(&super::padded(rest), &x[windows.len()]);
+            let (isum, scale) = window(&super::padded(rest), &x[windows.len()], windows.len());
             stage(&mut sums, 0, isum);
             stage(&mut scales, 0, scale);
             acc = add_in_order(acc, fused_chain(&sums, &scales), 1);
@@ -62,28 +65,29 @@ pub(crate) fn gemv<const B: usize>(
     }
 }
 
-/// `out[r] = w[r] . x` for types with minima; `window` gives the terms of eight blocks.
+/// `out[r] = w[r] . x` for types with minima; `window(blocks, y, w)` gives the terms of the eight
+/// blocks of window `w`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv_with_minima<const B: usize>(
     weights: &[u8],
     x: &[Q8Window],
     out: &mut [f32],
-    window: impl Fn(&[[u8; B]; 8], &Q8Window) -> __m256,
+    window: impl Fn(&[[u8; B]; 8], &Q8Window, usize) -> __m256,
 ) {
     let mut terms = UNSTAGED;
     for (row, out) in weights.chunks_exact(weights.len() / out.len()).zip(out) {
         let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
         let mut acc = 0.0;
-        for (group, ys) in windows.chunks(GROUP).zip(x.chunks(GROUP)) {
+        for (g, (group, ys)) in windows.chunks(GROUP).zip(x.chunks(GROUP)).enumerate() {
             for (i, (blocks, y)) in group.iter().zip(ys).enumerate() {
                 prefetch_beyond(blocks.as_flattened());
-                stage(&mut terms, i, window(blocks, y));
+                stage(&mut terms, i, window(blocks, y, GROUP * g + i));
             }
             acc = add_in_order(acc, sum_chain(&terms), group.len());
         }
         if !rest.is_empty() {
-            stage(&mut terms, 0, window(&super::padded(rest), &x[windows.len()]));
+            stage(&mut terms, 0, window(&super::padded(rest), &x[windows.len()], windows.len()));
             acc = add_in_order(acc, sum_chain(&terms), 1);
         }
         *out = acc;
@@ -153,19 +157,6 @@ fn add_in_order(acc: f32, window_sums: __m256, n: usize) -> f32 {
     lanes[..n].iter().fold(acc, |acc, s| acc + s)
 }
 
-/// `sum(q * y)` of eight blocks, from their unsigned codes and the bias that is in them.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(crate) fn block_sums(blocks: [__m256i; 8], bias: i32, y: &Q8Window) -> __m256 {
-    let codes = y.codes.as_chunks::<32>().0;
-    let biased = sums_of_8(array::eight(|k| dot(blocks[k], load_codes(&codes[k]))));
-    if bias == 0 {
-        return _mm256_cvtepi32_ps(biased);
-    }
-    let excess = _mm256_mullo_epi32(load_i32(&y.sums), _mm256_set1_epi32(bias));
-    _mm256_cvtepi32_ps(_mm256_sub_epi32(biased, excess))
-}
-
 /// `sum(q * y)` of eight blocks, from their signed codes.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -197,31 +188,6 @@ pub(crate) fn terms(isum: __m256, d: __m256, m: __m256, y: &Q8Window) -> __m256 
 #[target_feature(enable = "avx2")]
 pub(crate) fn scaled(d: __m256, y: &Q8Window) -> __m256 {
     _mm256_mul_ps(d, load_f32(&y.scales))
-}
-
-/// The nibbles of a block as 32 bytes, in the order of the weights.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(crate) fn nibbles(qs: &[u8; 16]) -> __m256i {
-    let qs = load_128(qs);
-    let both = _mm256_set_m128i(_mm_srli_epi16::<4>(qs), qs);
-    _mm256_and_si256(both, _mm256_set1_epi8(15))
-}
-
-/// Adds the fifth bits of a block to its nibbles.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(crate) fn add_fifth_bits(nibbles: __m256i, qh: &[u8; 4]) -> __m256i {
-    // Byte i of a quarter receives the byte of qh that holds its bit, then all bits but its own are
-    // set: the byte is all ones where the bit is.
-    let all = _mm256_set1_epi32(i32::from_le_bytes(*qh));
-    let bytes = _mm256_shuffle_epi8(
-        all,
-        _mm256_set_epi64x(0x0303_0303_0303_0303, 0x0202_0202_0202_0202, 0x0101_0101_0101_0101, 0),
-    );
-    let others = _mm256_set1_epi64x(0x7fbf_dfef_f7fb_fdfe);
-    let is_set = _mm256_cmpeq_epi8(_mm256_or_si256(bytes, others), _mm256_set1_epi8(-1));
-    _mm256_or_si256(nibbles, _mm256_and_si256(is_set, _mm256_set1_epi8(16)))
 }
 
 /// The signed codes of a Q8_0 block.

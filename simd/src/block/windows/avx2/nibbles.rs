@@ -1,0 +1,108 @@
+//! The codes of the 4-bit and 5-bit types, two blocks to a vector.
+//!
+//! The 16 bytes of blocks `p` and `p + 4` are put into the halves of one vector; its low nibbles are
+//! the first sixteen codes of both blocks, its high nibbles the last sixteen. Both meet activations
+//! arranged alike and add in 16 bits (four products of at most 31 * 127 each: no overflow), so that a
+//! block stays in its half and three horizontal additions leave the sums of eight blocks in order.
+//! Arranging the activations is the same for every row: it is done once per call.
+
+use core::arch::x86_64::*;
+
+use crate::activation::Q8Window;
+use crate::array;
+use crate::isa::avx2::{load_128, load_codes, load_i32};
+
+/// Windows arranged beforehand; those beyond are arranged anew for each row.
+const ARRANGED: usize = 64;
+
+/// The codes of a window: of blocks `p` and `p + 4` the first sixteen, and the last sixteen.
+pub(crate) type Codes = [[__m256i; 2]; 4];
+
+/// Activation codes as the nibbles want them.
+pub(crate) struct Arranged([Codes; ARRANGED]);
+
+impl Arranged {
+    /// Arranges the windows of a row.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn new(x: &[Q8Window]) -> Self {
+        let mut arranged = [[[_mm256_setzero_si256(); 2]; 4]; ARRANGED];
+        for (arranged, y) in arranged.iter_mut().zip(x) {
+            *arranged = arrange(y);
+        }
+        Self(arranged)
+    }
+
+    /// Window `w` of the row, which is `y`.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn window(&self, w: usize, y: &Q8Window) -> Codes {
+        self.0.get(w).copied().unwrap_or_else(|| arrange(y))
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn arrange(y: &Q8Window) -> Codes {
+    let codes = y.codes.as_chunks::<32>().0;
+    array::four(|p| {
+        let (low, high) = (load_codes(&codes[p]), load_codes(&codes[p + 4]));
+        [_mm256_permute2x128_si256::<0x20>(low, high), _mm256_permute2x128_si256::<0x31>(low, high)]
+    })
+}
+
+/// The nibbles of eight blocks whose last 16 bytes hold them.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn nibbles<const B: usize>(blocks: &[[u8; B]; 8]) -> Codes {
+    let low_four = _mm256_set1_epi8(15);
+    let last_16 = |k: usize| load_128(blocks[k].last_chunk().expect("a block ends with its nibbles"));
+    array::four(|p| {
+        let qs = _mm256_set_m128i(last_16(p + 4), last_16(p));
+        [_mm256_and_si256(qs, low_four), _mm256_and_si256(_mm256_srli_epi16::<4>(qs), low_four)]
+    })
+}
+
+/// Adds to nibbles the fifth bits, which stand in the 4 bytes before them.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn add_fifth_bits<const B: usize>(codes: Codes, blocks: &[[u8; B]; 8]) -> Codes {
+    let qh = |k: usize| {
+        let bytes = blocks[k][B - 20..].first_chunk().expect("the fifth bits stand before the nibbles");
+        _mm_set1_epi32(i32::from_le_bytes(*bytes))
+    };
+    // Each byte receives the byte of qh that holds its bit, and keeps that bit.
+    let bytes = |first: i64| _mm256_set1_epi64x(0x0101_0101_0101_0101 * first);
+    let (even, odd) = (bytes(0), bytes(1));
+    let first = _mm256_blend_epi32::<0b1100_1100>(even, odd);
+    let last = _mm256_add_epi8(first, _mm256_set1_epi8(2));
+    let bits = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64.cast_signed());
+    array::four(|p| {
+        let qh = _mm256_set_m128i(qh(p + 4), qh(p));
+        let add = |codes, order| {
+            let kept = _mm256_and_si256(_mm256_shuffle_epi8(qh, order), bits);
+            let is_set = _mm256_cmpeq_epi8(kept, bits);
+            _mm256_or_si256(codes, _mm256_and_si256(is_set, _mm256_set1_epi8(16)))
+        };
+        [add(codes[p][0], first), add(codes[p][1], last)]
+    })
+}
+
+/// `sum(q * y)` of eight blocks of window `w`, from their codes and the bias that is in them.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn block_sums(codes: Codes, bias: i32, arranged: &Arranged, w: usize, y: &Q8Window) -> __m256 {
+    let ys = arranged.window(w, y);
+    let dots = array::four(|p| {
+        let first = _mm256_maddubs_epi16(codes[p][0], ys[p][0]);
+        let both = _mm256_add_epi16(first, _mm256_maddubs_epi16(codes[p][1], ys[p][1]));
+        _mm256_madd_epi16(both, _mm256_set1_epi16(1))
+    });
+    let pairs = [_mm256_hadd_epi32(dots[0], dots[1]), _mm256_hadd_epi32(dots[2], dots[3])];
+    let biased = _mm256_hadd_epi32(pairs[0], pairs[1]);
+    if bias == 0 {
+        return _mm256_cvtepi32_ps(biased);
+    }
+    let excess = _mm256_mullo_epi32(load_i32(&y.sums), _mm256_set1_epi32(bias));
+    _mm256_cvtepi32_ps(_mm256_sub_epi32(biased, excess))
+}
