@@ -25,6 +25,7 @@ FLOATS = ["F32", "F16", "BF16"]
 HALVES = {
     "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
     "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
+    "IQ4_NL": [0], "MXFP4": [],
 }  # fmt: skip
 K_TYPES = ["Q4_K", "Q5_K", "Q6_K"]
 N_ROWS, N_IN = 64, 1024
@@ -115,6 +116,8 @@ def random_blocks(name, n_blocks, block_bytes, random):
     for at in HALVES.get(name, []):
         is_special = (blocks[:, at + 1] & 0x7C) == 0x7C
         blocks[is_special, at + 1] &= 0xBF
+    if name == "MXFP4":
+        blocks[:4, 0] = 0, 1, 254, 255  # Subnormal scales, an extreme one, and what might be a NaN.
     return blocks.reshape(1, -1)
 
 

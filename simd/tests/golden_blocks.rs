@@ -100,6 +100,9 @@ fn what_is_on_the_grid_survives_encoding() {
         let mut blocks = random.bytes(ty.block_bytes());
         let halves = if matches!(ty, BlockType::Q4_1 | BlockType::Q5_1) { 2 } else { 1 };
         blocks[..2 * halves].copy_from_slice(&[0x34, 0x2d, 0x01, 0xb5][..2 * halves]);
+        if ty == BlockType::MXFP4 {
+            blocks[0] = 128;
+        }
         blocks[ty.block_bytes() - 1] = if ty == BlockType::Q8_0 { 127 } else { 0x0f };
         blocks[ty.block_bytes() - 2] = if ty == BlockType::Q8_0 { 129 } else { 0xf0 };
         let mut x = vec![0.0; 32];
@@ -161,6 +164,8 @@ fn importance_moves_the_error_to_the_columns_that_matter_less() {
                 *sum += (0..n_in).step_by(4).map(error).sum::<f64>();
             }
         }
-        assert!(weighted < 0.9 * plain, "{ty}: {weighted} with importance, {plain} without");
+        // Of MXFP4 only the power of two can be chosen.
+        let limit = if ty == BlockType::MXFP4 { 0.99 } else { 0.9 };
+        assert!(weighted < limit * plain, "{ty}: {weighted} with importance, {plain} without");
     }
 }

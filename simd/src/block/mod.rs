@@ -17,8 +17,10 @@
 pub(crate) mod bf16;
 pub(crate) mod f16;
 pub(crate) mod f32;
+pub(crate) mod iq4_nl;
 pub(crate) mod k;
 pub(crate) mod lanes;
+pub(crate) mod mxfp4;
 pub(crate) mod q4_0;
 pub(crate) mod q4_1;
 pub(crate) mod q4_k;
@@ -28,6 +30,9 @@ pub(crate) mod q5_k;
 pub(crate) mod q6_k;
 pub(crate) mod q8_0;
 pub(crate) mod search;
+pub(crate) mod table_search;
+pub(crate) mod tables;
+pub(crate) mod transposed;
 pub(crate) mod windows;
 
 use crate::activation::ActivationFormat;
@@ -48,6 +53,8 @@ pub enum BlockType {
     Q4_K,
     Q5_K,
     Q6_K,
+    IQ4_NL,
+    MXFP4,
 }
 
 /// What a block type looks like from outside.
@@ -68,9 +75,9 @@ pub struct BlockInfo {
 }
 
 #[rustfmt::skip]
-const TABLE: [BlockInfo; 11] = {
+const TABLE: [BlockInfo; 13] = {
     use ActivationFormat::{F32 as A32, Q8_0 as A8, Q8K as AK};
-    use BlockType::{BF16, F16, F32, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
+    use BlockType::{BF16, F16, F32, IQ4_NL, MXFP4, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
     const fn row(block_type: BlockType, name: &'static str, ggml_id: u32, block_len: usize, block_bytes: usize, activation: ActivationFormat) -> BlockInfo {
         BlockInfo { block_type, name, ggml_id, block_len, block_bytes, activation }
     }
@@ -86,6 +93,8 @@ const TABLE: [BlockInfo; 11] = {
         row(Q4_K, "Q4_K", 12, 256, 144, AK),
         row(Q5_K, "Q5_K", 13, 256, 176, AK),
         row(Q6_K, "Q6_K", 14, 256, 210, AK),
+        row(IQ4_NL, "IQ4_NL", 20, 32, 18, A8),
+        row(MXFP4, "MXFP4", 39, 32, 17, A8),
     ]
 };
 

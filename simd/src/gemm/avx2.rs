@@ -102,6 +102,18 @@ impl Tier for Avx2 {
 
     /// Half the sum twice, as a pair of `i16` that `vpmaddwd` multiplies with a pair of scales.
     #[inline(always)]
+    fn lookup(self, table: &[u8; 16], quad: Quad) -> Quad {
+        // SAFETY: see `splat`.
+        unsafe { quad::lookup(table, quad) }
+    }
+
+    #[inline(always)]
+    fn store_half_powers(self, quad: Quad, out: &mut [f32; ROWS]) {
+        // SAFETY: see `splat`.
+        unsafe { quad::store_half_powers(quad, out) }
+    }
+
+    #[inline(always)]
     fn first_sum(sum: i32) -> i32 {
         (sum / 2) & 0xffff | (sum / 2) << 16
     }

@@ -146,6 +146,12 @@ pub(crate) trait Tier: Copy {
     /// Bit `i` of each row's lowest four bits, for `i` in 0..4, as bit 4 of byte `i`; other bits zero.
     fn spread_bits(self, quad: Self::Quad) -> Self::Quad;
 
+    /// Looks every byte, each below 16, up in a table.
+    fn lookup(self, table: &[u8; 16], quad: Self::Quad) -> Self::Quad;
+
+    /// Stores 2^(e - 128), with `e` each row's first byte.
+    fn store_half_powers(self, quad: Self::Quad, out: &mut [f32; ROWS]);
+
     /// The sum (even) that a K type's bias has to begin with, as the tiles want it.
     fn first_sum(sum: i32) -> i32;
 

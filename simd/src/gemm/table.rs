@@ -1,7 +1,9 @@
 //! Which type takes which tiles: one row per block type, for every tier.
 
 use crate::activation::{Q8KWindow, Q8Window};
-use crate::block::{BlockType, bf16, f16, f32, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
+use crate::block::{
+    BlockType, bf16, f16, f32, iq4_nl, mxfp4, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0,
+};
 use crate::gemm::block32::Block32;
 use crate::gemm::k::K;
 use crate::gemm::{Gemm, Tier};
@@ -37,6 +39,8 @@ pub(crate) fn batch<T: Tier>(ty: BlockType) -> Batch {
         BlockType::Q4_K => Product::Q8K(T::gemm::<_, K<q4_k::unpack::Q4K>>()),
         BlockType::Q5_K => Product::Q8K(T::gemm::<_, K<q5_k::unpack::Q5K>>()),
         BlockType::Q6_K => Product::Q8K(T::gemm::<_, K<q6_k::unpack::Q6K>>()),
+        BlockType::IQ4_NL => Product::Q8_0(T::gemm::<_, Block32<iq4_nl::unpack::Iq4Nl>>()),
+        BlockType::MXFP4 => Product::Q8_0(T::gemm::<_, Block32<mxfp4::unpack::Mxfp4>>()),
     };
     Batch { min_columns: T::MIN_COLUMNS, product }
 }

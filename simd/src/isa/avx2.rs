@@ -120,3 +120,10 @@ pub(crate) fn store_i16(out: &mut [i16; 16], values: __m256i) {
     // SAFETY: the reference is to 32 writable bytes; the store needs no alignment.
     unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), values) }
 }
+
+/// Every byte, each below 16, looked up in a table.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn lookup(table: &[u8; 16], indices: __m256i) -> __m256i {
+    _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load_128(table)), indices)
+}

@@ -49,3 +49,10 @@ pub(crate) fn sums_of_8(v: [__m512i; 4]) -> __m256i {
     let order = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 0, 0, 0, 0, 0, 0, 0, 0);
     _mm512_castsi512_si256(_mm512_permutexvar_epi32(order, halves))
 }
+
+/// Every byte, each below 16, looked up in a table.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(crate) fn lookup(table: &[u8; 16], indices: __m512i) -> __m512i {
+    _mm512_shuffle_epi8(_mm512_broadcast_i32x4(super::avx2::load_128(table)), indices)
+}

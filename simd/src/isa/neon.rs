@@ -73,3 +73,10 @@ pub(crate) fn store_codes(out: &mut [i8; 16], codes: int8x16_t) {
     // SAFETY: the reference is to 16 writable bytes.
     unsafe { vst1q_s8(out.as_mut_ptr(), codes) }
 }
+
+/// Every byte, each below 16, looked up in a table.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(crate) fn lookup(table: &[u8; 16], indices: uint8x16_t) -> uint8x16_t {
+    vqtbl1q_u8(load_u8(table), indices)
+}

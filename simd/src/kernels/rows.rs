@@ -89,6 +89,8 @@ rows! {
     Q4_K: q4_k, Q8K;
     Q5_K: q5_k, Q8K;
     Q6_K: q6_k, Q8K;
+    IQ4_NL: iq4_nl, Q8_0;
+    MXFP4: mxfp4, Q8_0;
 }
 
 /// What a tier of this target has for a type.

@@ -137,3 +137,24 @@ pub(super) fn spread_bits(quad: Quad) -> Quad {
     }
     out
 }
+
+/// Every byte, each below 16, looked up in a table.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn lookup(table: &[u8; 16], quad: Quad) -> Quad {
+    Quad([crate::isa::avx2::lookup(table, quad.0[0]), crate::isa::avx2::lookup(table, quad.0[1])])
+}
+
+/// Stores 2^(e - 128), with `e` each row's first byte; see [`crate::block::mxfp4`].
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn store_half_powers(quad: Quad, out: &mut [f32; ROWS]) {
+    let one = _mm256_set1_epi32(1);
+    for h in 0..2 {
+        let e = _mm256_and_si256(quad.0[h], _mm256_set1_epi32(0xff));
+        let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(e, one));
+        let subnormal = _mm256_slli_epi32::<21>(_mm256_add_epi32(e, one));
+        let powers = _mm256_castsi256_ps(_mm256_max_epi32(normal, subnormal));
+        crate::isa::avx2::store_f32(&mut out.as_chunks_mut().0[h], powers);
+    }
+}

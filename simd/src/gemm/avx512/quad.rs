@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 use core::ops::{BitAnd, BitOr, Shl, Shr};
 
-use crate::gemm::Rows;
+use crate::gemm::{ROWS, Rows};
 
 /// Four bytes of each of sixteen rows. Only an [`crate::isa::Avx512`] makes one.
 #[derive(Clone, Copy)]
@@ -98,4 +98,22 @@ pub(super) fn spread_bits(Quad(quad): Quad) -> Quad {
     let copies = _mm512_shuffle_epi8(quad, _mm512_set4_epi32(0x0c0c_0c0c, 0x0808_0808, 0x0404_0404, 0));
     let set = _mm512_test_epi8_mask(copies, _mm512_set1_epi32(0x0804_0201));
     Quad(_mm512_maskz_mov_epi8(set, _mm512_set1_epi8(16)))
+}
+
+/// Every byte, each below 16, looked up in a table.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn lookup(table: &[u8; 16], Quad(quad): Quad) -> Quad {
+    Quad(crate::isa::avx512::lookup(table, quad))
+}
+
+/// Stores 2^(e - 128), with `e` each row's first byte; see [`crate::block::mxfp4`].
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn store_half_powers(Quad(quad): Quad, out: &mut [f32; ROWS]) {
+    let one = _mm512_set1_epi32(1);
+    let e = _mm512_and_si512(quad, _mm512_set1_epi32(0xff));
+    let normal = _mm512_slli_epi32::<23>(_mm512_sub_epi32(e, one));
+    let subnormal = _mm512_slli_epi32::<21>(_mm512_add_epi32(e, one));
+    crate::isa::avx512::store_f32(out, _mm512_castsi512_ps(_mm512_max_epi32(normal, subnormal)));
 }

@@ -124,3 +124,26 @@ pub(super) fn spread_bits(mut quad: Quad) -> Quad {
     }
     quad
 }
+
+/// Every byte, each below 16, looked up in a table.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn lookup(table: &[u8; 16], mut quad: Quad) -> Quad {
+    for v in &mut quad.0 {
+        *v = vreinterpretq_u32_u8(crate::isa::neon::lookup(table, vreinterpretq_u8_u32(*v)));
+    }
+    quad
+}
+
+/// Stores 2^(e - 128), with `e` each row's first byte; see [`crate::block::mxfp4`].
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn store_half_powers(quad: Quad, out: &mut [f32; ROWS]) {
+    let one = vdupq_n_s32(1);
+    for q in 0..4 {
+        let e = vreinterpretq_s32_u32(vandq_u32(quad.0[q], vdupq_n_u32(0xff)));
+        let normal = vshlq_n_s32::<23>(vsubq_s32(e, one));
+        let powers = vmaxq_s32(normal, vshlq_n_s32::<21>(vaddq_s32(e, one)));
+        crate::isa::neon::store_f32(&mut out.as_chunks_mut().0[q], vreinterpretq_f32_s32(powers));
+    }
+}

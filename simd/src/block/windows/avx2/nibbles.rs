@@ -10,7 +10,7 @@ use core::arch::x86_64::*;
 
 use crate::activation::Q8Window;
 use crate::array;
-use crate::isa::avx2::{load_128, load_codes, load_i32};
+use crate::isa::avx2::{load_128, load_codes, load_i32, lookup};
 
 /// Windows arranged beforehand; those beyond are arranged anew for each row.
 const ARRANGED: usize = 64;
@@ -98,11 +98,39 @@ pub(crate) fn block_sums(codes: Codes, bias: i32, arranged: &Arranged, w: usize,
         let both = _mm256_add_epi16(first, _mm256_maddubs_epi16(codes[p][1], ys[p][1]));
         _mm256_madd_epi16(both, _mm256_set1_epi16(1))
     });
-    let pairs = [_mm256_hadd_epi32(dots[0], dots[1]), _mm256_hadd_epi32(dots[2], dots[3])];
-    let biased = _mm256_hadd_epi32(pairs[0], pairs[1]);
+    let biased = sums(dots);
     if bias == 0 {
         return _mm256_cvtepi32_ps(biased);
     }
     let excess = _mm256_mullo_epi32(load_i32(&y.sums), _mm256_set1_epi32(bias));
     _mm256_cvtepi32_ps(_mm256_sub_epi32(biased, excess))
+}
+
+/// `sum(q * y)` of eight blocks of window `w`, from their signed codes. (Two products of 127 * 127 fill 16
+/// bits, so these widen before they are added.)
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn signed_block_sums(codes: Codes, arranged: &Arranged, w: usize, y: &Q8Window) -> __m256 {
+    let ys = arranged.window(w, y);
+    let dot = |w, y| {
+        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(y, w));
+        _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
+    };
+    let dots = array::four(|p| _mm256_add_epi32(dot(codes[p][0], ys[p][0]), dot(codes[p][1], ys[p][1])));
+    _mm256_cvtepi32_ps(sums(dots))
+}
+
+/// The sums of the halves of four vectors: those of the lower ones, then those of the upper ones.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sums(dots: [__m256i; 4]) -> __m256i {
+    let pairs = [_mm256_hadd_epi32(dots[0], dots[1]), _mm256_hadd_epi32(dots[2], dots[3])];
+    _mm256_hadd_epi32(pairs[0], pairs[1])
+}
+
+/// Nibbles looked up in a table.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn looked_up(table: &[u8; 16], codes: Codes) -> Codes {
+    array::four(|p| [lookup(table, codes[p][0]), lookup(table, codes[p][1])])
 }

@@ -101,8 +101,8 @@ pub(crate) fn block_sums(codes: Codes, bias: i32, arranged: &Arranged, w: usize,
 
 /// How two loads of 64 bytes and one permutation gather `N` bytes of each of four blocks.
 struct Gather<const B: usize, const N: usize> {
-    /// Where the first load begins; the second ends with the four blocks.
-    start: usize,
+    /// Where the loads begin.
+    starts: [usize; 2],
     /// For each word of the result its place in the loads, the first's 0..32, the second's 32..64.
     order: [u8; 64],
 }
@@ -134,17 +134,20 @@ impl<const B: usize> Gather<B, 4> {
 }
 
 impl<const B: usize, const N: usize> Gather<B, N> {
-    /// The words at these bytes of four blocks.
+    /// The words at these bytes of four blocks. The second load ends with the blocks; where blocks have an
+    /// odd length, it is the one for the words that lie at even bytes.
     const fn of_words(start: usize, bytes: [usize; 32]) -> Self {
+        let second = 4 * B - 64;
         let mut order = [0; 64];
         let mut k = 0;
         while k < 32 {
-            let is_in_first = bytes[k] + 2 <= start + 64;
-            let place = if is_in_first { bytes[k] - start } else { 64 + bytes[k] - (4 * B - 64) };
+            let is_in_first = bytes[k] + 2 <= start + 64 && (bytes[k] - start).is_multiple_of(2);
+            let place = if is_in_first { bytes[k] - start } else { 64 + bytes[k] - second };
+            assert!(place.is_multiple_of(2));
             order[2 * k] = (place / 2) as u8;
             k += 1;
         }
-        Self { start, order }
+        Self { starts: [start, second], order }
     }
 
     #[inline]
@@ -152,6 +155,6 @@ impl<const B: usize, const N: usize> Gather<B, N> {
     fn of(&self, blocks: &[[u8; B]; 8], quad: usize) -> __m512i {
         let bytes = &blocks.as_flattened()[4 * B * quad..];
         let load = |at: usize| load_512(bytes[at..].first_chunk().expect("the load ends inside the blocks"));
-        _mm512_permutex2var_epi16(load(self.start), load_512(&self.order), load(4 * B - 64))
+        _mm512_permutex2var_epi16(load(self.starts[0]), load_512(&self.order), load(self.starts[1]))
     }
 }

@@ -1,0 +1,33 @@
+//! IQ4_NL for AVX2; data flow and bounds: [`crate::block::windows::avx2`]. Here a shuffle looks the codes
+//! up in their table; they keep their signs, and lend them to the activations.
+
+use super::{BYTES, scalar};
+use crate::activation::Q8Window;
+use crate::block::k::lanes::avx2::Avx2;
+use crate::block::tables::{IQ4, bytes};
+use crate::block::windows::avx2::nibbles::Arranged;
+use crate::block::windows::avx2::{self, nibbles};
+
+/// The scalar decoder, compiled for this tier.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
+    scalar::decode(blocks, out);
+}
+
+/// The scalar encoder, with the vectors of this tier.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    scalar::encode_with::<Avx2>(row, importance, out);
+}
+
+/// `out[r] = w[r] . x`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
+    const SIGNED: [u8; 16] = bytes(&IQ4, 0);
+    let arranged = Arranged::new(x);
+    avx2::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 8], y, w| {
+        let codes = nibbles::looked_up(&SIGNED, nibbles::nibbles(blocks));
+        let isum = nibbles::signed_block_sums(codes, &arranged, w, y);
+        (isum, avx2::scaled(avx2::f16s::<BYTES, 0>(blocks), y))
+    });
+}

@@ -1,0 +1,36 @@
+//! IQ4_NL for AVX-512; data flow and bounds: [`crate::block::windows::avx512`]. Here a shuffle looks the
+//! codes up in their table, which holds them 127 too large, as unsigned.
+
+use super::{BYTES, scalar};
+use crate::activation::Q8Window;
+use crate::array;
+use crate::block::k::lanes::avx512::Avx512;
+use crate::block::tables::{IQ4, bytes};
+use crate::block::windows::avx512;
+use crate::block::windows::avx512::nibbles::{self, Arranged};
+use crate::isa::avx512::lookup;
+
+/// The scalar decoder, compiled for this tier.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
+    scalar::decode(blocks, out);
+}
+
+/// The scalar encoder, with the vectors of this tier.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    scalar::encode_with::<Avx512>(row, importance, out);
+}
+
+/// `out[r] = w[r] . x`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
+    const UNSIGNED: [u8; 16] = bytes(&IQ4, 127);
+    let arranged = Arranged::new(x);
+    avx512::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 8], y, w| {
+        let nibbles = nibbles::nibbles(blocks);
+        let codes = array::four(|i| lookup(&UNSIGNED, nibbles[i]));
+        let isum = nibbles::block_sums(codes, 127, &arranged, w, y);
+        (isum, avx512::scaled(avx512::f16s::<BYTES, 0>(blocks), y))
+    });
+}
