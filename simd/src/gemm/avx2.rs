@@ -100,7 +100,6 @@ impl Tier for Avx2 {
         unsafe { quad::spread_bits(quad) }
     }
 
-    /// Half the sum twice, as a pair of `i16` that `vpmaddwd` multiplies with a pair of scales.
     #[inline(always)]
     fn lookup(self, table: &[u8; 16], quad: Quad) -> Quad {
         // SAFETY: see `splat`.
@@ -113,6 +112,7 @@ impl Tier for Avx2 {
         unsafe { quad::store_half_powers(quad, out) }
     }
 
+    /// Half the sum twice, as a pair of `i16` that `vpmaddwd` multiplies with a pair of scales.
     #[inline(always)]
     fn first_sum(sum: i32) -> i32 {
         (sum / 2) & 0xffff | (sum / 2) << 16

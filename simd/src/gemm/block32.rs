@@ -48,6 +48,7 @@ impl<const N: usize, F: Format32<N>> Format<N> for Block32<F> {
     #[inline(always)]
     fn unpack<T: Tier>(tier: T, rows: &Rows<'_, N>, panel: &mut Panel) {
         F::unpack(tier, rows, panel);
+        tier.arrange(&mut panel.codes);
     }
 
     /// Sums become what the tiles need. With minima: the bits of the block's sum as a float. With a

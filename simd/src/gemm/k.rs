@@ -60,6 +60,7 @@ impl<const N: usize, F: KFormat<N>> Format<N> for K<F> {
     #[inline(always)]
     fn unpack<T: Tier>(tier: T, rows: &Rows<'_, N>, panel: &mut Panel) {
         F::unpack(tier, rows, panel);
+        tier.arrange(&mut panel.codes);
     }
 
     /// Sums become what the tiles begin with. With minima: pairs of `i16` to multiply with

@@ -152,6 +152,10 @@ pub(crate) trait Tier: Copy {
     /// Stores 2^(e - 128), with `e` each row's first byte.
     fn store_half_powers(self, quad: Self::Quad, out: &mut [f32; ROWS]);
 
+    /// Brings the words of a panel's codes into the order that the tier's tiles want.
+    #[inline(always)]
+    fn arrange(self, _codes: &mut [[u8; 64]; 64]) {}
+
     /// The sum (even) that a K type's bias has to begin with, as the tiles want it.
     fn first_sum(sum: i32) -> i32;
 

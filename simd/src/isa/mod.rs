@@ -18,24 +18,42 @@ pub enum Isa {
     Scalar,
     /// x86-64 with AVX2, FMA and F16C.
     Avx2,
+    /// x86-64 with AVX-VNNI (the 256-bit form without AVX-512), and everything of [`Isa::Avx2`].
+    AvxVnni,
     /// x86-64 with AVX-512 F, BW, VL, DQ and VNNI, and everything of [`Isa::Avx2`].
     Avx512,
-    /// aarch64 with NEON and the dot product instructions.
+    /// aarch64 with NEON, which all of them have.
+    Neon,
+    /// aarch64 with the dot product instructions, and everything of [`Isa::Neon`].
     NeonDotprod,
+    /// aarch64 with the 8-bit matrix multiplication instructions, and everything of
+    /// [`Isa::NeonDotprod`].
+    NeonI8mm,
 }
 
 impl Isa {
     /// How many tiers there are; a tier's discriminant is below it.
-    pub(crate) const COUNT: usize = 4;
-    const ALL: [Self; Self::COUNT] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::NeonDotprod];
+    pub(crate) const COUNT: usize = 7;
+    const ALL: [Self; Self::COUNT] = [
+        Self::Scalar,
+        Self::Avx2,
+        Self::AvxVnni,
+        Self::Avx512,
+        Self::Neon,
+        Self::NeonDotprod,
+        Self::NeonI8mm,
+    ];
 
     /// The name, as in `--isa`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avx-vnni",
             Self::Avx512 => "avx512",
+            Self::Neon => "neon",
             Self::NeonDotprod => "neon-dotprod",
+            Self::NeonI8mm => "neon-i8mm",
         }
     }
 
@@ -44,12 +62,15 @@ impl Isa {
         Self::ALL.into_iter().find(|isa| isa.name().eq_ignore_ascii_case(name))
     }
 
-    /// The tier whose kernels fill this one's gaps; none below the scalar one.
+    /// The tier whose kernels fill this one's gaps; none below the scalar one. (A CPU with AVX-512 need
+    /// not have AVX-VNNI.)
     pub fn below(self) -> Option<Self> {
         match self {
             Self::Scalar => None,
-            Self::Avx2 | Self::NeonDotprod => Some(Self::Scalar),
-            Self::Avx512 => Some(Self::Avx2),
+            Self::Avx2 | Self::Neon => Some(Self::Scalar),
+            Self::AvxVnni | Self::Avx512 => Some(Self::Avx2),
+            Self::NeonDotprod => Some(Self::Neon),
+            Self::NeonI8mm => Some(Self::NeonDotprod),
         }
     }
 
@@ -57,8 +78,8 @@ impl Isa {
     pub fn is_of_target(self) -> bool {
         match self {
             Self::Scalar => true,
-            Self::Avx2 | Self::Avx512 => cfg!(target_arch = "x86_64"),
-            Self::NeonDotprod => cfg!(target_arch = "aarch64"),
+            Self::Avx2 | Self::AvxVnni | Self::Avx512 => cfg!(target_arch = "x86_64"),
+            Self::Neon | Self::NeonDotprod | Self::NeonI8mm => cfg!(target_arch = "aarch64"),
         }
     }
 
@@ -74,9 +95,15 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => Avx2::detect().is_some(),
             #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => AvxVnni::detect().is_some(),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => Avx512::detect().is_some(),
             #[cfg(target_arch = "aarch64")]
+            Self::Neon => Neon::detect().is_some(),
+            #[cfg(target_arch = "aarch64")]
             Self::NeonDotprod => NeonDotprod::detect().is_some(),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm => NeonI8mm::detect().is_some(),
             #[allow(unreachable_patterns, reason = "which arms exist depends on the target")]
             _ => false,
         }
@@ -115,6 +142,19 @@ impl Avx2 {
     }
 }
 
+/// Proof that the CPU has AVX-VNNI, and everything [`Avx2`] proves.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Debug)]
+pub struct AvxVnni(());
+
+#[cfg(target_arch = "x86_64")]
+impl AvxVnni {
+    /// Looks at the CPU.
+    pub fn detect() -> Option<Self> {
+        (Avx2::detect().is_some() && is_x86_feature_detected!("avxvnni")).then_some(Self(()))
+    }
+}
+
 /// Proof that the CPU has AVX-512 F, BW, VL, DQ and VNNI, and everything [`Avx2`] proves.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, Debug)]
@@ -138,7 +178,20 @@ impl Avx512 {
     }
 }
 
-/// Proof that the CPU has NEON and the dot product instructions.
+/// Proof that the CPU has NEON.
+#[cfg(target_arch = "aarch64")]
+#[derive(Clone, Copy, Debug)]
+pub struct Neon(());
+
+#[cfg(target_arch = "aarch64")]
+impl Neon {
+    /// Looks at the CPU.
+    pub fn detect() -> Option<Self> {
+        std::arch::is_aarch64_feature_detected!("neon").then_some(Self(()))
+    }
+}
+
+/// Proof that the CPU has the dot product instructions, and everything [`Neon`] proves.
 #[cfg(target_arch = "aarch64")]
 #[derive(Clone, Copy, Debug)]
 pub struct NeonDotprod(());
@@ -147,8 +200,21 @@ pub struct NeonDotprod(());
 impl NeonDotprod {
     /// Looks at the CPU.
     pub fn detect() -> Option<Self> {
-        let has = std::arch::is_aarch64_feature_detected!("neon")
-            && std::arch::is_aarch64_feature_detected!("dotprod");
+        (Neon::detect().is_some() && std::arch::is_aarch64_feature_detected!("dotprod")).then_some(Self(()))
+    }
+}
+
+/// Proof that the CPU has the 8-bit matrix multiplication instructions, and everything
+/// [`NeonDotprod`] proves.
+#[cfg(target_arch = "aarch64")]
+#[derive(Clone, Copy, Debug)]
+pub struct NeonI8mm(());
+
+#[cfg(target_arch = "aarch64")]
+impl NeonI8mm {
+    /// Looks at the CPU.
+    pub fn detect() -> Option<Self> {
+        let has = NeonDotprod::detect().is_some() && std::arch::is_aarch64_feature_detected!("i8mm");
         has.then_some(Self(()))
     }
 }
@@ -164,6 +230,14 @@ mod tests {
             assert_eq!(Isa::from_name(&isa.name().to_uppercase()), Some(isa));
         }
         assert_eq!(Isa::from_name("avx1024"), None);
+    }
+
+    #[test]
+    fn a_tier_is_better_than_the_one_below_it_and_implies_it() {
+        for isa in Isa::all() {
+            assert!(isa.below().is_none_or(|below| below < isa));
+            assert!(!isa.is_available() || isa.is_of_target() && isa.below().is_none_or(Isa::is_available));
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
+use crate::isa::{Neon, NeonDotprod};
+
 /// 16 bytes.
 #[inline]
 #[target_feature(enable = "neon")]
@@ -50,20 +52,58 @@ pub(crate) fn sums_of_4(v: [int32x4_t; 4]) -> int32x4_t {
     vpaddq_s32(vpaddq_s32(v[0], v[1]), vpaddq_s32(v[2], v[3]))
 }
 
-/// Adds to each lane of `acc` the four products of the same place in `a` and `b`.
-#[inline]
-#[target_feature(enable = "neon,dotprod")]
-pub(crate) fn sdot(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
-    // SAFETY: the instruction reads and writes registers only, and `dotprod` is enabled here. (The
-    // intrinsic for it is not stable.)
-    unsafe {
-        asm!(
-            "sdot {acc:v}.4s, {a:v}.16b, {b:v}.16b",
-            acc = inout(vreg) acc, a = in(vreg) a, b = in(vreg) b,
-            options(pure, nomem, nostack, preserves_flags)
-        );
+/// The step in which the dot products of the NEON tiers differ.
+///
+/// Everything around it is base NEON, so one body serves all of them; the instruction itself is
+/// written in assembly that the compiler takes without the CPU feature. The token proves the feature.
+pub(crate) trait Dot: Copy {
+    /// Looks at the CPU.
+    ///
+    /// # Panics
+    /// If it lacks the tier.
+    fn proof() -> Self;
+
+    /// Adds the sixteen products of codes and activations to the lanes of `acc`, to which lane is up
+    /// to the tier. No activation is -128.
+    fn add(self, acc: int32x4_t, codes: int8x16_t, y: int8x16_t) -> int32x4_t;
+}
+
+impl Dot for Neon {
+    fn proof() -> Self {
+        Self::detect().expect("this tier's kernels run on CPUs that have it")
     }
-    acc
+
+    /// Two products share 16 bits: 2 * 128 * 127 is less than 2^15.
+    #[inline(always)]
+    fn add(self, acc: int32x4_t, codes: int8x16_t, y: int8x16_t) -> int32x4_t {
+        // SAFETY: `self` proves NEON.
+        unsafe {
+            let low = vmull_s8(vget_low_s8(codes), vget_low_s8(y));
+            vpadalq_s16(acc, vmlal_high_s8(low, codes, y))
+        }
+    }
+}
+
+impl Dot for NeonDotprod {
+    fn proof() -> Self {
+        Self::detect().expect("this tier's kernels run on CPUs that have it")
+    }
+
+    /// Each lane takes the four products at its place.
+    #[inline(always)]
+    fn add(self, mut acc: int32x4_t, codes: int8x16_t, y: int8x16_t) -> int32x4_t {
+        // SAFETY: the instruction reads and writes registers only, and `self` proves that the CPU has
+        // it. (The intrinsic for it is not stable.)
+        unsafe {
+            asm!(
+                ".arch_extension dotprod",
+                "sdot {acc:v}.4s, {codes:v}.16b, {y:v}.16b",
+                acc = inout(vreg) acc, codes = in(vreg) codes, y = in(vreg) y,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        acc
+    }
 }
 
 /// Stores 16 codes.

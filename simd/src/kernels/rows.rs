@@ -2,12 +2,14 @@
 
 use crate::activation::{Q8KWindow, Q8Window};
 use crate::block::{self, BlockType};
+#[cfg(target_arch = "aarch64")]
+use crate::gemm::Tier;
 use crate::gemm::{self, Batch};
 use crate::isa::Isa;
-#[cfg(target_arch = "aarch64")]
-use crate::isa::NeonDotprod;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Avx2, Avx512};
+#[cfg(target_arch = "aarch64")]
+use crate::isa::{Neon, NeonDotprod, NeonI8mm};
 use crate::quantize;
 
 /// Whole blocks to `block_len` times as many floats.
@@ -41,6 +43,11 @@ pub(super) struct Layer {
     pub(super) gemm: Option<Batch>,
 }
 
+impl Layer {
+    /// A tier that has nothing.
+    const EMPTY: Self = Self { decode: None, encode: None, gemv: None, gemm: None };
+}
+
 /// `decode`, `encode` and `gemv` from the module of a type's folder for some CPU.
 macro_rules! kernels {
     ($folder:ident::$cpu:ident, $activation:ident) => {
@@ -49,6 +56,17 @@ macro_rules! kernels {
             block::$folder::$cpu::encode as Encode,
             Gemv::$activation(block::$folder::$cpu::gemv),
         )
+    };
+}
+
+/// `gemv` from the NEON module of a type's folder, with the dot product of a tier.
+#[cfg(target_arch = "aarch64")]
+macro_rules! neon_gemv {
+    ($folder:ident, F32, $dot:ident) => {
+        Gemv::F32(block::$folder::neon::gemv)
+    };
+    ($folder:ident, $activation:ident, $dot:ident) => {
+        Gemv::$activation(block::$folder::neon::gemv::<$dot>)
     };
 }
 
@@ -72,7 +90,19 @@ macro_rules! rows {
 
         #[cfg(target_arch = "aarch64")]
         fn neon(ty: BlockType) -> (Decode, Encode, Gemv) {
-            match ty { $(BlockType::$ty => kernels!($folder::neon, $activation),)* }
+            match ty {
+                $(BlockType::$ty => (
+                    block::$folder::neon::decode,
+                    block::$folder::neon::encode,
+                    neon_gemv!($folder, $activation, Neon),
+                ),)*
+            }
+        }
+
+        #[cfg(target_arch = "aarch64")]
+        fn neon_dotprod(ty: BlockType) -> Option<Gemv> {
+            let gemv = match ty { $(BlockType::$ty => neon_gemv!($folder, $activation, NeonDotprod),)* };
+            (!ty.is_float()).then_some(gemv)
         }
     };
 }
@@ -108,10 +138,22 @@ pub(super) fn layer(tier: Isa, ty: BlockType) -> Layer {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => whole(avx512(ty), Some(gemm::batch::<Avx512>(ty))),
         #[cfg(target_arch = "aarch64")]
-        Isa::NeonDotprod => whole(neon(ty), Some(gemm::batch::<NeonDotprod>(ty))),
+        Isa::Neon => whole(neon(ty), Some(gemm::batch::<Neon>(ty))),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDotprod => {
+            Layer { gemv: neon_dotprod(ty), gemm: integers::<NeonDotprod>(ty), ..Layer::EMPTY }
+        }
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonI8mm => Layer { gemm: integers::<NeonI8mm>(ty), ..Layer::EMPTY },
         #[allow(unreachable_patterns, reason = "which arms exist depends on the target")]
-        _ => Layer { decode: None, encode: None, gemv: None, gemm: None },
+        _ => Layer::EMPTY,
     }
+}
+
+/// The batch product of a tier that has nothing better for floats than the one below.
+#[cfg(target_arch = "aarch64")]
+fn integers<T: Tier>(ty: BlockType) -> Option<Batch> {
+    (!ty.is_float()).then(|| gemm::batch::<T>(ty))
 }
 
 /// The quantisers for any CPU.
@@ -124,7 +166,7 @@ pub(super) fn quantisers(tier: Isa) -> Option<Quantisers> {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => Some(Quantisers { q8_0: quantize::avx2::q8_0, q8_k: quantize::avx2::q8_k }),
         #[cfg(target_arch = "aarch64")]
-        Isa::NeonDotprod => Some(Quantisers { q8_0: quantize::neon::q8_0, q8_k: quantize::neon::q8_k }),
+        Isa::Neon => Some(Quantisers { q8_0: quantize::neon::q8_0, q8_k: quantize::neon::q8_k }),
         #[allow(unreachable_patterns, reason = "which arms exist depends on the target")]
         _ => None,
     }

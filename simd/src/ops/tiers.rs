@@ -11,11 +11,11 @@ pub(super) fn table(isa: Isa) -> Option<&'static Ops> {
     match isa {
         Isa::Scalar => Some(&SCALAR),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => Some(&AVX2),
+        Isa::Avx2 | Isa::AvxVnni => Some(&AVX2),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => Some(&AVX512),
         #[cfg(target_arch = "aarch64")]
-        Isa::NeonDotprod => Some(&NEON),
+        Isa::Neon | Isa::NeonDotprod | Isa::NeonI8mm => Some(&NEON),
         #[allow(unreachable_patterns, reason = "which arms exist depends on the target")]
         _ => None,
     }
@@ -141,4 +141,4 @@ static AVX512: Ops = compile_for!(
 );
 
 #[cfg(target_arch = "aarch64")]
-static NEON: Ops = compile_for!(super::lanes::Neon, #[target_feature(enable = "neon,dotprod")]);
+static NEON: Ops = compile_for!(super::lanes::Neon, #[target_feature(enable = "neon")]);

@@ -8,32 +8,32 @@ use crate::activation::Q8Window;
 use crate::block::k::lanes::neon::Neon;
 use crate::block::tables::{IQ4, bytes};
 use crate::block::windows::neon;
-use crate::isa::neon::lookup;
+use crate::isa::neon::{Dot, lookup};
 
 /// The scalar decoder, compiled for this tier.
-#[target_feature(enable = "neon,dotprod")]
+#[target_feature(enable = "neon")]
 pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
     scalar::decode(blocks, out);
 }
 
 /// The scalar encoder, with the vectors of this tier.
-#[target_feature(enable = "neon,dotprod")]
+#[target_feature(enable = "neon")]
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode_with::<Neon>(row, importance, out);
 }
 
 /// `out[r] = w[r] . x`.
-#[target_feature(enable = "neon,dotprod")]
-pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
-    neon::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 8], y| {
-        let isum = neon::block_sums(|k| codes(&blocks[k]), 0, y);
+#[target_feature(enable = "neon")]
+pub(crate) fn gemv<D: Dot>(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
+    neon::gemv(weights, x, out, |dot: D, blocks: &[[u8; BYTES]; 8], y| {
+        let isum = neon::block_sums(dot, |k| codes(&blocks[k]), 0, y);
         (isum, neon::scaled(neon::f16s::<BYTES, 0>(blocks), y))
     });
 }
 
 /// What the codes of a block stand for.
 #[inline]
-#[target_feature(enable = "neon,dotprod")]
+#[target_feature(enable = "neon")]
 fn codes(block: &[u8; BYTES]) -> (int8x16_t, int8x16_t) {
     const SIGNED: [u8; 16] = bytes(&IQ4, 0);
     let (first, second) = neon::nibbles(qs(block));

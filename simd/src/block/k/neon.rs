@@ -3,20 +3,21 @@
 //! Data flow of a row, four super-blocks at a time:
 //!
 //! ```text
-//! 16 x 16 codes --sdot with 16 x 16 activations--> a vector of 4 i32 per sub-block
+//! 16 x 16 codes --dot with 16 x 16 activations--> a vector of 4 i32 per sub-block
 //!    --multiplied by the scale, added--> 4 i32 of one super-block
 //! 4 such vectors --pairwise adds--> isum of 4 super-blocks in 4 lanes --convert--+
 //! 4 vectors of minima times activation sums --the same--> msum -------------------+
 //! 4 times d, dmin --convert, times dy---------------------------------------------+--> 4 terms
 //! ```
 //!
-//! and the terms are added to the row's sum in order. Every sum is of 32 bits; the bound of `isum`
+//! and the terms are added to the row's sum in order. The dot is where the
+//! tiers differ, see [`Dot`]. Every sum is of 32 bits; the bound of `isum`
 //! stands in each type's scalar code.
 
 use core::arch::aarch64::*;
 
 use crate::activation::Q8KWindow;
-use crate::isa::neon::{load_codes, load_f32, sdot, store_f32, sums_of_4};
+use crate::isa::neon::{Dot, load_codes, load_f32, store_f32, sums_of_4};
 
 /// Super-blocks worked on together, one per lane.
 const GROUP: usize = 4;
@@ -24,13 +25,14 @@ const GROUP: usize = 4;
 /// `out[r] = w[r] . x` for types with minima, whose blocks of `B` bytes begin with `d` and `dmin`.
 /// `sums` gives lanes that add up to `isum` and to `msum`.
 #[inline]
-#[target_feature(enable = "neon,dotprod")]
-pub(crate) fn gemv_with_minima<const B: usize>(
+#[target_feature(enable = "neon")]
+pub(crate) fn gemv_with_minima<D: Dot, const B: usize>(
     weights: &[u8],
     x: &[Q8KWindow],
     out: &mut [f32],
-    sums: impl Fn(&[u8; B], &Q8KWindow) -> (int32x4_t, int32x4_t),
+    sums: impl Fn(D, &[u8; B], &Q8KWindow) -> (int32x4_t, int32x4_t),
 ) {
+    let dot = D::proof();
     let mut isums = [vdupq_n_s32(0); GROUP];
     let mut msums = [vdupq_n_s32(0); GROUP];
     let (mut ds, mut dmins, mut dys) = ([0; GROUP], [0; GROUP], [0.0; GROUP]);
@@ -38,7 +40,7 @@ pub(crate) fn gemv_with_minima<const B: usize>(
         let mut acc = 0.0;
         for (blocks, ys) in row.as_chunks::<B>().0.chunks(GROUP).zip(x.chunks(GROUP)) {
             for (i, (block, y)) in blocks.iter().zip(ys).enumerate() {
-                (isums[i], msums[i]) = sums(block, y);
+                (isums[i], msums[i]) = sums(dot, block, y);
                 ds[i] = u16::from_le_bytes([block[0], block[1]]);
                 dmins[i] = u16::from_le_bytes([block[2], block[3]]);
                 dys[i] = y.scale;
@@ -58,20 +60,21 @@ pub(crate) fn gemv_with_minima<const B: usize>(
 /// `out[r] = w[r] . x` for types without minima, whose blocks of `B` bytes end with `d`.
 /// `sum` gives lanes that add up to `isum`.
 #[inline]
-#[target_feature(enable = "neon,dotprod")]
-pub(crate) fn gemv<const B: usize>(
+#[target_feature(enable = "neon")]
+pub(crate) fn gemv<D: Dot, const B: usize>(
     weights: &[u8],
     x: &[Q8KWindow],
     out: &mut [f32],
-    sum: impl Fn(&[u8; B], &Q8KWindow) -> int32x4_t,
+    sum: impl Fn(D, &[u8; B], &Q8KWindow) -> int32x4_t,
 ) {
+    let dot = D::proof();
     let mut isums = [vdupq_n_s32(0); GROUP];
     let (mut ds, mut dys) = ([0; GROUP], [0.0; GROUP]);
     for (row, out) in weights.chunks_exact(B * x.len()).zip(out) {
         let mut acc = 0.0;
         for (blocks, ys) in row.as_chunks::<B>().0.chunks(GROUP).zip(x.chunks(GROUP)) {
             for (i, (block, y)) in blocks.iter().zip(ys).enumerate() {
-                isums[i] = sum(block, y);
+                isums[i] = sum(dot, block, y);
                 ds[i] = u16::from_le_bytes([block[B - 2], block[B - 1]]);
                 dys[i] = y.scale;
             }
@@ -101,11 +104,11 @@ fn add_in_order(acc: f32, terms: float32x4_t, n: usize) -> f32 {
     lanes[..n].iter().fold(acc, |acc, term| acc + term)
 }
 
-/// Adds to each lane of `acc` the products of 16 codes, none above 127, with activations `16 k ..`.
+/// Adds to the lanes of `acc` the products of 16 codes, none above 127, with activations `16 k ..`.
 #[inline]
-#[target_feature(enable = "neon,dotprod")]
-pub(crate) fn dot(acc: int32x4_t, codes: uint8x16_t, y: &Q8KWindow, k: usize) -> int32x4_t {
-    sdot(acc, vreinterpretq_s8_u8(codes), load_codes(&y.codes.as_chunks().0[k]))
+#[target_feature(enable = "neon")]
+pub(crate) fn dot<D: Dot>(dot: D, acc: int32x4_t, codes: uint8x16_t, y: &Q8KWindow, k: usize) -> int32x4_t {
+    dot.add(acc, vreinterpretq_s8_u8(codes), load_codes(&y.codes.as_chunks().0[k]))
 }
 
 /// Lanes that add up to `msum`: each minimum meets the pairwise sum of its sub-block.
@@ -130,12 +133,17 @@ pub(crate) fn load_sums(y: &Q8KWindow) -> (int16x8_t, int16x8_t) {
 /// Lanes that add up to the scaled sum of a super-block of eight sub-blocks; `codes(k)` gives the
 /// codes of weights `16 k ..`.
 #[inline]
-#[target_feature(enable = "neon,dotprod")]
-pub(crate) fn scaled_by_32(scales: [u8; 8], y: &Q8KWindow, codes: impl Fn(usize) -> uint8x16_t) -> int32x4_t {
+#[target_feature(enable = "neon")]
+pub(crate) fn scaled_by_32<D: Dot>(
+    proof: D,
+    scales: [u8; 8],
+    y: &Q8KWindow,
+    codes: impl Fn(usize) -> uint8x16_t,
+) -> int32x4_t {
     let mut sum = vdupq_n_s32(0);
     for (j, scale) in scales.into_iter().enumerate() {
-        let half = dot(vdupq_n_s32(0), codes(2 * j), y, 2 * j);
-        sum = vmlaq_n_s32(sum, dot(half, codes(2 * j + 1), y, 2 * j + 1), i32::from(scale));
+        let half = dot(proof, vdupq_n_s32(0), codes(2 * j), y, 2 * j);
+        sum = vmlaq_n_s32(sum, dot(proof, half, codes(2 * j + 1), y, 2 * j + 1), i32::from(scale));
     }
     sum
 }

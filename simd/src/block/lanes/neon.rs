@@ -10,7 +10,7 @@ use crate::isa::neon::{load_f32, store_f32};
 
 /// `out[r] = w[r] . x` for float weights of `N` bytes.
 #[inline]
-#[target_feature(enable = "neon,dotprod")]
+#[target_feature(enable = "neon")]
 pub(crate) fn gemv<const N: usize>(
     weights: &[u8],
     x: &[f32],
@@ -38,7 +38,7 @@ pub(crate) fn gemv<const N: usize>(
 
 /// Adds sixteen products to the lanes.
 #[inline]
-#[target_feature(enable = "neon,dotprod")]
+#[target_feature(enable = "neon")]
 fn add<const N: usize>(
     lanes: [float32x4_t; 4],
     w: &[[u8; N]; 16],

@@ -9,27 +9,27 @@ use super::{BLOCK_BYTES, Block, scalar};
 use crate::activation::Q8KWindow;
 use crate::block::k::lanes::neon::Neon;
 use crate::block::k::{neon, scales};
-use crate::isa::neon::load_u8;
+use crate::isa::neon::{Dot, load_u8};
 
 /// The scalar decoder, compiled for this tier.
-#[target_feature(enable = "neon,dotprod")]
+#[target_feature(enable = "neon")]
 pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
     scalar::decode(blocks, out);
 }
 
 /// The scalar encoder, with the vectors of this tier.
-#[target_feature(enable = "neon,dotprod")]
+#[target_feature(enable = "neon")]
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode_with::<Neon>(row, importance, out);
 }
 
 /// `out[r] = w[r] . x`.
-#[target_feature(enable = "neon,dotprod")]
-pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
-    neon::gemv_with_minima(weights, x, out, |block: &[u8; BLOCK_BYTES], y| {
+#[target_feature(enable = "neon")]
+pub(crate) fn gemv<D: Dot>(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    neon::gemv_with_minima(weights, x, out, |dot: D, block: &[u8; BLOCK_BYTES], y| {
         let block = Block(block);
         let (scales, minima) = scales::unpack(block.scales());
-        (neon::scaled_by_32(scales, y, |k| codes(block, k)), neon::minima_sums(minima, y))
+        (neon::scaled_by_32(dot, scales, y, |k| codes(block, k)), neon::minima_sums(minima, y))
     });
 }
 

@@ -6,31 +6,32 @@ use super::scalar;
 use super::{BYTES, qh, qs};
 use crate::activation::Q8Window;
 use crate::block::windows::neon;
+use crate::isa::neon::Dot;
 
 /// The scalar decoder, compiled for this tier.
-#[target_feature(enable = "neon,dotprod")]
+#[target_feature(enable = "neon")]
 pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
     scalar::decode(blocks, out);
 }
 
 /// The scalar encoder, compiled for this tier.
-#[target_feature(enable = "neon,dotprod")]
+#[target_feature(enable = "neon")]
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode(row, importance, out);
 }
 
 /// `out[r] = w[r] . x`.
-#[target_feature(enable = "neon,dotprod")]
-pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
-    neon::gemv_with_minima(weights, x, out, |blocks: &[[u8; BYTES]; 8], y| {
-        let isum = neon::block_sums(|k| codes(&blocks[k]), 0, y);
+#[target_feature(enable = "neon")]
+pub(crate) fn gemv<D: Dot>(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
+    neon::gemv_with_minima(weights, x, out, |dot: D, blocks: &[[u8; BYTES]; 8], y| {
+        let isum = neon::block_sums(dot, |k| codes(&blocks[k]), 0, y);
         neon::terms(isum, neon::f16s::<BYTES, 0>(blocks), neon::f16s::<BYTES, 2>(blocks), y)
     });
 }
 
 /// The codes of a block.
 #[inline]
-#[target_feature(enable = "neon,dotprod")]
+#[target_feature(enable = "neon")]
 fn codes(block: &[u8; BYTES]) -> (int8x16_t, int8x16_t) {
     neon::signed(neon::add_fifth_bits(neon::nibbles(qs(block)), qh(block)))
 }

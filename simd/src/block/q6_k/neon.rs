@@ -10,29 +10,29 @@ use super::{BLOCK_BYTES, Block, scalar};
 use crate::activation::Q8KWindow;
 use crate::block::k::lanes::neon::Neon;
 use crate::block::k::neon;
-use crate::isa::neon::load_u8;
+use crate::isa::neon::{Dot, load_u8};
 
 /// The scalar decoder, compiled for this tier.
-#[target_feature(enable = "neon,dotprod")]
+#[target_feature(enable = "neon")]
 pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
     scalar::decode(blocks, out);
 }
 
 /// The scalar encoder, with the vectors of this tier.
-#[target_feature(enable = "neon,dotprod")]
+#[target_feature(enable = "neon")]
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode_with::<Neon>(row, importance, out);
 }
 
 /// `out[r] = w[r] . x`.
-#[target_feature(enable = "neon,dotprod")]
-pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
-    neon::gemv(weights, x, out, |block: &[u8; BLOCK_BYTES], y| {
+#[target_feature(enable = "neon")]
+pub(crate) fn gemv<D: Dot>(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    neon::gemv(weights, x, out, |dot: D, block: &[u8; BLOCK_BYTES], y| {
         let block = Block(block);
         let mut sum = vdupq_n_s32(0);
         for (j, scale) in block.scales().iter().enumerate() {
-            let dot = neon::dot(vdupq_n_s32(0), codes(block, j), y, j);
-            sum = vmlaq_n_s32(sum, dot, i32::from(scale.cast_signed()));
+            let sum_of_16 = neon::dot(dot, vdupq_n_s32(0), codes(block, j), y, j);
+            sum = vmlaq_n_s32(sum, sum_of_16, i32::from(scale.cast_signed()));
         }
         vsubq_s32(sum, vshlq_n_s32::<5>(scaled_sums(block, y)))
     });

@@ -3,22 +3,22 @@
 //! Data flow of a row, four windows at a time:
 //!
 //! ```text
-//! 2 x 16 codes of a block --sdot with 2 x 16 activations--> 4 i32
+//! 2 x 16 codes of a block --dot with 2 x 16 activations--> 4 i32
 //! 4 such vectors --pairwise adds--> isum of 4 blocks in 4 lanes, converted
 //! d of 4 blocks --convert, times dy--> staged with the isum as [block][window]
 //! 4 windows staged: 8 steps of s = fma(isum, d * dy, s), a lane per window; the 4 lanes are added
 //! to the row's sum in order.
 //! ```
 //!
-//! Codes enter signed, with the bias of their type where that is cheap: a lane of `sdot` holds at
-//! most 8 products of 128 * 127. A last window that is not full is filled up with zero blocks, whose
+//! The dot is where the tiers differ, see [`Dot`]. Codes enter signed, with the bias of their type where
+//! that is cheap: a lane holds at most 8 products of 128 * 127. A last window that is not full is filled up with zero blocks, whose
 //! terms are +0.
 
 use core::arch::aarch64::*;
 
 use crate::activation::Q8Window;
 use crate::array;
-use crate::isa::neon::{load_codes, load_f32, load_i32, load_u8, sdot, store_f32, sums_of_4};
+use crate::isa::neon::{Dot, load_codes, load_f32, load_i32, load_u8, store_f32, sums_of_4};
 
 /// Windows worked on together, one per lane.
 const GROUP: usize = 4;
@@ -32,27 +32,28 @@ const UNSTAGED: Staged = [[[0.0; 4]; GROUP]; 2];
 
 /// `out[r] = w[r] . x` for types without minima; `window` gives `(isum, d * dy)` of eight blocks.
 #[inline]
-#[target_feature(enable = "neon,dotprod")]
-pub(crate) fn gemv<const B: usize>(
+#[target_feature(enable = "neon")]
+pub(crate) fn gemv<D: Dot, const B: usize>(
     weights: &[u8],
     x: &[Q8Window],
     out: &mut [f32],
-    window: impl Fn(&[[u8; B]; 8], &Q8Window) -> (Eight, Eight),
+    window: impl Fn(D, &[[u8; B]; 8], &Q8Window) -> (Eight, Eight),
 ) {
+    let dot = D::proof();
     let (mut sums, mut scales) = (UNSTAGED, UNSTAGED);
     for (row, out) in weights.chunks_exact(weights.len() / out.len()).zip(out) {
         let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
         let mut acc = 0.0;
         for (group, ys) in windows.chunks(GROUP).zip(x.chunks(GROUP)) {
             for (i, (blocks, y)) in group.iter().zip(ys).enumerate() {
-                let (isum, scale) = window(blocks, y);
+                let (isum, scale) = window(dot, blocks, y);
                 stage(&mut sums, i, isum);
                 stage(&mut scales, i, scale);
             }
             acc = add_in_order(acc, fused_chain(&sums, &scales), group.len());
         }
         if !rest.is_empty() {
-            let (isum, scale) = window(&super::padded(rest), &x[windows.len()]);
+            let (isum, scale) = window(dot, &super::padded(rest), &x[windows.len()]);
             stage(&mut sums, 0, isum);
             stage(&mut scales, 0, scale);
             acc = add_in_order(acc, fused_chain(&sums, &scales), 1);
@@ -63,25 +64,26 @@ pub(crate) fn gemv<const B: usize>(
 
 /// `out[r] = w[r] . x` for types with minima; `window` gives the terms of eight blocks.
 #[inline]
-#[target_feature(enable = "neon,dotprod")]
-pub(crate) fn gemv_with_minima<const B: usize>(
+#[target_feature(enable = "neon")]
+pub(crate) fn gemv_with_minima<D: Dot, const B: usize>(
     weights: &[u8],
     x: &[Q8Window],
     out: &mut [f32],
-    window: impl Fn(&[[u8; B]; 8], &Q8Window) -> Eight,
+    window: impl Fn(D, &[[u8; B]; 8], &Q8Window) -> Eight,
 ) {
+    let dot = D::proof();
     let mut terms = UNSTAGED;
     for (row, out) in weights.chunks_exact(weights.len() / out.len()).zip(out) {
         let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
         let mut acc = 0.0;
         for (group, ys) in windows.chunks(GROUP).zip(x.chunks(GROUP)) {
             for (i, (blocks, y)) in group.iter().zip(ys).enumerate() {
-                stage(&mut terms, i, window(blocks, y));
+                stage(&mut terms, i, window(dot, blocks, y));
             }
             acc = add_in_order(acc, sum_chain(&terms), group.len());
         }
         if !rest.is_empty() {
-            stage(&mut terms, 0, window(&super::padded(rest), &x[windows.len()]));
+            stage(&mut terms, 0, window(dot, &super::padded(rest), &x[windows.len()]));
             acc = add_in_order(acc, sum_chain(&terms), 1);
         }
         *out = acc;
@@ -149,16 +151,22 @@ fn add_in_order(acc: f32, window_sums: float32x4_t, n: usize) -> f32 {
 
 /// `sum(q * y)` of eight blocks, from their codes (two vectors each) and the bias that is in them.
 #[inline]
-#[target_feature(enable = "neon,dotprod")]
-pub(crate) fn block_sums(codes: impl Fn(usize) -> (int8x16_t, int8x16_t), bias: i32, y: &Q8Window) -> Eight {
+#[target_feature(enable = "neon")]
+pub(crate) fn block_sums<D: Dot>(
+    dot: D,
+    codes: impl Fn(usize) -> (int8x16_t, int8x16_t),
+    bias: i32,
+    y: &Q8Window,
+) -> Eight {
     let ys = y.codes.as_chunks::<16>().0;
-    let dot = |k: usize| {
+    let sum_of = |k: usize| {
         let (first, second) = codes(k);
-        let low = sdot(vdupq_n_s32(0), first, load_codes(&ys[2 * k]));
-        sdot(low, second, load_codes(&ys[2 * k + 1]))
+        let low = dot.add(vdupq_n_s32(0), first, load_codes(&ys[2 * k]));
+        dot.add(low, second, load_codes(&ys[2 * k + 1]))
     };
     array::two(|half| {
-        let biased = sums_of_4([dot(4 * half), dot(4 * half + 1), dot(4 * half + 2), dot(4 * half + 3)]);
+        let biased =
+            sums_of_4([sum_of(4 * half), sum_of(4 * half + 1), sum_of(4 * half + 2), sum_of(4 * half + 3)]);
         let sums = load_i32(&y.sums.as_chunks().0[half]);
         vcvtq_f32_s32(vmlsq_n_s32(biased, sums, bias))
     })

@@ -5,7 +5,7 @@ use core::ops::{BitAnd, BitOr, Shl, Shr};
 
 use crate::gemm::{ROWS, Rows};
 
-/// Four rows a vector. Only a [`crate::isa::NeonDotprod`] makes one.
+/// Four rows a vector. Only a [`super::NeonTier`] makes one.
 #[derive(Clone, Copy)]
 pub(crate) struct Quad(pub(super) [uint32x4_t; 4]);
 
@@ -14,7 +14,7 @@ impl BitAnd for Quad {
     #[inline(always)]
     fn bitand(mut self, other: Self) -> Self {
         for q in 0..4 {
-            // SAFETY: a `NeonDotprod`, the proof of the features, made the vectors; so below.
+            // SAFETY: a `NeonTier`, the proof of the features, made the vectors; so below.
             self.0[q] = unsafe { vandq_u32(self.0[q], other.0[q]) };
         }
         self
