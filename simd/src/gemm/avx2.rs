@@ -9,84 +9,31 @@
 
 use core::arch::x86_64::*;
 
-use crate::columns::ColumnsMut;
-use crate::gemm::float::{self, Float};
-use crate::gemm::{Column, Format, Gemm, ROWS, Rows, Sums, Tier, Tile, block32, driver, k};
+use crate::gemm::{Column, Sums, Tile, block32, k};
 use crate::isa::Avx2;
 use dots::{add_pairs, add_scaled_dots, add_signed_dots, unsigned_dots};
 use memory::{load, load_f32, store_f32};
 use quad::Quad;
+use tier::YmmTier;
 
 mod dots;
-mod memory;
-mod quad;
+pub(super) mod memory;
+pub(super) mod quad;
+pub(super) mod tier;
 
-/// A batch product for AVX2; see [`crate::gemm`].
-#[target_feature(enable = "avx2,fma,f16c")]
-fn gemm<const N: usize, F: Format<N>>(weights: &[u8], x: &[F::Window], out: &mut ColumnsMut<'_>) {
-    let tier = Avx2::detect().expect("this tier's kernels run on CPUs that have it");
-    driver::run::<N, F, _>(tier, weights, x, out);
-}
-
-/// A batch product of a float type for AVX2; see [`crate::gemm::float`].
-#[target_feature(enable = "avx2,fma,f16c")]
-fn float_gemm<const N: usize, F: Float<N>>(weights: &[u8], x: &[f32], out: &mut ColumnsMut<'_>) {
-    let tier = Avx2::detect().expect("this tier's kernels run on CPUs that have it");
-    float::run::<N, F, _, 2, 3>(tier, weights, x, out);
-}
-
-impl Tier for Avx2 {
-    type Quad = Quad;
-    type Lanes = [__m256; 2];
+impl YmmTier for Avx2 {
     const BYTE_BIAS: i32 = 0;
     const MAX_COLUMNS: usize = 4;
-    const MIN_COLUMNS: usize = 2;
 
-    #[inline(always)]
-    fn quads<const N: usize>(self, rows: &Rows<'_, N>, at: usize) -> [Quad; 4] {
-        assert!(at + 16 <= N, "bytes {at}.. of {N}");
-        // SAFETY: `self` proves the features; the bytes are inside the rows.
-        unsafe { quad::transposed(rows, at) }
+    fn look() -> Option<Self> {
+        Self::detect()
     }
 
+    /// Pairs of equal `i16`, for `vpmaddwd`.
     #[inline(always)]
-    fn splat(self, bytes: u32) -> Quad {
-        // SAFETY: `self` proves the features; so below.
-        Quad([unsafe { _mm256_set1_epi32(bytes.cast_signed()) }; 2])
-    }
-
-    #[inline(always)]
-    fn store(self, quad: Quad, out: &mut [u8; 64]) {
-        // SAFETY: see `splat`; two times 32 bytes are stored into 64.
-        unsafe {
-            _mm256_storeu_si256(out.as_mut_ptr().cast(), quad.0[0]);
-            _mm256_storeu_si256(out.as_mut_ptr().add(32).cast(), quad.0[1]);
-        }
-    }
-
-    #[inline(always)]
-    fn store_pairs(self, quad: Quad, out: &mut [i32; ROWS]) {
-        // SAFETY: see `splat`; two times 8 integers are stored into 16.
-        unsafe {
-            _mm256_storeu_si256(out.as_mut_ptr().cast(), quad.0[0]);
-            _mm256_storeu_si256(out.as_mut_ptr().add(8).cast(), quad.0[1]);
-        }
-    }
-
-    #[inline(always)]
-    fn store_scales(self, quad: Quad, out: &mut [[i32; ROWS]; 4]) {
-        // SAFETY: see `splat`.
-        let [a, b, c, d] = unsafe { quad::scales(quad) };
-        self.store_pairs(a, &mut out[0]);
-        self.store_pairs(b, &mut out[1]);
-        self.store_pairs(c, &mut out[2]);
-        self.store_pairs(d, &mut out[3]);
-    }
-
-    #[inline(always)]
-    fn store_f16(self, quad: Quad, out: &mut [f32; ROWS]) {
-        // SAFETY: see `splat`.
-        unsafe { quad::store_f16(quad, out) }
+    fn scales(self, quad: Quad) -> [Quad; 4] {
+        // SAFETY: `self` proves the features.
+        unsafe { quad::paired_scales(quad) }
     }
 
     #[inline(always)]
@@ -94,95 +41,10 @@ impl Tier for Avx2 {
         quad
     }
 
-    #[inline(always)]
-    fn spread_bits(self, quad: Quad) -> Quad {
-        // SAFETY: see `splat`.
-        unsafe { quad::spread_bits(quad) }
-    }
-
-    #[inline(always)]
-    fn lookup(self, table: &[u8; 16], quad: Quad) -> Quad {
-        // SAFETY: see `splat`.
-        unsafe { quad::lookup(table, quad) }
-    }
-
-    #[inline(always)]
-    fn store_half_powers(self, quad: Quad, out: &mut [f32; ROWS]) {
-        // SAFETY: see `splat`.
-        unsafe { quad::store_half_powers(quad, out) }
-    }
-
     /// Half the sum twice, as a pair of `i16` that `vpmaddwd` multiplies with a pair of scales.
     #[inline(always)]
     fn first_sum(sum: i32) -> i32 {
         (sum / 2) & 0xffff | (sum / 2) << 16
-    }
-
-    #[inline(always)]
-    fn prefetch<V>(self, value: &V) {
-        crate::isa::avx2::prefetch(value);
-    }
-
-    #[inline(always)]
-    fn zero_lanes(self) -> [__m256; 2] {
-        // SAFETY: see `splat`.
-        [unsafe { _mm256_setzero_ps() }; 2]
-    }
-
-    #[inline(always)]
-    fn f32_lanes(self, values: &[f32; 16]) -> [__m256; 2] {
-        // SAFETY: see `splat`; 16 floats are loaded from 16.
-        unsafe { [_mm256_loadu_ps(values.as_ptr()), _mm256_loadu_ps(values.as_ptr().add(8))] }
-    }
-
-    #[inline(always)]
-    fn f32_le_lanes(self, values: &[[u8; 4]; 16]) -> [__m256; 2] {
-        let first = values.as_ptr().cast::<f32>();
-        // SAFETY: see `splat`; 64 bytes are loaded from 64.
-        unsafe { [_mm256_loadu_ps(first), _mm256_loadu_ps(first.add(8))] }
-    }
-
-    #[inline(always)]
-    fn f16_lanes(self, values: &[[u8; 2]; 16]) -> [__m256; 2] {
-        let bytes = values.as_ptr().cast::<__m128i>();
-        // SAFETY: see `splat`; 32 bytes are loaded from 32.
-        unsafe { [_mm256_cvtph_ps(_mm_loadu_si128(bytes)), _mm256_cvtph_ps(_mm_loadu_si128(bytes.add(1)))] }
-    }
-
-    #[inline(always)]
-    fn bf16_lanes(self, values: &[[u8; 2]; 16]) -> [__m256; 2] {
-        let bytes = values.as_ptr().cast::<__m128i>();
-        // SAFETY: see `splat`; 32 bytes are loaded from 32.
-        unsafe {
-            let (low, high) = (_mm_loadu_si128(bytes), _mm_loadu_si128(bytes.add(1)));
-            [
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(low))),
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(high))),
-            ]
-        }
-    }
-
-    #[inline(always)]
-    fn fma(self, w: [__m256; 2], x: [__m256; 2], sum: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: see `splat`.
-        unsafe { [_mm256_fmadd_ps(w[0], x[0], sum[0]), _mm256_fmadd_ps(w[1], x[1], sum[1])] }
-    }
-
-    #[inline(always)]
-    fn store_lanes(self, lanes: [__m256; 2], out: &mut [f32; 16]) {
-        // SAFETY: see `splat`; 16 floats are stored into 16.
-        unsafe {
-            _mm256_storeu_ps(out.as_mut_ptr(), lanes[0]);
-            _mm256_storeu_ps(out.as_mut_ptr().add(8), lanes[1]);
-        }
-    }
-
-    fn gemm<const N: usize, F: Format<N>>() -> Gemm<F::Window> {
-        gemm::<N, F>
-    }
-
-    fn float_gemm<const N: usize, F: Float<N>>() -> Gemm<f32> {
-        float_gemm::<N, F>
     }
 
     fn tile_k(class: k::Class, n_columns: usize) -> Tile<k::Panel> {
@@ -213,7 +75,7 @@ macro_rules! tiles {
     };
 }
 
-type Tiles<Panel> = [Tile<Panel>; Avx2::MAX_COLUMNS];
+type Tiles<Panel> = [Tile<Panel>; <Avx2 as YmmTier>::MAX_COLUMNS];
 static TILES_K_8_MINIMA_4_BITS: Tiles<k::Panel> = tiles!(tile_k, 8, true, 8);
 static TILES_K_8_MINIMA_5_BITS: Tiles<k::Panel> = tiles!(tile_k, 8, true, 4);
 static TILES_K_4_6_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, false, 2);

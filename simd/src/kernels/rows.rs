@@ -2,12 +2,12 @@
 
 use crate::activation::{Q8KWindow, Q8Window};
 use crate::block::{self, BlockType};
-#[cfg(target_arch = "aarch64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::gemm::Tier;
 use crate::gemm::{self, Batch};
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
-use crate::isa::{Avx2, Avx512};
+use crate::isa::{Avx2, Avx512, AvxVnni};
 #[cfg(target_arch = "aarch64")]
 use crate::isa::{Neon, NeonDotprod, NeonI8mm};
 use crate::quantize;
@@ -136,6 +136,8 @@ pub(super) fn layer(tier: Isa, ty: BlockType) -> Layer {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => whole(avx2(ty), Some(gemm::batch::<Avx2>(ty))),
         #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni => Layer { gemm: integers::<AvxVnni>(ty), ..Layer::EMPTY },
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => whole(avx512(ty), Some(gemm::batch::<Avx512>(ty))),
         #[cfg(target_arch = "aarch64")]
         Isa::Neon => whole(neon(ty), Some(gemm::batch::<Neon>(ty))),
@@ -151,7 +153,7 @@ pub(super) fn layer(tier: Isa, ty: BlockType) -> Layer {
 }
 
 /// The batch product of a tier that has nothing better for floats than the one below.
-#[cfg(target_arch = "aarch64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn integers<T: Tier>(ty: BlockType) -> Option<Batch> {
     (!ty.is_float()).then(|| gemm::batch::<T>(ty))
 }

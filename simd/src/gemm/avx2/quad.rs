@@ -7,7 +7,7 @@ use crate::gemm::{ROWS, Rows};
 
 /// Rows 0..8 and 8..16. Only an [`crate::isa::Avx2`] makes one.
 #[derive(Clone, Copy)]
-pub(crate) struct Quad(pub(super) [__m256i; 2]);
+pub(crate) struct Quad(pub(in crate::gemm) [__m256i; 2]);
 
 impl BitAnd for Quad {
     type Output = Self;
@@ -86,7 +86,7 @@ pub(super) unsafe fn transposed<const N: usize>(rows: &Rows<'_, N>, at: usize) -
 /// The four signed bytes of each row, each as a pair of equal `i16`.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn scales(quad: Quad) -> [Quad; 4] {
+pub(in crate::gemm) fn paired_scales(quad: Quad) -> [Quad; 4] {
     let mut out = [quad; 4];
     for h in 0..2 {
         let v = quad.0[h];
@@ -94,6 +94,21 @@ pub(super) fn scales(quad: Quad) -> [Quad; 4] {
         out[1].0[h] = twice(_mm256_slli_epi32::<16>(v));
         out[2].0[h] = twice(_mm256_slli_epi32::<8>(v));
         out[3].0[h] = twice(v);
+    }
+    out
+}
+
+/// The four signed bytes of each row, each as sixteen integers.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(in crate::gemm) fn scales(quad: Quad) -> [Quad; 4] {
+    let mut out = [quad; 4];
+    for h in 0..2 {
+        let v = quad.0[h];
+        out[0].0[h] = _mm256_srai_epi32::<24>(_mm256_slli_epi32::<24>(v));
+        out[1].0[h] = _mm256_srai_epi32::<24>(_mm256_slli_epi32::<16>(v));
+        out[2].0[h] = _mm256_srai_epi32::<24>(_mm256_slli_epi32::<8>(v));
+        out[3].0[h] = _mm256_srai_epi32::<24>(v);
     }
     out
 }
