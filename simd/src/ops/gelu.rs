@@ -11,7 +11,7 @@
 //! below -10.06, where the exponential is infinite. In both, `-inf` gives NaN (a product of 0 and
 //! infinity), as NaN does, and `inf` gives `inf`.
 
-use super::elementwise;
+use super::elementwise::{self, Function};
 use super::exp::exp;
 use super::lanes::{LANES, Lanes};
 
@@ -23,53 +23,61 @@ const CUBIC: f32 = 0.071_354_814;
 /// `out[i] = gelu(x[i])`, exact; both `[n]`.
 #[inline(always)]
 pub(super) fn gelu_erf(x: &[f32], out: &mut [f32]) {
-    elementwise::map(x, out, exact);
+    elementwise::map::<Exact>(x, out);
 }
 
 /// `out[i] = gelu(x[i])`, in the form with the tangent; both `[n]`.
 #[inline(always)]
 pub(super) fn gelu_tanh(x: &[f32], out: &mut [f32]) {
-    elementwise::map(x, out, with_tangent);
+    elementwise::map::<WithTangent>(x, out);
 }
 
 /// `out[i] = gelu(gate[i]) * up[i]`, exact; all `[n]`.
 #[inline(always)]
 pub(super) fn geglu_erf(gate: &[f32], up: &[f32], out: &mut [f32]) {
-    elementwise::gated(gate, up, out, exact);
+    elementwise::gated::<Exact>(gate, up, out);
 }
 
 /// `out[i] = gelu(gate[i]) * up[i]`, in the form with the tangent; all `[n]`.
 #[inline(always)]
 pub(super) fn geglu_tanh(gate: &[f32], up: &[f32], out: &mut [f32]) {
-    elementwise::gated(gate, up, out, with_tangent);
+    elementwise::gated::<WithTangent>(gate, up, out);
 }
 
-#[inline(always)]
-fn exact(x: &Lanes) -> Lanes {
-    let mut magnitude = *x;
-    for l in 0..LANES {
-        magnitude[l] = x[l].abs();
+struct Exact;
+
+impl Function for Exact {
+    #[inline(always)]
+    fn of(x: &Lanes) -> Lanes {
+        let mut magnitude = *x;
+        for l in 0..LANES {
+            magnitude[l] = x[l].abs();
+        }
+        let tail = tail(&magnitude);
+        let mut out = *x;
+        for l in 0..LANES {
+            out[l] = x[l] * if x[l] < 0.0 { tail[l] } else { 1.0 - tail[l] };
+        }
+        out
     }
-    let tail = tail(&magnitude);
-    let mut out = *x;
-    for l in 0..LANES {
-        out[l] = x[l] * if x[l] < 0.0 { tail[l] } else { 1.0 - tail[l] };
-    }
-    out
 }
 
-#[inline(always)]
-fn with_tangent(x: &Lanes) -> Lanes {
-    let mut negated = *x;
-    for l in 0..LANES {
-        negated[l] = -x[l] * (x[l] * x[l]).mul_add(CUBIC, SLOPE);
+struct WithTangent;
+
+impl Function for WithTangent {
+    #[inline(always)]
+    fn of(x: &Lanes) -> Lanes {
+        let mut negated = *x;
+        for l in 0..LANES {
+            negated[l] = -x[l] * (x[l] * x[l]).mul_add(CUBIC, SLOPE);
+        }
+        let e = exp(&negated);
+        let mut out = *x;
+        for l in 0..LANES {
+            out[l] = x[l] / (1.0 + e[l]);
+        }
+        out
     }
-    let e = exp(&negated);
-    let mut out = *x;
-    for l in 0..LANES {
-        out[l] = x[l] / (1.0 + e[l]);
-    }
-    out
 }
 
 /// `tail(a) = e^(-a^2 / 2) * p(s)` with `s = (a - 3) / (a + 3)`; the coefficients of p, constant first,

@@ -3,32 +3,36 @@
 //! Accuracy: 3 ULP, and one rounding more for the gated form; below -88.7 the exponential is infinite
 //! and the result -0. `-inf` gives NaN (the quotient is inf / inf), as NaN does.
 
-use super::elementwise;
+use super::elementwise::{self, Function};
 use super::exp::exp;
 use super::lanes::{LANES, Lanes};
 
 /// `out[i] = silu(x[i])`; both `[n]`.
 #[inline(always)]
 pub(super) fn silu(x: &[f32], out: &mut [f32]) {
-    elementwise::map(x, out, group);
+    elementwise::map::<Silu>(x, out);
 }
 
 /// `out[i] = silu(gate[i]) * up[i]`; all `[n]`.
 #[inline(always)]
 pub(super) fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
-    elementwise::gated(gate, up, out, group);
+    elementwise::gated::<Silu>(gate, up, out);
 }
 
-#[inline(always)]
-fn group(x: &Lanes) -> Lanes {
-    let mut negated = *x;
-    for l in 0..LANES {
-        negated[l] = -x[l];
+struct Silu;
+
+impl Function for Silu {
+    #[inline(always)]
+    fn of(x: &Lanes) -> Lanes {
+        let mut negated = *x;
+        for l in 0..LANES {
+            negated[l] = -x[l];
+        }
+        let e = exp(&negated);
+        let mut out = *x;
+        for l in 0..LANES {
+            out[l] = x[l] / (1.0 + e[l]);
+        }
+        out
     }
-    let e = exp(&negated);
-    let mut out = *x;
-    for l in 0..LANES {
-        out[l] = x[l] / (1.0 + e[l]);
-    }
-    out
 }
