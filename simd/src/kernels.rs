@@ -9,6 +9,7 @@ mod rows;
 use std::sync::OnceLock;
 
 use crate::activation::{Activation, ActivationFormat, Q8KWindow, Q8Window, WINDOW_LEN};
+use crate::attention::Attention;
 use crate::block::BlockType;
 use crate::columns::ColumnsMut;
 use crate::gemm::{Batch, Product};
@@ -99,6 +100,7 @@ pub struct Kernels {
     isa: Isa,
     types: [TypeKernels; BlockType::COUNT],
     ops: &'static Ops,
+    attention: &'static Attention,
     quantisers: Entry<Quantisers>,
 }
 
@@ -128,6 +130,11 @@ impl Kernels {
     /// The operations on float rows of this tier.
     pub fn ops(&self) -> &'static Ops {
         self.ops
+    }
+
+    /// The operations on cached keys and values of this tier.
+    pub fn attention(&self) -> &'static Attention {
+        self.attention
     }
 
     /// Decodes whole blocks into `block_len` floats each.
@@ -315,6 +322,7 @@ fn assemble(isa: Isa) -> Kernels {
     let mut kernels = isa.below().map_or_else(scalar, assemble);
     kernels.isa = isa;
     kernels.ops = Ops::of_target(isa);
+    kernels.attention = Attention::of_target(isa);
     for ty in BlockType::all() {
         kernels.types[ty as usize].overwrite(isa, rows::layer(isa, ty));
     }
@@ -331,6 +339,7 @@ fn scalar() -> Kernels {
         isa: Isa::Scalar,
         types: core::array::from_fn(|_| rows.next().expect("a row per type")),
         ops: Ops::SCALAR,
+        attention: Attention::SCALAR,
         quantisers: Entry { function: rows::SCALAR_QUANTISERS, tier: Isa::Scalar },
     }
 }

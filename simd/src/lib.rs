@@ -6,6 +6,7 @@
 
 pub mod activation;
 mod array;
+pub mod attention;
 pub mod block;
 pub mod columns;
 mod gemm;

@@ -152,7 +152,7 @@ fn tile_32<const NC: usize, const MINIMA: bool, const WORDS: usize>(
     let sums: &mut [Sums; NC] = sums.first_chunk_mut().expect("as many sums");
     let ones = _mm256_set1_epi16(1);
     let mut s = [[_mm256_setzero_ps(); 2]; NC];
-    for j in 0..8 {
+    for j in 0..panel.n_blocks.min(8) {
         let mut isum = [[_mm256_setzero_si256(); 2]; NC];
         if !MINIMA && WORDS > 1 {
             for c in 0..NC {

@@ -267,7 +267,7 @@ fn tile_32<const NC: usize, const MINIMA: bool>(
     let columns: &[Column; NC] = columns.first_chunk().expect("as many columns");
     let sums: &mut [Sums; NC] = sums.first_chunk_mut().expect("as many sums");
     let mut s = [_mm512_setzero_ps(); NC];
-    for j in 0..8 {
+    for j in 0..panel.n_blocks.min(8) {
         let mut dot = [_mm512_setzero_si512(); NC];
         if !MINIMA {
             for c in 0..NC {

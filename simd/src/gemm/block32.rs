@@ -9,6 +9,8 @@ use crate::gemm::{Column, Format, ROWS, Rows, Tier, Tile};
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Panel {
+    /// How many blocks of the window matter; the others are zero, or as they were.
+    pub(crate) n_blocks: usize,
     /// Codes: `[k / 4][row][k % 4]`; unsigned unless [`Class::bits`] is 8.
     pub(crate) codes: [[u8; 64]; 64],
     /// Scales: `[block][row]`.
@@ -43,7 +45,8 @@ pub(crate) struct Block32<F>(PhantomData<F>);
 impl<const N: usize, F: Format32<N>> Format<N> for Block32<F> {
     type Window = Q8Window;
     type Panel = Panel;
-    const BLANK: Panel = Panel { codes: [[0; 64]; 64], d: [[0.0; ROWS]; 8], m: [[0.0; ROWS]; 8] };
+    const BLANK: Panel =
+        Panel { n_blocks: 8, codes: [[0; 64]; 64], d: [[0.0; ROWS]; 8], m: [[0.0; ROWS]; 8] };
 
     #[inline(always)]
     fn unpack<T: Tier>(tier: T, rows: &Rows<'_, N>, panel: &mut Panel) {

@@ -9,27 +9,47 @@
 
 use crate::half_float;
 
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
 /// Lanes in a group.
-pub(super) const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// Sixteen floats.
-pub(super) type Lanes = [f32; LANES];
+pub(crate) type Lanes = [f32; LANES];
 
 /// Sixteen half-precision floats, as bits.
-pub(super) type HalfLanes = [u16; LANES];
+pub(crate) type HalfLanes = [u16; LANES];
 
 /// What a tier does with instructions of its own. Both conversions are defined to the bit
 /// ([`crate::half_float`]), so a tier changes only their speed.
-pub(super) trait Tier {
+pub(crate) trait Tier {
     /// Widens half precision, exactly.
     fn widen(half: &HalfLanes) -> Lanes;
 
     /// Narrows to half precision, to nearest even; overflow becomes infinity.
     fn narrow(x: &Lanes) -> HalfLanes;
+
+    /// How many groups of lanes it has the registers to sum in side by side: 4 or 16.
+    const SIDE_BY_SIDE: usize;
+
+    /// [`sum`] of each of four groups.
+    fn sums_of_4(x: &[Lanes; 4]) -> [f32; 4];
+
+    /// [`sum`] of each of sixteen groups.
+    #[inline(always)]
+    fn sums_of_16(x: &[Lanes; 16]) -> Lanes {
+        let mut out = [0.0; LANES];
+        for i in 0..4 {
+            let four = [x[4 * i], x[4 * i + 1], x[4 * i + 2], x[4 * i + 3]];
+            out[4 * i..4 * i + 4].copy_from_slice(&Self::sums_of_4(&four));
+        }
+        out
+    }
 }
 
 /// Conversions in integer arithmetic, for any CPU.
-pub(super) struct Portable;
+pub(crate) struct Portable;
 
 impl Tier for Portable {
     #[inline(always)]
@@ -49,11 +69,18 @@ impl Tier for Portable {
         }
         out
     }
+
+    const SIDE_BY_SIDE: usize = 4;
+
+    #[inline(always)]
+    fn sums_of_4(x: &[Lanes; 4]) -> [f32; 4] {
+        [sum(&x[0]), sum(&x[1]), sum(&x[2]), sum(&x[3])]
+    }
 }
 
 /// The F16C instructions of the AVX2 tier.
 #[cfg(target_arch = "x86_64")]
-pub(super) struct F16c;
+pub(crate) struct F16c;
 
 #[cfg(target_arch = "x86_64")]
 impl Tier for F16c {
@@ -87,11 +114,19 @@ impl Tier for F16c {
         }
         out
     }
+
+    const SIDE_BY_SIDE: usize = 4;
+
+    #[inline(always)]
+    fn sums_of_4(x: &[Lanes; 4]) -> [f32; 4] {
+        // SAFETY: as in `widen`.
+        unsafe { x86::sums_of_4(x) }
+    }
 }
 
 /// The AVX-512 instructions, for all lanes at once.
 #[cfg(target_arch = "x86_64")]
-pub(super) struct Avx512f;
+pub(crate) struct Avx512f;
 
 #[cfg(target_arch = "x86_64")]
 impl Tier for Avx512f {
@@ -121,11 +156,25 @@ impl Tier for Avx512f {
         }
         out
     }
+
+    const SIDE_BY_SIDE: usize = 16;
+
+    #[inline(always)]
+    fn sums_of_4(x: &[Lanes; 4]) -> [f32; 4] {
+        // SAFETY: as in `widen`.
+        unsafe { x86::sums_of_4(x) }
+    }
+
+    #[inline(always)]
+    fn sums_of_16(x: &[Lanes; 16]) -> Lanes {
+        // SAFETY: as in `widen`.
+        unsafe { x86::sums_of_16(x) }
+    }
 }
 
 /// The conversions every aarch64 CPU has.
 #[cfg(target_arch = "aarch64")]
-pub(super) struct Neon;
+pub(crate) struct Neon;
 
 #[cfg(target_arch = "aarch64")]
 impl Tier for Neon {
@@ -156,11 +205,36 @@ impl Tier for Neon {
         }
         out
     }
+
+    const SIDE_BY_SIDE: usize = 4;
+
+    #[inline(always)]
+    fn sums_of_4(x: &[Lanes; 4]) -> [f32; 4] {
+        use core::arch::aarch64::{
+            float32x4_t, vaddq_f32, vcombine_f32, vget_high_f32, vget_low_f32, vld1q_f32, vpaddq_f32,
+            vst1q_f32,
+        };
+        let mut out = [0.0; 4];
+        // SAFETY: NEON is part of the aarch64 base; each load covers 4 of 16 elements, the store 4 of 4.
+        unsafe {
+            let quarter = |k: usize, q: usize| vld1q_f32(x[k].as_ptr().add(4 * q));
+            let folded = |k: usize| {
+                vaddq_f32(vaddq_f32(quarter(k, 0), quarter(k, 2)), vaddq_f32(quarter(k, 1), quarter(k, 3)))
+            };
+            let pair = |a: float32x4_t, b: float32x4_t| {
+                let low = vcombine_f32(vget_low_f32(a), vget_low_f32(b));
+                vaddq_f32(low, vcombine_f32(vget_high_f32(a), vget_high_f32(b)))
+            };
+            let sums = vpaddq_f32(pair(folded(0), folded(1)), pair(folded(2), folded(3)));
+            vst1q_f32(out.as_mut_ptr(), sums);
+        }
+        out
+    }
 }
 
 /// Up to sixteen elements of a row's end, the missing ones replaced by `fill`.
 #[inline(always)]
-pub(super) fn padded<T: Copy>(tail: &[T], fill: T) -> [T; LANES] {
+pub(crate) fn padded<T: Copy>(tail: &[T], fill: T) -> [T; LANES] {
     let mut lanes = [fill; LANES];
     lanes[..tail.len()].copy_from_slice(tail);
     lanes
@@ -168,7 +242,7 @@ pub(super) fn padded<T: Copy>(tail: &[T], fill: T) -> [T; LANES] {
 
 /// `x * y + acc` in every lane, rounded once.
 #[inline(always)]
-pub(super) fn fma(x: &Lanes, y: &Lanes, acc: &Lanes) -> Lanes {
+pub(crate) fn fma(x: &Lanes, y: &Lanes, acc: &Lanes) -> Lanes {
     let mut out = [0.0; LANES];
     for l in 0..LANES {
         out[l] = x[l].mul_add(y[l], acc[l]);
@@ -178,7 +252,7 @@ pub(super) fn fma(x: &Lanes, y: &Lanes, acc: &Lanes) -> Lanes {
 
 /// `x + y` in every lane.
 #[inline(always)]
-pub(super) fn plus(x: &Lanes, y: &Lanes) -> Lanes {
+pub(crate) fn plus(x: &Lanes, y: &Lanes) -> Lanes {
     let mut out = *x;
     for l in 0..LANES {
         out[l] += y[l];
@@ -188,7 +262,7 @@ pub(super) fn plus(x: &Lanes, y: &Lanes) -> Lanes {
 
 /// `x - y` in every lane.
 #[inline(always)]
-pub(super) fn minus(x: &Lanes, y: f32) -> Lanes {
+pub(crate) fn minus(x: &Lanes, y: f32) -> Lanes {
     let mut out = *x;
     for l in 0..LANES {
         out[l] -= y;
@@ -198,7 +272,7 @@ pub(super) fn minus(x: &Lanes, y: f32) -> Lanes {
 
 /// `x * y` in every lane.
 #[inline(always)]
-pub(super) fn times(x: &Lanes, y: &Lanes) -> Lanes {
+pub(crate) fn times(x: &Lanes, y: &Lanes) -> Lanes {
     let mut out = *x;
     for l in 0..LANES {
         out[l] *= y[l];
@@ -208,7 +282,7 @@ pub(super) fn times(x: &Lanes, y: &Lanes) -> Lanes {
 
 /// The sum of the lanes as a tree: l and l+8, l and l+4, l and l+2, l and l+1.
 #[inline(always)]
-pub(super) fn sum(x: &Lanes) -> f32 {
+pub(crate) fn sum(x: &Lanes) -> f32 {
     let mut sums = *x;
     for l in 0..8 {
         sums[l] += sums[l + 8];
@@ -221,7 +295,7 @@ pub(super) fn sum(x: &Lanes) -> f32 {
 
 /// The greatest lane; NaN lanes are passed over.
 #[inline(always)]
-pub(super) fn max(x: &Lanes) -> f32 {
+pub(crate) fn max(x: &Lanes) -> f32 {
     let mut max = f32::NEG_INFINITY;
     for l in 0..LANES {
         max = if x[l] > max { x[l] } else { max };

@@ -16,7 +16,7 @@ mod dots_f32;
 mod elementwise;
 mod exp;
 mod gelu;
-mod lanes;
+pub(crate) mod lanes;
 mod layer_norm;
 mod rms_norm;
 mod rope;

@@ -13,7 +13,7 @@ impl Format32<{ 8 * BYTES }> for Q4_0 {
 
     #[inline(always)]
     fn unpack<T: Tier>(tier: T, rows: &Rows<'_, { 8 * BYTES }>, panel: &mut Panel) {
-        for j in 0..8 {
+        for j in 0..panel.n_blocks.min(8) {
             let block = BYTES * j;
             tier.store_f16(tier.quads(rows, block)[0], &mut panel.d[j]);
             let codes = unpack_nibbles(tier, rows, block + 2);

@@ -16,7 +16,7 @@ impl Format32<{ 8 * BYTES }> for Q8_0 {
 
     #[inline(always)]
     fn unpack<T: Tier>(tier: T, rows: &Rows<'_, { 8 * BYTES }>, panel: &mut Panel) {
-        for j in 0..8 {
+        for j in 0..panel.n_blocks.min(8) {
             let block = BYTES * j;
             tier.store_f16(tier.quads(rows, block)[0], &mut panel.d[j]);
             let codes = [tier.quads(rows, block + 2), tier.quads(rows, block + 18)];

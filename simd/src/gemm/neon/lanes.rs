@@ -122,7 +122,7 @@ fn tile_32<const NC: usize, T: LaneTier, const MINIMA: bool, const FIT: usize>(
     let columns: &[Column; NC] = columns.first_chunk().expect("as many columns");
     let sums: &mut [Sums; NC] = sums.first_chunk_mut().expect("as many sums");
     let mut s = [[vdupq_n_f32(0.0); 4]; NC];
-    for j in 0..8 {
+    for j in 0..panel.n_blocks.min(8) {
         let dot = block_dots::<T, NC, 8, MINIMA, FIT>(tier, &panel.codes, columns, j);
         for c in 0..NC {
             for q in 0..4 {

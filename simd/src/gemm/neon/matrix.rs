@@ -116,7 +116,7 @@ fn tile_32<const NC: usize, const MINIMA: bool>(
     let sums: &mut [Sums; NC] = sums.first_chunk_mut().expect("as many sums");
     for half in 0..2 {
         let mut s = [[vdupq_n_f32(0.0); 2]; NC];
-        for j in 0..8 {
+        for j in 0..panel.n_blocks.min(8) {
             let dot = block_dots::<NC, 8, MINIMA>(proof, &panel.codes, columns, j, half);
             for c in 0..NC {
                 for i in 0..2 {

@@ -1,0 +1,166 @@
+//! Attention's inner products with cached keys and values, the same bits on every tier.
+//!
+//! Keys and values of one head are cached as consecutive rows of `head_dim` elements, each in
+//! half precision or in blocks of Q8_0 or Q4_0. There are three things to do with them:
+//!
+//! - *store* (`q8_0`, `q4_0`): floats to rows, by rounding to nearest and without a search;
+//! - *scores* (`scores_f16`, `scores_q8`): some queries against consecutive keys, `out[q][k]`;
+//! - *weighted sums* (`sums`): consecutive values, each times its weight, for some queries.
+//!
+//! The queries of heads that share keys go together, and so may those of several tokens: each row
+//! of the cache is then read, and widened or unpacked, once for all of them.
+//!
+//! # The order of the floats
+//! A score is the dot product of [`crate::block`] with the key's block type, whose activations are the
+//! query: floats in 16 lanes for half precision, or 8-bit codes with a scale per 32 elements and exact
+//! integer sums inside a block. It depends on one query and one key alone, so keys can be divided
+//! anywhere.
+//!
+//! A weighted sum is taken in *chunks* of [`CHUNK`] rows, counted from the first: in a chunk each element is
+//! a chain `s = fma(factor, code, s)` in the order of the rows, starting from +0, with the factor `weight` for half
+//! precision (whose code is the value) and `weight * d`, rounded, for a block of scale `d`; the chunk sums are added in order, starting from +0. So rows
+//! can be divided between threads at multiples of [`CHUNK`].
+
+#![allow(clippy::needless_range_loop, reason = "index loops are what compiles well here: see `ops::lanes`")]
+
+mod cache;
+mod f16;
+mod q4_0;
+mod q8_0;
+mod scores_f16;
+mod scores_q8;
+mod sums;
+#[cfg(test)]
+mod tests;
+mod tiers;
+
+use crate::activation::{Activation, ActivationFormat, Q8Window, WINDOW_LEN};
+use crate::columns::ColumnsMut;
+use crate::isa::Isa;
+
+pub use cache::{CacheRows, CacheType, UnevenHead};
+
+/// Rows whose weighted sum is one chain of additions.
+pub const CHUNK: usize = 256;
+
+/// The operations on cached rows, compiled for one tier.
+#[derive(Debug)]
+pub struct Attention {
+    f16: Format<f32>,
+    q8_0: Format<Q8Window>,
+    q4_0: Format<Q8Window>,
+}
+
+/// Rows of keys, the bytes of one, queries, results: one column for each query, one row for each key.
+type Scores<Query> = unsafe fn(&[u8], usize, &[Query], &mut ColumnsMut<'_>);
+
+/// Rows of values, the bytes of one, as many weights for each query, rows each query sees, results.
+type WeightedSums = unsafe fn(&[u8], &[f32], &[usize], &mut ColumnsMut<'_>);
+
+/// The operations on one format, whose keys are multiplied with queries made of `Query`.
+#[derive(Debug)]
+struct Format<Query> {
+    store: unsafe fn(&[f32], &mut [u8]),
+    scores: Scores<Query>,
+    weighted_sums: WeightedSums,
+}
+
+// Every call of a table's function below is sound for one reason: `for_isa` hands a table out only
+// when the CPU has its features; the only other way to one, `of_target`, leaves that to `kernels`.
+impl Attention {
+    /// The operations for any CPU.
+    pub const SCALAR: &'static Self = &tiers::SCALAR;
+
+    /// The operations for `isa`; `None` if this CPU lacks it.
+    pub fn for_isa(isa: Isa) -> Option<&'static Self> {
+        isa.is_available().then(|| Self::of_target(isa))
+    }
+
+    /// The operations of a tier of this target, for callers who see to it that the CPU has it.
+    pub(crate) fn of_target(isa: Isa) -> &'static Self {
+        tiers::table(isa).expect("a tier of this target")
+    }
+
+    /// Stores floats, `x: [n, head_dim]`, as `n` rows. A block that holds a NaN or an infinity becomes NaN throughout;
+    /// half precision keeps both where they are.
+    ///
+    /// # Panics
+    /// If `x` or `out` is not whole rows, or they are not equally many.
+    pub fn store(&self, rows: CacheRows, x: &[f32], out: &mut [u8]) {
+        assert!(x.len().is_multiple_of(rows.head_dim()), "{} floats for {rows:?}", x.len());
+        assert_eq!(rows.count(out), x.len() / rows.head_dim(), "{rows:?} for {} floats", x.len());
+        match rows.cache_type() {
+            // SAFETY: `for_isa` saw the table's features on this CPU; so below.
+            CacheType::F16 => unsafe { (self.f16.store)(x, out) },
+            // SAFETY: see above.
+            CacheType::Q8_0 => unsafe { (self.q8_0.store)(x, out) },
+            // SAFETY: see above.
+            CacheType::Q4_0 => unsafe { (self.q4_0.store)(x, out) },
+        }
+    }
+
+    /// Multiplies every query with every key: row `k` of column `q` of `out: [n_queries, n_keys]` is
+    /// key `k` times query `q`. The queries follow one another in the format
+    /// [`CacheType::query_format`]: `head_dim` floats or `ceil(head_dim / 256)` windows each.
+    ///
+    /// # Panics
+    /// If `keys` is not `out.n_rows()` rows, or `queries` not `out.n_cols()` queries in that format.
+    pub fn scores(&self, rows: CacheRows, keys: &[u8], queries: Activation<'_>, mut out: ColumnsMut<'_>) {
+        assert_eq!(rows.count(keys), out.n_rows(), "keys, {rows:?}");
+        let format = rows.cache_type().query_format();
+        assert_eq!(queries.format(), format, "queries for {rows:?}");
+        let query_len = match format {
+            ActivationFormat::F32 => rows.head_dim(),
+            ActivationFormat::Q8_0 | ActivationFormat::Q8K => rows.head_dim().div_ceil(WINDOW_LEN),
+        };
+        assert_eq!(Some(queries.len()), query_len.checked_mul(out.n_cols()), "queries, {rows:?}");
+        if out.n_rows() == 0 || out.n_cols() == 0 {
+            return;
+        }
+        let row_bytes = rows.row_bytes();
+        match (rows.cache_type(), queries) {
+            // SAFETY: see `store`.
+            (CacheType::F16, Activation::F32(x)) => unsafe {
+                (self.f16.scores)(keys, row_bytes, x, &mut out)
+            },
+            // SAFETY: see `store`.
+            (CacheType::Q8_0, Activation::Q8_0(x)) => unsafe {
+                (self.q8_0.scores)(keys, row_bytes, x, &mut out)
+            },
+            // SAFETY: see `store`.
+            (CacheType::Q4_0, Activation::Q8_0(x)) => unsafe {
+                (self.q4_0.scores)(keys, row_bytes, x, &mut out)
+            },
+            (_, queries) => unreachable!("{:?} queries for {rows:?} have been refused", queries.format()),
+        }
+    }
+
+    /// Sums values by their weights: column `q` of `out: [n_queries, head_dim]` is the sum of the first `visible[q]` rows
+    /// of `values`, each times its weight in `weights: [n_queries, n_values]`. The rows beyond, and
+    /// their weights, are not looked at.
+    ///
+    /// # Panics
+    /// If `values` is not whole rows, the numbers of queries or weights do not fit, a query sees more rows than there
+    /// are, or `out` has not `head_dim` rows.
+    pub fn weighted_sums(
+        &self,
+        rows: CacheRows,
+        values: &[u8],
+        weights: &[f32],
+        visible: &[usize],
+        mut out: ColumnsMut<'_>,
+    ) {
+        let n = rows.count(values);
+        assert_eq!(out.n_rows(), rows.head_dim(), "elements of a sum of {rows:?}");
+        assert_eq!(visible.len(), out.n_cols(), "queries");
+        assert_eq!(Some(weights.len()), n.checked_mul(out.n_cols()), "one weight per query and value");
+        assert!(visible.iter().all(|&seen| seen <= n), "queries see {visible:?} of {n} values");
+        let weighted_sums = match rows.cache_type() {
+            CacheType::F16 => self.f16.weighted_sums,
+            CacheType::Q8_0 => self.q8_0.weighted_sums,
+            CacheType::Q4_0 => self.q4_0.weighted_sums,
+        };
+        // SAFETY: see `store`.
+        unsafe { weighted_sums(values, weights, visible, &mut out) }
+    }
+}

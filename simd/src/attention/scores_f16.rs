@@ -1,0 +1,119 @@
+//! Scores against keys in half precision.
+//!
+//! A tile of keys and queries keeps sixteen lanes for each pair: sixteen elements of each key are
+//! widened once for all queries of the tile, and the lanes of all pairs are added together at the end.
+
+use super::f16::widen;
+use crate::columns::ColumnsMut;
+use crate::ops::lanes::{self, LANES, Lanes, Tier};
+
+/// Keys that all queries meet before the next follow: they stay in the L1 cache.
+const KEYS: usize = 64;
+
+/// Multiplies the keys, rows of `row_bytes` bytes, with the queries; there is at least one of each.
+#[inline(always)]
+pub(super) fn scores<T: Tier>(keys: &[u8], row_bytes: usize, queries: &[f32], out: &mut ColumnsMut<'_>) {
+    let head_dim = row_bytes / 2;
+    let n_queries = out.n_cols();
+    let queries = |first: usize, n: usize| &queries[first * head_dim..(first + n) * head_dim];
+    for (i, keys) in keys.chunks(KEYS * row_bytes).enumerate() {
+        let first_key = i * KEYS;
+        let mut q = 0;
+        while T::SIDE_BY_SIDE == 16 && q + 4 <= n_queries {
+            tiles::<T, 4, 4>(keys, row_bytes, queries(q, 4), first_key, q, out);
+            q += 4;
+        }
+        while q + 2 <= n_queries {
+            match T::SIDE_BY_SIDE {
+                16 => tiles::<T, 8, 2>(keys, row_bytes, queries(q, 2), first_key, q, out),
+                _ => tiles::<T, 2, 2>(keys, row_bytes, queries(q, 2), first_key, q, out),
+            }
+            q += 2;
+        }
+        if q < n_queries {
+            match T::SIDE_BY_SIDE {
+                16 => tiles::<T, 16, 1>(keys, row_bytes, queries(q, 1), first_key, q, out),
+                _ => tiles::<T, 4, 1>(keys, row_bytes, queries(q, 1), first_key, q, out),
+            }
+        }
+    }
+}
+
+/// Multiplies all `keys` with `C` queries, `R` keys at a time. Where there are fewer, the last one
+/// stands in for the others.
+#[inline(always)]
+fn tiles<T: Tier, const R: usize, const C: usize>(
+    keys: &[u8],
+    row_bytes: usize,
+    queries: &[f32],
+    first_key: usize,
+    first_query: usize,
+    out: &mut ColumnsMut<'_>,
+) {
+    let n_keys = keys.len() / row_bytes;
+    let mut first = 0;
+    while first < n_keys {
+        let mut rows = [keys; R];
+        for r in 0..R {
+            rows[r] = &keys[(first + r).min(n_keys - 1) * row_bytes..][..row_bytes];
+        }
+        let sums = tile::<T, R, C>(&rows, queries);
+        let n = R.min(n_keys - first);
+        for c in 0..C {
+            let out = &mut out.column(first_query + c)[first_key + first..][..n];
+            if n == R {
+                out.copy_from_slice(&sums[c]);
+            } else {
+                out.copy_from_slice(&sums[c][..n]);
+            }
+        }
+        first += R;
+    }
+}
+
+/// The products of `R` keys with `C` queries.
+#[inline(always)]
+fn tile<T: Tier, const R: usize, const C: usize>(rows: &[&[u8]; R], queries: &[f32]) -> [[f32; R]; C] {
+    let head_dim = queries.len() / C;
+    let n_groups = head_dim / LANES;
+    let mut acc = [[[0.0; LANES]; R]; C];
+    for i in 0..n_groups {
+        let mut keys = [[0.0; LANES]; R];
+        for r in 0..R {
+            keys[r] = widen::<T>(&rows[r].as_chunks().0[i]);
+        }
+        for c in 0..C {
+            let query = &queries[c * head_dim..].as_chunks::<LANES>().0[i];
+            for r in 0..R {
+                acc[c][r] = lanes::fma(query, &keys[r], &acc[c][r]);
+            }
+        }
+    }
+    let rest = head_dim - n_groups * LANES;
+    if rest > 0 {
+        for r in 0..R {
+            let mut bytes = [0; 2 * LANES];
+            bytes[..2 * rest].copy_from_slice(&rows[r][2 * LANES * n_groups..]);
+            let key = widen::<T>(&bytes);
+            for c in 0..C {
+                let query = &queries[c * head_dim + LANES * n_groups..][..rest];
+                acc[c][r] = lanes::fma(&lanes::padded(query, 0.0), &key, &acc[c][r]);
+            }
+        }
+    }
+    sums::<T, R, C>(&acc)
+}
+
+/// The sums of all lanes, sixteen or four groups at a time.
+#[inline(always)]
+fn sums<T: Tier, const R: usize, const C: usize>(acc: &[[Lanes; R]; C]) -> [[f32; R]; C] {
+    let mut sums = [[0.0; R]; C];
+    let flat = sums.as_flattened_mut();
+    if let Some(acc) = acc.as_flattened().first_chunk::<16>() {
+        flat.copy_from_slice(&T::sums_of_16(acc));
+    } else {
+        let acc = acc.as_flattened().first_chunk().expect("a tile of four or sixteen pairs");
+        flat.copy_from_slice(&T::sums_of_4(acc));
+    }
+    sums
+}

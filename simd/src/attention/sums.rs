@@ -1,0 +1,199 @@
+//! Weighted sums of values of any format.
+//!
+//! The accumulators of some columns of the values, for some queries, stay in registers over the
+//! rows of a chunk; every unit of a row is widened once for all those queries.
+
+use core::ops::Range;
+
+use super::CHUNK;
+use crate::columns::ColumnsMut;
+use crate::ops::lanes::{self, LANES, Lanes, Tier};
+
+/// A format of values: `B` bytes hold `G` groups of sixteen elements with one scale.
+pub(super) trait Unit<const G: usize, const B: usize> {
+    /// What the codes are multiplied with: the weight times the scale, if there is one.
+    fn factor(unit: &[u8; B], weight: f32) -> f32;
+
+    /// The codes as floats.
+    fn codes<T: Tier>(unit: &[u8; B]) -> [Lanes; G];
+}
+
+/// The accumulators of `U` units.
+type Accumulators<const G: usize, const U: usize> = [[Lanes; G]; U];
+
+/// Sums the first `visible[q]` rows of `values` for each query `q`, with weights that follow one
+/// another query by query; `out` has a row per element. `W` units are summed together, `M` if for several queries.
+#[inline(always)]
+pub(super) fn weighted_sums<T, F, const G: usize, const B: usize, const W: usize, const M: usize>(
+    values: &[u8],
+    weights: &[f32],
+    visible: &[usize],
+    out: &mut ColumnsMut<'_>,
+) where
+    T: Tier,
+    F: Unit<G, B>,
+{
+    let n_queries = out.n_cols();
+    for q in 0..n_queries {
+        out.column(q).fill(0.0);
+    }
+    if values.is_empty() {
+        return;
+    }
+    let n_rows = weights.len() / n_queries.max(1);
+    let all = Values { bytes: values, row_bytes: values.len() / n_rows.max(1) };
+    let mut start = 0;
+    while start < n_rows {
+        let chunk = start..n_rows.min(start + CHUNK);
+        let mut q = 0;
+        while q < n_queries {
+            let queries = |i: usize| Query {
+                weights: &weights[(q + i) * n_rows..][..n_rows],
+                rows: start..visible[q + i].clamp(start, chunk.end),
+            };
+            let left = n_queries - q;
+            if T::SIDE_BY_SIDE == 16 && left >= 4 {
+                columns::<T, F, G, B, M, 4>(&all, &[queries(0), queries(1), queries(2), queries(3)], q, out);
+                q += 4;
+            } else if left >= 2 {
+                columns::<T, F, G, B, M, 2>(&all, &[queries(0), queries(1)], q, out);
+                q += 2;
+            } else {
+                columns::<T, F, G, B, W, 1>(&all, &[queries(0)], q, out);
+                q += 1;
+            }
+        }
+        start = chunk.end;
+    }
+}
+
+/// Rows of values.
+struct Values<'a> {
+    bytes: &'a [u8],
+    row_bytes: usize,
+}
+
+/// A query in a chunk: its weights for all rows, and the rows it sees.
+struct Query<'a> {
+    weights: &'a [f32],
+    rows: Range<usize>,
+}
+
+/// Adds the sums of a chunk to those of `C` queries from `first` on.
+#[inline(always)]
+fn columns<T, F, const G: usize, const B: usize, const U: usize, const C: usize>(
+    values: &Values<'_>,
+    queries: &[Query<'_>; C],
+    first: usize,
+    out: &mut ColumnsMut<'_>,
+) where
+    T: Tier,
+    F: Unit<G, B>,
+{
+    let mut common = queries[0].rows.clone();
+    for c in 1..C {
+        common.end = common.end.min(queries[c].rows.end);
+    }
+    let n_units = values.row_bytes / B;
+    let mut unit = 0;
+    while unit < n_units {
+        let at = Place { byte: unit * B, first, element: unit * G * LANES };
+        if unit + U <= n_units {
+            some_units::<T, F, G, B, U, C>(values, queries, &common, &at, out);
+            unit += U;
+        } else {
+            some_units::<T, F, G, B, 1, C>(values, queries, &common, &at, out);
+            unit += 1;
+        }
+    }
+    if n_units * B < values.row_bytes {
+        let at = Place { byte: n_units * B, first, element: n_units * G * LANES };
+        end_of_rows::<T, F, G, B, C>(values, queries, &at, out);
+    }
+}
+
+/// Where units lie in a row, and their sums in the result.
+struct Place {
+    byte: usize,
+    first: usize,
+    element: usize,
+}
+
+/// Adds the sums of `U` units.
+#[inline(always)]
+fn some_units<T, F, const G: usize, const B: usize, const U: usize, const C: usize>(
+    values: &Values<'_>,
+    queries: &[Query<'_>; C],
+    common: &Range<usize>,
+    at: &Place,
+    out: &mut ColumnsMut<'_>,
+) where
+    T: Tier,
+    F: Unit<G, B>,
+{
+    let mut acc = [[[[0.0; LANES]; G]; U]; C];
+    for row in common.clone() {
+        let units = &values.bytes[row * values.row_bytes + at.byte..].as_chunks::<B>().0[..U];
+        for u in 0..U {
+            let codes = F::codes::<T>(&units[u]);
+            for c in 0..C {
+                let factor = F::factor(&units[u], queries[c].weights[row]);
+                add_unit(&mut acc[c][u], factor, &codes);
+            }
+        }
+    }
+    for c in 0..C {
+        let mut acc = acc[c];
+        // What this query sees and another of the tile does not.
+        for row in common.end..queries[c].rows.end {
+            let units = &values.bytes[row * values.row_bytes + at.byte..].as_chunks::<B>().0[..U];
+            for u in 0..U {
+                let factor = F::factor(&units[u], queries[c].weights[row]);
+                add_unit(&mut acc[u], factor, &F::codes::<T>(&units[u]));
+            }
+        }
+        add_to(&acc, &mut out.column(at.first + c)[at.element..]);
+    }
+}
+
+/// Adds the sums of the last elements, too few for a unit.
+#[inline(always)]
+fn end_of_rows<T, F, const G: usize, const B: usize, const C: usize>(
+    values: &Values<'_>,
+    queries: &[Query<'_>; C],
+    at: &Place,
+    out: &mut ColumnsMut<'_>,
+) where
+    T: Tier,
+    F: Unit<G, B>,
+{
+    for c in 0..C {
+        let mut acc = [[[0.0; LANES]; G]; 1];
+        for row in queries[c].rows.clone() {
+            let end = &values.bytes[row * values.row_bytes + at.byte..(row + 1) * values.row_bytes];
+            let mut unit = [0; B];
+            unit[..end.len()].copy_from_slice(end);
+            add_unit(&mut acc[0], F::factor(&unit, queries[c].weights[row]), &F::codes::<T>(&unit));
+        }
+        add_to(&acc, &mut out.column(at.first + c)[at.element..]);
+    }
+}
+
+/// Adds a unit's codes, times their factor, to its accumulators.
+#[inline(always)]
+fn add_unit<const G: usize>(acc: &mut [Lanes; G], factor: f32, codes: &[Lanes; G]) {
+    for g in 0..G {
+        acc[g] = lanes::fma(&[factor; LANES], &codes[g], &acc[g]);
+    }
+}
+
+/// Adds the accumulators to as many elements as there are.
+#[inline(always)]
+fn add_to<const G: usize, const U: usize>(acc: &Accumulators<G, U>, out: &mut [f32]) {
+    let sums = acc.as_flattened().as_flattened();
+    let n = out.len().min(sums.len());
+    let out = &mut out[..n];
+    for i in 0..n {
+        out[i] += sums[i];
+    }
+}
