@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use common::{Random, assert_same_bits, better_tiers, scalar};
 use gguf_simd::{Activation, BlockType, Kernels, Q8KWindow};
 
-const K_TYPES: [BlockType; 3] = [BlockType::Q4_K, BlockType::Q5_K, BlockType::Q6_K];
+const K_TYPES: [BlockType; 5] =
+    [BlockType::Q2_K, BlockType::Q3_K, BlockType::Q4_K, BlockType::Q5_K, BlockType::Q6_K];
 
 /// Half-precision 1.
 const ONE: [u8; 2] = 0x3c00u16.to_le_bytes();
@@ -39,23 +40,40 @@ fn window(code: i8) -> Q8KWindow {
     Q8KWindow { codes: [code; 256], sums: [16 * i16::from(code); 16], scale: 1.0 }
 }
 
+/// Where `d` stands in a block, and `dmin` if the type has one.
+fn places(ty: BlockType) -> (usize, Option<usize>) {
+    match ty {
+        BlockType::Q2_K => (80, Some(82)),
+        BlockType::Q3_K => (108, None),
+        BlockType::Q6_K => (208, None),
+        _ => (0, Some(2)),
+    }
+}
+
 /// A super-block of the largest magnitude: every scale, minimum and code at its end, `d` and `dmin` 1
 /// or, for `dmin`, zero. With it the sum of its weights.
 fn extreme_block(ty: BlockType, with_minima: bool) -> (Vec<u8>, i64) {
-    let mut block = vec![0xff; ty.block_bytes()];
-    block[..2].copy_from_slice(&ONE);
-    block[2..4].copy_from_slice(if with_minima { &ONE } else { &[0, 0] });
-    let minimum = if with_minima { 63 } else { 0 };
-    match ty {
-        BlockType::Q4_K => (block, 256 * (63 * 15 - minimum)),
-        BlockType::Q5_K => (block, 256 * (63 * 31 - minimum)),
-        _ => {
-            block.fill(0);
-            block[192..208].fill(0x80);
-            block[208..].copy_from_slice(&ONE);
-            (block, 256 * (-128 * -32))
-        }
+    let mut block = match ty {
+        BlockType::Q3_K | BlockType::Q6_K => vec![0; ty.block_bytes()],
+        _ => vec![0xff; ty.block_bytes()],
+    };
+    if ty == BlockType::Q6_K {
+        block[192..208].fill(0x80);
     }
+    let (d, dmin) = places(ty);
+    block[d..d + 2].copy_from_slice(&ONE);
+    if let Some(dmin) = dmin {
+        block[dmin..dmin + 2].copy_from_slice(if with_minima { &ONE } else { &[0, 0] });
+    }
+    let minima = i64::from(with_minima);
+    let weight = match ty {
+        BlockType::Q2_K => 15 * 3 - 15 * minima,
+        BlockType::Q3_K => -32 * -4,
+        BlockType::Q4_K => 63 * 15 - 63 * minima,
+        BlockType::Q5_K => 63 * 31 - 63 * minima,
+        _ => -128 * -32,
+    };
+    (block, 256 * weight)
 }
 
 #[test]
@@ -95,10 +113,10 @@ fn special_scales_give_the_same_on_every_tier() {
             for dmin in halves {
                 let mut blocks = random.bytes(3 * ty.block_bytes());
                 for block in blocks.chunks_mut(ty.block_bytes()) {
-                    let at = if ty == BlockType::Q6_K { 208 } else { 0 };
-                    block[at..at + 2].copy_from_slice(&d.to_le_bytes());
-                    if ty != BlockType::Q6_K {
-                        block[2..4].copy_from_slice(&dmin.to_le_bytes());
+                    let at = places(ty);
+                    block[at.0..at.0 + 2].copy_from_slice(&d.to_le_bytes());
+                    if let Some(at) = at.1 {
+                        block[at..at + 2].copy_from_slice(&dmin.to_le_bytes());
                     }
                 }
                 let x = [window(3), window(0), window(-100)];

@@ -21,6 +21,8 @@ pub(crate) mod iq4_nl;
 pub(crate) mod k;
 pub(crate) mod lanes;
 pub(crate) mod mxfp4;
+pub(crate) mod q2_k;
+pub(crate) mod q3_k;
 pub(crate) mod q4_0;
 pub(crate) mod q4_1;
 pub(crate) mod q4_k;
@@ -50,6 +52,8 @@ pub enum BlockType {
     Q5_0,
     Q5_1,
     Q8_0,
+    Q2_K,
+    Q3_K,
     Q4_K,
     Q5_K,
     Q6_K,
@@ -75,9 +79,9 @@ pub struct BlockInfo {
 }
 
 #[rustfmt::skip]
-const TABLE: [BlockInfo; 13] = {
+const TABLE: [BlockInfo; 15] = {
     use ActivationFormat::{F32 as A32, Q8_0 as A8, Q8K as AK};
-    use BlockType::{BF16, F16, F32, IQ4_NL, MXFP4, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
+    use BlockType::{BF16, F16, F32, IQ4_NL, MXFP4, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
     const fn row(block_type: BlockType, name: &'static str, ggml_id: u32, block_len: usize, block_bytes: usize, activation: ActivationFormat) -> BlockInfo {
         BlockInfo { block_type, name, ggml_id, block_len, block_bytes, activation }
     }
@@ -90,6 +94,8 @@ const TABLE: [BlockInfo; 13] = {
         row(Q5_0, "Q5_0",  6,  32,  22, A8),
         row(Q5_1, "Q5_1",  7,  32,  24, A8),
         row(Q8_0, "Q8_0",  8,  32,  34, A8),
+        row(Q2_K, "Q2_K", 10, 256,  84, AK),
+        row(Q3_K, "Q3_K", 11, 256, 110, AK),
         row(Q4_K, "Q4_K", 12, 256, 144, AK),
         row(Q5_K, "Q5_K", 13, 256, 176, AK),
         row(Q6_K, "Q6_K", 14, 256, 210, AK),

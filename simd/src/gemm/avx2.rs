@@ -3,9 +3,9 @@
 //! `vpmaddubsw` multiplies unsigned codes with the four codes of a column, broadcast, and adds them in
 //! pairs of 16 bits. As many of those as fit 16 bits are summed before one `vpmaddwd` widens them,
 //! multiplying with the scale on its way where that is an integer: 8 for codes of 4 bits
-//! (8 * 2 * 15 * 127 = 30480), 4 for 5 bits (31496), 2 for 6 bits (32004). Codes of 8 bits stay
-//! signed: the column takes the sign of the code, whose magnitude is at most 128
-//! (2 * 128 * 127 = 32512).
+//! (8 * 2 * 15 * 127 = 30480), 4 for 5 bits (31496), 2 for 6 bits (32004), and the 4 of a sub-block for
+//! 2 and 3 bits. Codes of 8 bits stay signed: the column takes the sign of the code, whose magnitude is at
+//! most 128 (2 * 128 * 127 = 32512).
 
 use core::arch::x86_64::*;
 
@@ -23,6 +23,8 @@ pub(super) mod tier;
 
 impl YmmTier for Avx2 {
     const BYTE_BIAS: i32 = 0;
+    /// The products of a window are summed in 16 bits: 64 * 2 * 2 * 127 = 32512.
+    const TOP_WHOLE_CODE: u32 = 2;
     const MAX_COLUMNS: usize = 4;
 
     fn look() -> Option<Self> {
@@ -49,9 +51,11 @@ impl YmmTier for Avx2 {
 
     fn tile_k(class: k::Class, n_columns: usize) -> Tile<k::Panel> {
         match (class.sub_words, class.minima, class.bits) {
-            (8, true, 4) => TILES_K_8_MINIMA_4_BITS[n_columns - 1],
-            (8, true, 5) => TILES_K_8_MINIMA_5_BITS[n_columns - 1],
-            (4, false, 6) => TILES_K_4_6_BITS[n_columns - 1],
+            (8, 8, 4) => TILES_K_8_MINIMA_4_BITS[n_columns - 1],
+            (8, 8, 5) => TILES_K_8_MINIMA_5_BITS[n_columns - 1],
+            (4, 16, 2) => TILES_K_4_MINIMA_2_BITS[n_columns - 1],
+            (4, 0, 3) => TILES_K_4_3_BITS[n_columns - 1],
+            (4, 0, 6) => TILES_K_4_6_BITS[n_columns - 1],
             _ => unreachable!("no type has this class"),
         }
     }
@@ -76,9 +80,11 @@ macro_rules! tiles {
 }
 
 type Tiles<Panel> = [Tile<Panel>; <Avx2 as YmmTier>::MAX_COLUMNS];
-static TILES_K_8_MINIMA_4_BITS: Tiles<k::Panel> = tiles!(tile_k, 8, true, 8);
-static TILES_K_8_MINIMA_5_BITS: Tiles<k::Panel> = tiles!(tile_k, 8, true, 4);
-static TILES_K_4_6_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, false, 2);
+static TILES_K_8_MINIMA_4_BITS: Tiles<k::Panel> = tiles!(tile_k, 8, 8, 8);
+static TILES_K_8_MINIMA_5_BITS: Tiles<k::Panel> = tiles!(tile_k, 8, 8, 4);
+static TILES_K_4_MINIMA_2_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, 16, 4);
+static TILES_K_4_3_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, 0, 4);
+static TILES_K_4_6_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, 0, 2);
 static TILES_32_4_BITS: Tiles<block32::Panel> = tiles!(tile_32, false, 8);
 static TILES_32_5_BITS: Tiles<block32::Panel> = tiles!(tile_32, false, 4);
 static TILES_32_8_BITS: Tiles<block32::Panel> = tiles!(tile_32, false, 1);
@@ -92,7 +98,7 @@ type Halves = [__m256i; 2];
 ///
 /// A scaled sum stays below 2^27, that of the minima below 2^21: see the types' definitions.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: bool, const WORDS: usize>(
+fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: usize, const WORDS: usize>(
     panel: &k::Panel,
     columns: &[Column],
     sums: &mut [Sums],
@@ -102,7 +108,7 @@ fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: bool, const WOR
     let mut isum = [[_mm256_setzero_si256(); 2]; NC];
     for j in 0..64 / SUB_WORDS {
         let scale = load(&panel.scales[j]);
-        if !MINIMA {
+        if MINIMA == 0 {
             add_pairs(&mut isum, scale, columns, j);
         }
         if WORDS == 2 {
@@ -120,10 +126,8 @@ fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: bool, const WOR
         }
     }
     let mut msum = [[_mm256_setzero_si256(); 2]; NC];
-    if MINIMA {
-        for j in 0..32 / SUB_WORDS {
-            add_pairs(&mut msum, load(&panel.minima[j]), columns, j);
-        }
+    for j in 0..MINIMA / 2 {
+        add_pairs(&mut msum, load(&panel.minima[j]), columns, j);
     }
     let (d, dmin) = (load_f32(&panel.d), load_f32(&panel.dmin));
     for c in 0..NC {
@@ -131,7 +135,7 @@ fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: bool, const WOR
         let mut sum = load_f32(&sums[c]);
         for h in 0..2 {
             let mut term = _mm256_mul_ps(_mm256_cvtepi32_ps(isum[c][h]), _mm256_mul_ps(d[h], dy));
-            if MINIMA {
+            if MINIMA > 0 {
                 term = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(msum[c][h]), _mm256_mul_ps(dmin[h], dy), term);
             }
             sum[h] = _mm256_add_ps(sum[h], term);

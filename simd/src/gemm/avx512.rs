@@ -1,15 +1,16 @@
 //! The AVX-512 tiles: a vector holds four codes of each of sixteen rows, and each `vpdpbusd` takes
 //! the four codes of a column that it broadcasts as it loads them.
 //!
-//! Per panel and column: 64 `vpdpbusd` and, for a K type, 8 or 16 `vpmulld` with the scales, 4 or 8
-//! `vpdpwssd` for the minima and 4 float operations; for a 32-weight type, two float operations a
+//! Per panel and column: 64 `vpdpbusd` and, for a K type, 8 or 16 `vpmulld` with the scales or, where
+//! these are in the codes, none, 4 or 8 `vpdpwssd` for the minima and 4 float operations; for a 32-weight type, two float operations a
 //! block and two more with minima. Unsigned codes times activation codes: a lane of `vpdpbusd` sums at
-//! most 32 products of at most 255 * 127.
+//! most 256 products of at most 255 * 127, below 2^23.
 
 use core::arch::x86_64::*;
 
 use crate::columns::ColumnsMut;
 use crate::gemm::float::{self, Float};
+use crate::gemm::k::WHOLE;
 use crate::gemm::{Column, Format, Gemm, ROWS, Rows, Sums, Tier, Tile, block32, driver, k};
 use crate::isa::Avx512;
 use quad::Quad;
@@ -34,6 +35,7 @@ impl Tier for Avx512 {
     type Quad = Quad;
     type Lanes = __m512;
     const BYTE_BIAS: i32 = 128;
+    const TOP_WHOLE_CODE: u32 = 255;
     const MAX_COLUMNS: usize = 14;
     const MIN_COLUMNS: usize = 2;
 
@@ -167,9 +169,11 @@ impl Tier for Avx512 {
 
     fn tile_k(class: k::Class, n_columns: usize) -> Tile<k::Panel> {
         match (class.sub_words, class.minima) {
-            (8, true) => TILES_K_8_MINIMA[n_columns - 1],
-            (4, false) => TILES_K_4[n_columns - 1],
-            (sub_words, _) => unreachable!("no type has sub-blocks of {sub_words} words"),
+            (8, 8) => TILES_K_8_MINIMA[n_columns - 1],
+            (4, 0) => TILES_K_4[n_columns - 1],
+            (WHOLE, 16) => TILES_K_WHOLE_MINIMA[n_columns - 1],
+            (WHOLE, 0) => TILES_K_WHOLE[n_columns - 1],
+            _ => unreachable!("no type has this class"),
         }
     }
 
@@ -192,8 +196,10 @@ macro_rules! tiles {
 }
 
 type Tiles<Panel> = [Tile<Panel>; Avx512::MAX_COLUMNS];
-static TILES_K_8_MINIMA: Tiles<k::Panel> = tiles!(tile_k, 8, true);
-static TILES_K_4: Tiles<k::Panel> = tiles!(tile_k, 4, false);
+static TILES_K_8_MINIMA: Tiles<k::Panel> = tiles!(tile_k, 8, 8);
+static TILES_K_4: Tiles<k::Panel> = tiles!(tile_k, 4, 0);
+static TILES_K_WHOLE_MINIMA: Tiles<k::Panel> = tiles!(tile_k, { WHOLE }, 16);
+static TILES_K_WHOLE: Tiles<k::Panel> = tiles!(tile_k, { WHOLE }, 0);
 static TILES_32_MINIMA: Tiles<block32::Panel> = tiles!(tile_32, true);
 static TILES_32: Tiles<block32::Panel> = tiles!(tile_32, false);
 
@@ -215,7 +221,7 @@ macro_rules! add_dots {
 ///
 /// A scaled sum stays below 2^27, that of the minima below 2^21: see the types' definitions.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: bool>(
+fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: usize>(
     panel: &k::Panel,
     columns: &[Column],
     sums: &mut [Sums],
@@ -225,31 +231,33 @@ fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: bool>(
     let mut isum = [_mm512_setzero_si512(); NC];
     for j in 0..64 / SUB_WORDS {
         let mut dot = [_mm512_setzero_si512(); NC];
-        if !MINIMA {
+        if MINIMA == 0 {
             for c in 0..NC {
                 dot[c] = _mm512_set1_epi32(columns[c].sums[j]);
             }
         }
         add_dots!(dot, panel, columns, SUB_WORDS * j..SUB_WORDS * (j + 1));
+        if SUB_WORDS == WHOLE {
+            isum = dot;
+            continue;
+        }
         let scale = load(&panel.scales[j]);
         for c in 0..NC {
             isum[c] = _mm512_add_epi32(isum[c], _mm512_mullo_epi32(dot[c], scale));
         }
     }
     let mut msum = [_mm512_setzero_si512(); NC];
-    if MINIMA {
-        for j in 0..32 / SUB_WORDS {
-            let minima = load(&panel.minima[j]);
-            for c in 0..NC {
-                msum[c] = _mm512_dpwssd_epi32(msum[c], minima, _mm512_set1_epi32(columns[c].sums[j]));
-            }
+    for j in 0..MINIMA / 2 {
+        let minima = load(&panel.minima[j]);
+        for c in 0..NC {
+            msum[c] = _mm512_dpwssd_epi32(msum[c], minima, _mm512_set1_epi32(columns[c].sums[j]));
         }
     }
     let (d, dmin) = (load_f32(&panel.d), load_f32(&panel.dmin));
     for c in 0..NC {
         let dy = _mm512_set1_ps(columns[c].scales[0]);
         let mut term = _mm512_mul_ps(_mm512_cvtepi32_ps(isum[c]), _mm512_mul_ps(d, dy));
-        if MINIMA {
+        if MINIMA > 0 {
             term = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(msum[c]), _mm512_mul_ps(dmin, dy), term);
         }
         let sum = _mm512_add_ps(load_f32(&sums[c]), term);

@@ -17,7 +17,8 @@ use core::arch::x86_64::*;
 use crate::gemm::avx2::memory::{load, load_codes, load_f32};
 use crate::gemm::avx2::quad::{self, Quad};
 use crate::gemm::avx2::tier::YmmTier;
-use crate::gemm::{Column, Sums, Tile, block32, k};
+use crate::gemm::k::{self, WHOLE};
+use crate::gemm::{Column, Sums, Tile, block32};
 use crate::isa::AvxVnni;
 
 #[cfg(test)]
@@ -91,6 +92,7 @@ macro_rules! tiles {
 
 impl<T: Vnni> YmmTier for T {
     const BYTE_BIAS: i32 = 128;
+    const TOP_WHOLE_CODE: u32 = 255;
     const MAX_COLUMNS: usize = 6;
 
     fn look() -> Option<Self> {
@@ -119,8 +121,10 @@ impl<T: Vnni> YmmTier for T {
 
     fn tile_k(class: k::Class, n_columns: usize) -> Tile<k::Panel> {
         let tiles: [Tile<k::Panel>; 6] = match (class.sub_words, class.minima) {
-            (8, true) => tiles!(tile_k, T, 8, true),
-            (4, false) => tiles!(tile_k, T, 4, false),
+            (8, 8) => tiles!(tile_k, T, 8, 8),
+            (4, 0) => tiles!(tile_k, T, 4, 0),
+            (WHOLE, 16) => tiles!(tile_k, T, WHOLE, 16),
+            (WHOLE, 0) => tiles!(tile_k, T, WHOLE, 0),
             _ => unreachable!("no type has this class"),
         };
         tiles[n_columns - 1]
@@ -135,7 +139,7 @@ impl<T: Vnni> YmmTier for T {
 
 /// Adds the term of a super-block to the sums of `NC` columns.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn tile_k<const NC: usize, T: Vnni, const SUB_WORDS: usize, const MINIMA: bool>(
+fn tile_k<const NC: usize, T: Vnni, const SUB_WORDS: usize, const MINIMA: usize>(
     panel: &k::Panel,
     columns: &[Column],
     sums: &mut [Sums],
@@ -146,26 +150,32 @@ fn tile_k<const NC: usize, T: Vnni, const SUB_WORDS: usize, const MINIMA: bool>(
     for h in 0..2 {
         let mut isum = [_mm256_setzero_si256(); NC];
         for j in 0..64 / SUB_WORDS {
-            let dot = block_dots::<NC, T, SUB_WORDS, MINIMA>(tier, &panel.codes, columns, j, h);
+            let dot = if MINIMA > 0 {
+                block_dots::<NC, T, SUB_WORDS, true>(tier, &panel.codes, columns, j, h)
+            } else {
+                block_dots::<NC, T, SUB_WORDS, false>(tier, &panel.codes, columns, j, h)
+            };
+            if SUB_WORDS == WHOLE {
+                isum = dot;
+                continue;
+            }
             let scale = load(&panel.scales[j])[h];
             for c in 0..NC {
                 isum[c] = _mm256_add_epi32(isum[c], _mm256_mullo_epi32(dot[c], scale));
             }
         }
         let mut msum = [_mm256_setzero_si256(); NC];
-        if MINIMA {
-            for j in 0..32 / SUB_WORDS {
-                let minima = load(&panel.minima[j])[h];
-                for c in 0..NC {
-                    msum[c] = tier.dpwssd(msum[c], minima, _mm256_set1_epi32(columns[c].sums[j]));
-                }
+        for j in 0..MINIMA / 2 {
+            let minima = load(&panel.minima[j])[h];
+            for c in 0..NC {
+                msum[c] = tier.dpwssd(msum[c], minima, _mm256_set1_epi32(columns[c].sums[j]));
             }
         }
         let (d, dmin) = (load_f32(&panel.d)[h], load_f32(&panel.dmin)[h]);
         for c in 0..NC {
             let dy = _mm256_set1_ps(columns[c].scales[0]);
             let mut term = _mm256_mul_ps(_mm256_cvtepi32_ps(isum[c]), _mm256_mul_ps(d, dy));
-            if MINIMA {
+            if MINIMA > 0 {
                 term = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(msum[c]), _mm256_mul_ps(dmin, dy), term);
             }
             add_half(&mut sums[c], h, term);

@@ -24,20 +24,27 @@ pub(crate) struct Panel {
 /// What distinguishes the tiles of K types.
 #[derive(Clone, Copy)]
 pub(crate) struct Class {
-    /// Words of four codes in a sub-block: 8 or 4.
+    /// Words of four codes that share a scale: 8 or 4, or [`WHOLE`].
     pub(crate) sub_words: usize,
-    /// Whether sub-blocks have minima; otherwise codes have a bias.
-    pub(crate) minima: bool,
+    /// Minima in a window: 16, 8 or none.
+    pub(crate) minima: usize,
+    /// What is to be subtracted from each unsigned code, where there are no minima.
+    pub(crate) bias: i32,
     /// Bits of a code.
     pub(crate) bits: u32,
 }
 
+/// The words of a whole window, as [`Class::sub_words`]: codes that have no scale but the window's.
+///
+/// Small codes can be multiplied with the integer scales of their sub-blocks as they are unpacked,
+/// exactly, if the products still fit bytes: up to [`Tier::TOP_WHOLE_CODE`]. The tiles then have no
+/// scales to deal with.
+pub(crate) const WHOLE: usize = 64;
+
 /// A K type of `N` bytes a super-block.
 pub(crate) trait KFormat<const N: usize> {
-    /// Its tiles.
-    const CLASS: Class;
-    /// What is to be subtracted from each unsigned code.
-    const BIAS: i32;
+    /// Its tiles on a tier.
+    fn class<T: Tier>() -> Class;
 
     /// Unpacks one super-block of sixteen rows.
     fn unpack<T: Tier>(tier: T, rows: &Rows<'_, N>, panel: &mut Panel);
@@ -64,33 +71,38 @@ impl<const N: usize, F: KFormat<N>> Format<N> for K<F> {
     }
 
     /// Sums become what the tiles begin with. With minima: pairs of `i16` to multiply with
-    /// [`Panel::minima`]. With a bias: `-bias * sum` of each sub-block, by [`Tier::first_sum`].
+    /// [`Panel::minima`]. With a bias: `-bias * sum` of each sub-block, by [`Tier::first_sum`], or of the
+    /// whole window, as it is.
     #[inline(always)]
     fn copy<T: Tier>(window: &Q8KWindow, column: &mut Column) {
         column.set_codes(&window.codes);
         column.scales[0] = window.scale;
-        let (sums, sub_words) = (window.sums, F::CLASS.sub_words);
+        let (sums, class) = (window.sums, F::class::<T>());
         let pair = |low: i16, high: i16| i32::from(low.cast_unsigned()) | i32::from(high) << 16;
-        match (F::CLASS.minima, sub_words) {
-            (true, 4) => {
+        match (class.minima, class.sub_words) {
+            (16, _) => {
                 for j in 0..8 {
                     column.sums[j] = pair(sums[2 * j], sums[2 * j + 1]);
                 }
             }
-            (true, _) => {
+            (1.., _) => {
                 for j in 0..4 {
                     column.sums[j] = pair(sums[4 * j] + sums[4 * j + 1], sums[4 * j + 2] + sums[4 * j + 3]);
                 }
             }
-            (false, 4) => {
+            (0, WHOLE) => {
+                let sum: i32 = sums.into_iter().map(i32::from).sum();
+                column.sums[0] = -class.bias * sum;
+            }
+            (0, 4) => {
                 for j in 0..16 {
-                    column.sums[j] = T::first_sum(-F::BIAS * i32::from(sums[j]));
+                    column.sums[j] = T::first_sum(-class.bias * i32::from(sums[j]));
                 }
             }
-            (false, _) => {
+            (0, _) => {
                 for j in 0..8 {
                     let sum = i32::from(sums[2 * j]) + i32::from(sums[2 * j + 1]);
-                    column.sums[j] = T::first_sum(-F::BIAS * sum);
+                    column.sums[j] = T::first_sum(-class.bias * sum);
                 }
             }
         }
@@ -98,7 +110,7 @@ impl<const N: usize, F: KFormat<N>> Format<N> for K<F> {
 
     #[inline(always)]
     fn tile<T: Tier>(n_columns: usize) -> Tile<Panel> {
-        T::tile_k(F::CLASS, n_columns)
+        T::tile_k(F::class::<T>(), n_columns)
     }
 }
 
@@ -117,12 +129,15 @@ pub(crate) fn unpack_head<T: Tier>(tier: T, head: [T::Quad; 4], panel: &mut Pane
     tier.store_scales(a & low_six, &mut scales[0]);
     tier.store_scales((c & low_four) | ((a >> 2) & high_two), &mut scales[1]);
 
-    let minima = [b & low_six, ((c >> 4) & low_four) | ((b >> 2) & high_two)];
+    let minima = panel.minima.as_chunks_mut().0;
+    store_minima(tier, b & low_six, &mut minima[0]);
+    store_minima(tier, ((c >> 4) & low_four) | ((b >> 2) & high_two), &mut minima[1]);
+}
+
+/// Stores four minima of each row, of a byte each, as two pairs of `i16`.
+#[inline(always)]
+pub(crate) fn store_minima<T: Tier>(tier: T, minima: T::Quad, out: &mut [[i32; ROWS]; 2]) {
     let (low, high) = (tier.splat(0x0000_00ff), tier.splat(0x00ff_0000));
-    for i in 0..2 {
-        let first = (minima[i] & low) | ((minima[i] << 8) & high);
-        let second = ((minima[i] >> 16) & low) | ((minima[i] >> 8) & high);
-        tier.store_pairs(first, &mut panel.minima[2 * i]);
-        tier.store_pairs(second, &mut panel.minima[2 * i + 1]);
-    }
+    tier.store_pairs((minima & low) | ((minima << 8) & high), &mut out[0]);
+    tier.store_pairs(((minima >> 16) & low) | ((minima >> 8) & high), &mut out[1]);
 }

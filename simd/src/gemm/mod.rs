@@ -31,7 +31,7 @@ pub(crate) mod k;
 mod neon;
 mod table;
 
-use core::ops::{BitAnd, BitOr, Shl, Shr};
+use core::ops::{Add, BitAnd, BitOr, Mul, Shl, Shr};
 
 use crate::activation::WINDOW_LEN;
 use crate::columns::ColumnsMut;
@@ -102,8 +102,10 @@ impl Column {
 
 /// A tier of CPU features, as the proof that the CPU has it.
 pub(crate) trait Tier: Copy {
-    /// Four bytes of each of sixteen rows; shifts act on a row's 32 bits.
+    /// Four bytes of each of sixteen rows; shifts, sums and products act on a row's 32 bits, and wrap.
     type Quad: Copy
+        + Add<Output = Self::Quad>
+        + Mul<Output = Self::Quad>
         + BitAnd<Output = Self::Quad>
         + BitOr<Output = Self::Quad>
         + Shl<u32, Output = Self::Quad>
@@ -114,6 +116,9 @@ pub(crate) trait Tier: Copy {
 
     /// What [`Tier::signed_codes`] adds to a code.
     const BYTE_BIAS: i32;
+
+    /// The largest unsigned code that the tiles of [`k::WHOLE`] windows take.
+    const TOP_WHOLE_CODE: u32;
 
     /// Columns a tile takes at most.
     const MAX_COLUMNS: usize;

@@ -114,6 +114,7 @@ impl<T: NeonTier> Tier for T {
     type Quad = Quad;
     type Lanes = [float32x4_t; 4];
     const BYTE_BIAS: i32 = 0;
+    const TOP_WHOLE_CODE: u32 = 127;
     const MAX_COLUMNS: usize = <T as NeonTier>::MAX_COLUMNS;
     const MIN_COLUMNS: usize = 3;
 

@@ -2,7 +2,7 @@
 
 use crate::activation::{Q8KWindow, Q8Window};
 use crate::block::{
-    BlockType, bf16, f16, f32, iq4_nl, mxfp4, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0,
+    BlockType, bf16, f16, f32, iq4_nl, mxfp4, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0,
 };
 use crate::gemm::block32::Block32;
 use crate::gemm::k::K;
@@ -36,6 +36,8 @@ pub(crate) fn batch<T: Tier>(ty: BlockType) -> Batch {
         BlockType::Q5_0 => Product::Q8_0(T::gemm::<_, Block32<q5_0::unpack::Q5_0>>()),
         BlockType::Q5_1 => Product::Q8_0(T::gemm::<_, Block32<q5_1::unpack::Q5_1>>()),
         BlockType::Q8_0 => Product::Q8_0(T::gemm::<_, Block32<q8_0::unpack::Q8_0>>()),
+        BlockType::Q2_K => Product::Q8K(T::gemm::<_, K<q2_k::unpack::Q2K>>()),
+        BlockType::Q3_K => Product::Q8K(T::gemm::<_, K<q3_k::unpack::Q3K>>()),
         BlockType::Q4_K => Product::Q8K(T::gemm::<_, K<q4_k::unpack::Q4K>>()),
         BlockType::Q5_K => Product::Q8K(T::gemm::<_, K<q5_k::unpack::Q5K>>()),
         BlockType::Q6_K => Product::Q8K(T::gemm::<_, K<q6_k::unpack::Q6K>>()),

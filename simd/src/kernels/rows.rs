@@ -116,6 +116,8 @@ rows! {
     Q5_0: q5_0, Q8_0;
     Q5_1: q5_1, Q8_0;
     Q8_0: q8_0, Q8_0;
+    Q2_K: q2_k, Q8K;
+    Q3_K: q3_k, Q8K;
     Q4_K: q4_k, Q8K;
     Q5_K: q5_k, Q8K;
     Q6_K: q6_k, Q8K;

@@ -23,11 +23,11 @@ use crate::isa::avx2::{load_codes, load_f32, load_i32, prefetch_beyond, store_f3
 /// Super-blocks worked on together, one per lane.
 const GROUP: usize = 8;
 
-/// `out[r] = w[r] . x` for types with minima, whose blocks of `B` bytes begin with `d` and `dmin`.
+/// `out[r] = w[r] . x` for types with minima, whose blocks of `B` bytes hold `d` and `dmin` at byte `AT`.
 /// `sums` gives lanes that add up to `isum` and to `msum`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv_with_minima<const B: usize>(
+pub(crate) fn gemv_with_minima<const B: usize, const AT: usize>(
     weights: &[u8],
     x: &[Q8KWindow],
     out: &mut [f32],
@@ -42,7 +42,7 @@ pub(crate) fn gemv_with_minima<const B: usize>(
             for (i, (block, y)) in blocks.iter().zip(ys).enumerate() {
                 prefetch_beyond(block);
                 (isums[i], msums[i]) = sums(block, y);
-                halves[i] = i32::from_le_bytes([block[0], block[1], block[2], block[3]]);
+                halves[i] = i32::from_le_bytes([block[AT], block[AT + 1], block[AT + 2], block[AT + 3]]);
                 dys[i] = y.scale;
             }
             let (dy, halves) = (load_f32(&dys), load_i32(&halves));
@@ -161,4 +161,34 @@ pub(crate) fn scaled_by_32(scales: [u8; 8], dot: impl Fn(usize) -> __m256i) -> _
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(dot(j), scale));
     }
     sum
+}
+
+/// Lanes that add up to the scaled sum of a super-block of sixteen sub-blocks, whose scales are `i8`;
+/// `dot(k)` gives the 16-bit sums of sub-blocks `2 k` and `2 k + 1` in a half each.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn scaled_by_16(scales: __m128i, dot: impl Fn(usize) -> __m256i) -> __m256i {
+    let mut sum = _mm256_setzero_si256();
+    for k in 0..8 {
+        let eight = |j: i64| j * 0x0101_0101_0101_0101;
+        let places = _mm_set_epi64x(eight(2 * k + 1), eight(2 * k));
+        let scale = _mm256_cvtepi8_epi16(_mm_shuffle_epi8(scales, places));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(dot(k as usize), scale));
+    }
+    sum
+}
+
+/// Each byte shifted down by `n`, in `0..=6`, with bits of its neighbour above the bits that are left.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn shifted_down(bytes: __m256i, n: usize) -> __m256i {
+    match n {
+        0 => bytes,
+        1 => _mm256_srli_epi16::<1>(bytes),
+        2 => _mm256_srli_epi16::<2>(bytes),
+        3 => _mm256_srli_epi16::<3>(bytes),
+        4 => _mm256_srli_epi16::<4>(bytes),
+        5 => _mm256_srli_epi16::<5>(bytes),
+        _ => _mm256_srli_epi16::<6>(bytes),
+    }
 }

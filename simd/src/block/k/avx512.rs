@@ -24,11 +24,11 @@ use crate::isa::avx512::{load_codes, load_f32, store_f32};
 /// Super-blocks worked on together, one per lane.
 const GROUP: usize = 16;
 
-/// `out[r] = w[r] . x` for types with minima, whose blocks of `B` bytes begin with `d` and `dmin`.
+/// `out[r] = w[r] . x` for types with minima, whose blocks of `B` bytes hold `d` and `dmin` at byte `AT`.
 /// `sums` gives lanes that add up to `isum` and to `msum`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-pub(crate) fn gemv_with_minima<const B: usize>(
+pub(crate) fn gemv_with_minima<const B: usize, const AT: usize>(
     weights: &[u8],
     x: &[Q8KWindow],
     out: &mut [f32],
@@ -43,7 +43,7 @@ pub(crate) fn gemv_with_minima<const B: usize>(
             for (i, (block, y)) in blocks.iter().zip(ys).enumerate() {
                 prefetch_beyond(block);
                 (isums[i], msums[i]) = sums(block, y);
-                halves[i] = i32::from_le_bytes([block[0], block[1], block[2], block[3]]);
+                halves[i] = i32::from_le_bytes([block[AT], block[AT + 1], block[AT + 2], block[AT + 3]]);
                 dys[i] = y.scale;
             }
             let (dy, halves) = (load_f32(&dys), load_i32(&halves));
@@ -169,6 +169,31 @@ pub(crate) fn scaled_by_32(dots: [__m512i; 4], scales: [u8; 8]) -> __m512i {
     let second = _mm512_shuffle_epi8(scales, load_codes(&SECOND));
     let sum = _mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_packs_epi32(dots[0], dots[1]), first);
     _mm512_dpwssd_epi32(sum, _mm512_packs_epi32(dots[2], dots[3]), second)
+}
+
+/// `sum`, and lanes that add up to the scaled sum of a super-block of sixteen sub-blocks, whose scales
+/// are `i8`; `dots[c]` holds the sums of sub-blocks `4 c .. 4 c + 4`, four lanes each.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(crate) fn scaled_by_16(sum: __m512i, dots: [__m512i; 4], scales: __m128i) -> __m512i {
+    let scales = _mm512_castsi256_si512(_mm256_cvtepi8_epi16(scales));
+    // Packing two dots puts, into quarter `i`, four sums of sub-block `i` and four of `4 + i`; the scales
+    // go to the same places, four 16-bit indices at a time.
+    let placed = |first: i64| {
+        let four = |i: i64| (first + i) * 0x0001_0001_0001_0001;
+        let places =
+            _mm512_setr_epi64(four(0), four(4), four(1), four(5), four(2), four(6), four(3), four(7));
+        _mm512_permutexvar_epi16(places, scales)
+    };
+    let sum = _mm512_dpwssd_epi32(sum, _mm512_packs_epi32(dots[0], dots[1]), placed(0));
+    _mm512_dpwssd_epi32(sum, _mm512_packs_epi32(dots[2], dots[3]), placed(8))
+}
+
+/// Numbers of bits to shift the lower and the upper half of a vector by.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn by_halves(lower: i64, upper: i64) -> __m512i {
+    _mm512_setr_epi64(lower, lower, lower, lower, upper, upper, upper, upper)
 }
 
 /// Shuffle indices for [`scaled_by_32`]: byte indices of the scales, and -1 for a zero.

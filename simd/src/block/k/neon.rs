@@ -22,11 +22,11 @@ use crate::isa::neon::{Dot, load_codes, load_f32, store_f32, sums_of_4};
 /// Super-blocks worked on together, one per lane.
 const GROUP: usize = 4;
 
-/// `out[r] = w[r] . x` for types with minima, whose blocks of `B` bytes begin with `d` and `dmin`.
+/// `out[r] = w[r] . x` for types with minima, whose blocks of `B` bytes hold `d` and `dmin` at byte `AT`.
 /// `sums` gives lanes that add up to `isum` and to `msum`.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(crate) fn gemv_with_minima<D: Dot, const B: usize>(
+pub(crate) fn gemv_with_minima<D: Dot, const B: usize, const AT: usize>(
     weights: &[u8],
     x: &[Q8KWindow],
     out: &mut [f32],
@@ -41,8 +41,8 @@ pub(crate) fn gemv_with_minima<D: Dot, const B: usize>(
         for (blocks, ys) in row.as_chunks::<B>().0.chunks(GROUP).zip(x.chunks(GROUP)) {
             for (i, (block, y)) in blocks.iter().zip(ys).enumerate() {
                 (isums[i], msums[i]) = sums(dot, block, y);
-                ds[i] = u16::from_le_bytes([block[0], block[1]]);
-                dmins[i] = u16::from_le_bytes([block[2], block[3]]);
+                ds[i] = u16::from_le_bytes([block[AT], block[AT + 1]]);
+                dmins[i] = u16::from_le_bytes([block[AT + 2], block[AT + 3]]);
                 dys[i] = y.scale;
             }
             let dy = load_f32(&dys);
@@ -146,4 +146,31 @@ pub(crate) fn scaled_by_32<D: Dot>(
         sum = vmlaq_n_s32(sum, dot(proof, half, codes(2 * j + 1), y, 2 * j + 1), i32::from(scale));
     }
     sum
+}
+
+/// Lanes that add up to the sum of scale (or minimum) times activation sum of sixteen sub-blocks.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(crate) fn scaled_sums(scales: int8x16_t, y: &Q8KWindow) -> int32x4_t {
+    let (low, high) = (vmovl_s8(vget_low_s8(scales)), vmovl_high_s8(scales));
+    let (low_sums, high_sums) = load_sums(y);
+    let sum = vmull_s16(vget_low_s16(low), vget_low_s16(low_sums));
+    let sum = vmlal_high_s16(sum, low, low_sums);
+    let sum = vmlal_s16(sum, vget_low_s16(high), vget_low_s16(high_sums));
+    vmlal_high_s16(sum, high, high_sums)
+}
+
+/// Each byte shifted down by `n`, in `0..=6`.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(crate) fn shifted_down(bytes: uint8x16_t, n: usize) -> uint8x16_t {
+    match n {
+        0 => bytes,
+        1 => vshrq_n_u8::<1>(bytes),
+        2 => vshrq_n_u8::<2>(bytes),
+        3 => vshrq_n_u8::<3>(bytes),
+        4 => vshrq_n_u8::<4>(bytes),
+        5 => vshrq_n_u8::<5>(bytes),
+        _ => vshrq_n_u8::<6>(bytes),
+    }
 }

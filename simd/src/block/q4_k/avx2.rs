@@ -27,7 +27,7 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 /// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
-    avx2::gemv_with_minima(weights, x, out, |block: &[u8; BLOCK_BYTES], y| {
+    avx2::gemv_with_minima::<BLOCK_BYTES, 0>(weights, x, out, |block, y| {
         let block = Block(block);
         let (scales, minima) = scales::unpack(block.scales());
         let isum = avx2::scaled_by_32(scales, |j| avx2::dot(codes(block, j), y, j));

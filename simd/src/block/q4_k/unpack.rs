@@ -8,8 +8,9 @@ use crate::gemm::{Rows, Tier};
 pub(crate) struct Q4K;
 
 impl KFormat<BLOCK_BYTES> for Q4K {
-    const CLASS: Class = Class { sub_words: 8, minima: true, bits: 4 };
-    const BIAS: i32 = 0;
+    fn class<T: Tier>() -> Class {
+        Class { sub_words: 8, minima: 8, bias: 0, bits: 4 }
+    }
 
     #[inline(always)]
     fn unpack<T: Tier>(tier: T, rows: &Rows<'_, BLOCK_BYTES>, panel: &mut Panel) {

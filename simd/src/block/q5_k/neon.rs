@@ -26,7 +26,7 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 /// `out[r] = w[r] . x`.
 #[target_feature(enable = "neon")]
 pub(crate) fn gemv<D: Dot>(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
-    neon::gemv_with_minima(weights, x, out, |dot: D, block: &[u8; BLOCK_BYTES], y| {
+    neon::gemv_with_minima::<D, BLOCK_BYTES, 0>(weights, x, out, |dot, block, y| {
         let block = Block(block);
         let (scales, minima) = scales::unpack(block.scales());
         (neon::scaled_by_32(dot, scales, y, |k| codes(block, k)), neon::minima_sums(minima, y))

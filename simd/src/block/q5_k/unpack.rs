@@ -8,8 +8,9 @@ use crate::gemm::{Rows, Tier};
 pub(crate) struct Q5K;
 
 impl KFormat<BLOCK_BYTES> for Q5K {
-    const CLASS: Class = Class { sub_words: 8, minima: true, bits: 5 };
-    const BIAS: i32 = 0;
+    fn class<T: Tier>() -> Class {
+        Class { sub_words: 8, minima: 8, bias: 0, bits: 5 }
+    }
 
     #[inline(always)]
     fn unpack<T: Tier>(tier: T, rows: &Rows<'_, BLOCK_BYTES>, panel: &mut Panel) {

@@ -31,11 +31,7 @@ pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
         let block = Block(block);
         let scales = load_128(block.scales());
         let bias = _mm256_madd_epi16(_mm256_cvtepi8_epi16(scales), avx2::load_sums(y));
-        let mut sum = _mm256_setzero_si256();
-        for k in 0..8 {
-            let dot = avx2::dot(codes(block, k), y, k);
-            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(dot, placed(scales, k as i64)));
-        }
+        let sum = avx2::scaled_by_16(scales, |k| avx2::dot(codes(block, k), y, k));
         _mm256_sub_epi32(sum, _mm256_slli_epi32::<5>(bias))
     });
 }
@@ -57,12 +53,4 @@ fn codes(block: Block<'_>, k: usize) -> __m256i {
     };
     let low = _mm256_and_si256(nibbles, _mm256_set1_epi8(15));
     _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi8(48)))
-}
-
-/// Scale `2 k` in the lower half and `2 k + 1` in the upper, as 16-bit numbers.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn placed(scales: __m128i, k: i64) -> __m256i {
-    let eight = |j: i64| j * 0x0101_0101_0101_0101;
-    _mm256_cvtepi8_epi16(_mm_shuffle_epi8(scales, _mm_set_epi64x(eight(2 * k + 1), eight(2 * k))))
 }

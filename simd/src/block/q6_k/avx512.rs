@@ -33,14 +33,13 @@ pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     avx512::gemv(weights, x, out, |block: &[u8; BLOCK_BYTES], y| {
         let block = Block(block);
         let (first, second) = (codes(block, 0), codes(block, 1));
-        let first = _mm512_packs_epi32(avx512::dot(first.0, y, 0), avx512::dot(first.1, y, 1));
-        let second = _mm512_packs_epi32(avx512::dot(second.0, y, 2), avx512::dot(second.1, y, 3));
-        let scales = _mm256_cvtepi8_epi16(load_128(block.scales()));
-        let bias = _mm256_slli_epi32::<5>(_mm256_madd_epi16(scales, avx2::load_sums(y)));
-        let bias = _mm512_zextsi256_si512(bias);
+        let first = (avx512::dot(first.0, y, 0), avx512::dot(first.1, y, 1));
+        let second = (avx512::dot(second.0, y, 2), avx512::dot(second.1, y, 3));
+        let scales = load_128(block.scales());
+        let bias = _mm256_madd_epi16(_mm256_cvtepi8_epi16(scales), avx2::load_sums(y));
+        let bias = _mm512_zextsi256_si512(_mm256_slli_epi32::<5>(bias));
         let sum = _mm512_sub_epi32(_mm512_setzero_si512(), bias);
-        let sum = _mm512_dpwssd_epi32(sum, first, placed(scales, 0));
-        _mm512_dpwssd_epi32(sum, second, placed(scales, 8))
+        avx512::scaled_by_16(sum, [first.0, first.1, second.0, second.1], scales)
     });
 }
 
@@ -59,15 +58,4 @@ fn codes(block: Block<'_>, half: usize) -> (__m512i, __m512i) {
     let first = _mm512_rolv_epi64(qh, _mm512_setr_epi64(4, 4, 4, 4, 2, 2, 2, 2));
     let second = _mm512_rorv_epi64(qh, _mm512_setr_epi64(0, 0, 0, 0, 2, 2, 2, 2));
     (code(ql, first), code(_mm512_srli_epi64::<4>(ql), second))
-}
-
-/// Scales `first ..` in the places of packed dots: in quarter `i`, four of scale `first + i` and four
-/// of `first + 4 + i`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn placed(scales: __m256i, first: i64) -> __m512i {
-    // Four 16-bit indices at a time.
-    let four = |i: i64| (first + i) * 0x0001_0001_0001_0001;
-    let places = _mm512_setr_epi64(four(0), four(4), four(1), four(5), four(2), four(6), four(3), four(7));
-    _mm512_permutexvar_epi16(places, _mm512_castsi256_si512(scales))
 }

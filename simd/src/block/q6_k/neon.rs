@@ -34,7 +34,8 @@ pub(crate) fn gemv<D: Dot>(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
             let sum_of_16 = neon::dot(dot, vdupq_n_s32(0), codes(block, j), y, j);
             sum = vmlaq_n_s32(sum, sum_of_16, i32::from(scale.cast_signed()));
         }
-        vsubq_s32(sum, vshlq_n_s32::<5>(scaled_sums(block, y)))
+        let scales = vreinterpretq_s8_u8(load_u8(block.scales()));
+        vsubq_s32(sum, vshlq_n_s32::<5>(neon::scaled_sums(scales, y)))
     });
 }
 
@@ -53,17 +54,4 @@ fn codes(block: Block<'_>, j: usize) -> uint8x16_t {
         _ => vshrq_n_u8::<2>(qh),
     };
     vorrq_u8(low, vandq_u8(high, vdupq_n_u8(48)))
-}
-
-/// Lanes that add up to the sum of scale times activation sum.
-#[inline]
-#[target_feature(enable = "neon")]
-fn scaled_sums(block: Block<'_>, y: &Q8KWindow) -> int32x4_t {
-    let scales = vreinterpretq_s8_u8(load_u8(block.scales()));
-    let (low, high) = (vmovl_s8(vget_low_s8(scales)), vmovl_high_s8(scales));
-    let (low_sums, high_sums) = neon::load_sums(y);
-    let sum = vmull_s16(vget_low_s16(low), vget_low_s16(low_sums));
-    let sum = vmlal_high_s16(sum, low, low_sums);
-    let sum = vmlal_s16(sum, vget_low_s16(high), vget_low_s16(high_sums));
-    vmlal_high_s16(sum, high, high_sums)
 }

@@ -10,8 +10,9 @@ use crate::gemm::{Rows, Tier};
 pub(crate) struct Q6K;
 
 impl KFormat<BLOCK_BYTES> for Q6K {
-    const CLASS: Class = Class { sub_words: 4, minima: false, bits: 6 };
-    const BIAS: i32 = 32;
+    fn class<T: Tier>() -> Class {
+        Class { sub_words: 4, minima: 0, bias: 32, bits: 6 }
+    }
 
     #[inline(always)]
     fn unpack<T: Tier>(tier: T, rows: &Rows<'_, BLOCK_BYTES>, panel: &mut Panel) {

@@ -1,7 +1,7 @@
 //! Four bytes of each of sixteen rows in two AVX2 vectors, and what unpacking does with them.
 
 use core::arch::x86_64::*;
-use core::ops::{BitAnd, BitOr, Shl, Shr};
+use core::ops::{Add, BitAnd, BitOr, Mul, Shl, Shr};
 
 use crate::gemm::{ROWS, Rows};
 
@@ -9,11 +9,31 @@ use crate::gemm::{ROWS, Rows};
 #[derive(Clone, Copy)]
 pub(crate) struct Quad(pub(in crate::gemm) [__m256i; 2]);
 
+impl Add for Quad {
+    type Output = Self;
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        // SAFETY: see `bitand`.
+        Self(unsafe { [_mm256_add_epi32(self.0[0], other.0[0]), _mm256_add_epi32(self.0[1], other.0[1])] })
+    }
+}
+
+impl Mul for Quad {
+    type Output = Self;
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        // SAFETY: see `bitand`.
+        Self(unsafe {
+            [_mm256_mullo_epi32(self.0[0], other.0[0]), _mm256_mullo_epi32(self.0[1], other.0[1])]
+        })
+    }
+}
+
 impl BitAnd for Quad {
     type Output = Self;
     #[inline(always)]
     fn bitand(self, other: Self) -> Self {
-        // SAFETY: an `Avx2`, the proof of the features, made the vectors; so below.
+        // SAFETY: an `Avx2`, the proof of the features, made the vectors; so everywhere.
         Self(unsafe { [_mm256_and_si256(self.0[0], other.0[0]), _mm256_and_si256(self.0[1], other.0[1])] })
     }
 }

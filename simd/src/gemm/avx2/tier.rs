@@ -10,6 +10,7 @@ use crate::gemm::{Format, Gemm, ROWS, Rows, Tier, Tile, block32, driver, k};
 /// A tier of 256-bit vectors; the methods are those of [`Tier`].
 pub(in crate::gemm) trait YmmTier: Copy {
     const BYTE_BIAS: i32;
+    const TOP_WHOLE_CODE: u32;
     const MAX_COLUMNS: usize;
 
     /// Looks at the CPU.
@@ -45,6 +46,7 @@ impl<T: YmmTier> Tier for T {
     type Quad = Quad;
     type Lanes = [__m256; 2];
     const BYTE_BIAS: i32 = <T as YmmTier>::BYTE_BIAS;
+    const TOP_WHOLE_CODE: u32 = <T as YmmTier>::TOP_WHOLE_CODE;
     const MAX_COLUMNS: usize = <T as YmmTier>::MAX_COLUMNS;
     const MIN_COLUMNS: usize = 2;
 

@@ -1,7 +1,7 @@
 //! Four bytes of each of sixteen rows in an AVX-512 vector, and what unpacking does with them.
 
 use core::arch::x86_64::*;
-use core::ops::{BitAnd, BitOr, Shl, Shr};
+use core::ops::{Add, BitAnd, BitOr, Mul, Shl, Shr};
 
 use crate::gemm::{ROWS, Rows};
 
@@ -9,11 +9,29 @@ use crate::gemm::{ROWS, Rows};
 #[derive(Clone, Copy)]
 pub(crate) struct Quad(pub(super) __m512i);
 
+impl Add for Quad {
+    type Output = Self;
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        // SAFETY: see `bitand`.
+        Self(unsafe { _mm512_add_epi32(self.0, other.0) })
+    }
+}
+
+impl Mul for Quad {
+    type Output = Self;
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        // SAFETY: see `bitand`.
+        Self(unsafe { _mm512_mullo_epi32(self.0, other.0) })
+    }
+}
+
 impl BitAnd for Quad {
     type Output = Self;
     #[inline(always)]
     fn bitand(self, other: Self) -> Self {
-        // SAFETY: an `Avx512`, the proof of the features, made the vectors; so below.
+        // SAFETY: an `Avx512`, the proof of the features, made the vectors; so everywhere.
         Self(unsafe { _mm512_and_si512(self.0, other.0) })
     }
 }

@@ -12,7 +12,8 @@ use core::arch::asm;
 
 use super::NeonTier;
 use super::terms::{Dots, add_block, add_super_block, load, load_f32, store_f32};
-use crate::gemm::{Column, Sums, Tile, block32, k};
+use crate::gemm::k::{self, WHOLE};
+use crate::gemm::{Column, Sums, Tile, block32};
 use crate::isa::neon::load_u8;
 use crate::isa::{Neon, NeonDotprod};
 
@@ -70,8 +71,10 @@ macro_rules! tiles {
 /// The tile of a K type for some columns.
 pub(super) fn tile_of_k<T: LaneTier>(class: k::Class, n_columns: usize) -> Tile<k::Panel> {
     let tiles: [Tile<k::Panel>; 4] = match (class.sub_words, class.minima, class.bits) {
-        (8, true, ..6) => tiles!(tile_k, T, 8, true, 4),
-        (4, false, 6) => tiles!(tile_k, T, 4, false, 2),
+        (8, 8, ..6) => tiles!(tile_k, T, 8, 8, 4),
+        (4, 0, ..6) => tiles!(tile_k, T, 4, 0, 4),
+        (4, 0, 6) => tiles!(tile_k, T, 4, 0, 2),
+        (WHOLE, 16, 6) => tiles!(tile_k, T, WHOLE, 16, 2),
         _ => unreachable!("no type has this class"),
     };
     tiles[n_columns - 1]
@@ -90,7 +93,7 @@ pub(super) fn tile_of_32<T: LaneTier>(class: block32::Class, n_columns: usize) -
 
 /// Adds the term of a super-block to the sums of `NC` columns.
 #[target_feature(enable = "neon")]
-fn tile_k<const NC: usize, T: LaneTier, const SUB_WORDS: usize, const MINIMA: bool, const FIT: usize>(
+fn tile_k<const NC: usize, T: LaneTier, const SUB_WORDS: usize, const MINIMA: usize, const FIT: usize>(
     panel: &k::Panel,
     columns: &[Column],
     sums: &mut [Sums],
@@ -100,7 +103,15 @@ fn tile_k<const NC: usize, T: LaneTier, const SUB_WORDS: usize, const MINIMA: bo
     let sums: &mut [Sums; NC] = sums.first_chunk_mut().expect("as many sums");
     let mut isum = [[vdupq_n_s32(0); 4]; NC];
     for j in 0..64 / SUB_WORDS {
-        let dot = block_dots::<T, NC, SUB_WORDS, MINIMA, FIT>(tier, &panel.codes, columns, j);
+        let dot = if MINIMA > 0 {
+            block_dots::<T, NC, SUB_WORDS, true, FIT>(tier, &panel.codes, columns, j)
+        } else {
+            block_dots::<T, NC, SUB_WORDS, false, FIT>(tier, &panel.codes, columns, j)
+        };
+        if SUB_WORDS == WHOLE {
+            isum = dot;
+            continue;
+        }
         for q in 0..4 {
             let scale = load(&panel.scales[j], q);
             for c in 0..NC {
@@ -108,7 +119,7 @@ fn tile_k<const NC: usize, T: LaneTier, const SUB_WORDS: usize, const MINIMA: bo
             }
         }
     }
-    add_super_block::<NC, SUB_WORDS, MINIMA>(&isum, panel, columns, sums);
+    add_super_block::<NC, MINIMA>(&isum, panel, columns, sums);
 }
 
 /// Adds the term of a window of eight blocks to the sums of `NC` columns.

@@ -16,7 +16,8 @@ use core::arch::asm;
 
 use super::lanes::{load_quarter, load_words};
 use super::terms::{add_block, add_super_block, load, load_f32, store_f32};
-use crate::gemm::{Column, Sums, Tile, block32, k};
+use crate::gemm::k::{self, WHOLE};
+use crate::gemm::{Column, Sums, Tile, block32};
 use crate::isa::NeonI8mm;
 
 /// Brings words of four codes `[k / 4][row][k % 4]` into the order `[k / 8][row][k % 8]`.
@@ -54,8 +55,9 @@ macro_rules! tiles {
 /// The tile of a K type for some columns.
 pub(super) fn tile_of_k(class: k::Class, n_columns: usize) -> Tile<k::Panel> {
     let tiles: [Tile<k::Panel>; 4] = match (class.sub_words, class.minima) {
-        (8, true) => tiles!(tile_k, 8, true),
-        (4, false) => tiles!(tile_k, 4, false),
+        (8, 8) => tiles!(tile_k, 8, 8),
+        (4, 0) => tiles!(tile_k, 4, 0),
+        (WHOLE, 16) => tiles!(tile_k, WHOLE, 16),
         _ => unreachable!("no type has this class"),
     };
     tiles[n_columns - 1]
@@ -73,7 +75,7 @@ type PairDots = [int32x4_t; 4];
 
 /// Adds the term of a super-block to the sums of `NC` columns.
 #[target_feature(enable = "neon")]
-fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: bool>(
+fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: usize>(
     panel: &k::Panel,
     columns: &[Column],
     sums: &mut [Sums],
@@ -85,7 +87,15 @@ fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: bool>(
     for half in 0..2 {
         let mut scaled = [[vdupq_n_s32(0); 4]; 2];
         for j in 0..64 / SUB_WORDS {
-            let dot = block_dots::<NC, SUB_WORDS, MINIMA>(proof, &panel.codes, columns, j, half);
+            let dot = if MINIMA > 0 {
+                block_dots::<NC, SUB_WORDS, true>(proof, &panel.codes, columns, j, half)
+            } else {
+                block_dots::<NC, SUB_WORDS, false>(proof, &panel.codes, columns, j, half)
+            };
+            if SUB_WORDS == WHOLE {
+                scaled = dot;
+                continue;
+            }
             for i in 0..2 {
                 let scale = load(&panel.scales[j], 2 * half + i);
                 let (low, high) = (vzip1q_s32(scale, scale), vzip2q_s32(scale, scale));
@@ -101,7 +111,7 @@ fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: bool>(
             }
         }
     }
-    add_super_block::<NC, SUB_WORDS, MINIMA>(&isum, panel, columns, sums);
+    add_super_block::<NC, MINIMA>(&isum, panel, columns, sums);
 }
 
 /// Adds the term of a window of eight blocks to the sums of `NC` columns.

@@ -1,7 +1,7 @@
 //! Four bytes of each of sixteen rows in four NEON vectors, and what unpacking does with them.
 
 use core::arch::aarch64::*;
-use core::ops::{BitAnd, BitOr, Shl, Shr};
+use core::ops::{Add, BitAnd, BitOr, Mul, Shl, Shr};
 
 use crate::gemm::{ROWS, Rows};
 
@@ -9,12 +9,36 @@ use crate::gemm::{ROWS, Rows};
 #[derive(Clone, Copy)]
 pub(crate) struct Quad(pub(super) [uint32x4_t; 4]);
 
+impl Add for Quad {
+    type Output = Self;
+    #[inline(always)]
+    fn add(mut self, other: Self) -> Self {
+        for q in 0..4 {
+            // SAFETY: see `bitand`.
+            self.0[q] = unsafe { vaddq_u32(self.0[q], other.0[q]) };
+        }
+        self
+    }
+}
+
+impl Mul for Quad {
+    type Output = Self;
+    #[inline(always)]
+    fn mul(mut self, other: Self) -> Self {
+        for q in 0..4 {
+            // SAFETY: see `bitand`.
+            self.0[q] = unsafe { vmulq_u32(self.0[q], other.0[q]) };
+        }
+        self
+    }
+}
+
 impl BitAnd for Quad {
     type Output = Self;
     #[inline(always)]
     fn bitand(mut self, other: Self) -> Self {
         for q in 0..4 {
-            // SAFETY: a `NeonTier`, the proof of the features, made the vectors; so below.
+            // SAFETY: a `NeonTier`, the proof of the features, made the vectors; so everywhere.
             self.0[q] = unsafe { vandq_u32(self.0[q], other.0[q]) };
         }
         self

@@ -12,24 +12,22 @@ pub(super) type Dots = [int32x4_t; 4];
 /// A scaled sum stays below 2^27, that of the minima below 2^21: see the types' definitions.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn add_super_block<const NC: usize, const SUB_WORDS: usize, const MINIMA: bool>(
+pub(super) fn add_super_block<const NC: usize, const MINIMA: usize>(
     isum: &[Dots; NC],
     panel: &k::Panel,
     columns: &[Column; NC],
     sums: &mut [Sums; NC],
 ) {
     let mut msum = [[vdupq_n_s32(0); 4]; NC];
-    if MINIMA {
-        for j in 0..32 / SUB_WORDS {
-            for q in 0..4 {
-                let pair = load(&panel.minima[j], q);
-                let low = vshrq_n_s32::<16>(vshlq_n_s32::<16>(pair));
-                let high = vshrq_n_s32::<16>(pair);
-                for c in 0..NC {
-                    let sum = columns[c].sums[j];
-                    let low_products = vmlaq_n_s32(msum[c][q], low, i32::from(sum as i16));
-                    msum[c][q] = vmlaq_n_s32(low_products, high, sum >> 16);
-                }
+    for j in 0..MINIMA / 2 {
+        for q in 0..4 {
+            let pair = load(&panel.minima[j], q);
+            let low = vshrq_n_s32::<16>(vshlq_n_s32::<16>(pair));
+            let high = vshrq_n_s32::<16>(pair);
+            for c in 0..NC {
+                let sum = columns[c].sums[j];
+                let low_products = vmlaq_n_s32(msum[c][q], low, i32::from(sum as i16));
+                msum[c][q] = vmlaq_n_s32(low_products, high, sum >> 16);
             }
         }
     }
@@ -38,7 +36,7 @@ pub(super) fn add_super_block<const NC: usize, const SUB_WORDS: usize, const MIN
         for q in 0..4 {
             let scale = vmulq_n_f32(load_f32(&panel.d, q), dy);
             let mut term = vmulq_f32(vcvtq_f32_s32(isum[c][q]), scale);
-            if MINIMA {
+            if MINIMA > 0 {
                 let min_scale = vmulq_n_f32(load_f32(&panel.dmin, q), dy);
                 term = vfmsq_f32(term, vcvtq_f32_s32(msum[c][q]), min_scale);
             }

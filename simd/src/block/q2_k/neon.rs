@@ -1,0 +1,48 @@
+//! Q2_K for NEON; data flow and bounds: [`crate::block::k::neon`].
+//!
+//! A super-block costs 108 instructions: 5 loads of codes and scales and 16 of activations, 28 for the
+//! codes, 16 `sdot`, 32 for the scales and their multiplications, 11 for the minima.
+
+use core::arch::aarch64::*;
+
+use super::{BLOCK_BYTES, Block, HALVES, scalar};
+use crate::activation::Q8KWindow;
+use crate::block::k::lanes::neon::Neon;
+use crate::block::k::neon;
+use crate::isa::neon::{Dot, load_u8};
+
+/// The scalar decoder, compiled for this tier.
+#[target_feature(enable = "neon")]
+pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
+    scalar::decode(blocks, out);
+}
+
+/// The scalar encoder, with the vectors of this tier.
+#[target_feature(enable = "neon")]
+pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    scalar::encode_with::<Neon>(row, importance, out);
+}
+
+/// `out[r] = w[r] . x`.
+#[target_feature(enable = "neon")]
+pub(crate) fn gemv<D: Dot>(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    neon::gemv_with_minima::<D, BLOCK_BYTES, HALVES>(weights, x, out, |dot, block, y| {
+        let block = Block(block);
+        let mut isum = vdupq_n_s32(0);
+        for (j, byte) in block.scales().iter().enumerate() {
+            let sum_of_16 = neon::dot(dot, vdupq_n_s32(0), codes(block, j), y, j);
+            isum = vmlaq_n_s32(isum, sum_of_16, i32::from(byte & 15));
+        }
+        let minima = vshrq_n_u8::<4>(load_u8(block.scales()));
+        (isum, neon::scaled_sums(vreinterpretq_s8_u8(minima), y))
+    });
+}
+
+/// The codes of sub-block `j`.
+#[inline]
+#[target_feature(enable = "neon")]
+fn codes(block: Block<'_>, j: usize) -> uint8x16_t {
+    let (half, part) = (j / 8, j % 8);
+    let qs = load_u8(&block.qs().as_chunks().0[2 * half + part % 2]);
+    vandq_u8(neon::shifted_down(qs, part / 2 * 2), vdupq_n_u8(3))
+}

@@ -1,0 +1,54 @@
+//! Q3_K for AVX2; data flow and bounds: [`crate::block::k::avx2`].
+//!
+//! 32 weights at a time, which are two sub-blocks, one in each half of a vector. Codes enter unsigned,
+//! 4 too large: `4 * scale * sum(y)` is subtracted per sub-block. A super-block costs 100 instructions:
+//! 4 loads, 38 for the codes, 8 `vpmaddubsw` that load the activations, 16 for the scales' places,
+//! 8 `vpmaddwd`, 8 additions, 5 for the bias, 13 for unpacking the scales.
+
+use core::arch::x86_64::*;
+
+use super::{BLOCK_BYTES, Block, scalar, scales};
+use crate::activation::Q8KWindow;
+use crate::block::k::avx2;
+use crate::block::k::lanes::avx2::Avx2;
+use crate::isa::avx2::{load_128, load_256};
+
+/// The scalar decoder, compiled for this tier.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
+    scalar::decode(blocks, out);
+}
+
+/// The scalar encoder, with the vectors of this tier.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    scalar::encode_with::<Avx2>(row, importance, out);
+}
+
+/// `out[r] = w[r] . x`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    avx2::gemv(weights, x, out, |block: &[u8; BLOCK_BYTES], y| {
+        let block = Block(block);
+        let scales = _mm_sub_epi8(load_128(&scales::unpack(block.scales())), _mm_set1_epi8(32));
+        let bias = _mm256_madd_epi16(_mm256_cvtepi8_epi16(scales), avx2::load_sums(y));
+        let sum = avx2::scaled_by_16(scales, |k| avx2::dot(codes(block, k), y, k));
+        _mm256_sub_epi32(sum, _mm256_slli_epi32::<2>(bias))
+    });
+}
+
+/// The codes of weights `32 k ..`, two sub-blocks.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn codes(block: Block<'_>, k: usize) -> __m256i {
+    let qs = load_256(&block.qs().as_chunks().0[k / 4]);
+    let hmask = load_256(block.hmask());
+    let low = _mm256_and_si256(avx2::shifted_down(qs, 2 * (k % 4)), _mm256_set1_epi8(3));
+    // Bit `k` of a byte goes to bit 2.
+    let high = match k {
+        0 => _mm256_slli_epi16::<2>(hmask),
+        1 => _mm256_slli_epi16::<1>(hmask),
+        _ => avx2::shifted_down(hmask, k - 2),
+    };
+    _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi8(4)))
+}
