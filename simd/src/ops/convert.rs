@@ -3,56 +3,91 @@
 //! Narrowing is to nearest even, overflow becomes infinity. The results are defined to the bit, NaNs included, by [`crate::half_float`],
 //! whose rules are those of the conversion instructions that the tiers use ([`Tier`]).
 
+use core::marker::PhantomData;
+
 use super::lanes::{self, HalfLanes, LANES, Lanes, Tier};
 use crate::half_float;
 
-/// Narrows `x: [n]` to half precision in `out: [n]`.
-#[inline(always)]
-pub(super) fn f32_to_f16<T: Tier>(x: &[f32], out: &mut [u16]) {
-    map(x, out, 0.0, T::narrow);
+/// A conversion of sixteen elements. (A type, not a function value: see [`super::elementwise`].)
+trait Conversion<A, B> {
+    fn of(x: &[A; LANES]) -> [B; LANES];
 }
 
-/// Widens half-precision `x: [n]` into `out: [n]`, exactly.
-#[inline(always)]
-pub(super) fn f16_to_f32<T: Tier>(x: &[u16], out: &mut [f32]) {
-    map(x, out, 0, T::widen);
+struct HalfPrecision<T>(PhantomData<T>);
+
+impl<T: Tier> Conversion<f32, u16> for HalfPrecision<T> {
+    #[inline(always)]
+    fn of(x: &Lanes) -> HalfLanes {
+        T::narrow(x)
+    }
 }
 
-/// Narrows `x: [n]` to bfloat16 in `out: [n]`.
-#[inline(always)]
-pub(super) fn f32_to_bf16(x: &[f32], out: &mut [u16]) {
-    map(x, out, 0.0, |x: &Lanes| {
+impl<T: Tier> Conversion<u16, f32> for HalfPrecision<T> {
+    #[inline(always)]
+    fn of(x: &HalfLanes) -> Lanes {
+        T::widen(x)
+    }
+}
+
+struct Bfloat16;
+
+impl Conversion<f32, u16> for Bfloat16 {
+    #[inline(always)]
+    fn of(x: &Lanes) -> HalfLanes {
         let mut out = [0; LANES];
         for l in 0..LANES {
             out[l] = half_float::f32_to_bf16(x[l]);
         }
         out
-    });
+    }
 }
 
-/// Widens bfloat16 `x: [n]` into `out: [n]`, exactly.
-#[inline(always)]
-pub(super) fn bf16_to_f32(x: &[u16], out: &mut [f32]) {
-    map(x, out, 0, |x: &HalfLanes| {
+impl Conversion<u16, f32> for Bfloat16 {
+    #[inline(always)]
+    fn of(x: &HalfLanes) -> Lanes {
         let mut out = [0.0; LANES];
         for l in 0..LANES {
             out[l] = half_float::bf16_to_f32(x[l]);
         }
         out
-    });
+    }
 }
 
-/// `out[i] = f(x[i])`, sixteen at a time; the end is padded with `fill`.
+/// Narrows `x: [n]` to half precision in `out: [n]`.
 #[inline(always)]
-fn map<A: Copy, B: Copy>(x: &[A], out: &mut [B], fill: A, f: impl Fn(&[A; LANES]) -> [B; LANES]) {
+pub(super) fn f32_to_f16<T: Tier>(x: &[f32], out: &mut [u16]) {
+    convert::<_, _, HalfPrecision<T>>(x, out);
+}
+
+/// Widens half-precision `x: [n]` into `out: [n]`, exactly.
+#[inline(always)]
+pub(super) fn f16_to_f32<T: Tier>(x: &[u16], out: &mut [f32]) {
+    convert::<_, _, HalfPrecision<T>>(x, out);
+}
+
+/// Narrows `x: [n]` to bfloat16 in `out: [n]`.
+#[inline(always)]
+pub(super) fn f32_to_bf16(x: &[f32], out: &mut [u16]) {
+    convert::<_, _, Bfloat16>(x, out);
+}
+
+/// Widens bfloat16 `x: [n]` into `out: [n]`, exactly.
+#[inline(always)]
+pub(super) fn bf16_to_f32(x: &[u16], out: &mut [f32]) {
+    convert::<_, _, Bfloat16>(x, out);
+}
+
+/// Converts `x: [n]` into `out: [n]`, sixteen at a time; the end is padded with zeros.
+#[inline(always)]
+fn convert<A: Copy + Default, B: Copy, C: Conversion<A, B>>(x: &[A], out: &mut [B]) {
     let (groups, tail) = x.as_chunks::<LANES>();
     let (outs, out_tail) = out.as_chunks_mut::<LANES>();
     let outs = &mut outs[..groups.len()];
     for i in 0..groups.len() {
-        outs[i] = f(&groups[i]);
+        outs[i] = C::of(&groups[i]);
     }
     if !out_tail.is_empty() {
-        let end = f(&lanes::padded(tail, fill));
+        let end = C::of(&lanes::padded(tail, A::default()));
         out_tail.copy_from_slice(&end[..out_tail.len()]);
     }
 }

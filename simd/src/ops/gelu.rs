@@ -142,7 +142,7 @@ mod tests {
         let mut worst = (0.0f64, 0.0);
         for x in sweep() {
             let exact = f64::from(x) * 0.5 * libm::erfc(-f64::from(x) * core::f64::consts::FRAC_1_SQRT_2);
-            let error = (f64::from(super::exact(&[x; 16])[3]) - exact).abs();
+            let error = (f64::from(Exact::of(&[x; 16])[3]) - exact).abs();
             // A subnormal tail is rounded before it is multiplied.
             let allowed = if exact.abs() < f64::from(f32::MIN_POSITIVE) * 16.0 { 16.0 } else { 1.0 };
             worst = if error / ulp(exact) / allowed > worst.0 {
@@ -163,7 +163,7 @@ mod tests {
             let y2 = libm::sqrt(8.0 / core::f64::consts::PI) * (v + 0.044715 * v * v * v);
             let exact = v / (1.0 + libm::exp(-y2));
             let error =
-                (f64::from(with_tangent(&[x; 16])[3]) - exact).abs() / ulp(exact) / (4.0 + 3.0 * y2.abs());
+                (f64::from(WithTangent::of(&[x; 16])[3]) - exact).abs() / ulp(exact) / (4.0 + 3.0 * y2.abs());
             worst = if error > worst.0 { (error, x) } else { worst };
         }
         assert!(worst.0 <= 1.0, "{worst:?}");
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn special_values_give_what_the_head_says() {
-        for f in [exact, with_tangent] {
+        for f in [Exact::of, WithTangent::of] {
             let one = |x: f32| f(&[x; 16])[9];
             assert_eq!(one(0.0), 0.0);
             assert_eq!(one(f32::INFINITY), f32::INFINITY);
