@@ -164,8 +164,9 @@ fn importance_moves_the_error_to_the_columns_that_matter_less() {
                 *sum += (0..n_in).step_by(4).map(error).sum::<f64>();
             }
         }
-        // Of MXFP4 only the power of two can be chosen.
-        let limit = if ty == BlockType::MXFP4 { 0.99 } else { 0.9 };
+        // Of MXFP4 only the power of two can be chosen, of ternary types one number for 256 weights.
+        let has_little_choice = matches!(ty, BlockType::MXFP4 | BlockType::TQ1_0 | BlockType::TQ2_0);
+        let limit = if has_little_choice { 0.99 } else { 0.9 };
         assert!(weighted < limit * plain, "{ty}: {weighted} with importance, {plain} without");
     }
 }

@@ -34,6 +34,9 @@ pub(crate) mod q8_0;
 pub(crate) mod search;
 pub(crate) mod table_search;
 pub(crate) mod tables;
+pub(crate) mod ternary;
+pub(crate) mod tq1_0;
+pub(crate) mod tq2_0;
 pub(crate) mod transposed;
 pub(crate) mod windows;
 
@@ -59,6 +62,8 @@ pub enum BlockType {
     Q6_K,
     IQ4_NL,
     MXFP4,
+    TQ1_0,
+    TQ2_0,
 }
 
 /// What a block type looks like from outside.
@@ -79,9 +84,9 @@ pub struct BlockInfo {
 }
 
 #[rustfmt::skip]
-const TABLE: [BlockInfo; 15] = {
+const TABLE: [BlockInfo; 17] = {
     use ActivationFormat::{F32 as A32, Q8_0 as A8, Q8K as AK};
-    use BlockType::{BF16, F16, F32, IQ4_NL, MXFP4, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
+    use BlockType::{BF16, F16, F32, IQ4_NL, MXFP4, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, TQ1_0, TQ2_0};
     const fn row(block_type: BlockType, name: &'static str, ggml_id: u32, block_len: usize, block_bytes: usize, activation: ActivationFormat) -> BlockInfo {
         BlockInfo { block_type, name, ggml_id, block_len, block_bytes, activation }
     }
@@ -101,6 +106,8 @@ const TABLE: [BlockInfo; 15] = {
         row(Q6_K, "Q6_K", 14, 256, 210, AK),
         row(IQ4_NL, "IQ4_NL", 20, 32, 18, A8),
         row(MXFP4, "MXFP4", 39, 32, 17, A8),
+        row(TQ1_0, "TQ1_0", 34, 256, 54, AK),
+        row(TQ2_0, "TQ2_0", 35, 256, 66, AK),
     ]
 };
 

@@ -3,13 +3,14 @@
 //! `vpmaddubsw` multiplies unsigned codes with the four codes of a column, broadcast, and adds them in
 //! pairs of 16 bits. As many of those as fit 16 bits are summed before one `vpmaddwd` widens them,
 //! multiplying with the scale on its way where that is an integer: 8 for codes of 4 bits
-//! (8 * 2 * 15 * 127 = 30480), 4 for 5 bits (31496), 2 for 6 bits (32004), and the 4 of a sub-block for
-//! 2 and 3 bits. Codes of 8 bits stay signed: the column takes the sign of the code, whose magnitude is at
+//! (8 * 2 * 15 * 127 = 30480), 4 for 5 bits (31496), 2 for 6 bits (32004), the 4 of a sub-block for
+//! 2 and 3 bits, and 32 for codes of 2 bits without scales (32 * 2 * 3 * 127 = 24384). Codes of 8 bits stay signed: the column takes the sign of the code, whose magnitude is at
 //! most 128 (2 * 128 * 127 = 32512).
 
 use core::arch::x86_64::*;
 
-use crate::gemm::{Column, Sums, Tile, block32, k};
+use crate::gemm::k::{self, WHOLE};
+use crate::gemm::{Column, Sums, Tile, block32};
 use crate::isa::Avx2;
 use dots::{add_pairs, add_scaled_dots, add_signed_dots, unsigned_dots};
 use memory::{load, load_f32, store_f32};
@@ -56,6 +57,8 @@ impl YmmTier for Avx2 {
             (4, 16, 2) => TILES_K_4_MINIMA_2_BITS[n_columns - 1],
             (4, 0, 3) => TILES_K_4_3_BITS[n_columns - 1],
             (4, 0, 6) => TILES_K_4_6_BITS[n_columns - 1],
+            (8, 0, 8) => TILES_K_8_8_BITS[n_columns - 1],
+            (WHOLE, 0, 2) => TILES_K_WHOLE_2_BITS[n_columns - 1],
             _ => unreachable!("no type has this class"),
         }
     }
@@ -85,6 +88,8 @@ static TILES_K_8_MINIMA_5_BITS: Tiles<k::Panel> = tiles!(tile_k, 8, 8, 4);
 static TILES_K_4_MINIMA_2_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, 16, 4);
 static TILES_K_4_3_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, 0, 4);
 static TILES_K_4_6_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, 0, 2);
+static TILES_K_8_8_BITS: Tiles<k::Panel> = tiles!(tile_k, 8, 0, 1);
+static TILES_K_WHOLE_2_BITS: Tiles<k::Panel> = tiles!(tile_k, WHOLE, 0, 32);
 static TILES_32_4_BITS: Tiles<block32::Panel> = tiles!(tile_32, false, 8);
 static TILES_32_5_BITS: Tiles<block32::Panel> = tiles!(tile_32, false, 4);
 static TILES_32_8_BITS: Tiles<block32::Panel> = tiles!(tile_32, false, 1);
@@ -94,7 +99,8 @@ static TILES_32_MINIMA_5_BITS: Tiles<block32::Panel> = tiles!(tile_32, true, 4);
 /// One vector for the upper eight rows, one for the lower.
 type Halves = [__m256i; 2];
 
-/// Adds the term of a super-block to the sums of `NC` columns. `WORDS` words are summed in 16 bits.
+/// Adds the term of a super-block to the sums of `NC` columns. `WORDS` words are summed in 16 bits;
+/// where that is one, codes are signed.
 ///
 /// A scaled sum stays below 2^27, that of the minima below 2^21: see the types' definitions.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -105,13 +111,20 @@ fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: usize, const WO
 ) {
     let columns: &[Column; NC] = columns.first_chunk().expect("as many columns");
     let sums: &mut [Sums; NC] = sums.first_chunk_mut().expect("as many sums");
+    let ones = [_mm256_set1_epi16(1); 2];
     let mut isum = [[_mm256_setzero_si256(); 2]; NC];
     for j in 0..64 / SUB_WORDS {
-        let scale = load(&panel.scales[j]);
-        if MINIMA == 0 {
+        let scale = if SUB_WORDS == WHOLE { ones } else { load(&panel.scales[j]) };
+        if SUB_WORDS == WHOLE {
+            for c in 0..NC {
+                isum[c] = [_mm256_set1_epi32(columns[c].sums[j]); 2];
+            }
+        } else if MINIMA == 0 && WORDS > 1 {
             add_pairs(&mut isum, scale, columns, j);
         }
-        if WORDS == 2 {
+        if WORDS == 1 {
+            add_signed_dots(&mut isum, &panel.codes.as_chunks().0[j], columns, 8 * j, scale);
+        } else if WORDS == 2 {
             add_scaled_dots(&mut isum, &panel.codes, columns, j, scale);
         } else {
             for group in 0..SUB_WORDS / WORDS {
@@ -164,7 +177,7 @@ fn tile_32<const NC: usize, const MINIMA: bool, const WORDS: usize>(
             }
         }
         if WORDS == 1 {
-            add_signed_dots(&mut isum, &panel.codes.as_chunks().0[j], columns, 8 * j);
+            add_signed_dots(&mut isum, &panel.codes.as_chunks().0[j], columns, 8 * j, [ones; 2]);
         } else {
             for group in 0..8 / WORDS {
                 let first = 8 * j + WORDS * group;

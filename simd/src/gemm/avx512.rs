@@ -171,6 +171,7 @@ impl Tier for Avx512 {
         match (class.sub_words, class.minima) {
             (8, 8) => TILES_K_8_MINIMA[n_columns - 1],
             (4, 0) => TILES_K_4[n_columns - 1],
+            (8, 0) => TILES_K_8[n_columns - 1],
             (WHOLE, 16) => TILES_K_WHOLE_MINIMA[n_columns - 1],
             (WHOLE, 0) => TILES_K_WHOLE[n_columns - 1],
             _ => unreachable!("no type has this class"),
@@ -197,6 +198,7 @@ macro_rules! tiles {
 
 type Tiles<Panel> = [Tile<Panel>; Avx512::MAX_COLUMNS];
 static TILES_K_8_MINIMA: Tiles<k::Panel> = tiles!(tile_k, 8, 8);
+static TILES_K_8: Tiles<k::Panel> = tiles!(tile_k, 8, 0);
 static TILES_K_4: Tiles<k::Panel> = tiles!(tile_k, 4, 0);
 static TILES_K_WHOLE_MINIMA: Tiles<k::Panel> = tiles!(tile_k, { WHOLE }, 16);
 static TILES_K_WHOLE: Tiles<k::Panel> = tiles!(tile_k, { WHOLE }, 0);

@@ -123,6 +123,7 @@ impl<T: Vnni> YmmTier for T {
         let tiles: [Tile<k::Panel>; 6] = match (class.sub_words, class.minima) {
             (8, 8) => tiles!(tile_k, T, 8, 8),
             (4, 0) => tiles!(tile_k, T, 4, 0),
+            (8, 0) => tiles!(tile_k, T, 8, 0),
             (WHOLE, 16) => tiles!(tile_k, T, WHOLE, 16),
             (WHOLE, 0) => tiles!(tile_k, T, WHOLE, 0),
             _ => unreachable!("no type has this class"),

@@ -123,6 +123,8 @@ rows! {
     Q6_K: q6_k, Q8K;
     IQ4_NL: iq4_nl, Q8_0;
     MXFP4: mxfp4, Q8_0;
+    TQ1_0: tq1_0, Q8K;
+    TQ2_0: tq2_0, Q8K;
 }
 
 /// What a tier of this target has for a type.

@@ -58,11 +58,11 @@ pub(crate) fn gemv_with_minima<const B: usize, const AT: usize>(
     }
 }
 
-/// `out[r] = w[r] . x` for types without minima, whose blocks of `B` bytes end with `d`.
+/// `out[r] = w[r] . x` for types without minima, whose blocks of `B` bytes hold `d` at byte `AT`.
 /// `sum` gives lanes that add up to `isum`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv<const B: usize>(
+pub(crate) fn gemv<const B: usize, const AT: usize>(
     weights: &[u8],
     x: &[Q8KWindow],
     out: &mut [f32],
@@ -76,7 +76,7 @@ pub(crate) fn gemv<const B: usize>(
             for (i, (block, y)) in blocks.iter().zip(ys).enumerate() {
                 prefetch_beyond(block);
                 isums[i] = sum(block, y);
-                halves[i] = i32::from(u16::from_le_bytes([block[B - 2], block[B - 1]]));
+                halves[i] = i32::from(u16::from_le_bytes([block[AT], block[AT + 1]]));
                 dys[i] = y.scale;
             }
             let d = _mm256_mul_ps(halves_to_f32(load_i32(&halves)), load_f32(&dys));

@@ -58,25 +58,25 @@ pub(crate) fn gemv_with_minima<const B: usize, const AT: usize>(
     }
 }
 
-/// `out[r] = w[r] . x` for types without minima, whose blocks of `B` bytes end with `d`.
-/// `sum` gives lanes that add up to `isum`.
+/// `out[r] = w[r] . x` for types without minima, whose blocks of `B` bytes hold `d` at byte `AT`.
+/// `sum(block, y, w)` gives lanes that add up to `isum` of window `w`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-pub(crate) fn gemv<const B: usize>(
+pub(crate) fn gemv<const B: usize, const AT: usize>(
     weights: &[u8],
     x: &[Q8KWindow],
     out: &mut [f32],
-    sum: impl Fn(&[u8; B], &Q8KWindow) -> __m512i,
+    sum: impl Fn(&[u8; B], &Q8KWindow, usize) -> __m512i,
 ) {
     let mut isums = [_mm512_setzero_si512(); GROUP];
     let (mut halves, mut dys) = ([0; GROUP], [0.0; GROUP]);
     for (row, out) in weights.chunks_exact(B * x.len()).zip(out) {
         let mut acc = 0.0;
-        for (blocks, ys) in row.as_chunks::<B>().0.chunks(GROUP).zip(x.chunks(GROUP)) {
+        for (g, (blocks, ys)) in row.as_chunks::<B>().0.chunks(GROUP).zip(x.chunks(GROUP)).enumerate() {
             for (i, (block, y)) in blocks.iter().zip(ys).enumerate() {
                 prefetch_beyond(block);
-                isums[i] = sum(block, y);
-                halves[i] = i32::from(u16::from_le_bytes([block[B - 2], block[B - 1]]));
+                isums[i] = sum(block, y, GROUP * g + i);
+                halves[i] = i32::from(u16::from_le_bytes([block[AT], block[AT + 1]]));
                 dys[i] = y.scale;
             }
             let d = _mm512_mul_ps(low_halves(load_i32(&halves)), load_f32(&dys));

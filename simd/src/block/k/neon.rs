@@ -57,11 +57,11 @@ pub(crate) fn gemv_with_minima<D: Dot, const B: usize, const AT: usize>(
     }
 }
 
-/// `out[r] = w[r] . x` for types without minima, whose blocks of `B` bytes end with `d`.
+/// `out[r] = w[r] . x` for types without minima, whose blocks of `B` bytes hold `d` at byte `AT`.
 /// `sum` gives lanes that add up to `isum`.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(crate) fn gemv<D: Dot, const B: usize>(
+pub(crate) fn gemv<D: Dot, const B: usize, const AT: usize>(
     weights: &[u8],
     x: &[Q8KWindow],
     out: &mut [f32],
@@ -75,7 +75,7 @@ pub(crate) fn gemv<D: Dot, const B: usize>(
         for (blocks, ys) in row.as_chunks::<B>().0.chunks(GROUP).zip(x.chunks(GROUP)) {
             for (i, (block, y)) in blocks.iter().zip(ys).enumerate() {
                 isums[i] = sum(dot, block, y);
-                ds[i] = u16::from_le_bytes([block[B - 2], block[B - 1]]);
+                ds[i] = u16::from_le_bytes([block[AT], block[AT + 1]]);
                 dys[i] = y.scale;
             }
             let d = vmulq_f32(halves_to_f32(ds), load_f32(&dys));

@@ -27,7 +27,7 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 /// `out[r] = w[r] . x`.
 #[target_feature(enable = "neon")]
 pub(crate) fn gemv<D: Dot>(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
-    neon::gemv(weights, x, out, |dot: D, block: &[u8; BLOCK_BYTES], y| {
+    neon::gemv::<D, BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |dot, block, y| {
         let block = Block(block);
         let scales = scales::unpack(block.scales());
         let mut sum = vdupq_n_s32(0);

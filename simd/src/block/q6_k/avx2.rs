@@ -27,7 +27,7 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 /// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
-    avx2::gemv(weights, x, out, |block: &[u8; BLOCK_BYTES], y| {
+    avx2::gemv::<BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, y| {
         let block = Block(block);
         let scales = load_128(block.scales());
         let bias = _mm256_madd_epi16(_mm256_cvtepi8_epi16(scales), avx2::load_sums(y));

@@ -30,7 +30,7 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 /// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
-    avx512::gemv(weights, x, out, |block: &[u8; BLOCK_BYTES], y| {
+    avx512::gemv::<BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, y, _| {
         let block = Block(block);
         let (first, second) = (codes(block, 0), codes(block, 1));
         let first = (avx512::dot(first.0, y, 0), avx512::dot(first.1, y, 1));

@@ -81,7 +81,8 @@ pub(super) fn add_scaled_dots<const NC: usize>(
     }
 }
 
-/// Adds the products of the eight words of a block of signed codes, from the `first`.
+/// Adds the products of the eight words of a block of signed codes, from the `first`,
+/// times pairs of equal `i16` for each row.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn add_signed_dots<const NC: usize>(
@@ -89,8 +90,8 @@ pub(super) fn add_signed_dots<const NC: usize>(
     codes: &[[u8; 64]; 8],
     columns: &[Column; NC],
     first: usize,
+    scale: Halves,
 ) {
-    let ones = _mm256_set1_epi16(1);
     for i in 0..8 {
         let w = load_codes(&codes[i]);
         for h in 0..2 {
@@ -98,7 +99,7 @@ pub(super) fn add_signed_dots<const NC: usize>(
             for c in 0..NC {
                 let y = _mm256_set1_epi32(columns[c].codes[first + i]);
                 let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(y, w[h]));
-                isum[c][h] = in_register(_mm256_add_epi32(isum[c][h], _mm256_madd_epi16(pairs, ones)));
+                isum[c][h] = in_register(_mm256_add_epi32(isum[c][h], _mm256_madd_epi16(pairs, scale[h])));
             }
         }
     }

@@ -74,6 +74,8 @@ pub(super) fn tile_of_k<T: LaneTier>(class: k::Class, n_columns: usize) -> Tile<
         (8, 8, ..6) => tiles!(tile_k, T, 8, 8, 4),
         (4, 0, ..6) => tiles!(tile_k, T, 4, 0, 4),
         (4, 0, 6) => tiles!(tile_k, T, 4, 0, 2),
+        (8, 0, 8) => tiles!(tile_k, T, 8, 0, 1),
+        (WHOLE, 0, ..6) => tiles!(tile_k, T, WHOLE, 0, 4),
         (WHOLE, 16, 6) => tiles!(tile_k, T, WHOLE, 16, 2),
         _ => unreachable!("no type has this class"),
     };

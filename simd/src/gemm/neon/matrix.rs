@@ -57,6 +57,8 @@ pub(super) fn tile_of_k(class: k::Class, n_columns: usize) -> Tile<k::Panel> {
     let tiles: [Tile<k::Panel>; 4] = match (class.sub_words, class.minima) {
         (8, 8) => tiles!(tile_k, 8, 8),
         (4, 0) => tiles!(tile_k, 4, 0),
+        (8, 0) => tiles!(tile_k, 8, 0),
+        (WHOLE, 0) => tiles!(tile_k, WHOLE, 0),
         (WHOLE, 16) => tiles!(tile_k, WHOLE, 16),
         _ => unreachable!("no type has this class"),
     };

@@ -1,0 +1,54 @@
+//! TQ1_0 for NEON; data flow and bounds: [`crate::block::k::neon`].
+//!
+//! A byte times a power of three is one multiplication; comparing the fraction with 85 and 170 gives its
+//! trit less 1. A super-block costs 117 instructions: 5 loads of codes and 16 of activations, 16
+//! multiplications, 64 for trits, 16 dots.
+
+use core::arch::aarch64::*;
+
+use super::{BLOCK_BYTES, scalar};
+use crate::activation::Q8KWindow;
+use crate::block::k::lanes::neon::Neon;
+use crate::block::k::neon;
+use crate::block::ternary;
+use crate::isa::neon::{Dot, load_u8};
+
+/// The scalar decoder, compiled for this tier.
+#[target_feature(enable = "neon")]
+pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
+    scalar::decode(blocks, out);
+}
+
+/// The scalar encoder, with the vectors of this tier.
+#[target_feature(enable = "neon")]
+pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    scalar::encode_with::<Neon>(row, importance, out);
+}
+
+/// `out[r] = w[r] . x`.
+#[target_feature(enable = "neon")]
+pub(crate) fn gemv<D: Dot>(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    neon::gemv::<D, BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |dot, block, y| {
+        ternary::neon::sum(dot, y, |k| codes(block, k))
+    });
+}
+
+/// The codes of weights `16 k ..`, less 1.
+#[inline]
+#[target_feature(enable = "neon")]
+fn codes(block: &[u8; BLOCK_BYTES], k: usize) -> int8x16_t {
+    const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
+    let bytes = |at: usize| load_u8(block[at..].first_chunk().expect("16 bytes"));
+    let fractions = match k {
+        0..10 => vmulq_u8(bytes(16 * (k % 2)), vdupq_n_u8(POWERS[k / 2])),
+        10..15 => vmulq_u8(bytes(32), vdupq_n_u8(POWERS[k - 10])),
+        _ => {
+            let qh = u32::from_le_bytes([block[48], block[49], block[50], block[51]]);
+            let powers = vcombine_u8(vcreate_u8(0x0303_0303_0101_0101), vcreate_u8(0x1b1b_1b1b_0909_0909));
+            vmulq_u8(vreinterpretq_u8_u32(vdupq_n_u32(qh)), powers)
+        }
+    };
+    // A comparison that holds gives -1.
+    let above = |limit: u8| vreinterpretq_s8_u8(vcgtq_u8(fractions, vdupq_n_u8(limit)));
+    vsubq_s8(vsubq_s8(vdupq_n_s8(-1), above(85)), above(170))
+}

@@ -1,0 +1,42 @@
+//! TQ2_0 for AVX2; data flow and bounds: [`crate::block::k::avx2`], [`crate::block::ternary::avx2`].
+//!
+//! Each two bits of 32 bytes are the codes of 32 weights. A super-block costs 34 instructions: 2 loads,
+//! 6 shifts, 8 masks, 8 `vpmaddubsw` that load the activations, 7 additions, 3 for sums and widening.
+
+use core::arch::x86_64::*;
+
+use super::{BLOCK_BYTES, qs, scalar};
+use crate::activation::Q8KWindow;
+use crate::array;
+use crate::block::k::avx2;
+use crate::block::k::lanes::avx2::Avx2;
+use crate::block::ternary;
+use crate::isa::avx2::load_256;
+
+/// The scalar decoder, compiled for this tier.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
+    scalar::decode(blocks, out);
+}
+
+/// The scalar encoder, with the vectors of this tier.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    scalar::encode_with::<Avx2>(row, importance, out);
+}
+
+/// `out[r] = w[r] . x`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    avx2::gemv::<BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, y| {
+        ternary::avx2::sum(array::eight(|k| codes(block, k)), y)
+    });
+}
+
+/// The codes of weights `32 k ..`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn codes(block: &[u8; BLOCK_BYTES], k: usize) -> __m256i {
+    let qs = load_256(&qs(block).as_chunks().0[k / 4]);
+    _mm256_and_si256(avx2::shifted_down(qs, 2 * (k % 4)), _mm256_set1_epi8(3))
+}
