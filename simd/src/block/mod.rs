@@ -31,6 +31,7 @@ pub(crate) mod q5_1;
 pub(crate) mod q5_k;
 pub(crate) mod q6_k;
 pub(crate) mod q8_0;
+pub(crate) mod row_sums;
 pub(crate) mod search;
 pub(crate) mod table_search;
 pub(crate) mod tables;

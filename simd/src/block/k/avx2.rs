@@ -1,6 +1,6 @@
 //! The AVX2 kernels of the K types: what they share.
 //!
-//! Data flow of a row, eight super-blocks at a time:
+//! Data flow, eight super-blocks at a time:
 //!
 //! ```text
 //! 8 x 32 codes --vpmaddubsw with 8 x 32 activations--> 8 x 16 i16 --vpmaddwd with their scales,
@@ -10,7 +10,7 @@
 //! 8 times d, dmin --convert, times dy-----------------------------------------------+--> 8 terms
 //! ```
 //!
-//! and the terms are added to the row's sum in order. A lane of `vpmaddubsw` holds two products of
+//! and the terms are added to the sums of their rows in order; a group goes on across the ends of rows. A lane of `vpmaddubsw` holds two products of
 //! at most 63 * 127, together 16002: it never saturates. The bound of `isum` stands in each type's
 //! scalar code. The reduction, the floats and the additions cost about 80 instructions per eight
 //! super-blocks, 10 each.
@@ -18,6 +18,7 @@
 use core::arch::x86_64::*;
 
 use crate::activation::Q8KWindow;
+use crate::block::row_sums::RowSums;
 use crate::isa::avx2::{load_codes, load_f32, load_i32, prefetch_beyond, store_f32, sums_of_8};
 
 /// Super-blocks worked on together, one per lane.
@@ -36,26 +37,22 @@ pub(crate) fn gemv_with_minima<const B: usize, const AT: usize>(
     let mut isums = [_mm256_setzero_si256(); GROUP];
     let mut msums = [_mm256_setzero_si256(); GROUP];
     let (mut halves, mut dys) = ([0; GROUP], [0.0; GROUP]);
-    for (row, out) in weights.chunks_exact(B * x.len()).zip(out) {
-        let mut acc = 0.0;
-        for (blocks, ys) in row.as_chunks::<B>().0.chunks(GROUP).zip(x.chunks(GROUP)) {
-            for (i, (block, y)) in blocks.iter().zip(ys).enumerate() {
-                prefetch_beyond(block);
-                (isums[i], msums[i]) = sums(block, y);
-                halves[i] = i32::from_le_bytes([block[AT], block[AT + 1], block[AT + 2], block[AT + 3]]);
-                dys[i] = y.scale;
+    let mut lane = 0;
+    let mut rows = RowSums::new(out, x.len());
+    for row in weights.chunks_exact(B * x.len()) {
+        for (block, y) in row.as_chunks::<B>().0.iter().zip(x) {
+            prefetch_beyond(block);
+            (isums[lane], msums[lane]) = sums(block, y);
+            halves[lane] = i32::from_le_bytes([block[AT], block[AT + 1], block[AT + 2], block[AT + 3]]);
+            dys[lane] = y.scale;
+            lane += 1;
+            if lane == GROUP {
+                rows.add(&terms_with_minima(&isums, &msums, &halves, &dys));
+                lane = 0;
             }
-            let (dy, halves) = (load_f32(&dys), load_i32(&halves));
-            let low = _mm256_and_si256(halves, _mm256_set1_epi32(0xffff));
-            let d = _mm256_mul_ps(halves_to_f32(low), dy);
-            let dmin = _mm256_mul_ps(halves_to_f32(_mm256_srli_epi32::<16>(halves)), dy);
-            let isum = _mm256_cvtepi32_ps(sums_of_8(isums));
-            let msum = _mm256_cvtepi32_ps(sums_of_8(msums));
-            let terms = _mm256_fnmadd_ps(msum, dmin, _mm256_mul_ps(isum, d));
-            acc = add_in_order(acc, terms, blocks.len());
         }
-        *out = acc;
     }
+    rows.add(&terms_with_minima(&isums, &msums, &halves, &dys)[..lane]);
 }
 
 /// `out[r] = w[r] . x` for types without minima, whose blocks of `B` bytes hold `d` at byte `AT`.
@@ -70,22 +67,55 @@ pub(crate) fn gemv<const B: usize, const AT: usize>(
 ) {
     let mut isums = [_mm256_setzero_si256(); GROUP];
     let (mut halves, mut dys) = ([0; GROUP], [0.0; GROUP]);
-    for (row, out) in weights.chunks_exact(B * x.len()).zip(out) {
-        let mut acc = 0.0;
-        for (blocks, ys) in row.as_chunks::<B>().0.chunks(GROUP).zip(x.chunks(GROUP)) {
-            for (i, (block, y)) in blocks.iter().zip(ys).enumerate() {
-                prefetch_beyond(block);
-                isums[i] = sum(block, y);
-                halves[i] = i32::from(u16::from_le_bytes([block[AT], block[AT + 1]]));
-                dys[i] = y.scale;
+    let mut lane = 0;
+    let mut rows = RowSums::new(out, x.len());
+    for row in weights.chunks_exact(B * x.len()) {
+        for (block, y) in row.as_chunks::<B>().0.iter().zip(x) {
+            prefetch_beyond(block);
+            isums[lane] = sum(block, y);
+            halves[lane] = i32::from(u16::from_le_bytes([block[AT], block[AT + 1]]));
+            dys[lane] = y.scale;
+            lane += 1;
+            if lane == GROUP {
+                rows.add(&terms(&isums, &halves, &dys));
+                lane = 0;
             }
-            let d = _mm256_mul_ps(halves_to_f32(load_i32(&halves)), load_f32(&dys));
-            let isum = _mm256_cvtepi32_ps(sums_of_8(isums));
-            let terms = _mm256_fmadd_ps(isum, d, _mm256_setzero_ps());
-            acc = add_in_order(acc, terms, blocks.len());
         }
-        *out = acc;
     }
+    rows.add(&terms(&isums, &halves, &dys)[..lane]);
+}
+
+/// The terms of a group of super-blocks with minima.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn terms_with_minima(
+    isums: &[__m256i; GROUP],
+    msums: &[__m256i; GROUP],
+    halves: &[i32; GROUP],
+    dys: &[f32; GROUP],
+) -> [f32; GROUP] {
+    let (dy, halves) = (load_f32(dys), load_i32(halves));
+    let low = _mm256_and_si256(halves, _mm256_set1_epi32(0xffff));
+    let d = _mm256_mul_ps(halves_to_f32(low), dy);
+    let dmin = _mm256_mul_ps(halves_to_f32(_mm256_srli_epi32::<16>(halves)), dy);
+    let isum = _mm256_cvtepi32_ps(sums_of_8(*isums));
+    let msum = _mm256_cvtepi32_ps(sums_of_8(*msums));
+    let terms = _mm256_fnmadd_ps(msum, dmin, _mm256_mul_ps(isum, d));
+    let mut lanes = [0.0; GROUP];
+    store_f32(&mut lanes, terms);
+    lanes
+}
+
+/// The terms of a group of super-blocks without minima.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn terms(isums: &[__m256i; GROUP], halves: &[i32; GROUP], dys: &[f32; GROUP]) -> [f32; GROUP] {
+    let d = _mm256_mul_ps(halves_to_f32(load_i32(halves)), load_f32(dys));
+    let isum = _mm256_cvtepi32_ps(sums_of_8(*isums));
+    let terms = _mm256_fmadd_ps(isum, d, _mm256_setzero_ps());
+    let mut lanes = [0.0; GROUP];
+    store_f32(&mut lanes, terms);
+    lanes
 }
 
 /// The values of eight halves, each the only bits of its lane.
@@ -94,18 +124,6 @@ pub(crate) fn gemv<const B: usize, const AT: usize>(
 fn halves_to_f32(lanes: __m256i) -> __m256 {
     let packed = _mm256_packus_epi32(lanes, lanes);
     _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64::<0b10_00>(packed)))
-}
-
-/// Adds the first `n` terms to `acc`, in order.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn add_in_order(acc: f32, terms: __m256, n: usize) -> f32 {
-    let mut lanes = [0.0; GROUP];
-    store_f32(&mut lanes, terms);
-    if n == GROUP {
-        return lanes.iter().fold(acc, |acc, term| acc + term);
-    }
-    lanes[..n].iter().fold(acc, |acc, term| acc + term)
 }
 
 /// The sums of two products of the 32 unsigned codes with activations `32 j ..`.

@@ -1,6 +1,6 @@
 //! The AVX-512 kernels of the K types: what they share.
 //!
-//! Data flow of a row, sixteen super-blocks at a time:
+//! Data flow, sixteen super-blocks at a time:
 //!
 //! ```text
 //! 4 x 64 codes --vpdpbusd with 4 x 64 activations--> 4 x 16 i32 --saturating packs--> 2 x 32 i16
@@ -10,7 +10,7 @@
 //! 16 times d, dmin --convert, times dy-------------------------------------------------+--> 16 terms
 //! ```
 //!
-//! and the terms are added to the row's sum in order. A lane of `vpdpbusd` holds four products of at
+//! and the terms are added to the sums of their rows in order; a group goes on across the ends of rows. A lane of `vpdpbusd` holds four products of at
 //! most 63 * 127 = 32004 together, so the packs never saturate; the bound of `isum` stands in each
 //! type's scalar code. What a type does per super-block is in its own folder; the reduction, the
 //! floats and the additions cost about 130 instructions per sixteen super-blocks, 8 each.
@@ -18,6 +18,7 @@
 use core::arch::x86_64::*;
 
 use crate::activation::Q8KWindow;
+use crate::block::row_sums::RowSums;
 use crate::isa::avx2::prefetch_beyond;
 use crate::isa::avx512::{load_codes, load_f32, store_f32};
 
@@ -37,25 +38,22 @@ pub(crate) fn gemv_with_minima<const B: usize, const AT: usize>(
     let mut isums = [_mm512_setzero_si512(); GROUP];
     let mut msums = [_mm256_setzero_si256(); GROUP];
     let (mut halves, mut dys) = ([0; GROUP], [0.0; GROUP]);
-    for (row, out) in weights.chunks_exact(B * x.len()).zip(out) {
-        let mut acc = 0.0;
-        for (blocks, ys) in row.as_chunks::<B>().0.chunks(GROUP).zip(x.chunks(GROUP)) {
-            for (i, (block, y)) in blocks.iter().zip(ys).enumerate() {
-                prefetch_beyond(block);
-                (isums[i], msums[i]) = sums(block, y);
-                halves[i] = i32::from_le_bytes([block[AT], block[AT + 1], block[AT + 2], block[AT + 3]]);
-                dys[i] = y.scale;
+    let mut lane = 0;
+    let mut rows = RowSums::new(out, x.len());
+    for row in weights.chunks_exact(B * x.len()) {
+        for (block, y) in row.as_chunks::<B>().0.iter().zip(x) {
+            prefetch_beyond(block);
+            (isums[lane], msums[lane]) = sums(block, y);
+            halves[lane] = i32::from_le_bytes([block[AT], block[AT + 1], block[AT + 2], block[AT + 3]]);
+            dys[lane] = y.scale;
+            lane += 1;
+            if lane == GROUP {
+                rows.add(&terms_with_minima(&isums, &msums, &halves, &dys));
+                lane = 0;
             }
-            let (dy, halves) = (load_f32(&dys), load_i32(&halves));
-            let d = _mm512_mul_ps(low_halves(halves), dy);
-            let dmin = _mm512_mul_ps(low_halves(_mm512_srli_epi32::<16>(halves)), dy);
-            let isum = _mm512_cvtepi32_ps(sums_of_16(&isums));
-            let msum = _mm512_cvtepi32_ps(sums_of_16_halves(&msums));
-            let terms = _mm512_fnmadd_ps(msum, dmin, _mm512_mul_ps(isum, d));
-            acc = add_in_order(acc, terms, blocks.len());
         }
-        *out = acc;
     }
+    rows.add(&terms_with_minima(&isums, &msums, &halves, &dys)[..lane]);
 }
 
 /// `out[r] = w[r] . x` for types without minima, whose blocks of `B` bytes hold `d` at byte `AT`.
@@ -70,22 +68,54 @@ pub(crate) fn gemv<const B: usize, const AT: usize>(
 ) {
     let mut isums = [_mm512_setzero_si512(); GROUP];
     let (mut halves, mut dys) = ([0; GROUP], [0.0; GROUP]);
-    for (row, out) in weights.chunks_exact(B * x.len()).zip(out) {
-        let mut acc = 0.0;
-        for (g, (blocks, ys)) in row.as_chunks::<B>().0.chunks(GROUP).zip(x.chunks(GROUP)).enumerate() {
-            for (i, (block, y)) in blocks.iter().zip(ys).enumerate() {
-                prefetch_beyond(block);
-                isums[i] = sum(block, y, GROUP * g + i);
-                halves[i] = i32::from(u16::from_le_bytes([block[AT], block[AT + 1]]));
-                dys[i] = y.scale;
+    let mut lane = 0;
+    let mut rows = RowSums::new(out, x.len());
+    for row in weights.chunks_exact(B * x.len()) {
+        for (block, y) in row.as_chunks::<B>().0.iter().zip(x) {
+            prefetch_beyond(block);
+            isums[lane] = sum(block, y);
+            halves[lane] = i32::from(u16::from_le_bytes([block[AT], block[AT + 1]]));
+            dys[lane] = y.scale;
+            lane += 1;
+            if lane == GROUP {
+                rows.add(&terms(&isums, &halves, &dys));
+                lane = 0;
             }
-            let d = _mm512_mul_ps(low_halves(load_i32(&halves)), load_f32(&dys));
-            let isum = _mm512_cvtepi32_ps(sums_of_16(&isums));
-            let terms = _mm512_fmadd_ps(isum, d, _mm512_setzero_ps());
-            acc = add_in_order(acc, terms, blocks.len());
         }
-        *out = acc;
     }
+    rows.add(&terms(&isums, &halves, &dys)[..lane]);
+}
+
+/// The terms of a group of super-blocks with minima.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+fn terms_with_minima(
+    isums: &[__m512i; GROUP],
+    msums: &[__m256i; GROUP],
+    halves: &[i32; GROUP],
+    dys: &[f32; GROUP],
+) -> [f32; GROUP] {
+    let (dy, halves) = (load_f32(dys), load_i32(halves));
+    let d = _mm512_mul_ps(low_halves(halves), dy);
+    let dmin = _mm512_mul_ps(low_halves(_mm512_srli_epi32::<16>(halves)), dy);
+    let isum = _mm512_cvtepi32_ps(sums_of_16(isums));
+    let msum = _mm512_cvtepi32_ps(sums_of_16_halves(msums));
+    let terms = _mm512_fnmadd_ps(msum, dmin, _mm512_mul_ps(isum, d));
+    let mut lanes = [0.0; GROUP];
+    store_f32(&mut lanes, terms);
+    lanes
+}
+
+/// The terms of a group of super-blocks without minima.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+fn terms(isums: &[__m512i; GROUP], halves: &[i32; GROUP], dys: &[f32; GROUP]) -> [f32; GROUP] {
+    let d = _mm512_mul_ps(low_halves(load_i32(halves)), load_f32(dys));
+    let isum = _mm512_cvtepi32_ps(sums_of_16(isums));
+    let terms = _mm512_fmadd_ps(isum, d, _mm512_setzero_ps());
+    let mut lanes = [0.0; GROUP];
+    store_f32(&mut lanes, terms);
+    lanes
 }
 
 /// The values of the halves in the low 16 bits of each lane.
@@ -93,18 +123,6 @@ pub(crate) fn gemv<const B: usize, const AT: usize>(
 #[target_feature(enable = "avx512f,avx512vl,f16c")]
 fn low_halves(lanes: __m512i) -> __m512 {
     _mm512_cvtph_ps(_mm512_cvtepi32_epi16(lanes))
-}
-
-/// Adds the first `n` terms to `acc`, in order.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn add_in_order(acc: f32, terms: __m512, n: usize) -> f32 {
-    let mut lanes = [0.0; GROUP];
-    store_f32(&mut lanes, terms);
-    if n == GROUP {
-        return lanes.iter().fold(acc, |acc, term| acc + term);
-    }
-    lanes[..n].iter().fold(acc, |acc, term| acc + term)
 }
 
 /// Inside each quarter of 128 bits: lane `i` is the sum of the quarter's lanes of `v[i]`.

@@ -1,6 +1,6 @@
 //! The AVX-512 kernels of the 32-weight types: what they share.
 //!
-//! Data flow of a row, sixteen windows at a time:
+//! Data flow, sixteen windows at a time:
 //!
 //! ```text
 //! 8 blocks of a window --codes--> 4 x 64 u8 --vpdpbusd with 4 x 64 activations--> i32 lanes
@@ -19,6 +19,7 @@ pub(crate) mod nibbles;
 use core::arch::x86_64::*;
 
 use crate::activation::Q8Window;
+use crate::block::row_sums::RowSums;
 use crate::isa::avx2::{load_f32, load_i32, prefetch_beyond, store_f32x4};
 use crate::isa::avx512::{self, load_512};
 
@@ -40,27 +41,33 @@ pub(crate) fn gemv<const B: usize>(
     out: &mut [f32],
     window: impl Fn(&[[u8; B]; 8], &Q8Window, usize) -> (__m256, __m256),
 ) {
+    let row_bytes = weights.len() / out.len();
     let (mut sums, mut scales) = (UNSTAGED, UNSTAGED);
-    for (row, out) in weights.chunks_exact(weights.len() / out.len()).zip(out) {
+    let mut lane = 0;
+    let mut rows = RowSums::new(out, x.len());
+    for row in weights.chunks_exact(row_bytes) {
         let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
-        let mut acc = 0.0;
-        for (g, (group, ys)) in windows.chunks(GROUP).zip(x.chunks(GROUP)).enumerate() {
-            for (i, (blocks, y)) in group.iter().zip(ys).enumerate() {
-                prefetch_beyond(blocks.as_flattened());
-                let (isum, scale) = window(blocks, y, GROUP * g + i);
-                stage(&mut sums, i, isum);
-                stage(&mut scales, i, scale);
+        for (w, y) in x.iter().enumerate() {
+            let padded;
+            let blocks = match windows.get(w) {
+                Some(blocks) => blocks,
+                None => {
+                    padded = super::padded(rest);
+                    &padded
+                }
+            };
+            prefetch_beyond(blocks.as_flattened());
+            let (isum, scale) = window(blocks, y, w);
+            stage(&mut sums, lane, isum);
+            stage(&mut scales, lane, scale);
+            lane += 1;
+            if lane == GROUP {
+                rows.add(&fused_chain(&sums, &scales));
+                lane = 0;
             }
-            acc = add_in_order(acc, fused_chain(&sums, &scales), group.len());
         }
-        if !rest.is_empty() {
-            let (isum, scale) = window(&super::padded(rest), &x[windows.len()], windows.len());
-            stage(&mut sums, 0, isum);
-            stage(&mut scales, 0, scale);
-            acc = add_in_order(acc, fused_chain(&sums, &scales), 1);
-        }
-        *out = acc;
     }
+    rows.add(&fused_chain(&sums, &scales)[..lane]);
 }
 
 /// `out[r] = w[r] . x` for types with minima; `window(blocks, y, w)` gives the terms of the eight
@@ -73,23 +80,31 @@ pub(crate) fn gemv_with_minima<const B: usize>(
     out: &mut [f32],
     window: impl Fn(&[[u8; B]; 8], &Q8Window, usize) -> __m256,
 ) {
+    let row_bytes = weights.len() / out.len();
     let mut terms = UNSTAGED;
-    for (row, out) in weights.chunks_exact(weights.len() / out.len()).zip(out) {
+    let mut lane = 0;
+    let mut rows = RowSums::new(out, x.len());
+    for row in weights.chunks_exact(row_bytes) {
         let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
-        let mut acc = 0.0;
-        for (g, (group, ys)) in windows.chunks(GROUP).zip(x.chunks(GROUP)).enumerate() {
-            for (i, (blocks, y)) in group.iter().zip(ys).enumerate() {
-                prefetch_beyond(blocks.as_flattened());
-                stage(&mut terms, i, window(blocks, y, GROUP * g + i));
+        for (w, y) in x.iter().enumerate() {
+            let padded;
+            let blocks = match windows.get(w) {
+                Some(blocks) => blocks,
+                None => {
+                    padded = super::padded(rest);
+                    &padded
+                }
+            };
+            prefetch_beyond(blocks.as_flattened());
+            stage(&mut terms, lane, window(blocks, y, w));
+            lane += 1;
+            if lane == GROUP {
+                rows.add(&sum_chain(&terms));
+                lane = 0;
             }
-            acc = add_in_order(acc, sum_chain(&terms), group.len());
         }
-        if !rest.is_empty() {
-            stage(&mut terms, 0, window(&super::padded(rest), &x[windows.len()], windows.len()));
-            acc = add_in_order(acc, sum_chain(&terms), 1);
-        }
-        *out = acc;
     }
+    rows.add(&sum_chain(&terms)[..lane]);
 }
 
 /// Puts the eight values of window `i` of a group where [`transposed`] expects them.
@@ -119,7 +134,7 @@ fn transposed(staged: &Staged, half: usize) -> [__m512; 4] {
 /// Sixteen window sums: `s = fma(isum, scale, s)` over the eight blocks.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2")]
-fn fused_chain(sums: &Staged, scales: &Staged) -> __m512 {
+fn fused_chain(sums: &Staged, scales: &Staged) -> [f32; GROUP] {
     let mut s = _mm512_setzero_ps();
     for half in 0..2 {
         let (sums, scales) = (transposed(sums, half), transposed(scales, half));
@@ -127,32 +142,24 @@ fn fused_chain(sums: &Staged, scales: &Staged) -> __m512 {
             s = _mm512_fmadd_ps(sums[k], scales[k], s);
         }
     }
-    s
+    let mut lanes = [0.0; GROUP];
+    avx512::store_f32(&mut lanes, s);
+    lanes
 }
 
 /// Sixteen window sums: `s = s + term` over the eight blocks.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2")]
-fn sum_chain(terms: &Staged) -> __m512 {
+fn sum_chain(terms: &Staged) -> [f32; GROUP] {
     let mut s = _mm512_setzero_ps();
     for half in 0..2 {
         for term in transposed(terms, half) {
             s = _mm512_add_ps(s, term);
         }
     }
-    s
-}
-
-/// Adds the first `n` window sums to `acc`, in order.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn add_in_order(acc: f32, window_sums: __m512, n: usize) -> f32 {
     let mut lanes = [0.0; GROUP];
-    avx512::store_f32(&mut lanes, window_sums);
-    if n == GROUP {
-        return lanes.iter().fold(acc, |acc, s| acc + s);
-    }
-    lanes[..n].iter().fold(acc, |acc, s| acc + s)
+    avx512::store_f32(&mut lanes, s);
+    lanes
 }
 
 /// The eight terms of blocks with minima: `fma(sum(y), m * dy, isum * (d * dy))`.
