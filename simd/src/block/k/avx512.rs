@@ -71,9 +71,9 @@ pub(crate) fn gemv<const B: usize, const AT: usize>(
     let mut lane = 0;
     let mut rows = RowSums::new(out, x.len());
     for row in weights.chunks_exact(B * x.len()) {
-        for (block, y) in row.as_chunks::<B>().0.iter().zip(x) {
+        for (w, (block, y)) in row.as_chunks::<B>().0.iter().zip(x).enumerate() {
             prefetch_beyond(block);
-            isums[lane] = sum(block, y);
+            isums[lane] = sum(block, y, w);
             halves[lane] = i32::from(u16::from_le_bytes([block[AT], block[AT + 1]]));
             dys[lane] = y.scale;
             lane += 1;
