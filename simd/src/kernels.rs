@@ -95,6 +95,11 @@ pub fn origin(isa: Isa, ty: BlockType, operation: Operation) -> Option<Isa> {
     isa.is_of_target().then(|| assemble(isa).origin(ty, operation))
 }
 
+/// As [`origin`], for the quantisers of activations.
+pub fn origin_of_quantisers(isa: Isa) -> Option<Isa> {
+    isa.is_of_target().then(|| assemble(isa).quantisers.tier)
+}
+
 /// Everything this crate computes, in the version for one tier of CPU features.
 pub struct Kernels {
     isa: Isa,
@@ -284,11 +289,6 @@ impl Kernels {
             Operation::Gemv => kernels.gemv.tier,
             Operation::Gemm => kernels.gemm.map_or(kernels.gemv.tier, |gemm| gemm.tier),
         }
-    }
-
-    /// The tier whose kernels quantise activations.
-    pub fn origin_of_quantisers(&self) -> Isa {
-        self.quantisers.tier
     }
 
     fn of(&self, ty: BlockType) -> &TypeKernels {

@@ -1,7 +1,8 @@
-//! `gguf-run inspect`: shows what is in a model.
+//! `gguf-run inspect`: shows what is in a model, or what this program computes with.
 
 mod checkpoint;
 mod gguf;
+mod kernels;
 
 use std::path::PathBuf;
 
@@ -16,8 +17,11 @@ use crate::error::Result;
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// A GGUF file, or a checkpoint: a folder, a .safetensors file or a model.safetensors.index.json
-    #[arg(value_name = "MODEL")]
-    model: PathBuf,
+    #[arg(value_name = "MODEL", required_unless_present = "kernels")]
+    model: Option<PathBuf>,
+    /// Show instead which CPU tier the kernel for each type and operation comes from; needs no MODEL
+    #[arg(long, conflicts_with_all = ["model", "full"])]
+    kernels: bool,
     /// Show long strings and arrays whole
     #[arg(long)]
     full: bool,
@@ -29,14 +33,18 @@ pub(super) struct Args {
 const EXAMPLES: &str = "\
 Examples:
   gguf-run inspect model.gguf
-  gguf-run inspect model.gguf --json | jq .totals";
+  gguf-run inspect model.gguf --json | jq .totals
+  gguf-run inspect --kernels";
 
 /// Runs the subcommand.
 ///
 /// # Errors
 /// Any.
 pub(super) fn run(args: &Args) -> Result<()> {
-    match locate(&args.model)? {
+    let Some(model) = &args.model else {
+        return kernels::show_kernels(args.json);
+    };
+    match locate(model)? {
         Located::Gguf(path) => gguf::show_gguf(&path, args.full, args.json),
         Located::Checkpoint(path) => checkpoint::show_checkpoint(&path, args.json),
     }
