@@ -43,11 +43,13 @@ impl Unit<2, BYTES> for Q4_0 {
 
     #[inline(always)]
     fn codes<T: Tier>(unit: &[u8; BYTES]) -> [Lanes; 2] {
-        let mut codes = [[0.0; LANES]; 2];
+        let (mut low, mut high) = ([0; LANES], [0; LANES]);
         for l in 0..LANES {
-            codes[0][l] = (i32::from(unit[2 + l] & 15) - 8) as f32;
-            codes[1][l] = (i32::from(unit[2 + l] >> 4) - 8) as f32;
+            low[l] = (unit[2 + l] & 15) as i8 - 8;
         }
-        codes
+        for l in 0..LANES {
+            high[l] = (unit[2 + l] >> 4) as i8 - 8;
+        }
+        [T::integers(&low), T::integers(&high)]
     }
 }

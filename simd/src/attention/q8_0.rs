@@ -84,12 +84,12 @@ impl Unit<2, BYTES> for Q8_0 {
 
     #[inline(always)]
     fn codes<T: Tier>(unit: &[u8; BYTES]) -> [Lanes; 2] {
-        let mut codes = [[0.0; LANES]; 2];
+        let mut codes = [[0; LANES]; 2];
         for half in 0..2 {
             for l in 0..LANES {
-                codes[half][l] = f32::from(unit[2 + LANES * half + l] as i8);
+                codes[half][l] = unit[2 + LANES * half + l] as i8;
             }
         }
-        codes
+        [T::integers(&codes[0]), T::integers(&codes[1])]
     }
 }

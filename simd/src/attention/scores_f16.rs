@@ -78,14 +78,14 @@ fn tile<T: Tier, const R: usize, const C: usize>(rows: &[&[u8]; R], queries: &[f
     let n_groups = head_dim / LANES;
     let mut acc = [[[0.0; LANES]; R]; C];
     for i in 0..n_groups {
-        let mut keys = [[0.0; LANES]; R];
-        for r in 0..R {
-            keys[r] = widen::<T>(&rows[r].as_chunks().0[i]);
-        }
+        let mut x = [[0.0; LANES]; C];
         for c in 0..C {
-            let query = &queries[c * head_dim..].as_chunks::<LANES>().0[i];
-            for r in 0..R {
-                acc[c][r] = lanes::fma(query, &keys[r], &acc[c][r]);
+            x[c] = queries[c * head_dim..].as_chunks().0[i];
+        }
+        for r in 0..R {
+            let key = widen::<T>(&rows[r].as_chunks().0[i]);
+            for c in 0..C {
+                acc[c][r] = lanes::fma(&x[c], &key, &acc[c][r]);
             }
         }
     }
