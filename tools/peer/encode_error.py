@@ -22,7 +22,7 @@ import numpy as np
 from gguf import GGMLQuantizationType, quants
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "MXFP4", "TQ1_0", "TQ2_0"]
+TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "MXFP4", "TQ1_0", "TQ2_0", "IQ4_XS"]
 N_IN = 1024
 # Half-precision scales make errors equal where there is nothing to search; allow for rounding.
 TOLERANCE = 1.0005

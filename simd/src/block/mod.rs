@@ -14,10 +14,13 @@
 //! lanes: lane `l` takes `fma(w[i], x[i], lane)` for every `i % 16 == l` in order (a short row is
 //! padded with zeros), and the lanes are added as a tree: l and l+8, l and l+4, l and l+2, l and l+1.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod arranged;
 pub(crate) mod bf16;
 pub(crate) mod f16;
 pub(crate) mod f32;
 pub(crate) mod iq4_nl;
+pub(crate) mod iq4_xs;
 pub(crate) mod k;
 pub(crate) mod lanes;
 pub(crate) mod mxfp4;
@@ -65,6 +68,7 @@ pub enum BlockType {
     MXFP4,
     TQ1_0,
     TQ2_0,
+    IQ4_XS,
 }
 
 /// What a block type looks like from outside.
@@ -85,9 +89,9 @@ pub struct BlockInfo {
 }
 
 #[rustfmt::skip]
-const TABLE: [BlockInfo; 17] = {
+const TABLE: [BlockInfo; 18] = {
     use ActivationFormat::{F32 as A32, Q8_0 as A8, Q8K as AK};
-    use BlockType::{BF16, F16, F32, IQ4_NL, MXFP4, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, TQ1_0, TQ2_0};
+    use BlockType::{BF16, F16, F32, IQ4_NL, IQ4_XS, MXFP4, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, TQ1_0, TQ2_0};
     const fn row(block_type: BlockType, name: &'static str, ggml_id: u32, block_len: usize, block_bytes: usize, activation: ActivationFormat) -> BlockInfo {
         BlockInfo { block_type, name, ggml_id, block_len, block_bytes, activation }
     }
@@ -109,6 +113,7 @@ const TABLE: [BlockInfo; 17] = {
         row(MXFP4, "MXFP4", 39, 32, 17, A8),
         row(TQ1_0, "TQ1_0", 34, 256, 54, AK),
         row(TQ2_0, "TQ2_0", 35, 256, 66, AK),
+        row(IQ4_XS, "IQ4_XS", 23, 256, 136, AK),
     ]
 };
 

@@ -59,13 +59,7 @@ pub(crate) fn fit<V: Lanes>(group: &Transposed<V>) -> V {
     let (mut best, mut best_gain) = (V::splat(0.0), V::splat(0.0));
     for value in EXTREME_VALUES {
         let inverse = inverse * V::splat(value);
-        let (mut sum_qq, mut sum_xq) = (V::splat(0.0), V::splat(0.0));
-        for i in 0..LEN {
-            let q = nearest(group.x[i] * inverse);
-            let wq = group.w[i] * q;
-            sum_qq = sum_qq + wq * q;
-            sum_xq = sum_xq + wq * group.x[i];
-        }
+        let (sum_qq, sum_xq) = moments(group, inverse);
         let scale = sum_xq * sum_qq.recip_or_zero();
         let gain = scale * sum_xq;
         let enough = best_gain + V::splat(MARGIN) * best_gain;
@@ -73,6 +67,19 @@ pub(crate) fn fit<V: Lanes>(group: &Transposed<V>) -> V {
         best_gain = enough.less_then_else(gain, gain, best_gain);
     }
     best
+}
+
+/// With `q` the nearest values to blocks times `inverse`: the sums of `w q q` and of `w x q`.
+#[inline(always)]
+pub(crate) fn moments<V: Lanes>(group: &Transposed<V>, inverse: V) -> (V, V) {
+    let (mut sum_qq, mut sum_xq) = (V::splat(0.0), V::splat(0.0));
+    for i in 0..LEN {
+        let q = nearest(group.x[i] * inverse);
+        let wq = group.w[i] * q;
+        sum_qq = sum_qq + wq * q;
+        sum_xq = sum_xq + wq * group.x[i];
+    }
+    (sum_qq, sum_xq)
 }
 
 /// Step 2: the f16 scale of each block.

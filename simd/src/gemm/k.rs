@@ -141,3 +141,12 @@ pub(crate) fn store_minima<T: Tier>(tier: T, minima: T::Quad, out: &mut [[i32; R
     tier.store_pairs((minima & low) | ((minima << 8) & high), &mut out[0]);
     tier.store_pairs(((minima >> 16) & low) | ((minima >> 8) & high), &mut out[1]);
 }
+
+/// Bytes in `0..64`, each less 32, as signed numbers.
+#[inline(always)]
+pub(crate) fn less_32<T: Tier>(tier: T, bytes: T::Quad) -> T::Quad {
+    // Where bit 5 is set, that clears it; elsewhere it sets it and those above.
+    let (low_five, bit_five) = (tier.splat(0x1f1f_1f1f), tier.splat(0x2020_2020));
+    let (negative, seven_less) = (tier.splat(0xe0e0_e0e0), tier.splat(7u32.wrapping_neg()));
+    (bytes & low_five) | (negative + (bytes & bit_five) * seven_less)
+}

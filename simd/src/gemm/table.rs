@@ -2,8 +2,8 @@
 
 use crate::activation::{Q8KWindow, Q8Window};
 use crate::block::{
-    BlockType, bf16, f16, f32, iq4_nl, mxfp4, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0,
-    tq1_0, tq2_0,
+    BlockType, bf16, f16, f32, iq4_nl, iq4_xs, mxfp4, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k,
+    q8_0, tq1_0, tq2_0,
 };
 use crate::gemm::block32::Block32;
 use crate::gemm::k::K;
@@ -46,6 +46,7 @@ pub(crate) fn batch<T: Tier>(ty: BlockType) -> Batch {
         BlockType::MXFP4 => Product::Q8_0(T::gemm::<_, Block32<mxfp4::unpack::Mxfp4>>()),
         BlockType::TQ1_0 => Product::Q8K(T::gemm::<_, K<tq1_0::unpack::Tq1>>()),
         BlockType::TQ2_0 => Product::Q8K(T::gemm::<_, K<tq2_0::unpack::Tq2>>()),
+        BlockType::IQ4_XS => Product::Q8K(T::gemm::<_, K<iq4_xs::unpack::Iq4Xs>>()),
     };
     Batch { min_columns: T::MIN_COLUMNS, product }
 }

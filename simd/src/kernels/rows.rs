@@ -125,6 +125,7 @@ rows! {
     MXFP4: mxfp4, Q8_0;
     TQ1_0: tq1_0, Q8K;
     TQ2_0: tq2_0, Q8K;
+    IQ4_XS: iq4_xs, Q8K;
 }
 
 /// What a tier of this target has for a type.

@@ -3,7 +3,7 @@
 #![allow(clippy::needless_range_loop, reason = "loops over indices unroll into registers as they stand")]
 
 use crate::block::q3_k::BLOCK_BYTES;
-use crate::gemm::k::{Class, KFormat, Panel, WHOLE};
+use crate::gemm::k::{Class, KFormat, Panel, WHOLE, less_32};
 use crate::gemm::{Rows, Tier};
 
 /// Q3_K in batch products.
@@ -36,12 +36,8 @@ impl KFormat<BLOCK_BYTES> for Q3K {
         tier.store_f16(tail[3] >> 16, &mut panel.d);
         let scales = unpack_scales(tier, tail);
         if !gets_products::<T>() {
-            // Each less 32: where bit 5 is set, that clears it; elsewhere it sets it and those above.
-            let (low_five, bit_five) = (tier.splat(0x1f1f_1f1f), tier.splat(0x2020_2020));
-            let (negative, seven_less) = (tier.splat(0xe0e0_e0e0), tier.splat(7u32.wrapping_neg()));
             for t in 0..4 {
-                let signs = negative + (scales[t] & bit_five) * seven_less;
-                let signed = (scales[t] & low_five) | signs;
+                let signed = less_32(tier, scales[t]);
                 tier.store_scales(signed, &mut panel.scales.as_chunks_mut().0[t]);
             }
         }

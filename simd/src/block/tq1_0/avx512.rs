@@ -1,4 +1,4 @@
-//! TQ1_0 for AVX-512; data flow and bounds: [`crate::block::k::avx512`], [`crate::block::ternary::avx512`].
+//! TQ1_0 for AVX-512; data flow and bounds: [`crate::block::k::avx512`], [`crate::block::arranged`].
 //!
 //! All 52 bytes of codes are one vector of fractions, which is tripled by two additions and meets
 //! activations arranged alike: five times, once for each trit. A trit stays where it comes out, in the
@@ -9,9 +9,9 @@ use core::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, place, scalar};
 use crate::activation::Q8KWindow;
+use crate::block::arranged::{Arranged, Places};
 use crate::block::k::avx512;
 use crate::block::k::lanes::avx512::Avx512;
-use crate::block::ternary::avx512::{Arranged, Places};
 
 /// The scalar decoder, compiled for this tier.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]

@@ -1,4 +1,4 @@
-//! TQ2_0 for AVX-512; data flow and bounds: [`crate::block::k::avx512`], [`crate::block::ternary::avx512`].
+//! TQ2_0 for AVX-512; data flow and bounds: [`crate::block::k::avx512`], [`crate::block::arranged`].
 //!
 //! Each two bits of the 64 bytes are codes of two runs of 32 weights, which meet activations arranged
 //! alike. A super-block costs 13 instructions: 2 loads, 3 shifts, 4 masks, 4 `vpdpbusd` that load the
@@ -8,9 +8,9 @@ use core::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, qs, scalar};
 use crate::activation::Q8KWindow;
+use crate::block::arranged::{Arranged, Places};
 use crate::block::k::avx512;
 use crate::block::k::lanes::avx512::Avx512;
-use crate::block::ternary::avx512::{Arranged, Places};
 use crate::isa::avx512::load_512;
 
 /// The scalar decoder, compiled for this tier.

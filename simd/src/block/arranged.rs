@@ -1,7 +1,7 @@
-//! The AVX-512 kernels of the ternary types: what they share.
+//! Activations arranged for AVX-512 kernels that use super-blocks as they lie, 64 bytes at a time.
 //!
-//! Blocks are used as they lie, 64 bytes at a time, and meet activations that were arranged alike. The
-//! arrangement is the same for every row: it is made once per call.
+//! Such a kernel needs the activations in the order in which its vectors happen to hold the codes. That is
+//! the same for every row: the arrangement is made once per call.
 
 use core::arch::x86_64::*;
 
