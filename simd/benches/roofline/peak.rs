@@ -16,11 +16,16 @@ pub(crate) fn macs_per_second(isa: Isa, ty: BlockType) -> f64 {
         Isa::Avx2 if ty.is_float() => x86::rate(x86::floats_256, 10 * 8),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => match ty {
-            BlockType::Q8_0 => x86::rate(x86::signed_dots_256, 8 * 32),
-            BlockType::Q6_K => x86::rate(x86::dots_256::<2>, 4 * 2 * 32),
-            BlockType::Q5_0 | BlockType::Q5_1 | BlockType::Q2_K | BlockType::Q3_K | BlockType::Q5_K => {
-                x86::rate(x86::dots_256::<4>, 4 * 4 * 32)
+            BlockType::Q8_0 | BlockType::IQ4_NL | BlockType::IQ4_XS => {
+                x86::rate(x86::signed_dots_256, 8 * 32)
             }
+            BlockType::Q6_K => x86::rate(x86::dots_256::<2>, 4 * 2 * 32),
+            BlockType::Q5_0
+            | BlockType::Q5_1
+            | BlockType::Q2_K
+            | BlockType::Q3_K
+            | BlockType::Q5_K
+            | BlockType::MXFP4 => x86::rate(x86::dots_256::<4>, 4 * 4 * 32),
             _ => x86::rate(x86::dots_256::<8>, 4 * 8 * 32),
         },
         _ => f64::NAN,

@@ -12,7 +12,7 @@ use core::arch::x86_64::*;
 use super::{BLOCK_BYTES, Block, scalar, scales};
 use crate::activation::Q8KWindow;
 use crate::array;
-use crate::block::arranged::{Arranged, Places};
+use crate::block::arranged::{Arranged, Places, arrange};
 use crate::block::k::lanes::avx512::Avx512;
 use crate::block::k::{avx2, avx512};
 use crate::block::tables::{IQ4, bytes};
@@ -32,10 +32,10 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 
 /// Vectors 0 and 1 meet the low and the high nibbles of the first 64 bytes, 2 and 3 those of the others.
 const PLACES: Places<4> = {
-    let mut places = [[None; 64]; 4];
+    let mut places = [[0; 16]; 4];
     let mut i = 0;
-    while i < 256 {
-        places[2 * (i / 128) + i / 16 % 2][16 * (i / 32 % 4) + i % 16] = Some(i as u8);
+    while i < 64 {
+        places[2 * (i / 32) + i / 4 % 2][4 * (i / 8 % 4) + i % 4] = i as u8;
         i += 1;
     }
     places
@@ -48,13 +48,21 @@ pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     let arranged = Arranged::new(x, 0, &PLACES);
     avx512::gemv::<BLOCK_BYTES, 0>(weights, x, out, |block, y, w| {
         let block = Block(block);
-        let (zero, ys) = arranged.window(w, y, 0, &PLACES);
+        let beyond;
+        let vectors = match arranged.get(w) {
+            Some(vectors) => vectors,
+            None => {
+                beyond = arrange(y, 0, &PLACES);
+                &beyond
+            }
+        };
+        let (zero, ys) = vectors;
         let low_four = _mm512_set1_epi8(15);
         let dots = array::two(|half| {
             let qs = load_512(&block.qs().as_chunks().0[half]);
             let low = lookup(&UNSIGNED, _mm512_and_si512(qs, low_four));
             let high = lookup(&UNSIGNED, _mm512_and_si512(_mm512_srli_epi16::<4>(qs), low_four));
-            _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, low, ys[2 * half]), high, ys[2 * half + 1])
+            _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(*zero, low, ys[2 * half]), high, ys[2 * half + 1])
         });
         let raised = i64::from_le_bytes(scales::unpack(block.scales()));
         let scales = _mm_sub_epi8(_mm_cvtsi64_si128(raised), _mm_set1_epi8(32));

@@ -9,7 +9,7 @@ use core::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, place, scalar};
 use crate::activation::Q8KWindow;
-use crate::block::arranged::{Arranged, Places};
+use crate::block::arranged::{Arranged, NONE, Places, arrange};
 use crate::block::k::avx512;
 use crate::block::k::lanes::avx512::Avx512;
 
@@ -27,11 +27,11 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 
 /// Vector `n` meets trit `n` of each byte.
 const PLACES: Places<5> = {
-    let mut places = [[None; 64]; 5];
+    let mut places = [[NONE; 16]; 5];
     let mut i = 0;
-    while i < 256 {
-        let (byte, n) = place(i);
-        places[n][byte] = Some(i as u8);
+    while i < 64 {
+        let (byte, n) = place(4 * i);
+        places[n][byte / 4] = i as u8;
         i += 1;
     }
     places
@@ -42,13 +42,20 @@ const PLACES: Places<5> = {
 pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     let arranged = Arranged::new(x, 64, &PLACES);
     avx512::gemv::<BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, y, w| {
-        let (mut sum, ys) = arranged.window(w, y, 64, &PLACES);
-        let mut fractions = load_codes(block);
-        for (n, y) in ys.into_iter().enumerate() {
+        let beyond;
+        let vectors = match arranged.get(w) {
+            Some(vectors) => vectors,
+            None => {
+                beyond = arrange(y, 64, &PLACES);
+                &beyond
+            }
+        };
+        let (mut sum, mut fractions) = (vectors.0, load_codes(block));
+        for n in 0..5 {
             if n > 0 {
                 fractions = _mm512_add_epi8(fractions, _mm512_add_epi8(fractions, fractions));
             }
-            sum = _mm512_dpbusd_epi32(sum, trits(fractions), y);
+            sum = _mm512_dpbusd_epi32(sum, trits(fractions), vectors.1[n]);
         }
         _mm512_srai_epi32::<6>(sum)
     });

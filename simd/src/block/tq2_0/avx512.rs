@@ -8,7 +8,7 @@ use core::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, qs, scalar};
 use crate::activation::Q8KWindow;
-use crate::block::arranged::{Arranged, Places};
+use crate::block::arranged::{Arranged, Places, arrange};
 use crate::block::k::avx512;
 use crate::block::k::lanes::avx512::Avx512;
 use crate::isa::avx512::load_512;
@@ -27,10 +27,10 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 
 /// Vector `j` meets bits `2 j..2 j + 2`.
 const PLACES: Places<4> = {
-    let mut places = [[None; 64]; 4];
+    let mut places = [[0; 16]; 4];
     let mut i = 0;
-    while i < 256 {
-        places[i / 32 % 4][32 * (i / 128) + i % 32] = Some(i as u8);
+    while i < 64 {
+        places[i / 8 % 4][8 * (i / 32) + i % 8] = i as u8;
         i += 1;
     }
     places
@@ -41,9 +41,17 @@ const PLACES: Places<4> = {
 pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     let arranged = Arranged::new(x, 1, &PLACES);
     avx512::gemv::<BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, y, w| {
-        let (first, ys) = arranged.window(w, y, 1, &PLACES);
+        let beyond;
+        let vectors = match arranged.get(w) {
+            Some(vectors) => vectors,
+            None => {
+                beyond = arrange(y, 1, &PLACES);
+                &beyond
+            }
+        };
+        let (first, ys) = vectors;
         let (qs, low_two) = (load_512(qs(block)), _mm512_set1_epi8(3));
-        let sum = _mm512_dpbusd_epi32(first, _mm512_and_si512(qs, low_two), ys[0]);
+        let sum = _mm512_dpbusd_epi32(*first, _mm512_and_si512(qs, low_two), ys[0]);
         let second = _mm512_and_si512(_mm512_srli_epi16::<2>(qs), low_two);
         let sum = _mm512_dpbusd_epi32(sum, second, ys[1]);
         let third = _mm512_and_si512(_mm512_srli_epi16::<4>(qs), low_two);
