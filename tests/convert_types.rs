@@ -14,6 +14,7 @@ use gguf_simd::kernels::Kernels;
 /// Types of a file of 8 layers: embedding (tied), value projections, ffn_down, everything else.
 struct Expected {
     token_embd: BlockType,
+    attn_output: BlockType,
     attn_v: [BlockType; 8],
     ffn_down: [BlockType; 8],
     others: BlockType,
@@ -21,8 +22,8 @@ struct Expected {
 
 #[rustfmt::skip]
 fn expected(file_type: FileType) -> Expected {
-    use BlockType::{BF16, F16, F32, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
-    let same = |token_embd, others| Expected { token_embd, attn_v: [others; 8], ffn_down: [others; 8], others };
+    use BlockType::{BF16, F16, F32, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
+    let same = |token_embd, others| Expected { token_embd, attn_output: others, attn_v: [others; 8], ffn_down: [others; 8], others };
     match file_type {
         FileType::F32 => same(F32, F32),
         FileType::F16 => same(F16, F16),
@@ -36,21 +37,53 @@ fn expected(file_type: FileType) -> Expected {
         FileType::Q4_0 => same(Q6_K, Q4_0),
         FileType::Q5_K_M => Expected {
             token_embd: Q6_K,
+            attn_output: Q5_K,
             attn_v: [Q6_K, Q5_K, Q5_K, Q6_K, Q5_K, Q5_K, Q6_K, Q6_K],
             ffn_down: [Q6_K, Q5_K, Q5_K, Q6_K, Q5_K, Q5_K, Q6_K, Q6_K],
             others: Q5_K,
         },
         FileType::Q4_K_M => Expected {
             token_embd: Q6_K,
+            attn_output: Q4_K,
             attn_v: [Q6_K, Q4_K, Q4_K, Q6_K, Q4_K, Q4_K, Q6_K, Q6_K],
             ffn_down: [Q6_K, Q4_K, Q4_K, Q6_K, Q4_K, Q4_K, Q6_K, Q6_K],
             others: Q4_K,
         },
         FileType::Q4_K_S => Expected {
             token_embd: Q6_K,
+            attn_output: Q4_K,
             attn_v: [Q5_K, Q5_K, Q5_K, Q5_K, Q4_K, Q4_K, Q4_K, Q4_K],
             ffn_down: [Q5_K, Q4_K, Q4_K, Q4_K, Q4_K, Q4_K, Q4_K, Q4_K],
             others: Q4_K,
+        },
+        FileType::Q3_K_L => Expected {
+            token_embd: Q6_K,
+            attn_output: Q5_K,
+            attn_v: [Q5_K; 8],
+            ffn_down: [Q5_K; 8],
+            others: Q3_K,
+        },
+        FileType::Q3_K_M => Expected {
+            token_embd: Q6_K,
+            attn_output: Q4_K,
+            attn_v: [Q5_K, Q5_K, Q4_K, Q4_K, Q4_K, Q4_K, Q4_K, Q4_K],
+            ffn_down: [Q4_K; 8],
+            others: Q3_K,
+        },
+        FileType::Q3_K_S => same(Q6_K, Q3_K),
+        FileType::Q2_K => Expected {
+            token_embd: Q6_K,
+            attn_output: Q3_K,
+            attn_v: [Q3_K; 8],
+            ffn_down: [Q3_K; 8],
+            others: Q2_K,
+        },
+        FileType::Q2_K_S => Expected {
+            token_embd: Q6_K,
+            attn_output: Q2_K,
+            attn_v: [Q2_K; 8],
+            ffn_down: [Q4_K, Q2_K, Q2_K, Q2_K, Q2_K, Q2_K, Q2_K, Q2_K],
+            others: Q2_K,
         },
     }
 }
@@ -64,6 +97,8 @@ fn most_error(file_type: FileType) -> f64 {
         FileType::Q6_K => 0.018,
         FileType::Q5_K_M | FileType::Q5_K_S | FileType::Q5_1 | FileType::Q5_0 => 0.04,
         FileType::Q4_K_M | FileType::Q4_K_S | FileType::Q4_1 | FileType::Q4_0 => 0.08,
+        FileType::Q3_K_L | FileType::Q3_K_M | FileType::Q3_K_S => 0.15,
+        FileType::Q2_K | FileType::Q2_K_S => 0.27,
     }
 }
 
@@ -92,6 +127,7 @@ fn every_file_type_of_the_bundled_model_follows_its_recipe() {
             let want = match tensor.name.rsplit('.').nth(1).expect("a name with parts") {
                 "token_embd" => expected.token_embd,
                 "attn_v" => expected.attn_v[layer.expect("a layer")],
+                "attn_output" => expected.attn_output,
                 "ffn_down" => expected.ffn_down[layer.expect("a layer")],
                 name if name.ends_with("_norm") => BlockType::F32,
                 _ => expected.others,

@@ -23,11 +23,16 @@ pub enum FileType {
     Q4_K_S,
     Q4_1,
     Q4_0,
+    Q3_K_L,
+    Q3_K_M,
+    Q3_K_S,
+    Q2_K,
+    Q2_K_S,
 }
 
 impl FileType {
     /// Every file type, the larger files first.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 18] = [
         Self::F32,
         Self::F16,
         Self::BF16,
@@ -41,6 +46,11 @@ impl FileType {
         Self::Q4_K_S,
         Self::Q4_1,
         Self::Q4_0,
+        Self::Q3_K_L,
+        Self::Q3_K_M,
+        Self::Q3_K_S,
+        Self::Q2_K,
+        Self::Q2_K_S,
     ];
 
     /// The name the field uses, the block type of most tensors, the number in `general.file_type`.
@@ -59,6 +69,11 @@ impl FileType {
             Self::Q4_K_S => ("Q4_K_S", BlockType::Q4_K, 14),
             Self::Q4_1 => ("Q4_1", BlockType::Q4_1, 3),
             Self::Q4_0 => ("Q4_0", BlockType::Q4_0, 2),
+            Self::Q3_K_L => ("Q3_K_L", BlockType::Q3_K, 13),
+            Self::Q3_K_M => ("Q3_K_M", BlockType::Q3_K, 12),
+            Self::Q3_K_S => ("Q3_K_S", BlockType::Q3_K, 11),
+            Self::Q2_K => ("Q2_K", BlockType::Q2_K, 10),
+            Self::Q2_K_S => ("Q2_K_S", BlockType::Q2_K, 21),
         }
     }
 
@@ -82,6 +97,7 @@ impl FileType {
         match self {
             Self::Q5_K_M => Some("Q5_K"),
             Self::Q4_K_M => Some("Q4_K"),
+            Self::Q3_K_M => Some("Q3_K"),
             _ => None,
         }
     }
@@ -150,6 +166,8 @@ mod tests {
         }
         assert_eq!(FileType::from_name("q4_k"), Some(FileType::Q4_K_M));
         assert_eq!(FileType::from_name("Q5_K"), Some(FileType::Q5_K_M));
+        assert_eq!(FileType::from_name("q3_k"), Some(FileType::Q3_K_M));
+        assert_eq!(FileType::from_name("Q2_K"), Some(FileType::Q2_K));
         assert_eq!(FileType::from_name("Q4_K_L"), None);
     }
     #[test]

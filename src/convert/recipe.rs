@@ -123,7 +123,7 @@ impl<'a> Recipe<'a> {
         match tensor.role {
             Role::AttnV => self.value_type(base),
             Role::AttnK if self.hparams.n_expert == 8 => BlockType::Q8_0,
-            Role::AttnOutput if self.hparams.n_expert == 8 && base == BlockType::Q4_K => BlockType::Q5_K,
+            Role::AttnOutput => self.attn_output_type(base),
             Role::FfnDown | Role::FfnDownExps => self.ffn_down_type(base, tensor),
             _ => base,
         }
@@ -132,17 +132,23 @@ impl<'a> Recipe<'a> {
     fn value_type(&mut self, base: BlockType) -> BlockType {
         let index = self.values_seen;
         self.values_seen += 1;
+        let Hparams { n_layer, n_head, n_head_kv, n_expert, .. } = *self.hparams;
         let mixed = match self.file_type {
             FileType::Q4_K_M | FileType::Q5_K_M if has_more_bits(index, self.n_values) => BlockType::Q6_K,
             FileType::Q4_K_S if index < 4 => BlockType::Q5_K,
+            FileType::Q3_K_L => BlockType::Q5_K,
+            FileType::Q3_K_M if index < 2 => BlockType::Q5_K,
+            FileType::Q3_K_M => BlockType::Q4_K,
+            // Four queries or more share a value: it is a small part of the file.
+            FileType::Q2_K | FileType::Q2_K_S if n_head / n_head_kv.max(1) >= 4 => BlockType::Q4_K,
+            FileType::Q2_K => BlockType::Q3_K,
             _ => base,
         };
-        let Hparams { n_layer, n_head, n_head_kv, n_expert, .. } = *self.hparams;
         if n_expert == 8 {
             return BlockType::Q8_0;
         }
         // The 70B models: eight queries share a value, so values are a small part of a sensitive place.
-        if n_layer == 80 && n_head != n_head_kv && mixed == BlockType::Q4_K {
+        if n_layer == 80 && n_head != n_head_kv && matches!(mixed, BlockType::Q3_K | BlockType::Q4_K) {
             return BlockType::Q5_K;
         }
         mixed
@@ -156,6 +162,23 @@ impl<'a> Recipe<'a> {
         match self.file_type {
             FileType::Q4_K_M | FileType::Q5_K_M if has_more_bits(index, n_layer) => BlockType::Q6_K,
             FileType::Q4_K_S if index < n_layer / 8 => BlockType::Q5_K,
+            FileType::Q3_K_L => BlockType::Q5_K,
+            FileType::Q3_K_M if index < n_layer / 16 => BlockType::Q5_K,
+            FileType::Q3_K_M => BlockType::Q4_K,
+            FileType::Q2_K => BlockType::Q3_K,
+            FileType::Q2_K_S if index < n_layer / 8 => BlockType::Q4_K,
+            _ => base,
+        }
+    }
+
+    fn attn_output_type(&self, base: BlockType) -> BlockType {
+        use FileType::{Q2_K, Q3_K_L, Q3_K_M, Q3_K_S, Q4_K_M, Q4_K_S};
+        match (self.file_type, self.hparams.n_expert) {
+            (Q2_K | Q3_K_S | Q3_K_M | Q4_K_S | Q4_K_M, 8) => BlockType::Q5_K,
+            (_, 8) => base,
+            (Q3_K_L, _) => BlockType::Q5_K,
+            (Q3_K_M, _) => BlockType::Q4_K,
+            (Q2_K, _) => BlockType::Q3_K,
             _ => base,
         }
     }
@@ -200,6 +223,7 @@ fn exactly(tensor: &Candidate, wanted: BlockType, flag: &str) -> Result<Choice> 
 fn fitting(tensor: &Candidate, wanted: BlockType) -> Choice {
     let fits = |ty: BlockType| n_in(tensor).is_multiple_of(ty.block_len());
     let next = |ty| match ty {
+        BlockType::Q2_K | BlockType::Q3_K => BlockType::Q4_0,
         BlockType::Q4_K => BlockType::Q5_0,
         BlockType::Q5_K => BlockType::Q5_1,
         BlockType::Q6_K => BlockType::Q8_0,

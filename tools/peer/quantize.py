@@ -13,18 +13,33 @@ import ctypes
 import pathlib
 
 import llama_cpp
-from gguf import GGMLQuantizationType, LlamaFileType
+from gguf import GGMLQuantizationType, GGUFReader, LlamaFileType
 
 FILE_TYPES = {
     "F32": LlamaFileType.ALL_F32,
     **{name: LlamaFileType[f"MOSTLY_{name}"] for name in
-       ["F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_M", "Q4_K_S", "Q4_1", "Q4_0"]},
+       ["F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_M", "Q4_K_S", "Q4_1", "Q4_0",
+        "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K", "Q2_K_S"]},
 }  # fmt: skip
 
 
 def tensor_type(name: str) -> int:
     """The number of a tensor type, by its name in any letter case."""
     return int(GGMLQuantizationType[name.upper()])
+
+
+# llama.cpp makes these with an importance matrix only.
+NEED_IMPORTANCE = ["Q2_K_S"]
+
+
+def even_importance(source: pathlib.Path) -> ctypes.Array:
+    """An importance matrix that says nothing: one for every column of every matrix of a file."""
+    matrices = [tensor for tensor in GGUFReader(source).tensors if len(tensor.shape) > 1]
+    entries = (llama_cpp.llama_model_imatrix_data * (len(matrices) + 1))()
+    for entry, tensor in zip(entries, matrices):
+        n = int(tensor.shape[0]) * (int(tensor.shape[2]) if len(tensor.shape) > 2 else 1)
+        entry.name, entry.data, entry.size = tensor.name.encode(), (ctypes.c_float * n)(*[1.0] * n), n
+    return entries
 
 
 def quantize(
@@ -48,6 +63,9 @@ def quantize(
         params.output_tensor_type = tensor_type(output)
     if token_embedding:
         params.token_embedding_type = tensor_type(token_embedding)
+    importance = even_importance(source) if file_type in NEED_IMPORTANCE else None
+    if importance:
+        params.imatrix = importance
     # The list ends with an entry without a pattern; it must live until the call returns.
     overrides = (llama_cpp.llama_model_tensor_override * (len(rules) + 1))()
     for entry, rule in zip(overrides, rules):

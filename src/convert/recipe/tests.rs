@@ -113,6 +113,46 @@ fn small_mixtures_raise_the_first_layers_only() {
 }
 
 #[test]
+fn three_bit_mixtures_raise_values_attention_outputs_and_ffn_downs() {
+    let hparams = hparams(32, 32, 8, 0);
+    let chosen = plain(FileType::Q3_K_M, &hparams);
+    assert_eq!(chosen.layers(Role::AttnV, BlockType::Q5_K), [0, 1]);
+    assert_eq!(chosen.layers(Role::AttnV, BlockType::Q4_K).len(), 30);
+    assert_eq!(chosen.layers(Role::FfnDown, BlockType::Q5_K), [0, 1]);
+    assert_eq!(chosen.layers(Role::FfnDown, BlockType::Q4_K).len(), 30);
+    assert_eq!(chosen.only(Role::AttnOutput), BlockType::Q4_K);
+    let chosen = plain(FileType::Q3_K_L, &hparams);
+    for role in [Role::AttnV, Role::FfnDown, Role::AttnOutput] {
+        assert_eq!(chosen.only(role), BlockType::Q5_K, "{role:?}");
+        assert_eq!(plain(FileType::Q3_K_S, &hparams).only(role), BlockType::Q3_K, "{role:?}");
+    }
+    for file_type in [FileType::Q3_K_L, FileType::Q3_K_M, FileType::Q3_K_S] {
+        for role in [Role::AttnQ, Role::AttnK, Role::FfnGate, Role::FfnUp, Role::TokenEmbd] {
+            assert_eq!(plain(file_type, &hparams).only(role), BlockType::Q3_K, "{file_type} {role:?}");
+        }
+        assert_eq!(plain(file_type, &hparams).only(Role::Output), BlockType::Q6_K, "{file_type}");
+    }
+}
+
+#[test]
+fn two_bit_mixtures_raise_values_more_where_four_queries_share_one() {
+    let (shared, apart) = (hparams(32, 32, 8, 0), hparams(32, 32, 16, 0));
+    let chosen = plain(FileType::Q2_K, &shared);
+    assert_eq!(chosen.only(Role::AttnV), BlockType::Q4_K);
+    assert_eq!(chosen.only(Role::FfnDown), BlockType::Q3_K);
+    assert_eq!(chosen.only(Role::AttnOutput), BlockType::Q3_K);
+    assert_eq!(chosen.only(Role::FfnUp), BlockType::Q2_K);
+    assert_eq!(plain(FileType::Q2_K, &apart).only(Role::AttnV), BlockType::Q3_K);
+
+    let chosen = plain(FileType::Q2_K_S, &shared);
+    assert_eq!(chosen.only(Role::AttnV), BlockType::Q4_K);
+    assert_eq!(chosen.layers(Role::FfnDown, BlockType::Q4_K), [0, 1, 2, 3]);
+    assert_eq!(chosen.layers(Role::FfnDown, BlockType::Q2_K).len(), 28);
+    assert_eq!(chosen.only(Role::AttnOutput), BlockType::Q2_K);
+    assert_eq!(plain(FileType::Q2_K_S, &apart).only(Role::AttnV), BlockType::Q2_K);
+}
+
+#[test]
 fn unmixed_types_raise_the_output_only() {
     for (file_type, output) in [
         (FileType::Q4_0, BlockType::Q6_K),
@@ -153,6 +193,7 @@ fn eighty_layers_with_grouped_queries_raise_values() {
     assert_eq!(chosen.layers(Role::FfnDown, BlockType::Q4_K).len(), 40);
     let chosen = plain(FileType::Q4_K_S, &hparams(80, 64, 8, 0));
     assert_eq!(chosen.only(Role::AttnV), BlockType::Q5_K);
+    assert_eq!(plain(FileType::Q3_K_S, &hparams(80, 64, 8, 0)).only(Role::AttnV), BlockType::Q5_K);
     let chosen = plain(FileType::Q4_K_M, &hparams(80, 64, 64, 0));
     assert_eq!(chosen.layers(Role::AttnV, BlockType::Q4_K).len(), 40);
 }
@@ -168,7 +209,11 @@ fn eight_experts_keep_keys_and_values_precise() {
         let output = if file_type.base() == BlockType::Q4_K { BlockType::Q5_K } else { file_type.base() };
         assert_eq!(chosen.only(Role::AttnOutput), output, "{file_type}");
     }
-    assert_eq!(plain(FileType::Q5_K_M, &moe).only(Role::AttnOutput), BlockType::Q5_K);
+    for file_type in [FileType::Q5_K_M, FileType::Q3_K_M, FileType::Q3_K_S, FileType::Q2_K] {
+        assert_eq!(plain(file_type, &moe).only(Role::AttnOutput), BlockType::Q5_K, "{file_type}");
+    }
+    assert_eq!(plain(FileType::Q3_K_L, &moe).only(Role::AttnOutput), BlockType::Q3_K);
+    assert_eq!(plain(FileType::Q2_K_S, &moe).only(Role::AttnOutput), BlockType::Q2_K);
     assert_eq!(plain(FileType::Q4_K_M, &moe).layers(Role::FfnDownExps, BlockType::Q6_K), MORE_BITS_OF_32);
     assert_eq!(plain(FileType::Q4_K_M, &hparams(32, 32, 8, 4)).only(Role::AttnK), BlockType::Q4_K);
 }
@@ -184,6 +229,8 @@ fn rows_that_do_not_divide_fall_back() {
     assert_eq!(mixed.only(Role::Output), BlockType::Q8_0);
     assert_eq!(mixed.layers(Role::FfnDown, BlockType::Q8_0), [0, 3, 6, 7]);
     assert_eq!(chosen(FileType::Q5_K_S, 896, &[]).only(Role::AttnQ), BlockType::Q5_1);
+    assert_eq!(chosen(FileType::Q3_K_S, 896, &[]).only(Role::AttnQ), BlockType::Q4_0);
+    assert_eq!(chosen(FileType::Q2_K, 896, &[]).only(Role::AttnQ), BlockType::Q4_0);
     assert_eq!(chosen(FileType::Q4_0, 896, &[Role::Output]).only(Role::Output), BlockType::Q8_0);
     for file_type in [FileType::Q4_K_M, FileType::Q8_0, FileType::Q4_0] {
         assert_eq!(chosen(file_type, 100, &[]).only(Role::AttnQ), BlockType::F16, "{file_type}");
