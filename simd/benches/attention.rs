@@ -1,9 +1,9 @@
-//! How fast cached keys and values are multiplied: `attention/scores_<type>/<isa>/<head>x<keys>`, the same
-//! for `weighted_sums`, each for one query, for the four of a group and for sixteen (`.../q4`), and
-//! `attention/store_<type>`.
+//! How fast cached keys and values are multiplied: `attention/scores_<type>/<isa>/<head>x<keys>`, the
+//! same for `weighted_sums`, each for one query, for the four of a group and for sixteen (`.../q4`),
+//! and `attention/store_<type>`.
 //!
-//! Throughput is in bytes of the cache, each counted once however many queries meet it. 1024 rows
-//! stay in the caches. The answer is compared with the scalar kernels' before anything is timed.
+//! Throughput is in bytes of the cache, each counted once however many queries meet it. 1024 rows stay
+//! in the caches. The answer is compared with the scalar kernels' before anything is timed.
 
 #![allow(missing_docs, reason = "criterion_group makes a function without documentation")]
 

@@ -4,6 +4,7 @@
 //! every entry knows which tier it came from. The public functions of [`Kernels`] check every length
 //! and only then call a function of the table.
 
+mod inputs;
 mod rows;
 
 use std::sync::OnceLock;
@@ -15,6 +16,7 @@ use crate::columns::ColumnsMut;
 use crate::gemm::{Batch, Product};
 use crate::isa::Isa;
 use crate::ops::Ops;
+pub use inputs::InputRow;
 use rows::{Decode, Encode, Gemv, Layer, Quantisers};
 
 /// A function of the table, and the tier it was written for.

@@ -20,4 +20,4 @@ pub use activation::{Activation, ActivationFormat, Q8KWindow, Q8Window, WINDOW_L
 pub use block::BlockType;
 pub use columns::ColumnsMut;
 pub use isa::Isa;
-pub use kernels::Kernels;
+pub use kernels::{InputRow, Kernels};

@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use gguf_simd::ops::Norm;
+
 use super::arch::Wiring;
 use super::attention::Batch;
 use super::compute::{Compute, RowsMut, pieces};
@@ -133,17 +135,15 @@ impl Decoder {
         rows: Range<usize>,
     ) {
         let n_embd = self.hparams.n_embd;
-        let ops = compute.kernels.ops();
-        let (n_rows, eps) = (rows.len(), self.hparams.rms_eps);
+        let norm = Norm::Rms { weight, eps: self.hparams.rms_eps };
+        let n_rows = rows.len();
         let piece_len = compute.piece_len(n_rows, 4 * n_embd);
         let streams = space.residual[rows.start * n_embd..rows.end * n_embd].chunks(piece_len * n_embd);
         let parts = streams.zip(pieces(space.normed.rows_mut(rows), piece_len));
         compute.for_each(4 * n_rows * n_embd, parts, |(streams, mut normed): (&[f32], InputRows<'_>)| {
-            let outs = normed.floats().chunks_exact_mut(n_embd);
-            for (stream, out) in streams.chunks_exact(n_embd).zip(outs) {
-                ops.rms_norm(stream, weight, eps, out);
-            }
-            normed.quantize(compute.kernels, formats);
+            normed.for_each(formats, |i, out| {
+                compute.kernels.norm(norm, &streams[i * n_embd..][..n_embd], out);
+            });
         });
     }
 }

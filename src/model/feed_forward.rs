@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use super::arch::Gate;
-use super::compute::{Compute, Divide, pieces};
+use super::compute::{Compute, pieces};
 use super::decoder::Decoder;
 use super::inputs::{Formats, InputRows};
 use super::product::Product;
@@ -52,18 +51,16 @@ impl Decoder {
         n_rows: usize,
     ) {
         let n_ff = self.hparams.n_ff;
-        let ops = compute.kernels.ops();
         // An exponential and a quantisation take about as long as 16 multiply-adds of a matrix.
         let piece_len = compute.piece_len(n_rows, 16 * n_ff);
         let (gate, up) = (&space.gate, &space.up);
         let parts = pieces(space.hidden.rows_mut(0..n_rows), piece_len).enumerate();
         compute.for_each(16 * n_rows * n_ff, parts, |(i, mut rows): (usize, InputRows<'_>)| {
-            let from = i * piece_len * n_ff;
-            let values = from..from + rows.n_rows() * n_ff;
-            match self.wiring.gate {
-                Gate::Silu => ops.swiglu(&gate[values.clone()], &up[values], rows.floats()),
-            }
-            rows.quantize(compute.kernels, formats);
+            rows.for_each(formats, |row, out| {
+                let first = (i * piece_len + row) * n_ff;
+                let values = first..first + n_ff;
+                compute.kernels.gated(self.wiring.gate, &gate[values.clone()], &up[values], out);
+            });
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use gguf_simd::{Activation, ActivationFormat, Kernels, Q8KWindow, Q8Window, WINDOW_LEN};
+use gguf_simd::{Activation, ActivationFormat, InputRow, Kernels, Q8KWindow, Q8Window, WINDOW_LEN};
 
 use super::compute::{Divide, RowsMut};
 use super::matrix::Matrix;
@@ -108,6 +108,18 @@ impl InputRows<'_> {
     /// The floats of all these rows.
     pub(super) fn floats(&mut self) -> &mut [f32] {
         self.x.values
+    }
+
+    /// Calls `write` for every row, with its number among these and its place in `formats`.
+    pub(super) fn for_each(&mut self, formats: Formats, mut write: impl FnMut(usize, InputRow<'_>)) {
+        let mut q8_0 = self.q8_0.values.chunks_exact_mut(self.q8_0.width);
+        let mut q8_k = self.q8_k.values.chunks_exact_mut(self.q8_k.width);
+        for (i, floats) in self.x.values.chunks_exact_mut(self.x.width).enumerate() {
+            let (q8_0, q8_k) = (q8_0.next(), q8_k.next());
+            let q8_0 = if formats.q8_0 { q8_0 } else { None };
+            let q8_k = if formats.q8_k { q8_k } else { None };
+            write(i, InputRow { floats, q8_0, q8_k });
+        }
     }
 
     /// Quantises the floats of all these rows into `formats`.

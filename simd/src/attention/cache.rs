@@ -112,7 +112,8 @@ impl core::fmt::Display for UnevenHead {
         let Self { cache_type, head_dim } = self;
         write!(
             f,
-            "a head of {head_dim} elements does not divide into blocks of {block_len}, which {cache_type} needs; F16 takes any head"
+            "a head of {head_dim} elements does not divide into blocks of {block_len}, which {cache_type} \
+             needs; F16 takes any head"
         )
     }
 }

@@ -1,14 +1,14 @@
 //! Attention's inner products with cached keys and values, the same bits on every tier.
 //!
-//! Keys and values of one head are cached as consecutive rows of `head_dim` elements, each in
-//! half precision or in blocks of Q8_0 or Q4_0. There are three things to do with them:
+//! Keys and values of one head are cached as consecutive rows of `head_dim` elements, each in half
+//! precision or in blocks of Q8_0 or Q4_0. There are three things to do with them:
 //!
 //! - *store* (`q8_0`, `q4_0`): floats to rows, by rounding to nearest and without a search;
 //! - *scores* (`scores_f16`, `scores_q8`): some queries against consecutive keys, `out[q][k]`;
 //! - *weighted sums* (`sums`): consecutive values, each times its weight, for some queries.
 //!
-//! The queries of heads that share keys go together, and so may those of several tokens: each row
-//! of the cache is then read, and widened or unpacked, once for all of them.
+//! The queries of heads that share keys go together, and so may those of several tokens: each row of
+//! the cache is then read, and widened or unpacked, once for all of them.
 //!
 //! # The order of the floats
 //! A score is the dot product of [`crate::block`] with the key's block type, whose activations are the
@@ -16,10 +16,11 @@
 //! integer sums inside a block. It depends on one query and one key alone, so keys can be divided
 //! anywhere.
 //!
-//! A weighted sum is taken in *chunks* of [`CHUNK`] rows, counted from the first: in a chunk each element is
-//! a chain `s = fma(factor, code, s)` in the order of the rows, starting from +0, with the factor `weight` for half
-//! precision (whose code is the value) and `weight * d`, rounded, for a block of scale `d`; the chunk sums are added in order, starting from +0. So rows
-//! can be divided between threads at multiples of [`CHUNK`].
+//! A weighted sum is taken in *chunks* of [`CHUNK`] rows, counted from the first: in a chunk each
+//! element is a chain `s = fma(factor, code, s)` in the order of the rows, starting from +0, with the
+//! factor `weight` for half precision (whose code is the value) and `weight * d`, rounded, for a block
+//! of scale `d`; the chunk sums are added in order, starting from +0. So rows can be divided between
+//! threads at multiples of [`CHUNK`].
 
 #![allow(clippy::needless_range_loop, reason = "index loops are what compiles well here: see `ops::lanes`")]
 
@@ -81,8 +82,8 @@ impl Attention {
         tiers::table(isa).expect("a tier of this target")
     }
 
-    /// Stores floats, `x: [n, head_dim]`, as `n` rows. A block that holds a NaN or an infinity becomes NaN throughout;
-    /// half precision keeps both where they are.
+    /// Stores floats, `x: [n, head_dim]`, as `n` rows. A block that holds a NaN or an infinity becomes
+    /// NaN throughout; half precision keeps both where they are.
     ///
     /// # Panics
     /// If `x` or `out` is not whole rows, or they are not equally many.
@@ -121,27 +122,27 @@ impl Attention {
         match (rows.cache_type(), queries) {
             // SAFETY: see `store`.
             (CacheType::F16, Activation::F32(x)) => unsafe {
-                (self.f16.scores)(keys, row_bytes, x, &mut out)
+                (self.f16.scores)(keys, row_bytes, x, &mut out);
             },
             // SAFETY: see `store`.
             (CacheType::Q8_0, Activation::Q8_0(x)) => unsafe {
-                (self.q8_0.scores)(keys, row_bytes, x, &mut out)
+                (self.q8_0.scores)(keys, row_bytes, x, &mut out);
             },
             // SAFETY: see `store`.
             (CacheType::Q4_0, Activation::Q8_0(x)) => unsafe {
-                (self.q4_0.scores)(keys, row_bytes, x, &mut out)
+                (self.q4_0.scores)(keys, row_bytes, x, &mut out);
             },
             (_, queries) => unreachable!("{:?} queries for {rows:?} have been refused", queries.format()),
         }
     }
 
-    /// Sums values by their weights: column `q` of `out: [n_queries, head_dim]` is the sum of the first `visible[q]` rows
-    /// of `values`, each times its weight in `weights: [n_queries, n_values]`. The rows beyond, and
-    /// their weights, are not looked at.
+    /// Sums values by their weights: column `q` of `out: [n_queries, head_dim]` is the sum of the first
+    /// `visible[q]` rows of `values`, each times its weight in `weights: [n_queries, n_values]`. The
+    /// rows beyond, and their weights, are not looked at.
     ///
     /// # Panics
-    /// If `values` is not whole rows, the numbers of queries or weights do not fit, a query sees more rows than there
-    /// are, or `out` has not `head_dim` rows.
+    /// If `values` is not whole rows, the numbers of queries or weights do not fit, a query sees more
+    /// rows than there are, or `out` has not `head_dim` rows.
     pub fn weighted_sums(
         &self,
         rows: CacheRows,

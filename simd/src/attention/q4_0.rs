@@ -1,8 +1,9 @@
 //! Rows of Q4_0: blocks of 32 elements, each an f16 scale and 32 codes of 4 bits less 8.
 //!
 //! Stored as `d = f16(extreme / -8)`, where `extreme` is the element of greatest magnitude (the
-//! positive one if both signs reach it), and `code = round(x / d)`, ties to even, within -8..=7. Accuracy: half a step, `amax / 16`, and a whole one for elements
-//! near the extreme's opposite, which has no code.
+//! positive one if both signs reach it), and `code = round(x / d)`, ties to even, within -8..=7.
+//! Accuracy: half a step, `amax / 16`, and a whole one for elements near the extreme's opposite, which
+//! has no code.
 
 use super::q8_0::{LEN, codes, extremes, scale};
 use super::sums::Unit;

@@ -2,8 +2,9 @@
 //!
 //! Stored as `d = f16(amax / 127)` and `code = round(x / d)`, ties to even, within -127..=127: the
 //! codes make up for what rounding the scale lost. Accuracy: half a step, `amax / 254`, and where the
-//! scale was rounded down, `amax / 2048` for the greatest elements. Magnitudes that need a greater scale than
-//! the greatest f16 (from 8.3e6) become that scale's greatest; those below 3.8e-6 become zeros.
+//! scale was rounded down, `amax / 2048` for the greatest elements. Magnitudes that need a greater
+//! scale than the greatest f16 (from 8.3e6) become that scale's greatest; those below 3.8e-6 become
+//! zeros.
 
 use super::sums::Unit;
 use crate::half_float::{f16_to_f32, f32_to_f16};
@@ -56,7 +57,8 @@ pub(super) fn scale(exact: f32, magnitude: f32) -> u16 {
     f32_to_f16(if magnitude < f32::INFINITY { within } else { f32::NAN })
 }
 
-/// The elements divided by the scale, to nearest even within `low..=high`; zeros if the scale is zero or NaN.
+/// The elements divided by the scale, to nearest even within `low..=high`; zeros if the scale is zero
+/// or NaN.
 #[inline(always)]
 pub(super) fn codes(block: &[f32; LEN], scale: u16, low: f32, high: f32) -> [i8; LEN] {
     // Adding it leaves the nearest integer, ties to even, in the last bits.

@@ -22,7 +22,8 @@ pub(super) trait Unit<const G: usize, const B: usize> {
 type Accumulators<const G: usize, const U: usize> = [[Lanes; G]; U];
 
 /// Sums the first `visible[q]` rows of `values` for each query `q`, with weights that follow one
-/// another query by query; `out` has a row per element. `W` units are summed together, `M` if for several queries.
+/// another query by query; `out` has a row per element. `W` units are summed together, `M` if for
+/// several queries.
 #[inline(always)]
 pub(super) fn weighted_sums<T, F, const G: usize, const B: usize, const W: usize, const M: usize>(
     values: &[u8],

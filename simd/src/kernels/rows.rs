@@ -172,6 +172,8 @@ pub(super) fn quantisers(tier: Isa) -> Option<Quantisers> {
         Isa::Scalar => Some(SCALAR_QUANTISERS),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => Some(Quantisers { q8_0: quantize::avx2::q8_0, q8_k: quantize::avx2::q8_k }),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => Some(Quantisers { q8_0: quantize::avx512::q8_0, q8_k: quantize::avx512::q8_k }),
         #[cfg(target_arch = "aarch64")]
         Isa::Neon => Some(Quantisers { q8_0: quantize::neon::q8_0, q8_k: quantize::neon::q8_k }),
         #[allow(unreachable_patterns, reason = "which arms exist depends on the target")]

@@ -1,7 +1,8 @@
 //! Conversions between `f32` and the 16-bit float formats, a row at a time.
 //!
-//! Narrowing is to nearest even, overflow becomes infinity. The results are defined to the bit, NaNs included, by [`crate::half_float`],
-//! whose rules are those of the conversion instructions that the tiers use ([`Tier`]).
+//! Narrowing is to nearest even, overflow becomes infinity. The results are defined to the bit, NaNs
+//! included, by [`crate::half_float`], whose rules are those of the conversion instructions that the
+//! tiers use ([`Tier`]).
 
 use core::marker::PhantomData;
 

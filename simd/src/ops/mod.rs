@@ -9,6 +9,9 @@
 
 use crate::isa::Isa;
 
+pub use activate::{Gate, Norm};
+
+mod activate;
 mod add;
 mod convert;
 mod dots_f16;
@@ -30,8 +33,10 @@ mod weighted_sum_f16;
 /// The operations, compiled for one tier.
 #[derive(Debug)]
 pub struct Ops {
-    rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
-    layer_norm: unsafe fn(&[f32], &[f32], Option<&[f32]>, f32, &mut [f32]),
+    rms_scale: unsafe fn(&[f32], f32) -> f32,
+    rms_apply: unsafe fn(&[f32], f32, &[f32], &mut [f32]),
+    layer_mean_and_scale: unsafe fn(&[f32], f32) -> (f32, f32),
+    layer_apply: unsafe fn(&[f32], (f32, f32), &[f32], Option<&[f32]>, &mut [f32]),
     softmax: unsafe fn(&mut [f32]),
     silu: unsafe fn(&[f32], &mut [f32]),
     gelu_tanh: unsafe fn(&[f32], &mut [f32]),
@@ -75,7 +80,7 @@ impl Ops {
     pub fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
         assert!(x.len() == weight.len() && x.len() == out.len(), "rms_norm needs equal lengths");
         // SAFETY: `for_isa` saw the table's features on this CPU.
-        unsafe { (self.rms_norm)(x, weight, eps, out) }
+        unsafe { (self.rms_apply)(x, (self.rms_scale)(x, eps), weight, out) }
     }
 
     /// Layer norm of the row `x: [n]`, times `weight: [n]`, plus `bias: [n]` if there is one, into
@@ -88,7 +93,7 @@ impl Ops {
         let all_fit = bias_fits && x.len() == weight.len() && x.len() == out.len();
         assert!(all_fit, "layer_norm needs equal lengths");
         // SAFETY: `for_isa` saw the table's features on this CPU.
-        unsafe { (self.layer_norm)(x, weight, bias, eps, out) }
+        unsafe { (self.layer_apply)(x, (self.layer_mean_and_scale)(x, eps), weight, bias, out) }
     }
 
     /// Softmax of the row `x: [n]`, in place.

@@ -6,9 +6,9 @@
 
 use super::lanes::{self, LANES};
 
-/// Normalises the row `x: [n]` into `out: [n]` with `weight: [n]`.
+/// `1 / sqrt(mean(x^2) + eps)` of the row `x: [n]`.
 #[inline(always)]
-pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+pub(super) fn scale(x: &[f32], eps: f32) -> f32 {
     let (groups, tail) = x.as_chunks::<LANES>();
     let mut acc = [0.0; LANES];
     for i in 0..groups.len() {
@@ -17,7 +17,12 @@ pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     let tail = lanes::padded(tail, 0.0);
     acc = lanes::fma(&tail, &tail, &acc);
     let mean = lanes::sum(&acc) / x.len() as f32;
-    let scale = 1.0 / (mean + eps).sqrt();
+    1.0 / (mean + eps).sqrt()
+}
+
+/// `out[i] = x[i] * scale * weight[i]`; all `[n]`.
+#[inline(always)]
+pub(super) fn apply(x: &[f32], scale: f32, weight: &[f32], out: &mut [f32]) {
     let (weight, out) = (&weight[..x.len()], &mut out[..x.len()]);
     for i in 0..x.len() {
         out[i] = x[i] * scale * weight[i];

@@ -25,16 +25,24 @@ pub(super) fn table(isa: Isa) -> Option<&'static Ops> {
 macro_rules! compile_for {
     ($tier:ty $(, #[$features:meta])?) => {{
         $(#[$features])?
-        fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-            rms_norm::rms_norm(x, weight, eps, out);
+        fn rms_scale(x: &[f32], eps: f32) -> f32 {
+            rms_norm::scale(x, eps)
+        }
+        $(#[$features])?
+        fn rms_apply(x: &[f32], scale: f32, weight: &[f32], out: &mut [f32]) {
+            rms_norm::apply(x, scale, weight, out);
+        }
+        $(#[$features])?
+        fn layer_mean_and_scale(x: &[f32], eps: f32) -> (f32, f32) {
+            layer_norm::mean_and_scale(x, eps)
+        }
+        $(#[$features])?
+        fn layer_apply(x: &[f32], of_row: (f32, f32), weight: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+            layer_norm::apply(x, of_row, weight, bias, out);
         }
         $(#[$features])?
         fn softmax(x: &mut [f32]) {
             softmax::softmax(x);
-        }
-        $(#[$features])?
-        fn layer_norm(x: &[f32], weight: &[f32], bias: Option<&[f32]>, eps: f32, out: &mut [f32]) {
-            layer_norm::layer_norm(x, weight, bias, eps, out);
         }
         $(#[$features])?
         fn silu(x: &[f32], out: &mut [f32]) {
@@ -105,8 +113,10 @@ macro_rules! compile_for {
             weighted_sum_f16::weighted_sum_f16::<$tier>(weights, rows, out);
         }
         Ops {
-            rms_norm,
-            layer_norm,
+            rms_scale,
+            rms_apply,
+            layer_mean_and_scale,
+            layer_apply,
             softmax,
             silu,
             gelu_tanh,

@@ -1,4 +1,4 @@
-//! The activation quantisers for AVX2; AVX-512 uses them too.
+//! The activation quantisers for AVX2.
 //!
 //! Data flow of a window for Q8_0: eight groups of 32 give eight vectors of magnitudes (as
 //! integers), a transposing maximum leaves the eight extremes in one vector, whose scales and
@@ -75,7 +75,7 @@ fn magnitude(bits: __m256i) -> __m256i {
 /// [`scaling`] of eight extremes.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn scalings(magnitudes: __m256i) -> (__m256, __m256) {
+pub(super) fn scalings(magnitudes: __m256i) -> (__m256, __m256) {
     let (extremes, top) = (_mm256_castsi256_ps(magnitudes), _mm256_set1_ps(127.0));
     let is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(SMALLEST.to_bits() as i32), magnitudes);
     let is_special = _mm256_cmpgt_epi32(magnitudes, _mm256_set1_epi32(f32::MAX.to_bits() as i32));
@@ -139,7 +139,7 @@ fn maximum(v: __m256i) -> i32 {
 /// The largest lanes of eight vectors: lane `k` is that of `v[k]`.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn maxima_of_8(v: [__m256i; 8]) -> __m256i {
+pub(super) fn maxima_of_8(v: [__m256i; 8]) -> __m256i {
     let pairs = |i: usize| {
         _mm256_max_epi32(_mm256_unpacklo_epi32(v[i], v[i + 1]), _mm256_unpackhi_epi32(v[i], v[i + 1]))
     };

@@ -2,7 +2,7 @@
 //!
 //! Maxima and sums are taken over integers (the bits of a magnitude order as the magnitudes do), so
 //! their order is free, and the float operations are one multiplication and one rounding per value:
-//! the same bits everywhere. This file is the definition; the AVX2 and NEON versions equal it.
+//! the same bits everywhere. This file is the definition; the versions of the other tiers equal it.
 //!
 //! A group (32 values, or 256 for Q8_K) that holds a NaN or an infinity gets the scale NaN and zero
 //! codes, so that whatever is computed from it is NaN as well instead of quietly wrong. A group whose
@@ -10,6 +10,8 @@
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 

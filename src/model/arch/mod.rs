@@ -8,6 +8,8 @@ use crate::error::Result;
 use crate::gguf::{Metadata, Value};
 use crate::model::{Hparams, TensorSpec};
 
+pub use gguf_simd::ops::Gate;
+
 /// Metadata to write, in order.
 pub type MetadataPairs = Vec<(String, Value)>;
 
@@ -48,13 +50,6 @@ pub enum RopeOrder {
     Pairs,
     /// Elements `i` and `i + n_dims / 2`.
     Halves,
-}
-
-/// The activation of a gated feed-forward part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
-    /// `x * sigmoid(x)`.
-    Silu,
 }
 
 /// The registry: a new family is one file and one row.

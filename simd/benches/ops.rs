@@ -1,0 +1,121 @@
+//! How fast rows of floats are worked on: `ops/<operation>/<isa>/4096`.
+//!
+//! Throughput is in elements; the rows stay in the L1 cache. The answer is compared with the scalar
+//! operation's before anything is timed.
+
+#![allow(missing_docs, reason = "criterion_group makes a function without documentation")]
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use gguf_simd::ops::{Norm, Ops};
+use gguf_simd::{InputRow, Isa, Kernels, Q8KWindow, Q8Window};
+
+const N: usize = 4096;
+
+/// `n` numbers in -1..1.
+fn floats(n: usize) -> Vec<f32> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+/// An operation on two rows, into a third.
+type Operation = fn(&Ops, &[f32], &[f32], &mut [f32]);
+
+/// An operation that converts rows of 16 bits as well.
+type Conversion = fn(&Ops, &[f32], &mut [u16], &mut [f32]);
+
+const OPERATIONS: [(&str, Operation); 12] = [
+    ("rms_norm", |ops, x, y, out| ops.rms_norm(x, y, 1e-5, out)),
+    ("layer_norm", |ops, x, y, out| ops.layer_norm(x, y, Some(y), 1e-5, out)),
+    ("softmax", |ops, x, _, out| {
+        out.copy_from_slice(x);
+        ops.softmax(out);
+    }),
+    ("silu", |ops, x, _, out| ops.silu(x, out)),
+    ("gelu_tanh", |ops, x, _, out| ops.gelu_tanh(x, out)),
+    ("gelu_erf", |ops, x, _, out| ops.gelu_erf(x, out)),
+    ("swiglu", |ops, x, y, out| ops.swiglu(x, y, out)),
+    ("geglu_tanh", |ops, x, y, out| ops.geglu_tanh(x, y, out)),
+    ("add", |ops, x, y, out| {
+        out.copy_from_slice(x);
+        ops.add(out, y);
+    }),
+    ("rope_pairs", |ops, x, y, out| {
+        out.copy_from_slice(x);
+        ops.rope_pairs(out, &y[..N / 2], &y[N / 2..]);
+    }),
+    ("rope_halves", |ops, x, y, out| {
+        out.copy_from_slice(x);
+        ops.rope_halves(out, &y[..N / 2], &y[N / 2..]);
+    }),
+    ("dots_f32", |ops, x, y, out| ops.dots_f32(&x[..128], y, &mut out[..N / 128])),
+];
+
+const CONVERSIONS: [(&str, Conversion); 2] = [
+    ("f16", |ops, x, narrow, out| {
+        ops.f32_to_f16(x, narrow);
+        ops.f16_to_f32(narrow, out);
+    }),
+    ("bf16", |ops, x, narrow, out| {
+        ops.f32_to_bf16(x, narrow);
+        ops.bf16_to_f32(narrow, out);
+    }),
+];
+
+fn bench(criterion: &mut Criterion) {
+    let (x, y) = (floats(N), floats(2 * N).split_off(N));
+    let mut group = criterion.benchmark_group("ops");
+    group.throughput(Throughput::Elements(N as u64));
+    for kernels in Isa::available().filter_map(Kernels::get) {
+        let (isa, ops) = (kernels.isa(), kernels.ops());
+        for (name, operation) in OPERATIONS {
+            let (mut out, mut expected) = (vec![0.0; N], vec![0.0; N]);
+            operation(Ops::SCALAR, &x, &y, &mut expected);
+            operation(ops, &x, &y, &mut out);
+            assert_eq!(out, expected, "{name} on {isa}");
+            group.bench_function(BenchmarkId::new(format!("{name}/{isa}"), N), |b| {
+                b.iter(|| operation(ops, black_box(&x), black_box(&y), black_box(&mut out)));
+            });
+        }
+        for (name, conversion) in CONVERSIONS {
+            let (mut narrow, mut out, mut expected) = (vec![0; N], vec![0.0; N], vec![0.0; N]);
+            conversion(Ops::SCALAR, &x, &mut narrow, &mut expected);
+            conversion(ops, &x, &mut narrow, &mut out);
+            assert_eq!(out, expected, "{name} on {isa}");
+            group.bench_function(BenchmarkId::new(format!("to_{name}_and_back/{isa}"), N), |b| {
+                b.iter(|| conversion(ops, black_box(&x), black_box(&mut narrow), black_box(&mut out)));
+            });
+        }
+        let (mut out, mut q8_0, mut q8_k) =
+            (vec![0.0; N], [Q8Window::ZERO; N / 256], [Q8KWindow::ZERO; N / 256]);
+        group.bench_function(BenchmarkId::new(format!("quantize_q8_0/{isa}"), N), |b| {
+            b.iter(|| kernels.quantize_q8_0(black_box(&x), black_box(&mut q8_0)));
+        });
+        group.bench_function(BenchmarkId::new(format!("quantize_q8_k/{isa}"), N), |b| {
+            b.iter(|| kernels.quantize_q8_k(black_box(&x), black_box(&mut q8_k)));
+        });
+        group.bench_function(BenchmarkId::new(format!("rms_norm_q8_k_apart/{isa}"), N), |b| {
+            b.iter(|| {
+                ops.rms_norm(black_box(&x), &y, 1e-5, black_box(&mut out));
+                kernels.quantize_q8_k(&out, black_box(&mut q8_k));
+            });
+        });
+        group.bench_function(BenchmarkId::new(format!("rms_norm_q8_k/{isa}"), N), |b| {
+            b.iter(|| {
+                let out = InputRow { floats: black_box(&mut out), q8_0: None, q8_k: Some(&mut q8_k) };
+                kernels.norm(Norm::Rms { weight: &y, eps: 1e-5 }, black_box(&x), out);
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, bench);
+criterion_main!(benches);
