@@ -13,7 +13,9 @@ pub(crate) fn macs_per_second(isa: Isa, ty: BlockType) -> f64 {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => x86::rate(x86::dots_512, 14 * 64),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 if ty.is_float() => x86::rate(x86::floats_256, 10 * 8),
+        Isa::AvxVnni if !ty.is_float() => x86::rate(x86::dots_vnni_256, 12 * 32),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 | Isa::AvxVnni if ty.is_float() => x86::rate(x86::floats_256, 10 * 8),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => match ty {
             BlockType::Q8_0 | BlockType::IQ4_NL | BlockType::IQ4_XS => {
@@ -28,9 +30,29 @@ pub(crate) fn macs_per_second(isa: Isa, ty: BlockType) -> f64 {
             | BlockType::MXFP4 => x86::rate(x86::dots_256::<4>, 4 * 4 * 32),
             _ => x86::rate(x86::dots_256::<8>, 4 * 8 * 32),
         },
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon | Isa::NeonDotprod | Isa::NeonI8mm if ty.is_float() => {
+            neon::rate(neon::floats, neon::CHAINS * 4)
+        }
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => match ty {
+            BlockType::Q8_0 | BlockType::IQ4_NL | BlockType::MXFP4 => {
+                neon::rate(neon::widened::<1>, neon::CHAINS * 16)
+            }
+            BlockType::Q6_K => neon::rate(neon::widened::<2>, neon::CHAINS * 2 * 16),
+            _ => neon::rate(neon::widened::<4>, neon::CHAINS * 4 * 16),
+        },
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDotprod => neon::rate(neon::sdot, neon::CHAINS * 16),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonI8mm => neon::rate(neon::smmla, neon::CHAINS * 32),
         _ => f64::NAN,
     }
 }
+
+#[cfg(target_arch = "aarch64")]
+#[path = "neon.rs"]
+mod neon;
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -88,6 +110,26 @@ mod x86 {
         }
         for acc in acc {
             black_box(_mm256_cvtss_f32(acc));
+        }
+    }
+
+    /// `vpdpbusd` of 256 bits alone, in the form of AVX-VNNI.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn dots_vnni_256() {
+        let (w, y) = (_mm256_set1_epi32(black_box(1)), _mm256_set1_epi32(black_box(2)));
+        let mut acc = [_mm256_setzero_si256(); 12];
+        for _ in 0..ITERATIONS {
+            for acc in &mut acc {
+                // SAFETY: the instruction reads and writes registers only; the tier is measured only
+                // where the CPU has it.
+                unsafe {
+                    asm!("{{vex}} vpdpbusd {acc}, {w}, {y}", acc = inout(ymm_reg) *acc, w = in(ymm_reg) w,
+                        y = in(ymm_reg) y, options(pure, nomem, nostack, preserves_flags));
+                }
+            }
+        }
+        for acc in acc {
+            black_box(_mm256_cvtsi256_si32(acc));
         }
     }
 
