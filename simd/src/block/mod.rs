@@ -34,6 +34,7 @@ pub(crate) mod q5_1;
 pub(crate) mod q5_k;
 pub(crate) mod q6_k;
 pub(crate) mod q8_0;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod row_sums;
 pub(crate) mod search;
 pub(crate) mod table_search;
