@@ -1,8 +1,8 @@
 //! Q2_K for AVX2; data flow and bounds: [`crate::block::k::avx2`].
 //!
-//! 32 weights at a time, which are two sub-blocks, one in each half of a vector. A super-block costs 70
-//! instructions: 3 loads, 14 for the codes, 8 `vpmaddubsw` that load the activations, 17 for the scales'
-//! places, 8 `vpmaddwd`, 8 additions, 4 for the minima, and 8 shared with the other types.
+//! 32 weights at a time, which are two sub-blocks, one in each half of a vector. A super-block costs 75
+//! vector instructions: 3 loads, 14 for the codes, 8 `vpmaddubsw` that load the activations, 17 for the
+//! scales' places, 8 `vpmaddwd`, 8 additions; the others are for minima and sums.
 
 use core::arch::x86_64::*;
 

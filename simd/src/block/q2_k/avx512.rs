@@ -1,9 +1,9 @@
 //! Q2_K for AVX-512; data flow and bounds: [`crate::block::k::avx512`].
 //!
 //! The 32 bytes of half a super-block are loaded into both halves of a vector; shifting the upper half by
-//! two bits more leaves 64 codes in the order of the activations. A super-block costs 29 instructions:
-//! 2 broadcasting loads, 4 shifts, 4 masks, 4 `vpdpbusd` that load the activations, 2 packs, 4 for the
-//! scales, 2 `vpdpwssd`, 4 for the minima, 3 others.
+//! two bits more leaves 64 codes in the order of the activations. A super-block costs 36 vector
+//! instructions: 2 broadcasting loads, 4 shifts, 4 masks, 4 `vpdpbusd` that load the activations, 2 packs,
+//! 5 for the scales' places, 2 `vpdpwssd`, 5 for the minima, 8 to begin and to keep the sums.
 
 use core::arch::x86_64::*;
 

@@ -2,9 +2,9 @@
 //!
 //! The low bits of half a super-block and all the high bits, 32 bytes each, are loaded into both halves of
 //! a vector; shifts that differ between the halves leave 64 codes in the order of the activations. Codes
-//! enter unsigned, 4 too large: `4 * scale * sum(y)` is subtracted per sub-block. A super-block costs 49
-//! instructions: 3 broadcasting loads, 16 for the codes, 4 `vpdpbusd` that load the activations, 2 packs,
-//! 5 for the scales' places, 2 `vpdpwssd`, 5 for the bias, 12 for unpacking the scales.
+//! enter unsigned, 4 too large: `4 * scale * sum(y)` is subtracted per sub-block. A super-block costs 48
+//! vector instructions and 18 scalar ones: 3 broadcasting loads, 16 for the codes, 4 `vpdpbusd` that load
+//! the activations, 2 packs, 2 `vpdpwssd`; the others are for scales, bias and sums.
 
 use core::arch::x86_64::*;
 
