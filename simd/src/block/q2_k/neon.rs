@@ -1,7 +1,7 @@
 //! Q2_K for NEON; data flow and bounds: [`crate::block::k::neon`].
 //!
-//! A super-block costs 108 instructions: 5 loads of codes and scales and 16 of activations, 28 for the
-//! codes, 16 `sdot`, 32 for the scales and their multiplications, 11 for the minima.
+//! Sixteen codes are a shift and a mask of the bytes that hold them; their dot with the activations of a
+//! sub-block is multiplied by the scale.
 
 use core::arch::aarch64::*;
 

@@ -1,9 +1,9 @@
 //! Q3_K for AVX2; data flow and bounds: [`crate::block::k::avx2`].
 //!
 //! 32 weights at a time, which are two sub-blocks, one in each half of a vector. Codes enter unsigned,
-//! 4 too large: `4 * scale * sum(y)` is subtracted per sub-block. A super-block costs 100 instructions:
-//! 4 loads, 38 for the codes, 8 `vpmaddubsw` that load the activations, 16 for the scales' places,
-//! 8 `vpmaddwd`, 8 additions, 5 for the bias, 13 for unpacking the scales.
+//! 4 too large: `4 * scale * sum(y)` is subtracted per sub-block. A super-block costs 106 vector
+//! instructions and 18 scalar ones: 4 loads, 38 for the codes, 8 `vpmaddubsw` that load the activations,
+//! 16 for the scales' places, 8 `vpmaddwd`, 8 additions; the others are for scales, bias and sums.
 
 use core::arch::x86_64::*;
 
