@@ -22,7 +22,7 @@ struct Expected {
 
 #[rustfmt::skip]
 fn expected(file_type: FileType) -> Expected {
-    use BlockType::{BF16, F16, F32, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
+    use BlockType::{BF16, F16, F32, IQ4_NL, IQ4_XS, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
     let same = |token_embd, others| Expected { token_embd, attn_output: others, attn_v: [others; 8], ffn_down: [others; 8], others };
     match file_type {
         FileType::F32 => same(F32, F32),
@@ -35,6 +35,10 @@ fn expected(file_type: FileType) -> Expected {
         FileType::Q5_0 => same(Q6_K, Q5_0),
         FileType::Q4_1 => same(Q6_K, Q4_1),
         FileType::Q4_0 => same(Q6_K, Q4_0),
+        FileType::IQ4_NL => Expected { ffn_down: [Q5_K, IQ4_NL, IQ4_NL, IQ4_NL, IQ4_NL, IQ4_NL, IQ4_NL, IQ4_NL], ..same(Q6_K, IQ4_NL) },
+        FileType::IQ4_XS => Expected { ffn_down: [Q5_K, IQ4_XS, IQ4_XS, IQ4_XS, IQ4_XS, IQ4_XS, IQ4_XS, IQ4_XS], ..same(Q6_K, IQ4_XS) },
+        FileType::MXFP4_MOE => same(Q8_0, Q8_0),
+        FileType::TQ1_0 | FileType::TQ2_0 => same(Q6_K, file_type.base()),
         FileType::Q5_K_M => Expected {
             token_embd: Q6_K,
             attn_output: Q5_K,
@@ -93,10 +97,12 @@ fn most_error(file_type: FileType) -> f64 {
     match file_type {
         FileType::F32 | FileType::BF16 => 0.0,
         FileType::F16 => 0.0001,
-        FileType::Q8_0 => 0.006,
+        FileType::Q8_0 | FileType::MXFP4_MOE => 0.006,
         FileType::Q6_K => 0.018,
         FileType::Q5_K_M | FileType::Q5_K_S | FileType::Q5_1 | FileType::Q5_0 => 0.04,
         FileType::Q4_K_M | FileType::Q4_K_S | FileType::Q4_1 | FileType::Q4_0 => 0.08,
+        FileType::IQ4_NL | FileType::IQ4_XS => 0.08,
+        FileType::TQ1_0 | FileType::TQ2_0 => 0.43,
         FileType::Q3_K_L | FileType::Q3_K_M | FileType::Q3_K_S => 0.15,
         FileType::Q2_K | FileType::Q2_K_S => 0.27,
     }

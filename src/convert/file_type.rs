@@ -23,16 +23,21 @@ pub enum FileType {
     Q4_K_S,
     Q4_1,
     Q4_0,
+    IQ4_NL,
+    IQ4_XS,
+    MXFP4_MOE,
     Q3_K_L,
     Q3_K_M,
     Q3_K_S,
     Q2_K,
     Q2_K_S,
+    TQ2_0,
+    TQ1_0,
 }
 
 impl FileType {
     /// Every file type, the larger files first.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::F32,
         Self::F16,
         Self::BF16,
@@ -46,11 +51,16 @@ impl FileType {
         Self::Q4_K_S,
         Self::Q4_1,
         Self::Q4_0,
+        Self::IQ4_NL,
+        Self::IQ4_XS,
+        Self::MXFP4_MOE,
         Self::Q3_K_L,
         Self::Q3_K_M,
         Self::Q3_K_S,
         Self::Q2_K,
         Self::Q2_K_S,
+        Self::TQ2_0,
+        Self::TQ1_0,
     ];
 
     /// The name the field uses, the block type of most tensors, the number in `general.file_type`.
@@ -69,11 +79,16 @@ impl FileType {
             Self::Q4_K_S => ("Q4_K_S", BlockType::Q4_K, 14),
             Self::Q4_1 => ("Q4_1", BlockType::Q4_1, 3),
             Self::Q4_0 => ("Q4_0", BlockType::Q4_0, 2),
+            Self::IQ4_NL => ("IQ4_NL", BlockType::IQ4_NL, 25),
+            Self::IQ4_XS => ("IQ4_XS", BlockType::IQ4_XS, 30),
+            Self::MXFP4_MOE => ("MXFP4_MOE", BlockType::MXFP4, 38),
             Self::Q3_K_L => ("Q3_K_L", BlockType::Q3_K, 13),
             Self::Q3_K_M => ("Q3_K_M", BlockType::Q3_K, 12),
             Self::Q3_K_S => ("Q3_K_S", BlockType::Q3_K, 11),
             Self::Q2_K => ("Q2_K", BlockType::Q2_K, 10),
             Self::Q2_K_S => ("Q2_K_S", BlockType::Q2_K, 21),
+            Self::TQ2_0 => ("TQ2_0", BlockType::TQ2_0, 37),
+            Self::TQ1_0 => ("TQ1_0", BlockType::TQ1_0, 36),
         }
     }
 

@@ -117,10 +117,17 @@ impl<'a> Recipe<'a> {
         if self.overrides.pure || base.is_float() {
             return base;
         }
+        if self.file_type == FileType::MXFP4_MOE {
+            // Only stacks of experts are worth four bits; they are most of such a model.
+            let is_stack = tensor.shape.len() == 3 && tensor.shape[0] > 1;
+            return if is_stack { base } else { BlockType::Q8_0 };
+        }
         if is_output {
             return output_type(base, n_in(tensor));
         }
         match tensor.role {
+            // A table that is looked up, not multiplied with: three values would ruin it.
+            Role::TokenEmbd if matches!(self.file_type, FileType::TQ1_0 | FileType::TQ2_0) => BlockType::Q4_K,
             Role::AttnV => self.value_type(base),
             Role::AttnK if self.hparams.n_expert == 8 => BlockType::Q8_0,
             Role::AttnOutput => self.attn_output_type(base),
@@ -142,6 +149,7 @@ impl<'a> Recipe<'a> {
             // Four queries or more share a value: it is a small part of the file.
             FileType::Q2_K | FileType::Q2_K_S if n_head / n_head_kv.max(1) >= 4 => BlockType::Q4_K,
             FileType::Q2_K => BlockType::Q3_K,
+            FileType::IQ4_NL | FileType::IQ4_XS if n_head / n_head_kv.max(1) >= 4 => BlockType::Q5_K,
             _ => base,
         };
         if n_expert == 8 {
@@ -161,7 +169,7 @@ impl<'a> Recipe<'a> {
         let n_layer = self.hparams.n_layer;
         match self.file_type {
             FileType::Q4_K_M | FileType::Q5_K_M if has_more_bits(index, n_layer) => BlockType::Q6_K,
-            FileType::Q4_K_S if index < n_layer / 8 => BlockType::Q5_K,
+            FileType::Q4_K_S | FileType::IQ4_NL | FileType::IQ4_XS if index < n_layer / 8 => BlockType::Q5_K,
             FileType::Q3_K_L => BlockType::Q5_K,
             FileType::Q3_K_M if index < n_layer / 16 => BlockType::Q5_K,
             FileType::Q3_K_M => BlockType::Q4_K,
@@ -172,9 +180,9 @@ impl<'a> Recipe<'a> {
     }
 
     fn attn_output_type(&self, base: BlockType) -> BlockType {
-        use FileType::{Q2_K, Q3_K_L, Q3_K_M, Q3_K_S, Q4_K_M, Q4_K_S};
+        use FileType::{IQ4_NL, IQ4_XS, Q2_K, Q3_K_L, Q3_K_M, Q3_K_S, Q4_K_M, Q4_K_S};
         match (self.file_type, self.hparams.n_expert) {
-            (Q2_K | Q3_K_S | Q3_K_M | Q4_K_S | Q4_K_M, 8) => BlockType::Q5_K,
+            (Q2_K | Q3_K_S | Q3_K_M | Q4_K_S | Q4_K_M | IQ4_NL | IQ4_XS, 8) => BlockType::Q5_K,
             (_, 8) => base,
             (Q3_K_L, _) => BlockType::Q5_K,
             (Q3_K_M, _) => BlockType::Q4_K,
@@ -223,7 +231,8 @@ fn exactly(tensor: &Candidate, wanted: BlockType, flag: &str) -> Result<Choice> 
 fn fitting(tensor: &Candidate, wanted: BlockType) -> Choice {
     let fits = |ty: BlockType| n_in(tensor).is_multiple_of(ty.block_len());
     let next = |ty| match ty {
-        BlockType::Q2_K | BlockType::Q3_K => BlockType::Q4_0,
+        BlockType::IQ4_XS => BlockType::IQ4_NL,
+        BlockType::Q2_K | BlockType::Q3_K | BlockType::TQ1_0 | BlockType::TQ2_0 => BlockType::Q4_0,
         BlockType::Q4_K => BlockType::Q5_0,
         BlockType::Q5_K => BlockType::Q5_1,
         BlockType::Q6_K => BlockType::Q8_0,

@@ -23,7 +23,7 @@ import numpy as np
 from perplexity import perplexity
 from quantize import quantize
 
-TYPES = "F32,F16,BF16,Q8_0,Q6_K,Q5_K_M,Q5_K_S,Q4_K_M,Q4_K_S,Q5_1,Q5_0,Q4_1,Q4_0,Q3_K_L,Q3_K_M,Q3_K_S,Q2_K,Q2_K_S"
+TYPES = "F32,F16,BF16,Q8_0,Q6_K,Q5_K_M,Q5_K_S,Q4_K_M,Q4_K_S,Q5_1,Q5_0,Q4_1,Q4_0,Q3_K_L,Q3_K_M,Q3_K_S,Q2_K,Q2_K_S,IQ4_NL,IQ4_XS,MXFP4_MOE,TQ1_0,TQ2_0"
 HEAD = "| type | file | bytes | rel. RMSE | KL divergence | same top % | perplexity, gguf-run | perplexity, llama.cpp | difference % |"
 
 

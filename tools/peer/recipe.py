@@ -120,7 +120,7 @@ def compare(convert: pathlib.Path, name: str, checkpoint: pathlib.Path, base: pa
     differing = 0
     compared = 0
     for flags, options in FLAGS.items():
-        for file_type in FILE_TYPES if not flags else ["Q4_K_M", "Q4_K_S", "Q5_K_M", "Q4_0", "Q8_0", "Q3_K_M", "Q2_K"]:
+        for file_type in FILE_TYPES if not flags else ["Q4_K_M", "Q4_K_S", "Q5_K_M", "Q4_0", "Q8_0", "Q3_K_M", "Q2_K", "IQ4_XS", "TQ2_0", "MXFP4_MOE"]:
             if options and any("Q4_1" in str(v) or "Q5_0" in str(v) for v in options.values()) and "80" in name:
                 continue  # Types given outright must fit: both programs refuse rows of 80.
             ours, theirs = our_types(convert, checkpoint, file_type, flags), peer_types(base, file_type, options)

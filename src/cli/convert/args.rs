@@ -16,9 +16,11 @@ Types, from large to small (bits per weight of a Llama 8B):
   F32 32   F16 16   BF16 16   as they are, or nearly
   Q8_0 8.5   Q6_K 6.6         hardly told from the original
   Q5_K_M 5.7   Q5_K_S 5.6   Q5_1 6.0   Q5_0 5.5
-  Q4_K_M 4.9   Q4_K_S 4.7   Q4_1 5.0   Q4_0 4.5
+  Q4_K_M 4.9   Q4_K_S 4.7   Q4_1 5.0   Q4_0 4.5   IQ4_NL 4.7   IQ4_XS 4.5
   Q3_K_L 4.3   Q3_K_M 4.0   Q3_K_S 3.6         where memory is short
   Q2_K 3.2   Q2_K_S 3.0                        visibly worse than the original
+  MXFP4_MOE   MXFP4 (4.25) for experts, Q8_0 for the rest
+  TQ2_0 2.5   TQ1_0 2.2       for models trained on three values
 Q4_K_M is a good first choice. Rows that do not divide into a type's blocks get the next wider type.
 
 Examples:

@@ -153,6 +153,46 @@ fn two_bit_mixtures_raise_values_more_where_four_queries_share_one() {
 }
 
 #[test]
+fn table_types_raise_values_that_four_queries_share_and_the_first_ffn_downs() {
+    for file_type in [FileType::IQ4_NL, FileType::IQ4_XS] {
+        let chosen = plain(file_type, &hparams(32, 32, 8, 0));
+        assert_eq!(chosen.only(Role::AttnV), BlockType::Q5_K, "{file_type}");
+        assert_eq!(chosen.layers(Role::FfnDown, BlockType::Q5_K), [0, 1, 2, 3], "{file_type}");
+        for role in [Role::AttnQ, Role::AttnK, Role::AttnOutput, Role::FfnUp, Role::TokenEmbd] {
+            assert_eq!(chosen.only(role), file_type.base(), "{file_type} {role:?}");
+        }
+        assert_eq!(chosen.only(Role::Output), BlockType::Q6_K, "{file_type}");
+        let apart = plain(file_type, &hparams(32, 32, 16, 0));
+        assert_eq!(apart.only(Role::AttnV), file_type.base(), "{file_type}");
+        assert_eq!(plain(file_type, &hparams(32, 32, 8, 8)).only(Role::AttnOutput), BlockType::Q5_K);
+    }
+}
+
+#[test]
+fn ternary_types_keep_the_embedding_in_four_bits() {
+    for file_type in [FileType::TQ1_0, FileType::TQ2_0] {
+        let chosen = plain(file_type, &hparams(8, 8, 4, 0));
+        assert_eq!(chosen.only(Role::TokenEmbd), BlockType::Q4_K, "{file_type}");
+        assert_eq!(chosen.only(Role::Output), BlockType::Q6_K, "{file_type}");
+        for role in [Role::AttnQ, Role::AttnV, Role::FfnDown] {
+            assert_eq!(chosen.only(role), file_type.base(), "{file_type} {role:?}");
+        }
+    }
+}
+
+#[test]
+fn microscaled_floats_are_for_stacks_of_experts() {
+    let chosen = plain(FileType::MXFP4_MOE, &hparams(8, 8, 4, 4));
+    for role in [Role::FfnGateExps, Role::FfnUpExps, Role::FfnDownExps] {
+        assert_eq!(chosen.only(role), BlockType::MXFP4, "{role:?}");
+    }
+    for role in [Role::TokenEmbd, Role::AttnQ, Role::AttnV, Role::AttnOutput, Role::Output] {
+        assert_eq!(chosen.only(role), BlockType::Q8_0, "{role:?}");
+    }
+    assert_eq!(plain(FileType::MXFP4_MOE, &hparams(8, 8, 4, 0)).only(Role::FfnDown), BlockType::Q8_0);
+}
+
+#[test]
 fn unmixed_types_raise_the_output_only() {
     for (file_type, output) in [
         (FileType::Q4_0, BlockType::Q6_K),
@@ -231,6 +271,8 @@ fn rows_that_do_not_divide_fall_back() {
     assert_eq!(chosen(FileType::Q5_K_S, 896, &[]).only(Role::AttnQ), BlockType::Q5_1);
     assert_eq!(chosen(FileType::Q3_K_S, 896, &[]).only(Role::AttnQ), BlockType::Q4_0);
     assert_eq!(chosen(FileType::Q2_K, 896, &[]).only(Role::AttnQ), BlockType::Q4_0);
+    assert_eq!(chosen(FileType::TQ2_0, 896, &[]).only(Role::AttnQ), BlockType::Q4_0);
+    assert_eq!(chosen(FileType::IQ4_XS, 896, &[]).only(Role::AttnQ), BlockType::IQ4_NL);
     assert_eq!(chosen(FileType::Q4_0, 896, &[Role::Output]).only(Role::Output), BlockType::Q8_0);
     for file_type in [FileType::Q4_K_M, FileType::Q8_0, FileType::Q4_0] {
         assert_eq!(chosen(file_type, 100, &[]).only(Role::AttnQ), BlockType::F16, "{file_type}");
