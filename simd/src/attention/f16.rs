@@ -1,6 +1,7 @@
 //! Rows in half precision: the bits of each element, least byte first.
 
 use super::sums::Unit;
+use super::vectors::Vectors;
 use crate::ops::lanes::{self, HalfLanes, LANES, Lanes, Tier};
 
 /// Bytes of sixteen elements.
@@ -47,12 +48,12 @@ pub(super) struct F16;
 
 impl Unit<1, BYTES> for F16 {
     #[inline(always)]
-    fn factor(_unit: &[u8; BYTES], weight: f32) -> f32 {
-        weight
+    fn scale<T: Vectors>(_unit: &[u8; BYTES]) -> f32 {
+        1.0
     }
 
     #[inline(always)]
-    fn codes<T: Tier>(unit: &[u8; BYTES]) -> [Lanes; 1] {
-        [widen::<T>(unit)]
+    fn codes<T: Vectors>(unit: &[u8; BYTES]) -> [T::Vector; 1] {
+        [T::halves(unit)]
     }
 }

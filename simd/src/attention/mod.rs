@@ -34,6 +34,7 @@ mod sums;
 #[cfg(test)]
 mod tests;
 mod tiers;
+mod vectors;
 
 use crate::activation::{Activation, ActivationFormat, Q8Window, WINDOW_LEN};
 use crate::columns::ColumnsMut;

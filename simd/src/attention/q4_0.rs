@@ -7,8 +7,8 @@
 
 use super::q8_0::{LEN, codes, extremes, scale};
 use super::sums::Unit;
-use crate::half_float::f16_to_f32;
-use crate::ops::lanes::{LANES, Lanes, Tier};
+use super::vectors::Vectors;
+use crate::ops::lanes::LANES;
 
 /// Bytes of a block.
 const BYTES: usize = 18;
@@ -38,12 +38,12 @@ pub(super) struct Q4_0;
 
 impl Unit<2, BYTES> for Q4_0 {
     #[inline(always)]
-    fn factor(unit: &[u8; BYTES], weight: f32) -> f32 {
-        weight * f16_to_f32(u16::from_le_bytes([unit[0], unit[1]]))
+    fn scale<T: Vectors>(unit: &[u8; BYTES]) -> f32 {
+        T::half(u16::from_le_bytes([unit[0], unit[1]]))
     }
 
     #[inline(always)]
-    fn codes<T: Tier>(unit: &[u8; BYTES]) -> [Lanes; 2] {
+    fn codes<T: Vectors>(unit: &[u8; BYTES]) -> [T::Vector; 2] {
         let (mut low, mut high) = ([0; LANES], [0; LANES]);
         for l in 0..LANES {
             low[l] = (unit[2 + l] & 15) as i8 - 8;

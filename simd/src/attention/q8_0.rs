@@ -7,8 +7,9 @@
 //! zeros.
 
 use super::sums::Unit;
+use super::vectors::Vectors;
 use crate::half_float::{f16_to_f32, f32_to_f16};
-use crate::ops::lanes::{LANES, Lanes, Tier};
+use crate::ops::lanes::LANES;
 
 /// Elements of a block.
 pub(super) const LEN: usize = 32;
@@ -80,12 +81,12 @@ pub(super) struct Q8_0;
 
 impl Unit<2, BYTES> for Q8_0 {
     #[inline(always)]
-    fn factor(unit: &[u8; BYTES], weight: f32) -> f32 {
-        weight * f16_to_f32(u16::from_le_bytes([unit[0], unit[1]]))
+    fn scale<T: Vectors>(unit: &[u8; BYTES]) -> f32 {
+        T::half(u16::from_le_bytes([unit[0], unit[1]]))
     }
 
     #[inline(always)]
-    fn codes<T: Tier>(unit: &[u8; BYTES]) -> [Lanes; 2] {
+    fn codes<T: Vectors>(unit: &[u8; BYTES]) -> [T::Vector; 2] {
         let mut codes = [[0; LANES]; 2];
         for half in 0..2 {
             for l in 0..LANES {

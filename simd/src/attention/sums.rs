@@ -6,20 +6,18 @@
 use core::ops::Range;
 
 use super::CHUNK;
+use super::vectors::Vectors;
 use crate::columns::ColumnsMut;
-use crate::ops::lanes::{self, LANES, Lanes, Tier};
+use crate::ops::lanes::LANES;
 
 /// A format of values: `B` bytes hold `G` groups of sixteen elements with one scale.
 pub(super) trait Unit<const G: usize, const B: usize> {
-    /// What the codes are multiplied with: the weight times the scale, if there is one.
-    fn factor(unit: &[u8; B], weight: f32) -> f32;
+    /// What the weights are multiplied with: the scale, or 1.
+    fn scale<T: Vectors>(unit: &[u8; B]) -> f32;
 
     /// The codes as floats.
-    fn codes<T: Tier>(unit: &[u8; B]) -> [Lanes; G];
+    fn codes<T: Vectors>(unit: &[u8; B]) -> [T::Vector; G];
 }
-
-/// The accumulators of `U` units.
-type Accumulators<const G: usize, const U: usize> = [[Lanes; G]; U];
 
 /// Sums the first `visible[q]` rows of `values` for each query `q`, with weights that follow one
 /// another query by query; `out` has a row per element. `W` units are summed together, `M` if for
@@ -31,7 +29,7 @@ pub(super) fn weighted_sums<T, F, const G: usize, const B: usize, const W: usize
     visible: &[usize],
     out: &mut ColumnsMut<'_>,
 ) where
-    T: Tier,
+    T: Vectors,
     F: Unit<G, B>,
 {
     let n_queries = out.n_cols();
@@ -88,7 +86,7 @@ fn columns<T, F, const G: usize, const B: usize, const U: usize, const C: usize>
     first: usize,
     out: &mut ColumnsMut<'_>,
 ) where
-    T: Tier,
+    T: Vectors,
     F: Unit<G, B>,
 {
     let mut common = queries[0].rows.clone();
@@ -129,17 +127,20 @@ fn some_units<T, F, const G: usize, const B: usize, const U: usize, const C: usi
     at: &Place,
     out: &mut ColumnsMut<'_>,
 ) where
-    T: Tier,
+    T: Vectors,
     F: Unit<G, B>,
 {
-    let mut acc = [[[[0.0; LANES]; G]; U]; C];
+    let mut acc = [[[T::splat(0.0); G]; U]; C];
+    let mut weights = [queries[0].weights; C];
+    for c in 0..C {
+        weights[c] = &queries[c].weights[..common.end];
+    }
     for row in common.clone() {
         let units = &values.bytes[row * values.row_bytes + at.byte..].as_chunks::<B>().0[..U];
         for u in 0..U {
-            let codes = F::codes::<T>(&units[u]);
+            let (scale, codes) = (F::scale::<T>(&units[u]), F::codes::<T>(&units[u]));
             for c in 0..C {
-                let factor = F::factor(&units[u], queries[c].weights[row]);
-                add_unit(&mut acc[c][u], factor, &codes);
+                add_unit::<T, G>(&mut acc[c][u], weights[c][row] * scale, &codes);
             }
         }
     }
@@ -149,11 +150,11 @@ fn some_units<T, F, const G: usize, const B: usize, const U: usize, const C: usi
         for row in common.end..queries[c].rows.end {
             let units = &values.bytes[row * values.row_bytes + at.byte..].as_chunks::<B>().0[..U];
             for u in 0..U {
-                let factor = F::factor(&units[u], queries[c].weights[row]);
-                add_unit(&mut acc[u], factor, &F::codes::<T>(&units[u]));
+                let factor = queries[c].weights[row] * F::scale::<T>(&units[u]);
+                add_unit::<T, G>(&mut acc[u], factor, &F::codes::<T>(&units[u]));
             }
         }
-        add_to(&acc, &mut out.column(at.first + c)[at.element..]);
+        add_to::<T, G, _>(&acc, &mut out.column(at.first + c)[at.element..]);
     }
 }
 
@@ -165,36 +166,37 @@ fn end_of_rows<T, F, const G: usize, const B: usize, const C: usize>(
     at: &Place,
     out: &mut ColumnsMut<'_>,
 ) where
-    T: Tier,
+    T: Vectors,
     F: Unit<G, B>,
 {
     for c in 0..C {
-        let mut acc = [[[0.0; LANES]; G]; 1];
+        let mut acc = [[T::splat(0.0); G]; 1];
         for row in queries[c].rows.clone() {
             let end = &values.bytes[row * values.row_bytes + at.byte..(row + 1) * values.row_bytes];
             let mut unit = [0; B];
             unit[..end.len()].copy_from_slice(end);
-            add_unit(&mut acc[0], F::factor(&unit, queries[c].weights[row]), &F::codes::<T>(&unit));
+            let factor = queries[c].weights[row] * F::scale::<T>(&unit);
+            add_unit::<T, G>(&mut acc[0], factor, &F::codes::<T>(&unit));
         }
-        add_to(&acc, &mut out.column(at.first + c)[at.element..]);
+        add_to::<T, G, _>(&acc, &mut out.column(at.first + c)[at.element..]);
     }
 }
 
 /// Adds a unit's codes, times their factor, to its accumulators.
 #[inline(always)]
-fn add_unit<const G: usize>(acc: &mut [Lanes; G], factor: f32, codes: &[Lanes; G]) {
+fn add_unit<T: Vectors, const G: usize>(acc: &mut [T::Vector; G], factor: f32, codes: &[T::Vector; G]) {
     for g in 0..G {
-        acc[g] = lanes::fma(&[factor; LANES], &codes[g], &acc[g]);
+        acc[g] = T::fma(T::splat(factor), codes[g], acc[g]);
     }
 }
 
-/// Adds the accumulators to as many elements as there are.
+/// Adds the accumulators of `U` units to as many elements as there are.
 #[inline(always)]
-fn add_to<const G: usize, const U: usize>(acc: &Accumulators<G, U>, out: &mut [f32]) {
-    let sums = acc.as_flattened().as_flattened();
-    let n = out.len().min(sums.len());
-    let out = &mut out[..n];
-    for i in 0..n {
-        out[i] += sums[i];
+fn add_to<T: Vectors, const G: usize, const U: usize>(acc: &[[T::Vector; G]; U], out: &mut [f32]) {
+    for (acc, out) in acc.as_flattened().iter().zip(out.chunks_mut(LANES)) {
+        let sums = T::lanes(*acc);
+        for i in 0..out.len() {
+            out[i] += sums[i];
+        }
     }
 }

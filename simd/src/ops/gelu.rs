@@ -16,7 +16,7 @@ use super::exp::exp;
 use super::lanes::{LANES, Lanes};
 
 /// `sqrt(8 / pi)`.
-const SLOPE: f32 = 1.595_769_1;
+const SLOPE: f32 = 1.595_769;
 /// `0.044715 * sqrt(8 / pi)`.
 const CUBIC: f32 = 0.071_354_814;
 

@@ -30,9 +30,6 @@ pub(crate) trait Tier {
     /// Narrows to half precision, to nearest even; overflow becomes infinity.
     fn narrow(x: &Lanes) -> HalfLanes;
 
-    /// Widens small integers.
-    fn integers(x: &[i8; LANES]) -> Lanes;
-
     /// How many groups of lanes it has the registers to sum in side by side: 4 or 16.
     const SIDE_BY_SIDE: usize;
 
@@ -69,15 +66,6 @@ impl Tier for Portable {
         let mut out = [0; LANES];
         for l in 0..LANES {
             out[l] = half_float::f32_to_f16(x[l]);
-        }
-        out
-    }
-
-    #[inline(always)]
-    fn integers(x: &[i8; LANES]) -> Lanes {
-        let mut out = [0.0; LANES];
-        for l in 0..LANES {
-            out[l] = f32::from(x[l]);
         }
         out
     }
@@ -127,12 +115,6 @@ impl Tier for F16c {
         out
     }
 
-    #[inline(always)]
-    fn integers(x: &[i8; LANES]) -> Lanes {
-        // SAFETY: as in `widen`.
-        unsafe { x86::integers_avx2(x) }
-    }
-
     const SIDE_BY_SIDE: usize = 4;
 
     #[inline(always)]
@@ -173,12 +155,6 @@ impl Tier for Avx512f {
             _mm256_storeu_si256(out.as_mut_ptr().cast(), half);
         }
         out
-    }
-
-    #[inline(always)]
-    fn integers(x: &[i8; LANES]) -> Lanes {
-        // SAFETY: as in `widen`.
-        unsafe { x86::integers_avx512(x) }
     }
 
     const SIDE_BY_SIDE: usize = 16;
@@ -225,23 +201,6 @@ impl Tier for Neon {
             unsafe {
                 let x = vcvt_f16_f32(vld1q_f32(x.as_ptr().add(i)));
                 vst1_u16(out.as_mut_ptr().add(i), vreinterpret_u16_f16(x));
-            }
-        }
-        out
-    }
-
-    #[inline(always)]
-    fn integers(x: &[i8; LANES]) -> Lanes {
-        use core::arch::aarch64::{
-            vcvtq_f32_s32, vget_high_s16, vget_low_s16, vld1_s8, vmovl_s8, vmovl_s16, vst1q_f32,
-        };
-        let mut out = [0.0; LANES];
-        for i in [0, 8] {
-            // SAFETY: NEON is part of the aarch64 base; the load covers 8 of the 16 elements, each store 4.
-            unsafe {
-                let words = vmovl_s8(vld1_s8(x.as_ptr().add(i)));
-                vst1q_f32(out.as_mut_ptr().add(i), vcvtq_f32_s32(vmovl_s16(vget_low_s16(words))));
-                vst1q_f32(out.as_mut_ptr().add(i + 4), vcvtq_f32_s32(vmovl_s16(vget_high_s16(words))));
             }
         }
         out

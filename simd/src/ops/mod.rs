@@ -30,13 +30,16 @@ mod tests;
 mod tiers;
 mod weighted_sum_f16;
 
+/// Normalises a row, or a part of one, whose mean and scale are known, with weights and perhaps a bias.
+type LayerApply = unsafe fn(&[f32], (f32, f32), &[f32], Option<&[f32]>, &mut [f32]);
+
 /// The operations, compiled for one tier.
 #[derive(Debug)]
 pub struct Ops {
     rms_scale: unsafe fn(&[f32], f32) -> f32,
     rms_apply: unsafe fn(&[f32], f32, &[f32], &mut [f32]),
     layer_mean_and_scale: unsafe fn(&[f32], f32) -> (f32, f32),
-    layer_apply: unsafe fn(&[f32], (f32, f32), &[f32], Option<&[f32]>, &mut [f32]),
+    layer_apply: LayerApply,
     softmax: unsafe fn(&mut [f32]),
     silu: unsafe fn(&[f32], &mut [f32]),
     gelu_tanh: unsafe fn(&[f32], &mut [f32]),

@@ -33,35 +33,6 @@ fn halves(x: &Lanes) -> [__m256; 2] {
     unsafe { [_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x.as_ptr().add(8))] }
 }
 
-/// See [`super::Tier::integers`].
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn integers_avx2(x: &[i8; 16]) -> Lanes {
-    let mut out = [0.0; 16];
-    // SAFETY: sixteen bytes are loaded from sixteen, and eight floats stored twice into sixteen.
-    unsafe {
-        let bytes = _mm_loadu_si128(x.as_ptr().cast());
-        let low = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
-        let high = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(bytes)));
-        _mm256_storeu_ps(out.as_mut_ptr(), low);
-        _mm256_storeu_ps(out.as_mut_ptr().add(8), high);
-    }
-    out
-}
-
-/// See [`super::Tier::integers`].
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) fn integers_avx512(x: &[i8; 16]) -> Lanes {
-    let mut out = [0.0; 16];
-    // SAFETY: sixteen bytes are loaded from sixteen, and sixteen floats stored into sixteen.
-    unsafe {
-        let bytes = _mm_loadu_si128(x.as_ptr().cast());
-        _mm512_storeu_ps(out.as_mut_ptr(), _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)));
-    }
-    out
-}
-
 /// See [`super::Tier::sums_of_16`].
 #[inline]
 #[target_feature(enable = "avx512f")]

@@ -79,7 +79,7 @@ fn products_are_equal_on_every_tier() {
         let rows = [x, y, x].concat();
         into(3, |out| {
             if !y.is_empty() {
-                ops.dots_f32(y, &rows, out)
+                ops.dots_f32(y, &rows, out);
             }
         })
     });
@@ -87,7 +87,7 @@ fn products_are_equal_on_every_tier() {
         let rows = halves(&[x, y, x].concat());
         into(3, |out| {
             if !y.is_empty() {
-                ops.dots_f16(y, &rows, out)
+                ops.dots_f16(y, &rows, out);
             }
         })
     });
@@ -95,7 +95,7 @@ fn products_are_equal_on_every_tier() {
         let rows = halves(&[x, y, x].concat());
         into(x.len(), |out| {
             if !x.is_empty() {
-                ops.weighted_sum_f16(&[0.3, -1.7, 0.9], &rows, out)
+                ops.weighted_sum_f16(&[0.3, -1.7, 0.9], &rows, out);
             }
         })
     });
