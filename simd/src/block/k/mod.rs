@@ -16,6 +16,7 @@ pub(crate) mod neon;
 pub(crate) mod scales;
 pub(crate) mod symmetric;
 
+use crate::block::k::lanes::Lanes;
 use crate::half_float::{f16_to_f32, f32_to_f16};
 
 /// Weights in a super-block.
@@ -41,6 +42,16 @@ pub(crate) fn round_to_half(value: f32) -> ([u8; 2], f32) {
     let magnitude = value.abs().clamp(SMALLEST_HALF, LARGEST_HALF).copysign(value);
     let half = f32_to_f16(if value == 0.0 { 0.0 } else { magnitude });
     (half.to_le_bytes(), f16_to_f32(half))
+}
+
+/// The halves nearest to the lanes, as [`round_to_half`] has them.
+#[inline(always)]
+pub(crate) fn round_halves<V: Lanes>(lanes: V) -> V {
+    let zero = V::splat(0.0);
+    let magnitude = lanes.abs();
+    let bounded = magnitude.clamp(V::splat(SMALLEST_HALF), V::splat(LARGEST_HALF));
+    let half = V::from_f16(&zero.less_then_else(magnitude, bounded, zero).to_f16());
+    lanes.less_then_else(zero, zero - half, half)
 }
 
 /// A value an encoder can work with: what is not finite becomes zero, and huge magnitudes, far above

@@ -1,4 +1,4 @@
-//! The search behind the encoders of the K types without minima.
+//! The search behind the encoders of the K types without minima, and its part for a single scale.
 //!
 //! A weight is coded as `x ~ d * ls * q`: codes `q` in `LOW..=HIGH`, a signed scale `ls` in
 //! `SCALE_LOW..=SCALE_HIGH` per sub-block of 16 and a half `d` per super-block. The search minimises
@@ -6,35 +6,42 @@
 //!
 //! 1. each sub-block alone: for several ranges of values to spread the codes over, round, and fit the
 //!    scale to the codes by least squares;
-//! 2. the super-block: from several `d`, round the scales to their grid, trying the neighbours with the
-//!    error they really have;
-//! 3. the best of these: fit `d` to its codes by least squares, round it to f16, repeat 2 from there,
-//!    and keep what is better.
+//! 2. the super-block: of several `d` the one whose grid of scales adds the least error to those fits;
+//!    then the neighbours of the rounded scales, with the error they really have.
 //!
 //! A lane is a sub-block: the sixteen of a super-block are searched side by side.
 
-use crate::array;
+use crate::block::k::lanes::columns::{Columns, Even, Uneven, Weights};
 use crate::block::k::lanes::{LANES, Lanes};
-use crate::block::k::{SUPER_LEN, error_weights, normal_unit, round_to_half, usable};
+use crate::block::k::{SUPER_LEN, round_halves};
 
 const SUB_LEN: usize = 16;
 
-/// The ranges tried in step 1: how far the code of the value of largest magnitude lies, as a real, below
-/// `LOW`, or above `HIGH`.
-const BEYOND_LOW: [f32; 7] = [0.0, -0.4, -0.8, -1.2, 0.4, 0.8, 1.2];
-const BEYOND_HIGH: [f32; 5] = [0.0, 0.4, -0.4, -0.8, 0.8];
+/// The ranges tried in step 1: how far beyond `LOW` and beyond `HIGH` the code of the value of largest
+/// magnitude lies, as a real. Ranges far apart find more than close ones.
+const BEYOND: [f32; 9] = [0.0, 0.4, -0.4, 0.8, -0.8, 1.2, -1.2, 1.6, -1.6];
+
+/// The codes, as reals, that step 1 gives the value of largest magnitude.
+const fn extreme_codes(low: i8, high: i8) -> [f32; 2 * BEYOND.len()] {
+    let mut codes = [0.0; 2 * BEYOND.len()];
+    let mut i = 0;
+    while i < BEYOND.len() {
+        codes[2 * i] = low as f32 - BEYOND[i];
+        codes[2 * i + 1] = high as f32 + BEYOND[i];
+        i += 1;
+    }
+    codes
+}
 
 /// A later range must gain more than this share over an earlier one, so that rounding errors do not
 /// choose between ranges that are equally good.
 const MARGIN: f32 = 1e-6;
 
-/// The scale codes tried in step 2 for the scale of largest magnitude: how far above `SCALE_LOW`, and how
-/// far below `SCALE_HIGH`.
-const ABOVE_LOW: [f32; 4] = [0.0, 2.0, 4.0, 6.0];
-const BELOW_HIGH: [f32; 2] = [0.0, 2.0];
+/// The scale codes tried in step 2 for the scale of largest magnitude: how far inside their range.
+const INSIDE: [f32; 3] = [0.0, 1.0, 2.0];
 
-/// How often step 3 is done.
-const ROUNDS: usize = 2;
+/// The scale codes tried beside the rounded ones.
+const BESIDE: [f32; 3] = [0.0, -1.0, 1.0];
 
 /// What the search finds for a super-block.
 #[derive(Clone, Copy, Debug)]
@@ -47,11 +54,18 @@ pub(crate) struct SuperBlock {
     pub(crate) codes: [u8; SUPER_LEN],
 }
 
+/// How a type stores a super-block. (A trait, because a closure would not be inlined into a kernel.)
+pub(crate) trait Layout<const BYTES: usize> {
+    /// Fills a block. Always inlined.
+    fn write(block: &mut [u8; BYTES], found: &SuperBlock);
+}
+
 /// Encodes a row of whole super-blocks with codes `LOW..=HIGH` and scales `SCALE_LOW..=SCALE_HIGH`, both
-/// with more room below zero than above; `write` fills a block of the type. `write` must always be inlined.
+/// with more room below zero than above, into blocks of the layout `L`.
 #[inline(always)]
 pub(crate) fn encode<
     V: Lanes,
+    L: Layout<BYTES>,
     const LOW: i8,
     const HIGH: i8,
     const SCALE_LOW: i8,
@@ -61,186 +75,184 @@ pub(crate) fn encode<
     row: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
-    write: impl Fn(&mut [u8; BYTES], &SuperBlock),
 ) {
-    let rows = row.as_chunks::<SUPER_LEN>().0;
-    for (i, (row, block)) in rows.iter().zip(out.as_chunks_mut::<BYTES>().0).enumerate() {
-        let importance = importance.and_then(|all| all.as_chunks::<SUPER_LEN>().0.get(i));
-        write(block, &Group::<V, LOW, HIGH, SCALE_LOW, SCALE_HIGH>::load(row, importance).search());
+    let blocks = row.as_chunks::<SUPER_LEN>().0.iter().zip(out.as_chunks_mut::<BYTES>().0);
+    let Some(importance) = importance else {
+        for (row, block) in blocks {
+            let group = Group::<V, Even, SUB_LEN, LOW, HIGH>::load(row, &[], LANES);
+            L::write(block, &search::<V, _, LOW, HIGH, SCALE_LOW, SCALE_HIGH>(&group));
+        }
+        return;
+    };
+    for ((row, block), importance) in blocks.zip(importance.as_chunks::<SUPER_LEN>().0) {
+        let group = Group::<V, Uneven<V, SUB_LEN>, SUB_LEN, LOW, HIGH>::load(row, importance, LANES);
+        L::write(block, &search::<V, _, LOW, HIGH, SCALE_LOW, SCALE_HIGH>(&group));
     }
 }
 
-/// The best scale so far, by sub-block, and what it gains: `sum w x^2` less the weighted error.
-struct Best<V> {
-    scale: V,
-    gain: V,
+/// Step 2.
+#[inline(always)]
+fn search<
+    V: Lanes,
+    W: Weights<V>,
+    const LOW: i8,
+    const HIGH: i8,
+    const SCALE_LOW: i8,
+    const SCALE_HIGH: i8,
+>(
+    group: &Group<V, W, SUB_LEN, LOW, HIGH>,
+) -> SuperBlock {
+    let (bottom, top) = (V::splat(f32::from(SCALE_LOW)), V::splat(f32::from(SCALE_HIGH)));
+    let fit = group.fit(&const { extreme_codes(LOW, HIGH) });
+    let near = fit.scale();
+    let largest = largest_of_all(near);
+    let (mut d, mut least_excess) = (V::splat(0.0), V::splat(f32::INFINITY));
+    for inside in INSIDE {
+        for code in [f32::from(SCALE_LOW) + inside, f32::from(SCALE_HIGH) - inside] {
+            let new = round_halves(largest * V::splat(1.0 / code));
+            let ls = (near * new.recip_or_zero()).clamp(bottom, top).round();
+            let off = near - ls * new;
+            let excess = (off * off * fit.qq).sum_runs(LANES);
+            d = excess.less_then_else(least_excess, new, d);
+            least_excess = excess.min(least_excess);
+        }
+    }
+    let ls = group.beside::<SCALE_LOW, SCALE_HIGH>(near, d);
+    let codes = group.codes((ls * d).recip_or_zero());
+    let mut found =
+        SuperBlock { d: d.to_f16()[0].to_le_bytes(), scales: ls.round_to_i8(), codes: [0; SUPER_LEN] };
+    for (out, code) in found.codes.iter_mut().zip(codes.as_flattened()) {
+        *out = code.wrapping_sub(LOW).cast_unsigned();
+    }
+    found
 }
 
-/// Scales on the grid of `d`, with the error they give.
+/// The lane of largest magnitude, in every lane.
+#[inline(always)]
+fn largest_of_all<V: Lanes>(lanes: V) -> V {
+    let (high, low) = (lanes.max_runs(LANES), (V::splat(0.0) - lanes).max_runs(LANES));
+    high.less_then_else(low, V::splat(0.0) - low, high)
+}
+
+/// `sum wqx` and `sum wqq` for some codes `q`.
 #[derive(Clone, Copy)]
-struct Grid<V> {
-    d: f32,
-    ls: V,
-    error: f32,
+pub(crate) struct Moments<V> {
+    pub(crate) xq: V,
+    pub(crate) qq: V,
 }
 
-impl<V: Lanes> Grid<V> {
-    /// Worse than any other.
+impl<V: Lanes> Moments<V> {
+    /// The scale of least error for the codes. The error is `sum wxx - xq^2 / qq`.
     #[inline(always)]
-    fn none() -> Self {
-        Self { d: 0.0, ls: V::splat(0.0), error: f32::INFINITY }
-    }
-
-    /// The better of both.
-    #[inline(always)]
-    fn better(self, other: Self) -> Self {
-        if other.error < self.error { other } else { self }
+    pub(crate) fn scale(&self) -> V {
+        self.xq * self.qq.recip_or_zero()
     }
 }
 
-/// Sixteen sub-blocks, transposed: element `i` of all of them lies side by side.
-struct Group<V, const LOW: i8, const HIGH: i8, const SCALE_LOW: i8, const SCALE_HIGH: i8> {
-    x: [V; SUB_LEN],
-    w: [V; SUB_LEN],
-    /// The power of two that divided the values.
-    unit: f32,
+/// Sixteen runs of `N` weights.
+pub(crate) struct Group<V, W, const N: usize, const LOW: i8, const HIGH: i8> {
+    columns: Columns<V, N>,
+    weights: W,
 }
 
-impl<V: Lanes, const LOW: i8, const HIGH: i8, const SCALE_LOW: i8, const SCALE_HIGH: i8>
-    Group<V, LOW, HIGH, SCALE_LOW, SCALE_HIGH>
-{
+impl<V: Lanes, W: Weights<V>, const N: usize, const LOW: i8, const HIGH: i8> Group<V, W, N, LOW, HIGH> {
+    /// Up to sixteen runs, which have their importance scaled `together` (1, 8 or 16 at a time).
     #[inline(always)]
-    fn load(row: &[f32; SUPER_LEN], importance: Option<&[f32; SUPER_LEN]>) -> Self {
-        let unit = normal_unit(row);
-        let weights = error_weights(importance);
-        let (mut x, mut w) = ([[0.0; LANES]; SUB_LEN], [[0.0; LANES]; SUB_LEN]);
-        for j in 0..LANES {
-            for i in 0..SUB_LEN {
-                x[i][j] = usable(row[SUB_LEN * j + i]) / unit;
-                w[i][j] = weights[SUB_LEN * j + i];
-            }
-        }
-        Self { x: x.each_ref().map(V::load), w: w.each_ref().map(V::load), unit }
+    pub(crate) fn load(row: &[f32], importance: &[f32], together: usize) -> Self {
+        Self { columns: Columns::load(row), weights: W::load(importance, together) }
     }
 
+    /// The value of largest magnitude of each run.
     #[inline(always)]
-    fn search(&self) -> SuperBlock {
-        let fit = self.fit_sub_blocks();
-        let largest = fit.store().into_iter().fold(0.0f32, |a, b| if b.abs() > a.abs() { b } else { a });
-        let mut best = Grid::none();
-        for above in ABOVE_LOW {
-            let code = f32::from(SCALE_LOW) + above;
-            best = best.better(self.round_scales(fit, self.round_half(largest / code)));
-        }
-        for below in BELOW_HIGH {
-            let code = f32::from(SCALE_HIGH) - below;
-            best = best.better(self.round_scales(fit, self.round_half(largest / code)));
-        }
-        for _ in 0..ROUNDS {
-            let near = best.ls * V::splat(best.d);
-            best = best.better(self.round_scales(near, self.fit_half(&best)));
-        }
-        self.finish(&best)
-    }
-
-    /// Step 1: the best scale of each sub-block on its own.
-    #[inline(always)]
-    fn fit_sub_blocks(&self) -> V {
+    pub(crate) fn extreme(&self) -> V {
         let (mut low, mut high) = (V::splat(0.0), V::splat(0.0));
-        for &x in &self.x {
+        for &x in &self.columns.x {
             low = low.min(x);
             high = high.max(x);
         }
-        let extreme = high.less_then_else(V::splat(0.0) - low, low, high);
-        let inverse = extreme.recip_or_zero();
-        let mut best = Best { scale: V::splat(0.0), gain: V::splat(0.0) };
-        for beyond in BEYOND_LOW {
-            self.offer_range(&mut best, inverse * V::splat(f32::from(LOW) - beyond));
-        }
-        for beyond in BEYOND_HIGH {
-            self.offer_range(&mut best, inverse * V::splat(f32::from(HIGH) + beyond));
-        }
-        best.scale
+        high.less_then_else(V::splat(0.0) - low, low, high)
     }
 
-    /// Rounds to codes with `inverse`, fits a scale to them, and takes it in the lanes where it gains.
+    /// Step 1: the moments of the codes of each run that gain most, on its own, of several codes that the
+    /// value of largest magnitude could have.
     #[inline(always)]
-    fn offer_range(&self, best: &mut Best<V>, inverse: V) {
-        let (mut sum_qq, mut sum_xq) = (V::splat(0.0), V::splat(0.0));
-        for (&x, &w) in self.x.iter().zip(&self.w) {
-            let q = Self::code(x, inverse);
-            let wq = w * q;
-            sum_qq = sum_qq + wq * q;
-            sum_xq = sum_xq + wq * x;
+    pub(crate) fn fit(&self, extreme_codes: &[f32]) -> Moments<V> {
+        let inverse = self.extreme().recip_or_zero();
+        let mut best = Moments { xq: V::splat(0.0), qq: V::splat(1.0) };
+        for &code in extreme_codes {
+            self.offer(&mut best, inverse * V::splat(code));
         }
-        let scale = sum_xq * sum_qq.recip_or_zero();
-        let gain = scale * sum_xq;
-        let enough = best.gain + V::splat(MARGIN) * best.gain;
-        best.scale = enough.less_then_else(gain, scale, best.scale);
-        best.gain = enough.less_then_else(gain, gain, best.gain);
+        best
     }
 
-    /// The code of a value.
+    /// Rounds to codes with `inverse`, and takes their moments over in the lanes where they gain.
     #[inline(always)]
-    fn code(x: V, inverse: V) -> V {
-        (x * inverse).max(V::splat(f32::from(LOW))).min(V::splat(f32::from(HIGH))).round()
+    fn offer(&self, best: &mut Moments<V>, inverse: V) {
+        let new = self.moments(inverse);
+        let enough = best.xq * best.xq * new.qq * V::splat(1.0 + MARGIN);
+        let gain = new.xq * new.xq * best.qq;
+        best.xq = enough.less_then_else(gain, new.xq, best.xq);
+        best.qq = enough.less_then_else(gain, new.qq, best.qq);
     }
 
-    /// Step 2: the best scale codes near `near`, for the given `d`.
+    /// The moments of the codes that `inverse` leads to.
     #[inline(always)]
-    fn round_scales(&self, near: V, d: f32) -> Grid<V> {
-        let (bottom, top) = (V::splat(f32::from(SCALE_LOW)), V::splat(f32::from(SCALE_HIGH)));
-        let d_lanes = V::splat(d);
-        let ls_near = (near * d_lanes.recip_or_zero()).max(bottom).min(top).round();
-        let (mut best, mut best_error) = (V::splat(0.0), V::splat(f32::INFINITY));
-        for by in [0.0, -1.0, 1.0, -2.0, 2.0] {
-            let ls = (ls_near + V::splat(by)).max(bottom).min(top);
-            let scale = ls * d_lanes;
-            let inverse = scale.recip_or_zero();
-            let mut error = V::splat(0.0);
-            for (&x, &w) in self.x.iter().zip(&self.w) {
-                let off = Self::code(x, inverse) * scale - x;
-                error = error + w * (off * off);
+    pub(crate) fn moments(&self, inverse: V) -> Moments<V> {
+        let (mut qq, mut xq) = ([V::splat(0.0); 2], [V::splat(0.0); 2]);
+        for (i, x) in self.columns.x.as_chunks::<2>().0.iter().enumerate() {
+            for k in 0..2 {
+                let q = Self::code(x[k] * inverse).round();
+                let wq = self.weights.times(2 * i + k, q);
+                qq[k] = wq.mul_add(q, qq[k]);
+                xq[k] = wq.mul_add(x[k], xq[k]);
             }
+        }
+        Moments { xq: xq[0] + xq[1], qq: qq[0] + qq[1] }
+    }
+
+    /// The weighted error of each run with a scale.
+    #[inline(always)]
+    pub(crate) fn error(&self, scale: V) -> V {
+        let inverse = scale.recip_or_zero();
+        let mut error = [V::splat(0.0); 2];
+        for (i, x) in self.columns.x.as_chunks::<2>().0.iter().enumerate() {
+            for k in 0..2 {
+                let off = Self::code(x[k] * inverse).round().mul_sub(scale, x[k]);
+                error[k] = self.weights.times(2 * i + k, off).mul_add(off, error[k]);
+            }
+        }
+        error[0] + error[1]
+    }
+
+    /// A code on the grid's range, before it is rounded.
+    #[inline(always)]
+    fn code(code: V) -> V {
+        code.clamp(V::splat(f32::from(LOW)), V::splat(f32::from(HIGH)))
+    }
+
+    /// The codes in the order of the weights, `N` for each run.
+    #[inline(always)]
+    pub(crate) fn codes(&self, inverse: V) -> [[i8; LANES]; N] {
+        let inverses = inverse.store();
+        let mut codes = [[0; LANES]; N];
+        for (i, (codes, &x)) in codes.iter_mut().zip(&self.columns.rows).enumerate() {
+            *codes = Self::code(x * V::splat(inverses[LANES * i / N])).round_to_i8();
+        }
+        codes
+    }
+
+    /// The best scale codes beside `near`, for a given `d`.
+    #[inline(always)]
+    fn beside<const SCALE_LOW: i8, const SCALE_HIGH: i8>(&self, near: V, d: V) -> V {
+        let (bottom, top) = (V::splat(f32::from(SCALE_LOW)), V::splat(f32::from(SCALE_HIGH)));
+        let ls_near = (near * d.recip_or_zero()).clamp(bottom, top).round();
+        let (mut best, mut best_error) = (V::splat(0.0), V::splat(f32::INFINITY));
+        for by in BESIDE {
+            let ls = (ls_near + V::splat(by)).clamp(bottom, top);
+            let error = self.error(ls * d);
             best = error.less_then_else(best_error, ls, best);
             best_error = error.min(best_error);
         }
-        Grid { d, ls: best, error: best_error.sum() }
-    }
-
-    /// Step 3: `d` by least squares for the codes of `grid`, rounded to f16.
-    #[inline(always)]
-    fn fit_half(&self, grid: &Grid<V>) -> f32 {
-        let inverse = (grid.ls * V::splat(grid.d)).recip_or_zero();
-        let (mut qq, mut xq) = (V::splat(0.0), V::splat(0.0));
-        for (&x, &w) in self.x.iter().zip(&self.w) {
-            let q = Self::code(x, inverse);
-            let wq = w * q;
-            qq = qq + wq * q;
-            xq = xq + wq * x;
-        }
-        let (aa, ax) = ((grid.ls * grid.ls * qq).sum(), (grid.ls * xq).sum());
-        if aa > 0.0 { self.round_half(ax / aa) } else { grid.d }
-    }
-
-    /// Rounds `d` to f16.
-    #[inline(always)]
-    fn round_half(&self, d: f32) -> f32 {
-        round_to_half(d * self.unit).1 / self.unit
-    }
-
-    /// Computes the codes of the chosen grid.
-    #[inline(always)]
-    fn finish(&self, grid: &Grid<V>) -> SuperBlock {
-        let inverse = (grid.ls * V::splat(grid.d)).recip_or_zero();
-        let mut codes = [0; SUPER_LEN];
-        for (i, &x) in self.x.iter().enumerate() {
-            let q = (Self::code(x, inverse) - V::splat(f32::from(LOW))).store();
-            for (l, code) in q.into_iter().enumerate() {
-                codes[SUB_LEN * l + i] = code as u8;
-            }
-        }
-        let scales = array::map(&grid.ls.store(), |ls| ls as i8);
-        SuperBlock { d: round_to_half(grid.d * self.unit).0, scales, codes }
+        best
     }
 }

@@ -1,7 +1,7 @@
 //! The definition of Q2_K: decode, encode and matrix-vector product.
 
 use crate::activation::Q8KWindow;
-use crate::block::k::affine::{self, SuperBlock};
+use crate::block::k::affine::{self, Layout, SuperBlock};
 use crate::block::k::lanes::{Lanes, Portable};
 use crate::block::k::{SUPER_LEN, value_of};
 use crate::block::q2_k::{BLOCK_BYTES, Block, HALVES};
@@ -43,23 +43,28 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 /// [`encode`] with the vectors of a tier.
 #[inline(always)]
 pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    affine::encode::<V, 16, 3, 15, BLOCK_BYTES>(row, importance, out, write);
+    affine::encode::<V, Q2_K, 16, 3, 15, BLOCK_BYTES>(row, importance, out);
 }
 
-/// Writes one super-block.
-#[inline(always)]
-fn write(block: &mut [u8; BLOCK_BYTES], found: &SuperBlock<'_>) {
-    for (byte, (scale, minimum)) in block.iter_mut().zip(found.scales.iter().zip(found.minima)) {
-        *byte = scale | minimum << 4;
-    }
-    let halves = block[16..HALVES].as_chunks_mut::<32>().0.iter_mut();
-    for (qs, codes) in halves.zip(found.codes.as_chunks::<128>().0) {
-        for l in 0..32 {
-            qs[l] = codes[l] | codes[32 + l] << 2 | codes[64 + l] << 4 | codes[96 + l] << 6;
+/// The layout of a block.
+#[allow(non_camel_case_types, reason = "the field's own name")]
+struct Q2_K;
+
+impl Layout<BLOCK_BYTES> for Q2_K {
+    #[inline(always)]
+    fn write(block: &mut [u8; BLOCK_BYTES], found: &SuperBlock<'_>) {
+        for (byte, (scale, minimum)) in block.iter_mut().zip(found.scales.iter().zip(found.minima)) {
+            *byte = scale | minimum << 4;
         }
+        let halves = block[16..HALVES].as_chunks_mut::<32>().0.iter_mut();
+        for (qs, codes) in halves.zip(found.codes.as_chunks::<128>().0) {
+            for l in 0..32 {
+                qs[l] = codes[l] | codes[32 + l] << 2 | codes[64 + l] << 4 | codes[96 + l] << 6;
+            }
+        }
+        block[HALVES..HALVES + 2].copy_from_slice(&found.d);
+        block[HALVES + 2..].copy_from_slice(&found.dmin);
     }
-    block[HALVES..HALVES + 2].copy_from_slice(&found.d);
-    block[HALVES + 2..].copy_from_slice(&found.dmin);
 }
 
 /// Multiplies `out.len()` contiguous rows of `weights` with `x`.

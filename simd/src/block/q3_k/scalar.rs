@@ -3,7 +3,7 @@
 use crate::activation::Q8KWindow;
 use crate::array;
 use crate::block::k::lanes::{Lanes, Portable};
-use crate::block::k::symmetric::{self, SuperBlock};
+use crate::block::k::symmetric::{self, Layout, SuperBlock};
 use crate::block::k::{SUPER_LEN, value_of};
 use crate::block::q3_k::{BLOCK_BYTES, Block, scales};
 
@@ -47,27 +47,32 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 /// [`encode`] with the vectors of a tier.
 #[inline(always)]
 pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    symmetric::encode::<V, -4, 3, -32, 31, BLOCK_BYTES>(row, importance, out, write);
+    symmetric::encode::<V, Q3_K, -4, 3, -32, 31, BLOCK_BYTES>(row, importance, out);
 }
 
-/// Writes one super-block.
-#[inline(always)]
-fn write(block: &mut [u8; BLOCK_BYTES], found: &SuperBlock) {
-    let (hmask, rest) = block.split_at_mut(32);
-    let (qs, rest) = rest.split_at_mut(64);
-    hmask.fill(0);
-    for (half, codes) in found.codes.as_chunks::<128>().0.iter().enumerate() {
-        for l in 0..32 {
-            let code = |part: usize| codes[32 * part + l];
-            let low = |part: usize| (code(part) & 3) << (2 * part);
-            let high = |part: usize| (code(part) >> 2) << (4 * half + part);
-            qs[32 * half + l] = low(0) | low(1) | low(2) | low(3);
-            hmask[l] |= high(0) | high(1) | high(2) | high(3);
+/// The layout of a block.
+#[allow(non_camel_case_types, reason = "the field's own name")]
+struct Q3_K;
+
+impl Layout<BLOCK_BYTES> for Q3_K {
+    #[inline(always)]
+    fn write(block: &mut [u8; BLOCK_BYTES], found: &SuperBlock) {
+        let (hmask, rest) = block.split_at_mut(32);
+        let (qs, rest) = rest.split_at_mut(64);
+        hmask.fill(0);
+        for (half, codes) in found.codes.as_chunks::<128>().0.iter().enumerate() {
+            for l in 0..32 {
+                let code = |part: usize| codes[32 * part + l];
+                let low = |part: usize| (code(part) & 3) << (2 * part);
+                let high = |part: usize| (code(part) >> 2) << (4 * half + part);
+                qs[32 * half + l] = low(0) | low(1) | low(2) | low(3);
+                hmask[l] |= high(0) | high(1) | high(2) | high(3);
+            }
         }
+        rest[..12]
+            .copy_from_slice(&scales::pack(&array::map(&found.scales, |scale| (scale + 32).cast_unsigned())));
+        rest[12..].copy_from_slice(&found.d);
     }
-    rest[..12]
-        .copy_from_slice(&scales::pack(&array::map(&found.scales, |scale| (scale + 32).cast_unsigned())));
-    rest[12..].copy_from_slice(&found.d);
 }
 
 /// Multiplies `out.len()` contiguous rows of `weights` with `x`.

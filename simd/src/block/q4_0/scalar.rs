@@ -3,7 +3,8 @@
 use super::{BYTES, qs};
 use crate::activation::Q8Window;
 use crate::array;
-use crate::block::search;
+use crate::block::k::lanes::{Lanes, Portable};
+use crate::block::search::{self, Scaled};
 use crate::block::windows::{self, dot, f16_at, nibbles, pack_nibbles};
 
 /// The codes `q - 8`.
@@ -22,15 +23,29 @@ pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
 }
 
 /// Encodes a row; see [`crate::block::search`].
-#[inline(always)]
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    search::for_each_block(row, importance, out, |block| {
-        let (d, codes) = search::signed_grid::<8>(block);
-        let mut bytes = [0; BYTES];
-        bytes[..2].copy_from_slice(&d.to_le_bytes());
-        pack_nibbles(&array::map(&codes, |q| (q + 8) as u8), &mut bytes[2..]);
-        bytes
-    });
+    encode_with::<Portable>(row, importance, out);
+}
+
+/// [`encode`] with the vectors of a tier.
+#[inline(always)]
+pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    search::scaled::<V, Q4_0, -8, 7, BYTES>(row, importance, out);
+}
+
+/// The layout of a block.
+#[allow(non_camel_case_types, reason = "the field's own name")]
+struct Q4_0;
+
+impl Scaled<BYTES> for Q4_0 {
+    const EXTREME_CODES: &[f32] =
+        &[-8.0, -7.6, -8.3, -8.6, -8.9, -9.2, -9.6, -10.0, -7.2, 7.0, 7.4, 7.8, 8.2, 6.7];
+
+    #[inline(always)]
+    fn write(block: &mut [u8; BYTES], d: u16, codes: &[i8; 32]) {
+        block[..2].copy_from_slice(&d.to_le_bytes());
+        pack_nibbles(&array::map(codes, |q| (q + 8).cast_unsigned()), &mut block[2..]);
+    }
 }
 
 /// `out[r] = w[r] . x`; a block adds `sum(q * y) * (d * dy)`, fused.

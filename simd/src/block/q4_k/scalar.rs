@@ -1,7 +1,7 @@
 //! The definition of Q4_K: decode, encode and matrix-vector product.
 
 use crate::activation::Q8KWindow;
-use crate::block::k::affine::{self, SuperBlock};
+use crate::block::k::affine::{self, Layout, SuperBlock};
 use crate::block::k::lanes::{Lanes, Portable};
 use crate::block::k::{SUPER_LEN, scales, value_of};
 use crate::block::q4_k::{BLOCK_BYTES, Block};
@@ -35,19 +35,24 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 /// [`encode`] with the vectors of a tier.
 #[inline(always)]
 pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    affine::encode::<V, 32, 15, 63, BLOCK_BYTES>(row, importance, out, write);
+    affine::encode::<V, Q4_K, 32, 15, 63, BLOCK_BYTES>(row, importance, out);
 }
 
-/// Writes one super-block.
-#[inline(always)]
-fn write(block: &mut [u8; BLOCK_BYTES], found: &SuperBlock<'_>) {
-    let SuperBlock { scales, minima, codes, .. } = *found;
-    block[0..2].copy_from_slice(&found.d);
-    block[2..4].copy_from_slice(&found.dmin);
-    block[4..16].copy_from_slice(&scales::pack(scales, minima));
-    for (qs, codes) in block[16..].as_chunks_mut::<32>().0.iter_mut().zip(codes.as_chunks::<64>().0) {
-        for l in 0..32 {
-            qs[l] = codes[l] | codes[32 + l] << 4;
+/// The layout of a block.
+#[allow(non_camel_case_types, reason = "the field's own name")]
+struct Q4_K;
+
+impl Layout<BLOCK_BYTES> for Q4_K {
+    #[inline(always)]
+    fn write(block: &mut [u8; BLOCK_BYTES], found: &SuperBlock<'_>) {
+        let SuperBlock { scales, minima, codes, .. } = *found;
+        block[0..2].copy_from_slice(&found.d);
+        block[2..4].copy_from_slice(&found.dmin);
+        block[4..16].copy_from_slice(&scales::pack(scales, minima));
+        for (qs, codes) in block[16..].as_chunks_mut::<32>().0.iter_mut().zip(codes.as_chunks::<64>().0) {
+            for l in 0..32 {
+                qs[l] = codes[l] | codes[32 + l] << 4;
+            }
         }
     }
 }

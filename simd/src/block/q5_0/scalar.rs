@@ -3,7 +3,8 @@
 use super::{BYTES, qh, qs};
 use crate::activation::Q8Window;
 use crate::array;
-use crate::block::search;
+use crate::block::k::lanes::{Lanes, Portable};
+use crate::block::search::{self, Scaled};
 use crate::block::windows::{self, dot, f16_at, fifth_bits, five_bits, pack_nibbles};
 
 /// The codes `q - 16`.
@@ -22,17 +23,31 @@ pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
 }
 
 /// Encodes a row; see [`crate::block::search`].
-#[inline(always)]
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    search::for_each_block(row, importance, out, |block| {
-        let (d, codes) = search::signed_grid::<16>(block);
-        let codes = array::map(&codes, |q| (q + 16) as u8);
-        let mut bytes = [0; BYTES];
-        bytes[..2].copy_from_slice(&d.to_le_bytes());
-        bytes[2..6].copy_from_slice(&fifth_bits(&codes));
-        pack_nibbles(&codes, &mut bytes[6..]);
-        bytes
-    });
+    encode_with::<Portable>(row, importance, out);
+}
+
+/// [`encode`] with the vectors of a tier.
+#[inline(always)]
+pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    search::scaled::<V, Q5_0, -16, 15, BYTES>(row, importance, out);
+}
+
+/// The layout of a block.
+#[allow(non_camel_case_types, reason = "the field's own name")]
+struct Q5_0;
+
+impl Scaled<BYTES> for Q5_0 {
+    const EXTREME_CODES: &[f32] =
+        &[-16.0, -15.3, -16.7, -17.4, -18.1, -18.8, -14.6, 15.0, 15.7, 16.4, 17.1, 14.3];
+
+    #[inline(always)]
+    fn write(block: &mut [u8; BYTES], d: u16, codes: &[i8; 32]) {
+        block[..2].copy_from_slice(&d.to_le_bytes());
+        let codes = array::map(codes, |q| (q + 16).cast_unsigned());
+        block[2..6].copy_from_slice(&fifth_bits(&codes));
+        pack_nibbles(&codes, &mut block[6..]);
+    }
 }
 
 /// `out[r] = w[r] . x`; a block adds `sum(q * y) * (d * dy)`, fused.

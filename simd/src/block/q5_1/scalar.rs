@@ -3,7 +3,8 @@
 use super::{BYTES, qh, qs};
 use crate::activation::Q8Window;
 use crate::array;
-use crate::block::search;
+use crate::block::k::lanes::{Lanes, Portable};
+use crate::block::search::{self, Offset};
 use crate::block::windows::{self, dot, f16_at, fifth_bits, five_bits, pack_nibbles};
 
 /// The codes `q`.
@@ -22,17 +23,28 @@ pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
 }
 
 /// Encodes a row; see [`crate::block::search`].
-#[inline(always)]
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    search::for_each_block(row, importance, out, |block| {
-        let (d, m, codes) = search::offset_grid::<31>(block);
-        let mut bytes = [0; BYTES];
-        bytes[..2].copy_from_slice(&d.to_le_bytes());
-        bytes[2..4].copy_from_slice(&m.to_le_bytes());
-        bytes[4..8].copy_from_slice(&fifth_bits(&codes));
-        pack_nibbles(&codes, &mut bytes[8..]);
-        bytes
-    });
+    encode_with::<Portable>(row, importance, out);
+}
+
+/// [`encode`] with the vectors of a tier.
+#[inline(always)]
+pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    search::offset::<V, Q5_1, 31, BYTES>(row, importance, out);
+}
+
+/// The layout of a block.
+#[allow(non_camel_case_types, reason = "the field's own name")]
+struct Q5_1;
+
+impl Offset<BYTES> for Q5_1 {
+    #[inline(always)]
+    fn write(block: &mut [u8; BYTES], d: u16, m: u16, codes: &[u8; 32]) {
+        block[..2].copy_from_slice(&d.to_le_bytes());
+        block[2..4].copy_from_slice(&m.to_le_bytes());
+        block[4..8].copy_from_slice(&fifth_bits(codes));
+        pack_nibbles(codes, &mut block[8..]);
+    }
 }
 
 /// `out[r] = w[r] . x`; a block adds `fma(sum(y), m * dy, sum(q * y) * (d * dy))`.

@@ -2,7 +2,7 @@
 
 use crate::activation::Q8KWindow;
 use crate::block::k::lanes::{Lanes, Portable};
-use crate::block::k::symmetric::{self, SuperBlock};
+use crate::block::k::symmetric::{self, Layout, SuperBlock};
 use crate::block::k::{SUPER_LEN, value_of};
 use crate::block::q6_k::{BLOCK_BYTES, Block};
 
@@ -45,25 +45,30 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 /// [`encode`] with the vectors of a tier.
 #[inline(always)]
 pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    symmetric::encode::<V, -32, 31, -128, 127, BLOCK_BYTES>(row, importance, out, write);
+    symmetric::encode::<V, Q6_K, -32, 31, -128, 127, BLOCK_BYTES>(row, importance, out);
 }
 
-/// Writes one super-block.
-#[inline(always)]
-fn write(block: &mut [u8; BLOCK_BYTES], SuperBlock { d, scales, codes }: &SuperBlock) {
-    let (ql, rest) = block.split_at_mut(128);
-    let (qh, rest) = rest.split_at_mut(64);
-    for (half, codes) in codes.as_chunks::<128>().0.iter().enumerate() {
-        for l in 0..64 {
-            ql[64 * half + l] = codes[l] & 15 | (codes[64 + l] & 15) << 4;
+/// The layout of a block.
+#[allow(non_camel_case_types, reason = "the field's own name")]
+struct Q6_K;
+
+impl Layout<BLOCK_BYTES> for Q6_K {
+    #[inline(always)]
+    fn write(block: &mut [u8; BLOCK_BYTES], SuperBlock { d, scales, codes }: &SuperBlock) {
+        let (ql, rest) = block.split_at_mut(128);
+        let (qh, rest) = rest.split_at_mut(64);
+        for (half, codes) in codes.as_chunks::<128>().0.iter().enumerate() {
+            for l in 0..64 {
+                ql[64 * half + l] = codes[l] & 15 | (codes[64 + l] & 15) << 4;
+            }
+            for l in 0..32 {
+                let high = |part: usize| (codes[32 * part + l] >> 4) << (2 * part);
+                qh[32 * half + l] = high(0) | high(1) | high(2) | high(3);
+            }
         }
-        for l in 0..32 {
-            let high = |part: usize| (codes[32 * part + l] >> 4) << (2 * part);
-            qh[32 * half + l] = high(0) | high(1) | high(2) | high(3);
-        }
+        rest[..16].copy_from_slice(&scales.map(i8::cast_unsigned));
+        rest[16..].copy_from_slice(d);
     }
-    rest[..16].copy_from_slice(&scales.map(i8::cast_unsigned));
-    rest[16..].copy_from_slice(d);
 }
 
 /// Multiplies `out.len()` contiguous rows of `weights` with `x`.

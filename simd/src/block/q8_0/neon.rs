@@ -5,6 +5,7 @@ use core::arch::aarch64::*;
 use super::BYTES;
 use super::scalar;
 use crate::activation::Q8Window;
+use crate::block::k::lanes::neon::Neon;
 use crate::block::windows::neon;
 use crate::isa::neon::{Dot, load_u8};
 
@@ -14,10 +15,10 @@ pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
     scalar::decode(blocks, out);
 }
 
-/// The scalar encoder, compiled for this tier.
+/// The scalar encoder, with the vectors of this tier.
 #[target_feature(enable = "neon")]
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    scalar::encode(row, importance, out);
+    scalar::encode_with::<Neon>(row, importance, out);
 }
 
 /// `out[r] = w[r] . x`.

@@ -3,7 +3,8 @@
 use super::BYTES;
 use crate::activation::Q8Window;
 use crate::array;
-use crate::block::search;
+use crate::block::k::lanes::{Lanes, Portable};
+use crate::block::search::{self, Scaled};
 use crate::block::windows::{self, dot, f16_at};
 
 /// The codes `q`.
@@ -22,15 +23,28 @@ pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
 }
 
 /// Encodes a row; see [`crate::block::search`].
-#[inline(always)]
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    search::for_each_block(row, importance, out, |block| {
-        let (d, codes) = search::byte_grid(block);
-        let mut bytes = [0; BYTES];
-        bytes[..2].copy_from_slice(&d.to_le_bytes());
-        bytes[2..].copy_from_slice(&array::map(&codes, |q| q as u8));
-        bytes
-    });
+    encode_with::<Portable>(row, importance, out);
+}
+
+/// [`encode`] with the vectors of a tier.
+#[inline(always)]
+pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    search::scaled::<V, Q8_0, -127, 127, BYTES>(row, importance, out);
+}
+
+/// The layout of a block.
+#[allow(non_camel_case_types, reason = "the field's own name")]
+struct Q8_0;
+
+impl Scaled<BYTES> for Q8_0 {
+    const EXTREME_CODES: &[f32] = &[127.0, 126.2, 125.4];
+
+    #[inline(always)]
+    fn write(block: &mut [u8; BYTES], d: u16, codes: &[i8; 32]) {
+        block[..2].copy_from_slice(&d.to_le_bytes());
+        block[2..].copy_from_slice(&array::map(codes, i8::cast_unsigned));
+    }
 }
 
 /// `out[r] = w[r] . x`; a block adds `sum(q * y) * (d * dy)`, fused.

@@ -56,6 +56,79 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: the CPU has AVX2 and FMA, see the module's head.
+        Self(array::two(|i| unsafe { _mm256_fmadd_ps(self.0[i], factor.0[i], addend.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn mul_sub(self, factor: Self, subtrahend: Self) -> Self {
+        // SAFETY: the CPU has AVX2 and FMA, see the module's head.
+        Self(array::two(|i| unsafe { _mm256_fmsub_ps(self.0[i], factor.0[i], subtrahend.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn abs(self) -> Self {
+        // SAFETY: the CPU has AVX2, see the module's head.
+        Self(array::two(|i| unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn round(self) -> Self {
+        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        // SAFETY: the CPU has AVX2, see the module's head.
+        Self(array::two(|i| unsafe { _mm256_round_ps::<NEAREST>(self.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn round_to_i8(self) -> [i8; LANES] {
+        let mut codes = [0; LANES];
+        // SAFETY: the CPU has AVX2, see the module's head; the array is 16 writable bytes.
+        unsafe {
+            let [low, high] = array::two(|i| _mm256_cvtps_epi32(self.0[i]));
+            // The packing leaves the quarters in the order 0, 2, 1, 3.
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(low, high));
+            let (low, high) = (_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            _mm_storeu_si128(codes.as_mut_ptr().cast(), _mm_packs_epi16(low, high));
+        }
+        codes
+    }
+
+    #[inline(always)]
+    fn to_f16(self) -> [u16; LANES] {
+        let mut halves = [0; LANES];
+        // SAFETY: the CPU has AVX2 and F16C, see the module's head; each store writes half of the 32 bytes.
+        unsafe {
+            let bits = array::two(|i| _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0[i]));
+            _mm_storeu_si128(halves.as_mut_ptr().cast(), bits[0]);
+            _mm_storeu_si128(halves.as_mut_ptr().add(8).cast(), bits[1]);
+        }
+        halves
+    }
+
+    #[inline(always)]
+    fn from_f16(halves: &[u16; LANES]) -> Self {
+        // SAFETY: the CPU has AVX2 and F16C, see the module's head; each load reads half of the 32 bytes.
+        Self(array::two(|i| unsafe { _mm256_cvtph_ps(_mm_loadu_si128(halves.as_ptr().add(8 * i).cast())) }))
+    }
+
+    #[inline(always)]
+    fn transpose(rows: &[Self; LANES]) -> [Self; LANES] {
+        // SAFETY: the CPU has AVX2, see the module's head.
+        unsafe {
+            // Columns 0..8 and 8..16, of rows 0..8 and 8..16.
+            let (a, b) = (eights(rows, 0, 0), eights(rows, 8, 0));
+            let (c, d) = (eights(rows, 0, 1), eights(rows, 8, 1));
+            let mut columns = *rows;
+            for i in 0..8 {
+                columns[i] = Self([a[i], b[i]]);
+                columns[8 + i] = Self([c[i], d[i]]);
+            }
+            columns
+        }
+    }
+
+    #[inline(always)]
     fn less_then_else(self, limit: Self, a: Self, b: Self) -> Self {
         // SAFETY: the CPU has AVX2, see the module's head.
         unsafe {
@@ -75,6 +148,49 @@ impl Lanes for Avx2 {
     fn min(self, other: Self) -> Self {
         // SAFETY: the CPU has AVX2, see the module's head.
         Self(unsafe { [_mm256_min_ps(self.0[0], other.0[0]), _mm256_min_ps(self.0[1], other.0[1])] })
+    }
+}
+
+/// Transposes 8 x 8 floats: half `half` of the rows from `first` on.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline(always)]
+unsafe fn eights(rows: &[Avx2; LANES], first: usize, half: usize) -> [__m256; 8] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (a, b) = (squares(rows, first, half), squares(rows, first + 4, half));
+        [
+            _mm256_permute2f128_ps::<0x20>(a[0], b[0]),
+            _mm256_permute2f128_ps::<0x20>(a[1], b[1]),
+            _mm256_permute2f128_ps::<0x20>(a[2], b[2]),
+            _mm256_permute2f128_ps::<0x20>(a[3], b[3]),
+            _mm256_permute2f128_ps::<0x31>(a[0], b[0]),
+            _mm256_permute2f128_ps::<0x31>(a[1], b[1]),
+            _mm256_permute2f128_ps::<0x31>(a[2], b[2]),
+            _mm256_permute2f128_ps::<0x31>(a[3], b[3]),
+        ]
+    }
+}
+
+/// Transposes the 4 x 4 floats in each quarter of four rows: half `half` of those from `first` on.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline(always)]
+unsafe fn squares(rows: &[Avx2; LANES], first: usize, half: usize) -> [__m256; 4] {
+    let (r0, r1) = (rows[first].0[half], rows[first + 1].0[half]);
+    let (r2, r3) = (rows[first + 2].0[half], rows[first + 3].0[half]);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (a, b) = (_mm256_unpacklo_ps(r0, r1), _mm256_unpackhi_ps(r0, r1));
+        let (c, d) = (_mm256_unpacklo_ps(r2, r3), _mm256_unpackhi_ps(r2, r3));
+        [
+            _mm256_shuffle_ps::<0x44>(a, c),
+            _mm256_shuffle_ps::<0xee>(a, c),
+            _mm256_shuffle_ps::<0x44>(b, d),
+            _mm256_shuffle_ps::<0xee>(b, d),
+        ]
     }
 }
 

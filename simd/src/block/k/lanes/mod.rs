@@ -1,8 +1,8 @@
 //! Sixteen floats side by side, for the encoders: a lane is a sub-block.
 //!
 //! The search is one body, generic over [`Lanes`] and compiled under the target features of each tier
-//! with that tier's vectors. Every operation is IEEE, per lane, and never fused, so all tiers give
-//! the same bits. (Left to plain arrays the compiler vectorises only some of the loops.)
+//! with that tier's vectors. Every operation is IEEE, per lane, and fused only where the body says so,
+//! so all tiers give the same bits. (Left to plain arrays the compiler vectorises only some of the loops.)
 
 use core::ops::{Add, Div, Mul, Sub};
 
@@ -10,6 +10,7 @@ use core::ops::{Add, Div, Mul, Sub};
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+pub(crate) mod columns;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 mod portable;
@@ -18,9 +19,6 @@ pub(crate) use portable::Portable;
 
 /// Lanes, and sub-blocks that the encoders search at a time.
 pub(crate) const LANES: usize = 16;
-
-/// Adding and subtracting it rounds to the nearest even integer, for magnitudes below 2^22.
-const ROUND: f32 = 12_582_912.0;
 
 /// Sixteen floats in a tier's vectors.
 pub(crate) trait Lanes:
@@ -44,10 +42,35 @@ pub(crate) trait Lanes:
     /// The smaller of both; `other` where one is not a number.
     fn min(self, other: Self) -> Self;
 
-    /// The nearest integers, ties to even; exact for magnitudes below 2^22.
+    /// `self * factor + addend`, rounded once.
+    fn mul_add(self, factor: Self, addend: Self) -> Self;
+
+    /// `self * factor - subtrahend`, rounded once.
+    fn mul_sub(self, factor: Self, subtrahend: Self) -> Self;
+
+    /// The lanes without their signs.
+    fn abs(self) -> Self;
+
+    /// The nearest integers, ties to even; of a zero the sign is not defined.
+    fn round(self) -> Self;
+
+    /// The nearest integers, ties to even, of lanes that round into -128..=127.
+    fn round_to_i8(self) -> [i8; LANES];
+
+    /// The f16 nearest to each lane, ties to even, as bits; for magnitudes up to the largest f16.
+    fn to_f16(self) -> [u16; LANES];
+
+    /// The values of f16s.
+    fn from_f16(halves: &[u16; LANES]) -> Self;
+
+    /// Row `l` becomes lane `l`, and lane `i` row `i`.
+    fn transpose(rows: &[Self; LANES]) -> [Self; LANES];
+
+    /// The lanes within `low..=high`; `low` where a lane is not a number. `low` is below `high`, and
+    /// neither is a negative zero.
     #[inline(always)]
-    fn round(self) -> Self {
-        (self + Self::splat(ROUND)) - Self::splat(ROUND)
+    fn clamp(self, low: Self, high: Self) -> Self {
+        self.max(low).min(high)
     }
 
     /// 1 / lane, and zero where the lane is zero.
@@ -61,29 +84,29 @@ pub(crate) trait Lanes:
     /// Lane `l ^ BY` in lane `l`; `BY` is 1, 2, 4 or 8.
     fn swap<const BY: usize>(self) -> Self;
 
-    /// The sum of each run of `len` (8 or 16) lanes, in every lane of the run: those four apart are added
+    /// The sum of each run of `len` (1, 8 or 16) lanes, in every lane of the run: those four apart are added
     /// first, then those two apart, neighbours, and the two runs of 8.
     #[inline(always)]
     fn sum_runs(self, len: usize) -> Self {
+        if len == 1 {
+            return self;
+        }
         let sum = self + self.swap::<4>();
         let sum = sum + sum.swap::<2>();
         let sum = sum + sum.swap::<1>();
         if len == LANES { sum + sum.swap::<8>() } else { sum }
     }
 
-    /// The largest of each run of `len` (8 or 16) lanes, in every lane of the run.
+    /// The largest of each run of `len` (1, 8 or 16) lanes, in every lane of the run.
     #[inline(always)]
     fn max_runs(self, len: usize) -> Self {
+        if len == 1 {
+            return self;
+        }
         let max = self.max(self.swap::<4>());
         let max = max.max(max.swap::<2>());
         let max = max.max(max.swap::<1>());
         if len == LANES { max.max(max.swap::<8>()) } else { max }
-    }
-
-    /// The sum of all lanes.
-    #[inline(always)]
-    fn sum(self) -> f32 {
-        self.sum_runs(LANES).halves()[0]
     }
 
     /// Lanes 0 and 8, for values that are equal within each half.
@@ -118,6 +141,21 @@ mod tests {
         assert_eq!(nan.max(one).min(one).store(), [1.0; LANES]);
         assert_eq!(nan.less_then_else(one, nan, one).store(), [1.0; LANES]);
         assert_eq!(nan.recip_or_zero().store(), [0.0; LANES]);
+    }
+
+    #[test]
+    fn codes_are_rounded_to_nearest_even() {
+        let mut values: [f32; LANES] = core::array::from_fn(|l| l as f32 * 16.5 - 128.0);
+        values[15] = 127.4;
+        assert_eq!(Portable::load(&values).round_to_i8(), values.map(|value| value.round_ties_even() as i8));
+    }
+
+    #[test]
+    fn transposing_puts_rows_into_lanes() {
+        let rows = core::array::from_fn(|l| Portable::load(&core::array::from_fn(|i| (16 * l + i) as f32)));
+        for (i, column) in Portable::transpose(&rows).iter().enumerate() {
+            assert_eq!(column.store(), core::array::from_fn(|l| (16 * l + i) as f32));
+        }
     }
 
     #[test]

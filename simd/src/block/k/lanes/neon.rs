@@ -8,6 +8,8 @@ use core::array::from_fn;
 use core::ops::{Add, Div, Mul, Sub};
 
 use super::{LANES, Lanes};
+use crate::array;
+use crate::half_float::{f16_to_f32, f32_to_f16};
 
 /// Sixteen floats.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +51,76 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: the CPU has NEON, see the module's head.
+        Self(from_fn(|i| unsafe { vfmaq_f32(addend.0[i], self.0[i], factor.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn mul_sub(self, factor: Self, subtrahend: Self) -> Self {
+        // SAFETY: the CPU has NEON, see the module's head.
+        Self(from_fn(|i| unsafe { vfmaq_f32(vnegq_f32(subtrahend.0[i]), self.0[i], factor.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn abs(self) -> Self {
+        // SAFETY: the CPU has NEON, see the module's head.
+        Self(from_fn(|i| unsafe { vabsq_f32(self.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn round(self) -> Self {
+        // SAFETY: the CPU has NEON, see the module's head.
+        Self(from_fn(|i| unsafe { vrndnq_f32(self.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn round_to_i8(self) -> [i8; LANES] {
+        let mut codes = [0; LANES];
+        // SAFETY: the CPU has NEON, see the module's head; the array is 16 writable bytes.
+        unsafe {
+            let words = |i: usize| vmovn_s32(vcvtnq_s32_f32(self.0[i]));
+            let halves = |i: usize| vmovn_s16(vcombine_s16(words(i), words(i + 1)));
+            vst1q_s8(codes.as_mut_ptr(), vcombine_s8(halves(0), halves(2)));
+        }
+        codes
+    }
+
+    #[inline(always)]
+    fn to_f16(self) -> [u16; LANES] {
+        array::map(&self.store(), f32_to_f16)
+    }
+
+    #[inline(always)]
+    fn from_f16(halves: &[u16; LANES]) -> Self {
+        Self::load(&array::map(halves, f16_to_f32))
+    }
+
+    #[inline(always)]
+    fn transpose(rows: &[Self; LANES]) -> [Self; LANES] {
+        let mut columns = *rows;
+        for g in 0..4 {
+            for p in 0..4 {
+                let (r0, r1) = (rows[4 * g].0[p], rows[4 * g + 1].0[p]);
+                let (r2, r3) = (rows[4 * g + 2].0[p], rows[4 * g + 3].0[p]);
+                // SAFETY: the CPU has NEON, see the module's head.
+                let square = unsafe { square(r0, r1, r2, r3) };
+                for k in 0..4 {
+                    columns[4 * p + k].0[g] = square[k];
+                }
+            }
+        }
+        columns
+    }
+
+    // Unlike `max` and `min`, these bounds are numbers and not zeros of the other sign.
+    #[inline(always)]
+    fn clamp(self, low: Self, high: Self) -> Self {
+        // SAFETY: the CPU has NEON, see the module's head.
+        Self(from_fn(|i| unsafe { vminnmq_f32(vmaxnmq_f32(self.0[i], low.0[i]), high.0[i]) }))
+    }
+
+    #[inline(always)]
     fn less_then_else(self, limit: Self, a: Self, b: Self) -> Self {
         // SAFETY: the CPU has NEON, see the module's head.
         Self(from_fn(|i| unsafe { vbslq_f32(vcltq_f32(self.0[i], limit.0[i]), a.0[i], b.0[i]) }))
@@ -64,6 +136,25 @@ impl Lanes for Neon {
     #[inline(always)]
     fn min(self, other: Self) -> Self {
         self.less_then_else(other, self, other)
+    }
+}
+
+/// Transposes 4 x 4 floats.
+///
+/// # Safety
+/// The CPU has NEON.
+#[inline(always)]
+unsafe fn square(a: float32x4_t, b: float32x4_t, c: float32x4_t, d: float32x4_t) -> [float32x4_t; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (ac_low, ac_high) = (vzip1q_f32(a, c), vzip2q_f32(a, c));
+        let (bd_low, bd_high) = (vzip1q_f32(b, d), vzip2q_f32(b, d));
+        [
+            vzip1q_f32(ac_low, bd_low),
+            vzip2q_f32(ac_low, bd_low),
+            vzip1q_f32(ac_high, bd_high),
+            vzip2q_f32(ac_high, bd_high),
+        ]
     }
 }
 

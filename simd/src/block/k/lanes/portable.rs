@@ -4,6 +4,7 @@ use core::ops::{Add, Div, Mul, Sub};
 
 use super::{LANES, Lanes};
 use crate::array;
+use crate::half_float::{f16_to_f32, f32_to_f16};
 
 /// Sixteen floats.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,56 @@ impl Lanes for Portable {
     #[inline(always)]
     fn swap<const BY: usize>(self) -> Self {
         Self(array::build(|l| self.0[l ^ BY]))
+    }
+
+    #[inline(always)]
+    fn mul_add(mut self, factor: Self, addend: Self) -> Self {
+        for l in 0..LANES {
+            self.0[l] = self.0[l].mul_add(factor.0[l], addend.0[l]);
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn mul_sub(mut self, factor: Self, subtrahend: Self) -> Self {
+        for l in 0..LANES {
+            self.0[l] = self.0[l].mul_add(factor.0[l], -subtrahend.0[l]);
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn abs(self) -> Self {
+        Self(array::map(&self.0, f32::abs))
+    }
+
+    #[inline(always)]
+    fn round(self) -> Self {
+        Self(array::map(&self.0, f32::round_ties_even))
+    }
+
+    #[inline(always)]
+    fn round_to_i8(self) -> [i8; LANES] {
+        array::map(&self.0, |lane| lane.round_ties_even() as i8)
+    }
+
+    #[inline(always)]
+    fn to_f16(self) -> [u16; LANES] {
+        array::map(&self.0, f32_to_f16)
+    }
+
+    #[inline(always)]
+    fn from_f16(halves: &[u16; LANES]) -> Self {
+        Self(array::map(halves, f16_to_f32))
+    }
+
+    #[inline(always)]
+    fn transpose(rows: &[Self; LANES]) -> [Self; LANES] {
+        let mut columns = *rows;
+        for (i, column) in columns.iter_mut().enumerate() {
+            column.0 = array::build(|l| rows[l].0[i]);
+        }
+        columns
     }
 
     #[inline(always)]
