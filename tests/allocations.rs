@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::checkpoint::Spec;
 use common::model::{mixed_formats, mixed_k, new_path, write_gguf};
-use gguf_kit::model::TensorSpec;
+use common::options;
+use gguf_kit::model::{KvTypes, TensorSpec};
 use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session, SessionOptions};
 use gguf_simd::BlockType;
+use gguf_simd::attention::CacheType;
 
 /// Counts the allocations of all threads. This binary has one test, so they are the test's own.
 struct Counting;
@@ -47,19 +49,21 @@ fn allocations_of(work: impl FnOnce()) -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed) - before
 }
 
-fn assert_steps_allocate_nothing(spec: &Spec, type_of: fn(&TensorSpec) -> BlockType) {
+fn assert_steps_allocate_nothing(spec: &Spec, type_of: fn(&TensorSpec) -> BlockType, kv_types: KvTypes) {
     let dir = tempfile::tempdir().unwrap();
     spec.write(dir.path());
     let path = new_path(dir.path(), "m");
     write_gguf(dir.path(), &path, type_of);
     for n_threads in [1, 3] {
         let engine = Engine::load(&path, EngineOptions { n_threads: Some(n_threads), isa: None }).unwrap();
-        let mut session = Session::new(&engine, SessionOptions { n_ctx: 96, n_batch: 16 }).unwrap();
+        let mut session = Session::new(&engine, SessionOptions { kv_types, ..options(400, 16) }).unwrap();
         let ids: Vec<u32> = (0..40).collect();
+        let many: Vec<u32> = (0..240).collect();
         let count = allocations_of(|| {
-            session.step(&ids, Logits::None).unwrap();
+            // The tokens after these see more than one chunk of keys.
+            session.step(&many, Logits::None).unwrap();
             session.step(&ids, Logits::Last).unwrap();
-            session.truncate(50);
+            session.truncate(250);
             for id in 0..40 {
                 session.step(&[id], Logits::Last).unwrap();
             }
@@ -75,6 +79,7 @@ fn assert_steps_allocate_nothing(spec: &Spec, type_of: fn(&TensorSpec) -> BlockT
 #[test]
 fn steps_allocate_nothing() {
     assert!(allocations_of(|| drop(std::hint::black_box(Box::new(1)))) > 0, "the allocator counts");
-    assert_steps_allocate_nothing(&Spec::default(), mixed_formats);
-    assert_steps_allocate_nothing(&Spec { n_ff: 256, ..Spec::mixtral() }, mixed_k);
+    assert_steps_allocate_nothing(&Spec::default(), mixed_formats, KvTypes::default());
+    let experts = Spec { n_ff: 256, head_dim: Some(32), ..Spec::mixtral() };
+    assert_steps_allocate_nothing(&experts, mixed_k, KvTypes::both(CacheType::Q8_0));
 }

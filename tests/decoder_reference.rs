@@ -13,7 +13,7 @@ use std::process::Command;
 use common::checkpoint::Spec;
 use common::model::{new_path, write_gguf, write_gguf_with};
 use gguf_kit::gguf::Value;
-use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session, SessionOptions};
+use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session};
 use gguf_simd::BlockType;
 use serde_json::json;
 
@@ -22,7 +22,7 @@ fn load(path: &Path) -> Engine {
 }
 
 fn step(engine: &Engine, ids: &[u32]) -> Vec<f32> {
-    let mut session = Session::new(engine, SessionOptions { n_ctx: 256, n_batch: 16 }).unwrap();
+    let mut session = Session::new(engine, common::options(256, 16)).unwrap();
     session.step(ids, Logits::All).unwrap().to_vec()
 }
 
@@ -94,7 +94,7 @@ fn the_greedy_continuation_is_that_of_a_float64_forward_pass() {
     let dir = tempfile::tempdir().unwrap();
     let reference = reference();
     let engine = fairytale(dir.path(), BlockType::F32);
-    let mut session = Session::new(&engine, SessionOptions { n_ctx: 128, n_batch: 64 }).unwrap();
+    let mut session = Session::new(&engine, common::options(128, 64)).unwrap();
     let mut id = greatest(session.step(&reference.prompt, Logits::Last).unwrap());
     let mut found = vec![id];
     while found.len() < reference.greedy.len() {

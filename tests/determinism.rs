@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use common::checkpoint::Spec;
 use common::model::{mixed_formats, mixed_k, new_path, write_gguf};
-use gguf_kit::model::TensorSpec;
+use common::options;
+use gguf_kit::model::{KvTypes, TensorSpec};
 use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session, SessionOptions};
+use gguf_simd::attention::CacheType;
 use gguf_simd::{BlockType, Isa};
 
 /// Ids that visit every layer's corners: more than a batch, repeated and not.
@@ -21,7 +23,7 @@ fn engine(path: &Path, n_threads: usize, isa: Isa) -> Engine {
 }
 
 fn logits_of(engine: &Engine, ids: &[u32], n_batch: usize) -> Vec<f32> {
-    let mut session = Session::new(engine, SessionOptions { n_ctx: ids.len(), n_batch }).unwrap();
+    let mut session = Session::new(engine, options(ids.len(), n_batch)).unwrap();
     session.step(ids, Logits::All).unwrap().to_vec()
 }
 
@@ -93,6 +95,44 @@ fn logits_have_the_same_bits_whatever_computes_them_for_every_shape() {
     }
 }
 
+/// Ids whose keys fill several chunks, the last one in part.
+const N_LONG: usize = 600;
+
+/// The logits of the last tokens of a long text.
+fn last_logits(session: &mut Session<'_>) -> Vec<u32> {
+    let ids = some_ids(N_LONG);
+    session.step(&ids[session.n_past()..N_LONG - 30], Logits::None).unwrap();
+    bits(session.step(&ids[N_LONG - 30..], Logits::All).unwrap())
+}
+
+#[test]
+fn logits_have_the_same_bits_whatever_computes_them_for_every_type_of_keys_and_values() {
+    let dir = tempfile::tempdir().unwrap();
+    Spec { n_head: 3, n_head_kv: 1, head_dim: Some(64), ..Spec::default() }.write(dir.path());
+    let path = gguf_of(dir.path(), dir.path(), "m", |_| BlockType::F16);
+    let mixed = KvTypes { keys: CacheType::Q8_0, values: CacheType::F16 };
+    for kv_types in CacheType::ALL.map(KvTypes::both).into_iter().chain([mixed]) {
+        let options = |n_batch| SessionOptions { kv_types, ..options(N_LONG, n_batch) };
+        let definition = engine(&path, 1, Isa::Scalar);
+        let expected = last_logits(&mut Session::new(&definition, options(1)).unwrap());
+        for isa in Isa::available() {
+            // Chunks are divided between three threads for one token and for four, not for more.
+            let runs: &[_] =
+                if isa == Isa::Scalar { &[(3, 4)] } else { &[(1, 600), (2, 96), (3, 1), (3, 4)] };
+            for &(n_threads, n_batch) in runs {
+                let engine = engine(&path, n_threads, isa);
+                let mut session = Session::new(&engine, options(n_batch)).unwrap();
+                assert!(
+                    last_logits(&mut session) == expected,
+                    "{kv_types}: {isa}, {n_threads} threads, batches of {n_batch}"
+                );
+                session.truncate(333);
+                assert!(last_logits(&mut session) == expected, "{kv_types}: {isa}, continued");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_truncated_cache_continues_with_the_same_bits() {
     let dir = tempfile::tempdir().unwrap();
@@ -103,7 +143,7 @@ fn a_truncated_cache_continues_with_the_same_bits() {
     let n_vocab = engine.n_vocab();
     let last = &expected[39 * n_vocab..];
 
-    let mut session = Session::new(&engine, SessionOptions { n_ctx: 64, n_batch: 16 }).unwrap();
+    let mut session = Session::new(&engine, options(64, 16)).unwrap();
     session.step(&some_ids(60)[20..], Logits::None).unwrap();
     session.clear();
     session.step(&ids[..30], Logits::None).unwrap();

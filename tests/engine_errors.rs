@@ -7,10 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::checkpoint::Spec;
-use common::model::{new_path, write_gguf_with};
+use common::model::{new_path, write_gguf, write_gguf_with};
+use common::options;
 use gguf_kit::Error;
 use gguf_kit::gguf::{GgufWriter, Layout, Value};
+use gguf_kit::model::KvTypes;
 use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session, SessionOptions};
+use gguf_simd::attention::CacheType;
 use gguf_simd::{BlockType, Isa};
 
 fn model_with(dir: &Path, extra: &[(&str, Value)]) -> PathBuf {
@@ -74,14 +77,14 @@ fn a_type_without_kernels_is_named_with_those_that_have_some() {
     let mut bytes = fs::read(&path).unwrap();
     let name = b"blk.0.attn_q.weight";
     let at = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len();
-    // The number of dimensions (2), the dimensions, then the type: Q3_K.
+    // The number of dimensions (2), the dimensions, then the type: IQ2_XXS.
     let ty = at + 4 + 2 * 8;
-    bytes[ty..ty + 4].copy_from_slice(&11u32.to_le_bytes());
+    bytes[ty..ty + 4].copy_from_slice(&16u32.to_le_bytes());
     fs::write(&path, bytes).unwrap();
     let error = load(&path).expect_err("no kernels");
     let message = error.to_string();
     assert!(matches!(error, Error::Unsupported { .. }), "{message}");
-    assert!(message.contains("blk.0.attn_q.weight") && message.contains("Q3_K"), "{message}");
+    assert!(message.contains("blk.0.attn_q.weight") && message.contains("IQ2_XXS"), "{message}");
     assert!(message.contains("Q4_K"), "{message}");
 }
 
@@ -115,7 +118,7 @@ fn options_this_machine_cannot_follow_are_refused() {
 fn a_step_that_cannot_be_made_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let engine = load(&model_with(dir.path(), &[])).unwrap();
-    let mut session = Session::new(&engine, SessionOptions { n_ctx: 8, n_batch: 4 }).unwrap();
+    let mut session = Session::new(&engine, options(8, 4)).unwrap();
     session.step(&[1, 2, 3], Logits::None).unwrap();
     assert!(matches!(session.step(&[5; 6], Logits::Last), Err(Error::Limit { .. })));
     assert!(matches!(session.step(&[5, u32::MAX], Logits::Last), Err(Error::Usage { .. })));
@@ -132,12 +135,30 @@ fn a_context_too_long_for_the_memory_is_refused_with_one_that_fits() {
     let dir = tempfile::tempdir().unwrap();
     let engine = load(&model_with(dir.path(), &[])).unwrap();
     for n_ctx in [usize::MAX, usize::MAX / 1024, 1 << 40] {
-        let error = Session::new(&engine, SessionOptions { n_ctx, n_batch: 512 }).expect_err("no memory");
+        let error = Session::new(&engine, options(n_ctx, 512)).expect_err("no memory");
         let message = error.to_string();
         assert!(matches!(error, Error::Limit { .. }) && message.contains("--ctx"), "{message}");
     }
-    assert!(matches!(
-        Session::new(&engine, SessionOptions { n_ctx: 0, n_batch: 1 }),
-        Err(Error::Usage { .. })
-    ));
+    assert!(matches!(Session::new(&engine, options(0, 1)), Err(Error::Usage { .. })));
+}
+
+#[test]
+fn heads_that_do_not_divide_into_blocks_are_refused_with_the_type_that_works() {
+    let dir = tempfile::tempdir().unwrap();
+    Spec { head_dim: Some(40), ..Spec::default() }.write(dir.path());
+    let path = new_path(dir.path(), "m");
+    write_gguf(dir.path(), &path, |_| BlockType::F32);
+    let engine = load(&path).unwrap();
+    for cache_type in [CacheType::Q8_0, CacheType::Q4_0] {
+        let values = KvTypes { values: cache_type, ..KvTypes::default() };
+        for (what, kv_types) in [("keys", KvTypes::both(cache_type)), ("values", values)] {
+            let error = Session::new(&engine, SessionOptions { kv_types, ..options(8, 4) }).unwrap_err();
+            let message = error.to_string();
+            assert!(matches!(error, Error::Usage { .. }), "{message}");
+            for word in [what, cache_type.name(), "40", "--kv-type f16"] {
+                assert!(message.contains(word), "{message}");
+            }
+        }
+    }
+    Session::new(&engine, options(8, 4)).expect("F16 takes any head");
 }

@@ -9,7 +9,7 @@ use crate::limits::MAX_THREADS;
 use crate::threads::ThreadPool;
 
 /// Parts of a region at most; they live on the stack.
-const MAX_PARTS: usize = 128;
+pub(super) const MAX_PARTS: usize = 128;
 
 /// Parts for each thread: enough for a late thread to lose some to the others.
 const PARTS_PER_THREAD: usize = 4;
@@ -104,6 +104,17 @@ pub(super) fn pieces<D: Divide>(whole: D, piece_len: usize) -> impl Iterator<Ite
     })
 }
 
+/// `n` pieces of `whole` of equally many rows, which may be none at all; `n` divides its rows.
+pub(super) fn equal_pieces<D: Divide>(whole: D, n: usize) -> impl Iterator<Item = D> {
+    let piece_len = whole.n_rows() / n;
+    let mut rest = Some(whole);
+    (0..n).map_while(move |_| {
+        let (piece, tail) = rest.take()?.divide(piece_len);
+        rest = Some(tail);
+        Some(piece)
+    })
+}
+
 /// Some of the rows of every column, divided between heads.
 impl Divide for ColumnsMut<'_> {
     fn n_rows(&self) -> usize {
@@ -169,6 +180,16 @@ mod tests {
         let whole = RowsMut { values: &mut values, width: 2 };
         let lens: Vec<_> = pieces(whole, 3).map(|piece| (piece.values[0], piece.n_rows())).collect();
         assert_eq!(lens, [(0, 3), (6, 3), (12, 1)]);
+    }
+
+    #[test]
+    fn equal_pieces_may_be_empty() {
+        for (n_rows, expected) in [(6, [2, 2, 2]), (0, [0, 0, 0])] {
+            let mut values = vec![0; 2 * n_rows];
+            let whole = RowsMut { values: &mut values, width: 2 };
+            let lens: Vec<_> = equal_pieces(whole, 3).map(|piece| piece.n_rows()).collect();
+            assert_eq!(lens, expected);
+        }
     }
 
     #[test]

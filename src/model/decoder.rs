@@ -46,12 +46,12 @@ impl Decoder {
         &self.hparams
     }
 
-    /// The buffers for batches of up to `n_batch` tokens in a context of `n_ctx`.
+    /// The buffers for batches of up to `n_batch` tokens that continue `cache`.
     ///
     /// # Errors
     /// [`crate::Error::Limit`] if the system refuses the memory.
-    pub fn workspace(&self, n_batch: usize, n_ctx: usize, n_threads: usize) -> Result<Workspace> {
-        Workspace::new(&self.hparams, &self.weights, n_batch, n_ctx, n_threads)
+    pub fn workspace(&self, cache: &KvCache, n_batch: usize, n_threads: usize) -> Result<Workspace> {
+        Workspace::new(&self.hparams, &self.weights, cache, n_batch, n_threads)
     }
 
     /// Evaluates `ids` at the positions that follow those in `cache`, appends them to it, and leaves

@@ -20,12 +20,13 @@ impl Formats {
     /// The formats that some matrices want.
     pub(super) fn of<'a>(consumers: impl IntoIterator<Item = &'a Matrix>) -> Self {
         consumers.into_iter().fold(Self::default(), |formats, matrix| {
-            let format = matrix.block_type().activation();
-            Self {
-                q8_0: formats.q8_0 || format == ActivationFormat::Q8_0,
-                q8_k: formats.q8_k || format == ActivationFormat::Q8K,
-            }
+            formats.union(Self::only(matrix.block_type().activation()))
         })
+    }
+
+    /// One format.
+    pub(super) fn only(format: ActivationFormat) -> Self {
+        Self { q8_0: format == ActivationFormat::Q8_0, q8_k: format == ActivationFormat::Q8K }
     }
 
     /// These and those.
@@ -78,9 +79,14 @@ impl Inputs {
 
     /// Some rows in the format that `consumer` takes.
     pub(super) fn for_consumer(&self, consumer: &Matrix, rows: Range<usize>) -> Activation<'_> {
+        self.in_format(consumer.block_type().activation(), rows)
+    }
+
+    /// Some rows in a format that is among those wanted.
+    pub(super) fn in_format(&self, format: ActivationFormat, rows: Range<usize>) -> Activation<'_> {
         let n_windows = self.n_in.div_ceil(WINDOW_LEN);
         let windows = rows.start * n_windows..rows.end * n_windows;
-        match consumer.block_type().activation() {
+        match format {
             ActivationFormat::F32 => Activation::F32(self.floats(rows)),
             ActivationFormat::Q8_0 => Activation::Q8_0(&self.q8_0[windows]),
             ActivationFormat::Q8K => Activation::Q8K(&self.q8_k[windows]),

@@ -1,20 +1,75 @@
-//! The key-value cache: what attention remembers of every position, in half precision.
+//! The key-value cache: what attention remembers of every position.
 //!
 //! The keys of one head lie one after the other along the positions, and so do its values: the
 //! scores of a query read one contiguous stream. Room for the whole context is reserved at once but
 //! touched only as positions are filled.
 
-use gguf_simd::ops::Ops;
+use std::fmt;
+use std::ops::Range;
+
+use gguf_simd::attention::{Attention, CacheRows, CacheType};
 
 use super::Hparams;
 use super::memory::reserved;
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+/// The types of cached keys and values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KvTypes {
+    /// Of the keys.
+    pub keys: CacheType,
+    /// Of the values.
+    pub values: CacheType,
+}
+
+impl KvTypes {
+    /// The same type for keys and values.
+    pub fn both(cache_type: CacheType) -> Self {
+        Self { keys: cache_type, values: cache_type }
+    }
+
+    /// The rows of a model's heads in these types.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the heads do not divide into the blocks of a type.
+    pub(super) fn rows(self, hparams: &Hparams) -> Result<KvRows> {
+        let rows = |what, cache_type, head_dim| {
+            CacheRows::new(cache_type, head_dim).map_err(|uneven| {
+                Error::usage(format!(
+                    "this model's {what} cannot be cached as {cache_type}: {uneven} (--kv-type f16)"
+                ))
+            })
+        };
+        Ok(KvRows {
+            keys: rows("keys", self.keys, hparams.head_dim_k)?,
+            values: rows("values", self.values, hparams.head_dim_v)?,
+        })
+    }
+}
+
+/// One name if both are the same, else both, the keys' first.
+impl fmt::Display for KvTypes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.keys == self.values {
+            return self.keys.fmt(f);
+        }
+        f.pad(&format!("{},{}", self.keys, self.values))
+    }
+}
+
+/// The rows of one head, by position.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KvRows {
+    pub(super) keys: CacheRows,
+    pub(super) values: CacheRows,
+}
 
 /// The keys and values of every layer and key-value head.
 #[derive(Debug)]
 pub struct KvCache {
     /// `[n_layer, n_head_kv]`.
     heads: Vec<KvHead>,
+    rows: KvRows,
     n_head_kv: usize,
     n_ctx: usize,
     n_past: usize,
@@ -23,38 +78,38 @@ pub struct KvCache {
 /// The keys and values of one head, by position.
 #[derive(Debug)]
 pub(super) struct KvHead {
-    /// `[n_positions, head_dim_k]`, half precision.
-    pub(super) keys: Vec<u16>,
-    /// `[n_positions, head_dim_v]`, half precision.
-    pub(super) values: Vec<u16>,
-    head_dim_k: usize,
-    head_dim_v: usize,
+    rows: KvRows,
+    /// `[n_positions]` rows.
+    keys: Vec<u8>,
+    /// `[n_positions]` rows.
+    values: Vec<u8>,
 }
 
 impl KvCache {
     /// Bytes that one position takes in all layers together.
-    pub fn position_bytes(hparams: &Hparams) -> usize {
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the model's heads do not divide into the blocks of a type.
+    pub fn position_bytes(hparams: &Hparams, types: KvTypes) -> Result<usize> {
+        let rows = types.rows(hparams)?;
         // Each factor is within `limits`; only their product can be too large, and then nothing fits.
-        let per_layer = (hparams.n_embd_k() + hparams.n_embd_v()) * size_of::<u16>();
-        per_layer.saturating_mul(hparams.n_layer)
+        let per_layer = hparams.n_head_kv.saturating_mul(rows.keys.row_bytes() + rows.values.row_bytes());
+        Ok(per_layer.saturating_mul(hparams.n_layer))
     }
 
     /// A cache with room for `n_ctx` positions.
     ///
     /// # Errors
-    /// [`crate::Error::Limit`] if the system refuses the memory.
-    pub fn new(hparams: &Hparams, n_ctx: usize) -> Result<Self> {
+    /// [`Error::Usage`] if the model's heads do not divide into the blocks of a type,
+    /// [`Error::Limit`] if the system refuses the memory.
+    pub fn new(hparams: &Hparams, types: KvTypes, n_ctx: usize) -> Result<Self> {
+        let rows = types.rows(hparams)?;
         let n_heads = hparams.n_layer * hparams.n_head_kv;
         let mut heads = reserved(n_heads, 1)?;
         for _ in 0..n_heads {
-            heads.push(KvHead {
-                keys: reserved(n_ctx, hparams.head_dim_k)?,
-                values: reserved(n_ctx, hparams.head_dim_v)?,
-                head_dim_k: hparams.head_dim_k,
-                head_dim_v: hparams.head_dim_v,
-            });
+            heads.push(KvHead::reserved(rows, n_ctx)?);
         }
-        Ok(Self { heads, n_head_kv: hparams.n_head_kv, n_ctx, n_past: 0 })
+        Ok(Self { heads, rows, n_head_kv: hparams.n_head_kv, n_ctx, n_past: 0 })
     }
 
     /// Positions there is room for.
@@ -67,19 +122,34 @@ impl KvCache {
         self.n_past
     }
 
+    /// The types of its keys and values.
+    pub fn types(&self) -> KvTypes {
+        KvTypes { keys: self.rows.keys.cache_type(), values: self.rows.values.cache_type() }
+    }
+
+    /// Bytes reserved for all positions.
+    pub fn reserved_bytes(&self) -> usize {
+        self.heads.len() * (self.rows.keys.row_bytes() + self.rows.values.row_bytes()) * self.n_ctx
+    }
+
     /// Forgets all positions from `n_past` on.
     pub fn truncate(&mut self, n_past: usize) {
         self.n_past = self.n_past.min(n_past);
         // Also after a step that failed half way: no head keeps more than the others.
         for head in &mut self.heads {
-            head.keys.truncate(self.n_past * head.head_dim_k);
-            head.values.truncate(self.n_past * head.head_dim_v);
+            head.keys.truncate(self.n_past * self.rows.keys.row_bytes());
+            head.values.truncate(self.n_past * self.rows.values.row_bytes());
         }
     }
 
     /// Counts `n` positions that every layer has filled.
     pub(super) fn advance(&mut self, n: usize) {
         self.n_past += n;
+    }
+
+    /// The rows of its heads.
+    pub(super) fn rows(&self) -> KvRows {
+        self.rows
     }
 
     /// The heads of a layer.
@@ -89,26 +159,44 @@ impl KvCache {
 }
 
 impl KvHead {
+    /// A head with room for `n_ctx` positions.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if the system refuses the memory.
+    pub(super) fn reserved(rows: KvRows, n_ctx: usize) -> Result<Self> {
+        let reserve = |rows: CacheRows| reserved(n_ctx, rows.row_bytes());
+        Ok(Self { rows, keys: reserve(rows.keys)?, values: reserve(rows.values)? })
+    }
+
     /// Appends a position: `key: [head_dim_k]` and `value: [head_dim_v]`. Within the room reserved
     /// it allocates nothing.
-    pub(super) fn push(&mut self, ops: &Ops, key: &[f32], value: &[f32]) {
-        push(ops, &mut self.keys, key);
-        push(ops, &mut self.values, value);
+    pub(super) fn push(&mut self, attention: &Attention, key: &[f32], value: &[f32]) {
+        push(attention, self.rows.keys, &mut self.keys, key);
+        push(attention, self.rows.values, &mut self.values, value);
     }
 
-    /// The keys of the first `n` positions.
-    pub(super) fn keys(&self, n: usize) -> &[u16] {
-        &self.keys[..n * self.head_dim_k]
+    /// The rows of its keys and values.
+    pub(super) fn rows(&self) -> KvRows {
+        self.rows
     }
 
-    /// The values of the first `n` positions.
-    pub(super) fn values(&self, n: usize) -> &[u16] {
-        &self.values[..n * self.head_dim_v]
+    /// The keys of some positions.
+    pub(super) fn keys(&self, positions: Range<usize>) -> &[u8] {
+        &self.keys[bytes_of(self.rows.keys, positions)]
+    }
+
+    /// The values of some positions.
+    pub(super) fn values(&self, positions: Range<usize>) -> &[u8] {
+        &self.values[bytes_of(self.rows.values, positions)]
     }
 }
 
-fn push(ops: &Ops, rows: &mut Vec<u16>, row: &[f32]) {
-    let end = rows.len();
-    rows.resize(end + row.len(), 0);
-    ops.f32_to_f16(row, &mut rows[end..]);
+fn push(attention: &Attention, rows: CacheRows, stored: &mut Vec<u8>, row: &[f32]) {
+    let end = stored.len();
+    stored.resize(end + rows.row_bytes(), 0);
+    attention.store(rows, row, &mut stored[end..]);
+}
+
+fn bytes_of(rows: CacheRows, positions: Range<usize>) -> Range<usize> {
+    positions.start * rows.row_bytes()..positions.end * rows.row_bytes()
 }

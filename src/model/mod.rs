@@ -21,6 +21,6 @@ pub use arch::Family;
 pub use compute::Compute;
 pub use decoder::Decoder;
 pub use hparams::{Hparams, Rope, RopeScaling};
-pub use kv_cache::KvCache;
+pub use kv_cache::{KvCache, KvTypes};
 pub use spec::{Presence, Role, Source, TensorSpec, Transform};
 pub use workspace::Workspace;

@@ -1,10 +1,11 @@
 //! The buffers of a step, allocated once for a batch.
 
-use super::Hparams;
+use super::attention::AttentionSpace;
 use super::experts::ExpertSpace;
 use super::inputs::{Formats, Inputs};
 use super::memory::zeroed;
 use super::weights::{FeedForward, Weights};
+use super::{Hparams, KvCache};
 use crate::error::Result;
 
 /// Every buffer that a step of up to `n_batch` tokens needs. Rows belong to tokens.
@@ -22,25 +23,6 @@ pub struct Workspace {
     pub(super) experts: Option<ExpertSpace>,
 }
 
-/// The buffers of attention.
-#[derive(Debug)]
-pub(super) struct AttentionSpace {
-    /// `[n_batch, n_dims / 2]`.
-    pub(super) cos: Vec<f32>,
-    /// `[n_batch, n_dims / 2]`.
-    pub(super) sin: Vec<f32>,
-    /// `[n_batch, n_head * head_dim_k]`.
-    pub(super) q: Vec<f32>,
-    /// `[n_batch, n_head_kv * head_dim_k]`.
-    pub(super) k: Vec<f32>,
-    /// `[n_batch, n_head_kv * head_dim_v]`.
-    pub(super) v: Vec<f32>,
-    /// `[n_batch, n_head * head_dim_v]`: the heads' outputs.
-    pub(super) heads: Inputs,
-    /// `[n_threads][n_ctx]`: the scores of one query.
-    pub(super) scores: Vec<Vec<f32>>,
-}
-
 /// The buffers of a gated feed-forward part.
 #[derive(Debug)]
 pub(super) struct FeedForwardSpace {
@@ -53,15 +35,15 @@ pub(super) struct FeedForwardSpace {
 }
 
 impl Workspace {
-    /// Buffers for batches of up to `n_batch` tokens, contexts of `n_ctx` and `n_threads` threads.
+    /// Buffers for batches of up to `n_batch` tokens that continue `cache`, and `n_threads` threads.
     ///
     /// # Errors
     /// [`crate::Error::Limit`] if the system refuses the memory.
     pub fn new(
         hparams: &Hparams,
         weights: &Weights,
+        cache: &KvCache,
         n_batch: usize,
-        n_ctx: usize,
         n_threads: usize,
     ) -> Result<Self> {
         let n_embd = hparams.n_embd;
@@ -77,7 +59,7 @@ impl Workspace {
             residual: zeroed(0.0, n_batch, n_embd)?,
             delta: zeroed(0.0, n_batch, n_embd)?,
             normed: Inputs::new(n_batch, n_embd, normed)?,
-            attention: AttentionSpace::new(hparams, n_batch, n_ctx, n_threads, formats.heads)?,
+            attention: AttentionSpace::new(hparams, cache, n_batch, n_threads, formats.heads)?,
             feed_forward: FeedForwardSpace {
                 gate: zeroed(0.0, n_rows, hparams.n_ff)?,
                 up: zeroed(0.0, n_rows, hparams.n_ff)?,
@@ -86,26 +68,10 @@ impl Workspace {
             experts,
         })
     }
-}
 
-impl AttentionSpace {
-    fn new(
-        hparams: &Hparams,
-        n_batch: usize,
-        n_ctx: usize,
-        n_threads: usize,
-        formats: Formats,
-    ) -> Result<Self> {
-        let n_angles = hparams.rope.n_dims / 2;
-        Ok(Self {
-            cos: zeroed(0.0, n_batch, n_angles)?,
-            sin: zeroed(0.0, n_batch, n_angles)?,
-            q: zeroed(0.0, n_batch, hparams.n_embd_q())?,
-            k: zeroed(0.0, n_batch, hparams.n_embd_k())?,
-            v: zeroed(0.0, n_batch, hparams.n_embd_v())?,
-            heads: Inputs::new(n_batch, hparams.n_head * hparams.head_dim_v, formats)?,
-            scores: (0..n_threads).map(|_| zeroed(0.0, n_ctx, 1)).collect::<Result<_>>()?,
-        })
+    /// Bytes that the buffers take for every [`gguf_simd::attention::CHUNK`] positions of the context, whatever the batch.
+    pub fn chunk_bytes(hparams: &Hparams, n_threads: usize) -> usize {
+        AttentionSpace::chunk_bytes(hparams, n_threads)
     }
 }
 

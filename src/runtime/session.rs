@@ -2,11 +2,13 @@
 
 use std::ops::Range;
 
+use gguf_simd::attention::CHUNK;
+
 use super::engine::Engine;
 use super::memory;
 use crate::error::{Error, Result};
 use crate::limits::MAX_DIMENSION;
-use crate::model::{KvCache, Workspace};
+use crate::model::{KvCache, KvTypes, Workspace};
 
 /// The dimensions of a session.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +17,8 @@ pub struct SessionOptions {
     pub n_ctx: usize,
     /// Tokens evaluated together; at most `n_ctx` are used. It changes speed and memory, never results.
     pub n_batch: usize,
+    /// The types of cached keys and values.
+    pub kv_types: KvTypes,
 }
 
 /// The positions of a step whose logits are wanted.
@@ -45,27 +49,24 @@ impl<'e> Session<'e> {
     /// Makes a session, and reserves all it needs.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a context or a batch of none, [`Error::Limit`] if the memory is not
+    /// [`Error::Usage`] for a context or a batch of none, or heads that do not divide into the blocks of
+    /// a cache type; [`Error::Limit`] if the memory is not
     /// there, naming the greatest context that fits.
     pub fn new(engine: &'e Engine, options: SessionOptions) -> Result<Self> {
-        let SessionOptions { n_ctx, n_batch } = options;
+        let SessionOptions { n_ctx, n_batch, kv_types } = options;
         if n_ctx == 0 || n_batch == 0 {
             return Err(Error::usage("a session needs a --ctx and a --batch of at least 1"));
         }
-        // Beside its keys and values, a position takes a score in each thread.
-        let scores = engine.n_threads() * size_of::<f32>();
-        let position_bytes = KvCache::position_bytes(engine.hparams()).saturating_add(scores);
+        let (hparams, n_threads) = (engine.hparams(), engine.n_threads());
+        let beside = Workspace::chunk_bytes(hparams, n_threads).div_ceil(CHUNK);
+        let position_bytes = KvCache::position_bytes(hparams, kv_types)?.saturating_add(beside);
         check_cache_fits(position_bytes, n_ctx, memory::available_bytes())?;
         let n_batch = n_batch.min(n_ctx);
         let mut logits = Vec::new();
         reserve_logits(&mut logits, engine.n_vocab())?;
-        Ok(Self {
-            engine,
-            cache: KvCache::new(engine.hparams(), n_ctx)?,
-            space: engine.decoder().workspace(n_batch, n_ctx, engine.n_threads())?,
-            n_batch,
-            logits,
-        })
+        let cache = KvCache::new(hparams, kv_types, n_ctx)?;
+        let space = engine.decoder().workspace(&cache, n_batch, n_threads)?;
+        Ok(Self { engine, cache, space, n_batch, logits })
     }
 
     /// Evaluates `ids` at the positions that follow, in batches, and returns the logits `wanted`:
@@ -142,7 +143,12 @@ impl<'e> Session<'e> {
 
     /// Bytes reserved for the cache.
     pub fn cache_bytes(&self) -> usize {
-        KvCache::position_bytes(self.engine.hparams()) * self.n_ctx()
+        self.cache.reserved_bytes()
+    }
+
+    /// The types of cached keys and values.
+    pub fn kv_types(&self) -> KvTypes {
+        self.cache.types()
     }
 
     /// Forgets all positions from `n_past` on; does nothing if there are none.

@@ -9,7 +9,14 @@ use std::path::{Path, PathBuf};
 
 use gguf_kit::checkpoint::Checkpoint;
 use gguf_kit::convert::{self, FileType, Plan, PlanOptions, RunOptions, Silent, Summary};
+use gguf_kit::model::KvTypes;
+use gguf_kit::runtime::SessionOptions;
 use gguf_simd::kernels::Kernels;
+
+/// A session of these dimensions, with keys and values in F16.
+pub(crate) fn options(n_ctx: usize, n_batch: usize) -> SessionOptions {
+    SessionOptions { n_ctx, n_batch, kv_types: KvTypes::default() }
+}
 
 /// The bundled model.
 pub(crate) fn fairytale() -> PathBuf {

@@ -14,7 +14,6 @@ pub use activate::{Gate, Norm};
 mod activate;
 mod add;
 mod convert;
-mod dots_f16;
 mod dots_f32;
 mod elementwise;
 mod exp;
@@ -28,7 +27,6 @@ mod softmax;
 #[cfg(test)]
 mod tests;
 mod tiers;
-mod weighted_sum_f16;
 
 /// Normalises a row, or a part of one, whose mean and scale are known, with weights and perhaps a bias.
 type LayerApply = unsafe fn(&[f32], (f32, f32), &[f32], Option<&[f32]>, &mut [f32]);
@@ -41,6 +39,7 @@ pub struct Ops {
     layer_mean_and_scale: unsafe fn(&[f32], f32) -> (f32, f32),
     layer_apply: LayerApply,
     softmax: unsafe fn(&mut [f32]),
+    exponentials: unsafe fn(&mut [f32]) -> (f32, f32),
     silu: unsafe fn(&[f32], &mut [f32]),
     gelu_tanh: unsafe fn(&[f32], &mut [f32]),
     gelu_erf: unsafe fn(&[f32], &mut [f32]),
@@ -56,8 +55,6 @@ pub struct Ops {
     f32_to_bf16: unsafe fn(&[f32], &mut [u16]),
     bf16_to_f32: unsafe fn(&[u16], &mut [f32]),
     dots_f32: unsafe fn(&[f32], &[f32], &mut [f32]),
-    dots_f16: unsafe fn(&[f32], &[u16], &mut [f32]),
-    weighted_sum_f16: unsafe fn(&[f32], &[u16], &mut [f32]),
 }
 
 // Every call of a table's function below is sound for one reason: `for_isa` hands a table out only
@@ -103,6 +100,14 @@ impl Ops {
     pub fn softmax(&self, x: &mut [f32]) {
         // SAFETY: `for_isa` saw the table's features on this CPU.
         unsafe { (self.softmax)(x) }
+    }
+
+    /// Replaces the elements of the row `x: [n]` by `e^(x[i] - max)`, and returns `max`, the greatest of
+    /// them, and the sum of the exponentials: softmax before its division. Of an empty row these
+    /// are `-inf` and 0.
+    pub fn exponentials(&self, x: &mut [f32]) -> (f32, f32) {
+        // SAFETY: `for_isa` saw the table's features on this CPU.
+        unsafe { (self.exponentials)(x) }
     }
 
     /// `out[i] = x[i] * sigmoid(x[i])`; both `[n]`.
@@ -256,29 +261,5 @@ impl Ops {
         assert_eq!(Some(rows.len()), x.len().checked_mul(out.len()), "dots_f32 needs one row per result");
         // SAFETY: `for_isa` saw the table's features on this CPU.
         unsafe { (self.dots_f32)(x, rows, out) }
-    }
-
-    /// `out[r] = rows[r] . x` for half-precision `rows: [out.len(), x.len()]`.
-    ///
-    /// # Panics
-    /// If `x` is empty or the lengths do not fit.
-    pub fn dots_f16(&self, x: &[f32], rows: &[u16], out: &mut [f32]) {
-        assert!(!x.is_empty(), "dots_f16 needs a row that is not empty");
-        assert_eq!(Some(rows.len()), x.len().checked_mul(out.len()), "dots_f16 needs one row per result");
-        // SAFETY: `for_isa` saw the table's features on this CPU.
-        unsafe { (self.dots_f16)(x, rows, out) }
-    }
-
-    /// `out[i]` = sum over `r` of `weights[r] * rows[r][i]`, for half-precision
-    /// `rows: [weights.len(), out.len()]`.
-    ///
-    /// # Panics
-    /// If `out` is empty or the lengths do not fit.
-    pub fn weighted_sum_f16(&self, weights: &[f32], rows: &[u16], out: &mut [f32]) {
-        assert!(!out.is_empty(), "weighted_sum_f16 needs a row that is not empty");
-        let needed = weights.len().checked_mul(out.len());
-        assert_eq!(Some(rows.len()), needed, "weighted_sum_f16 needs one row per weight");
-        // SAFETY: `for_isa` saw the table's features on this CPU.
-        unsafe { (self.weighted_sum_f16)(weights, rows, out) }
     }
 }

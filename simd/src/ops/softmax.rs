@@ -3,6 +3,8 @@
 //! The exponentials are summed in 16 lanes, then as a tree, and multiplied by the sum's reciprocal.
 //! Accuracy: 3 ULP plus the sum's error. `-inf` gives 0 beside a finite element; a row without a
 //! finite element, or with `+inf` or NaN in it, becomes NaN throughout.
+//!
+//! [`exponentials`] is softmax before the division, for rows that come in pieces.
 
 use super::exp::exp;
 use super::lanes::{self, LANES, Lanes};
@@ -10,6 +12,16 @@ use super::lanes::{self, LANES, Lanes};
 /// Replaces the row `x: [n]` by its softmax.
 #[inline(always)]
 pub(super) fn softmax(x: &mut [f32]) {
+    let (_, sum) = exponentials(x);
+    let scale = 1.0 / sum;
+    for i in 0..x.len() {
+        x[i] *= scale;
+    }
+}
+
+/// Replaces the elements of `x: [n]` by `e^(x[i] - max)`, and returns `max` and their sum.
+#[inline(always)]
+pub(super) fn exponentials(x: &mut [f32]) -> (f32, f32) {
     let max = row_max(x);
     let mut acc = [0.0; LANES];
     let (groups, tail) = x.as_chunks_mut::<LANES>();
@@ -23,10 +35,7 @@ pub(super) fn softmax(x: &mut [f32]) {
         acc = lanes::plus(&acc, &end);
         tail.copy_from_slice(&end[..tail.len()]);
     }
-    let scale = 1.0 / lanes::sum(&acc);
-    for i in 0..x.len() {
-        x[i] *= scale;
-    }
+    (max, lanes::sum(&acc))
 }
 
 #[inline(always)]

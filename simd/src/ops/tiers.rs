@@ -1,9 +1,7 @@
 //! The bodies compiled for each tier, and the tables that list them.
 
 use super::lanes::Portable;
-use super::{
-    Ops, add, convert, dots_f16, dots_f32, gelu, layer_norm, rms_norm, rope, silu, softmax, weighted_sum_f16,
-};
+use super::{Ops, add, convert, dots_f32, gelu, layer_norm, rms_norm, rope, silu, softmax};
 use crate::isa::Isa;
 
 /// The table compiled for `isa`, if this target has the tier at all.
@@ -43,6 +41,10 @@ macro_rules! compile_for {
         $(#[$features])?
         fn softmax(x: &mut [f32]) {
             softmax::softmax(x);
+        }
+        $(#[$features])?
+        fn exponentials(x: &mut [f32]) -> (f32, f32) {
+            softmax::exponentials(x)
         }
         $(#[$features])?
         fn silu(x: &[f32], out: &mut [f32]) {
@@ -104,20 +106,13 @@ macro_rules! compile_for {
         fn dots_f32(x: &[f32], rows: &[f32], out: &mut [f32]) {
             dots_f32::dots_f32(x, rows, out);
         }
-        $(#[$features])?
-        fn dots_f16(x: &[f32], rows: &[u16], out: &mut [f32]) {
-            dots_f16::dots_f16::<$tier>(x, rows, out);
-        }
-        $(#[$features])?
-        fn weighted_sum_f16(weights: &[f32], rows: &[u16], out: &mut [f32]) {
-            weighted_sum_f16::weighted_sum_f16::<$tier>(weights, rows, out);
-        }
         Ops {
             rms_scale,
             rms_apply,
             layer_mean_and_scale,
             layer_apply,
             softmax,
+            exponentials,
             silu,
             gelu_tanh,
             gelu_erf,
@@ -133,8 +128,6 @@ macro_rules! compile_for {
             f32_to_bf16,
             bf16_to_f32,
             dots_f32,
-            dots_f16,
-            weighted_sum_f16,
         }
     }};
 }

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use gguf_simd::attention::CacheType;
 
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
+use crate::model::KvTypes;
 use crate::runtime::SamplerOptions;
 
 /// Which model to run.
@@ -29,6 +31,31 @@ pub(super) struct ContextArgs {
     /// Tokens of the prompt to compute at once
     #[arg(short, long, value_name = "N", default_value_t = DEFAULT_BATCH)]
     pub batch: usize,
+    #[command(flatten)]
+    pub kv: KvArgs,
+}
+
+/// How keys and values are cached.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Context")]
+pub(super) struct KvArgs {
+    /// Type of cached keys and values: f16, q8_0 (half the memory) or q4_0 (a quarter); or two, the keys'
+    /// first, as in q8_0,f16
+    #[arg(long = "kv-type", value_name = "TYPE", default_value = "f16", value_parser = parse_kv_types)]
+    pub kv_types: KvTypes,
+}
+
+fn parse_kv_types(text: &str) -> Result<KvTypes, String> {
+    let parse = |name| {
+        CacheType::from_name(name).ok_or_else(|| {
+            let names: Vec<_> = CacheType::ALL.iter().map(|ty| ty.name().to_lowercase()).collect();
+            format!("{name:?} is no type for keys and values; there are {}", names.join(", "))
+        })
+    };
+    match text.split_once(',') {
+        None => parse(text).map(KvTypes::both),
+        Some((keys, values)) => Ok(KvTypes { keys: parse(keys)?, values: parse(values)? }),
+    }
 }
 
 /// Tokens of the prompt to compute at once, unless told.
@@ -142,10 +169,25 @@ mod tests {
 
     #[test]
     fn default_context_is_the_models_up_to_a_bound() {
-        let args = |ctx| ContextArgs { ctx, batch: DEFAULT_BATCH };
+        let args = |ctx| ContextArgs { ctx, batch: DEFAULT_BATCH, kv: KvArgs::default() };
         assert_eq!(args(None).n_ctx(512), 512);
         assert_eq!(args(None).n_ctx(131_072), 4096);
         assert_eq!(args(Some(0)).n_ctx(131_072), 131_072);
         assert_eq!(args(Some(100)).n_ctx(512), 100);
+    }
+
+    #[test]
+    fn kv_types_are_given_together_or_apart() {
+        let mixed = KvTypes { keys: CacheType::Q8_0, values: CacheType::F16 };
+        assert_eq!(parse_kv_types("f16"), Ok(KvTypes::default()));
+        assert_eq!(parse_kv_types("Q4_0"), Ok(KvTypes::both(CacheType::Q4_0)));
+        assert_eq!(parse_kv_types("q8_0,f16"), Ok(mixed));
+        for types in [mixed, KvTypes::default()] {
+            assert_eq!(parse_kv_types(&types.to_string()), Ok(types));
+        }
+        for wrong in ["", "q5_1", "q8_0,", "q8_0,f16,f16"] {
+            let message = parse_kv_types(wrong).expect_err("no such type");
+            assert!(message.contains("f16, q8_0, q4_0"), "{message}");
+        }
     }
 }

@@ -97,7 +97,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let model = load(&args.model, &args.compute, args.quiet || args.json)?;
     let n_ctx = args.context.n_ctx(model.engine.hparams().n_ctx_train);
     let mut sampler = sampler(args, &model, n_ctx)?;
-    let session = Session::new(&model.engine, SessionOptions { n_ctx, n_batch })?;
+    let kv_types = args.context.kv.kv_types;
+    let session = Session::new(&model.engine, SessionOptions { n_ctx, n_batch, kv_types })?;
     let environment = Environment::new(&model, &session, sampler.options().seed);
     let ids = model.tokenizer.encode(&text, true, true)?;
     let busy = Busy::begin();

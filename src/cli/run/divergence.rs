@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::args::ModelArgs;
+use super::args::{KvArgs, ModelArgs};
 use super::input::{FileArgs, read_text_trimmed};
 use super::load::{Model, load};
 use super::perplexity::{ChunkArgs, session};
@@ -15,13 +15,15 @@ use crate::cli::output::{show, show_json};
 use crate::error::{Error, Result};
 use crate::eval::divergence::{self, Percentiles, Report, Side};
 use crate::eval::{Chunks, Estimate};
+use crate::model::KvTypes;
 
 /// Measure how far a quantised model is from the one it was made from.
 ///
 /// Both models read the text side by side. Their predictions are compared token by token: the
 /// Kullback-Leibler divergence of MODEL from BASE (0 is no difference), how often both find the same
 /// token likeliest, how much the right token's probability changes, and the ratio of perplexities.
-/// The measures are those of llama.cpp, on exact instead of 16-bit base logits.
+/// The measures are those of llama.cpp, on exact instead of 16-bit base logits. BASE always has keys and
+/// values in F16, MODEL in --kv-type: with the same file twice this measures the cache alone.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -37,6 +39,8 @@ pub(super) struct Args {
     text: FileArgs,
     #[command(flatten)]
     chunks: ChunkArgs,
+    #[command(flatten)]
+    kv: KvArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -65,7 +69,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let model = load(&args.model, &args.compute, args.quiet)?;
     let chunks = args.chunks.cut(&base, &text)?;
     check_vocabularies(&base, &model, &args.chunks, &text, &chunks)?;
-    let (mut base_session, mut session) = (session(&base, &chunks)?, session(&model, &chunks)?);
+    let mut base_session = session(&base, &chunks, KvTypes::default())?;
+    let mut session = session(&model, &chunks, args.kv.kv_types)?;
     let mut base_side = Side { session: &mut base_session, path: base.engine.file().path() };
     let mut side = Side { session: &mut session, path: model.engine.file().path() };
     let bar = bar(chunks.n_chunks(), "chunks", args.quiet);
@@ -81,6 +86,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         let mut object = report_json(&report);
         object["base"] = json!(base_side.path);
         object["model"] = json!(side.path);
+        object["kv_type"] = json!(args.kv.kv_types.to_string());
         object["text"] = json!(args.text.file);
         object["n_ctx"] = json!(chunks.n_ctx());
         object["n_chunks"] = json!(chunks.n_chunks());

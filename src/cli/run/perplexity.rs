@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::args::{DEFAULT_BATCH, ModelArgs};
+use super::args::{DEFAULT_BATCH, KvArgs, ModelArgs};
 use super::input::{FileArgs, read_text_trimmed};
 use super::load::{Model, load};
 use super::progress::bar;
@@ -13,6 +13,7 @@ use crate::cli::interrupt::Busy;
 use crate::cli::output::{plural, show, show_json};
 use crate::error::Result;
 use crate::eval::{Chunks, perplexity};
+use crate::model::KvTypes;
 use crate::runtime::{Session, SessionOptions};
 
 /// Measure how well a model predicts a text.
@@ -29,6 +30,8 @@ pub(super) struct Args {
     text: FileArgs,
     #[command(flatten)]
     chunks: ChunkArgs,
+    #[command(flatten)]
+    kv: KvArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -78,13 +81,14 @@ impl ChunkArgs {
     }
 }
 
-/// A session that holds one of `chunks`.
+/// A session that holds one of `chunks`, its keys and values in `kv_types`.
 ///
 /// # Errors
-/// [`crate::Error::Limit`] if memory does not suffice.
-pub(super) fn session<'e>(model: &'e Model, chunks: &Chunks) -> Result<Session<'e>> {
+/// [`crate::Error::Limit`] if memory does not suffice, [`crate::Error::Usage`] for types that do not
+/// fit the model's heads.
+pub(super) fn session<'e>(model: &'e Model, chunks: &Chunks, kv_types: KvTypes) -> Result<Session<'e>> {
     let n_ctx = chunks.n_ctx();
-    Session::new(&model.engine, SessionOptions { n_ctx, n_batch: n_ctx.min(DEFAULT_BATCH) })
+    Session::new(&model.engine, SessionOptions { n_ctx, n_batch: n_ctx.min(DEFAULT_BATCH), kv_types })
 }
 
 /// Runs the subcommand.
@@ -95,7 +99,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let text = read_text_trimmed(&args.text.file)?;
     let model = load(&args.model, &args.compute, args.quiet)?;
     let chunks = args.chunks.cut(&model, &text)?;
-    let mut session = session(&model, &chunks)?;
+    let mut session = session(&model, &chunks, args.kv.kv_types)?;
     let bar = bar(chunks.n_chunks(), "chunks", args.quiet);
     let busy = Busy::begin();
     let start = Instant::now();
@@ -123,6 +127,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
             "mean_nll_error": nll.error,
             "seconds": seconds,
             "tokens_per_second": n_tokens as f64 / seconds,
+            "kv_type": args.kv.kv_types.to_string(),
             "isa": model.engine.kernels().isa().name(),
             "threads": model.engine.n_threads(),
         }));

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::load::Model;
 use super::memory::peak_resident_bytes;
 use crate::cli::output::{bytes, plural};
+use crate::model::KvTypes;
 use crate::runtime::Session;
 use crate::runtime::generate::{Finish, Generation};
 
@@ -16,6 +17,7 @@ pub(super) struct Environment {
     load_time: Duration,
     file_bytes: u64,
     cache_bytes: usize,
+    kv_types: KvTypes,
     n_ctx: usize,
     seed: u64,
     n_threads: usize,
@@ -29,6 +31,7 @@ impl Environment {
             load_time: model.load_time,
             file_bytes: model.engine.file().file_len(),
             cache_bytes: session.cache_bytes(),
+            kv_types: session.kv_types(),
             n_ctx: session.n_ctx(),
             seed,
             n_threads: model.engine.n_threads(),
@@ -59,9 +62,10 @@ impl Environment {
                 self.isa
             ),
             format!(
-                "memory      file {} mapped, cache {} for {} tokens{peak}",
+                "memory      file {} mapped, cache {} ({}) for {} tokens{peak}",
                 bytes(self.file_bytes),
                 bytes(self.cache_bytes as u64),
+                self.kv_types,
                 self.n_ctx,
             ),
             format!("ended by    {}; seed {}", describe(generation.finish, stop_strings), self.seed),
@@ -84,6 +88,7 @@ impl Environment {
             "load_seconds": self.load_time.as_secs_f64(),
             "file_bytes": self.file_bytes,
             "cache_bytes": self.cache_bytes,
+            "kv_type": self.kv_types.to_string(),
             "peak_resident_bytes": peak_resident_bytes(),
             "n_ctx": self.n_ctx,
             "threads": self.n_threads,

@@ -33,10 +33,6 @@ fn harsh(n: usize, seed: u64) -> Vec<f32> {
     x
 }
 
-fn halves(x: &[f32]) -> Vec<u16> {
-    x.iter().map(|v| half::f16::from_f32_const(*v).to_bits()).collect()
-}
-
 fn scalar() -> &'static Ops {
     Ops::for_isa(Isa::Scalar).expect("every CPU has the scalar tier")
 }

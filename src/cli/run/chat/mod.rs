@@ -75,7 +75,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let template = template(&model, given_template)?;
     let n_ctx = args.context.n_ctx(model.engine.hparams().n_ctx_train);
     let sampler = Sampler::new(args.sampling.resolve(model.engine.metadata(), n_ctx)?)?;
-    let session = Session::new(&model.engine, SessionOptions { n_ctx, n_batch })?;
+    let kv_types = args.context.kv.kv_types;
+    let session = Session::new(&model.engine, SessionOptions { n_ctx, n_batch, kv_types })?;
     let mut lines = Lines::open()?;
     let environment = Environment::new(&model, &session, sampler.options().seed);
     let mut chat = Chat {

@@ -1,22 +1,29 @@
 //! Attention with grouped queries over the key-value cache.
 //!
-//! Every token and query head is computed by itself: scores against the keys in half precision,
-//! softmax, the weighted sum of the values in the order of the positions. What a token gets depends
-//! on nothing but itself and the positions before it, whatever the batch it comes in.
+//! The keys a token sees are taken in fixed chunks (`chunks`); what is left of a chunk depends on one
+//! query and the chunk alone, and the chunks are put together in their order. What a token gets depends
+//! on nothing but itself and the positions before it, whatever the batch it comes in and however the
+//! work is divided between threads (`heads`).
 
 use std::ops::Range;
 
 use gguf_simd::ColumnsMut;
 use gguf_simd::ops::Ops;
 
+mod chunks;
+mod heads;
+mod space;
+
 use super::arch::RopeOrder;
-use super::compute::{ByToken, Compute, pieces};
+use super::compute::{Compute, equal_pieces, pieces};
 use super::decoder::Decoder;
 use super::inputs::{Formats, InputRows};
 use super::kv_cache::KvHead;
 use super::product::Product;
 use super::weights::LayerWeights;
-use super::workspace::{AttentionSpace, Workspace};
+use super::workspace::Workspace;
+
+pub(super) use space::AttentionSpace;
 
 /// The tokens of a step.
 #[derive(Clone, Debug)]
@@ -74,7 +81,8 @@ impl Decoder {
         compute.multiply([product.add_to(&mut space.residual[stream])]);
     }
 
-    /// Rotates queries and keys, scales the queries, and appends keys and values to the cache.
+    /// Rotates queries and keys, scales the queries and brings them into the format that the keys
+    /// take, and appends keys and values to the cache.
     fn rotate_and_store(
         &self,
         compute: Compute<'_>,
@@ -83,35 +91,41 @@ impl Decoder {
         batch: &Batch,
     ) {
         let h = &self.hparams;
-        let group = h.n_head / h.n_head_kv * h.head_dim_k;
-        let q = &mut space.q[..batch.rows.len() * h.n_embd_q()];
+        let (n_rows, group) = (batch.rows.len(), h.n_head / h.n_head_kv);
+        let q = &mut space.q[..n_rows * h.n_embd_q()];
         let k = &mut space.k[..batch.n * h.n_embd_k()];
-        let q = pieces(ColumnsMut::new(q, h.n_embd_q(), batch.rows.len()), group);
+        let q = pieces(ColumnsMut::new(q, h.n_embd_q(), n_rows), group * h.head_dim_k);
         let k = pieces(ColumnsMut::new(k, h.n_embd_k(), batch.n), h.head_dim_k);
-        let parts = heads.iter_mut().zip(k).zip(q).enumerate();
-        let (v, cos, sin) = (&space.v, &space.cos, &space.sin);
+        let queries = equal_pieces(space.queries.rows_mut(0..n_rows * h.n_head), h.n_head_kv);
+        let parts = heads.iter_mut().zip(k).zip(q.zip(queries)).enumerate();
+        let (v, cos, sin, format) = (&space.v, &space.cos, &space.sin, space.query_format);
         let n_angles = self.frequencies.len();
         let angles = |row: usize| {
             let angles = row * n_angles..(row + 1) * n_angles;
             (&cos[angles.clone()], &sin[angles])
         };
-        let ops = compute.kernels.ops();
+        let (ops, attention) = (compute.kernels.ops(), compute.kernels.attention());
         let scale = 1.0 / (h.head_dim_k as f32).sqrt();
         // A rotation or conversion takes about as long as eight multiply-adds of a matrix.
-        let work = 8 * (batch.n * (h.n_embd_k() + h.n_embd_v()) + batch.rows.len() * h.n_embd_q());
-        compute.for_each(work, parts, |(head, ((cache, mut k), mut q))| {
+        let work = 8 * (batch.n * (h.n_embd_k() + h.n_embd_v()) + n_rows * h.n_embd_q());
+        compute.for_each(work, parts, |(head, ((cache, mut k), (mut q, mut queries)))| {
             for row in 0..batch.n {
                 let key = k.column(row);
                 self.rotate(ops, key, angles(row));
                 let value = row * h.n_embd_v() + head * h.head_dim_v;
-                cache.push(ops, key, &v[value..value + h.head_dim_v]);
+                cache.push(attention, key, &v[value..value + h.head_dim_v]);
             }
-            for (column, row) in batch.rows.clone().enumerate() {
-                for query in q.column(column).chunks_exact_mut(h.head_dim_k) {
+            let scaled = queries.floats().chunks_exact_mut(group * h.head_dim_k);
+            for ((column, row), scaled) in batch.rows.clone().enumerate().zip(scaled) {
+                let rotated = q.column(column);
+                for query in rotated.chunks_exact_mut(h.head_dim_k) {
                     self.rotate(ops, query, angles(row));
-                    query.iter_mut().for_each(|x| *x *= scale);
+                }
+                for (scaled, x) in scaled.iter_mut().zip(rotated) {
+                    *scaled = *x * scale;
                 }
             }
+            queries.quantize(compute.kernels, format);
         });
     }
 
@@ -122,50 +136,4 @@ impl Decoder {
             RopeOrder::Halves => ops.rope_halves(head, cos, sin),
         }
     }
-
-    /// Computes the outputs of all query heads for `batch.rows`, each part for one key-value head and
-    /// some tokens.
-    fn attend_heads(
-        &self,
-        compute: Compute<'_>,
-        heads: &[KvHead],
-        space: &mut AttentionSpace,
-        batch: &Batch,
-    ) {
-        let h = &self.hparams;
-        let n_rows = batch.rows.len();
-        let row_work = (batch.n_past + batch.n) * h.n_head * (h.head_dim_k + h.head_dim_v);
-        let tokens_per_part = compute.piece_len(n_rows * h.n_head_kv, row_work / h.n_head_kv).min(n_rows);
-        let outputs = ColumnsMut::new(space.heads.floats_mut(0..n_rows), h.n_head * h.head_dim_v, n_rows);
-        let by_head = pieces(outputs, h.n_head / h.n_head_kv * h.head_dim_v);
-        let parts = by_head.zip(heads).enumerate().flat_map(|(head, (outputs, cache))| {
-            let by_token = pieces(ByToken(outputs), tokens_per_part).enumerate();
-            by_token.map(move |(i, outputs)| (head, cache, i * tokens_per_part, outputs.0))
-        });
-        let q = &space.q;
-        let ops = compute.kernels.ops();
-        let group = h.n_head / h.n_head_kv * h.head_dim_k;
-        let body =
-            |scores: &mut Vec<f32>,
-             (head, cache, first, mut out): (usize, &KvHead, usize, ColumnsMut<'_>)| {
-                for column in 0..out.n_cols() {
-                    let row = first + column;
-                    let n_keys = batch.n_past + batch.rows.start + row + 1;
-                    let queries = &q[row * h.n_embd_q() + head * group..][..group];
-                    let outs = out.column(column).chunks_exact_mut(h.head_dim_v);
-                    for (query, out) in queries.chunks_exact(h.head_dim_k).zip(outs) {
-                        attend_one(ops, query, cache, &mut scores[..n_keys], out);
-                    }
-                }
-            };
-        let work = n_rows * row_work;
-        compute.for_each_with(work, &mut space.scores, parts, body);
-    }
-}
-
-/// Writes what a query, already scaled, gets from the first `scores.len()` positions of a head.
-fn attend_one(ops: &Ops, query: &[f32], cache: &KvHead, scores: &mut [f32], out: &mut [f32]) {
-    ops.dots_f16(query, cache.keys(scores.len()), scores);
-    ops.softmax(scores);
-    ops.weighted_sum_f16(scores, cache.values(scores.len()), out);
 }

@@ -1,0 +1,219 @@
+//! Attention over chunks of keys.
+//!
+//! Softmax needs the greatest score and the sum of the exponentials before a value can be weighed.
+//! Here both are found anew for each chunk of [`CHUNK`] keys, counted from the first position, and the
+//! sums of the chunks are brought to a common scale afterwards (Dao et al. 2022, "FlashAttention",
+//! section 3.1). For a query with the scores `s` and the values `v`, a chunk leaves
+//!
+//! ```text
+//! max = max s      sum = Σ e^(s - max)      values = Σ e^(s - max) v
+//! ```
+//!
+//! and joins the chunks before it, in the order of the positions, by
+//!
+//! ```text
+//! top = max(max', max)      sum' e^(max' - top) + sum e^(max - top)      likewise the values
+//! ```
+//!
+//! until the values are divided by the sum. Each of these steps is the same float operations whoever
+//! does them: one thread after the other for a token of a prompt, or several threads for the chunks of
+//! one token. So the bits are the same.
+
+use gguf_simd::attention::{Attention, CHUNK};
+use gguf_simd::ops::Ops;
+use gguf_simd::{Activation, ColumnsMut};
+
+use crate::model::kv_cache::KvHead;
+
+/// The queries of a key-value head for consecutive tokens.
+#[derive(Clone, Copy)]
+pub(super) struct Tile<'a> {
+    pub(super) ops: &'a Ops,
+    pub(super) attention: &'a Attention,
+    pub(super) head: &'a KvHead,
+    /// `[n_tokens, group]` queries in the format of the keys.
+    pub(super) queries: Activation<'a>,
+    pub(super) n_tokens: usize,
+    /// Query heads that share the keys.
+    pub(super) group: usize,
+    /// Keys that the first token sees; each further one sees one more.
+    pub(super) n_keys: usize,
+}
+
+/// What a chunk leaves of each query.
+pub(super) struct Partial<'a> {
+    /// `[n_queries]`: the greatest score.
+    max: &'a mut [f32],
+    /// `[n_queries]`: the sum of the exponentials.
+    sum: &'a mut [f32],
+    /// `[n_queries, head_dim_v]`: the values, each times its exponential.
+    values: &'a mut [f32],
+}
+
+impl<'a> Partial<'a> {
+    /// The floats that a query takes.
+    pub(super) fn query_len(head_dim_v: usize) -> usize {
+        head_dim_v + 2
+    }
+
+    /// Views the first floats of `buffer` for `n_queries` queries.
+    pub(super) fn new(buffer: &'a mut [f32], n_queries: usize, head_dim_v: usize) -> Self {
+        let (max, rest) = buffer.split_at_mut(n_queries);
+        let (sum, rest) = rest.split_at_mut(n_queries);
+        Self { max, sum, values: &mut rest[..n_queries * head_dim_v] }
+    }
+}
+
+/// The greatest score and the sum of the exponentials of a query over the chunks so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Running {
+    max: f32,
+    sum: f32,
+}
+
+impl Running {
+    /// Before the first chunk; the values are zero.
+    pub(super) const NONE: Self = Self { max: f32::NEG_INFINITY, sum: 0.0 };
+
+    /// Adds what a chunk left of query `q` to `values: [head_dim_v]`.
+    pub(super) fn join(&mut self, values: &mut [f32], partial: &Partial<'_>, q: usize) {
+        let (max, n) = (partial.max[q], values.len());
+        let top = if max > self.max { max } else { self.max };
+        let (before, now) = (libm::expf(self.max - top), libm::expf(max - top));
+        *self = Self { max: top, sum: self.sum * before + partial.sum[q] * now };
+        for (value, more) in values.iter_mut().zip(&partial.values[q * n..]) {
+            *value = *value * before + more * now;
+        }
+    }
+
+    /// Divides the values by the sum of the exponentials.
+    pub(super) fn finish(self, values: &mut [f32]) {
+        let scale = 1.0 / self.sum;
+        values.iter_mut().for_each(|value| *value *= scale);
+    }
+}
+
+impl Tile<'_> {
+    pub(super) fn n_queries(&self) -> usize {
+        self.n_tokens * self.group
+    }
+
+    /// Chunks with keys that some query sees.
+    pub(super) fn n_chunks(&self) -> usize {
+        (self.n_keys + self.n_tokens - 1).div_ceil(CHUNK)
+    }
+
+    /// Keys of a chunk that query `q` sees.
+    pub(super) fn n_visible(&self, chunk: usize, q: usize) -> usize {
+        (self.n_keys + q / self.group).saturating_sub(chunk * CHUNK).min(CHUNK)
+    }
+
+    /// Computes what `chunk`, which is below [`Tile::n_chunks`], leaves of each query. Of the scratch
+    /// buffers `scores` has room for [`CHUNK`] floats and `visible` for a number a query.
+    pub(super) fn attend_chunk(
+        &self,
+        chunk: usize,
+        scores: &mut [f32],
+        visible: &mut [usize],
+        partial: &mut Partial<'_>,
+    ) {
+        let (start, n_queries) = (chunk * CHUNK, self.n_queries());
+        let n = self.n_visible(chunk, n_queries - 1);
+        let keys = start..start + n;
+        let rows = self.head.rows();
+        let scores = &mut scores[..n_queries * n];
+        let columns = ColumnsMut::new(scores, n, n_queries);
+        self.attention.scores(rows.keys, self.head.keys(keys.clone()), self.queries, columns);
+        let visible = &mut visible[..n_queries];
+        for (q, visible) in visible.iter_mut().enumerate() {
+            *visible = self.n_visible(chunk, q);
+            (partial.max[q], partial.sum[q]) = self.ops.exponentials(&mut scores[q * n..][..*visible]);
+        }
+        let columns = ColumnsMut::new(partial.values, rows.values.head_dim(), n_queries);
+        self.attention.weighted_sums(rows.values, self.head.values(keys), scores, visible, columns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gguf_simd::Kernels;
+    use gguf_simd::attention::{CacheRows, CacheType};
+
+    use super::*;
+    use crate::model::kv_cache::KvRows;
+
+    const HEAD_DIM: usize = 8;
+    const N_KEYS: usize = 2 * CHUNK + 30;
+
+    /// Numbers in -2..2 that look random.
+    fn noise(n: usize, mut seed: u32) -> Vec<f32> {
+        let mut next = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 8) as f32 / (1u32 << 22) as f32 - 2.0
+        };
+        (0..n).map(|_| next()).collect()
+    }
+
+    fn filled_head(keys: &[f32], values: &[f32]) -> KvHead {
+        let rows = CacheRows::new(CacheType::F16, HEAD_DIM).expect("F16 takes any head");
+        let mut head = KvHead::reserved(KvRows { keys: rows, values: rows }, N_KEYS).expect("memory");
+        for (key, value) in keys.chunks_exact(HEAD_DIM).zip(values.chunks_exact(HEAD_DIM)) {
+            head.push(Attention::SCALAR, key, value);
+        }
+        head
+    }
+
+    /// Softmax over all keys at once, in `f64`.
+    fn exact(query: &[f32], keys: &[f32], values: &[f32], n_keys: usize) -> Vec<f64> {
+        let rows = |x: &'_ [f32]| -> Vec<Vec<f64>> {
+            x.chunks_exact(HEAD_DIM).map(|row| row.iter().map(|x| f64::from(*x)).collect()).collect()
+        };
+        let (query, keys, values) = (rows(query), rows(keys), rows(values));
+        let score = |key: &Vec<f64>| key.iter().zip(&query[0]).map(|(k, q)| k * q).sum::<f64>();
+        let weights: Vec<f64> = keys[..n_keys].iter().map(|key| libm::exp(score(key))).collect();
+        let total: f64 = weights.iter().sum();
+        let element = |i: usize| weights.iter().zip(&values).map(|(w, v)| w * v[i]).sum::<f64>() / total;
+        (0..HEAD_DIM).map(element).collect()
+    }
+
+    #[test]
+    fn chunks_put_together_are_the_softmax_over_all_keys() {
+        let (keys, values) = (noise(N_KEYS * HEAD_DIM, 1), noise(N_KEYS * HEAD_DIM, 2));
+        let head = filled_head(&keys, &values);
+        let (n_tokens, group) = (2, 3);
+        let queries = noise(n_tokens * group * HEAD_DIM, 3);
+        // The second token is the first that sees the last chunk.
+        for n_keys in [1, CHUNK, 2 * CHUNK, N_KEYS - 1] {
+            let tile = Tile {
+                ops: Kernels::best().ops(),
+                attention: Kernels::best().attention(),
+                head: &head,
+                queries: Activation::F32(&queries),
+                n_tokens,
+                group,
+                n_keys,
+            };
+            let n_queries = tile.n_queries();
+            let (mut scores, mut visible) = (vec![0.0; n_queries * CHUNK], vec![0; n_queries]);
+            let mut partial = vec![f32::NAN; n_queries * Partial::query_len(HEAD_DIM)];
+            let mut found = vec![0.0; n_queries * HEAD_DIM];
+            let mut running = vec![Running::NONE; n_queries];
+            for chunk in 0..tile.n_chunks() {
+                let mut partial = Partial::new(&mut partial, n_queries, HEAD_DIM);
+                tile.attend_chunk(chunk, &mut scores, &mut visible, &mut partial);
+                for q in (0..n_queries).filter(|&q| tile.n_visible(chunk, q) > 0) {
+                    running[q].join(&mut found[q * HEAD_DIM..][..HEAD_DIM], &partial, q);
+                }
+            }
+            for (q, found) in found.chunks_exact_mut(HEAD_DIM).enumerate() {
+                running[q].finish(found);
+                let query = &queries[q * HEAD_DIM..][..HEAD_DIM];
+                let exact = exact(query, &keys, &values, n_keys + q / group);
+                for (found, exact) in found.iter().zip(exact) {
+                    // Keys and values are rounded to eleven bits.
+                    assert!((f64::from(*found) - exact).abs() < 0.01, "{found} for {exact}, {n_keys} keys");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The buffers of attention.
+
+use gguf_simd::attention::CHUNK;
+
+use super::chunks::{Partial, Running};
+use crate::error::Result;
+use crate::model::Hparams;
+use crate::model::compute::MAX_PARTS;
+use crate::model::inputs::{Formats, Inputs};
+use crate::model::kv_cache::KvCache;
+use crate::model::memory::zeroed;
+
+/// Queries that a chunk of keys meets together, unless a group alone is larger: with their scores, the
+/// keys and the values they fit into the second cache.
+const MAX_QUERIES: usize = 64;
+
+/// The buffers of attention.
+#[derive(Debug)]
+pub(in crate::model) struct AttentionSpace {
+    /// `[n_batch, n_dims / 2]`.
+    pub(in crate::model) cos: Vec<f32>,
+    /// `[n_batch, n_dims / 2]`.
+    pub(in crate::model) sin: Vec<f32>,
+    /// `[n_batch, n_head * head_dim_k]`.
+    pub(super) q: Vec<f32>,
+    /// `[n_batch, n_head_kv * head_dim_k]`.
+    pub(super) k: Vec<f32>,
+    /// `[n_batch, n_head_kv * head_dim_v]`.
+    pub(super) v: Vec<f32>,
+    /// `[n_head_kv, n_batch, group, head_dim_k]`: the queries, rotated and scaled.
+    pub(super) queries: Inputs,
+    /// The format that the keys take their queries in.
+    pub(super) query_format: Formats,
+    /// `[n_batch, n_head * head_dim_v]`: the heads' outputs.
+    pub(super) heads: Inputs,
+    /// `[n_threads]`.
+    pub(super) scratch: Vec<Scratch>,
+    /// What chunks leave, where the chunks of a token are divided between threads:
+    /// `[n_tokens, n_head_kv, n_chunks]` times what a group of queries takes.
+    pub(super) partials: Vec<f32>,
+}
+
+/// The buffers of one thread.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    /// `[n_queries, CHUNK]`.
+    pub(super) scores: Vec<f32>,
+    /// `[n_queries]`.
+    pub(super) visible: Vec<usize>,
+    /// What a chunk leaves of the queries.
+    pub(super) partial: Vec<f32>,
+    /// `[n_queries]`.
+    pub(super) running: Vec<Running>,
+}
+
+/// Tokens whose queries of a group of heads meet the keys together, at most.
+pub(super) fn max_tokens(group: usize) -> usize {
+    (MAX_QUERIES / group).max(1)
+}
+
+/// Groups of queries (a token's for a key-value head), up to which the chunks of each are divided
+/// between threads: beyond, there is one for every thread and enough to even out, and nothing has to
+/// be put together afterwards.
+pub(super) fn max_divided(n_threads: usize) -> usize {
+    if n_threads == 1 { 0 } else { (2 * n_threads - 1).min(MAX_PARTS - 1) }
+}
+
+impl AttentionSpace {
+    /// Buffers for batches of up to `n_batch` tokens that attend to `cache`; `formats` is what the
+    /// consumers of the heads' outputs want.
+    ///
+    /// # Errors
+    /// [`crate::Error::Limit`] if the system refuses the memory.
+    pub(in crate::model) fn new(
+        hparams: &Hparams,
+        cache: &KvCache,
+        n_batch: usize,
+        n_threads: usize,
+        formats: Formats,
+    ) -> Result<Self> {
+        let n_angles = hparams.rope.n_dims / 2;
+        let group = hparams.n_head / hparams.n_head_kv;
+        let n_queries = group * max_tokens(group).min(n_batch);
+        let query_format = Formats::only(cache.rows().keys.cache_type().query_format());
+        Ok(Self {
+            cos: zeroed(0.0, n_batch, n_angles)?,
+            sin: zeroed(0.0, n_batch, n_angles)?,
+            q: zeroed(0.0, n_batch, hparams.n_embd_q())?,
+            k: zeroed(0.0, n_batch, hparams.n_embd_k())?,
+            v: zeroed(0.0, n_batch, hparams.n_embd_v())?,
+            queries: Inputs::new(n_batch * hparams.n_head, hparams.head_dim_k, query_format)?,
+            query_format,
+            heads: Inputs::new(n_batch, hparams.n_head * hparams.head_dim_v, formats)?,
+            scratch: (0..n_threads)
+                .map(|_| Scratch::new(n_queries, hparams.head_dim_v))
+                .collect::<Result<_>>()?,
+            partials: zeroed(0.0, cache.n_ctx().div_ceil(CHUNK), Self::chunk_len(hparams, n_threads))?,
+        })
+    }
+
+    /// Bytes that grow with the context, for each [`CHUNK`] positions.
+    pub(in crate::model) fn chunk_bytes(hparams: &Hparams, n_threads: usize) -> usize {
+        Self::chunk_len(hparams, n_threads).saturating_mul(size_of::<f32>())
+    }
+
+    /// Floats of `partials` for each chunk: none if there are always enough heads for the threads.
+    fn chunk_len(hparams: &Hparams, n_threads: usize) -> usize {
+        let n_tokens = max_divided(n_threads) / hparams.n_head_kv;
+        n_tokens.saturating_mul(hparams.n_head).saturating_mul(Partial::query_len(hparams.head_dim_v))
+    }
+}
+
+impl Scratch {
+    fn new(n_queries: usize, head_dim_v: usize) -> Result<Self> {
+        Ok(Self {
+            scores: zeroed(0.0, n_queries, CHUNK)?,
+            visible: zeroed(0, n_queries, 1)?,
+            partial: zeroed(0.0, n_queries, Partial::query_len(head_dim_v))?,
+            running: zeroed(Running::NONE, n_queries, 1)?,
+        })
+    }
+}
