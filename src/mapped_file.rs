@@ -5,6 +5,8 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+#[cfg(target_os = "linux")]
+use memmap2::Advice;
 use memmap2::Mmap;
 
 use crate::error::{Error, Result};
@@ -54,7 +56,11 @@ impl MappedFile {
         } else {
             // SAFETY: the mapping is read-only and private to this value. That nobody truncates
             // the file meanwhile is the user's part of the contract above.
-            Content::Mapped(unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, "cannot map", e))?)
+            let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, "cannot map", e))?;
+            // A hint, which a system may not know: pages not in memory yet are then read as huge ones.
+            #[cfg(target_os = "linux")]
+            let _ = map.advise(Advice::HugePage);
+            Content::Mapped(map)
         };
         Ok(Self { path: path.to_owned(), content })
     }
@@ -62,6 +68,16 @@ impl MappedFile {
     /// Takes bytes already in memory for a file's content; `path` only names them in messages.
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Self {
         Self { path: path.to_owned(), content: Content::Owned(bytes) }
+    }
+
+    /// Reads the whole file into memory, as far as the system lets it, and maps it page by page: what
+    /// would otherwise happen bit by bit at the first use of its bytes.
+    pub fn populate(&self) {
+        #[cfg(target_os = "linux")]
+        if let Content::Mapped(map) = &self.content {
+            // Where the system refuses (before Linux 5.14), the first use does it.
+            let _ = map.advise(Advice::PopulateRead);
+        }
     }
 
     /// The path it was opened by.

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::{Builder, NamedTempFile};
 
@@ -20,6 +21,7 @@ pub struct GgufWriter {
     partial: NamedTempFile,
     /// Bytes written of each tensor.
     written: Vec<AtomicU64>,
+    pages: Mutex<HugePages>,
 }
 
 impl GgufWriter {
@@ -40,9 +42,14 @@ impl GgufWriter {
         let target = check_target(path, overwrite)?;
         let partial = create_partial(&target)?;
         reserve(partial.as_file(), layout.file_bytes()).map_err(|e| refused(path, &layout, e))?;
-        write_all_at(partial.as_file(), layout.header(), 0).map_err(|e| refused(path, &layout, e))?;
+        let mut pages = HugePages::of(layout.file_bytes());
+        let header = layout.header();
+        pages
+            .begin(partial.as_file(), 0, header.len() as u64)
+            .and_then(|()| write_all_at(partial.as_file(), header, 0))
+            .map_err(|e| refused(path, &layout, e))?;
         let written = layout.tensors().iter().map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { target, overwrite, layout, partial, written })
+        Ok(Self { target, overwrite, layout, partial, written, pages: Mutex::new(pages) })
     }
 
     /// The plan it follows.
@@ -69,7 +76,13 @@ impl GgufWriter {
         let n_bytes = bytes.len() as u64;
         let end = byte_offset_in_tensor.checked_add(n_bytes);
         assert!(end.is_some_and(|end| end <= tensor.n_bytes), "writing past the end of {}", tensor.name);
-        write_all_at(self.partial.as_file(), bytes, tensor.offset + byte_offset_in_tensor)
+        let (file, offset) = (self.partial.as_file(), tensor.offset + byte_offset_in_tensor);
+        let begun = {
+            let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+            pages.begin(file, offset, n_bytes)
+        };
+        begun
+            .and_then(|()| write_all_at(file, bytes, offset))
             .map_err(|e| refused(&self.target, &self.layout, e))?;
         self.written[tensor_index].fetch_add(n_bytes, Ordering::Relaxed);
         Ok(())
@@ -81,7 +94,7 @@ impl GgufWriter {
     /// [`Error::Malformed`] if a tensor was not written whole, [`Error::Usage`] if another file took
     /// the name meanwhile, [`Error::Io`] if the system refuses. The target is then as it was.
     pub fn finish(self) -> Result<PathBuf> {
-        let Self { target, overwrite, layout, partial, written } = self;
+        let Self { target, overwrite, layout, partial, written, .. } = self;
         for (tensor, written) in layout.tensors().iter().zip(written) {
             check_whole(&target, tensor, written.into_inner())?;
         }
@@ -93,6 +106,42 @@ impl GgufWriter {
         })?;
         sync_parent(&target)?;
         Ok(target)
+    }
+}
+
+/// Sees to it that the system caches the file in huge pages, which whoever maps it next profits from:
+/// generating tokens from a mapped file is a fifth faster with them (`tools/peer/speed.py` on a file
+/// written with and without). Linux chooses the size of a cached page by the first write to it, so a
+/// huge page is written with zeros, whole, before what belongs into it.
+#[derive(Debug)]
+struct HugePages {
+    file_bytes: u64,
+    zeros: Vec<u8>,
+    /// For each huge page, whether it has been written.
+    begun: Vec<bool>,
+}
+
+impl HugePages {
+    /// Bytes of a huge page.
+    const BYTES: u64 = 2 << 20;
+
+    fn of(file_bytes: u64) -> Self {
+        let n_pages = if cfg!(target_os = "linux") { file_bytes.div_ceil(Self::BYTES) } else { 0 };
+        let zeros = vec![0; file_bytes.min(Self::BYTES) as usize];
+        Self { file_bytes, zeros, begun: vec![false; n_pages as usize] }
+    }
+
+    /// Writes zeros to the huge pages of a range that nothing was written to yet.
+    fn begin(&mut self, file: &File, offset: u64, n_bytes: u64) -> io::Result<()> {
+        for page in offset / Self::BYTES..(offset + n_bytes).div_ceil(Self::BYTES) {
+            if let Some(begun @ false) = self.begun.get_mut(page as usize) {
+                let start = page * Self::BYTES;
+                let n_bytes = Self::BYTES.min(self.file_bytes - start);
+                write_all_at(file, &self.zeros[..n_bytes as usize], start)?;
+                *begun = true;
+            }
+        }
+        Ok(())
     }
 }
 

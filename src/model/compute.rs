@@ -16,7 +16,7 @@ const PARTS_PER_THREAD: usize = 4;
 
 /// Multiply-adds (or as long-lasting operations) that are worth handing to another thread: about a
 /// microsecond.
-const MIN_PART_WORK: usize = 1 << 15;
+pub(super) const MIN_PART_WORK: usize = 1 << 15;
 
 /// The kernels and the threads of a step.
 #[derive(Clone, Copy, Debug)]

@@ -2,12 +2,16 @@
 
 use gguf_simd::{Activation, ColumnsMut, Kernels};
 
-use super::compute::{Compute, Divide, pieces};
+use super::compute::{Compute, Divide, MAX_PARTS, MIN_PART_WORK, pieces};
 use super::matrix::{Matrix, MatrixRows};
 use super::weights::Linear;
 
 /// Parts are cut at multiples of this many rows, which GEMM takes at a time.
 const ROW_GROUP: usize = 16;
+
+/// Pieces that a part of a product with one token is cut into again, at most: such a part has no
+/// unpacking to share, and a late thread then delays the others by less.
+const PIECES_OF_DOTS: usize = 4;
 
 /// `out = weights x + bias`, and then `add_to += out`, for every token of a batch.
 pub(super) struct Product<'a> {
@@ -104,9 +108,12 @@ impl Compute<'_> {
 
     /// Computes products that have `work` multiply-adds together in one parallel region.
     pub(super) fn multiply_all<'p>(&self, work: usize, products: impl Iterator<Item = Product<'p>>) {
-        let part_work = work.div_ceil(self.n_parts(work)).max(1);
-        let parts = products.flat_map(|product| {
-            let n_parts = product.work().div_ceil(part_work).max(1);
+        let n_parts = self.n_parts(work);
+        let part_work = work.div_ceil(n_parts).max(1);
+        let n_pieces = (part_work / MIN_PART_WORK).min(MAX_PARTS / n_parts).clamp(1, PIECES_OF_DOTS);
+        let parts = products.flat_map(move |product| {
+            let n_pieces = if product.out.n_cols() == 1 { n_pieces } else { 1 };
+            let n_parts = (product.work() * n_pieces).div_ceil(part_work).max(1);
             let piece_len = product.n_rows().div_ceil(n_parts).next_multiple_of(ROW_GROUP);
             pieces(product, piece_len)
         });

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use gguf_simd::{Isa, Kernels};
 
+use super::memory;
 use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, Metadata};
 use crate::model::{Compute, Decoder, Family, Hparams, arch};
@@ -29,7 +30,7 @@ pub struct Engine {
 
 impl Engine {
     /// Loads the GGUF file at `path`: maps it, reads its header and checks every tensor. The weights
-    /// are not read until they are used.
+    /// are read into memory if they fit there, else as they are used.
     ///
     /// # Errors
     /// [`Error::Usage`] for options this machine cannot follow, [`Error::Io`], [`Error::Malformed`],
@@ -41,6 +42,9 @@ impl Engine {
         let family = family_of(&file)?;
         let hparams = (family.hparams_from_gguf)(file.metadata())?;
         let decoder = Decoder::load(&file, family, hparams)?;
+        if memory::available_bytes().is_none_or(|available| file.file_len() <= available) {
+            file.mapped_file().populate();
+        }
         Ok(Self { file, decoder, pool, kernels })
     }
 
