@@ -35,6 +35,7 @@ pub(crate) mod q5_k;
 pub(crate) mod q6_k;
 pub(crate) mod q8_0;
 #[cfg(target_arch = "x86_64")]
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod row_sums;
 pub(crate) mod search;
 pub(crate) mod table_search;

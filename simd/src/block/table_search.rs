@@ -10,6 +10,8 @@
 //!
 //! A lane is a block: sixteen are searched side by side, with the same operations on every tier.
 
+#![allow(clippy::needless_range_loop, reason = "loops over indices unroll into registers as they stand")]
+
 use crate::block::k::lanes::{LANES, Lanes};
 use crate::block::tables::IQ4;
 use crate::block::transposed::{LEN, Transposed};

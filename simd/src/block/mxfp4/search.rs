@@ -5,6 +5,8 @@
 //! extreme serves the others), and the one with the least squared error is taken, weighted by the
 //! importance if given. The power that llama.cpp takes is the first, so the error is never above its.
 
+#![allow(clippy::needless_range_loop, reason = "loops over indices unroll into registers as they stand")]
+
 use super::BYTES;
 use crate::block::k::lanes::{LANES, Lanes};
 use crate::block::transposed::{LEN, Transposed};

@@ -14,7 +14,7 @@ fn codes(block: &[u8; BLOCK_BYTES]) -> [i8; SUPER_LEN] {
     for (i, code) in codes.iter_mut().enumerate() {
         let (byte, n) = place(i);
         let fraction = block[byte].wrapping_mul(POWERS[n]);
-        *code = (u16::from(fraction) * 3 >> 8) as i8 - 1;
+        *code = ((u16::from(fraction) * 3) >> 8) as i8 - 1;
     }
     codes
 }
