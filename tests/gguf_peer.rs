@@ -114,7 +114,7 @@ writer.add_float64("a.f64", 0.1); writer.add_bool("a.bool", True); writer.add_st
 writer.add_array("a.strings", ["x", "", "ü"]); writer.add_array("a.nested", [[1, 2], [3]])
 writer.add_tensor("floats", np.arange(24, dtype=np.float32).reshape(2, 3, 4))
 writer.add_tensor("halves", np.arange(6, dtype=np.float16).reshape(2, 3))
-writer.add_tensor("codes", np.arange(2 * 84, dtype=np.uint8).reshape(2, 84), raw_dtype=GGMLQuantizationType.Q2_K)
+writer.add_tensor("codes", np.arange(2 * 66, dtype=np.uint8).reshape(2, 66), raw_dtype=GGMLQuantizationType.IQ2_XXS)
 writer.write_header_to_file(); writer.write_kv_data_to_file(); writer.write_tensors_to_file(); writer.close()
 print("null")
 "#;
@@ -150,7 +150,10 @@ fn we_read_the_peers_files() {
     let tensor = file.tensor("floats").unwrap();
     assert_eq!((tensor.shape.as_slice(), file.bytes(tensor)), ([2, 3, 4].as_slice(), floats.as_slice()));
     let codes = file.tensor("codes").unwrap();
-    assert_eq!((codes.ty.name(), codes.shape.as_slice(), codes.n_bytes), ("Q2_K", [2, 256].as_slice(), 168));
+    assert_eq!(
+        (codes.ty.name(), codes.shape.as_slice(), codes.n_bytes),
+        ("IQ2_XXS", [2, 256].as_slice(), 132)
+    );
     assert_eq!(codes.ty.block_type(), None);
 }
 
