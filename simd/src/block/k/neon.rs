@@ -130,22 +130,64 @@ pub(crate) fn load_sums(y: &Q8KWindow) -> (int16x8_t, int16x8_t) {
     unsafe { (vld1q_s16(y.sums.as_ptr()), vld1q_s16(y.sums.as_ptr().add(8))) }
 }
 
-/// Lanes that add up to the scaled sum of a super-block of eight sub-blocks; `codes(k)` gives the
-/// codes of weights `16 k ..`.
+/// Lanes that add up to the scaled sum of a super-block of eight sub-blocks; `codes(c)` gives the
+/// codes of weights `64 c ..`, in order.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(crate) fn scaled_by_32<D: Dot>(
     proof: D,
     scales: [u8; 8],
     y: &Q8KWindow,
-    codes: impl Fn(usize) -> uint8x16_t,
+    codes: impl Fn(usize) -> [uint8x16_t; 4],
 ) -> int32x4_t {
     let mut sum = vdupq_n_s32(0);
-    for (j, scale) in scales.into_iter().enumerate() {
-        let half = dot(proof, vdupq_n_s32(0), codes(2 * j), y, 2 * j);
-        sum = vmlaq_n_s32(sum, dot(proof, half, codes(2 * j + 1), y, 2 * j + 1), i32::from(scale));
+    for c in 0..4 {
+        let codes = codes(c);
+        for j in 0..2 {
+            let k = 4 * c + 2 * j;
+            let half = dot(proof, vdupq_n_s32(0), codes[2 * j], y, k);
+            let sum_of_32 = dot(proof, half, codes[2 * j + 1], y, k + 1);
+            sum = vmlaq_n_s32(sum, sum_of_32, i32::from(scales[2 * c + j]));
+        }
     }
     sum
+}
+
+/// Lanes that add up to the scaled sum of a super-block of sixteen sub-blocks; `codes(half, i)` gives
+/// the codes of sub-blocks `8 half + i`, and 2, 4 and 6 further.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(crate) fn scaled_by_16<D: Dot>(
+    proof: D,
+    scales: [i8; 16],
+    y: &Q8KWindow,
+    codes: impl Fn(usize, usize) -> [uint8x16_t; 4],
+) -> int32x4_t {
+    let mut sum = vdupq_n_s32(0);
+    for half in 0..2 {
+        for i in 0..2 {
+            let codes = codes(half, i);
+            for k in 0..4 {
+                let j = 8 * half + 2 * k + i;
+                let sum_of_16 = dot(proof, vdupq_n_s32(0), codes[k], y, j);
+                sum = vmlaq_n_s32(sum, sum_of_16, i32::from(scales[j]));
+            }
+        }
+    }
+    sum
+}
+
+/// Bits 0 and 1 of each byte, 2 and 3, 4 and 5, and 6 and 7.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(crate) fn pairs_of_bits(bytes: uint8x16_t) -> [uint8x16_t; 4] {
+    let low_two = vdupq_n_u8(3);
+    [
+        vandq_u8(bytes, low_two),
+        vandq_u8(vshrq_n_u8::<2>(bytes), low_two),
+        vandq_u8(vshrq_n_u8::<4>(bytes), low_two),
+        vshrq_n_u8::<6>(bytes),
+    ]
 }
 
 /// Lanes that add up to the sum of scale (or minimum) times activation sum of sixteen sub-blocks.
@@ -158,19 +200,4 @@ pub(crate) fn scaled_sums(scales: int8x16_t, y: &Q8KWindow) -> int32x4_t {
     let sum = vmlal_high_s16(sum, low, low_sums);
     let sum = vmlal_s16(sum, vget_low_s16(high), vget_low_s16(high_sums));
     vmlal_high_s16(sum, high, high_sums)
-}
-
-/// Each byte shifted down by `n`, in `0..=6`.
-#[inline]
-#[target_feature(enable = "neon")]
-pub(crate) fn shifted_down(bytes: uint8x16_t, n: usize) -> uint8x16_t {
-    match n {
-        0 => bytes,
-        1 => vshrq_n_u8::<1>(bytes),
-        2 => vshrq_n_u8::<2>(bytes),
-        3 => vshrq_n_u8::<3>(bytes),
-        4 => vshrq_n_u8::<4>(bytes),
-        5 => vshrq_n_u8::<5>(bytes),
-        _ => vshrq_n_u8::<6>(bytes),
-    }
 }

@@ -7,6 +7,7 @@ use core::arch::aarch64::*;
 
 use super::{BLOCK_BYTES, Block, HALVES, scalar};
 use crate::activation::Q8KWindow;
+use crate::array;
 use crate::block::k::lanes::neon::Neon;
 use crate::block::k::neon;
 use crate::isa::neon::{Dot, load_u8};
@@ -28,21 +29,11 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 pub(crate) fn gemv<D: Dot>(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     neon::gemv_with_minima::<D, BLOCK_BYTES, HALVES>(weights, x, out, |dot, block, y| {
         let block = Block(block);
-        let mut isum = vdupq_n_s32(0);
-        for (j, byte) in block.scales().iter().enumerate() {
-            let sum_of_16 = neon::dot(dot, vdupq_n_s32(0), codes(block, j), y, j);
-            isum = vmlaq_n_s32(isum, sum_of_16, i32::from(byte & 15));
-        }
+        let scales = array::map(block.scales(), |byte| (byte & 15) as i8);
+        let isum = neon::scaled_by_16(dot, scales, y, |half, i| {
+            neon::pairs_of_bits(load_u8(&block.qs().as_chunks().0[2 * half + i]))
+        });
         let minima = vshrq_n_u8::<4>(load_u8(block.scales()));
         (isum, neon::scaled_sums(vreinterpretq_s8_u8(minima), y))
     });
-}
-
-/// The codes of sub-block `j`.
-#[inline]
-#[target_feature(enable = "neon")]
-fn codes(block: Block<'_>, j: usize) -> uint8x16_t {
-    let (half, part) = (j / 8, j % 8);
-    let qs = load_u8(&block.qs().as_chunks().0[2 * half + part % 2]);
-    vandq_u8(neon::shifted_down(qs, part / 2 * 2), vdupq_n_u8(3))
 }

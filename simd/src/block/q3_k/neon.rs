@@ -7,9 +7,10 @@ use core::arch::aarch64::*;
 
 use super::{BLOCK_BYTES, Block, scalar, scales};
 use crate::activation::Q8KWindow;
+use crate::array;
 use crate::block::k::lanes::neon::Neon;
 use crate::block::k::neon;
-use crate::isa::neon::{Dot, load_u8};
+use crate::isa::neon::{Dot, load_codes, load_u8};
 
 /// The scalar decoder, compiled for this tier.
 #[target_feature(enable = "neon")]
@@ -28,30 +29,21 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 pub(crate) fn gemv<D: Dot>(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     neon::gemv::<D, BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |dot, block, y| {
         let block = Block(block);
-        let scales = scales::unpack(block.scales());
-        let mut sum = vdupq_n_s32(0);
-        for (j, &scale) in scales.iter().enumerate() {
-            let sum_of_16 = neon::dot(dot, vdupq_n_s32(0), codes(block, j), y, j);
-            sum = vmlaq_n_s32(sum, sum_of_16, i32::from(scale) - 32);
-        }
-        let scales = vsubq_s8(vreinterpretq_s8_u8(load_u8(&scales)), vdupq_n_s8(32));
-        vsubq_s32(sum, vshlq_n_s32::<2>(neon::scaled_sums(scales, y)))
+        let scales = array::map(&scales::unpack(block.scales()), |scale| scale as i8 - 32);
+        let sum = neon::scaled_by_16(dot, scales, y, |half, i| codes(block, half, i));
+        vsubq_s32(sum, vshlq_n_s32::<2>(neon::scaled_sums(load_codes(&scales), y)))
     });
 }
 
-/// The codes of sub-block `j`.
+/// The codes of sub-blocks `8 half + i`, and 2, 4 and 6 further.
 #[inline]
 #[target_feature(enable = "neon")]
-fn codes(block: Block<'_>, j: usize) -> uint8x16_t {
-    let (half, part) = (j / 8, j % 8);
-    let qs = load_u8(&block.qs().as_chunks().0[2 * half + part % 2]);
-    let hmask = load_u8(&block.hmask().as_chunks().0[part % 2]);
-    let low = vandq_u8(neon::shifted_down(qs, part / 2 * 2), vdupq_n_u8(3));
-    // Bit `4 half + part / 2` of a byte goes to bit 2.
-    let high = match 4 * half + part / 2 {
-        0 => vshlq_n_u8::<2>(hmask),
-        1 => vshlq_n_u8::<1>(hmask),
-        bit => neon::shifted_down(hmask, bit - 2),
-    };
-    vorrq_u8(low, vandq_u8(high, vdupq_n_u8(4)))
+fn codes(block: Block<'_>, half: usize, i: usize) -> [uint8x16_t; 4] {
+    let qs = load_u8(&block.qs().as_chunks().0[2 * half + i]);
+    let hmask = load_u8(&block.hmask().as_chunks().0[i]);
+    // The half's four bits of a byte, each brought to bit 2.
+    let hmask = if half == 0 { hmask } else { vshrq_n_u8::<4>(hmask) };
+    let high = [vshlq_n_u8::<2>(hmask), vshlq_n_u8::<1>(hmask), hmask, vshrq_n_u8::<1>(hmask)];
+    let (low, bit) = (neon::pairs_of_bits(qs), vdupq_n_u8(4));
+    array::four(|k| vorrq_u8(low[k], vandq_u8(high[k], bit)))
 }

@@ -29,15 +29,16 @@ pub(crate) fn gemv<D: Dot>(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     neon::gemv_with_minima::<D, BLOCK_BYTES, 0>(weights, x, out, |dot, block, y| {
         let block = Block(block);
         let (scales, minima) = scales::unpack(block.scales());
-        (neon::scaled_by_32(dot, scales, y, |k| codes(block, k)), neon::minima_sums(minima, y))
+        (neon::scaled_by_32(dot, scales, y, |c| codes(block, c)), neon::minima_sums(minima, y))
     });
 }
 
-/// The codes of weights `16 k ..`.
+/// The codes of weights `64 c ..`.
 #[inline]
 #[target_feature(enable = "neon")]
-fn codes(block: Block<'_>, k: usize) -> uint8x16_t {
-    let (j, part) = (k / 2, k % 2);
-    let qs = load_u8(&block.qs().as_chunks().0[j / 2 * 2 + part]);
-    if j.is_multiple_of(2) { vandq_u8(qs, vdupq_n_u8(15)) } else { vshrq_n_u8::<4>(qs) }
+fn codes(block: Block<'_>, c: usize) -> [uint8x16_t; 4] {
+    let qs = &block.qs().as_chunks().0;
+    let (first, second) = (load_u8(&qs[2 * c]), load_u8(&qs[2 * c + 1]));
+    let low_four = vdupq_n_u8(15);
+    [vandq_u8(first, low_four), vandq_u8(second, low_four), vshrq_n_u8::<4>(first), vshrq_n_u8::<4>(second)]
 }

@@ -29,17 +29,22 @@ pub(crate) fn gemv<D: Dot>(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     neon::gemv_with_minima::<D, BLOCK_BYTES, 0>(weights, x, out, |dot, block, y| {
         let block = Block(block);
         let (scales, minima) = scales::unpack(block.scales());
-        (neon::scaled_by_32(dot, scales, y, |k| codes(block, k)), neon::minima_sums(minima, y))
+        (neon::scaled_by_32(dot, scales, y, |c| codes(block, c)), neon::minima_sums(minima, y))
     });
 }
 
-/// The codes of weights `16 k ..`.
+/// The codes of weights `64 c ..`.
 #[inline]
 #[target_feature(enable = "neon")]
-fn codes(block: Block<'_>, k: usize) -> uint8x16_t {
-    let (j, part) = (k / 2, k % 2);
-    let qs = load_u8(&block.qs().as_chunks().0[j / 2 * 2 + part]);
-    let low = if j.is_multiple_of(2) { vandq_u8(qs, vdupq_n_u8(15)) } else { vshrq_n_u8::<4>(qs) };
-    let has_bit = vtstq_u8(load_u8(&block.qh().as_chunks().0[part]), vdupq_n_u8(1 << j));
-    vbslq_u8(vdupq_n_u8(16), has_bit, low)
+fn codes(block: Block<'_>, c: usize) -> [uint8x16_t; 4] {
+    let qs = &block.qs().as_chunks().0;
+    let (first, second) = (load_u8(&qs[2 * c]), load_u8(&qs[2 * c + 1]));
+    // Bit `2 c` of a byte belongs to the low nibble, bit `2 c + 1` to the high one.
+    let qh = &block.qh().as_chunks().0;
+    let down = vdupq_n_s8(-2 * c as i8);
+    let (first_bits, second_bits) = (vshlq_u8(load_u8(&qh[0]), down), vshlq_u8(load_u8(&qh[1]), down));
+    let (low_four, fifth) = (vdupq_n_u8(15), vdupq_n_u8(16));
+    let low = |qs, bits| vorrq_u8(vandq_u8(qs, low_four), vandq_u8(vshlq_n_u8::<4>(bits), fifth));
+    let high = |qs, bits| vorrq_u8(vshrq_n_u8::<4>(qs), vandq_u8(vshlq_n_u8::<3>(bits), fifth));
+    [low(first, first_bits), low(second, second_bits), high(first, first_bits), high(second, second_bits)]
 }

@@ -8,6 +8,7 @@ use core::arch::aarch64::*;
 
 use super::{BLOCK_BYTES, Block, scalar};
 use crate::activation::Q8KWindow;
+use crate::array;
 use crate::block::k::lanes::neon::Neon;
 use crate::block::k::neon;
 use crate::isa::neon::{Dot, load_u8};
@@ -29,29 +30,25 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 pub(crate) fn gemv<D: Dot>(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     neon::gemv::<D, BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |dot, block, y| {
         let block = Block(block);
-        let mut sum = vdupq_n_s32(0);
-        for (j, scale) in block.scales().iter().enumerate() {
-            let sum_of_16 = neon::dot(dot, vdupq_n_s32(0), codes(block, j), y, j);
-            sum = vmlaq_n_s32(sum, sum_of_16, i32::from(scale.cast_signed()));
-        }
+        let scales = array::map(block.scales(), |scale| scale.cast_signed());
+        let sum = neon::scaled_by_16(dot, scales, y, |half, i| codes(block, half, i));
         let scales = vreinterpretq_s8_u8(load_u8(block.scales()));
         vsubq_s32(sum, vshlq_n_s32::<5>(neon::scaled_sums(scales, y)))
     });
 }
 
-/// The codes of sub-block `j`.
+/// The codes of sub-blocks `8 half + i`, and 2, 4 and 6 further.
 #[inline]
 #[target_feature(enable = "neon")]
-fn codes(block: Block<'_>, j: usize) -> uint8x16_t {
-    let (half, part) = (j / 8, j % 8);
-    let ql = load_u8(&block.ql().as_chunks().0[4 * half + part % 4]);
-    let qh = load_u8(&block.qh().as_chunks().0[2 * half + part % 2]);
-    let low = if part < 4 { vandq_u8(ql, vdupq_n_u8(15)) } else { vshrq_n_u8::<4>(ql) };
-    let high = match part / 2 {
-        0 => vshlq_n_u8::<4>(qh),
-        1 => vshlq_n_u8::<2>(qh),
-        2 => qh,
-        _ => vshrq_n_u8::<2>(qh),
-    };
-    vorrq_u8(low, vandq_u8(high, vdupq_n_u8(48)))
+fn codes(block: Block<'_>, half: usize, i: usize) -> [uint8x16_t; 4] {
+    let ql = &block.ql().as_chunks().0;
+    let (first, second) = (load_u8(&ql[4 * half + i]), load_u8(&ql[4 * half + 2 + i]));
+    let qh = load_u8(&block.qh().as_chunks().0[2 * half + i]);
+    let (low_four, high_two) = (vdupq_n_u8(15), vdupq_n_u8(48));
+    [
+        vorrq_u8(vandq_u8(first, low_four), vandq_u8(vshlq_n_u8::<4>(qh), high_two)),
+        vorrq_u8(vandq_u8(second, low_four), vandq_u8(vshlq_n_u8::<2>(qh), high_two)),
+        vorrq_u8(vshrq_n_u8::<4>(first), vandq_u8(qh, high_two)),
+        vorrq_u8(vshrq_n_u8::<4>(second), vandq_u8(vshrq_n_u8::<2>(qh), high_two)),
+    ]
 }

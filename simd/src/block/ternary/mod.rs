@@ -5,8 +5,6 @@
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
-#[cfg(target_arch = "aarch64")]
-pub(crate) mod neon;
 pub(crate) mod search;
 
 use crate::activation::Q8KWindow;

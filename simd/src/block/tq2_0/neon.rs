@@ -9,8 +9,7 @@ use super::{BLOCK_BYTES, qs, scalar};
 use crate::activation::Q8KWindow;
 use crate::block::k::lanes::neon::Neon;
 use crate::block::k::neon;
-use crate::block::ternary;
-use crate::isa::neon::{Dot, load_u8};
+use crate::isa::neon::{Dot, load_codes, load_u8};
 
 /// The scalar decoder, compiled for this tier.
 #[target_feature(enable = "neon")]
@@ -28,15 +27,17 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 #[target_feature(enable = "neon")]
 pub(crate) fn gemv<D: Dot>(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     neon::gemv::<D, BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |dot, block, y| {
-        ternary::neon::sum(dot, y, |k| codes(block, k))
+        let (qs, ys) = (qs(block).as_chunks().0, y.codes.as_chunks().0);
+        let mut sum = vdupq_n_s32(0);
+        for half in 0..2 {
+            for i in 0..2 {
+                let codes = neon::pairs_of_bits(load_u8(&qs[2 * half + i]));
+                for k in 0..4 {
+                    let codes = vsubq_s8(vreinterpretq_s8_u8(codes[k]), vdupq_n_s8(1));
+                    sum = dot.add(sum, codes, load_codes(&ys[8 * half + 2 * k + i]));
+                }
+            }
+        }
+        sum
     });
-}
-
-/// The codes of weights `16 k ..`, less 1.
-#[inline]
-#[target_feature(enable = "neon")]
-fn codes(block: &[u8; BLOCK_BYTES], k: usize) -> int8x16_t {
-    let bytes = load_u8(&qs(block).as_chunks().0[2 * (k / 8) + k % 2]);
-    let codes = vandq_u8(neon::shifted_down(bytes, 2 * (k / 2 % 4)), vdupq_n_u8(3));
-    vsubq_s8(vreinterpretq_s8_u8(codes), vdupq_n_s8(1))
 }
