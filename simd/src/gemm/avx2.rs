@@ -18,7 +18,7 @@ use quad::Quad;
 use tier::YmmTier;
 
 mod dots;
-pub(super) mod memory;
+mod memory;
 pub(super) mod quad;
 pub(super) mod tier;
 

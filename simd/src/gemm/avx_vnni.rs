@@ -14,12 +14,12 @@
 use core::arch::asm;
 use core::arch::x86_64::*;
 
-use crate::gemm::avx2::memory::{load, load_codes, load_f32};
 use crate::gemm::avx2::quad::{self, Quad};
 use crate::gemm::avx2::tier::YmmTier;
 use crate::gemm::k::{self, WHOLE};
 use crate::gemm::{Column, Sums, Tile, block32};
 use crate::isa::AvxVnni;
+use crate::isa::avx2::{load_256, load_f32, load_i32, store_f32};
 
 #[cfg(test)]
 mod tests;
@@ -160,19 +160,19 @@ fn tile_k<const NC: usize, T: Vnni, const SUB_WORDS: usize, const MINIMA: usize>
                 isum = dot;
                 continue;
             }
-            let scale = load(&panel.scales[j])[h];
+            let scale = load_i32(&panel.scales[j].as_chunks().0[h]);
             for c in 0..NC {
                 isum[c] = _mm256_add_epi32(isum[c], _mm256_mullo_epi32(dot[c], scale));
             }
         }
         let mut msum = [_mm256_setzero_si256(); NC];
         for j in 0..MINIMA / 2 {
-            let minima = load(&panel.minima[j])[h];
+            let minima = load_i32(&panel.minima[j].as_chunks().0[h]);
             for c in 0..NC {
                 msum[c] = tier.dpwssd(msum[c], minima, _mm256_set1_epi32(columns[c].sums[j]));
             }
         }
-        let (d, dmin) = (load_f32(&panel.d)[h], load_f32(&panel.dmin)[h]);
+        let (d, dmin) = (load_f32(&panel.d.as_chunks().0[h]), load_f32(&panel.dmin.as_chunks().0[h]));
         for c in 0..NC {
             let dy = _mm256_set1_ps(columns[c].scales[0]);
             let mut term = _mm256_mul_ps(_mm256_cvtepi32_ps(isum[c]), _mm256_mul_ps(d, dy));
@@ -198,7 +198,7 @@ fn tile_32<const NC: usize, T: Vnni, const MINIMA: bool>(
         let mut s = [_mm256_setzero_ps(); NC];
         for j in 0..8 {
             let dot = block_dots::<NC, T, 8, MINIMA>(tier, &panel.codes, columns, j, h);
-            let (d, m) = (load_f32(&panel.d[j])[h], load_f32(&panel.m[j])[h]);
+            let (d, m) = (load_f32(&panel.d[j].as_chunks().0[h]), load_f32(&panel.m[j].as_chunks().0[h]));
             for c in 0..NC {
                 let dy = _mm256_set1_ps(columns[c].scales[j]);
                 let (isum, scale) = (_mm256_cvtepi32_ps(dot[c]), _mm256_mul_ps(d, dy));
@@ -235,7 +235,7 @@ fn block_dots<const NC: usize, T: Vnni, const WORDS: usize, const MINIMA: bool>(
         }
     }
     for k in WORDS * j..WORDS * (j + 1) {
-        let w = load_codes(&codes[k])[h];
+        let w = load_256(&codes[k].as_chunks().0[h]);
         for c in 0..NC {
             dot[c] = tier.dpbusd(dot[c], w, _mm256_set1_epi32(columns[c].codes[k]));
         }
@@ -248,6 +248,6 @@ fn block_dots<const NC: usize, T: Vnni, const WORDS: usize, const MINIMA: bool>(
 #[target_feature(enable = "avx2")]
 fn add_half(sums: &mut Sums, h: usize, terms: __m256) {
     let half = &mut sums.as_chunks_mut().0[h];
-    let sum = _mm256_add_ps(crate::isa::avx2::load_f32(half), terms);
-    crate::isa::avx2::store_f32(half, sum);
+    let sum = _mm256_add_ps(load_f32(half), terms);
+    store_f32(half, sum);
 }

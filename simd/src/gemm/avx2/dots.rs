@@ -5,6 +5,7 @@ use core::arch::x86_64::*;
 use super::Halves;
 use super::memory::load_codes;
 use crate::gemm::Column;
+use crate::isa::avx2::load_256;
 
 /// Adds the products of pairs of `i16` of each row with the pair `sums[j]` of each column.
 #[inline]
@@ -68,16 +69,31 @@ pub(super) fn add_scaled_dots<const NC: usize>(
     scale: Halves,
 ) {
     let words = &codes.as_chunks::<4>().0[j];
-    for h in 0..2 {
-        let [a, b, c, d] = words;
-        let w = [load_codes(a)[h], load_codes(b)[h], load_codes(c)[h], load_codes(d)[h]];
-        for c in 0..NC {
-            let y = &columns[c].codes.as_chunks::<4>().0[j];
-            let dot = |i: usize| _mm256_maddubs_epi16(w[i], _mm256_set1_epi32(y[i]));
-            let first = _mm256_madd_epi16(_mm256_add_epi16(dot(0), dot(1)), scale[h]);
-            let second = _mm256_madd_epi16(_mm256_add_epi16(dot(2), dot(3)), scale[h]);
-            isum[c][h] = in_register(_mm256_add_epi32(isum[c][h], _mm256_add_epi32(first, second)));
-        }
+    add_scaled_half::<NC, 0>(isum, words, columns, j, scale[0]);
+    add_scaled_half::<NC, 1>(isum, words, columns, j, scale[1]);
+}
+
+/// [`add_scaled_dots`] of half `H` of the rows. Four words of both halves are too many registers, and
+/// the half is a constant so that the sums stay in theirs.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_scaled_half<const NC: usize, const H: usize>(
+    isum: &mut [Halves; NC],
+    words: &[[u8; 64]; 4],
+    columns: &[Column; NC],
+    j: usize,
+    scale: __m256i,
+) {
+    let w0 = load_256(&words[0].as_chunks().0[H]);
+    let w1 = load_256(&words[1].as_chunks().0[H]);
+    let w2 = load_256(&words[2].as_chunks().0[H]);
+    let w3 = load_256(&words[3].as_chunks().0[H]);
+    for c in 0..NC {
+        let y = &columns[c].codes.as_chunks::<4>().0[j];
+        let dot = |w, i: usize| _mm256_maddubs_epi16(w, _mm256_set1_epi32(y[i]));
+        let first = _mm256_madd_epi16(_mm256_add_epi16(dot(w0, 0), dot(w1, 1)), scale);
+        let second = _mm256_madd_epi16(_mm256_add_epi16(dot(w2, 2), dot(w3, 3)), scale);
+        isum[c][H] = in_register(_mm256_add_epi32(isum[c][H], _mm256_add_epi32(first, second)));
     }
 }
 
