@@ -1,9 +1,7 @@
 //! IQ4_XS for AVX2; data flow and bounds: [`crate::block::k::avx2`].
 //!
 //! A shuffle looks the codes of a sub-block up in their table; they keep their signs, and lend them to the
-//! activations: 2 * 127 * 127 fits 16 bits. A super-block costs 113 instructions: 8 loads that insert
-//! both halves, 16 for the nibbles, 8 shuffles, 24 for products that load the activations, 8 broadcasts of
-//! scales, 8 `vpmaddwd`, 8 additions, and 24 for unpacking the scales.
+//! activations: 2 * 127 * 127 fits 16 bits.
 
 use core::arch::x86_64::*;
 

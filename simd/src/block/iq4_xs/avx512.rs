@@ -3,9 +3,7 @@
 //! 64 bytes hold four sub-blocks, one in each quarter of a vector; the low nibbles are its first sixteen
 //! codes, the high ones its last, and activations are arranged alike ([`crate::block::arranged`]). A
 //! shuffle looks the codes up in their table, which holds them 127 too large, as unsigned:
-//! `127 * scale * sum(y)` is subtracted per sub-block. A super-block costs 53 instructions: 2 loads, 6 for the
-//! nibbles, 4 shuffles, 4 `vpdpbusd` that load the activations, 5 for the scales' places, 3 for scaling, 8
-//! for the bias, 21 scalar ones for unpacking the scales.
+//! `127 * scale * sum(y)` is subtracted per sub-block.
 
 use core::arch::x86_64::*;
 

@@ -1,8 +1,6 @@
 //! IQ4_XS for NEON; data flow and bounds: [`crate::block::k::neon`].
 //!
-//! `tbl` looks the codes up in their table, and they enter as they are. A super-block costs 90
-//! instructions: 8 loads of codes and 16 of activations, 16 for the nibbles, 16 `tbl`, 16 dots, 8
-//! multiplications, and 10 for the scales.
+//! `tbl` looks the codes up in their table, and they enter as they are.
 
 use core::arch::aarch64::*;
 

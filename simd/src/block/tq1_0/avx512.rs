@@ -2,8 +2,7 @@
 //!
 //! All 52 bytes of codes are one vector of fractions, which is tripled by two additions and meets
 //! activations arranged alike: five times, once for each trit. A trit stays where it comes out, in the
-//! top two bits of a byte (see the AVX2 kernel for how), which makes the sum 64 times too large. A super-block
-//! costs 36 instructions: 2 loads, 8 additions, 20 for trits, 5 `vpdpbusd` that load the activations, 1 shift.
+//! top two bits of a byte (see the AVX2 kernel for how), which makes the sum 64 times too large.
 
 use core::arch::x86_64::*;
 

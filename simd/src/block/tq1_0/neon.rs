@@ -1,8 +1,7 @@
 //! TQ1_0 for NEON; data flow and bounds: [`crate::block::k::neon`].
 //!
 //! A byte times a power of three is one multiplication; comparing the fraction with 85 and 170 gives its
-//! trit less 1. A super-block costs 117 instructions: 5 loads of codes and 16 of activations, 16
-//! multiplications, 64 for trits, 16 dots.
+//! trit less 1.
 
 use core::arch::aarch64::*;
 

@@ -1,7 +1,6 @@
 //! TQ2_0 for AVX2; data flow and bounds: [`crate::block::k::avx2`], [`crate::block::ternary::avx2`].
 //!
-//! Each two bits of 32 bytes are the codes of 32 weights. A super-block costs 34 instructions: 2 loads,
-//! 6 shifts, 8 masks, 8 `vpmaddubsw` that load the activations, 7 additions, 3 for sums and widening.
+//! Each two bits of 32 bytes are the codes of 32 weights.
 
 use core::arch::x86_64::*;
 

@@ -1,8 +1,7 @@
 //! TQ2_0 for AVX-512; data flow and bounds: [`crate::block::k::avx512`], [`crate::block::arranged`].
 //!
 //! Each two bits of the 64 bytes are codes of two runs of 32 weights, which meet activations arranged
-//! alike. A super-block costs 13 instructions: 2 loads, 3 shifts, 4 masks, 4 `vpdpbusd` that load the
-//! activations.
+//! alike.
 
 use core::arch::x86_64::*;
 

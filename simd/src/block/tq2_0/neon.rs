@@ -1,7 +1,6 @@
 //! TQ2_0 for NEON; data flow and bounds: [`crate::block::k::neon`].
 //!
-//! Each two bits of 16 bytes are the codes of 16 weights; 1 is subtracted from them. A super-block costs
-//! 80 instructions: 4 loads of codes and 16 of activations, 12 shifts, 16 masks, 16 subtractions, 16 dots.
+//! Each two bits of 16 bytes are the codes of 16 weights; 1 is subtracted from them.
 
 use core::arch::aarch64::*;
 
