@@ -30,12 +30,15 @@ pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     avx2::gemv::<BLOCK_BYTES, 0>(weights, x, out, |block, y| {
         let block = Block(block);
         let ys = y.codes.as_chunks::<32>().0;
+        let raised = i64::from_le_bytes(scales::unpack(block.scales()));
+        let scales = _mm256_sub_epi8(_mm256_set1_epi64x(raised), _mm256_set1_epi8(32));
         let mut sum = _mm256_setzero_si256();
-        for (j, scale) in scales::unpack(block.scales()).into_iter().enumerate() {
+        for j in 0..8 {
             let (codes, y) = (codes(block, j), load_codes(&ys[j]));
             let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(y, codes));
-            let scale = _mm256_set1_epi16(i16::from(scale) - 32);
-            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, scale));
+            // The scale goes to the upper byte of every 16 bits, and down with its sign.
+            let upper = _mm256_shuffle_epi8(scales, _mm256_set1_epi16(0x80 | (j as i16) << 8));
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_srai_epi16::<8>(upper)));
         }
         sum
     });

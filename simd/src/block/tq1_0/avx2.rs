@@ -8,7 +8,6 @@ use core::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, scalar};
 use crate::activation::Q8KWindow;
-use crate::array;
 use crate::block::k::avx2;
 use crate::block::k::lanes::avx2::Avx2;
 use crate::block::ternary;
@@ -30,26 +29,23 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     avx2::gemv::<BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, y| {
-        let fractions = fractions(block);
-        ternary::avx2::sum(array::eight(|k| trits(fractions[k])), y)
+        let mut sum = _mm256_setzero_si256();
+        let mut fractions = load_256(block.first_chunk().expect("the first 32 bytes"));
+        for n in 0..5 {
+            sum = ternary::avx2::add(sum, trits(fractions), y, n);
+            fractions = tripled(fractions);
+        }
+        // The next 16 bytes, and three times them, in one vector: two trits at a time.
+        let low = load_128(block[32..].first_chunk().expect("16 bytes"));
+        let three = _mm_add_epi8(low, _mm_add_epi8(low, low));
+        let mut fractions = _mm256_set_m128i(three, low);
+        for k in 5..7 {
+            sum = ternary::avx2::add(sum, trits(fractions), y, k);
+            fractions = tripled(tripled(fractions));
+        }
+        let last = _mm256_set_m128i(qh(block), _mm256_castsi256_si128(fractions));
+        ternary::avx2::unbiased(ternary::avx2::add(sum, trits(last), y, 7), y)
     });
-}
-
-/// The fractions whose trits are the codes, in the order of the weights.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn fractions(block: &[u8; BLOCK_BYTES]) -> [__m256i; 8] {
-    let first = load_256(block.first_chunk().expect("the first 32 bytes"));
-    let second = tripled(first);
-    let third = tripled(second);
-    let fourth = tripled(third);
-    // The next 16 bytes, and three times them, in one vector.
-    let low = load_128(block[32..].first_chunk().expect("16 bytes"));
-    let three = _mm_add_epi8(low, _mm_add_epi8(low, low));
-    let sixth = _mm256_set_m128i(three, low);
-    let seventh = tripled(tripled(sixth));
-    let last = _mm256_set_m128i(qh(block), _mm256_castsi256_si128(tripled(tripled(seventh))));
-    [first, second, third, fourth, tripled(fourth), sixth, seventh, last]
 }
 
 /// Three times each byte.

@@ -6,7 +6,6 @@ use core::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, qs, scalar};
 use crate::activation::Q8KWindow;
-use crate::array;
 use crate::block::k::avx2;
 use crate::block::k::lanes::avx2::Avx2;
 use crate::block::ternary;
@@ -28,7 +27,11 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     avx2::gemv::<BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, y| {
-        ternary::avx2::sum(array::eight(|k| codes(block, k)), y)
+        let mut sum = _mm256_setzero_si256();
+        for k in 0..8 {
+            sum = ternary::avx2::add(sum, codes(block, k), y, k);
+        }
+        ternary::avx2::unbiased(sum, y)
     });
 }
 
