@@ -3,16 +3,20 @@
 
     cargo build --release -p gguf-simd --example encode
     python tools/peer/encode_error.py [--type Q4_K ...] [--model fixtures/models/fairytale] [--seconds]
+                                      [--isa avx2]
 
 Needs `numpy`, `gguf`, `safetensors` and `llama_cpp` (for its libggml-base). Both encoders get the same
 rows; both outputs are decoded by the `gguf` package. Printed is the root mean square error relative to
 the rows' root mean square, without and with importance (then both errors are weighted by it), and
-our error divided by llama.cpp's. The exit status is 1 if ours is above llama.cpp's anywhere.
+our error divided by llama.cpp's; with `--seconds` also million weights per second, ours, llama.cpp's and
+their ratio, of one thread and of the median of several rounds. The exit status is 1 if our error is
+above llama.cpp's anywhere.
 """
 
 import argparse
 import ctypes
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -41,22 +45,27 @@ def peer_library():
     return library
 
 
-def encode_peer(library, type_, rows, importance):
-    """Blocks of llama.cpp and its million weights per second."""
+def encode_peer(library, type_, rows, importance, rounds):
+    """Blocks of llama.cpp and its million weights per second, of the median round."""
     block_len, block_bytes = quants.GGML_QUANT_SIZES[type_]
     out = np.empty((rows.shape[0], rows.shape[1] // block_len * block_bytes), np.uint8)
     weights = None if importance is None else importance.ctypes.data
-    start = time.perf_counter()
-    library.ggml_quantize_chunk(
-        int(type_), rows.ctypes.data, out.ctypes.data, 0, rows.shape[0], rows.shape[1], weights
-    )
-    return out, rows.size / (time.perf_counter() - start) / 1e6
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        library.ggml_quantize_chunk(
+            int(type_), rows.ctypes.data, out.ctypes.data, 0, rows.shape[0], rows.shape[1], weights
+        )
+        seconds.append(time.perf_counter() - start)
+    return out, rows.size / statistics.median(seconds) / 1e6
 
 
-def encode_ours(binary, type_, rows, importance):
+def encode_ours(binary, type_, rows, importance, rounds, isa):
     """Our blocks and our million weights per second, from the example `encode`."""
     with tempfile.NamedTemporaryFile() as file:
-        command = [binary, type_.name, str(rows.shape[1])]
+        command = [binary, type_.name, str(rows.shape[1]), "--rounds", str(rounds)]
+        if isa is not None:
+            command += ["--isa", isa]
         if importance is not None:
             file.write(importance.tobytes())
             file.flush()
@@ -120,6 +129,7 @@ def main():
     parser.add_argument("--model", type=pathlib.Path, default=REPOSITORY / "fixtures/models/fairytale")
     parser.add_argument("--binary", type=pathlib.Path, default=REPOSITORY / "target/release/examples/encode")
     parser.add_argument("--seconds", action="store_true", help="also print million weights per second")
+    parser.add_argument("--isa", help="the tier of ours, instead of the best")
     arguments = parser.parse_args()
     library, worse = peer_library(), 0
     for name in arguments.type or TYPES:
@@ -128,13 +138,15 @@ def main():
             importance = np.random.default_rng(2).lognormal(0, 1.5, rows.shape[1]).astype(np.float32)
             line = f"{name:5} {title:24}"
             for weights in (None, importance):
-                ours, our_rate = encode_ours(arguments.binary, type_, rows, weights)
-                theirs, their_rate = encode_peer(library, type_, rows, weights)
+                rounds = 9 if arguments.seconds else 1
+                ours, our_rate = encode_ours(arguments.binary, type_, rows, weights, rounds, arguments.isa)
+                theirs, their_rate = encode_peer(library, type_, rows, weights, rounds)
                 error, reference = (relative_error(type_, b, rows, weights) for b in (ours, theirs))
                 ratio = error / reference if reference else float(error > 0) + 1
                 worse += not ratio <= TOLERANCE
                 line += f"  {error:.6f} {reference:.6f} {ratio:7.4f}"
-                line += f" {our_rate:6.1f} {their_rate:6.1f} M/s" if arguments.seconds else ""
+                if arguments.seconds:
+                    line += f" {our_rate:6.1f} {their_rate:5.1f} M/s {our_rate / their_rate:5.2f}x"
             print(line, flush=True)
     return 1 if worse else 0
 
