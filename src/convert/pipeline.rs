@@ -17,7 +17,7 @@ use crate::convert::verify::verify;
 use crate::convert::{Progress, Summary, TensorSummary};
 use crate::error::{Error, Result};
 use crate::gguf::GgufWriter;
-use crate::quantize::{ErrorStats, encode_rows};
+use crate::quantize::{ErrorStats, encode_rows, largest_magnitude};
 
 /// Elements of a group of rows, unless a single row has more.
 const GROUP_ELEMENTS: usize = 1 << 18;
@@ -190,18 +190,22 @@ impl Job<'_> {
         let rows = &self.plan.sources()[group.tensor].rows;
         worker.rows.resize(group.n_rows * rows.n_in(), 0.0);
         rows.read(group.first_row, &mut worker.rows);
-        if let Some(at) = worker.rows.iter().position(|value| !value.is_finite()) {
+        let largest = largest_magnitude(&worker.rows);
+        if !largest.is_finite() {
+            let is_at_fault = |value: &f32| !value.is_finite();
+            let at = worker.rows.iter().position(is_at_fault).expect("the largest is one of them");
             let (row, column) = (group.first_row + at / rows.n_in(), at % rows.n_in());
             let (file, element) = rows.origin_of(row, column);
             let what = format!("{element} is {}; every weight must be a finite number", worker.rows[at]);
             return Err(Error::malformed(file, what));
         }
-        let error = self.encode(worker, group)?;
+        let error = self.encode(worker, group, largest)?;
         self.progress.advance(rows.source_bytes(group.n_rows));
         Ok(error)
     }
 
-    fn encode(&self, worker: &mut Worker, group: Group) -> Result<ErrorStats> {
+    /// Encodes and writes a group whose values have magnitudes up to `largest`.
+    fn encode(&self, worker: &mut Worker, group: Group, largest: f32) -> Result<ErrorStats> {
         let placed = &self.plan.layout().tensors()[group.tensor];
         let n_in = self.plan.sources()[group.tensor].rows.n_in();
         let ty = placed.block_type;
@@ -209,7 +213,6 @@ impl Job<'_> {
         worker.blocks.resize(group.n_rows * row_bytes, 0);
         let Worker { rows, blocks, scratch, .. } = worker;
         let error = encode_rows(self.options.kernels, ty, rows, n_in, None, blocks, scratch);
-        let largest = rows.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
         if is_out_of_range(&error, largest) {
             let name = &placed.name;
             return Err(Error::limit(format!(

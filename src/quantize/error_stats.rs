@@ -18,14 +18,27 @@ pub struct ErrorStats {
 
 impl ErrorStats {
     /// Adds a row and what became of it.
+    ///
+    /// # Panics
+    /// If `decoded` is not as long as `row`.
     pub fn add_row(&mut self, row: &[f32], decoded: &[f32]) {
-        self.n += row.len() as u64;
-        for (&value, &decoded) in row.iter().zip(decoded) {
-            let error = decoded - value;
-            self.sum_squared_error += f64::from(error) * f64::from(error);
-            self.sum_squares += f64::from(value) * f64::from(value);
-            self.max_error = self.max_error.max(error.abs());
+        // Sums side by side are vectors; a single one would wait for each addition.
+        let mut lanes = Lanes::default();
+        let (chunks, rest) = row.as_chunks::<LANES>();
+        let (decoded_chunks, decoded_rest) = decoded.as_chunks::<LANES>();
+        for (values, decoded) in chunks.iter().zip(decoded_chunks) {
+            lanes.add(values, decoded);
         }
+        let (mut values, mut last) = ([0.0; LANES], [0.0; LANES]);
+        values[..rest.len()].copy_from_slice(rest);
+        last[..rest.len()].copy_from_slice(decoded_rest);
+        lanes.add(&values, &last);
+        self.merge(&Self {
+            n: row.len() as u64,
+            sum_squared_error: lanes.squared_errors.iter().sum(),
+            sum_squares: lanes.squares.iter().sum(),
+            max_error: lanes.max_errors.iter().fold(0.0, |largest, &error| error.max(largest)),
+        });
     }
 
     /// Adds the sums of another part.
@@ -48,6 +61,29 @@ impl ErrorStats {
     }
 }
 
+/// Elements added side by side.
+const LANES: usize = 8;
+
+/// The sums of every eighth element.
+#[derive(Default)]
+struct Lanes {
+    squared_errors: [f64; LANES],
+    squares: [f64; LANES],
+    max_errors: [f32; LANES],
+}
+
+impl Lanes {
+    fn add(&mut self, values: &[f32; LANES], decoded: &[f32; LANES]) {
+        for l in 0..LANES {
+            let error = decoded[l] - values[l];
+            self.squared_errors[l] += f64::from(error) * f64::from(error);
+            self.squares[l] += f64::from(values[l]) * f64::from(values[l]);
+            let (error, largest) = (error.abs(), self.max_errors[l]);
+            self.max_errors[l] = if error > largest { error } else { largest };
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +96,21 @@ mod tests {
         assert_eq!(stats.relative_rmse(), 0.1);
         assert_eq!(stats.max_error, 0.5);
         assert_eq!(stats.n, 2);
+    }
+
+    #[test]
+    fn every_element_of_a_row_counts_once() {
+        for n in [1, 7, 8, 9, 23, 64] {
+            for at in 0..n {
+                let (mut row, mut decoded) = (vec![0.0; n], vec![0.0; n]);
+                (row[at], decoded[at]) = (3.0, 2.5);
+                let mut stats = ErrorStats::default();
+                stats.add_row(&row, &decoded);
+                let expected =
+                    ErrorStats { n: n as u64, sum_squared_error: 0.25, sum_squares: 9.0, max_error: 0.5 };
+                assert_eq!(stats, expected, "element {at} of {n}");
+            }
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub use error_stats::ErrorStats;
 
 use gguf_simd::BlockType;
 use gguf_simd::kernels::Kernels;
-use half::{bf16, f16};
+use gguf_simd::half_float::{bf16_to_f32, f16_to_f32};
 
 use crate::checkpoint::SourceType;
 
@@ -21,8 +21,8 @@ use crate::checkpoint::SourceType;
 pub fn decode_source(source_type: SourceType, bytes: &[u8], out: &mut [f32]) {
     match source_type {
         SourceType::F32 => decode_each(bytes, out, f32::from_le_bytes),
-        SourceType::F16 => decode_each(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
-        SourceType::BF16 => decode_each(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
+        SourceType::F16 => decode_each(bytes, out, |b| f16_to_f32(u16::from_le_bytes(b))),
+        SourceType::BF16 => decode_each(bytes, out, |b| bf16_to_f32(u16::from_le_bytes(b))),
         SourceType::F64 => decode_each(bytes, out, |b| f64::from_le_bytes(b) as f32),
     }
 }
@@ -68,9 +68,27 @@ pub fn encode_rows(
     stats
 }
 
+/// The largest magnitude of some values, not finite if one of them is not.
+pub fn largest_magnitude(values: &[f32]) -> f32 {
+    // Without the sign the bits of floats order as integers, those of infinities and NaNs last, and
+    // integers have a greatest one whatever the order, so that the loop vectorises.
+    let bits = |value: f32| (value.to_bits() & 0x7fff_ffff).cast_signed();
+    f32::from_bits(values.iter().fold(0, |greatest, &value| greatest.max(bits(value))).cast_unsigned())
+}
+
 #[cfg(test)]
 mod tests {
+    use half::{bf16, f16};
+
     use super::*;
+
+    #[test]
+    fn the_largest_magnitude_is_that_of_the_worst_value() {
+        assert_eq!(largest_magnitude(&[]), 0.0);
+        assert_eq!(largest_magnitude(&[0.5, -3.0, 2.0]), 3.0);
+        assert_eq!(largest_magnitude(&[f32::MAX, f32::NEG_INFINITY]), f32::INFINITY);
+        assert!(largest_magnitude(&[1.0, -f32::NAN, f32::INFINITY]).is_nan());
+    }
 
     #[test]
     fn every_source_type_decodes_its_own_encoding() {
