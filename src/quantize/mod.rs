@@ -9,8 +9,8 @@ mod error_stats;
 pub use error_stats::ErrorStats;
 
 use gguf_simd::BlockType;
-use gguf_simd::kernels::Kernels;
 use gguf_simd::half_float::{bf16_to_f32, f16_to_f32};
+use gguf_simd::kernels::Kernels;
 
 use crate::checkpoint::SourceType;
 

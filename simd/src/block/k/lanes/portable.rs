@@ -1,4 +1,7 @@
 //! Lanes as plain floats, for any CPU.
+//!
+//! The operations are functions that are called: inlined into a search, which is thousands of them, their
+//! loops over lanes take the compiler minutes to unroll, for a tier that is there to be compared with.
 
 use core::ops::{Add, Div, Mul, Sub};
 
@@ -22,27 +25,27 @@ impl Portable {
 }
 
 impl Lanes for Portable {
-    #[inline(always)]
+    #[inline(never)]
     fn splat(value: f32) -> Self {
         Self([value; LANES])
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn load(lanes: &[f32; LANES]) -> Self {
         Self(*lanes)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn store(self) -> [f32; LANES] {
         self.0
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn swap<const BY: usize>(self) -> Self {
         Self(array::build(|l| self.0[l ^ BY]))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn mul_add(mut self, factor: Self, addend: Self) -> Self {
         for l in 0..LANES {
             self.0[l] = self.0[l].mul_add(factor.0[l], addend.0[l]);
@@ -50,7 +53,7 @@ impl Lanes for Portable {
         self
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn mul_sub(mut self, factor: Self, subtrahend: Self) -> Self {
         for l in 0..LANES {
             self.0[l] = self.0[l].mul_add(factor.0[l], -subtrahend.0[l]);
@@ -58,32 +61,32 @@ impl Lanes for Portable {
         self
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn abs(self) -> Self {
         Self(array::map(&self.0, f32::abs))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn round(self) -> Self {
         Self(array::map(&self.0, f32::round_ties_even))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn round_to_i8(self) -> [i8; LANES] {
         array::map(&self.0, |lane| lane.round_ties_even() as i8)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn to_f16(self) -> [u16; LANES] {
         array::map(&self.0, f32_to_f16)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn from_f16(halves: &[u16; LANES]) -> Self {
         Self(array::map(halves, f16_to_f32))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn transpose(rows: &[Self; LANES]) -> [Self; LANES] {
         let mut columns = *rows;
         for (i, column) in columns.iter_mut().enumerate() {
@@ -92,7 +95,7 @@ impl Lanes for Portable {
         columns
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn less_then_else(self, limit: Self, a: Self, mut b: Self) -> Self {
         for l in 0..LANES {
             b.0[l] = if self.0[l] < limit.0[l] { a.0[l] } else { b.0[l] };
@@ -100,12 +103,12 @@ impl Lanes for Portable {
         b
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn max(self, other: Self) -> Self {
         self.zip(other, |a, b| if a > b { a } else { b })
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn min(self, other: Self) -> Self {
         self.zip(other, |a, b| if a < b { a } else { b })
     }
@@ -116,7 +119,7 @@ macro_rules! operator {
         impl $operator for Portable {
             type Output = Self;
 
-            #[inline(always)]
+            #[inline(never)]
             fn $method(self, other: Self) -> Self {
                 self.zip(other, f32::$method)
             }
