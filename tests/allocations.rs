@@ -11,7 +11,7 @@ use common::checkpoint::Spec;
 use common::model::{mixed_formats, mixed_k, new_path, write_gguf};
 use common::options;
 use gguf_kit::model::{KvTypes, TensorSpec};
-use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session, SessionOptions};
+use gguf_kit::runtime::{Engine, EngineOptions, Evaluator, Logits, Part, Sequence, Session, SessionOptions};
 use gguf_simd::BlockType;
 use gguf_simd::attention::CacheType;
 
@@ -73,7 +73,26 @@ fn assert_steps_allocate_nothing(spec: &Spec, type_of: fn(&TensorSpec) -> BlockT
         session.step(&ids, Logits::All).unwrap();
         session.clear();
         assert_eq!(allocations_of(|| _ = session.step(&ids, Logits::All).unwrap()), 0);
+        assert_joint_steps_allocate_nothing(&engine, kv_types);
     }
+}
+
+/// A prompt in pieces beside the tokens of another sequence, across the borders of batches and chunks.
+fn assert_joint_steps_allocate_nothing(engine: &Engine, kv_types: KvTypes) {
+    let mut evaluator = Evaluator::new(engine, SessionOptions { kv_types, ..options(400, 16) }).unwrap();
+    let mut sequences = [(); 2].map(|()| Sequence::new(engine, 400, kv_types).unwrap());
+    let ids: Vec<u32> = (0..45).collect();
+    let mut step = |wanted| {
+        let [a, b] = &mut sequences;
+        let mut parts = [Part::new(a, &ids[..1], Logits::Last), Part::new(b, &ids, wanted)];
+        evaluator.step(&mut parts).unwrap();
+    };
+    step(Logits::Last);
+    let count = allocations_of(|| {
+        (0..3).for_each(|_| step(Logits::None));
+        (0..3).for_each(|_| step(Logits::Last));
+    });
+    assert_eq!(count, 0, "{} threads", engine.n_threads());
 }
 
 #[test]

@@ -107,9 +107,14 @@ pub(super) fn pieces<D: Divide>(whole: D, piece_len: usize) -> impl Iterator<Ite
 /// `n` pieces of `whole` of equally many rows, which may be none at all; `n` divides its rows.
 pub(super) fn equal_pieces<D: Divide>(whole: D, n: usize) -> impl Iterator<Item = D> {
     let piece_len = whole.n_rows() / n;
+    pieces_of(whole, core::iter::repeat_n(piece_len, n))
+}
+
+/// The pieces of `whole` of these lengths, which together are at most its rows.
+pub(super) fn pieces_of<D: Divide>(whole: D, lens: impl Iterator<Item = usize>) -> impl Iterator<Item = D> {
     let mut rest = Some(whole);
-    (0..n).map_while(move |_| {
-        let (piece, tail) = rest.take()?.divide(piece_len);
+    lens.map_while(move |len| {
+        let (piece, tail) = rest.take()?.divide(len);
         rest = Some(tail);
         Some(piece)
     })
@@ -190,6 +195,15 @@ mod tests {
             let lens: Vec<_> = equal_pieces(whole, 3).map(|piece| piece.n_rows()).collect();
             assert_eq!(lens, expected);
         }
+    }
+
+    #[test]
+    fn pieces_of_given_lengths_may_be_empty() {
+        let mut values: Vec<usize> = (0..10).collect();
+        let whole = RowsMut { values: &mut values, width: 2 };
+        let firsts: Vec<_> =
+            pieces_of(whole, [2, 0, 1].into_iter()).map(|rows| rows.values.to_vec()).collect();
+        assert_eq!(firsts, [vec![0, 1, 2, 3], vec![], vec![4, 5]]);
     }
 
     #[test]

@@ -6,8 +6,6 @@
 //! read once per batch; the outputs are added in the order of each token's own choice, which the
 //! batch does not change.
 
-use std::ops::Range;
-
 use super::Hparams;
 use super::compute::{Compute, Divide, RowsMut, pieces};
 use super::decoder::Decoder;
@@ -89,25 +87,25 @@ impl ExpertSpace {
 }
 
 impl Decoder {
-    /// Adds the chosen experts' outputs to the residual stream of `rows`.
+    /// Adds the chosen experts' outputs to the residual stream of the first `n` rows.
     pub(super) fn route(
         &self,
         compute: Compute<'_>,
         layer: &LayerWeights,
         experts: &Experts,
         space: &mut Workspace,
-        rows: Range<usize>,
+        n: usize,
     ) {
         let (n_used, n_embd) = (self.hparams.n_expert_used, self.hparams.n_embd);
         let formats = Formats::of([&experts.router]);
-        self.norm(compute, &layer.ffn_norm, formats, space, rows.clone());
-        self.choose(compute, experts, space, rows.clone());
-        let n_slots = rows.len() * n_used;
-        self.run_experts(compute, experts, space, rows.clone());
+        self.norm(compute, &layer.ffn_norm, formats, space, n);
+        self.choose(compute, experts, space, n);
+        let n_slots = n * n_used;
+        self.run_experts(compute, experts, space, n);
         let Some(routing) = &space.experts else { return };
         let (choices, outputs) = (&routing.choices[..n_slots], &routing.outputs);
-        let stream = &mut space.residual[rows.start * n_embd..rows.end * n_embd];
-        let piece_len = compute.piece_len(rows.len(), n_used * n_embd);
+        let stream = &mut space.residual[..n * n_embd];
+        let piece_len = compute.piece_len(n, n_used * n_embd);
         let parts = pieces(RowsMut { values: stream, width: n_embd }, piece_len).enumerate();
         compute.for_each(n_slots * n_embd, parts, |(i, rows): (usize, RowsMut<'_, f32>)| {
             let choices = choices[i * piece_len * n_used..].chunks_exact(n_used);
@@ -120,32 +118,26 @@ impl Decoder {
         });
     }
 
-    /// Chooses the experts of every token of `rows`, from its normed stream.
-    fn choose(&self, compute: Compute<'_>, experts: &Experts, space: &mut Workspace, rows: Range<usize>) {
+    /// Chooses the experts of each of the first `n` tokens, from its normed stream.
+    fn choose(&self, compute: Compute<'_>, experts: &Experts, space: &mut Workspace, n: usize) {
         let (n_expert, n_used) = (self.hparams.n_expert, self.hparams.n_expert_used);
         let Some(routing) = &mut space.experts else { return };
-        let scores = &mut routing.probabilities[..rows.len() * n_expert];
-        let x = space.normed.for_consumer(&experts.router, rows.clone());
+        let scores = &mut routing.probabilities[..n * n_expert];
+        let x = space.normed.for_consumer(&experts.router, 0..n);
         compute.multiply([Product::of_matrix(&experts.router, x, scores)]);
         for (row, choices) in scores.chunks_exact_mut(n_expert).zip(routing.choices.chunks_exact_mut(n_used))
         {
             compute.kernels.ops().softmax(row);
             choose_top(row, choices);
         }
-        routing.assign_slots(rows.len(), n_used);
+        routing.assign_slots(n, n_used);
     }
 
     /// Computes the outputs of all slots.
-    fn run_experts(
-        &self,
-        compute: Compute<'_>,
-        experts: &Experts,
-        space: &mut Workspace,
-        rows: Range<usize>,
-    ) {
+    fn run_experts(&self, compute: Compute<'_>, experts: &Experts, space: &mut Workspace, n: usize) {
         let Hparams { n_ff, n_embd, n_expert, .. } = self.hparams;
         let Some(routing) = &mut space.experts else { return };
-        let n_slots = rows.len() * self.hparams.n_expert_used;
+        let n_slots = n * self.hparams.n_expert_used;
         let formats = Formats::of([&experts.gate, &experts.up]);
         let (tokens, starts, normed) = (&routing.tokens, &routing.starts, &space.normed);
         let work = 8 * n_slots * n_embd;
@@ -153,9 +145,8 @@ impl Decoder {
         let parts = pieces(routing.inputs.rows_mut(0..n_slots), piece_len).enumerate();
         compute.for_each(work, parts, |(i, mut slots): (usize, InputRows<'_>)| {
             let slot_tokens = &tokens[i * piece_len..][..slots.n_rows()];
-            for (input, token) in slots.floats().chunks_exact_mut(n_embd).zip(slot_tokens) {
-                let row = rows.start + token;
-                input.copy_from_slice(normed.floats(row..row + 1));
+            for (input, &token) in slots.floats().chunks_exact_mut(n_embd).zip(slot_tokens) {
+                input.copy_from_slice(normed.floats(token..token + 1));
             }
             slots.quantize(compute.kernels, formats);
         });

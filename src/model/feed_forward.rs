@@ -1,7 +1,5 @@
 //! The gated feed-forward part: `down(activation(gate(x)) * up(x))`.
 
-use std::ops::Range;
-
 use super::compute::{Compute, pieces};
 use super::decoder::Decoder;
 use super::inputs::{Formats, InputRows};
@@ -10,34 +8,26 @@ use super::weights::{Gated, LayerWeights};
 use super::workspace::{FeedForwardSpace, Workspace};
 
 impl Decoder {
-    /// Adds a dense feed-forward part to the residual stream of `rows`.
+    /// Adds a dense feed-forward part to the residual stream of the first `n` rows.
     pub(super) fn feed_forward(
         &self,
         compute: Compute<'_>,
         layer: &LayerWeights,
         part: &Gated,
         space: &mut Workspace,
-        rows: Range<usize>,
+        n: usize,
     ) {
         let n_ff = self.hparams.n_ff;
         let (gate, up) = (&part.gate.matrix, &part.up.matrix);
-        self.norm(compute, &layer.ffn_norm, Formats::of([gate, up]), space, rows.clone());
+        self.norm(compute, &layer.ffn_norm, Formats::of([gate, up]), space, n);
         let hidden = &mut space.feed_forward;
         compute.multiply([
-            Product::of(
-                &part.gate,
-                space.normed.for_consumer(gate, rows.clone()),
-                &mut hidden.gate[..rows.len() * n_ff],
-            ),
-            Product::of(
-                &part.up,
-                space.normed.for_consumer(up, rows.clone()),
-                &mut hidden.up[..rows.len() * n_ff],
-            ),
+            Product::of(&part.gate, space.normed.for_consumer(gate, 0..n), &mut hidden.gate[..n * n_ff]),
+            Product::of(&part.up, space.normed.for_consumer(up, 0..n), &mut hidden.up[..n * n_ff]),
         ]);
-        self.activate(compute, Formats::of([&part.down.matrix]), hidden, rows.len());
-        let x = hidden.hidden.for_consumer(&part.down.matrix, 0..rows.len());
-        let stream = rows.start * self.hparams.n_embd..rows.end * self.hparams.n_embd;
+        self.activate(compute, Formats::of([&part.down.matrix]), hidden, n);
+        let x = hidden.hidden.for_consumer(&part.down.matrix, 0..n);
+        let stream = 0..n * self.hparams.n_embd;
         let product = Product::of(&part.down, x, &mut space.delta[stream.clone()]);
         compute.multiply([product.add_to(&mut space.residual[stream])]);
     }

@@ -147,9 +147,17 @@ impl KvCache {
         self.n_past += n;
     }
 
-    /// The rows of its heads.
-    pub(super) fn rows(&self) -> KvRows {
-        self.rows
+    /// Whether it has the heads of the model with `hparams`.
+    pub(super) fn is_of(&self, hparams: &Hparams) -> bool {
+        let dims = [self.rows.keys.head_dim(), self.rows.values.head_dim()];
+        self.n_head_kv == hparams.n_head_kv
+            && self.heads.len() == hparams.n_layer * hparams.n_head_kv
+            && dims == [hparams.head_dim_k, hparams.head_dim_v]
+    }
+
+    /// The heads of a layer.
+    pub(super) fn layer(&self, layer: usize) -> &[KvHead] {
+        &self.heads[layer * self.n_head_kv..][..self.n_head_kv]
     }
 
     /// The heads of a layer.

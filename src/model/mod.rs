@@ -2,6 +2,7 @@
 
 pub mod arch;
 mod attention;
+mod batch;
 mod compute;
 mod decoder;
 mod experts;
@@ -18,9 +19,10 @@ mod weights;
 mod workspace;
 
 pub use arch::Family;
+pub use batch::BatchPart;
 pub use compute::Compute;
 pub use decoder::Decoder;
 pub use hparams::{Hparams, Rope, RopeScaling};
 pub use kv_cache::{KvCache, KvTypes};
 pub use spec::{Presence, Role, Source, TensorSpec, Transform};
-pub use workspace::Workspace;
+pub use workspace::{Dimensions, Workspace};

@@ -1,17 +1,35 @@
 //! The buffers of a step, allocated once for a batch.
 
 use super::attention::AttentionSpace;
+use super::batch::{Batch, BatchPart};
 use super::experts::ExpertSpace;
 use super::inputs::{Formats, Inputs};
 use super::memory::zeroed;
 use super::weights::{FeedForward, Weights};
-use super::{Hparams, KvCache};
+use super::{Hparams, KvTypes};
 use crate::error::Result;
+
+/// What a [`Workspace`] is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Dimensions {
+    /// Tokens of a batch, of all sequences together.
+    pub n_batch: usize,
+    /// Positions of the longest sequence.
+    pub n_ctx: usize,
+    /// The types of keys and values.
+    pub kv_types: KvTypes,
+    /// Threads.
+    pub n_threads: usize,
+}
 
 /// Every buffer that a step of up to `n_batch` tokens needs. Rows belong to tokens.
 #[derive(Debug)]
 pub struct Workspace {
     pub(super) n_batch: usize,
+    n_ctx: usize,
+    kv_types: KvTypes,
+    /// The tokens of the rows.
+    pub(super) batch: Batch,
     /// `[n_batch, n_embd]`: the residual stream.
     pub(super) residual: Vec<f32>,
     /// `[n_batch, n_embd]`: what a part adds to the residual stream.
@@ -35,17 +53,12 @@ pub(super) struct FeedForwardSpace {
 }
 
 impl Workspace {
-    /// Buffers for batches of up to `n_batch` tokens that continue `cache`, and `n_threads` threads.
+    /// Buffers for batches of these dimensions.
     ///
     /// # Errors
     /// [`crate::Error::Limit`] if the system refuses the memory.
-    pub fn new(
-        hparams: &Hparams,
-        weights: &Weights,
-        cache: &KvCache,
-        n_batch: usize,
-        n_threads: usize,
-    ) -> Result<Self> {
+    pub fn new(hparams: &Hparams, weights: &Weights, dimensions: Dimensions) -> Result<Self> {
+        let Dimensions { n_batch, n_ctx, kv_types, .. } = dimensions;
         let n_embd = hparams.n_embd;
         let formats = AllFormats::of(weights);
         let n_rows = if hparams.n_expert > 0 { n_batch * hparams.n_expert_used } else { n_batch };
@@ -56,10 +69,13 @@ impl Workspace {
         let normed = formats.normed.union(Formats::of([&weights.output]));
         Ok(Self {
             n_batch,
+            n_ctx,
+            kv_types,
+            batch: Batch::reserved(n_batch)?,
             residual: zeroed(0.0, n_batch, n_embd)?,
             delta: zeroed(0.0, n_batch, n_embd)?,
             normed: Inputs::new(n_batch, n_embd, normed)?,
-            attention: AttentionSpace::new(hparams, cache, n_batch, n_threads, formats.heads)?,
+            attention: AttentionSpace::new(hparams, dimensions, formats.heads)?,
             feed_forward: FeedForwardSpace {
                 gate: zeroed(0.0, n_rows, hparams.n_ff)?,
                 up: zeroed(0.0, n_rows, hparams.n_ff)?,
@@ -69,7 +85,41 @@ impl Workspace {
         })
     }
 
-    /// Bytes that the buffers take for every [`gguf_simd::attention::CHUNK`] positions of the context, whatever the batch.
+    /// Whether these buffers do for a part of a batch of the model with `hparams`.
+    ///
+    /// # Panics
+    /// If they do not.
+    pub(super) fn check<P: BatchPart>(&self, part: &P, hparams: &Hparams) {
+        let (cache, n) = (part.cache(), part.ids().len());
+        assert!(cache.is_of(hparams), "a cache of another model");
+        assert!(n <= cache.n_ctx() - cache.n_past(), "{n} ids exceed the cache");
+        assert!(
+            cache.n_ctx() <= self.n_ctx && cache.types() == self.kv_types,
+            "a cache of another evaluator"
+        );
+        assert!(part.n_wanted() <= n, "{} outputs of {n} ids", part.n_wanted());
+    }
+
+    /// Keeps of `batch` and of the streams and angles, `[n_embd, n_angles]` a row, the rows whose
+    /// logits are wanted.
+    pub(super) fn keep_wanted<P: BatchPart>(
+        &mut self,
+        parts: &[P],
+        batch: &mut Batch,
+        [n_embd, n_angles]: [usize; 2],
+    ) {
+        let Self { residual, attention, .. } = self;
+        batch.keep_wanted(parts, |from, to| {
+            let rows =
+                [(&mut *residual, n_embd), (&mut attention.cos, n_angles), (&mut attention.sin, n_angles)];
+            for (values, width) in rows {
+                values.copy_within(from * width..(from + 1) * width, to * width);
+            }
+        });
+    }
+
+    /// Bytes that the buffers take for every
+    /// [`gguf_simd::attention::CHUNK`] positions of the context, whatever the batch.
     pub fn chunk_bytes(hparams: &Hparams, n_threads: usize) -> usize {
         AttentionSpace::chunk_bytes(hparams, n_threads)
     }

@@ -2,6 +2,34 @@
 
 use std::fs;
 
+use crate::error::{Error, Result};
+use crate::limits::MAX_DIMENSION;
+
+/// Checks that `n_ctx` positions of `position_bytes` each fit into what is available, if that is known.
+///
+/// # Errors
+/// [`Error::Limit`] if they do not, naming the greatest number that does.
+pub(super) fn check_fits(position_bytes: usize, n_ctx: usize) -> Result<()> {
+    check_fits_into(position_bytes, n_ctx, available_bytes())
+}
+
+fn check_fits_into(position_bytes: usize, n_ctx: usize, available: Option<u64>) -> Result<()> {
+    let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+    let needed = position_bytes.checked_mul(n_ctx).and_then(|bytes| u64::try_from(bytes).ok());
+    let available = available.unwrap_or(u64::MAX);
+    match needed {
+        Some(needed) if needed <= available && n_ctx <= MAX_DIMENSION => Ok(()),
+        _ => {
+            let fits = (available / (position_bytes as u64).max(1)).min(MAX_DIMENSION as u64);
+            let needed = gib(needed.unwrap_or(u64::MAX));
+            Err(Error::limit(format!(
+                "a context of {n_ctx} needs {needed:.2} GiB of key-value cache, and there is room for {fits}; \
+                 use --ctx {fits} or less"
+            )))
+        }
+    }
+}
+
 /// Bytes that can be allocated without swapping or ending the process: what the system has
 /// available, or less where a control group limits this process. `None` where the system does not say.
 pub(super) fn available_bytes() -> Option<u64> {
@@ -42,6 +70,22 @@ fn left_in_group(max: &str, current: &str, stat: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_context_too_long_names_the_one_that_fits() {
+        check_fits_into(1024, 1000, Some(1024 * 1000)).unwrap();
+        check_fits_into(1024, 1000, None).unwrap();
+        let error = check_fits_into(1024, 1001, Some(1024 * 1000)).unwrap_err().to_string();
+        assert!(error.contains("--ctx 1000 or less"), "{error}");
+    }
+
+    #[test]
+    fn sizes_that_overflow_are_refused() {
+        for n_ctx in [usize::MAX, MAX_DIMENSION + 1] {
+            let error = check_fits_into(1 << 20, n_ctx, None).unwrap_err();
+            assert!(matches!(error, Error::Limit { .. }), "{error}");
+        }
+    }
 
     #[test]
     fn available_memory_is_read_from_the_systems_own_words() {

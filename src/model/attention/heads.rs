@@ -1,43 +1,44 @@
 //! How the heads of a layer are divided between threads.
 //!
-//! A part is a key-value head and some tokens, whose queries all meet a chunk of keys while it is in
-//! the cache. Where that makes too few parts, as for one token of a model with few key-value heads,
-//! each head's chunks are divided as well, and put together in a second region.
+//! A part is a key-value head and some tokens of a sequence, whose queries all meet a chunk of keys
+//! while it is in the cache. Where that makes too few parts, as for one token of a model with few
+//! key-value heads, each head's chunks are divided as well, and put together in a second region.
 
 use gguf_simd::ColumnsMut;
 use gguf_simd::attention::CHUNK;
 
 use super::chunks::{Partial, Running, Tile};
 use super::space::{AttentionSpace, Scratch, max_divided, max_tokens};
-use super::{Batch, Decoder};
-use crate::model::compute::{ByToken, Compute, pieces};
+use super::{Batch, BatchPart, Decoder, Run};
+use crate::model::compute::{ByToken, Compute, pieces, pieces_of};
 use crate::model::inputs::Inputs;
 use crate::model::kv_cache::KvHead;
 
 /// A layer whose queries and keys are ready.
-#[derive(Clone, Copy)]
-struct Ready<'a> {
+struct Ready<'a, P> {
     decoder: &'a Decoder,
     compute: Compute<'a>,
-    heads: &'a [KvHead],
+    layer: usize,
+    parts: &'a [P],
     queries: &'a Inputs,
     batch: &'a Batch,
 }
 
 impl Decoder {
-    /// Computes the outputs of all query heads for `batch.rows`, whose queries `space` holds.
-    pub(super) fn attend_heads(
+    /// Computes the outputs of all query heads for `batch`, whose queries `space` holds.
+    pub(super) fn attend_heads<P: BatchPart>(
         &self,
         compute: Compute<'_>,
-        heads: &[KvHead],
+        layer: usize,
+        parts: &[P],
         space: &mut AttentionSpace,
         batch: &Batch,
     ) {
         let AttentionSpace { queries, heads: outputs, scratch, partials, .. } = space;
-        let outputs = outputs.floats_mut(0..batch.rows.len());
-        let ready = Ready { decoder: self, compute, heads, queries, batch };
-        let n_groups = batch.rows.len() * heads.len();
-        if n_groups <= max_divided(compute.pool.n_threads()) && ready.n_keys() > CHUNK {
+        let outputs = outputs.floats_mut(0..batch.n());
+        let ready = Ready { decoder: self, compute, layer, parts, queries, batch };
+        let is_few = ready.n_groups() <= max_divided(compute.pool.n_threads());
+        if is_few && ready.max_keys() > CHUNK {
             ready.divide_chunks(scratch, partials, outputs);
         } else {
             ready.divide_tokens(scratch, outputs);
@@ -45,67 +46,95 @@ impl Decoder {
     }
 }
 
-impl Ready<'_> {
-    /// Keys that the last token sees.
-    fn n_keys(&self) -> usize {
-        self.batch.n_past + self.batch.rows.end
+/// Keys that the last token of a run sees.
+fn n_keys(run: &Run) -> usize {
+    run.position + run.n
+}
+
+impl<P: BatchPart> Ready<'_, P> {
+    /// Keys that a token sees at most.
+    fn max_keys(&self) -> usize {
+        self.batch.runs.iter().filter(|run| run.n > 0).map(n_keys).max().unwrap_or(0)
     }
 
     /// Query heads for each key-value head.
     fn group(&self) -> usize {
-        self.decoder.hparams.n_head / self.heads.len()
+        self.decoder.hparams.n_head / self.n_heads()
     }
 
-    /// Multiply-adds of a token for one key-value head.
-    fn group_work(&self) -> usize {
+    /// Key-value heads.
+    fn n_heads(&self) -> usize {
+        self.decoder.hparams.n_head_kv
+    }
+
+    /// Groups of queries: a token's for a key-value head.
+    fn n_groups(&self) -> usize {
+        self.batch.n() * self.n_heads()
+    }
+
+    /// Multiply-adds of all groups.
+    fn work(&self) -> usize {
         let h = &self.decoder.hparams;
-        self.n_keys() * self.group() * (h.head_dim_k + h.head_dim_v)
+        let n_pairs: usize = self.batch.runs.iter().map(|run| run.n * n_keys(run)).sum();
+        n_pairs * h.n_head * (h.head_dim_k + h.head_dim_v)
     }
 
-    /// The queries of `n_tokens` tokens from `first` on for a key-value head.
-    fn tile(&self, head: usize, first: usize, n_tokens: usize) -> Tile<'_> {
-        let group = self.group();
-        let first_query = (head * self.batch.rows.len() + first) * group;
-        let format = self.heads[head].rows().keys.cache_type().query_format();
-        let kernels = self.compute.kernels;
+    /// The queries of `n_tokens` tokens from `first` on of run `run` for a key-value head.
+    fn tile(&self, run: usize, head: usize, first: usize, n_tokens: usize) -> Tile<'_> {
+        let (group, kernels) = (self.group(), self.compute.kernels);
+        let keys: &KvHead = &self.parts[run].cache().layer(self.layer)[head];
+        let run = &self.batch.runs[run];
+        // The queries of a run lie together, head by head.
+        let first_query = (run.first_row * self.n_heads() + head * run.n + first) * group;
+        let format = keys.rows().keys.cache_type().query_format();
         Tile {
             ops: kernels.ops(),
             attention: kernels.attention(),
-            head: &self.heads[head],
+            head: keys,
             queries: self.queries.in_format(format, first_query..first_query + n_tokens * group),
             n_tokens,
             group,
-            n_keys: self.batch.n_past + self.batch.rows.start + first + 1,
+            n_keys: run.position + first + 1,
         }
     }
 
-    /// Computes `outputs: [n_rows, n_head * head_dim_v]`, each part for one key-value head and some
-    /// tokens.
+    /// Computes `outputs: [n, n_head * head_dim_v]`, each part for one key-value head and some tokens
+    /// of a run.
     fn divide_tokens(&self, scratch: &mut [Scratch], outputs: &mut [f32]) {
         let h = &self.decoder.hparams;
-        let (n_rows, n_groups) = (self.batch.rows.len(), self.batch.rows.len() * self.heads.len());
-        let even = self.compute.piece_len(n_groups, self.group_work());
-        let n_tokens = even.min(max_tokens(self.group())).min(n_rows);
-        let outputs = ColumnsMut::new(outputs, h.n_head * h.head_dim_v, n_rows);
-        let by_head = pieces(outputs, self.group() * h.head_dim_v).enumerate();
-        let parts = by_head.flat_map(|(head, outputs)| {
-            let by_token = pieces(ByToken(outputs), n_tokens).enumerate();
-            by_token.map(move |(i, outputs)| (head, i * n_tokens, outputs.0))
+        let (n, work) = (self.batch.n(), self.work());
+        let even = self.compute.piece_len(self.n_groups(), work / self.n_groups());
+        let n_tokens = even.min(max_tokens(self.group()));
+        let group_len = self.group() * h.head_dim_v;
+        let outputs = ByToken(ColumnsMut::new(outputs, h.n_head * h.head_dim_v, n));
+        let by_run = pieces_of(outputs, self.batch.runs.iter().map(|run| run.n)).enumerate();
+        let parts = by_run.flat_map(|(run, outputs)| {
+            let by_head = pieces(outputs.0, group_len).enumerate();
+            by_head.flat_map(move |(head, outputs)| {
+                let by_token = pieces(ByToken(outputs), n_tokens).enumerate();
+                by_token.map(move |(i, outputs)| ((run, head, i * n_tokens), outputs.0))
+            })
         });
-        let body = |scratch: &mut Scratch, (head, first, out): (usize, usize, ColumnsMut<'_>)| {
-            attend(&self.tile(head, first, out.n_cols()), scratch, out);
-        };
-        self.compute.for_each_with(n_groups * self.group_work(), scratch, parts, body);
+        type Part<'a> = ((usize, usize, usize), ColumnsMut<'a>);
+        self.compute.for_each_with(work, scratch, parts, |scratch, ((run, head, first), out): Part<'_>| {
+            attend(&self.tile(run, head, first, out.n_cols()), scratch, out);
+        });
+    }
+
+    /// The part and its token that row `row` of the batch belongs to.
+    fn token_of(&self, row: usize) -> (usize, usize) {
+        let run = self.batch.runs.partition_point(|run| run.first_row + run.n <= row);
+        (run, row - self.batch.runs[run].first_row)
     }
 
     /// As [`Ready::divide_tokens`], each part for one token, one key-value head and some chunks.
     fn divide_chunks(&self, scratch: &mut [Scratch], partials: &mut [f32], outputs: &mut [f32]) {
         let head_dim_v = self.decoder.hparams.head_dim_v;
-        let (n_heads, n_groups) = (self.heads.len(), self.batch.rows.len() * self.heads.len());
+        let (n_heads, n_groups) = (self.n_heads(), self.n_groups());
         let partial_len = self.group() * Partial::query_len(head_dim_v);
-        let n_chunks = self.n_keys().div_ceil(CHUNK);
+        let n_chunks = self.max_keys().div_ceil(CHUNK);
         let partials = &mut partials[..n_groups * n_chunks * partial_len];
-        let work = n_groups * self.group_work();
+        let work = self.work();
         let parts_per_group = self.compute.n_parts(work).div_ceil(n_groups);
         let chunks_per_part = n_chunks.div_ceil(parts_per_group);
         let by_group = partials.chunks_mut(n_chunks * partial_len).enumerate();
@@ -113,7 +142,10 @@ impl Ready<'_> {
             let by_chunk = partials.chunks_mut(chunks_per_part * partial_len).enumerate();
             by_chunk.map(move |(i, partials)| (group, i * chunks_per_part, partials))
         });
-        let tile = |group: usize| self.tile(group % n_heads, group / n_heads, 1);
+        let tile = |group: usize| {
+            let (run, token) = self.token_of(group / n_heads);
+            self.tile(run, group % n_heads, token, 1)
+        };
         let body = |scratch: &mut Scratch, (group, first, partials): (usize, usize, &mut [f32])| {
             let tile = tile(group);
             let partials = partials.chunks_exact_mut(partial_len);

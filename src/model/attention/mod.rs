@@ -5,8 +5,6 @@
 //! on nothing but itself and the positions before it, whatever the batch it comes in and however the
 //! work is divided between threads (`heads`).
 
-use std::ops::Range;
-
 use gguf_simd::ColumnsMut;
 use gguf_simd::ops::Ops;
 
@@ -15,89 +13,111 @@ mod heads;
 mod space;
 
 use super::arch::RopeOrder;
-use super::compute::{Compute, equal_pieces, pieces};
+use super::batch::{Batch, BatchPart, Run};
+use super::compute::{ByToken, Compute, equal_pieces, pieces, pieces_of};
 use super::decoder::Decoder;
 use super::inputs::{Formats, InputRows};
-use super::kv_cache::KvHead;
 use super::product::Product;
 use super::weights::LayerWeights;
 use super::workspace::Workspace;
 
 pub(super) use space::AttentionSpace;
 
-/// The tokens of a step.
-#[derive(Clone, Debug)]
-pub(super) struct Batch {
-    /// Tokens in the batch.
-    pub(super) n: usize,
-    /// The position of the first.
-    pub(super) n_past: usize,
-    /// The tokens whose output is needed; the others only leave their keys and values.
-    pub(super) rows: Range<usize>,
+/// What is done for the rows of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Does {
+    /// Their keys and values are stored.
+    Store,
+    /// Their queries attend to what is stored.
+    Attend,
+    /// Both, in this order.
+    Both,
+}
+
+impl Does {
+    /// How many of `n` rows need keys and values, and how many need queries.
+    fn rows(self, n: usize) -> (usize, usize) {
+        match self {
+            Self::Store => (n, 0),
+            Self::Attend => (0, n),
+            Self::Both => (n, n),
+        }
+    }
 }
 
 impl Decoder {
-    /// Adds the attention of a layer to the residual stream of `batch.rows`, and appends the keys
-    /// and values of the whole batch to the layer's `heads`.
-    pub(super) fn attend(
+    /// Appends the keys and values of `batch` to the caches of `parts`, adds the attention of a layer,
+    /// which comes with its number, to the residual stream, or does both.
+    pub(super) fn attend<P: BatchPart>(
         &self,
         compute: Compute<'_>,
-        layer: &LayerWeights,
-        heads: &mut [KvHead],
+        (index, layer): (usize, &LayerWeights),
+        parts: &mut [P],
         space: &mut Workspace,
         batch: &Batch,
+        does: Does,
     ) {
-        let Batch { n, ref rows, .. } = *batch;
-        let h = &self.hparams;
+        let (h, n) = (&self.hparams, batch.n());
         let consumers = [&layer.q.matrix, &layer.k.matrix, &layer.v.matrix];
-        self.norm(compute, &layer.attn_norm, Formats::of(consumers), space, 0..n);
+        self.norm(compute, &layer.attn_norm, Formats::of(consumers), space, n);
         let attention = &mut space.attention;
-        let q = &mut attention.q[..rows.len() * h.n_embd_q()];
-        let k = &mut attention.k[..n * h.n_embd_k()];
-        let v = &mut attention.v[..n * h.n_embd_v()];
-        let input = |linear, rows| space.normed.for_consumer(linear, rows);
+        let (n_keys, n_queries) = does.rows(n);
+        let q = &mut attention.q[..n_queries * h.n_embd_q()];
+        let k = &mut attention.k[..n_keys * h.n_embd_k()];
+        let v = &mut attention.v[..n_keys * h.n_embd_v()];
+        let input = |linear, n| space.normed.for_consumer(linear, 0..n);
         compute.multiply([
-            Product::of(&layer.q, input(&layer.q.matrix, rows.clone()), q),
-            Product::of(&layer.k, input(&layer.k.matrix, 0..n), k),
-            Product::of(&layer.v, input(&layer.v.matrix, 0..n), v),
+            Product::of(&layer.q, input(&layer.q.matrix, n_queries), q),
+            Product::of(&layer.k, input(&layer.k.matrix, n_keys), k),
+            Product::of(&layer.v, input(&layer.v.matrix, n_keys), v),
         ]);
-        self.rotate_and_store(compute, heads, attention, batch);
-        if rows.is_empty() {
+        self.rotate_and_store(compute, index, parts, attention, (batch, does));
+        if n_queries == 0 {
             return;
         }
-        self.attend_heads(compute, heads, attention, batch);
+        self.attend_heads(compute, index, parts, attention, batch);
         let output = &layer.attn_output;
         let formats = Formats::of([&output.matrix]);
         let n_heads_out = h.n_head * h.head_dim_v;
-        let outputs = attention.heads.rows_mut(0..rows.len());
-        let piece_len = compute.piece_len(rows.len(), 4 * n_heads_out);
-        let work = 4 * rows.len() * n_heads_out;
-        compute.for_each(work, pieces(outputs, piece_len), |mut rows: InputRows<'_>| {
+        let outputs = attention.heads.rows_mut(0..n);
+        let piece_len = compute.piece_len(n, 4 * n_heads_out);
+        compute.for_each(4 * n * n_heads_out, pieces(outputs, piece_len), |mut rows: InputRows<'_>| {
             rows.quantize(compute.kernels, formats);
         });
-        let x = attention.heads.for_consumer(&output.matrix, 0..rows.len());
-        let stream = rows.start * h.n_embd..rows.end * h.n_embd;
+        let x = attention.heads.for_consumer(&output.matrix, 0..n);
+        let stream = 0..n * h.n_embd;
         let product = Product::of(output, x, &mut space.delta[stream.clone()]);
         compute.multiply([product.add_to(&mut space.residual[stream])]);
     }
 
     /// Rotates queries and keys, scales the queries and brings them into the format that the keys
-    /// take, and appends keys and values to the cache.
-    fn rotate_and_store(
+    /// take, and appends keys and values to the caches.
+    fn rotate_and_store<P: BatchPart>(
         &self,
         compute: Compute<'_>,
-        heads: &mut [KvHead],
+        layer: usize,
+        parts: &mut [P],
         space: &mut AttentionSpace,
-        batch: &Batch,
+        (batch, does): (&Batch, Does),
     ) {
         let h = &self.hparams;
-        let (n_rows, group) = (batch.rows.len(), h.n_head / h.n_head_kv);
-        let q = &mut space.q[..n_rows * h.n_embd_q()];
-        let k = &mut space.k[..batch.n * h.n_embd_k()];
-        let q = pieces(ColumnsMut::new(q, h.n_embd_q(), n_rows), group * h.head_dim_k);
-        let k = pieces(ColumnsMut::new(k, h.n_embd_k(), batch.n), h.head_dim_k);
-        let queries = equal_pieces(space.queries.rows_mut(0..n_rows * h.n_head), h.n_head_kv);
-        let parts = heads.iter_mut().zip(k).zip(q.zip(queries)).enumerate();
+        let (group, (n_keys, n_queries)) = (h.n_head / h.n_head_kv, does.rows(batch.n()));
+        let keys_of = |run: &Run| does.rows(run.n).0;
+        let queries_of = |run: &Run| does.rows(run.n).1;
+        let runs = || batch.runs.iter();
+        let q = ColumnsMut::new(&mut space.q[..n_queries * h.n_embd_q()], h.n_embd_q(), n_queries);
+        let k = ColumnsMut::new(&mut space.k[..n_keys * h.n_embd_k()], h.n_embd_k(), n_keys);
+        let q = pieces_of(ByToken(q), runs().map(queries_of));
+        let k = pieces_of(ByToken(k), runs().map(keys_of));
+        let queries = space.queries.rows_mut(0..n_queries * h.n_head);
+        let queries = pieces_of(queries, runs().map(|run| queries_of(run) * h.n_head));
+        let by_run = parts.iter_mut().zip(runs()).zip(q.zip(queries).zip(k));
+        let parts = by_run.flat_map(|((part, run), ((q, queries), k))| {
+            let k = pieces(k.0, h.head_dim_k);
+            let q = pieces(q.0, group * h.head_dim_k).zip(equal_pieces(queries, h.n_head_kv));
+            let heads = part.cache_mut().layer_mut(layer).iter_mut().zip(k).zip(q).enumerate();
+            heads.map(|(head, ((cache, k), q))| (head, run.first_row, (cache, k, q)))
+        });
         let (v, cos, sin, format) = (&space.v, &space.cos, &space.sin, space.query_format);
         let n_angles = self.frequencies.len();
         let angles = |row: usize| {
@@ -107,19 +127,19 @@ impl Decoder {
         let (ops, attention) = (compute.kernels.ops(), compute.kernels.attention());
         let scale = 1.0 / (h.head_dim_k as f32).sqrt();
         // A rotation or conversion takes about as long as eight multiply-adds of a matrix.
-        let work = 8 * (batch.n * (h.n_embd_k() + h.n_embd_v()) + n_rows * h.n_embd_q());
-        compute.for_each(work, parts, |(head, ((cache, mut k), (mut q, mut queries)))| {
-            for row in 0..batch.n {
-                let key = k.column(row);
+        let work = 8 * (n_keys * (h.n_embd_k() + h.n_embd_v()) + n_queries * h.n_embd_q());
+        compute.for_each(work, parts, |(head, first_row, (cache, mut k, (mut q, mut queries)))| {
+            for i in 0..k.n_cols() {
+                let (row, key) = (first_row + i, k.column(i));
                 self.rotate(ops, key, angles(row));
                 let value = row * h.n_embd_v() + head * h.head_dim_v;
                 cache.push(attention, key, &v[value..value + h.head_dim_v]);
             }
             let scaled = queries.floats().chunks_exact_mut(group * h.head_dim_k);
-            for ((column, row), scaled) in batch.rows.clone().enumerate().zip(scaled) {
-                let rotated = q.column(column);
+            for (i, scaled) in scaled.enumerate() {
+                let rotated = q.column(i);
                 for query in rotated.chunks_exact_mut(h.head_dim_k) {
-                    self.rotate(ops, query, angles(row));
+                    self.rotate(ops, query, angles(first_row + i));
                 }
                 for (scaled, x) in scaled.iter_mut().zip(rotated) {
                     *scaled = *x * scale;

@@ -4,11 +4,10 @@ use gguf_simd::attention::CHUNK;
 
 use super::chunks::{Partial, Running};
 use crate::error::Result;
-use crate::model::Hparams;
 use crate::model::compute::MAX_PARTS;
 use crate::model::inputs::{Formats, Inputs};
-use crate::model::kv_cache::KvCache;
 use crate::model::memory::zeroed;
+use crate::model::{Hparams, workspace::Dimensions};
 
 /// Queries that a chunk of keys meets together, unless a group alone is larger: with their scores, the
 /// keys and the values they fit into the second cache.
@@ -27,7 +26,8 @@ pub(in crate::model) struct AttentionSpace {
     pub(super) k: Vec<f32>,
     /// `[n_batch, n_head_kv * head_dim_v]`.
     pub(super) v: Vec<f32>,
-    /// `[n_head_kv, n_batch, group, head_dim_k]`: the queries, rotated and scaled.
+    /// For each run of a batch `[n_head_kv, n_tokens, group, head_dim_k]`: the queries, rotated and
+    /// scaled.
     pub(super) queries: Inputs,
     /// The format that the keys take their queries in.
     pub(super) query_format: Formats,
@@ -66,22 +66,17 @@ pub(super) fn max_divided(n_threads: usize) -> usize {
 }
 
 impl AttentionSpace {
-    /// Buffers for batches of up to `n_batch` tokens that attend to `cache`; `formats` is what the
-    /// consumers of the heads' outputs want.
+    /// Buffers for batches of these dimensions; `formats` is what the consumers of the heads' outputs
+    /// want.
     ///
     /// # Errors
     /// [`crate::Error::Limit`] if the system refuses the memory.
-    pub(in crate::model) fn new(
-        hparams: &Hparams,
-        cache: &KvCache,
-        n_batch: usize,
-        n_threads: usize,
-        formats: Formats,
-    ) -> Result<Self> {
+    pub(in crate::model) fn new(hparams: &Hparams, dimensions: Dimensions, formats: Formats) -> Result<Self> {
+        let Dimensions { n_batch, n_ctx, kv_types, n_threads } = dimensions;
         let n_angles = hparams.rope.n_dims / 2;
         let group = hparams.n_head / hparams.n_head_kv;
         let n_queries = group * max_tokens(group).min(n_batch);
-        let query_format = Formats::only(cache.rows().keys.cache_type().query_format());
+        let query_format = Formats::only(kv_types.keys.query_format());
         Ok(Self {
             cos: zeroed(0.0, n_batch, n_angles)?,
             sin: zeroed(0.0, n_batch, n_angles)?,
@@ -94,7 +89,7 @@ impl AttentionSpace {
             scratch: (0..n_threads)
                 .map(|_| Scratch::new(n_queries, hparams.head_dim_v))
                 .collect::<Result<_>>()?,
-            partials: zeroed(0.0, cache.n_ctx().div_ceil(CHUNK), Self::chunk_len(hparams, n_threads))?,
+            partials: zeroed(0.0, n_ctx.div_ceil(CHUNK), Self::chunk_len(hparams, n_threads))?,
         })
     }
 

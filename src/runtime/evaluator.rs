@@ -1,0 +1,273 @@
+//! Evaluates several sequences at once.
+
+use std::ops::Range;
+
+use gguf_simd::attention::CHUNK;
+
+use super::engine::Engine;
+use super::memory::check_fits;
+use super::sequence::Sequence;
+use super::session::SessionOptions;
+use crate::error::{Error, Result};
+use crate::model::{BatchPart, Dimensions, KvCache, KvTypes, Workspace};
+
+/// The positions of a step whose logits are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logits {
+    /// None: the step only fills the cache.
+    None,
+    /// The last one: what follows the ids.
+    Last,
+    /// All of them. They are held together, `n_vocab` floats for each id: evaluate a long text in
+    /// several steps.
+    All,
+}
+
+/// What a step does for one sequence.
+#[derive(Debug)]
+pub struct Part<'a, 'e> {
+    sequence: &'a mut Sequence<'e>,
+    ids: &'a [u32],
+    /// The ids from this one on have their logits computed.
+    first_wanted: usize,
+    wanted: Logits,
+    /// The ids of the batch being evaluated.
+    now: Range<usize>,
+}
+
+impl<'a, 'e> Part<'a, 'e> {
+    /// Evaluates `ids` at the positions that follow those of `sequence`.
+    pub fn new(sequence: &'a mut Sequence<'e>, ids: &'a [u32], wanted: Logits) -> Self {
+        let first_wanted = match wanted {
+            Logits::None => ids.len(),
+            Logits::Last => ids.len().saturating_sub(1),
+            Logits::All => 0,
+        };
+        Self { sequence, ids, first_wanted, wanted, now: 0..0 }
+    }
+
+    /// Ids whose logits are wanted.
+    fn n_logits(&self) -> usize {
+        self.ids.len() - self.first_wanted
+    }
+
+    fn is_done(&self) -> bool {
+        self.now.end == self.ids.len()
+    }
+}
+
+impl BatchPart for Part<'_, '_> {
+    fn cache(&self) -> &KvCache {
+        &self.sequence.cache
+    }
+
+    fn cache_mut(&mut self) -> &mut KvCache {
+        &mut self.sequence.cache
+    }
+
+    fn ids(&self) -> &[u32] {
+        &self.ids[self.now.clone()]
+    }
+
+    fn n_wanted(&self) -> usize {
+        self.now.end - self.first_wanted.clamp(self.now.start, self.now.end)
+    }
+}
+
+/// The logits of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct StepLogits<'a> {
+    logits: &'a [f32],
+    /// Where each part's end.
+    ends: &'a [usize],
+}
+
+impl<'a> StepLogits<'a> {
+    /// The logits that part `index` wanted: `[n_wanted, n_vocab]`.
+    ///
+    /// # Panics
+    /// If there is no such part.
+    pub fn of(&self, index: usize) -> &'a [f32] {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.logits[start..self.ends[index]]
+    }
+}
+
+/// The buffers in which sequences are evaluated: any number of them, some with a token each and some
+/// with a piece of a prompt, in one batch that reads the weights once.
+///
+/// What a sequence gets depends on its own ids alone, to the last bit. Steps allocate nothing, but for
+/// the first one with so many logits or so many parts.
+///
+/// ```no_run
+/// # use std::path::Path;
+/// # use gguf_kit::model::KvTypes;
+/// # use gguf_kit::runtime::{Engine, EngineOptions, Evaluator, Logits, Part, Sequence, SessionOptions};
+/// let engine = Engine::load(Path::new("model.gguf"), EngineOptions::default())?;
+/// let options = SessionOptions { n_ctx: 4096, n_batch: 512, kv_types: KvTypes::default() };
+/// let mut evaluator = Evaluator::new(&engine, options)?;
+/// let mut writer = Sequence::new(&engine, 4096, options.kv_types)?;
+/// let mut reader = Sequence::new(&engine, 1024, options.kv_types)?;
+/// let mut parts =
+///     [Part::new(&mut writer, &[17], Logits::Last), Part::new(&mut reader, &[1, 5, 9], Logits::None)];
+/// let after_17 = evaluator.step(&mut parts)?.of(0);
+/// # assert_eq!(after_17.len(), engine.n_vocab());
+/// # Ok::<(), gguf_kit::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Evaluator<'e> {
+    engine: &'e Engine,
+    space: Workspace,
+    options: SessionOptions,
+    /// `[n_wanted, n_vocab]`, part by part.
+    logits: Vec<f32>,
+    /// `[n_parts]`.
+    ends: Vec<usize>,
+}
+
+impl<'e> Evaluator<'e> {
+    /// Reserves the buffers for batches of `n_batch` tokens, at most `n_ctx`, of sequences of up to
+    /// `n_ctx` positions.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a context or a batch of none; [`Error::Limit`] if the memory is not there.
+    pub fn new(engine: &'e Engine, options: SessionOptions) -> Result<Self> {
+        let SessionOptions { n_ctx, n_batch, kv_types } = options;
+        if n_ctx == 0 || n_batch == 0 {
+            return Err(Error::usage("a session needs a --ctx and a --batch of at least 1"));
+        }
+        let (hparams, n_threads) = (engine.hparams(), engine.n_threads());
+        check_fits(Workspace::chunk_bytes(hparams, n_threads).div_ceil(CHUNK), n_ctx)?;
+        let n_batch = n_batch.min(n_ctx);
+        let mut logits = Vec::new();
+        reserve_logits(&mut logits, engine.n_vocab())?;
+        let dimensions = Dimensions { n_batch, n_ctx, kv_types, n_threads };
+        let space = engine.decoder().workspace(dimensions)?;
+        let options = SessionOptions { n_batch, ..options };
+        Ok(Self { engine, space, options, logits, ends: Vec::with_capacity(1) })
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &'e Engine {
+        self.engine
+    }
+
+    /// What it was made for; the batch may be smaller.
+    pub fn options(&self) -> SessionOptions {
+        self.options
+    }
+
+    /// Evaluates the ids of all `parts` and appends them to their sequences, in batches if they are more
+    /// than one holds, and returns the logits that they want.
+    ///
+    /// # Errors
+    /// Before anything is computed, and naming the part if there are several: [`Error::Limit`] if a
+    /// sequence has no room for its ids or memory none for the logits; [`Error::Usage`] for an id that is
+    /// not below `n_vocab`, for no ids when the last one's logits are wanted, or for a sequence of
+    /// another engine, of other cache types or of more positions than this was made for.
+    pub fn step(&mut self, parts: &mut [Part<'_, 'e>]) -> Result<StepLogits<'_>> {
+        let n_vocab = self.engine.n_vocab();
+        self.ends.clear();
+        let mut n_wanted = 0usize;
+        for (i, part) in parts.iter().enumerate() {
+            self.check(part).map_err(|error| if parts.len() > 1 { named(error, i) } else { error })?;
+            n_wanted = n_wanted.saturating_add(part.n_logits());
+            self.ends.push(n_wanted.saturating_mul(n_vocab));
+        }
+        reserve_logits(&mut self.logits, n_wanted.saturating_mul(n_vocab))?;
+        self.logits.resize(n_wanted * n_vocab, 0.0);
+        for part in parts.iter_mut() {
+            part.now = 0..0;
+            // Positions of a step that panicked half way are dropped.
+            part.sequence.truncate(part.sequence.n_past());
+        }
+        let mut rest = parts;
+        let mut done = 0;
+        while let Some(first) = rest.iter().position(|part| !part.is_done()) {
+            rest = &mut rest[first..];
+            let n_parts = take_batch(rest, self.options.n_batch);
+            done += self.evaluate(&mut rest[..n_parts], done);
+        }
+        Ok(StepLogits { logits: &self.logits, ends: &self.ends })
+    }
+
+    /// Evaluates a batch and puts its logits behind the `done` floats there are; returns how many they
+    /// are.
+    fn evaluate(&mut self, parts: &mut [Part<'_, 'e>], done: usize) -> usize {
+        let (decoder, compute) = (self.engine.decoder(), self.engine.compute());
+        decoder.forward(compute, parts, &mut self.space);
+        for part in parts.iter_mut() {
+            part.sequence.ids.extend_from_slice(&part.ids[part.now.clone()]);
+        }
+        let n_logits = parts.iter().map(BatchPart::n_wanted).sum::<usize>() * self.engine.n_vocab();
+        if n_logits > 0 {
+            decoder.logits(compute, &mut self.space, &mut self.logits[done..done + n_logits]);
+        }
+        n_logits
+    }
+
+    fn check(&self, part: &Part<'_, '_>) -> Result<()> {
+        let (sequence, n_vocab) = (&part.sequence, self.engine.n_vocab());
+        if !std::ptr::eq(sequence.engine(), self.engine) {
+            return Err(Error::usage("a sequence is evaluated by the engine that it was made with"));
+        }
+        self.check_shape(sequence.n_ctx(), sequence.kv_types())?;
+        let (n_past, n_ctx) = (sequence.n_past(), sequence.n_ctx());
+        if part.ids.len() > n_ctx - n_past {
+            return Err(Error::limit(format!(
+                "{} tokens after {n_past} exceed the context of {n_ctx}; use a greater --ctx",
+                part.ids.len()
+            )));
+        }
+        if part.wanted == Logits::Last && part.ids.is_empty() {
+            return Err(Error::usage("there is no last token: the step has no ids"));
+        }
+        match part.ids.iter().find(|&&id| id as usize >= n_vocab) {
+            Some(id) => Err(Error::usage(format!("there is no token {id}; the vocabulary has {n_vocab}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn check_shape(&self, n_ctx: usize, kv_types: KvTypes) -> Result<()> {
+        let own = self.options;
+        if n_ctx <= own.n_ctx && kv_types == own.kv_types {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "a sequence of {n_ctx} positions with keys and values in {kv_types} does not fit an evaluator of {} in {}",
+            own.n_ctx, own.kv_types
+        )))
+    }
+}
+
+/// Gives the next batch its ids, from the first part on, until it has `n_batch`; returns the number of
+/// parts that have some.
+fn take_batch(parts: &mut [Part<'_, '_>], n_batch: usize) -> usize {
+    let mut room = n_batch;
+    for (i, part) in parts.iter_mut().enumerate() {
+        if room == 0 {
+            return i;
+        }
+        let n = room.min(part.ids.len() - part.now.end);
+        part.now = part.now.end..part.now.end + n;
+        room -= n;
+    }
+    parts.len()
+}
+
+/// The error of part `index`.
+fn named(error: Error, index: usize) -> Error {
+    match error {
+        Error::Limit { what } => Error::limit(format!("sequence {index} of the step: {what}")),
+        Error::Usage { what } => Error::usage(format!("sequence {index} of the step: {what}")),
+        other => other,
+    }
+}
+
+/// Makes room for `n` floats.
+fn reserve_logits(logits: &mut Vec<f32>, n: usize) -> Result<()> {
+    logits.clear();
+    logits.try_reserve_exact(n).map_err(|_| {
+        Error::limit(format!("there is no memory for {n} logits; ask for those of fewer tokens at a time"))
+    })
+}

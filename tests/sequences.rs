@@ -1,0 +1,160 @@
+//! Sequences that are evaluated together, continued from one another or read back from a file get the
+//! bits that each gets alone.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::checkpoint::Spec;
+use common::model::{mixed_k, new_path, write_gguf};
+use common::options;
+use gguf_kit::Error;
+use gguf_kit::model::KvTypes;
+use gguf_kit::runtime::{Engine, EngineOptions, Evaluator, Logits, Part, Sequence, Session, SessionOptions};
+use gguf_simd::Isa;
+use gguf_simd::attention::CacheType;
+
+const KEYS_APART: KvTypes = KvTypes { keys: CacheType::Q8_0, values: CacheType::F16 };
+
+fn engine(path: &Path, n_threads: usize, isa: Isa) -> Engine {
+    Engine::load(path, EngineOptions { n_threads: Some(n_threads), isa: Some(isa) }).unwrap()
+}
+
+/// A model whose one key-value head has its chunks divided between threads, and one of experts.
+fn models(dir: &Path) -> Vec<PathBuf> {
+    let dense = Spec { n_head: 3, n_head_kv: 1, head_dim: Some(64), ..Spec::default() };
+    let experts = Spec { n_ff: 256, n_embd: 256, head_dim: Some(32), ..Spec::mixtral() };
+    let write = |name: &str, spec: Spec| {
+        let (folder, path) = (dir.join(name), new_path(dir, name));
+        std::fs::create_dir(&folder).unwrap();
+        spec.write(&folder);
+        write_gguf(&folder, &path, mixed_k);
+        path
+    };
+    vec![write("dense", dense), write("experts", experts)]
+}
+
+/// The ids of text `text`, which has `n`.
+fn ids(text: usize, n: usize) -> Vec<u32> {
+    (0..n).map(|i| ((i * i * 37 + text * 11 + i % 3) % 200) as u32).collect()
+}
+
+fn bits(logits: &[f32]) -> Vec<u32> {
+    logits.iter().map(|x| x.to_bits()).collect()
+}
+
+/// All logits of a text evaluated alone.
+fn alone(engine: &Engine, ids: &[u32], kv_types: KvTypes) -> Vec<u32> {
+    let mut session = Session::new(engine, SessionOptions { kv_types, ..options(ids.len(), 64) }).unwrap();
+    bits(session.step(ids, Logits::All).unwrap())
+}
+
+/// Texts that end in the first chunk of keys, in the second and in the third.
+const LENS: [usize; 3] = [70, 300, 530];
+
+/// How many ids each text gets in each step: prompts, pieces of prompts, single tokens and nothing.
+const STEPS: [[usize; 3]; 9] = [
+    [0, 200, 500],
+    [60, 1, 1],
+    [1, 55, 1],
+    [0, 1, 2],
+    [1, 1, 1],
+    [1, 0, 1],
+    [2, 7, 1],
+    [4, 1, 22],
+    [1, 34, 1],
+];
+
+/// Evaluates the texts together, step by step, and compares the logits of each with `expected`.
+fn assert_same_together(engine: &Engine, options: SessionOptions, expected: &[Vec<u32>], what: &str) {
+    let n_vocab = engine.n_vocab();
+    let texts = [0, 1, 2].map(|text| ids(text, LENS[text]));
+    let mut evaluator = Evaluator::new(engine, options).unwrap();
+    let mut sequences = LENS.map(|n| Sequence::new(engine, n, options.kv_types).unwrap());
+    for (i, step) in STEPS.into_iter().enumerate() {
+        // All logits in one step and the last one's in the next, if there is one; none of what is long.
+        let wanted = |n| match (n, i % 2) {
+            (0 | 200.., _) => Logits::None,
+            (_, 0) => Logits::All,
+            _ => Logits::Last,
+        };
+        let starts = [0, 1, 2].map(|text| sequences[text].n_past());
+        let parts = sequences.iter_mut().zip(&texts).zip(step);
+        let mut parts: Vec<_> = parts
+            .map(|((sequence, ids), n)| {
+                let start = sequence.n_past();
+                Part::new(sequence, &ids[start..start + n], wanted(n))
+            })
+            .collect();
+        let found = evaluator.step(&mut parts).unwrap();
+        for (text, n) in step.into_iter().enumerate() {
+            let n_wanted = match wanted(n) {
+                Logits::None => 0,
+                Logits::Last => 1,
+                Logits::All => n,
+            };
+            let end = (starts[text] + n) * n_vocab;
+            assert!(
+                bits(found.of(text)) == expected[text][end - n_wanted * n_vocab..end],
+                "{what}: text {text} in step {i}"
+            );
+        }
+    }
+    for (sequence, ids) in sequences.iter().zip(&texts) {
+        assert_eq!(sequence.ids(), ids, "every id of every text was evaluated");
+    }
+}
+
+#[test]
+fn sequences_evaluated_together_get_the_bits_they_get_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    for path in models(dir.path()) {
+        for kv_types in CacheType::ALL.map(KvTypes::both).into_iter().chain([KEYS_APART]) {
+            let definition = engine(&path, 1, Isa::best());
+            let expected: Vec<_> =
+                (0..3).map(|text| alone(&definition, &ids(text, LENS[text]), kv_types)).collect();
+            for (n_threads, n_batch) in [(1, 512), (2, 48), (3, 7), (4, 512)] {
+                let engine = engine(&path, n_threads, Isa::best());
+                let what = format!("{}, {kv_types}, {n_threads} threads, {n_batch}", path.display());
+                let options = SessionOptions { kv_types, ..options(530, n_batch) };
+                assert_same_together(&engine, options, &expected, &what);
+            }
+        }
+    }
+}
+
+/// The error of a step with a sequence that cannot make it, and another one, which stays as it was.
+fn refusal<'e>(evaluator: &mut Evaluator<'e>, bad: &mut Sequence<'e>, ids: &[u32], wanted: Logits) -> Error {
+    let mut good = Sequence::new(evaluator.engine(), 16, KvTypes::default()).unwrap();
+    let mut parts = [Part::new(&mut good, &[1, 2], Logits::Last), Part::new(bad, ids, wanted)];
+    let error = evaluator.step(&mut parts).expect_err("it cannot be made");
+    assert!(error.to_string().contains("sequence 1"), "{error}");
+    assert_eq!(good.n_past(), 0, "nothing was computed");
+    error
+}
+
+#[test]
+fn a_step_that_one_sequence_cannot_make_is_refused_for_all_and_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = &models(dir.path())[0];
+    let engine = engine(path, 1, Isa::best());
+    let other = self::engine(path, 1, Isa::best());
+    let mut evaluator = Evaluator::new(&engine, options(16, 4)).unwrap();
+    let mut good = Sequence::new(&engine, 16, KvTypes::default()).unwrap();
+    let mut short = Sequence::new(&engine, 3, KvTypes::default()).unwrap();
+    let error = refusal(&mut evaluator, &mut short, &[1; 4], Logits::Last);
+    assert!(matches!(error, Error::Limit { .. }) && error.to_string().contains("context of 3"), "{error}");
+    for (ids, wanted) in [(&[u32::MAX][..], Logits::None), (&[], Logits::Last)] {
+        let error = refusal(&mut evaluator, &mut short, ids, wanted);
+        assert!(matches!(error, Error::Usage { .. }), "{error}");
+    }
+    let long = Sequence::new(&engine, 17, KvTypes::default()).unwrap();
+    let fine = Sequence::new(&engine, 16, KEYS_APART).unwrap();
+    let foreign = Sequence::new(&other, 16, KvTypes::default()).unwrap();
+    for (mut bad, word) in [(long, "17"), (fine, "Q8_0,F16"), (foreign, "engine")] {
+        let error = refusal(&mut evaluator, &mut bad, &[1], Logits::Last);
+        assert!(matches!(error, Error::Usage { .. }) && error.to_string().contains(word), "{error}");
+    }
+    let step = evaluator.step(&mut [Part::new(&mut good, &[1, 2], Logits::Last)]);
+    assert_eq!(step.unwrap().of(0).len(), engine.n_vocab());
+}
