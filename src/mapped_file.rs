@@ -3,11 +3,13 @@
 #![allow(unsafe_code, reason = "memory-mapping a file is unsafe by nature; the contract is below")]
 
 use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-#[cfg(target_os = "linux")]
-use memmap2::Advice;
 use memmap2::Mmap;
+#[cfg(target_os = "linux")]
+use memmap2::{Advice, UncheckedAdvice};
 
 use crate::error::{Error, Result};
 
@@ -26,7 +28,12 @@ pub struct MappedFile {
 
 #[derive(Debug)]
 enum Content {
-    Mapped(Mmap),
+    Mapped {
+        map: Mmap,
+        /// The file, to tell the system what of it need not stay cached.
+        #[cfg(target_os = "linux")]
+        file: File,
+    },
     /// Bytes that never were a file, and empty files, which cannot be mapped.
     Owned(Vec<u8>),
 }
@@ -60,7 +67,11 @@ impl MappedFile {
             // A hint, which a system may not know: pages not in memory yet are then read as huge ones.
             #[cfg(target_os = "linux")]
             let _ = map.advise(Advice::HugePage);
-            Content::Mapped(map)
+            Content::Mapped {
+                map,
+                #[cfg(target_os = "linux")]
+                file,
+            }
         };
         Ok(Self { path: path.to_owned(), content })
     }
@@ -70,13 +81,87 @@ impl MappedFile {
         Self { path: path.to_owned(), content: Content::Owned(bytes) }
     }
 
+    /// Whether this system can be told which parts of a file to keep in memory and which to let go.
+    pub const CAN_STREAM: bool = cfg!(target_os = "linux");
+
     /// Reads the whole file into memory, as far as the system lets it, and maps it page by page: what
     /// would otherwise happen bit by bit at the first use of its bytes.
     pub fn populate(&self) {
-        #[cfg(target_os = "linux")]
-        if let Content::Mapped(map) = &self.content {
+        self.populate_range(0..self.bytes().len());
+    }
+
+    /// As [`MappedFile::populate`], for some bytes. Returns whether they are all in memory now.
+    ///
+    /// # Panics
+    /// If the file does not have them.
+    pub fn populate_range(&self, range: Range<usize>) -> bool {
+        let bytes = &self.bytes()[range.clone()];
+        match &self.content {
             // Where the system refuses (before Linux 5.14), the first use does it.
-            let _ = map.advise(Advice::PopulateRead);
+            #[cfg(target_os = "linux")]
+            Content::Mapped { map, .. } => {
+                map.advise_range(Advice::PopulateRead, range.start, bytes.len()).is_ok()
+            }
+            #[cfg(not(target_os = "linux"))]
+            Content::Mapped { .. } => bytes.is_empty(),
+            Content::Owned(_) => true,
+        }
+    }
+
+    /// Lets go of the memory that holds some bytes: of its whole pages those that nobody else maps or
+    /// has locked. Their next use reads them again.
+    ///
+    /// # Panics
+    /// If the file does not have them.
+    pub fn release(&self, range: Range<usize>) {
+        assert!(range.start <= range.end && range.end <= self.bytes().len(), "{range:?}");
+        #[cfg(target_os = "linux")]
+        if let Content::Mapped { map, file } = &self.content {
+            // A refusal leaves everything as it was.
+            // SAFETY: the mapping is shared, read-only and backed by the file: what is forgotten is
+            // where its pages are in memory, and the next use finds the same bytes in the file.
+            let _ =
+                unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
+            if let Some(len) = std::num::NonZeroU64::new(range.len() as u64) {
+                let _ =
+                    rustix::fs::fadvise(file, range.start as u64, Some(len), rustix::fs::Advice::DontNeed);
+            }
+        }
+    }
+
+    /// Reads some bytes into memory and keeps them there as long as the file is mapped.
+    ///
+    /// # Errors
+    /// The system's reason if it refuses: so much may not be locked, or it cannot be.
+    ///
+    /// # Panics
+    /// If the file does not have them.
+    pub fn lock(&self, range: Range<usize>) -> io::Result<()> {
+        let bytes = &self.bytes()[range];
+        match &self.content {
+            #[cfg(target_os = "linux")]
+            Content::Mapped { .. } => {
+                // SAFETY: `bytes` lie inside the mapping; locking changes where they are, not what
+                // they are. The system rounds to whole pages, all of which belong to the mapping.
+                Ok(unsafe { rustix::mm::mlock(bytes.as_ptr().cast_mut().cast(), bytes.len()) }?)
+            }
+            #[cfg(not(target_os = "linux"))]
+            Content::Mapped { .. } => Err(io::ErrorKind::Unsupported.into()),
+            Content::Owned(_) => Ok(()),
+        }
+    }
+
+    /// Says that of some bytes a few are used here and there: each use then reads little around it.
+    ///
+    /// # Panics
+    /// If the file does not have them.
+    pub fn expect_scattered_use(&self, range: Range<usize>) {
+        let bytes = &self.bytes()[range.clone()];
+        #[cfg(target_os = "linux")]
+        if let Content::Mapped { map, .. } = &self.content {
+            // Hints, which a system may not know.
+            let _ = map.advise_range(Advice::NoHugePage, range.start, bytes.len());
+            let _ = map.advise_range(Advice::Random, range.start, bytes.len());
         }
     }
 
@@ -88,7 +173,7 @@ impl MappedFile {
     /// The file's bytes.
     pub fn bytes(&self) -> &[u8] {
         match &self.content {
-            Content::Mapped(map) => map,
+            Content::Mapped { map, .. } => map,
             Content::Owned(bytes) => bytes,
         }
     }
@@ -116,5 +201,52 @@ mod tests {
     fn a_device_is_refused_rather_than_read_for_ever() {
         let message = MappedFile::open(Path::new("/dev/zero")).unwrap_err().to_string();
         assert!(message.contains("pipe or a device"), "{message}");
+    }
+
+    /// Resident kilobytes of all mappings of the file at `path`, as Linux reports them.
+    #[cfg(target_os = "linux")]
+    fn resident_kilobytes(path: &Path) -> u64 {
+        let maps = fs::read_to_string("/proc/self/smaps").unwrap();
+        let name = path.to_str().unwrap();
+        let mut is_ours = false;
+        let mut sum = 0;
+        for line in maps.lines() {
+            // A mapping's own line begins with its addresses; the lines about it with a name and a colon.
+            if line.split(' ').next().is_some_and(|word| !word.ends_with(':')) {
+                is_ours = line.ends_with(name);
+            } else if let Some(rss) = line.strip_prefix("Rss:").filter(|_| is_ours) {
+                sum += rss.trim().trim_end_matches(" kB").parse::<u64>().unwrap();
+            }
+        }
+        sum
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn parts_come_into_memory_and_go_and_stay_the_same() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let content: Vec<u8> = (0..1 << 20).map(|i: u32| (i % 251) as u8).collect();
+        fs::write(file.path(), &content).unwrap();
+        let mapped = MappedFile::open(file.path()).unwrap();
+        let (half, whole) = (1 << 19, 1 << 20);
+        assert!(mapped.populate_range(0..whole), "Linux 5.14 or later");
+        assert_eq!(resident_kilobytes(file.path()), 1024);
+        mapped.release(half..whole);
+        assert_eq!(resident_kilobytes(file.path()), 512);
+        mapped.release(0..half);
+        assert_eq!(resident_kilobytes(file.path()), 0);
+        // Less than every process may lock.
+        mapped.lock(4096..8192).unwrap();
+        assert!(resident_kilobytes(file.path()) >= 4);
+        mapped.expect_scattered_use(half..whole);
+        assert_eq!(mapped.bytes(), content);
+    }
+
+    #[test]
+    fn bytes_that_never_were_a_file_are_always_in_memory() {
+        let mapped = MappedFile::from_bytes(Path::new("none"), vec![7; 100]);
+        assert!(mapped.populate_range(10..90) && mapped.lock(0..100).is_ok());
+        mapped.release(0..100);
+        assert_eq!(mapped.bytes(), [7; 100]);
     }
 }

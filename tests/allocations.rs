@@ -5,6 +5,7 @@
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::checkpoint::Spec;
@@ -49,32 +50,37 @@ fn allocations_of(work: impl FnOnce()) -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed) - before
 }
 
-fn assert_steps_allocate_nothing(spec: &Spec, type_of: fn(&TensorSpec) -> BlockType, kv_types: KvTypes) {
-    let dir = tempfile::tempdir().unwrap();
-    spec.write(dir.path());
-    let path = new_path(dir.path(), "m");
-    write_gguf(dir.path(), &path, type_of);
-    for n_threads in [1, 3] {
-        let engine = Engine::load(&path, EngineOptions { n_threads: Some(n_threads), isa: None }).unwrap();
-        let mut session = Session::new(&engine, SessionOptions { kv_types, ..options(400, 16) }).unwrap();
-        let ids: Vec<u32> = (0..40).collect();
-        let many: Vec<u32> = (0..240).collect();
-        let count = allocations_of(|| {
-            // The tokens after these see more than one chunk of keys.
-            session.step(&many, Logits::None).unwrap();
-            session.step(&ids, Logits::Last).unwrap();
-            session.truncate(250);
-            for id in 0..40 {
-                session.step(&[id], Logits::Last).unwrap();
-            }
-        });
-        assert_eq!(count, 0, "{n_threads} threads");
-        session.clear();
-        session.step(&ids, Logits::All).unwrap();
-        session.clear();
-        assert_eq!(allocations_of(|| _ = session.step(&ids, Logits::All).unwrap()), 0);
-        assert_joint_steps_allocate_nothing(&engine, kv_types);
-    }
+/// Writes the model of the checkpoint in `dir`.
+fn model(dir: &Path, type_of: fn(&TensorSpec) -> BlockType) -> PathBuf {
+    let path = new_path(dir, "m");
+    write_gguf(dir, &path, type_of);
+    path
+}
+
+fn threads(n: usize) -> EngineOptions {
+    EngineOptions { n_threads: Some(n), ..EngineOptions::default() }
+}
+
+fn assert_steps_allocate_nothing(engine: &Engine, kv_types: KvTypes) {
+    let n_threads = engine.n_threads();
+    let mut session = Session::new(engine, SessionOptions { kv_types, ..options(400, 16) }).unwrap();
+    let ids: Vec<u32> = (0..40).collect();
+    let many: Vec<u32> = (0..240).collect();
+    let count = allocations_of(|| {
+        // The tokens after these see more than one chunk of keys.
+        session.step(&many, Logits::None).unwrap();
+        session.step(&ids, Logits::Last).unwrap();
+        session.truncate(250);
+        for id in 0..40 {
+            session.step(&[id], Logits::Last).unwrap();
+        }
+    });
+    assert_eq!(count, 0, "{n_threads} threads");
+    session.clear();
+    session.step(&ids, Logits::All).unwrap();
+    session.clear();
+    assert_eq!(allocations_of(|| _ = session.step(&ids, Logits::All).unwrap()), 0);
+    assert_joint_steps_allocate_nothing(engine, kv_types);
 }
 
 /// A prompt in pieces beside the tokens of another sequence, across the borders of batches and chunks.
@@ -98,7 +104,21 @@ fn assert_joint_steps_allocate_nothing(engine: &Engine, kv_types: KvTypes) {
 #[test]
 fn steps_allocate_nothing() {
     assert!(allocations_of(|| drop(std::hint::black_box(Box::new(1)))) > 0, "the allocator counts");
-    assert_steps_allocate_nothing(&Spec::default(), mixed_formats, KvTypes::default());
     let experts = Spec { n_ff: 256, head_dim: Some(32), ..Spec::mixtral() };
-    assert_steps_allocate_nothing(&experts, mixed_k, KvTypes::both(CacheType::Q8_0));
+    let larger = Spec { n_embd: 512, n_ff: 1024, n_layer: 4, ..Spec::default() };
+    let dir = tempfile::tempdir().unwrap();
+    for (spec, type_of, kv_types) in [
+        (Spec::default(), mixed_formats as fn(&TensorSpec) -> BlockType, KvTypes::default()),
+        (experts, mixed_k, KvTypes::both(CacheType::Q8_0)),
+    ] {
+        spec.write(dir.path());
+        let path = model(dir.path(), type_of);
+        for n_threads in [1, 3] {
+            assert_steps_allocate_nothing(&Engine::load(&path, threads(n_threads)).unwrap(), kv_types);
+        }
+    }
+    larger.write(dir.path());
+    let engine = common::engine_in_little_memory(&model(dir.path(), |_| BlockType::F32), threads(2));
+    assert!(common::streamed_bytes(&engine) > 0 || cfg!(not(target_os = "linux")), "nothing is streamed");
+    assert_steps_allocate_nothing(&engine, KvTypes::default());
 }

@@ -18,7 +18,7 @@ use gguf_simd::BlockType;
 use serde_json::json;
 
 fn load(path: &Path) -> Engine {
-    Engine::load(path, EngineOptions { n_threads: Some(2), isa: None }).unwrap()
+    Engine::load(path, EngineOptions { n_threads: Some(2), ..EngineOptions::default() }).unwrap()
 }
 
 fn step(engine: &Engine, ids: &[u32]) -> Vec<f32> {

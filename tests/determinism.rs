@@ -19,7 +19,7 @@ fn some_ids(n: usize) -> Vec<u32> {
 }
 
 fn engine(path: &Path, n_threads: usize, isa: Isa) -> Engine {
-    Engine::load(path, EngineOptions { n_threads: Some(n_threads), isa: Some(isa) }).unwrap()
+    Engine::load(path, EngineOptions { n_threads: Some(n_threads), isa: Some(isa), ram: None }).unwrap()
 }
 
 fn logits_of(engine: &Engine, ids: &[u32], n_batch: usize) -> Vec<f32> {
@@ -156,15 +156,42 @@ fn a_truncated_cache_continues_with_the_same_bits() {
 }
 
 #[test]
+fn a_model_larger_than_the_memory_it_may_use_gives_the_same_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    Spec { n_layer: 8, n_embd: 512, n_ff: 64, ..Spec::mixtral() }.write(dir.path());
+    for (name, checkpoint) in [("dense", common::fairytale()), ("experts", dir.path().to_owned())] {
+        let path = gguf_of(&checkpoint, dir.path(), name, |_| BlockType::F32);
+        let ids = some_ids(24);
+        let expected = logits_of(&engine(&path, 2, Isa::best()), &ids, 24);
+        for n_threads in [1, 3] {
+            let options = EngineOptions { n_threads: Some(n_threads), ..EngineOptions::default() };
+            let engine = common::engine_in_little_memory(&path, options);
+            let streamed = common::streamed_bytes(&engine);
+            assert!(streamed > 0 || cfg!(not(target_os = "linux")), "{name}: nothing is streamed");
+            for n_batch in [24, 7, 1] {
+                let found = logits_of(&engine, &ids, n_batch);
+                assert!(bits(&found) == bits(&expected), "{name}: {n_threads} threads, batches of {n_batch}");
+            }
+        }
+    }
+}
+
+#[test]
 fn sessions_on_one_engine_do_not_disturb_each_other() {
     let dir = tempfile::tempdir().unwrap();
     let path = gguf_of(&common::fairytale(), dir.path(), "m", |_| BlockType::Q8_0);
-    let engine = engine(&path, 2, Isa::best());
+    let options = EngineOptions { n_threads: Some(2), ..EngineOptions::default() };
+    for engine in [engine(&path, 2, Isa::best()), common::engine_in_little_memory(&path, options)] {
+        sessions_do_not_disturb_each_other(&engine);
+    }
+}
+
+fn sessions_do_not_disturb_each_other(engine: &Engine) {
     let texts: Vec<Vec<u32>> = (0..3).map(|i| some_ids(30)[i * 5..].to_vec()).collect();
-    let expected: Vec<_> = texts.iter().map(|ids| logits_of(&engine, ids, 8)).collect();
+    let expected: Vec<_> = texts.iter().map(|ids| logits_of(engine, ids, 8)).collect();
     std::thread::scope(|scope| {
         for (ids, expected) in texts.iter().zip(&expected) {
-            scope.spawn(|| assert_eq!(bits(&logits_of(&engine, ids, 4)), bits(expected)));
+            scope.spawn(|| assert_eq!(bits(&logits_of(engine, ids, 4)), bits(expected)));
         }
     });
 }

@@ -25,7 +25,7 @@ fn model_with(dir: &Path, extra: &[(&str, Value)]) -> PathBuf {
 }
 
 fn load(path: &Path) -> Result<Engine, Error> {
-    Engine::load(path, EngineOptions { n_threads: Some(2), isa: None })
+    Engine::load(path, EngineOptions { n_threads: Some(2), ..EngineOptions::default() })
 }
 
 /// Loads a model whose metadata says something else than its tensors, and returns the message.
@@ -106,11 +106,11 @@ fn options_this_machine_cannot_follow_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = model_with(dir.path(), &[]);
     for isa in Isa::all().filter(|isa| !isa.is_available()) {
-        let options = EngineOptions { n_threads: None, isa: Some(isa) };
+        let options = EngineOptions { isa: Some(isa), ..EngineOptions::default() };
         let message = Engine::load(&path, options).expect_err("no such tier").to_string();
         assert!(message.contains(isa.name()) && message.contains("scalar"), "{message}");
     }
-    let options = EngineOptions { n_threads: Some(0), isa: None };
+    let options = EngineOptions { n_threads: Some(0), ..EngineOptions::default() };
     assert!(matches!(Engine::load(&path, options), Err(Error::Usage { .. })));
 }
 
@@ -161,4 +161,22 @@ fn heads_that_do_not_divide_into_blocks_are_refused_with_the_type_that_works() {
         }
     }
     Session::new(&engine, options(8, 4)).expect("F16 takes any head");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn too_little_memory_for_any_plan_is_refused_with_the_least_that_suffices() {
+    let dir = tempfile::tempdir().unwrap();
+    Spec { n_embd: 512, n_ff: 2048, n_layer: 5, ..Spec::default() }.write(dir.path());
+    let path = new_path(dir.path(), "m");
+    write_gguf(dir.path(), &path, |_| BlockType::F32);
+    let load = |ram| Engine::load(&path, EngineOptions { ram: Some(ram), ..EngineOptions::default() });
+    let error = load(1).expect_err("one byte");
+    let message = error.to_string();
+    assert!(matches!(error, Error::Limit { .. }) && message.contains("use --ram "), "{message}");
+    let least: u64 = message.rsplit("--ram ").next().unwrap().split('M').next().unwrap().parse().unwrap();
+    // Other tests of this process take and give back memory meanwhile, which counts as its own.
+    let slack = 24;
+    load((least + slack) << 20).expect("what the message says");
+    load((least - slack.min(least)) << 20).expect_err("less than the least");
 }

@@ -3,6 +3,8 @@
 //! How work is cut never changes a result: every float is computed whole by one thread, in an order
 //! that is its own.
 
+use std::fmt;
+
 use gguf_simd::{ColumnsMut, Kernels};
 
 use crate::limits::MAX_THREADS;
@@ -18,13 +20,28 @@ const PARTS_PER_THREAD: usize = 4;
 /// microsecond.
 pub(super) const MIN_PART_WORK: usize = 1 << 15;
 
-/// The kernels and the threads of a step.
+/// The kernels and the threads of a step, and who watches it.
 #[derive(Clone, Copy, Debug)]
 pub struct Compute<'a> {
     /// The functions of one tier of CPU features.
     pub kernels: &'static Kernels,
     /// The threads.
     pub pool: &'a ThreadPool,
+    /// Who is told how far a pass has come.
+    pub observer: &'a dyn Observer,
+}
+
+/// Is told how far a pass through a model has come, between its parallel regions. It may take its time
+/// and changes no result.
+pub trait Observer: fmt::Debug + Sync {
+    /// The pass is about to read the weights of `stage`, an index into [`super::Reads::stages`], and is
+    /// done with those before. A pass may end early; the next one begins with stage 0 again.
+    fn before(&self, stage: usize);
+}
+
+/// Nobody watches.
+impl Observer for () {
+    fn before(&self, _stage: usize) {}
 }
 
 impl Compute<'_> {
@@ -170,7 +187,7 @@ mod tests {
     fn every_part_is_computed_once_even_beyond_the_list() {
         for n_threads in [1, 3] {
             let pool = ThreadPool::new(n_threads).unwrap();
-            let compute = Compute { kernels: Kernels::best(), pool: &pool };
+            let compute = Compute { kernels: Kernels::best(), pool: &pool, observer: &() };
             for n in [0, 1, MAX_PARTS - 1, MAX_PARTS, 3 * MAX_PARTS + 5] {
                 let mut values = vec![0; n];
                 compute.for_each(usize::MAX, values.iter_mut(), |value| *value += 1);
@@ -209,7 +226,7 @@ mod tests {
     #[test]
     fn little_work_stays_on_one_thread() {
         let pool = ThreadPool::new(2).unwrap();
-        let compute = Compute { kernels: Kernels::best(), pool: &pool };
+        let compute = Compute { kernels: Kernels::best(), pool: &pool, observer: &() };
         assert_eq!(compute.n_parts(100), 1);
         assert_eq!(compute.n_parts(usize::MAX), 2 * PARTS_PER_THREAD);
         assert_eq!(compute.piece_len(1, usize::MAX), 1);

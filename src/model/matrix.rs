@@ -61,6 +61,11 @@ impl Matrix {
         self.n_out
     }
 
+    /// Its bytes in the file.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.offset..self.offset + self.n_out * self.row_bytes
+    }
+
     /// Some of its rows.
     ///
     /// # Panics

@@ -1,10 +1,11 @@
 //! A model in memory, ready for sessions.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use gguf_simd::{Isa, Kernels};
 
-use super::memory;
+use super::residency::{Plan, Residency};
 use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, Metadata};
 use crate::model::{Compute, Decoder, Family, Hparams, arch};
@@ -17,6 +18,9 @@ pub struct EngineOptions {
     pub n_threads: Option<usize>,
     /// The tier of CPU features; the best unless told. The results do not depend on it.
     pub isa: Option<Isa>,
+    /// Bytes of memory that the process may take in all, the model's pages included; as much as there is
+    /// unless told.
+    pub ram: Option<u64>,
 }
 
 /// A model: its file mapped into memory, its weights checked, its threads waiting.
@@ -26,26 +30,63 @@ pub struct Engine {
     decoder: Decoder,
     pool: ThreadPool,
     kernels: &'static Kernels,
+    ram: Option<u64>,
+    residency: OnceLock<Residency>,
 }
 
 impl Engine {
-    /// Loads the GGUF file at `path`: maps it, reads its header and checks every tensor. The weights
-    /// are read into memory if they fit there, else as they are used.
+    /// Opens the GGUF file at `path` and decides what of it stays in memory: [`Engine::open`], then
+    /// [`Engine::plan`] with nothing set aside, then [`Engine::settle`].
+    ///
+    /// # Errors
+    /// What these give.
+    pub fn load(path: &Path, options: EngineOptions) -> Result<Self> {
+        let engine = Self::open(path, options)?;
+        engine.settle(engine.plan(0)?)?;
+        Ok(engine)
+    }
+
+    /// Opens the GGUF file at `path`: maps it, reads its header and checks every tensor. The weights
+    /// are read as they are used, until [`Engine::settle`] decides otherwise.
     ///
     /// # Errors
     /// [`Error::Usage`] for options this machine cannot follow, [`Error::Io`], [`Error::Malformed`],
     /// [`Error::Unsupported`] and [`Error::Limit`] for the file.
-    pub fn load(path: &Path, options: EngineOptions) -> Result<Self> {
+    pub fn open(path: &Path, options: EngineOptions) -> Result<Self> {
         let kernels = kernels_for(options.isa)?;
         let pool = ThreadPool::new(options.n_threads.unwrap_or_else(default_thread_count))?;
         let file = GgufFile::open(path)?;
         let family = family_of(&file)?;
         let hparams = (family.hparams_from_gguf)(file.metadata())?;
         let decoder = Decoder::load(&file, family, hparams)?;
-        if memory::available_bytes().is_none_or(|available| file.file_len() <= available) {
-            file.mapped_file().populate();
+        Ok(Self { file, decoder, pool, kernels, ram: options.ram, residency: OnceLock::new() })
+    }
+
+    /// Plans what becomes of the weights in memory, as far as there is memory now. `set_aside` are bytes
+    /// that will yet be taken: of a session that was made and has computed nothing, those of its cache
+    /// ([`super::Session::cache_bytes`]). If they do not fit, this measures the disk.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if [`EngineOptions::ram`] is too little, naming the least.
+    pub fn plan(&self, set_aside: u64) -> Result<Plan> {
+        Plan::new(self.file.mapped_file(), &self.decoder.reads(), self.ram, set_aside)
+    }
+
+    /// Follows `plan`, unless a plan was followed before; that one stays.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if the system refuses to start a thread.
+    pub fn settle(&self, plan: Plan) -> Result<&Residency> {
+        if let Some(residency) = self.residency.get() {
+            return Ok(residency);
         }
-        Ok(Self { file, decoder, pool, kernels })
+        let residency = Residency::new(self.file.mapped_file(), &self.decoder.reads(), plan)?;
+        Ok(self.residency.get_or_init(|| residency))
+    }
+
+    /// What became of the weights in memory; `None` before [`Engine::settle`].
+    pub fn residency(&self) -> Option<&Residency> {
+        self.residency.get()
     }
 
     /// The model's numbers.
@@ -83,7 +124,8 @@ impl Engine {
     }
 
     pub(super) fn compute(&self) -> Compute<'_> {
-        Compute { kernels: self.kernels, pool: &self.pool }
+        let observer = self.residency.get().and_then(Residency::observer).unwrap_or(&());
+        Compute { kernels: self.kernels, pool: &self.pool, observer }
     }
 }
 

@@ -1,9 +1,10 @@
-//! The engine: sessions, batches, sampling.
+//! The engine: sessions, batches, sampling, and what of a model stays in memory.
 
 mod engine;
 mod evaluator;
 pub mod generate;
 mod memory;
+pub mod residency;
 pub mod sampler;
 mod sequence;
 mod session;

@@ -8,14 +8,30 @@ pub(crate) mod model;
 use std::path::{Path, PathBuf};
 
 use gguf_kit::checkpoint::Checkpoint;
-use gguf_kit::convert::{self, FileType, Plan, PlanOptions, RunOptions, Silent, Summary};
+use gguf_kit::convert::{self, FileType, PlanOptions, RunOptions, Silent, Summary};
 use gguf_kit::model::KvTypes;
-use gguf_kit::runtime::SessionOptions;
+use gguf_kit::runtime::residency::Plan;
+use gguf_kit::runtime::{Engine, EngineOptions, SessionOptions};
 use gguf_simd::kernels::Kernels;
 
 /// A session of these dimensions, with keys and values in F16.
 pub(crate) fn options(n_ctx: usize, n_batch: usize) -> SessionOptions {
     SessionOptions { n_ctx, n_batch, kv_types: KvTypes::default() }
+}
+
+/// The model at `path` in about the least memory that suffices for it, beside what the process has taken.
+pub(crate) fn engine_in_little_memory(path: &Path, options: EngineOptions) -> Engine {
+    let limits = (1..4096).map(|i| i << 21);
+    let engines = limits.map(|ram| Engine::load(path, EngineOptions { ram: Some(ram), ..options }));
+    engines.flatten().next().expect("8 GiB suffice")
+}
+
+/// Bytes that an engine reads from its file for every token.
+pub(crate) fn streamed_bytes(engine: &Engine) -> u64 {
+    match engine.residency().expect("it was loaded").plan() {
+        Plan::Divided(division) => division.streamed_bytes(),
+        Plan::Whole { .. } | Plan::Unplanned(_) => 0,
+    }
 }
 
 /// The bundled model.
@@ -33,7 +49,7 @@ pub(crate) fn convert(checkpoint: &Path, path: &Path, file_type: FileType) -> Su
 pub(crate) fn convert_named(checkpoint: &Path, path: &Path, file_type: FileType, name: &str) {
     let checkpoint = Checkpoint::open(checkpoint).expect("a sound checkpoint");
     let options = PlanOptions { name: Some(name.to_owned()), ..PlanOptions::new(file_type) };
-    let plan = Plan::new(&checkpoint, &options).expect("a sound checkpoint");
+    let plan = convert::Plan::new(&checkpoint, &options).expect("a sound checkpoint");
     let options = RunOptions { overwrite: false, n_threads: 2, kernels: Kernels::best() };
     convert::run(&plan, path, &options, &Silent).expect("a conversion");
 }
@@ -46,6 +62,6 @@ pub(crate) fn convert_with(
     options: &RunOptions,
 ) -> Summary {
     let checkpoint = Checkpoint::open(checkpoint).expect("a sound checkpoint");
-    let plan = Plan::new(&checkpoint, &PlanOptions::new(file_type)).expect("a sound checkpoint");
+    let plan = convert::Plan::new(&checkpoint, &PlanOptions::new(file_type)).expect("a sound checkpoint");
     convert::run(&plan, path, options, &Silent).expect("a conversion")
 }

@@ -80,6 +80,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let n_ctx = args.n_prompt.max(args.n_generate).saturating_add(depth);
     let options = SessionOptions { n_ctx, n_batch: args.batch, kv_types: args.kv.kv_types };
     let mut session = Session::new(&model.engine, options)?;
+    model.settle(session.cache_bytes() as u64, session.n_batch(), args.quiet)?;
     let bar = bar(workloads.len() * args.depths.len(), "tests", args.quiet);
     let busy = Busy::begin();
     let mut speeds = Vec::new();

@@ -94,11 +94,13 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
     let n_batch = args.context.n_batch()?;
     let text = args.prompt.text()?;
-    let model = load(&args.model, &args.compute, args.quiet || args.json)?;
+    let quiet = args.quiet || args.json;
+    let model = load(&args.model, &args.compute, quiet)?;
     let n_ctx = args.context.n_ctx(model.engine.hparams().n_ctx_train);
     let mut sampler = sampler(args, &model, n_ctx)?;
     let kv_types = args.context.kv.kv_types;
     let session = Session::new(&model.engine, SessionOptions { n_ctx, n_batch, kv_types })?;
+    model.settle(session.cache_bytes() as u64, session.n_batch(), quiet)?;
     let environment = Environment::new(&model, &session, sampler.options().seed);
     let ids = model.tokenizer.encode(&text, true, true)?;
     let busy = Busy::begin();

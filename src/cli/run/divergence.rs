@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::args::{KvArgs, ModelArgs};
 use super::input::{FileArgs, read_text_trimmed};
 use super::load::{Model, load};
-use super::perplexity::{ChunkArgs, session};
+use super::perplexity::{ChunkArgs, session, session_bytes};
 use super::progress::bar;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
@@ -71,6 +71,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
     check_vocabularies(&base, &model, &args.chunks, &text, &chunks)?;
     let mut base_session = session(&base, &chunks, KvTypes::default())?;
     let mut session = session(&model, &chunks, args.kv.kv_types)?;
+    let sessions = session_bytes(&base_session) + session_bytes(&session);
+    let base_plan = base.engine.plan(sessions + model.engine.file().file_len())?;
+    let plan = model.engine.plan(sessions + base_plan.held_bytes())?;
+    base.follow(base_plan, session.n_batch(), args.quiet)?;
+    model.follow(plan, session.n_batch(), args.quiet)?;
     let mut base_side = Side { session: &mut base_session, path: base.engine.file().path() };
     let mut side = Side { session: &mut session, path: model.engine.file().path() };
     let bar = bar(chunks.n_chunks(), "chunks", args.quiet);
@@ -101,7 +106,7 @@ fn load_base(args: &Args) -> Result<Model> {
         None if is_checkpoint => Some(DEFAULT_BASE_TYPE.to_owned()),
         given => given.clone(),
     };
-    load(&ModelArgs { model: args.base.clone(), file_type }, &args.compute, args.quiet)
+    load(&ModelArgs { model: args.base.clone(), file_type, ram: args.model.ram }, &args.compute, args.quiet)
 }
 
 /// Checks that both models read the same tokens.

@@ -1,5 +1,6 @@
 //! Loads MODEL: a GGUF file as it is, a checkpoint by way of the cache folder.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -7,13 +8,14 @@ use gguf_simd::kernels::Kernels;
 
 use super::args::ModelArgs;
 use super::locate::{Located, locate};
-use super::{note, warn};
+use super::{note, residency, warn};
 use crate::cli::compute::ComputeArgs;
 use crate::cli::convert::progress::Bar;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::bytes;
 use crate::convert::{FileType, RunOptions, cached};
 use crate::error::{Error, Result};
+use crate::runtime::residency::Plan;
 use crate::runtime::{Engine, EngineOptions};
 use crate::threads::default_thread_count;
 use crate::tokenizer::Tokenizer;
@@ -24,22 +26,52 @@ pub(super) struct Model {
     pub engine: Engine,
     /// Reads and writes its tokens.
     pub tokenizer: Tokenizer,
-    /// The time it took to load, without a conversion.
-    pub load_time: Duration,
+    /// The time it took to load so far, without a conversion.
+    pub load_time: Cell<Duration>,
+}
+
+impl Model {
+    /// Brings the weights into memory, or as many as there is memory for. `set_aside` are bytes that the
+    /// session, which exists already and takes `n_batch` tokens of a prompt at once, will yet take. Unless
+    /// `quiet`, says so if not all fit.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if `--ram` is too little, naming the least.
+    pub(super) fn settle(&self, set_aside: u64, n_batch: usize, quiet: bool) -> Result<()> {
+        self.follow(self.engine.plan(set_aside)?, n_batch, quiet)
+    }
+
+    /// As [`Model::settle`], for a plan that was made.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if the system refuses to start a thread.
+    pub(super) fn follow(&self, plan: Plan, n_batch: usize, quiet: bool) -> Result<()> {
+        let start = Instant::now();
+        if !quiet {
+            residency::announce(&plan, n_batch);
+        }
+        let residency = self.engine.settle(plan)?;
+        if !quiet {
+            residency::complain(residency);
+        }
+        self.load_time.set(self.load_time.get() + start.elapsed());
+        Ok(())
+    }
 }
 
 /// The file type a checkpoint is converted to unless told.
 const DEFAULT_FILE_TYPE: FileType = FileType::Q4_K_M;
 
-/// Loads what `model` names. Unless `quiet`, a conversion shows its progress.
+/// Loads what `model` names, all but its weights: that is [`Model::settle`], once the sessions are made.
+/// Unless `quiet`, a conversion shows its progress.
 ///
 /// # Errors
 /// Any, before anything is converted where the arguments themselves are wrong.
 pub(super) fn load(model: &ModelArgs, compute: &ComputeArgs, quiet: bool) -> Result<Model> {
-    let options = EngineOptions { n_threads: compute.threads()?, isa: compute.isa()? };
+    let options = EngineOptions { n_threads: compute.threads()?, isa: compute.isa()?, ram: model.ram };
     let path = gguf_path(model, &options, quiet)?;
     let start = Instant::now();
-    let engine = Engine::load(&path, options)?;
+    let engine = Engine::open(&path, options)?;
     let tokenizer = Tokenizer::from_metadata(engine.metadata())?;
     if tokenizer.n_vocab() > engine.n_vocab() {
         return Err(Error::malformed(
@@ -51,7 +83,7 @@ pub(super) fn load(model: &ModelArgs, compute: &ComputeArgs, quiet: bool) -> Res
             ),
         ));
     }
-    Ok(Model { engine, tokenizer, load_time: start.elapsed() })
+    Ok(Model { engine, tokenizer, load_time: Cell::new(start.elapsed()) })
 }
 
 /// The GGUF file for `model`.

@@ -16,6 +16,7 @@ mod locate;
 mod memory;
 mod perplexity;
 mod progress;
+mod residency;
 mod statistics;
 mod tokenize;
 

@@ -10,12 +10,14 @@ use crate::cli::output::{bytes, plural};
 use crate::model::KvTypes;
 use crate::runtime::Session;
 use crate::runtime::generate::{Finish, Generation};
+use crate::runtime::residency::{Plan, Residency};
 
 /// What is known about a model and a session that generate.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Environment {
     load_time: Duration,
     file_bytes: u64,
+    weights: Weights,
     cache_bytes: usize,
     kv_types: KvTypes,
     n_ctx: usize,
@@ -28,8 +30,9 @@ impl Environment {
     /// Looks at `model` and `session`.
     pub(super) fn new(model: &Model, session: &Session<'_>, seed: u64) -> Self {
         Self {
-            load_time: model.load_time,
+            load_time: model.load_time.get(),
             file_bytes: model.engine.file().file_len(),
+            weights: Weights::of(model),
             cache_bytes: session.cache_bytes(),
             kv_types: session.kv_types(),
             n_ctx: session.n_ctx(),
@@ -87,6 +90,8 @@ impl Environment {
             "generation_tokens_per_second": per_second(generation.n_steps, generation.generation_time),
             "load_seconds": self.load_time.as_secs_f64(),
             "file_bytes": self.file_bytes,
+            "pinned_bytes": self.weights.pinned,
+            "streamed_bytes": self.weights.streamed,
             "cache_bytes": self.cache_bytes,
             "kv_type": self.kv_types.to_string(),
             "peak_resident_bytes": peak_resident_bytes(),
@@ -97,6 +102,26 @@ impl Environment {
             "finish": finish_name(generation.finish),
             "stop_string": stop_string(generation.finish, stop_strings),
         })
+    }
+}
+
+/// Bytes of a model's file that stay in memory, and bytes that are read for every token; unknown where the
+/// system alone decides.
+#[derive(Clone, Copy, Debug)]
+struct Weights {
+    pinned: Option<u64>,
+    streamed: Option<u64>,
+}
+
+impl Weights {
+    fn of(model: &Model) -> Self {
+        match model.engine.residency().map(Residency::plan) {
+            Some(Plan::Whole { file_bytes }) => Self { pinned: Some(*file_bytes), streamed: Some(0) },
+            Some(Plan::Divided(division)) => {
+                Self { pinned: Some(division.pinned_bytes()), streamed: Some(division.streamed_bytes()) }
+            }
+            Some(Plan::Unplanned(_)) | None => Self { pinned: None, streamed: None },
+        }
     }
 }
 

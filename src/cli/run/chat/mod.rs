@@ -77,6 +77,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let sampler = Sampler::new(args.sampling.resolve(model.engine.metadata(), n_ctx)?)?;
     let kv_types = args.context.kv.kv_types;
     let session = Session::new(&model.engine, SessionOptions { n_ctx, n_batch, kv_types })?;
+    model.settle(session.cache_bytes() as u64, session.n_batch(), args.quiet)?;
     let mut lines = Lines::open()?;
     let environment = Environment::new(&model, &session, sampler.options().seed);
     let mut chat = Chat {

@@ -38,7 +38,7 @@ fn why_not_runnable(file: &GgufFile) -> Option<String> {
             Err(error) => format!("it holds no weights, and its tokenizer cannot be used: {error}"),
         });
     }
-    let engine = Engine::load(file.path(), EngineOptions { n_threads: Some(1), isa: None });
+    let engine = Engine::open(file.path(), EngineOptions { n_threads: Some(1), ..EngineOptions::default() });
     let runnable = engine.and_then(|engine| Tokenizer::from_metadata(engine.metadata()).map(drop));
     runnable.err().map(|error| error.to_string())
 }
