@@ -123,6 +123,48 @@ fn sequences_evaluated_together_get_the_bits_they_get_alone() {
     }
 }
 
+#[test]
+fn sequences_that_share_their_beginning_get_the_bits_they_get_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = &models(dir.path())[0];
+    for kv_types in CacheType::ALL.map(KvTypes::both) {
+        let engine = engine(path, 2, Isa::best());
+        let options = SessionOptions { kv_types, ..options(640, 64) };
+        let mut evaluator = Evaluator::new(&engine, options).unwrap();
+        let mut parent = Sequence::new(&engine, 640, kv_types).unwrap();
+        let prompt = ids(0, 530);
+        evaluator.step(&mut [Part::new(&mut parent, &prompt, Logits::None)]).unwrap();
+        // The forks go on with texts of their own, and the parent with its own.
+        let mut forks: Vec<_> = [0, 1, 256, 400, 512, 530].map(|n| parent.fork(n).unwrap()).into();
+        let mut late = forks[3].fork(300).unwrap();
+        late.truncate(290);
+        forks.extend([late, parent]);
+        let texts: Vec<Vec<u32>> =
+            forks.iter().zip(1..).map(|(fork, i)| [fork.ids(), &ids(i, 9)].concat()).collect();
+        let parts = forks.iter_mut().zip(&texts);
+        let mut parts: Vec<_> = parts
+            .map(|(fork, text)| {
+                let start = fork.n_past();
+                Part::new(fork, &text[start..], Logits::All)
+            })
+            .collect();
+        let found = evaluator.step(&mut parts).unwrap();
+        for (i, text) in texts.iter().enumerate() {
+            let expected = alone(&engine, text, kv_types);
+            assert!(expected.ends_with(&bits(found.of(i))), "{kv_types}: {} tokens", text.len());
+            assert_eq!(found.of(i).len(), 9 * engine.n_vocab());
+        }
+    }
+}
+
+#[test]
+fn a_fork_after_more_positions_than_there_are_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine(&models(dir.path())[0], 1, Isa::best());
+    let error = Sequence::new(&engine, 8, KvTypes::default()).unwrap().fork(1).expect_err("nothing is there");
+    assert!(matches!(error, Error::Usage { .. }), "{error}");
+}
+
 /// The error of a step with a sequence that cannot make it, and another one, which stays as it was.
 fn refusal<'e>(evaluator: &mut Evaluator<'e>, bad: &mut Sequence<'e>, ids: &[u32], wanted: Logits) -> Error {
     let mut good = Sequence::new(evaluator.engine(), 16, KvTypes::default()).unwrap();

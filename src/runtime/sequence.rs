@@ -1,5 +1,7 @@
 //! A text as the model has read it: the keys and values of its positions.
 
+use gguf_simd::attention::CHUNK;
+
 use super::engine::Engine;
 use super::memory::check_fits;
 use crate::error::{Error, Result};
@@ -27,10 +29,27 @@ impl<'e> Sequence<'e> {
         }
         let hparams = engine.hparams();
         check_fits(KvCache::position_bytes(hparams, kv_types)?, n_ctx)?;
-        let mut ids = Vec::new();
-        let refused = |_| Error::limit(format!("there is no memory for {n_ctx} tokens; use a smaller --ctx"));
-        ids.try_reserve_exact(n_ctx).map_err(refused)?;
+        let ids = reserved_ids(n_ctx)?;
         Ok(Self { engine, cache: KvCache::new(hparams, kv_types, n_ctx)?, ids })
+    }
+
+    /// A sequence of the same dimensions that starts with the first `n_past` positions of this one: a
+    /// prompt that several texts begin with is evaluated once. Keys and values are shared in chunks of
+    /// [`CHUNK`] positions; what is left of a chunk is copied.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there are fewer positions, [`Error::Limit`] if there is no memory for those
+    /// that are not shared.
+    pub fn fork(&mut self, n_past: usize) -> Result<Self> {
+        if n_past > self.n_past() {
+            let what = format!("a fork after {n_past} positions of a sequence of {}", self.n_past());
+            return Err(Error::usage(what));
+        }
+        let position_bytes = KvCache::position_bytes(self.engine.hparams(), self.kv_types())?;
+        check_fits(position_bytes, self.n_ctx() - n_past / CHUNK * CHUNK)?;
+        let mut ids = reserved_ids(self.n_ctx())?;
+        ids.extend_from_slice(&self.ids[..n_past]);
+        Ok(Self { engine: self.engine, cache: self.cache.fork(n_past)?, ids })
     }
 
     /// The engine.
@@ -73,4 +92,11 @@ impl<'e> Sequence<'e> {
     pub fn clear(&mut self) {
         self.truncate(0);
     }
+}
+
+fn reserved_ids(n_ctx: usize) -> Result<Vec<u32>> {
+    let mut ids = Vec::new();
+    let refused = |_| Error::limit(format!("there is no memory for {n_ctx} tokens; use a smaller --ctx"));
+    ids.try_reserve_exact(n_ctx).map_err(refused)?;
+    Ok(ids)
 }

@@ -1,8 +1,10 @@
 //! The key-value cache: what attention remembers of every position.
 //!
 //! The keys of one head lie one after the other along the positions, and so do its values: the
-//! scores of a query read one contiguous stream. Room for the whole context is reserved at once but
-//! touched only as positions are filled.
+//! scores of a query read contiguous streams. Room for the whole context is reserved at once but
+//! touched only as positions are filled. The first positions may be shared with other caches (`rows`).
+
+mod rows;
 
 use std::fmt;
 use std::ops::Range;
@@ -12,6 +14,7 @@ use gguf_simd::attention::{Attention, CacheRows, CacheType};
 use super::Hparams;
 use super::memory::reserved;
 use crate::error::{Error, Result};
+use rows::StoredRows;
 
 /// The types of cached keys and values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,11 +81,8 @@ pub struct KvCache {
 /// The keys and values of one head, by position.
 #[derive(Debug)]
 pub(super) struct KvHead {
-    rows: KvRows,
-    /// `[n_positions]` rows.
-    keys: Vec<u8>,
-    /// `[n_positions]` rows.
-    values: Vec<u8>,
+    keys: StoredRows,
+    values: StoredRows,
 }
 
 impl KvCache {
@@ -137,9 +137,26 @@ impl KvCache {
         self.n_past = self.n_past.min(n_past);
         // Also after a step that failed half way: no head keeps more than the others.
         for head in &mut self.heads {
-            head.keys.truncate(self.n_past * self.rows.keys.row_bytes());
-            head.values.truncate(self.n_past * self.rows.values.row_bytes());
+            head.keys.truncate(self.n_past);
+            head.values.truncate(self.n_past);
         }
+    }
+
+    /// A cache with the same room that holds the first `n_past` positions of this one, and shares the
+    /// whole chunks among them: it copies less than a chunk.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if the system refuses the memory.
+    ///
+    /// # Panics
+    /// If there are fewer positions.
+    pub fn fork(&mut self, n_past: usize) -> Result<Self> {
+        assert!(n_past <= self.n_past, "{n_past} of {} positions", self.n_past);
+        let mut heads = reserved(self.heads.len(), 1)?;
+        for head in &mut self.heads {
+            heads.push(KvHead { keys: head.keys.fork(n_past)?, values: head.values.fork(n_past)? });
+        }
+        Ok(Self { heads, n_past, ..*self })
     }
 
     /// Counts `n` positions that every layer has filled.
@@ -172,39 +189,29 @@ impl KvHead {
     /// # Errors
     /// [`Error::Limit`] if the system refuses the memory.
     pub(super) fn reserved(rows: KvRows, n_ctx: usize) -> Result<Self> {
-        let reserve = |rows: CacheRows| reserved(n_ctx, rows.row_bytes());
-        Ok(Self { rows, keys: reserve(rows.keys)?, values: reserve(rows.values)? })
+        let reserve = |rows| StoredRows::reserved(rows, n_ctx);
+        Ok(Self { keys: reserve(rows.keys)?, values: reserve(rows.values)? })
     }
 
     /// Appends a position: `key: [head_dim_k]` and `value: [head_dim_v]`. Within the room reserved
     /// it allocates nothing.
     pub(super) fn push(&mut self, attention: &Attention, key: &[f32], value: &[f32]) {
-        push(attention, self.rows.keys, &mut self.keys, key);
-        push(attention, self.rows.values, &mut self.values, value);
+        self.keys.push(attention, key);
+        self.values.push(attention, value);
     }
 
     /// The rows of its keys and values.
     pub(super) fn rows(&self) -> KvRows {
-        self.rows
+        KvRows { keys: self.keys.rows(), values: self.values.rows() }
     }
 
-    /// The keys of some positions.
+    /// The keys of some positions of one chunk.
     pub(super) fn keys(&self, positions: Range<usize>) -> &[u8] {
-        &self.keys[bytes_of(self.rows.keys, positions)]
+        self.keys.get(positions)
     }
 
-    /// The values of some positions.
+    /// The values of some positions of one chunk.
     pub(super) fn values(&self, positions: Range<usize>) -> &[u8] {
-        &self.values[bytes_of(self.rows.values, positions)]
+        self.values.get(positions)
     }
-}
-
-fn push(attention: &Attention, rows: CacheRows, stored: &mut Vec<u8>, row: &[f32]) {
-    let end = stored.len();
-    stored.resize(end + rows.row_bytes(), 0);
-    attention.store(rows, row, &mut stored[end..]);
-}
-
-fn bytes_of(rows: CacheRows, positions: Range<usize>) -> Range<usize> {
-    positions.start * rows.row_bytes()..positions.end * rows.row_bytes()
 }
