@@ -14,6 +14,7 @@ pub mod gguf;
 pub mod limits;
 pub mod mapped_file;
 pub mod model;
+pub mod new_file;
 pub mod quantize;
 pub mod runtime;
 pub mod threads;

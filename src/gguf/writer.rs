@@ -1,24 +1,21 @@
-//! Writes files that are whole or not there: a temporary file beside the target takes its name only
-//! when every byte is on disk.
+//! Writes GGUF files that are whole or not there.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use tempfile::{Builder, NamedTempFile};
-
 use super::layout::{Layout, PlacedTensor};
 use crate::error::{Error, Result};
+use crate::new_file::{NewFile, target_of};
 
 /// A file being written. Dropping it unfinished removes what was written so far.
 #[derive(Debug)]
 pub struct GgufWriter {
-    target: PathBuf,
     overwrite: bool,
     layout: Layout,
-    partial: NamedTempFile,
+    new: NewFile,
     /// Bytes written of each tensor.
     written: Vec<AtomicU64>,
     pages: Mutex<HugePages>,
@@ -40,16 +37,16 @@ impl GgufWriter {
     /// no parent folder; [`Error::Limit`] if the disk has too little room; [`Error::Io`] for the rest.
     pub fn create(path: &Path, layout: Layout, overwrite: bool) -> Result<Self> {
         let target = check_target(path, overwrite)?;
-        let partial = create_partial(&target)?;
-        reserve(partial.as_file(), layout.file_bytes()).map_err(|e| refused(path, &layout, e))?;
+        let new = NewFile::create(target)?;
+        reserve(new.file(), layout.file_bytes()).map_err(|e| refused(path, &layout, e))?;
         let mut pages = HugePages::of(layout.file_bytes());
         let header = layout.header();
         pages
-            .begin(partial.as_file(), 0, header.len() as u64)
-            .and_then(|()| write_all_at(partial.as_file(), header, 0))
+            .begin(new.file(), 0, header.len() as u64)
+            .and_then(|()| write_all_at(new.file(), header, 0))
             .map_err(|e| refused(path, &layout, e))?;
         let written = layout.tensors().iter().map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { target, overwrite, layout, partial, written, pages: Mutex::new(pages) })
+        Ok(Self { overwrite, layout, new, written, pages: Mutex::new(pages) })
     }
 
     /// The plan it follows.
@@ -59,7 +56,7 @@ impl GgufWriter {
 
     /// Where the file is until [`Self::finish`] gives it its name: to read back what was written.
     pub fn partial_path(&self) -> &Path {
-        self.partial.path()
+        self.new.partial_path()
     }
 
     /// Writes part of a tensor's data; any number of threads may do so at once.
@@ -76,14 +73,14 @@ impl GgufWriter {
         let n_bytes = bytes.len() as u64;
         let end = byte_offset_in_tensor.checked_add(n_bytes);
         assert!(end.is_some_and(|end| end <= tensor.n_bytes), "writing past the end of {}", tensor.name);
-        let (file, offset) = (self.partial.as_file(), tensor.offset + byte_offset_in_tensor);
+        let (file, offset) = (self.new.file(), tensor.offset + byte_offset_in_tensor);
         let begun = {
             let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
             pages.begin(file, offset, n_bytes)
         };
         begun
             .and_then(|()| write_all_at(file, bytes, offset))
-            .map_err(|e| refused(&self.target, &self.layout, e))?;
+            .map_err(|e| refused(self.new.target(), &self.layout, e))?;
         self.written[tensor_index].fetch_add(n_bytes, Ordering::Relaxed);
         Ok(())
     }
@@ -94,18 +91,15 @@ impl GgufWriter {
     /// [`Error::Malformed`] if a tensor was not written whole, [`Error::Usage`] if another file took
     /// the name meanwhile, [`Error::Io`] if the system refuses. The target is then as it was.
     pub fn finish(self) -> Result<PathBuf> {
-        let Self { target, overwrite, layout, partial, written, .. } = self;
+        let Self { overwrite, layout, new, written, .. } = self;
         for (tensor, written) in layout.tensors().iter().zip(written) {
-            check_whole(&target, tensor, written.into_inner())?;
+            check_whole(new.target(), tensor, written.into_inner())?;
         }
-        partial.as_file().sync_all().map_err(|e| refused(&target, &layout, e))?;
-        let renamed = if overwrite { partial.persist(&target) } else { partial.persist_noclobber(&target) };
-        renamed.map_err(|e| match e.error.kind() {
+        let target = new.target().to_owned();
+        new.finish(overwrite).map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => already_exists(&target),
-            _ => Error::io(&target, "cannot rename the finished file to", e.error),
-        })?;
-        sync_parent(&target)?;
-        Ok(target)
+            _ => refused(&target, &layout, e),
+        })
     }
 }
 
@@ -156,62 +150,14 @@ fn check_whole(target: &Path, tensor: &PlacedTensor, written: u64) -> Result<()>
     Err(Error::malformed(target, what))
 }
 
-/// The path to rename to: `path`, or what it links to.
+/// The path to rename to.
 fn check_target(path: &Path, overwrite: bool) -> Result<PathBuf> {
-    match fs::metadata(path) {
-        Ok(found) if found.is_dir() => Err(Error::usage(format!(
-            "{} is a directory; name the file to write in it, as in {}",
-            path.display(),
-            path.join("model.gguf").display()
-        ))),
-        Ok(found) if !found.is_file() => {
-            Err(Error::usage(format!("{} is a pipe or a device; a GGUF file needs a disk", path.display())))
-        }
-        Ok(_) if !overwrite => Err(already_exists(path)),
-        Ok(_) => fs::canonicalize(path).map_err(|e| Error::io(path, "cannot follow", e)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let parent = parent_of(path);
-            if path.file_name().is_none() {
-                Err(Error::usage(format!("\"{}\" is no file name to write to", path.display())))
-            } else if parent.is_dir() {
-                Ok(path.to_owned())
-            } else {
-                Err(Error::usage(format!(
-                    "the folder {} does not exist; create it, or write elsewhere",
-                    parent.display()
-                )))
-            }
-        }
-        Err(e) => Err(Error::io(path, "cannot look for", e)),
-    }
+    let target = target_of(path, "model.gguf")?;
+    if !overwrite && path.exists() { Err(already_exists(path)) } else { Ok(target) }
 }
 
 fn already_exists(path: &Path) -> Error {
     Error::usage(format!("{} exists; use --force to replace it, or -o for another name", path.display()))
-}
-
-fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-/// A file beside `target`, so that renaming never copies, with the permissions of any new file.
-fn create_partial(target: &Path) -> Result<NamedTempFile> {
-    let mut prefix = std::ffi::OsString::from(".");
-    prefix.push(target.file_name().unwrap_or_default());
-    prefix.push(".");
-    let mut builder = Builder::new();
-    builder.prefix(&prefix).suffix(".partial");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // Less what the umask takes away.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    let parent = parent_of(target);
-    builder.tempfile_in(parent).map_err(|e| Error::io(parent, "cannot create a file in", e))
 }
 
 /// Gives the file its length, and its blocks where the file system can: a full disk is then known
@@ -264,18 +210,5 @@ fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()
             Err(e) => return Err(e),
         }
     }
-    Ok(())
-}
-
-/// Makes the new name itself last through a power cut.
-#[cfg(unix)]
-fn sync_parent(target: &Path) -> Result<()> {
-    let parent = parent_of(target);
-    File::open(parent).and_then(|dir| dir.sync_all()).map_err(|e| Error::io(parent, "cannot sync", e))
-}
-
-/// Elsewhere a folder cannot be opened to sync it; the rename is left to the file system.
-#[cfg(not(unix))]
-fn sync_parent(_target: &Path) -> Result<()> {
     Ok(())
 }

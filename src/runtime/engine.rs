@@ -63,8 +63,8 @@ impl Engine {
     }
 
     /// Plans what becomes of the weights in memory, as far as there is memory now. `set_aside` are bytes
-    /// that will yet be taken: of a session that was made and has computed nothing, those of its cache
-    /// ([`super::Session::cache_bytes`]). If they do not fit, this measures the disk.
+    /// that will yet be taken: of a session that was made, those of the positions that it has not filled
+    /// ([`super::Session::free_bytes`]). If they do not fit, this measures the disk.
     ///
     /// # Errors
     /// [`Error::Limit`] if [`EngineOptions::ram`] is too little, naming the least.

@@ -2,11 +2,13 @@
 
 mod engine;
 mod evaluator;
+mod fingerprint;
 pub mod generate;
 mod memory;
 pub mod residency;
 pub mod sampler;
 mod sequence;
+mod sequence_file;
 mod session;
 
 pub use engine::{Engine, EngineOptions};

@@ -1,5 +1,7 @@
 //! A conversation with a model: one sequence and the buffers of its steps.
 
+use std::path::Path;
+
 use super::engine::Engine;
 use super::evaluator::{Evaluator, Logits, Part};
 use super::sequence::Sequence;
@@ -33,6 +35,15 @@ impl<'e> Session<'e> {
     pub fn new(engine: &'e Engine, options: SessionOptions) -> Result<Self> {
         let evaluator = Evaluator::new(engine, options)?;
         Ok(Self { evaluator, sequence: Sequence::new(engine, options.n_ctx, options.kv_types)? })
+    }
+
+    /// Makes a session that goes on from what `path` holds ([`Sequence::save`]).
+    ///
+    /// # Errors
+    /// As [`Evaluator::new`] and [`Sequence::load`].
+    pub fn load(engine: &'e Engine, options: SessionOptions, path: &Path) -> Result<Self> {
+        let evaluator = Evaluator::new(engine, options)?;
+        Ok(Self { evaluator, sequence: Sequence::load(engine, options.n_ctx, options.kv_types, path)? })
     }
 
     /// Evaluates `ids` at the positions that follow, in batches, and returns the logits `wanted`:
@@ -75,6 +86,11 @@ impl<'e> Session<'e> {
     /// Bytes reserved for the cache.
     pub fn cache_bytes(&self) -> usize {
         self.sequence.cache_bytes()
+    }
+
+    /// Bytes reserved for the positions that are not filled.
+    pub fn free_bytes(&self) -> usize {
+        self.cache_bytes() / self.n_ctx() * (self.n_ctx() - self.n_past())
     }
 
     /// The types of cached keys and values.

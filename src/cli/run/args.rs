@@ -8,7 +8,7 @@ use gguf_simd::attention::CacheType;
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 use crate::model::KvTypes;
-use crate::runtime::SamplerOptions;
+use crate::runtime::{Engine, SamplerOptions, Sequence, Session, SessionOptions};
 
 /// Which model to run.
 #[derive(Args, Clone, Debug)]
@@ -56,6 +56,10 @@ pub(super) struct ContextArgs {
     pub batch: usize,
     #[command(flatten)]
     pub kv: KvArgs,
+    /// Keep what was computed of the text in this file, and go on from it the next time: tokens that the
+    /// prompts have in common from the start are not computed again
+    #[arg(long, value_name = "FILE")]
+    pub session: Option<PathBuf>,
 }
 
 /// How keys and values are cached.
@@ -113,6 +117,34 @@ impl ContextArgs {
             return Err(Error::usage("--batch 0 computes nothing; give 1 or more"));
         }
         Ok(self.batch)
+    }
+
+    /// Whether a session file can be written in the end.
+    ///
+    /// # Errors
+    /// As [`Sequence::check_target`].
+    pub(super) fn check_session_file(&self) -> Result<()> {
+        self.session.as_deref().map_or(Ok(()), Sequence::check_target)
+    }
+
+    /// A session of `n_ctx` positions: the one in the session file, if there is one, else an empty one.
+    ///
+    /// # Errors
+    /// As [`Session::new`] and [`Session::load`].
+    pub(super) fn open_session<'e>(&self, engine: &'e Engine, n_ctx: usize) -> Result<Session<'e>> {
+        let options = SessionOptions { n_ctx, n_batch: self.n_batch()?, kv_types: self.kv.kv_types };
+        match self.session.as_deref().filter(|path| path.exists()) {
+            Some(path) => Session::load(engine, options, path),
+            None => Session::new(engine, options),
+        }
+    }
+
+    /// Writes the session file, if there is to be one.
+    ///
+    /// # Errors
+    /// As [`Sequence::save`].
+    pub(super) fn save_session(&self, session: &Session<'_>) -> Result<()> {
+        self.session.as_deref().map_or(Ok(()), |path| session.sequence().save(path))
     }
 }
 
@@ -192,7 +224,7 @@ mod tests {
 
     #[test]
     fn default_context_is_the_models_up_to_a_bound() {
-        let args = |ctx| ContextArgs { ctx, batch: DEFAULT_BATCH, kv: KvArgs::default() };
+        let args = |ctx| ContextArgs { ctx, batch: DEFAULT_BATCH, kv: KvArgs::default(), session: None };
         assert_eq!(args(None).n_ctx(512), 512);
         assert_eq!(args(None).n_ctx(131_072), 4096);
         assert_eq!(args(Some(0)).n_ctx(131_072), 131_072);

@@ -13,8 +13,8 @@ use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::{show, show_json};
 use crate::error::{Error, Result};
+use crate::runtime::Sampler;
 use crate::runtime::generate::{Finish, Generation, Generator, Request};
-use crate::runtime::{Sampler, Session, SessionOptions};
 
 /// Continue a text.
 ///
@@ -58,7 +58,8 @@ Examples:
   gguf-run complete model.gguf -p \"Once upon a time\"
   gguf-run complete model.gguf -f story.txt -n 200 --temp 0
   echo \"Once upon a time\" | gguf-run complete model.gguf -p - --stop \"The end\"
-  gguf-run complete path/to/checkpoint --type Q6_K -p \"Once upon a time\" --seed 7";
+  gguf-run complete path/to/checkpoint --type Q6_K -p \"Once upon a time\" --seed 7
+  gguf-run complete model.gguf -f long.txt -n 100 --session long.session";
 
 #[derive(clap::Args, Debug)]
 #[group(required = true, multiple = false)]
@@ -92,15 +93,15 @@ pub(super) fn run(args: &Args) -> Result<()> {
             "--stop \"\" would end every text at once; give some text, or leave it out",
         ));
     }
-    let n_batch = args.context.n_batch()?;
+    args.context.n_batch()?;
+    args.context.check_session_file()?;
     let text = args.prompt.text()?;
     let quiet = args.quiet || args.json;
     let model = load(&args.model, &args.compute, quiet)?;
     let n_ctx = args.context.n_ctx(model.engine.hparams().n_ctx_train);
     let mut sampler = sampler(args, &model, n_ctx)?;
-    let kv_types = args.context.kv.kv_types;
-    let session = Session::new(&model.engine, SessionOptions { n_ctx, n_batch, kv_types })?;
-    model.settle(session.cache_bytes() as u64, session.n_batch(), quiet)?;
+    let session = args.context.open_session(&model.engine, n_ctx)?;
+    model.settle(session.free_bytes() as u64, session.n_batch(), quiet)?;
     let environment = Environment::new(&model, &session, sampler.options().seed);
     let ids = model.tokenizer.encode(&text, true, true)?;
     let busy = Busy::begin();
@@ -127,6 +128,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         }
         generation
     };
+    args.context.save_session(generator.session())?;
     if generation.finish == Finish::Interrupted { Err(Error::Interrupted) } else { Ok(()) }
 }
 

@@ -5,6 +5,7 @@
 //! touched only as positions are filled. The first positions may be shared with other caches (`rows`).
 
 mod rows;
+mod transfer;
 
 use std::fmt;
 use std::ops::Range;

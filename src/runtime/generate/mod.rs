@@ -57,20 +57,17 @@ pub struct Generation {
     pub generation_time: Duration,
 }
 
-/// A session that knows the tokens in its cache, so that a prompt with the same beginning is not
-/// computed again.
+/// A session that answers prompts. What a prompt has in common with the sequence so far is not computed
+/// again.
 pub struct Generator<'e> {
     session: Session<'e>,
     tokenizer: &'e Tokenizer,
-    cached: Vec<u32>,
 }
 
 impl<'e> Generator<'e> {
-    /// A generator over an empty `session`.
-    pub fn new(mut session: Session<'e>, tokenizer: &'e Tokenizer) -> Self {
-        session.clear();
-        let cached = Vec::with_capacity(session.n_ctx());
-        Self { session, tokenizer, cached }
+    /// A generator over `session`.
+    pub fn new(session: Session<'e>, tokenizer: &'e Tokenizer) -> Self {
+        Self { session, tokenizer }
     }
 
     /// The session.
@@ -137,16 +134,16 @@ impl<'e> Generator<'e> {
     /// Keeps what cache and `prompt` have in common, but for the last token of the prompt, whose
     /// logits are needed. Returns the length of it.
     fn keep_common_prefix(&mut self, prompt: &[u32]) -> usize {
-        let common = self.cached.iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        let cached = self.session.sequence().ids();
+        let common = cached.iter().zip(prompt).take_while(|(a, b)| a == b).count();
         let kept = common.min(prompt.len() - 1);
-        self.cached.truncate(kept);
         self.session.truncate(kept);
         kept
     }
 
     /// Computes the rest of the prompt and chooses the first token; `None` if the user stopped it.
     fn evaluate_prompt(&mut self, request: &Request<'_>, sampler: &mut Sampler) -> Result<Option<u32>> {
-        let rest = &request.prompt[self.cached.len()..];
+        let rest = &request.prompt[self.session.n_past()..];
         let n_batch = self.session.n_batch();
         let n_last = (rest.len() - 1) % n_batch + 1;
         let (before, last) = rest.split_at(rest.len() - n_last);
@@ -155,7 +152,6 @@ impl<'e> Generator<'e> {
                 return Ok(None);
             }
             self.session.step(batch, Logits::None)?;
-            self.cached.extend_from_slice(batch);
         }
         self.step(last, sampler).map(Some)
     }
@@ -163,7 +159,6 @@ impl<'e> Generator<'e> {
     /// Computes `ids` and chooses the token after them.
     fn step(&mut self, ids: &[u32], sampler: &mut Sampler) -> Result<u32> {
         let logits = self.session.step(ids, Logits::Last)?;
-        self.cached.extend_from_slice(ids);
         sampler.sample(logits).map_err(|bad| {
             let what = format!("{bad}; convert or download the model again");
             Error::malformed(self.session.engine().file().path(), what)

@@ -15,8 +15,8 @@ use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::{plural, show};
 use crate::error::{Error, Result};
+use crate::runtime::Sampler;
 use crate::runtime::generate::{Finish, Generation, Generator, Request};
-use crate::runtime::{Sampler, Session, SessionOptions};
 use commands::{HELP, Line, parse};
 use lines::{Input, Lines};
 
@@ -57,6 +57,7 @@ const EXAMPLES: &str = "\
 Examples:
   gguf-run chat model.gguf
   gguf-run chat model.gguf --system \"Answer in one sentence.\" --temp 0.2
+  gguf-run chat model.gguf --system \"$(cat rules.txt)\" --session rules.session
   echo \"Tell me a story.\" | gguf-run chat path/to/checkpoint --type Q8_0 --quiet";
 
 /// Runs the subcommand.
@@ -69,15 +70,15 @@ pub(super) fn run(args: &Args) -> Result<()> {
             "--stop \"\" would end every answer at once; give some text, or leave it out",
         ));
     }
-    let n_batch = args.context.n_batch()?;
+    args.context.n_batch()?;
+    args.context.check_session_file()?;
     let given_template = args.template.as_deref().map(read_text).transpose()?;
     let model = load(&args.model, &args.compute, args.quiet)?;
     let template = template(&model, given_template)?;
     let n_ctx = args.context.n_ctx(model.engine.hparams().n_ctx_train);
     let sampler = Sampler::new(args.sampling.resolve(model.engine.metadata(), n_ctx)?)?;
-    let kv_types = args.context.kv.kv_types;
-    let session = Session::new(&model.engine, SessionOptions { n_ctx, n_batch, kv_types })?;
-    model.settle(session.cache_bytes() as u64, session.n_batch(), args.quiet)?;
+    let session = args.context.open_session(&model.engine, n_ctx)?;
+    model.settle(session.free_bytes() as u64, session.n_batch(), args.quiet)?;
     let mut lines = Lines::open()?;
     let environment = Environment::new(&model, &session, sampler.options().seed);
     let mut chat = Chat {
@@ -96,6 +97,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         eprintln!("{name}, {n_ctx} tokens of context; /help shows the commands, Ctrl-D ends");
     }
     chat.talk(&mut lines)?;
+    args.context.save_session(chat.generator.session())?;
     if !args.quiet {
         chat.show_statistics();
     }

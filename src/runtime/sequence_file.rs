@@ -1,0 +1,265 @@
+//! Sequences in files, so that a long prompt is read once and not at every start.
+//!
+//! All numbers are little-endian:
+//!
+//! | bytes | |
+//! |---|---|
+//! | 8 | `gguf-seq` |
+//! | 4 | version: 1 |
+//! | 32 | the fingerprint of the model's file |
+//! | 4, 4 | the types of keys and values, as GGUF numbers them |
+//! | 4, 4, 4, 4 | layers, key-value heads, elements of a key and of a value |
+//! | 8 | positions |
+//! | 4 for each position | its token |
+//! | | the rows of the keys and of the values of each head, layer by layer |
+//! | 32 | SHA-256 of everything before |
+//!
+//! Nothing is allocated and nothing computed before the sizes have been checked against the file's and
+//! against the context asked for.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use gguf_simd::attention::CacheType;
+use sha2::{Digest, Sha256};
+
+use super::engine::Engine;
+use super::fingerprint::fingerprint;
+use super::sequence::Sequence;
+use crate::error::{Error, Result};
+use crate::model::{Hparams, KvCache, KvTypes};
+use crate::new_file::{NewFile, target_of};
+
+const MAGIC: [u8; 8] = *b"gguf-seq";
+const VERSION: u32 = 1;
+const DIGEST_BYTES: usize = 32;
+const HEADER_BYTES: u64 = 8 + 4 + 32 + 2 * 4 + 4 * 4 + 8;
+
+/// Bytes read and written at a time.
+const BUFFER_BYTES: usize = 256 << 10;
+
+impl<'e> Sequence<'e> {
+    /// Writes the sequence to a file, which appears under its name only when it is whole.
+    ///
+    /// # Errors
+    /// As [`Sequence::check_target`]; [`Error::Io`] if the system refuses. A file of the name is then as
+    /// it was.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let new = NewFile::create(target(path)?)?;
+        let write = || -> io::Result<()> {
+            let mut out = Digested::new(BufWriter::with_capacity(BUFFER_BYTES, new.file()));
+            out.write_all(&MAGIC)?;
+            Header::of(self.engine(), self.kv_types(), self.n_past()).write(&mut out)?;
+            for id in self.ids() {
+                out.write_all(&id.to_le_bytes())?;
+            }
+            self.cache.write_rows(&mut out)?;
+            let digest = out.digest();
+            out.inner.write_all(&digest)?;
+            out.inner.flush()
+        };
+        write().and_then(|()| new.finish(true)).map_err(|e| Error::io(path, "cannot write", e))?;
+        Ok(())
+    }
+
+    /// Whether [`Sequence::save`] can write to `path`, as far as can be told beforehand.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if it is a directory or a device or its folder does not exist; [`Error::Io`]
+    /// naming the folder if no file can be created there.
+    pub fn check_target(path: &Path) -> Result<()> {
+        NewFile::create(target(path)?).map(drop)
+    }
+
+    /// Reads a sequence that [`Sequence::save`] wrote, with room for `n_ctx` positions.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the file holds no sequence, one of another model, or other types of keys and
+    /// values than `kv_types`; [`Error::Limit`] if it has more than `n_ctx` positions or there is no
+    /// memory for so many; [`Error::Malformed`] and [`Error::Unsupported`] for what it holds;
+    /// [`Error::Io`] if it cannot be read.
+    pub fn load(engine: &'e Engine, n_ctx: usize, kv_types: KvTypes, path: &Path) -> Result<Self> {
+        let refused = |e: io::Error| match e.kind() {
+            io::ErrorKind::UnexpectedEof => Error::malformed(path, "it ends in the middle"),
+            _ => Error::io(path, "cannot read", e),
+        };
+        // Asked by name before opening: opening a pipe would wait for its writer.
+        if !fs::metadata(path).map_err(|e| Error::io(path, "cannot open", e))?.is_file() {
+            return Err(Error::usage(format!("{} is no file; a saved session is one", path.display())));
+        }
+        let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+        let file_bytes = file.metadata().map_err(|e| Error::io(path, "cannot read the size of", e))?.len();
+        let mut input = Digested::new(BufReader::with_capacity(BUFFER_BYTES, file));
+        let mut magic = [0; MAGIC.len()];
+        if input.read_exact(&mut magic).is_err() || magic != MAGIC {
+            let what = format!("{} holds no saved session; name another file (--session)", path.display());
+            return Err(Error::usage(what));
+        }
+        let header = Header::read(&mut input).map_err(refused)?;
+        let n = header.check(&Header::of(engine, kv_types, 0), n_ctx, path)?;
+        check_file_bytes(engine.hparams(), kv_types, (n, file_bytes), path)?;
+        let mut sequence = Self::new(engine, n_ctx, kv_types)?;
+        sequence.read(n, &mut input).map_err(refused)?;
+        let (found, mut expected) = (input.digest(), [0; DIGEST_BYTES]);
+        input.inner.read_exact(&mut expected).map_err(refused)?;
+        if found != expected {
+            return Err(Error::malformed(path, "its content does not have the digest that it ends with"));
+        }
+        match sequence.ids.iter().find(|&&id| id as usize >= engine.n_vocab()) {
+            Some(id) => Err(Error::malformed(path, format!("token {id} is not in the model's vocabulary"))),
+            None => Ok(sequence),
+        }
+    }
+
+    fn read(&mut self, n: usize, input: &mut impl Read) -> io::Result<()> {
+        for _ in 0..n {
+            self.ids.push(read_u32(input)?);
+        }
+        self.cache.read_rows(n, input)
+    }
+}
+
+fn target(path: &Path) -> Result<PathBuf> {
+    target_of(path, "chat.session")
+}
+
+/// Whether a file has the bytes of `n` positions, no more and no less.
+fn check_file_bytes(
+    hparams: &Hparams,
+    kv_types: KvTypes,
+    (n, found): (usize, u64),
+    path: &Path,
+) -> Result<()> {
+    let position_bytes = KvCache::position_bytes(hparams, kv_types)?.saturating_add(size_of::<u32>());
+    let rows = (position_bytes as u64).checked_mul(n as u64);
+    let expected = rows.and_then(|rows| rows.checked_add(HEADER_BYTES + DIGEST_BYTES as u64));
+    if expected == Some(found) {
+        return Ok(());
+    }
+    let expected = expected.map_or("more than can be counted".to_owned(), |n| n.to_string());
+    Err(Error::malformed(path, format!("{n} positions take {expected} bytes and the file has {found}")))
+}
+
+/// What stands before the tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Header {
+    version: u32,
+    fingerprint: [u8; DIGEST_BYTES],
+    /// Of keys and values, as GGUF numbers them.
+    types: [u32; 2],
+    /// Layers, key-value heads, elements of a key and of a value.
+    shape: [u32; 4],
+    n_positions: u64,
+}
+
+impl Header {
+    /// The header of `n` positions.
+    fn of(engine: &Engine, kv_types: KvTypes, n: usize) -> Self {
+        let h = engine.hparams();
+        // All are within `limits`, far below 2^32.
+        let shape = [h.n_layer, h.n_head_kv, h.head_dim_k, h.head_dim_v].map(|n| n as u32);
+        let types = [kv_types.keys, kv_types.values].map(|ty| ty.block_type().ggml_id());
+        let fingerprint = fingerprint(engine.file());
+        Self { version: VERSION, fingerprint, types, shape, n_positions: n as u64 }
+    }
+
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        out.write_all(&self.version.to_le_bytes())?;
+        out.write_all(&self.fingerprint)?;
+        for number in self.types.iter().chain(&self.shape) {
+            out.write_all(&number.to_le_bytes())?;
+        }
+        out.write_all(&self.n_positions.to_le_bytes())
+    }
+
+    fn read(input: &mut impl Read) -> io::Result<Self> {
+        let version = read_u32(input)?;
+        let mut fingerprint = [0; DIGEST_BYTES];
+        input.read_exact(&mut fingerprint)?;
+        let types = [read_u32(input)?, read_u32(input)?];
+        let shape = [read_u32(input)?, read_u32(input)?, read_u32(input)?, read_u32(input)?];
+        let mut n_positions = [0; 8];
+        input.read_exact(&mut n_positions)?;
+        Ok(Self { version, fingerprint, types, shape, n_positions: u64::from_le_bytes(n_positions) })
+    }
+
+    /// Whether this header goes with that of an empty sequence of `n_ctx` positions; the number of its
+    /// own positions.
+    fn check(&self, own: &Self, n_ctx: usize, path: &Path) -> Result<usize> {
+        let shown = path.display();
+        if self.version != own.version {
+            let what = format!("a saved session of version {}; this program has {VERSION}", self.version);
+            return Err(Error::unsupported(path, what));
+        }
+        if self.fingerprint != own.fingerprint {
+            return Err(Error::usage(format!(
+                "{shown} was saved with another model or another file of it; name another file (--session)"
+            )));
+        }
+        if self.types != own.types {
+            let types = self.types.map(type_name).join(",").to_lowercase();
+            return Err(Error::usage(format!(
+                "{shown} holds keys and values in {types}; use --kv-type {types}, or name another file (--session)"
+            )));
+        }
+        if self.shape != own.shape {
+            let what = format!("its shape is {:?} and the model's is {:?}", self.shape, own.shape);
+            return Err(Error::malformed(path, what));
+        }
+        usize::try_from(self.n_positions).ok().filter(|&n| n <= n_ctx).ok_or_else(|| {
+            let n = self.n_positions;
+            Error::limit(format!(
+                "{shown} holds {n} tokens and the context is {n_ctx}; use --ctx {n} or more, or name another file \
+                 (--session)"
+            ))
+        })
+    }
+}
+
+fn type_name(ggml_id: u32) -> String {
+    let ty = CacheType::ALL.into_iter().find(|ty| ty.block_type().ggml_id() == ggml_id);
+    ty.map_or_else(|| format!("type {ggml_id}"), |ty| ty.name().to_owned())
+}
+
+fn read_u32(input: &mut impl Read) -> io::Result<u32> {
+    let mut bytes = [0; 4];
+    input.read_exact(&mut bytes)?;
+    Ok(u32::from_le_bytes(bytes))
+}
+
+/// A reader or a writer, with a digest of what has passed.
+struct Digested<T> {
+    inner: T,
+    hasher: Sha256,
+}
+
+impl<T> Digested<T> {
+    fn new(inner: T) -> Self {
+        Self { inner, hasher: Sha256::new() }
+    }
+
+    fn digest(&self) -> [u8; DIGEST_BYTES] {
+        self.hasher.clone().finalize().into()
+    }
+}
+
+impl<R: Read> Read for Digested<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(bytes)?;
+        self.hasher.update(&bytes[..n]);
+        Ok(n)
+    }
+}
+
+impl<W: Write> Write for Digested<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

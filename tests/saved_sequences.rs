@@ -1,0 +1,185 @@
+//! A sequence that is written to a file and read back goes on with the same bits; a file that does not
+//! fit is refused with the remedy, whatever its bytes.
+
+mod common;
+mod program;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::checkpoint::Spec;
+use common::model::{mixed_k, new_path, write_gguf};
+use common::{fairytale, options};
+use gguf_kit::Error;
+use gguf_kit::model::KvTypes;
+use gguf_kit::runtime::{Engine, EngineOptions, Logits, Sequence, Session, SessionOptions};
+use gguf_simd::attention::CacheType;
+use program::{assert_fails, json_of};
+
+const KEYS_APART: KvTypes = KvTypes { keys: CacheType::Q8_0, values: CacheType::F16 };
+
+/// A model and its engine, in a folder of their own.
+fn model(dir: &Path, name: &str) -> (PathBuf, Engine) {
+    let folder = dir.join(name);
+    fs::create_dir_all(&folder).unwrap();
+    Spec { n_head: 2, n_head_kv: 1, head_dim: Some(64), ..Spec::default() }.write(&folder);
+    let path = new_path(dir, name);
+    write_gguf(&folder, &path, mixed_k);
+    let engine = load(&path);
+    (path, engine)
+}
+
+fn load(path: &Path) -> Engine {
+    Engine::load(path, EngineOptions { n_threads: Some(2), ..EngineOptions::default() }).unwrap()
+}
+
+fn session(engine: &Engine, n: u32, kv_types: KvTypes) -> Session<'_> {
+    let mut session = Session::new(engine, SessionOptions { kv_types, ..options(400, 64) }).unwrap();
+    let ids: Vec<u32> = (0..n).map(|i| i * i * 37 % 4000).collect();
+    session.step(&ids, Logits::None).unwrap();
+    session
+}
+
+fn bits(logits: &[f32]) -> Vec<u32> {
+    logits.iter().map(|x| x.to_bits()).collect()
+}
+
+fn refusal(engine: &Engine, path: &Path) -> (Error, String) {
+    let error = Sequence::load(engine, 400, KvTypes::default(), path).expect_err("it must be refused");
+    let message = error.to_string();
+    (error, message)
+}
+
+#[test]
+fn a_sequence_from_a_file_goes_on_with_the_same_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, engine) = model(dir.path(), "m");
+    let file = dir.path().join("text.session");
+    for kv_types in CacheType::ALL.map(KvTypes::both).into_iter().chain([KEYS_APART]) {
+        for n in [0, 1, 256, 300] {
+            let mut saved = session(&engine, n, kv_types);
+            saved.sequence().save(&file).unwrap();
+            let options = SessionOptions { kv_types, ..options(310, 64) };
+            let mut loaded = Session::load(&engine, options, &file).unwrap();
+            assert_eq!(loaded.sequence().ids(), saved.sequence().ids());
+            let next = [5, 6, 7];
+            let expected = bits(saved.step(&next, Logits::All).unwrap());
+            assert!(bits(loaded.step(&next, Logits::All).unwrap()) == expected, "{kv_types}, {n} positions");
+        }
+    }
+}
+
+#[test]
+fn a_fork_is_saved_with_what_it_shares() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, engine) = model(dir.path(), "m");
+    let [forked, whole] = ["forked", "whole"].map(|name| dir.path().join(name));
+    session(&engine, 300, KvTypes::default()).sequence().save(&whole).unwrap();
+    let mut sequence = Sequence::load(&engine, 400, KvTypes::default(), &whole).unwrap();
+    sequence.fork(300).unwrap().save(&forked).unwrap();
+    assert!(fs::read(&forked).unwrap() == fs::read(&whole).unwrap());
+}
+
+#[test]
+fn a_file_that_does_not_go_with_the_request_is_refused_with_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, engine) = model(dir.path(), "m");
+    let file = dir.path().join("text.session");
+    session(&engine, 30, KEYS_APART).sequence().save(&file).unwrap();
+    let (error, message) = refusal(&engine, &file);
+    assert!(matches!(error, Error::Usage { .. }) && message.contains("--kv-type q8_0,f16"), "{message}");
+    session(&engine, 30, KvTypes::default()).sequence().save(&file).unwrap();
+    let error = Sequence::load(&engine, 29, KvTypes::default(), &file).expect_err("no room");
+    assert!(matches!(error, Error::Limit { .. }) && error.to_string().contains("--ctx 30"), "{error}");
+
+    // One bit of a weight, at the end of the file.
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    let changed = dir.path().join("changed.gguf");
+    fs::write(&changed, bytes).unwrap();
+    let (error, message) = refusal(&load(&changed), &file);
+    assert!(matches!(error, Error::Usage { .. }) && message.contains("another model"), "{message}");
+    let copied = dir.path().join("copied.gguf");
+    fs::copy(&path, &copied).unwrap();
+    Sequence::load(&load(&copied), 400, KvTypes::default(), &file).expect("the same model elsewhere");
+}
+
+#[test]
+fn a_damaged_file_is_refused_whatever_its_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, engine) = model(dir.path(), "m");
+    let file = dir.path().join("text.session");
+    session(&engine, 30, KvTypes::default()).sequence().save(&file).unwrap();
+    let sound = fs::read(&file).unwrap();
+    for len in [0, 7, 8, 20, 75, 76, 100, sound.len() - 33, sound.len() - 1] {
+        fs::write(&file, &sound[..len]).unwrap();
+        let (error, message) = refusal(&engine, &file);
+        assert!(message.contains("text.session"), "{message}");
+        assert_eq!(matches!(error, Error::Usage { .. }), len < 8, "{len}: {message}");
+    }
+    let with = |at: usize, bytes: &[u8]| {
+        let mut changed = sound.clone();
+        changed[at..at + bytes.len()].copy_from_slice(bytes);
+        fs::write(&file, changed).unwrap();
+        refusal(&engine, &file)
+    };
+    // The magic, the version, a type nobody knows, the layers.
+    assert!(matches!(with(0, b"GGUF").0, Error::Usage { .. }));
+    assert!(matches!(with(8, &[2]).0, Error::Unsupported { .. }));
+    assert!(with(44, &[200]).1.contains("type 200"));
+    assert!(matches!(with(52, &[9]).0, Error::Malformed { .. }));
+    // Positions beyond the context, beyond the file, and beyond counting.
+    assert!(matches!(with(68, &500u64.to_le_bytes()).0, Error::Limit { .. }));
+    assert!(with(68, &31u64.to_le_bytes()).1.contains("31 positions"));
+    assert!(matches!(with(68, &u64::MAX.to_le_bytes()).0, Error::Limit { .. }));
+    // A token, a key and the digest.
+    for at in [76, sound.len() / 2, sound.len() - 1] {
+        let (error, message) = with(at, &[!sound[at]]);
+        assert!(matches!(error, Error::Malformed { .. }) && message.contains("digest"), "{message}");
+    }
+    let mut longer = sound.clone();
+    longer.push(0);
+    fs::write(&file, longer).unwrap();
+    assert!(matches!(refusal(&engine, &file).0, Error::Malformed { .. }));
+}
+
+#[test]
+fn a_session_file_saves_the_prompt_the_next_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tale.session");
+    let (model, file) = (fairytale(), file.to_str().expect("paths of tests are UTF-8"));
+    let model = model.to_str().expect("paths of tests are UTF-8");
+    let complete = |prompt: &str, more: &[&str]| {
+        let args = ["complete", model, "--type", "Q8_0", "-p", prompt, "-n", "4", "--temp", "0", "--json"];
+        json_of(args.iter().chain(more))
+    };
+    let prompt = "Once upon a time there was a king who had a daughter.";
+    let longer = format!("{prompt} She");
+    let with_file = ["--session", file];
+    let first = complete(prompt, &with_file);
+    assert_eq!(first["statistics"]["prompt_tokens_reused"], 0);
+    let second = complete(&longer, &with_file);
+    let n_prompt = first["statistics"]["prompt_tokens"].as_u64().expect("a count");
+    assert_eq!(second["statistics"]["prompt_tokens_reused"].as_u64(), Some(n_prompt));
+    assert_eq!(second["text"], complete(&longer, &[])["text"], "what is reused does not change the text");
+    let chat = ["chat", model, "--type", "Q8_0", "--quiet", "--session", file, "--kv-type", "q8_0"];
+    assert_fails(chat, 2, &["tale.session", "--kv-type f16"]);
+}
+
+#[test]
+fn a_session_file_that_cannot_be_written_is_refused_before_anything_is_computed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, folder) = (fairytale(), dir.path().to_str().expect("paths of tests are UTF-8"));
+    let model = model.to_str().expect("paths of tests are UTF-8");
+    let missing = format!("{folder}/no/such.session");
+    let kept = format!("{folder}/notes.txt");
+    fs::write(&kept, "These are no session.").unwrap();
+    for command in [vec!["complete", model, "-p", "x"], vec!["chat", model]] {
+        let with = |file| command.iter().copied().chain(["--session", file]);
+        assert_fails(with(folder), 2, &[folder, "is a directory"]);
+        assert_fails(with(&missing), 2, &["no", "does not exist"]);
+        assert_fails(with("/dev/null"), 2, &["/dev/null", "device"]);
+        assert_fails(with(&kept), 2, &["notes.txt", "no saved session"]);
+    }
+    assert_eq!(fs::read_to_string(&kept).unwrap(), "These are no session.");
+}
