@@ -212,3 +212,29 @@ fn checkpoint_is_converted_once() {
     assert!(!run().contains("converted"));
     assert_eq!(std::fs::read_dir(folder.path()).expect("the cache").count(), 1);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn model_larger_than_the_memory_it_may_use_says_the_same_and_what_it_does() {
+    let model = fairytale();
+    let tell = |more: &[&str]| {
+        let args: Vec<_> = ["-n", "24", "--temp", "0", "--ctx", "64"].iter().chain(more).copied().collect();
+        run(complete(&model, &args))
+    };
+    let expected = tell(&["--quiet"]);
+    let refused = tell(&["--ram", "1M", "--no-echo"]);
+    program::assert_failed(&refused, 1, &["--ram is too little", "or more"]);
+    let message = stderr(&refused);
+    let least = message.split("use --ram ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a limit");
+    for quiet in [true, false] {
+        let output = tell(&["--ram", least, if quiet { "--quiet" } else { "--ignore-eos" }]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(stdout(&output), stdout(&expected));
+        let said = ["stay there", "read from disk for every token", "of a prompt", "tokens per second"];
+        assert!(said.iter().all(|words| stderr(&output).contains(words) != quiet), "{}", stderr(&output));
+    }
+    let statistics =
+        &json_of(complete(&model, &["-n", "4", "--ctx", "64", "--json", "--ram", least]))["statistics"];
+    assert!(statistics["streamed_bytes"].as_u64().is_some_and(|n| n > 0), "{statistics}");
+    assert_fails(complete(&model, &["--ram", "plenty"]), 2, &["plenty", "512M"]);
+}

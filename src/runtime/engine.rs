@@ -72,10 +72,13 @@ impl Engine {
         Plan::new(self.file.mapped_file(), &self.decoder.reads(), self.ram, set_aside)
     }
 
-    /// Follows `plan`, unless a plan was followed before; that one stays.
+    /// Follows `plan`, which this engine made, unless one was followed before; that one stays.
     ///
     /// # Errors
     /// [`Error::Limit`] if the system refuses to start a thread.
+    ///
+    /// # Panics
+    /// If the plan was made by an engine of a longer file.
     pub fn settle(&self, plan: Plan) -> Result<&Residency> {
         if let Some(residency) = self.residency.get() {
             return Ok(residency);

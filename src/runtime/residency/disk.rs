@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::parts::Parts;
 use crate::mapped_file::MappedFile;
 
-/// Bytes that are read to measure it, at most.
-const MAX_BYTES: usize = 64 << 20;
+/// Bytes that are enough to measure it.
+const ENOUGH_BYTES: usize = 64 << 20;
 
 /// The time after which what was read by then has to do.
 const ENOUGH: Duration = Duration::from_millis(300);
@@ -17,15 +17,12 @@ const ENOUGH: Duration = Duration::from_millis(300);
 pub(super) fn rate(file: &MappedFile, parts: &Parts) -> Option<f64> {
     let start = Instant::now();
     let mut n_bytes = 0;
-    for piece in &parts.pieces {
-        if n_bytes + piece.len() > parts.window.min(MAX_BYTES) && n_bytes > 0 {
-            break;
-        }
+    for piece in parts.first_pieces() {
         if !file.populate_range(piece.clone()) {
             return None;
         }
         n_bytes += piece.len();
-        if start.elapsed() > ENOUGH {
+        if n_bytes >= ENOUGH_BYTES || start.elapsed() > ENOUGH {
             break;
         }
     }

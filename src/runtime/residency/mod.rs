@@ -213,7 +213,8 @@ impl Residency {
 fn pin(file: &MappedFile, parts: &Parts) -> Option<Refusal> {
     let mut refusal: Option<Refusal> = None;
     let mut locked_bytes = 0;
-    for range in &parts.pinned {
+    let ends = parts.pinned.iter().skip(1).map(|next| next.start).chain([file.bytes().len()]);
+    for (range, end) in parts.pinned.iter().zip(ends) {
         if refusal.is_none() {
             match file.lock(range.clone()) {
                 Ok(()) => locked_bytes += range.len() as u64,
@@ -222,6 +223,11 @@ fn pin(file: &MappedFile, parts: &Parts) -> Option<Refusal> {
         }
         if refusal.is_some() {
             file.populate_range(range.clone());
+        }
+        // The system reads on behind the range; that would add up to more than there is room for.
+        let behind = range.end..end;
+        if parts.first_pieces().iter().all(|piece| !behind.contains(&piece.start)) {
+            file.release(behind);
         }
     }
     refusal

@@ -76,6 +76,16 @@ impl Parts {
         let most = shares.iter().copied().max().unwrap_or(0);
         Ok(divide(&runs, shares, unit, window(enough, most, unit)))
     }
+
+    /// The pieces that are in memory when a pass begins: as many as the window holds.
+    pub(super) fn first_pieces(&self) -> &[Range<usize>] {
+        let mut n_bytes = 0;
+        let fits = |piece: &&Range<usize>| {
+            n_bytes += piece.len();
+            n_bytes <= self.window
+        };
+        &self.pieces[..self.pieces.iter().take_while(fits).count()]
+    }
 }
 
 /// Bytes that are held of `n` streamed units, if a stage needs up to `most` of them at once.
