@@ -124,9 +124,19 @@ fn batches_equal_dot_products_on_extreme_codes() {
 /// More rows than one chunk of panels, more windows than one chunk holds.
 #[test]
 fn batches_equal_dot_products_across_chunks() {
+    check_large(if FULL { (256 * 11, 293, 5) } else { (256 * 5, 131, 5) });
+}
+
+/// More columns than the sums of which are kept at a time.
+#[test]
+fn batches_equal_dot_products_across_blocks_of_columns() {
+    check_large(if FULL { (256 * 5, 18, 515) } else { (256, 17, 259) });
+}
+
+/// Encoded weights of the shape `(n_in, n_rows)` with `n_cols` columns.
+fn check_large((n_in, n_rows, n_cols): (usize, usize, usize)) {
     let mut random = Random::new(4);
     for ty in BlockType::all() {
-        let (n_in, n_rows, n_cols) = if FULL { (256 * 11, 293, 5) } else { (256 * 5, 131, 5) };
         let mut weights = vec![0; n_rows * ty.row_bytes(n_in).expect("whole blocks")];
         scalar().encode(ty, &random.floats(n_rows * n_in), None, &mut weights);
         let x = random.floats(n_cols * n_in);

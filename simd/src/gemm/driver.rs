@@ -2,19 +2,21 @@
 //!
 //! A chunk of the weights, [`PANELS`] panels of rows by [`WINDOWS`] windows, is unpacked into scratch
 //! that fits the L2 cache; then every group of columns is laid out once per window in the L1 cache and
-//! multiplied with each panel of the chunk. The sums rest in the output between chunks.
+//! multiplied with each panel of the chunk. The sums rest in scratch, too, until all windows are done: in
+//! the output, whose columns often lie a power of two apart, they would evict one another. The weights of
+//! the next chunk, pieces of many rows that no hardware prefetcher follows, are asked for meanwhile.
 
+use core::ops::Range;
+
+use super::scratch::{BLOCK, PANELS, Scratch, WINDOWS};
 use crate::columns::ColumnsMut;
 use crate::gemm::{Column, Format, ROWS, Rows, Sums, Tier};
 
-/// Panels of rows in a chunk.
-const PANELS: usize = 8;
-
-/// Windows in a chunk.
-const WINDOWS: usize = 4;
-
 /// Columns laid out together: the widest tile of any tier.
 const GROUP: usize = 14;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// Multiplies all rows of `weights` with all columns of `x`; there is at least one of each, and of
 /// windows, and `x` holds whole columns.
@@ -25,31 +27,151 @@ pub(crate) fn run<const N: usize, F: Format<N>, T: Tier>(
     x: &[F::Window],
     out: &mut ColumnsMut<'_>,
 ) {
-    let row_bytes = weights.len() / out.n_rows();
-    let n_windows = x.len() / out.n_cols();
-    let mut chunk = [[F::BLANK; WINDOWS]; PANELS];
-    for (i, weights) in weights.chunks(PANELS * ROWS * row_bytes).enumerate() {
-        let first_row = i * PANELS * ROWS;
-        let n_rows = weights.len() / row_bytes;
-        for first_window in (0..n_windows).step_by(WINDOWS) {
-            let n = WINDOWS.min(n_windows - first_window);
-            for (panel, weights) in chunk.iter_mut().zip(weights.chunks(ROWS * row_bytes)) {
-                for (w, panel) in panel[..n].iter_mut().enumerate() {
-                    unpack::<N, F, T>(tier, weights, row_bytes, first_window + w, panel);
+    let (n_rows, n_cols) = (out.n_rows(), out.n_cols());
+    let row_bytes = weights.len() / n_rows;
+    let n_windows = x.len() / n_cols;
+    let mut scratch = Scratch::new(F::BLANK, n_rows.div_ceil(ROWS), n_windows);
+    let n_blocks = n_cols.div_ceil(BLOCK);
+    let mut first = 0;
+    for i in 0..n_blocks {
+        let n_columns = (n_cols - first).div_ceil(n_blocks - i);
+        let x = &x[first * n_windows..][..n_columns * n_windows];
+        Ahead::<N>::new(weights, row_bytes, 0).ask(tier, 0, 1);
+        for first_row in (0..n_rows).step_by(PANELS * ROWS) {
+            let rows = first_row..(first_row + PANELS * ROWS).min(n_rows);
+            let product = RowsProduct {
+                weights: &weights[rows.start * row_bytes..],
+                row_bytes,
+                n_rows: rows.len(),
+                x,
+                n_windows,
+            };
+            product.run::<N, F, T>(tier, &mut scratch);
+            for c in 0..n_columns {
+                let column = &mut out.column(first + c)[rows.clone()];
+                for (p, out) in column.chunks_mut(ROWS).enumerate() {
+                    copy(&scratch.sums(p, c..c + 1)[0], out);
                 }
             }
-            let part = Part { first_row, n_rows, first_window, n_windows: n };
-            multiply::<N, F, T>(tier, &chunk, &part, x, out);
+        }
+        first += n_columns;
+    }
+}
+
+/// The product of a chunk's rows with a block of columns.
+struct RowsProduct<'a, Window> {
+    /// The rows and those that come after them.
+    weights: &'a [u8],
+    row_bytes: usize,
+    /// Rows of the product, at most [`PANELS`] panels of them.
+    n_rows: usize,
+    /// `[n_columns, n_windows]`.
+    x: &'a [Window],
+    n_windows: usize,
+}
+
+impl<'a, Window: Copy> RowsProduct<'a, Window> {
+    /// Leaves the product in the sums of `scratch`.
+    #[inline(always)]
+    fn run<const N: usize, F: Format<N, Window = Window>, T: Tier>(
+        &self,
+        tier: T,
+        scratch: &mut Scratch<F::Panel>,
+    ) {
+        let (weights, later) = self.weights.split_at(self.n_rows * self.row_bytes);
+        let n_panels = self.n_rows.div_ceil(ROWS);
+        scratch.zero_sums(n_panels, self.x.len() / self.n_windows);
+        for first in (0..self.n_windows).step_by(WINDOWS) {
+            let windows = first..(first + WINDOWS).min(self.n_windows);
+            for (p, weights) in weights.chunks(ROWS * self.row_bytes).enumerate() {
+                for w in windows.clone() {
+                    unpack::<N, F, T>(tier, weights, self.row_bytes, w, scratch.panel(p, w - first));
+                }
+            }
+            let ahead = if windows.end < self.n_windows {
+                Ahead::new(weights, self.row_bytes, windows.end)
+            } else {
+                Ahead::new(later, self.row_bytes, 0)
+            };
+            self.multiply::<N, F, T>(tier, windows, &ahead, scratch);
+        }
+    }
+
+    /// Multiplies the panels of some windows with every column.
+    #[inline(always)]
+    fn multiply<const N: usize, F: Format<N, Window = Window>, T: Tier>(
+        &self,
+        tier: T,
+        windows: Range<usize>,
+        ahead: &Ahead<'_, N>,
+        scratch: &mut Scratch<F::Panel>,
+    ) {
+        let (n_panels, n_columns) = (self.n_rows.div_ceil(ROWS), self.x.len() / self.n_windows);
+        let mut columns = [Column::BLANK; GROUP];
+        let at = |c: usize, w: usize| c * self.n_windows + w;
+        // Groups and tiles of nearly equal width: a narrow rest would waste the multipliers.
+        let n_groups = n_columns.div_ceil(GROUP / T::MAX_COLUMNS * T::MAX_COLUMNS);
+        let n_shares = n_groups * windows.len() * n_panels;
+        let mut share = 0;
+        let mut first = 0;
+        for i in 0..n_groups {
+            let width = (n_columns - first).div_ceil(n_groups - i);
+            for w in windows.clone() {
+                for (c, column) in columns[..width].iter_mut().enumerate() {
+                    F::copy::<T>(&self.x[at(first + c, w)], column);
+                }
+                // What comes next reaches the caches while the tiles are busy, a share at a time.
+                let (next, next_window) =
+                    if w + 1 < windows.end { (first, w + 1) } else { (first + width, windows.start) };
+                let n_next = width.min(n_columns - next);
+                for p in 0..n_panels {
+                    for c in p * n_next / n_panels..(p + 1) * n_next / n_panels {
+                        tier.prefetch(&self.x[at(next + c, next_window)]);
+                    }
+                    ahead.ask(tier, share, n_shares);
+                    share += 1;
+                    let (panel, sums) = scratch.panel_and_sums(p, w - windows.start, first..first + width);
+                    multiply_panel::<N, F, T>(tier, panel, &columns[..width], sums);
+                }
+            }
+            first += width;
         }
     }
 }
 
-/// What of the product a chunk covers.
-struct Part {
-    first_row: usize,
+/// Weights on their way into the caches: those of a chunk, `N` bytes a window.
+struct Ahead<'a, const N: usize> {
+    /// The chunk's rows and those after them.
+    weights: &'a [u8],
+    row_bytes: usize,
     n_rows: usize,
-    first_window: usize,
-    n_windows: usize,
+    /// Where the chunk's windows begin in a row.
+    in_row: usize,
+    /// Cache lines of a row's windows.
+    n_lines: usize,
+}
+
+impl<'a, const N: usize> Ahead<'a, N> {
+    /// The chunk at the first of the rows and at `first_window`.
+    #[inline(always)]
+    fn new(weights: &'a [u8], row_bytes: usize, first_window: usize) -> Self {
+        let n_rows = (weights.len() / row_bytes).min(PANELS * ROWS);
+        let in_row = first_window * N;
+        let n_lines = (row_bytes - in_row).min(WINDOWS * N).div_ceil(LINE);
+        Self { weights, row_bytes, n_rows, in_row, n_lines }
+    }
+
+    /// Asks for one share of `n_shares`.
+    #[inline(always)]
+    fn ask<T: Tier>(&self, tier: T, share: usize, n_shares: usize) {
+        let n = self.n_rows * self.n_lines;
+        for line in share * n / n_shares..(share + 1) * n / n_shares {
+            let at = line / self.n_lines * self.row_bytes + self.in_row + line % self.n_lines * LINE;
+            if let Some(byte) = self.weights.get(at) {
+                tier.prefetch(byte);
+            }
+        }
+    }
 }
 
 /// Unpacks window `w` of at most sixteen rows. Where there are fewer, the last one stands in for the
@@ -81,67 +203,6 @@ fn unpack<const N: usize, F: Format<N>, T: Tier>(
     }
 }
 
-/// Multiplies a chunk with every column.
-#[inline(always)]
-fn multiply<const N: usize, F: Format<N>, T: Tier>(
-    tier: T,
-    chunk: &[[F::Panel; WINDOWS]; PANELS],
-    part: &Part,
-    x: &[F::Window],
-    out: &mut ColumnsMut<'_>,
-) {
-    let n_cols = out.n_cols();
-    let x_row = x.len() / n_cols;
-    let n_panels = part.n_rows.div_ceil(ROWS);
-    let mut columns = [Column::BLANK; GROUP];
-    let mut sums = [[[0.0; ROWS]; GROUP]; PANELS];
-    let at = |c: usize, w: usize| c * x_row + part.first_window + w;
-    // Groups and tiles of nearly equal width: a narrow rest would waste the multipliers.
-    let n_groups = n_cols.div_ceil(GROUP / T::MAX_COLUMNS * T::MAX_COLUMNS);
-    let mut first = 0;
-    for i in 0..n_groups {
-        let width = (n_cols - first).div_ceil(n_groups - i);
-        for (p, sums) in sums[..n_panels].iter_mut().enumerate() {
-            for (c, sums) in sums[..width].iter_mut().enumerate() {
-                if part.first_window == 0 {
-                    *sums = [0.0; ROWS];
-                } else {
-                    copy(&out.column(first + c)[rows_of_panel(part, p)], sums);
-                }
-            }
-        }
-        for w in 0..part.n_windows {
-            for (c, column) in columns[..width].iter_mut().enumerate() {
-                F::copy::<T>(&x[at(first + c, w)], column);
-            }
-            for (p, (panel, sums)) in chunk[..n_panels].iter().zip(&mut sums).enumerate() {
-                // What comes next reaches the L1 cache while the tiles are busy, a share at a time.
-                if w + 1 < part.n_windows {
-                    for c in p * width / n_panels..(p + 1) * width / n_panels {
-                        tier.prefetch(&x[at(first + c, w + 1)]);
-                    }
-                } else if first + width < n_cols {
-                    let next = first + width..(first + 2 * width).min(n_cols);
-                    let n = next.len();
-                    for c in p * n / n_panels..(p + 1) * n / n_panels {
-                        tier.prefetch(&x[at(next.start + c, 0)]);
-                    }
-                    for c in next {
-                        tier.prefetch(&out.column(c)[part.first_row + p * ROWS]);
-                    }
-                }
-                multiply_panel::<N, F, T>(tier, &panel[w], &columns[..width], &mut sums[..width]);
-            }
-        }
-        for (p, sums) in sums[..n_panels].iter().enumerate() {
-            for (c, sums) in sums[..width].iter().enumerate() {
-                copy(sums, &mut out.column(first + c)[rows_of_panel(part, p)]);
-            }
-        }
-        first += width;
-    }
-}
-
 /// Multiplies a panel with a group of columns.
 #[inline(always)]
 fn multiply_panel<const N: usize, F: Format<N>, T: Tier>(
@@ -160,13 +221,6 @@ fn multiply_panel<const N: usize, F: Format<N>, T: Tier>(
         unsafe { tile(panel, &columns[first..first + width], &mut sums[first..first + width]) };
         first += width;
     }
-}
-
-/// The rows of the product that panel `p` of a chunk covers.
-#[inline(always)]
-fn rows_of_panel(part: &Part, p: usize) -> core::ops::Range<usize> {
-    let first = part.first_row + p * ROWS;
-    first..(first + ROWS).min(part.first_row + part.n_rows)
 }
 
 /// Copies the sums of a panel, whole or not, without a call for the whole ones.

@@ -29,6 +29,7 @@ pub(crate) mod float;
 pub(crate) mod k;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod scratch;
 mod table;
 
 use core::ops::{Add, BitAnd, BitOr, Mul, Shl, Shr};

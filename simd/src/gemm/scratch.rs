@@ -1,0 +1,92 @@
+//! What a batch product keeps beside its operands: unpacked panels and unfinished sums.
+
+use core::mem::MaybeUninit;
+use core::ops::Range;
+
+use crate::gemm::{ROWS, Sums};
+
+/// Panels of rows in a chunk.
+pub(super) const PANELS: usize = 8;
+
+/// Windows in a chunk.
+pub(super) const WINDOWS: usize = 4;
+
+/// Columns whose sums are kept at a time: a product with more takes the weights another time.
+pub(super) const BLOCK: usize = 256;
+
+/// The panels of a chunk and the sums of its rows, by column.
+///
+/// Small products use little of it, and setting all of it would take as long as they do: initialised
+/// are the panels and the sums whose number `n_panels` etc. tell, and only those are lent.
+pub(super) struct Scratch<Panel> {
+    panels: [[MaybeUninit<Panel>; WINDOWS]; PANELS],
+    /// Panels of rows, and windows of each, that are initialised.
+    n_panels: usize,
+    n_windows: usize,
+    sums: [[MaybeUninit<Sums>; BLOCK]; PANELS],
+    /// Panels of rows, and columns of each, whose sums are initialised.
+    n_sums: usize,
+    n_columns: usize,
+}
+
+impl<Panel: Copy> Scratch<Panel> {
+    /// Scratch for chunks of at most so many panels and windows, each `blank` at first.
+    #[inline(always)]
+    pub(super) fn new(blank: Panel, n_panels: usize, n_windows: usize) -> Self {
+        let mut scratch = Self {
+            panels: [[MaybeUninit::uninit(); WINDOWS]; PANELS],
+            n_panels: n_panels.min(PANELS),
+            n_windows: n_windows.min(WINDOWS),
+            sums: [[MaybeUninit::uninit(); BLOCK]; PANELS],
+            n_sums: 0,
+            n_columns: 0,
+        };
+        for panels in &mut scratch.panels[..scratch.n_panels] {
+            for panel in &mut panels[..scratch.n_windows] {
+                panel.write(blank);
+            }
+        }
+        scratch
+    }
+
+    /// Sets the sums of so many panels and columns to zero; the others are not to be had any more.
+    #[inline(always)]
+    pub(super) fn zero_sums(&mut self, n_panels: usize, n_columns: usize) {
+        for sums in &mut self.sums[..n_panels] {
+            for sum in &mut sums[..n_columns] {
+                sum.write([0.0; ROWS]);
+            }
+        }
+        (self.n_sums, self.n_columns) = (n_panels, n_columns);
+    }
+
+    /// Window `w` of panel `p`, to overwrite.
+    #[inline(always)]
+    pub(super) fn panel(&mut self, p: usize, w: usize) -> &mut Panel {
+        assert!(p < self.n_panels && w < self.n_windows, "window {w} of panel {p}");
+        // SAFETY: `new` has written it.
+        unsafe { self.panels[p][w].assume_init_mut() }
+    }
+
+    /// The sums of panel `p` with some columns.
+    #[inline(always)]
+    pub(super) fn sums(&self, p: usize, columns: Range<usize>) -> &[Sums] {
+        assert!(p < self.n_sums && columns.end <= self.n_columns, "columns {columns:?} of panel {p}");
+        // SAFETY: `zero_sums` has written them.
+        unsafe { self.sums[p][columns].assume_init_ref() }
+    }
+
+    /// Window `w` of panel `p`, and the panel's sums with some columns.
+    #[inline(always)]
+    pub(super) fn panel_and_sums(
+        &mut self,
+        p: usize,
+        w: usize,
+        columns: Range<usize>,
+    ) -> (&Panel, &mut [Sums]) {
+        assert!(p < self.n_panels && w < self.n_windows, "window {w} of panel {p}");
+        assert!(p < self.n_sums && columns.end <= self.n_columns, "columns {columns:?} of panel {p}");
+        // SAFETY: `new` has written the panel, `zero_sums` the sums.
+        unsafe { (self.panels[p][w].assume_init_ref(), self.sums[p][columns].assume_init_mut()) }
+    }
+}
