@@ -15,6 +15,7 @@ import shutil
 
 import numpy as np
 
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SHAPES = {
     "1B": dict(hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32,
                num_key_value_heads=8, vocab_size=128256, tie_word_embeddings=True, rope_theta=500000.0),
@@ -82,7 +83,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shape", choices=SHAPES)
     parser.add_argument("target", type=pathlib.Path)
-    parser.add_argument("--tokenizer", type=pathlib.Path, default="fixtures/models/fairytale")
+    parser.add_argument("--tokenizer", type=pathlib.Path, default=REPOSITORY / "fixtures/models/fairytale")
     args = parser.parse_args()
     borrowed = json.loads((args.tokenizer / "config.json").read_text())
     shape = SHAPES[args.shape]
