@@ -90,8 +90,20 @@ fn numbers_that_leave_nothing_to_do_are_wrong_usage() {
     assert_fails(["complete", path, "-p", "x", "--threads", "0"], 2, &["--threads 0"]);
     assert_fails(["complete", path, "-p", "x", "--batch", "0"], 2, &["--batch 0"]);
     assert_fails(["complete", path, "-p", "x", "--stop", ""], 2, &["--stop"]);
-    assert_fails(["bench", path, "-p", "0", "-n", "0"], 2, &["-p or -n"]);
+    assert_fails(["bench", path, "-p", "0", "-n", "0"], 2, &["-p, -n or --pg"]);
     assert_fails(["bench", path, "-r", "0"], 2, &["-r"]);
+}
+
+#[test]
+fn threads_beyond_the_machine_are_warned_of_and_beyond_reason_refused() {
+    let checkpoint = fairytale();
+    let path = text(&checkpoint);
+    let too_many = (gguf_kit::threads::processor_count() + 1).to_string();
+    let args = ["complete", path, "-p", "x", "-n", "1", "--threads", &too_many];
+    let output = run(args);
+    assert!(output.status.success() && stderr(&output).contains("warning: "), "{}", stderr(&output));
+    assert!(stderr(&output).contains(&format!("{too_many} threads take turns")), "{}", stderr(&output));
+    assert_fails(["complete", path, "-p", "x", "--threads", "1025"], 2, &["1025", "--threads 1024"]);
 }
 
 #[test]

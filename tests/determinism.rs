@@ -195,3 +195,20 @@ fn sessions_do_not_disturb_each_other(engine: &Engine) {
         }
     });
 }
+
+#[test]
+fn a_model_file_that_is_replaced_by_renaming_goes_on_with_the_same_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = gguf_of(&common::fairytale(), dir.path(), "m", |_| BlockType::Q8_0);
+    let other = gguf_of(&common::fairytale(), dir.path(), "other", |_| BlockType::Q4_0);
+    let ids = some_ids(20);
+    let expected = logits_of(&engine(&path, 1, Isa::best()), &ids, 20);
+    let engine_of_old = engine(&path, 2, Isa::best());
+    let mut session = Session::new(&engine_of_old, options(20, 8)).unwrap();
+    session.step(&ids[..10], Logits::None).unwrap();
+    std::fs::rename(&other, &path).unwrap();
+    let found = bits(session.step(&ids[10..], Logits::All).unwrap());
+    assert!(bits(&expected).ends_with(&found), "the mapping keeps the old file");
+    let replaced = logits_of(&engine(&path, 2, Isa::best()), &ids, 20);
+    assert!(bits(&replaced) != bits(&expected), "the new file is another model");
+}

@@ -114,6 +114,42 @@ fn bench_reports_both_tests() {
 }
 
 #[test]
+fn bench_says_what_the_machine_allows_and_where_the_time_goes() {
+    let (model, more) = (model(), ["--pg", "6,2", "--ceiling", "--profile", "--kv-type", "q8_0,f16"]);
+    let args = ["bench", &model, "--type", "Q8_0", "-p", "8", "-n", "2", "-r", "2"];
+    let args: Vec<_> = args.iter().copied().chain(more).collect();
+    let found = json_of(args.iter().copied().chain(["--output", "json"]));
+    let ceilings = &found["ceilings"];
+    assert!(number(&ceilings["read_bytes_per_second"]) > 1e8, "{ceilings}");
+    assert!(number(&ceilings["multiply_adds_per_second"]) > 1e8, "{ceilings}");
+    assert_eq!(ceilings["multiply_adds_for"], "Q8_0");
+    let tests = found["tests"].as_array().expect("tests");
+    assert_eq!(tests.iter().map(|test| &test["test"]).collect::<Vec<_>>(), ["pp8", "tg2", "pp6+tg2"]);
+    for test in tests {
+        let phase = |name: &str| number(&test["profile"][format!("{name}_seconds")]);
+        assert!(phase("matmul") > 0.0 && phase("attention") > 0.0 && phase("norm") > 0.0, "{test}");
+        assert_eq!(phase("sampling") > 0.0, test["test"] != "pp8", "{test}");
+        assert!(phase("wait") >= 0.0, "{test}");
+        assert_eq!(test["part_of_ceiling"].is_null(), test["test"] == "pp6+tg2", "{test}");
+    }
+    // The small model lies in the cache, so a generation may beat memory; a prompt cannot beat the CPU.
+    assert!((0.0..1.0).contains(&number(&tests[0]["part_of_ceiling"])), "{tests:?}");
+    let csv = stdout_of(args.iter().copied().chain(["--output", "csv"]));
+    let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(lines.len(), 4, "{csv}");
+    // The types of keys and values are quoted: their comma is no separator.
+    assert!(lines[1..].iter().all(|line| line.len() > lines[0].len()), "{csv}");
+    assert!(csv.contains(",\"Q8_0,F16\",") && csv.contains(",pp6+tg2,0,8,"), "{csv}");
+    let table = stdout_of(args.iter().copied());
+    for words in
+        ["GB/s", "| pp6+tg2 |", "| fastest | part |", "beyond the mapped file", "| matrices | attention |"]
+    {
+        assert!(table.contains(words), "{words} is not in {table}");
+    }
+    assert_fails(["bench", &model, "--pg", "256"], 2, &["--pg", "256,32"]);
+}
+
+#[test]
 fn inspect_counts_checkpoint_and_gguf_alike() {
     let checkpoint = json_of(["inspect", &model(), "--json"]);
     assert_eq!((&checkpoint["runs"], &checkpoint["totals"]["parameters"]), (&true.into(), &7_344_384.into()));

@@ -8,11 +8,9 @@
 //! encoding in million weights a second. Everything is one thread's CPU time, medians of repetitions;
 //! answers are compared with the scalar kernels' before they are timed.
 
-#[path = "roofline/peak.rs"]
-mod peak;
-
 use std::hint::black_box;
 
+use gguf_simd::ceiling::multiply_adds;
 use gguf_simd::{Activation, ActivationFormat, BlockType, ColumnsMut, Isa, Kernels, Q8KWindow, Q8Window};
 
 const N_IN: usize = 4096;
@@ -51,7 +49,7 @@ fn row(kernels: &Kernels, ty: BlockType, bytes: &[u8]) {
     let values = floats(N_IN * N_OUT);
     let mut weights = vec![0; ty.row_bytes(values.len()).expect("whole blocks")];
     kernels.encode(ty, &values, None, &mut weights);
-    let peak = peak::macs_per_second(kernels.isa(), ty);
+    let peak = peak(kernels.isa(), ty);
     print!("{:6}{:9.1}", ty.name(), peak * 1e-9);
     for n_cols in COLUMNS {
         let x = Columns::new(kernels, ty, &floats(N_IN * n_cols));
@@ -98,6 +96,13 @@ fn row(kernels: &Kernels, ty: BlockType, bytes: &[u8]) {
         matrix.len() as f64 / memory / bandwidth,
         (16 * N_IN) as f64 / encode * 1e-6
     );
+}
+
+/// The multiply-adds a second of the instruction mix of a type; NaN where it is not known.
+fn peak(isa: Isa, ty: BlockType) -> f64 {
+    let mut n = None;
+    let seconds = median_seconds(|| n = multiply_adds(isa, ty));
+    n.map_or(f64::NAN, |n| n as f64 / seconds)
 }
 
 /// Compares a product with the scalar dot products of some of its columns.

@@ -8,6 +8,7 @@ pub mod activation;
 mod array;
 pub mod attention;
 pub mod block;
+pub mod ceiling;
 pub mod columns;
 mod gemm;
 pub mod half_float;

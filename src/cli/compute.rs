@@ -4,12 +4,14 @@ use clap::Args;
 use gguf_simd::isa::Isa;
 
 use crate::error::{Error, Result};
+use crate::threads::processor_count;
 
 /// What to compute with.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Computing")]
 pub struct ComputeArgs {
-    /// Threads to compute with [default: one per physical core]
+    /// Threads to compute with; more than there are processors only slow each other [default: one per physical
+    /// core]
     #[arg(short, long, value_name = "N")]
     pub threads: Option<usize>,
     /// CPU tier to use: scalar, avx2, avx512 or neon-dotprod; all give the same text [default: the best this CPU
@@ -36,16 +38,29 @@ impl ComputeArgs {
         }
     }
 
-    /// The number of threads asked for.
+    /// The number of threads asked for. Warns if they are more than can run at once.
     ///
     /// # Errors
     /// [`Error::Usage`] for none.
     pub fn threads(&self) -> Result<Option<usize>> {
-        match self.threads {
-            Some(0) => Err(Error::usage("--threads 0 leaves nobody to compute; give 1 or more")),
-            threads => Ok(threads),
+        if self.threads == Some(0) {
+            return Err(Error::usage("--threads 0 leaves nobody to compute; give 1 or more"));
         }
+        if let Some(warning) = self.threads.and_then(|n| too_many(n, processor_count())) {
+            eprintln!("warning: {warning}");
+        }
+        Ok(self.threads)
     }
+}
+
+/// What to say to `n_threads` on `n_processors`.
+fn too_many(n_threads: usize, n_processors: usize) -> Option<String> {
+    (n_threads > n_processors).then(|| {
+        format!(
+            "{n_threads} threads take turns on the {n_processors} processors this process may use and slow each \
+             other; --threads {n_processors} or less is faster"
+        )
+    })
 }
 
 fn available_isa(name: &str, asked_by: &str) -> Result<Isa> {
@@ -72,6 +87,13 @@ mod tests {
         assert!(message.contains("--isa sse9") && message.contains("avx2"), "{message}");
         let args = ComputeArgs { threads: None, isa: Some("SCALAR".into()) };
         assert_eq!(args.isa().expect("every CPU has it"), Some(Isa::Scalar));
+    }
+
+    #[test]
+    fn threads_beyond_the_machine_are_warned_of() {
+        assert_eq!(too_many(4, 4), None);
+        let warning = too_many(5, 4).expect("one too many");
+        assert!(warning.contains("5 threads") && warning.contains("--threads 4 or less"), "{warning}");
     }
 
     #[test]

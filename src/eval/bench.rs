@@ -1,12 +1,13 @@
 //! Speed of prompt processing and of generation.
 
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::perplexity::check;
 use super::statistics::percentile;
 use crate::error::{Error, Result};
-use crate::runtime::{Logits, Random, Session};
+use crate::model::PhaseTimes;
+use crate::runtime::{Logits, Random, Sampler, SamplerOptions, Session};
 
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub enum Workload {
     Prompt(usize),
     /// So many tokens one after the other.
     Generation(usize),
+    /// So many tokens at once and then so many one after the other.
+    Mixed(usize, usize),
 }
 
 impl Workload {
@@ -22,15 +25,18 @@ impl Workload {
     pub fn n_tokens(self) -> usize {
         match self {
             Self::Prompt(n) | Self::Generation(n) => n,
+            // A sum that is too great is refused as any context that is.
+            Self::Mixed(n_prompt, n) => n_prompt.saturating_add(n),
         }
     }
 
-    /// The name that benchmarks of the field give it after `depth` positions, as in `pp256` and
-    /// `tg32 @ d4096`.
+    /// The name that benchmarks of the field give it after `depth` positions, as in `pp256`,
+    /// `pp256+tg32` and `tg32 @ d4096`.
     pub fn name(self, depth: usize) -> String {
         let name = match self {
             Self::Prompt(n) => format!("pp{n}"),
             Self::Generation(n) => format!("tg{n}"),
+            Self::Mixed(n_prompt, n) => format!("pp{n_prompt}+tg{n}"),
         };
         if depth == 0 { name } else { format!("{name} @ d{depth}") }
     }
@@ -106,8 +112,7 @@ pub fn time(
     if n_repetitions == 0 || workload.n_tokens() == 0 {
         return Err(Error::usage("a benchmark needs at least 1 token and 1 repetition"));
     }
-    let mut random = Random::new(1);
-    let ids: Vec<u32> = random_ids(session, &mut random).take(workload.n_tokens()).collect();
+    let ids = ids_of(workload, session);
     let depth = session.n_past();
     run(session, workload, &ids, stop)?;
     let mut samples = Vec::with_capacity(n_repetitions);
@@ -122,17 +127,71 @@ pub fn time(
     Ok(Speed { workload, depth, samples })
 }
 
+/// Where the time of a workload goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Breakdown {
+    /// The phases of the steps.
+    pub phases: PhaseTimes,
+    /// Choosing the next token after each step of a generation, with the options that samplers have
+    /// unless told.
+    pub sampling: Duration,
+    /// Tokens evaluated.
+    pub n_tokens: usize,
+}
+
+/// Runs `workload` once more, and says where its time goes. Leaves the session as it was.
+///
+/// # Errors
+/// [`Error::Malformed`] for logits that are no numbers; [`Error::Interrupted`] once `stop` is true; what
+/// [`Session::step`] gives.
+pub fn profile(session: &mut Session<'_>, workload: Workload, stop: &AtomicBool) -> Result<Breakdown> {
+    let ids = ids_of(workload, session);
+    let (depth, path) = (session.n_past(), session.engine().file().path());
+    let mut sampler = Sampler::new(SamplerOptions::default())?;
+    let mut sampling = Duration::ZERO;
+    session.start_profile();
+    let ran = run_watched(session, workload, &ids, stop, &mut |logits| {
+        let start = Instant::now();
+        let id = sampler.sample(logits).map_err(|bad| Error::malformed(path, bad.to_string()))?;
+        sampler.accept(id);
+        sampling += start.elapsed();
+        Ok(())
+    });
+    let phases = session.end_profile().unwrap_or_default();
+    session.truncate(depth);
+    ran.map(|()| Breakdown { phases, sampling, n_tokens: ids.len() })
+}
+
+/// Random ids for a workload, the same ones each time.
+fn ids_of(workload: Workload, session: &Session<'_>) -> Vec<u32> {
+    random_ids(session, &mut Random::new(1)).take(workload.n_tokens()).collect()
+}
+
 fn run(session: &mut Session<'_>, workload: Workload, ids: &[u32], stop: &AtomicBool) -> Result<()> {
-    match workload {
-        Workload::Prompt(_) => {
-            session.step(ids, Logits::Last)?;
-            check(stop)
-        }
-        Workload::Generation(_) => ids.chunks(1).try_for_each(|id| {
-            session.step(id, Logits::Last)?;
-            check(stop)
-        }),
+    run_watched(session, workload, ids, stop, &mut |_| Ok(()))
+}
+
+/// Runs a workload; `watch` sees the logits of each step of a generation.
+fn run_watched(
+    session: &mut Session<'_>,
+    workload: Workload,
+    ids: &[u32],
+    stop: &AtomicBool,
+    watch: &mut dyn FnMut(&[f32]) -> Result<()>,
+) -> Result<()> {
+    let (prompt, generated) = match workload {
+        Workload::Prompt(_) => (ids, &[][..]),
+        Workload::Generation(_) => (&[][..], ids),
+        Workload::Mixed(n_prompt, _) => ids.split_at(n_prompt),
+    };
+    if !prompt.is_empty() {
+        session.step(prompt, Logits::Last)?;
+        check(stop)?;
     }
+    generated.chunks(1).try_for_each(|id| {
+        watch(session.step(id, Logits::Last)?)?;
+        check(stop)
+    })
 }
 
 #[cfg(test)]
@@ -145,5 +204,7 @@ mod tests {
         assert_eq!((speed.min(), speed.median(), speed.max()), (1.0, 3.0, 8.0));
         assert_eq!(speed.name(), "pp256");
         assert_eq!(Workload::Generation(32).name(4096), "tg32 @ d4096");
+        assert_eq!(Workload::Mixed(256, 32).name(0), "pp256+tg32");
+        assert_eq!(Workload::Mixed(256, 32).n_tokens(), 288);
     }
 }

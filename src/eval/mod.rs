@@ -4,6 +4,7 @@
 //! compare; sums are in f64 and logits are never rounded.
 
 pub mod bench;
+pub mod ceiling;
 pub mod chunks;
 pub mod distribution;
 pub mod divergence;

@@ -7,6 +7,7 @@ use std::fmt;
 
 use gguf_simd::{ColumnsMut, Kernels};
 
+use super::profile::{Phase, Profile};
 use crate::limits::MAX_THREADS;
 use crate::threads::ThreadPool;
 
@@ -29,6 +30,8 @@ pub struct Compute<'a> {
     pub pool: &'a ThreadPool,
     /// Who is told how far a pass has come.
     pub observer: &'a dyn Observer,
+    /// Where the time is added up, if anybody asks.
+    pub profile: Option<&'a Profile>,
 }
 
 /// Is told how far a pass through a model has come, between its parallel regions. It may take its time
@@ -45,6 +48,20 @@ impl Observer for () {
 }
 
 impl Compute<'_> {
+    /// Notes that another phase begins.
+    pub fn enter(&self, phase: Phase) {
+        if let Some(profile) = self.profile {
+            profile.enter(phase, self.pool);
+        }
+    }
+
+    /// Tells the observer that the weights of `stage` come next.
+    pub(super) fn before(&self, stage: usize) {
+        self.enter(Phase::Wait);
+        self.observer.before(stage);
+        self.enter(Phase::Rest);
+    }
+
     /// How many parts `work` multiply-adds should be cut into.
     pub(super) fn n_parts(&self, work: usize) -> usize {
         let n_threads = self.pool.n_threads();
@@ -187,7 +204,7 @@ mod tests {
     fn every_part_is_computed_once_even_beyond_the_list() {
         for n_threads in [1, 3] {
             let pool = ThreadPool::new(n_threads).unwrap();
-            let compute = Compute { kernels: Kernels::best(), pool: &pool, observer: &() };
+            let compute = Compute { kernels: Kernels::best(), pool: &pool, observer: &(), profile: None };
             for n in [0, 1, MAX_PARTS - 1, MAX_PARTS, 3 * MAX_PARTS + 5] {
                 let mut values = vec![0; n];
                 compute.for_each(usize::MAX, values.iter_mut(), |value| *value += 1);
@@ -226,7 +243,7 @@ mod tests {
     #[test]
     fn little_work_stays_on_one_thread() {
         let pool = ThreadPool::new(2).unwrap();
-        let compute = Compute { kernels: Kernels::best(), pool: &pool, observer: &() };
+        let compute = Compute { kernels: Kernels::best(), pool: &pool, observer: &(), profile: None };
         assert_eq!(compute.n_parts(100), 1);
         assert_eq!(compute.n_parts(usize::MAX), 2 * PARTS_PER_THREAD);
         assert_eq!(compute.piece_len(1, usize::MAX), 1);

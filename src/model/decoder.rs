@@ -72,7 +72,7 @@ impl Decoder {
         self.embed(compute, space, &batch);
         let last = self.weights.layers.len() - 1;
         for (i, layer) in self.weights.layers.iter().enumerate() {
-            compute.observer.before(i);
+            compute.before(i);
             // Of the last layer only what is wanted is computed, once keys and values are stored.
             let is_all_wanted = || parts.iter().all(|part| part.n_wanted() == part.ids().len());
             let mut does = Does::Both;
@@ -105,7 +105,7 @@ impl Decoder {
     pub fn logits(&self, compute: Compute<'_>, space: &mut Workspace, out: &mut [f32]) {
         let (output, n) = (&self.weights.output, space.batch.n());
         assert_eq!(out.len(), n * self.hparams.n_vocab, "logits of {n} tokens");
-        compute.observer.before(self.weights.layers.len());
+        compute.before(self.weights.layers.len());
         self.norm(compute, &self.weights.output_norm, Formats::of([output]), space, n);
         compute.multiply([Product::of_matrix(output, space.normed.for_consumer(output, 0..n), out)]);
     }

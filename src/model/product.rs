@@ -4,6 +4,7 @@ use gguf_simd::{Activation, ColumnsMut, Kernels};
 
 use super::compute::{Compute, Divide, MAX_PARTS, MIN_PART_WORK, pieces};
 use super::matrix::{Matrix, MatrixRows};
+use super::profile::Phase;
 use super::weights::Linear;
 
 /// Parts are cut at multiples of this many rows, which GEMM takes at a time.
@@ -108,6 +109,7 @@ impl Compute<'_> {
 
     /// Computes products that have `work` multiply-adds together in one parallel region.
     pub(super) fn multiply_all<'p>(&self, work: usize, products: impl Iterator<Item = Product<'p>>) {
+        self.enter(Phase::Matmul);
         let n_parts = self.n_parts(work);
         let part_work = work.div_ceil(n_parts).max(1);
         let n_pieces = (part_work / MIN_PART_WORK).min(MAX_PARTS / n_parts).clamp(1, PIECES_OF_DOTS);
@@ -118,5 +120,6 @@ impl Compute<'_> {
             pieces(product, piece_len)
         });
         self.for_each(work, parts, |part: Product<'_>| part.run(self.kernels));
+        self.enter(Phase::Rest);
     }
 }

@@ -8,7 +8,7 @@ use gguf_simd::{Isa, Kernels};
 use super::residency::{Plan, Residency};
 use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, Metadata};
-use crate::model::{Compute, Decoder, Family, Hparams, arch};
+use crate::model::{Compute, Decoder, Family, Hparams, Profile, arch};
 use crate::threads::{ThreadPool, default_thread_count};
 
 /// What an engine computes with.
@@ -126,9 +126,13 @@ impl Engine {
         &self.decoder
     }
 
-    pub(super) fn compute(&self) -> Compute<'_> {
+    pub(super) fn pool(&self) -> &ThreadPool {
+        &self.pool
+    }
+
+    pub(super) fn compute<'a>(&'a self, profile: Option<&'a Profile>) -> Compute<'a> {
         let observer = self.residency.get().and_then(Residency::observer).unwrap_or(&());
-        Compute { kernels: self.kernels, pool: &self.pool, observer }
+        Compute { kernels: self.kernels, pool: &self.pool, observer, profile }
     }
 }
 

@@ -9,7 +9,7 @@ use super::memory::check_fits;
 use super::sequence::Sequence;
 use super::session::SessionOptions;
 use crate::error::{Error, Result};
-use crate::model::{BatchPart, Dimensions, KvCache, KvTypes, Workspace};
+use crate::model::{BatchPart, Dimensions, KvCache, KvTypes, Phase, PhaseTimes, Profile, Workspace};
 
 /// The positions of a step whose logits are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +123,7 @@ pub struct Evaluator<'e> {
     logits: Vec<f32>,
     /// `[n_parts]`.
     ends: Vec<usize>,
+    profile: Option<Profile>,
 }
 
 impl<'e> Evaluator<'e> {
@@ -144,7 +145,7 @@ impl<'e> Evaluator<'e> {
         let dimensions = Dimensions { n_batch, n_ctx, kv_types, n_threads };
         let space = engine.decoder().workspace(dimensions)?;
         let options = SessionOptions { n_batch, ..options };
-        Ok(Self { engine, space, options, logits, ends: Vec::with_capacity(1) })
+        Ok(Self { engine, space, options, logits, ends: Vec::with_capacity(1), profile: None })
     }
 
     /// The engine.
@@ -155,6 +156,18 @@ impl<'e> Evaluator<'e> {
     /// What it was made for; the batch may be smaller.
     pub fn options(&self) -> SessionOptions {
         self.options
+    }
+
+    /// Begins to add up where the time of steps goes.
+    pub fn start_profile(&mut self) {
+        self.engine.pool().time_waits(true);
+        self.profile = Some(Profile::new());
+    }
+
+    /// Ends what [`Evaluator::start_profile`] began; `None` if it did not.
+    pub fn end_profile(&mut self) -> Option<PhaseTimes> {
+        self.engine.pool().time_waits(false);
+        self.profile.take().map(|profile| profile.times())
     }
 
     /// Evaluates the ids of all `parts` and appends them to their sequences, in batches if they are more
@@ -194,7 +207,8 @@ impl<'e> Evaluator<'e> {
     /// Evaluates a batch and puts its logits behind the `done` floats there are; returns how many they
     /// are.
     fn evaluate(&mut self, parts: &mut [Part<'_, 'e>], done: usize) -> usize {
-        let (decoder, compute) = (self.engine.decoder(), self.engine.compute());
+        let (decoder, compute) = (self.engine.decoder(), self.engine.compute(self.profile.as_ref()));
+        compute.enter(Phase::Rest);
         decoder.forward(compute, parts, &mut self.space);
         for part in parts.iter_mut() {
             part.sequence.ids.extend_from_slice(&part.ids[part.now.clone()]);
@@ -203,6 +217,7 @@ impl<'e> Evaluator<'e> {
         if n_logits > 0 {
             decoder.logits(compute, &mut self.space, &mut self.logits[done..done + n_logits]);
         }
+        compute.enter(Phase::Outside);
         n_logits
     }
 

@@ -6,7 +6,7 @@ use super::engine::Engine;
 use super::evaluator::{Evaluator, Logits, Part};
 use super::sequence::Sequence;
 use crate::error::Result;
-use crate::model::KvTypes;
+use crate::model::{KvTypes, PhaseTimes};
 
 /// The dimensions of a session.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +56,16 @@ impl<'e> Session<'e> {
     pub fn step(&mut self, ids: &[u32], wanted: Logits) -> Result<&[f32]> {
         let mut parts = [Part::new(&mut self.sequence, ids, wanted)];
         Ok(self.evaluator.step(&mut parts)?.of(0))
+    }
+
+    /// As [`Evaluator::start_profile`].
+    pub fn start_profile(&mut self) {
+        self.evaluator.start_profile();
+    }
+
+    /// As [`Evaluator::end_profile`].
+    pub fn end_profile(&mut self) -> Option<PhaseTimes> {
+        self.evaluator.end_profile()
     }
 
     /// The engine.

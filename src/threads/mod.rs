@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::limits::MAX_THREADS;
@@ -29,11 +30,16 @@ mod tests;
 /// Turns of the wait loop that only spin (roughly 30 microseconds), before it yields.
 const SPINS: u32 = 1000;
 
+/// Threads that can run at once: fewer than the machine has processors where this process may use less
+/// (CPU affinity, container quota).
+pub fn processor_count() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// The number of threads to compute with unless told otherwise: one per physical core, fewer where
 /// the process may use less (CPU affinity, container quota).
 pub fn default_thread_count() -> usize {
-    let allowed = std::thread::available_parallelism().map_or(1, usize::from);
-    allowed.min(num_cpus::get_physical()).clamp(1, MAX_THREADS)
+    processor_count().min(num_cpus::get_physical()).clamp(1, MAX_THREADS)
 }
 
 /// Threads that wait for short parallel regions. The caller of a region works too, so a pool of `n`
@@ -66,6 +72,9 @@ struct Shared {
     quiet: Gate,
     /// Turns to spin: none if there are more threads than processors.
     spins: u32,
+    times_waits: AtomicBool,
+    /// Nanoseconds that callers have waited.
+    waited: AtomicU64,
 }
 
 /// A share has a cache line of its own: its worker changes it with every part.
@@ -107,7 +116,6 @@ impl ThreadPool {
                 "{n_threads} threads were asked for; use --threads 1 to --threads {MAX_THREADS}"
             )));
         }
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             body: UnsafeCell::new(None),
@@ -117,7 +125,9 @@ impl ThreadPool {
             panic: Mutex::new(None),
             work: Gate::default(),
             quiet: Gate::default(),
-            spins: if n_threads > processors { 0 } else { SPINS },
+            spins: if n_threads > processor_count() { 0 } else { SPINS },
+            times_waits: AtomicBool::new(false),
+            waited: AtomicU64::new(0),
         });
         let mut pool = Self { shared, workers: Vec::with_capacity(n_threads - 1), region: Mutex::new(()) };
         for worker in 1..n_threads {
@@ -138,6 +148,16 @@ impl ThreadPool {
     /// How many threads work on a region, the caller's among them.
     pub fn n_threads(&self) -> usize {
         self.shared.shares.len()
+    }
+
+    /// Begins or ends to time how long callers wait for the other threads at the end of their regions.
+    pub fn time_waits(&self, on: bool) {
+        self.shared.times_waits.store(on, Relaxed);
+    }
+
+    /// How long callers have waited in all, while that was timed.
+    pub fn waited(&self) -> Duration {
+        Duration::from_nanos(self.shared.waited.load(Relaxed))
     }
 
     /// Calls `f(i, &mut parts[i])` once for every part, on some thread each, and returns when all
@@ -284,7 +304,11 @@ impl Shared {
     /// Closes the region and waits until the workers are out of it.
     fn close(&self) {
         self.state.fetch_add(ONE_PHASE, Release);
+        let start = self.times_waits.load(Relaxed).then(Instant::now);
         self.quiet.wait_until(self.spins, || self.state.load(Acquire) & INSIDE == 0);
+        if let Some(start) = start {
+            self.waited.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
+        }
     }
 }
 

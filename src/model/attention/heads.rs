@@ -13,6 +13,7 @@ use super::{Batch, BatchPart, Decoder, Run};
 use crate::model::compute::{ByToken, Compute, pieces, pieces_of};
 use crate::model::inputs::Inputs;
 use crate::model::kv_cache::KvHead;
+use crate::model::profile::Phase;
 
 /// A layer whose queries and keys are ready.
 struct Ready<'a, P> {
@@ -36,6 +37,7 @@ impl Decoder {
     ) {
         let AttentionSpace { queries, heads: outputs, scratch, partials, .. } = space;
         let outputs = outputs.floats_mut(0..batch.n());
+        compute.enter(Phase::Attention);
         let ready = Ready { decoder: self, compute, layer, parts, queries, batch };
         let is_few = ready.n_groups() <= max_divided(compute.pool.n_threads());
         if is_few && ready.max_keys() > CHUNK {
@@ -43,6 +45,7 @@ impl Decoder {
         } else {
             ready.divide_tokens(scratch, outputs);
         }
+        compute.enter(Phase::Rest);
     }
 }
 

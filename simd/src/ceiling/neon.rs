@@ -2,18 +2,12 @@
 
 use core::arch::aarch64::*;
 use core::arch::asm;
-use std::hint::black_box;
+use core::hint::black_box;
 
-use super::ITERATIONS;
+use super::ROUNDS;
 
 /// Sums that do not wait for one another.
 pub(super) const CHAINS: usize = 16;
-
-/// The multiply-adds a second of a function that does `macs` in each iteration.
-pub(super) fn rate(run: unsafe fn(), macs: usize) -> f64 {
-    // SAFETY: a tier is measured only where the CPU has its features.
-    (ITERATIONS * macs) as f64 / crate::median_seconds(|| unsafe { run() })
-}
 
 /// A loop of one instruction, in assembly, for each of the sums.
 macro_rules! integer_loop {
@@ -23,7 +17,7 @@ macro_rules! integer_loop {
         pub(super) fn $name() {
             let (w, y) = (vdupq_n_s8(black_box(1)), vdupq_n_s8(black_box(2)));
             let mut acc = [vdupq_n_s32(0); CHAINS];
-            for _ in 0..ITERATIONS {
+            for _ in 0..ROUNDS {
                 for acc in &mut acc {
                     // SAFETY: the instruction reads and writes registers only; the tier is measured
                     // only where the CPU has it.
@@ -53,7 +47,7 @@ integer_loop!(smmla, ".arch_extension i8mm", "smmla {acc:v}.4s, {w:v}.16b, {y:v}
 pub(super) fn widened<const FIT: usize>() {
     let (w, mut y) = (vdupq_n_s8(black_box(1)), vdupq_n_s8(black_box(2)));
     let mut acc = [vdupq_n_s32(0); CHAINS];
-    for _ in 0..ITERATIONS {
+    for _ in 0..ROUNDS {
         for acc in &mut acc {
             let (mut low, mut high) = (vdupq_n_s16(0), vdupq_n_s16(0));
             for _ in 0..FIT {
@@ -74,7 +68,7 @@ pub(super) fn widened<const FIT: usize>() {
 pub(super) fn floats() {
     let (w, x) = (vdupq_n_f32(black_box(0.5)), vdupq_n_f32(black_box(0.25)));
     let mut acc = [vdupq_n_f32(0.0); CHAINS];
-    for _ in 0..ITERATIONS {
+    for _ in 0..ROUNDS {
         for acc in &mut acc {
             *acc = vfmaq_f32(*acc, w, x);
         }

@@ -1,0 +1,151 @@
+//! `gguf-run bench`: measures the speed of a model on this machine.
+
+mod report;
+
+use clap::ValueEnum;
+
+use super::args::{DEFAULT_BATCH, KvArgs, ModelArgs};
+use super::load::load;
+use super::memory::own_resident_bytes;
+use super::progress::bar;
+use crate::cli::compute::ComputeArgs;
+use crate::cli::interrupt::Busy;
+use crate::cli::output::{show, show_json};
+use crate::error::{Error, Result};
+use crate::eval::bench::{Workload, fill, profile, time};
+use crate::eval::ceiling::Ceilings;
+use crate::runtime::{Session, SessionOptions};
+use report::{Report, Test};
+
+/// Measure the speed of a model on this machine.
+///
+/// Times the prompt (pp, -p tokens at once), the generation (tg, -n tokens one by one) and --pg, the one
+/// after the other, each from an empty context or after --depth random tokens, and shows the median,
+/// slowest and fastest of -r repetitions in tokens per second.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Tokens of the prompt; 0 leaves this test out
+    #[arg(short = 'p', long = "prompt-tokens", value_name = "N", default_value_t = 256)]
+    n_prompt: usize,
+    /// Tokens to generate; 0 leaves this test out
+    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 32)]
+    n_generate: usize,
+    /// Also time a prompt of P tokens with the generation of N after it, together
+    #[arg(long = "pg", value_name = "P,N", value_parser = parse_mixed)]
+    mixed: Option<Workload>,
+    /// Tokens in the context beforehand; several, as in 0,4096, time each test at each depth
+    #[arg(short, long = "depth", value_name = "N", value_delimiter = ',', default_value = "0")]
+    depths: Vec<usize>,
+    /// Repetitions
+    #[arg(short, long, value_name = "N", default_value_t = 5)]
+    repetitions: usize,
+    /// Tokens of the prompt to compute at once
+    #[arg(short, long, value_name = "N", default_value_t = DEFAULT_BATCH)]
+    batch: usize,
+    #[command(flatten)]
+    kv: KvArgs,
+    /// Measure what the machine allows as well, and show which part of it is reached: by a generation of
+    /// the bandwidth of memory, by a prompt of the multiply-adds
+    #[arg(long)]
+    ceiling: bool,
+    /// Run each test once more and show where the time goes: matrices, attention, what is between,
+    /// choosing tokens, waiting for threads
+    #[arg(long)]
+    profile: bool,
+    /// How to print the result: a Markdown table, JSON or CSV
+    #[arg(short, long, value_name = "FORMAT", default_value = "md")]
+    output: Output,
+    /// No progress
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  gguf-run bench model.gguf -p 256 -n 32
+  gguf-run bench model.gguf --pg 256,32 --ceiling --profile
+  gguf-run bench model.gguf --depth 0,4096,16384 --kv-type q8_0
+  gguf-run bench model.gguf -p 512 -n 0 -r 10 --threads 4 --isa avx2 --output json";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Md,
+    Json,
+    Csv,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Any; [`Error::Interrupted`] after Ctrl-C.
+pub(super) fn run(args: &Args) -> Result<()> {
+    let both = [Workload::Prompt(args.n_prompt), Workload::Generation(args.n_generate)];
+    let workloads: Vec<_> =
+        both.into_iter().chain(args.mixed).filter(|workload| workload.n_tokens() > 0).collect();
+    if workloads.is_empty() || args.repetitions == 0 || args.batch == 0 {
+        return Err(Error::usage("nothing to measure: give -p, -n or --pg, -r and --batch at least 1"));
+    }
+    let model = load(&args.model, &args.compute, args.quiet)?;
+    let depth = args.depths.iter().copied().max().unwrap_or(0);
+    let longest = workloads.iter().map(|workload| workload.n_tokens()).max().unwrap_or(0);
+    // A sum that is too great is refused as any context that is.
+    let n_ctx = longest.saturating_add(depth);
+    let options = SessionOptions { n_ctx, n_batch: args.batch, kv_types: args.kv.kv_types };
+    let mut session = Session::new(&model.engine, options)?;
+    model.settle(session.cache_bytes() as u64, session.n_batch(), args.quiet)?;
+    let measure = || args.ceiling.then(|| Ceilings::measure(&model.engine)).transpose();
+    let before = measure()?;
+    let bar = bar(workloads.len() * args.depths.len(), "tests", args.quiet);
+    let busy = Busy::begin();
+    let mut tests = Vec::new();
+    for &depth in &args.depths {
+        bar.set_message(format!("d{depth}"));
+        bar.tick();
+        fill(&mut session, depth, busy.stop())?;
+        for &workload in &workloads {
+            bar.set_message(workload.name(depth));
+            bar.tick();
+            let speed = time(&mut session, workload, args.repetitions, busy.stop())?;
+            let profile = args.profile.then(|| profile(&mut session, workload, busy.stop())).transpose()?;
+            tests.push(Test { speed, profile });
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    let own_bytes = own_resident_bytes();
+    let ceilings = before.zip(measure()?).map(|(before, after)| before.max(after));
+    let report = Report { model: &model, session: &session, tests, ceilings, own_bytes };
+    match args.output {
+        Output::Md => show(&report.markdown()),
+        Output::Json => show_json(&report.json()),
+        Output::Csv => show(&report.csv()),
+    }
+}
+
+/// Parses `P,N`, as in 256,32.
+fn parse_mixed(text: &str) -> Result<Workload, String> {
+    let numbers =
+        text.split_once(',').and_then(|(p, n)| Some((p.trim().parse().ok()?, n.trim().parse().ok()?)));
+    match numbers {
+        Some((n_prompt, n)) if n_prompt > 0 && n > 0 => Ok(Workload::Mixed(n_prompt, n)),
+        _ => Err("give the tokens of the prompt and those to generate, as in 256,32".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mixed_workloads_are_two_numbers() {
+        assert_eq!(parse_mixed("256,32"), Ok(Workload::Mixed(256, 32)));
+        for wrong in ["", "256", "256,", "0,32", "256,32,1", "-1,2"] {
+            assert!(parse_mixed(wrong).is_err_and(|message| message.contains("256,32")), "{wrong}");
+        }
+    }
+}
