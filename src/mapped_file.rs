@@ -4,6 +4,8 @@
 
 use std::fs::{self, File};
 use std::io;
+#[cfg(target_os = "linux")]
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -108,6 +110,21 @@ impl MappedFile {
         }
     }
 
+    /// Asks the system to read some bytes into memory, those that are not there, and does not wait for them.
+    ///
+    /// # Panics
+    /// If the file does not have them.
+    pub fn fetch(&self, range: Range<usize>) {
+        assert!(range.start <= range.end && range.end <= self.bytes().len(), "{range:?}");
+        #[cfg(target_os = "linux")]
+        if let (Content::Mapped { file, .. }, Some(len)) =
+            (&self.content, NonZeroU64::new(range.len() as u64))
+        {
+            // What the system does not read now, the first use reads.
+            let _ = rustix::fs::fadvise(file, range.start as u64, Some(len), rustix::fs::Advice::WillNeed);
+        }
+    }
+
     /// Lets go of the memory that holds some bytes: of its whole pages those that nobody else maps or
     /// has locked. Their next use reads them again.
     ///
@@ -122,7 +139,7 @@ impl MappedFile {
             // where its pages are in memory, and the next use finds the same bytes in the file.
             let _ =
                 unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
-            if let Some(len) = std::num::NonZeroU64::new(range.len() as u64) {
+            if let Some(len) = NonZeroU64::new(range.len() as u64) {
                 let _ =
                     rustix::fs::fadvise(file, range.start as u64, Some(len), rustix::fs::Advice::DontNeed);
             }
@@ -239,6 +256,7 @@ mod tests {
         mapped.lock(4096..8192).unwrap();
         assert!(resident_kilobytes(file.path()) >= 4);
         mapped.expect_scattered_use(half..whole);
+        mapped.fetch(0..whole);
         assert_eq!(mapped.bytes(), content);
     }
 

@@ -4,6 +4,7 @@
 //! that is its own.
 
 use std::fmt;
+use std::ops::Range;
 
 use gguf_simd::{ColumnsMut, Kernels};
 
@@ -40,11 +41,16 @@ pub trait Observer: fmt::Debug + Sync {
     /// The pass is about to read the weights of `stage`, an index into [`super::Reads::stages`], and is
     /// done with those before. A pass may end early; the next one begins with stage 0 again.
     fn before(&self, stage: usize);
+
+    /// The pass will soon read these bytes of the file as well: those of an expert that was chosen.
+    fn soon(&self, bytes: Range<usize>);
 }
 
 /// Nobody watches.
 impl Observer for () {
     fn before(&self, _stage: usize) {}
+
+    fn soon(&self, _bytes: Range<usize>) {}
 }
 
 impl Compute<'_> {

@@ -138,6 +138,11 @@ impl Decoder {
         let Hparams { n_ff, n_embd, n_expert, .. } = self.hparams;
         let Some(routing) = &mut space.experts else { return };
         let n_slots = n * self.hparams.n_expert_used;
+        for stack in [&experts.gate, &experts.up, &experts.down] {
+            let n_out = stack.n_out() / n_expert;
+            let chosen = chosen_experts(&routing.starts);
+            chosen.for_each(|e| compute.observer.soon(stack.span_of(e * n_out..(e + 1) * n_out)));
+        }
         let formats = Formats::of([&experts.gate, &experts.up]);
         let (tokens, starts, normed) = (&routing.tokens, &routing.starts, &space.normed);
         let work = 8 * n_slots * n_embd;
@@ -173,12 +178,18 @@ fn stack_products<'a>(
 ) -> impl Iterator<Item = Product<'a>> {
     let n_out = stack.n_out() / n_expert;
     let mut rest = out;
-    starts.windows(2).enumerate().filter(|(_, ends)| ends[0] < ends[1]).map(move |(expert, ends)| {
-        let (out, after) = core::mem::take(&mut rest).split_at_mut((ends[1] - ends[0]) * n_out);
+    chosen_experts(starts).map(move |expert| {
+        let slots = starts[expert]..starts[expert + 1];
+        let (out, after) = core::mem::take(&mut rest).split_at_mut(slots.len() * n_out);
         rest = after;
         let rows = stack.rows(expert * n_out..(expert + 1) * n_out);
-        Product::of_rows(rows, n_out, inputs.for_consumer(stack, ends[0]..ends[1]), out)
+        Product::of_rows(rows, n_out, inputs.for_consumer(stack, slots), out)
     })
+}
+
+/// The experts that have slots, where expert `e` has the slots `starts[e]..starts[e + 1]`.
+fn chosen_experts(starts: &[usize]) -> impl Iterator<Item = usize> {
+    starts.windows(2).enumerate().filter(|(_, ends)| ends[0] < ends[1]).map(|(expert, _)| expert)
 }
 
 /// Fills `choices` with the most probable experts, in that order, and their weights.

@@ -61,9 +61,14 @@ impl Matrix {
         self.n_out
     }
 
-    /// Its bytes in the file.
+    /// The bytes of all its rows in the file.
     pub(super) fn span(&self) -> Range<usize> {
-        self.offset..self.offset + self.n_out * self.row_bytes
+        self.span_of(0..self.n_out)
+    }
+
+    /// The bytes of some of its rows in the file.
+    pub(super) fn span_of(&self, rows: Range<usize>) -> Range<usize> {
+        self.offset + rows.start * self.row_bytes..self.offset + rows.end * self.row_bytes
     }
 
     /// Some of its rows.

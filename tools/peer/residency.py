@@ -120,10 +120,10 @@ def run_llama_cpp(args):
     }
 
 
-def run_peer(args, group):
+def run_peer(args, group, n_prompt):
     """Measures llama.cpp in the group."""
     forget(args.model)
-    command = [sys.executable, __file__, args.model, "--limit=0", "-p", args.p, "-n", args.n, "--threads", args.threads]
+    command = [sys.executable, __file__, args.model, "--limit=0", "-p", n_prompt, "-n", args.n, "--threads", args.threads]
     command = [str(part) for part in [*command, "--peer"]]
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, preexec_fn=group.enter)
     return json.loads(run.stdout.splitlines()[-1])
@@ -134,6 +134,7 @@ def run_ours(args, group):
     few, many = (complete(args, group, n) for n in [2, args.n + 2])
     n = many["generation_steps"] - few["generation_steps"]
     return {
+        "n_prompt": many["prompt_tokens"],
         "prompt": many["prompt_tokens_per_second"],
         "seconds": (many["generation_seconds"] - few["generation_seconds"]) / n,
         "bytes": (many["read"] - few["read"]) / n,
@@ -163,7 +164,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--limit", type=n_bytes, required=True, help="memory of the group, as in 3000M")
-    parser.add_argument("-p", type=int, default=32, help="tokens of the prompt")
+    parser.add_argument("-p", type=int, default=32, help="words of the prompt")
     parser.add_argument("-n", type=int, default=8, help="tokens to generate")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
@@ -175,17 +176,17 @@ def main():
         print(json.dumps(run_llama_cpp(args)))
         return 0
     file_bytes = args.model.stat().st_size
-    programs = {"llama.cpp": run_peer, "gguf-run": run_ours}
-    samples = {name: [] for name in programs}
+    samples = {"llama.cpp": [], "gguf-run": []}
     with Group(args.limit) as group:
         for _ in range(args.rounds):
-            for name, run in programs.items():
-                samples[name].append(run(args, group))
+            samples["gguf-run"].append(run_ours(args, group))
+            n_prompt = samples["gguf-run"][0]["n_prompt"]
+            samples["llama.cpp"].append(run_peer(args, group, n_prompt))
     medians = {
         name: {key: statistics.median(run[key] for run in runs) for key in runs[0]} for name, runs in samples.items()
     }
     print(f"{args.model.name}: {file_bytes / 1e6:.0f} MB in a group of {args.limit / 1e6:.0f} MB\n")
-    print("| program | prompt tokens/s | tokens/s | MB read per token | MB/s while generating |")
+    print(f"| program | prompt ({n_prompt}) tokens/s | tokens/s | MB read per token | MB/s while generating |")
     print("|:--|--:|--:|--:|--:|")
     for name, row in medians.items():
         rate = row["bytes"] / row["seconds"] / 1e6

@@ -7,7 +7,10 @@
 //! ahead of the pass and lets go of it behind, and `disk` measures how fast that is. Everything remains
 //! the mapped file: should something not be there in time, its use reads it.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::error::{Error, Result};
 use crate::mapped_file::MappedFile;
@@ -156,7 +159,38 @@ fn mebibytes(bytes: u64) -> u64 {
 pub struct Residency {
     plan: Plan,
     refusal: Option<Refusal>,
+    reader: Option<Reader>,
+}
+
+/// Reads a divided file for passes as they come to need it.
+#[derive(Debug)]
+struct Reader {
+    file: Arc<MappedFile>,
+    /// Reads what every pass needs and memory does not hold, if that is anything.
     streamer: Option<Streamer>,
+    /// Bytes of experts that there is room for.
+    expert_room: u64,
+    /// Bytes of experts that were asked for in this stage.
+    asked: AtomicU64,
+}
+
+impl Observer for Reader {
+    fn before(&self, stage: usize) {
+        self.asked.store(0, Relaxed);
+        if let Some(streamer) = &self.streamer {
+            streamer.before(stage);
+        }
+    }
+
+    /// Experts are read at once and no further than they go: read as they are used, they would come with
+    /// much of their neighbours. Of the many that a prompt chooses, those that would push out the first
+    /// ones wait until they are used.
+    fn soon(&self, bytes: Range<usize>) {
+        let n_bytes = bytes.len() as u64;
+        if self.asked.fetch_add(n_bytes, Relaxed) + n_bytes <= self.expert_room {
+            self.file.fetch(bytes);
+        }
+    }
 }
 
 /// That the system refused to lock all that should stay in memory.
@@ -176,21 +210,25 @@ impl Residency {
     /// # Errors
     /// [`Error::Limit`] if the system refuses to start a thread.
     pub(super) fn new(file: &Arc<MappedFile>, reads: &Reads, plan: Plan) -> Result<Self> {
-        let (mut refusal, mut streamer) = (None, None);
+        let (mut refusal, mut reader) = (None, None);
         match &plan {
             Plan::Whole { .. } => file.populate(),
             Plan::Unplanned(_) => {}
-            Plan::Divided(Division { parts, .. }) => {
+            Plan::Divided(Division { parts, room_bytes, .. }) => {
                 if let Some(embedding) = &reads.embedding {
                     file.expect_scattered_use(embedding.clone());
                 }
                 refusal = pin(file, parts);
+                let mut streamer = None;
                 if !parts.pieces.is_empty() {
                     streamer = Some(Streamer::new(Arc::clone(file), parts)?);
                 }
+                let expert_room = room_bytes.saturating_sub(plan.held_bytes());
+                let (file, asked) = (Arc::clone(file), AtomicU64::new(0));
+                reader = Some(Reader { file, streamer, expert_room, asked });
             }
         }
-        Ok(Self { plan, refusal, streamer })
+        Ok(Self { plan, refusal, reader })
     }
 
     /// The plan.
@@ -205,7 +243,7 @@ impl Residency {
 
     /// Who has to be told how far passes come, if anyone.
     pub(super) fn observer(&self) -> Option<&dyn Observer> {
-        self.streamer.as_ref().map(|streamer| streamer as &dyn Observer)
+        self.reader.as_ref().map(|reader| reader as &dyn Observer)
     }
 }
 

@@ -11,7 +11,6 @@ use std::thread::JoinHandle;
 use super::parts::Parts;
 use crate::error::{Error, Result};
 use crate::mapped_file::MappedFile;
-use crate::model::Observer;
 
 /// Streams the pieces of a file, in turn, as passes go through it.
 #[derive(Debug)]
@@ -91,10 +90,11 @@ impl Drop for Streamer {
     }
 }
 
-/// A pass that announces a stage goes on when its pieces are in memory. Passes that overlap are served in
-/// the order of their announcements: none waits for ever, but they read more than one after the other.
-impl Observer for Streamer {
-    fn before(&self, stage: usize) {
+impl Streamer {
+    /// A pass that announces a stage goes on when its pieces are in memory. Passes that overlap are served
+    /// in the order of their announcements: none waits for ever, but they read more than one after the
+    /// other.
+    pub(super) fn before(&self, stage: usize) {
         let shared = &*self.shared;
         let mut state = shared.lock();
         if stage < state.stage {
