@@ -95,7 +95,7 @@ fn passes_announce_their_stages_in_order_and_the_experts_they_chose() {
     let spec = Spec { n_layer: 3, ..Spec::mixtral() };
     let (file, decoder) = model(dir.path(), &spec);
     let (pool, diary) = (ThreadPool::new(2).unwrap(), Diary::default());
-    let compute = Compute { kernels: Kernels::best(), pool: &pool, observer: &diary };
+    let compute = Compute { kernels: Kernels::best(), pool: &pool, observer: &diary, profile: None };
     let dimensions = Dimensions { n_batch: 4, n_ctx: 8, kv_types: KvTypes::default(), n_threads: 2 };
     let mut space = decoder.workspace(dimensions).unwrap();
     let cache = KvCache::new(decoder.hparams(), KvTypes::default(), 8).unwrap();

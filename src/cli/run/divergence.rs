@@ -72,8 +72,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let mut base_session = session(&base, &chunks, KvTypes::default())?;
     let mut session = session(&model, &chunks, args.kv.kv_types)?;
     let sessions = session_bytes(&base_session) + session_bytes(&session);
-    let base_plan = base.engine.plan(sessions + model.engine.file().file_len())?;
-    let plan = model.engine.plan(sessions + base_plan.held_bytes())?;
+    let base_plan = base.plan(sessions + model.engine.file().file_len())?;
+    let plan = model.plan(sessions + base_plan.held_bytes())?;
     base.follow(base_plan, session.n_batch(), args.quiet)?;
     model.follow(plan, session.n_batch(), args.quiet)?;
     let mut base_side = Side { session: &mut base_session, path: base.engine.file().path() };

@@ -38,10 +38,21 @@ impl Model {
     /// # Errors
     /// [`Error::Limit`] if `--ram` is too little, naming the least.
     pub(super) fn settle(&self, set_aside: u64, n_batch: usize, quiet: bool) -> Result<()> {
-        self.follow(self.engine.plan(set_aside)?, n_batch, quiet)
+        self.follow(self.plan(set_aside)?, n_batch, quiet)
     }
 
-    /// As [`Model::settle`], for a plan that was made.
+    /// Plans for [`Model::follow`] what [`Model::settle`] does at once.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if `--ram` is too little, naming the least.
+    pub(super) fn plan(&self, set_aside: u64) -> Result<Plan> {
+        let start = Instant::now();
+        let plan = self.engine.plan(set_aside)?;
+        self.load_time.set(self.load_time.get() + start.elapsed());
+        Ok(plan)
+    }
+
+    /// Brings weights into memory as `plan` says.
     ///
     /// # Errors
     /// [`Error::Limit`] if the system refuses to start a thread.

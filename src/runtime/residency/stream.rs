@@ -78,22 +78,10 @@ impl Streamer {
         drop(state);
         Ok(Self { shared, helper: Some(helper) })
     }
-}
 
-impl Drop for Streamer {
-    fn drop(&mut self) {
-        self.shared.end();
-        if let Some(helper) = self.helper.take() {
-            // What it leaves behind is in order, even after a panic.
-            let _ = helper.join();
-        }
-    }
-}
-
-impl Streamer {
-    /// A pass that announces a stage goes on when its pieces are in memory. Passes that overlap are served
-    /// in the order of their announcements: none waits for ever, but they read more than one after the
-    /// other.
+    /// Returns when all pieces of `stage`, which a pass is about to read, are in memory; those of the stages
+    /// before are let go of. Passes that overlap are served in the order of their announcements: none waits
+    /// for ever, but they read more than one after the other would.
     pub(super) fn before(&self, stage: usize) {
         let shared = &*self.shared;
         let mut state = shared.lock();
@@ -107,6 +95,16 @@ impl Streamer {
         shared.moved.notify_one();
         while !needed.is_empty() && state.held.end < needed.end && state.needed == needed && !state.over {
             state = shared.loaded.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Streamer {
+    fn drop(&mut self) {
+        self.shared.end();
+        if let Some(helper) = self.helper.take() {
+            // What it leaves behind is in order, even after a panic.
+            let _ = helper.join();
         }
     }
 }
