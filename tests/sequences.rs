@@ -200,3 +200,23 @@ fn a_step_that_one_sequence_cannot_make_is_refused_for_all_and_names_it() {
     let step = evaluator.step(&mut [Part::new(&mut good, &[1, 2], Logits::Last)]);
     assert_eq!(step.unwrap().of(0).len(), engine.n_vocab());
 }
+
+#[test]
+fn sequences_together_are_not_promised_more_than_there_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine(&models(dir.path())[0], 1, Isa::best());
+    let new = |n_ctx| Sequence::new(&engine, n_ctx, KvTypes::default());
+    let message = new(usize::MAX).expect_err("no machine has it").to_string();
+    let (_, fits) = message.split_once("--ctx ").expect("the greatest context that fits");
+    let fits: usize = fits.split(' ').next().and_then(|n| n.parse().ok()).expect("a number");
+    // Where the limit of a context comes first, nothing can be said of memory.
+    if fits == gguf_kit::limits::MAX_DIMENSION {
+        println!("skipped: this machine has memory for any context");
+        return;
+    }
+    let most = new(fits / 10 * 6).expect("there is room for it");
+    let error = new(fits / 10 * 6).expect_err("there is no room for two");
+    assert!(matches!(error, Error::Limit { .. }) && error.to_string().contains("--ctx"), "{error}");
+    drop(most);
+    new(fits / 10 * 6).expect("the room was given back");
+}

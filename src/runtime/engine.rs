@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use gguf_simd::{Isa, Kernels};
 
+use super::memory::Promises;
 use super::residency::{Plan, Residency};
 use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, Metadata};
@@ -32,6 +33,7 @@ pub struct Engine {
     kernels: &'static Kernels,
     ram: Option<u64>,
     residency: OnceLock<Residency>,
+    promises: Promises,
 }
 
 impl Engine {
@@ -59,7 +61,15 @@ impl Engine {
         let family = family_of(&file)?;
         let hparams = (family.hparams_from_gguf)(file.metadata())?;
         let decoder = Decoder::load(&file, family, hparams)?;
-        Ok(Self { file, decoder, pool, kernels, ram: options.ram, residency: OnceLock::new() })
+        Ok(Self {
+            file,
+            decoder,
+            pool,
+            kernels,
+            ram: options.ram,
+            residency: OnceLock::new(),
+            promises: Promises::default(),
+        })
     }
 
     /// Plans what becomes of the weights in memory, as far as there is memory now. `set_aside` are bytes
@@ -124,6 +134,10 @@ impl Engine {
 
     pub(super) fn decoder(&self) -> &Decoder {
         &self.decoder
+    }
+
+    pub(super) fn promises(&self) -> &Promises {
+        &self.promises
     }
 
     pub(super) fn pool(&self) -> &ThreadPool {

@@ -3,7 +3,7 @@
 use gguf_simd::attention::CHUNK;
 
 use super::engine::Engine;
-use super::memory::check_fits;
+use super::memory::Promise;
 use crate::error::{Error, Result};
 use crate::model::{KvCache, KvTypes};
 
@@ -15,6 +15,8 @@ pub struct Sequence<'e> {
     pub(super) cache: KvCache,
     /// `[n_past]`: the token of each position.
     pub(super) ids: Vec<u32>,
+    /// Of the memory for the positions that are not filled.
+    promise: Promise<'e>,
 }
 
 impl<'e> Sequence<'e> {
@@ -22,15 +24,16 @@ impl<'e> Sequence<'e> {
     ///
     /// # Errors
     /// [`Error::Usage`] for a context of none, or heads that do not divide into the blocks of a cache
-    /// type; [`Error::Limit`] if the memory is not there, naming the greatest context that fits.
+    /// type; [`Error::Limit`] if the memory is not there, beside what the other sequences of the engine
+    /// have reserved and not filled, naming the greatest context that fits.
     pub fn new(engine: &'e Engine, n_ctx: usize, kv_types: KvTypes) -> Result<Self> {
         if n_ctx == 0 {
             return Err(Error::usage("a sequence needs a --ctx of at least 1"));
         }
         let hparams = engine.hparams();
-        check_fits(KvCache::position_bytes(hparams, kv_types)?, n_ctx)?;
+        let promise = engine.promises().take(KvCache::position_bytes(hparams, kv_types)?, n_ctx)?;
         let ids = reserved_ids(n_ctx)?;
-        Ok(Self { engine, cache: KvCache::new(hparams, kv_types, n_ctx)?, ids })
+        Ok(Self { engine, cache: KvCache::new(hparams, kv_types, n_ctx)?, ids, promise })
     }
 
     /// A sequence of the same dimensions that starts with the first `n_past` positions of this one: a
@@ -46,10 +49,13 @@ impl<'e> Sequence<'e> {
             return Err(Error::usage(what));
         }
         let position_bytes = KvCache::position_bytes(self.engine.hparams(), self.kv_types())?;
-        check_fits(position_bytes, self.n_ctx() - n_past / CHUNK * CHUNK)?;
+        let n_own = self.n_ctx() - n_past / CHUNK * CHUNK;
+        let promise = self.engine.promises().take(position_bytes, n_own)?;
         let mut ids = reserved_ids(self.n_ctx())?;
         ids.extend_from_slice(&self.ids[..n_past]);
-        Ok(Self { engine: self.engine, cache: self.cache.fork(n_past)?, ids })
+        let mut fork = Self { engine: self.engine, cache: self.cache.fork(n_past)?, ids, promise };
+        fork.note_filled();
+        Ok(fork)
     }
 
     /// The engine.
@@ -80,6 +86,11 @@ impl<'e> Sequence<'e> {
     /// Bytes reserved for the cache.
     pub fn cache_bytes(&self) -> usize {
         self.cache.reserved_bytes()
+    }
+
+    /// Gives back what was promised of the memory that is filled now.
+    pub(super) fn note_filled(&mut self) {
+        self.promise.lower(self.n_ctx() - self.n_past());
     }
 
     /// Forgets all positions from `n_past` on; does nothing if there are none.

@@ -6,6 +6,9 @@ use crate::error::{Error, Result};
 use crate::limits::MAX_DIMENSION;
 
 mod groups;
+mod promises;
+
+pub(super) use promises::{Promise, Promises};
 
 /// Checks that `n_ctx` positions of `position_bytes` each fit into what is available, if that is known.
 ///
