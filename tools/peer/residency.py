@@ -125,7 +125,9 @@ def run_peer(args, group, n_prompt):
     forget(args.model)
     command = [sys.executable, __file__, args.model, "--limit=0", "-p", n_prompt, "-n", args.n, "--threads", args.threads]
     command = [str(part) for part in [*command, "--peer"]]
-    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, preexec_fn=group.enter)
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, preexec_fn=group.enter)
+    if run.returncode != 0:
+        sys.exit(f"llama.cpp ended with status {run.returncode}")
     return json.loads(run.stdout.splitlines()[-1])
 
 
@@ -192,6 +194,8 @@ def main():
         rate = row["bytes"] / row["seconds"] / 1e6
         print(f"| {name} | {row['prompt']:.2f} | {1 / row['seconds']:.3f} | {row['bytes'] / 1e6:.1f} | {rate:.0f} |")
     ours, theirs = medians["gguf-run"], medians["llama.cpp"]
+    if ours["bytes"] < 0.9 * ours["streamed"]:
+        sys.exit("less was read than is not kept: another process has the file mapped, take a copy of it")
     speed = theirs["seconds"] / ours["seconds"]
     rest = file_bytes - ours["pinned"]
     share = ours["bytes"] / rest
