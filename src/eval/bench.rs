@@ -139,18 +139,46 @@ pub struct Breakdown {
     pub n_tokens: usize,
 }
 
-/// Runs `workload` once more, and says where its time goes. Leaves the session as it was.
+impl Breakdown {
+    /// The whole time.
+    pub fn total(&self) -> Duration {
+        let PhaseTimes { matmul, attention, rest, wait } = self.phases;
+        matmul + attention + rest + wait + self.sampling
+    }
+}
+
+/// Runs `workload` another `n_repetitions` times, and says where the time of the middle one goes. Leaves
+/// the session as it was.
 ///
 /// # Errors
-/// [`Error::Malformed`] for logits that are no numbers; [`Error::Interrupted`] once `stop` is true; what
-/// [`Session::step`] gives.
-pub fn profile(session: &mut Session<'_>, workload: Workload, stop: &AtomicBool) -> Result<Breakdown> {
+/// [`Error::Usage`] for no repetitions; [`Error::Malformed`] for logits that are no numbers;
+/// [`Error::Interrupted`] once `stop` is true; what [`Session::step`] gives.
+pub fn profile(
+    session: &mut Session<'_>,
+    workload: Workload,
+    n_repetitions: usize,
+    stop: &AtomicBool,
+) -> Result<Breakdown> {
     let ids = ids_of(workload, session);
+    let mut found = Vec::with_capacity(n_repetitions);
+    for _ in 0..n_repetitions {
+        found.push(profile_once(session, workload, &ids, stop)?);
+    }
+    found.sort_by_key(Breakdown::total);
+    found.get(n_repetitions / 2).copied().ok_or_else(|| Error::usage("a profile needs at least 1 repetition"))
+}
+
+fn profile_once(
+    session: &mut Session<'_>,
+    workload: Workload,
+    ids: &[u32],
+    stop: &AtomicBool,
+) -> Result<Breakdown> {
     let (depth, path) = (session.n_past(), session.engine().file().path());
     let mut sampler = Sampler::new(SamplerOptions::default())?;
     let mut sampling = Duration::ZERO;
     session.start_profile();
-    let ran = run_watched(session, workload, &ids, stop, &mut |logits| {
+    let ran = run_watched(session, workload, ids, stop, &mut |logits| {
         let start = Instant::now();
         let id = sampler.sample(logits).map_err(|bad| Error::malformed(path, bad.to_string()))?;
         sampler.accept(id);

@@ -34,14 +34,22 @@ impl KvCache {
     pub fn read_rows(&mut self, n: usize, input: &mut impl Read) -> io::Result<()> {
         assert!(n <= self.n_ctx, "{n} positions in a cache of {}", self.n_ctx);
         self.truncate(0);
-        let mut chunk = Vec::new();
-        let all = self.heads.iter_mut().flat_map(|head| [&mut head.keys, &mut head.values]);
-        let read: io::Result<()> = all.map(|rows| read_into(rows, n, input, &mut chunk)).collect();
+        let read = self.append_rows(n, input);
         match read {
             Ok(()) => self.n_past = n,
             Err(_) => self.truncate(0),
         }
         read
+    }
+
+    fn append_rows(&mut self, n: usize, input: &mut impl Read) -> io::Result<()> {
+        let mut chunk = Vec::new();
+        for head in &mut self.heads {
+            for rows in [&mut head.keys, &mut head.values] {
+                read_into(rows, n, input, &mut chunk)?;
+            }
+        }
+        Ok(())
     }
 }
 

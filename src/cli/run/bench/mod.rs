@@ -51,7 +51,7 @@ pub(super) struct Args {
     /// the bandwidth of memory, by a prompt of the multiply-adds
     #[arg(long)]
     ceiling: bool,
-    /// Run each test once more and show where the time goes: matrices, attention, what is between,
+    /// Run each test again with a clock and show where the time goes: matrices, attention, what is between,
     /// choosing tokens, waiting for threads
     #[arg(long)]
     profile: bool,
@@ -111,7 +111,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
             bar.set_message(workload.name(depth));
             bar.tick();
             let speed = time(&mut session, workload, args.repetitions, busy.stop())?;
-            let profile = args.profile.then(|| profile(&mut session, workload, busy.stop())).transpose()?;
+            let profile = || profile(&mut session, workload, args.repetitions, busy.stop());
+            let profile = args.profile.then(profile).transpose()?;
             tests.push(Test { speed, profile });
             bar.inc(1);
         }
