@@ -115,6 +115,11 @@ impl Tier for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch_later(self, byte: &u8) {
+        crate::isa::avx2::prefetch_later(byte);
+    }
+
+    #[inline(always)]
     fn zero_lanes(self) -> __m512 {
         // SAFETY: see `splat`.
         unsafe { _mm512_setzero_ps() }

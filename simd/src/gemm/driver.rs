@@ -30,13 +30,14 @@ pub(crate) fn run<const N: usize, F: Format<N>, T: Tier>(
     let (n_rows, n_cols) = (out.n_rows(), out.n_cols());
     let row_bytes = weights.len() / n_rows;
     let n_windows = x.len() / n_cols;
-    let mut scratch = Scratch::new(F::BLANK, n_rows.div_ceil(ROWS), n_windows);
+    let mut scratch = Scratch::new();
+    scratch.blank_panels(&F::BLANK, n_rows.div_ceil(ROWS), n_windows);
     let n_blocks = n_cols.div_ceil(BLOCK);
     let mut first = 0;
     for i in 0..n_blocks {
         let n_columns = (n_cols - first).div_ceil(n_blocks - i);
         let x = &x[first * n_windows..][..n_columns * n_windows];
-        Ahead::<N>::new(weights, row_bytes, 0).ask(tier, 0, 1);
+        Ahead::<N>::new(weights, row_bytes, 0).ask(tier, usize::MAX);
         for first_row in (0..n_rows).step_by(PANELS * ROWS) {
             let rows = first_row..(first_row + PANELS * ROWS).min(n_rows);
             let product = RowsProduct {
@@ -93,7 +94,7 @@ impl<'a, Window: Copy> RowsProduct<'a, Window> {
             } else {
                 Ahead::new(later, self.row_bytes, 0)
             };
-            self.multiply::<N, F, T>(tier, windows, &ahead, scratch);
+            self.multiply::<N, F, T>(tier, windows, ahead, scratch);
         }
     }
 
@@ -103,7 +104,7 @@ impl<'a, Window: Copy> RowsProduct<'a, Window> {
         &self,
         tier: T,
         windows: Range<usize>,
-        ahead: &Ahead<'_, N>,
+        mut ahead: Ahead<'_, N>,
         scratch: &mut Scratch<F::Panel>,
     ) {
         let (n_panels, n_columns) = (self.n_rows.div_ceil(ROWS), self.x.len() / self.n_windows);
@@ -111,8 +112,7 @@ impl<'a, Window: Copy> RowsProduct<'a, Window> {
         let at = |c: usize, w: usize| c * self.n_windows + w;
         // Groups and tiles of nearly equal width: a narrow rest would waste the multipliers.
         let n_groups = n_columns.div_ceil(GROUP / T::MAX_COLUMNS * T::MAX_COLUMNS);
-        let n_shares = n_groups * windows.len() * n_panels;
-        let mut share = 0;
+        let share = ahead.share(n_groups * windows.len() * n_panels);
         let mut first = 0;
         for i in 0..n_groups {
             let width = (n_columns - first).div_ceil(n_groups - i);
@@ -128,8 +128,7 @@ impl<'a, Window: Copy> RowsProduct<'a, Window> {
                     for c in p * n_next / n_panels..(p + 1) * n_next / n_panels {
                         tier.prefetch(&self.x[at(next + c, next_window)]);
                     }
-                    ahead.ask(tier, share, n_shares);
-                    share += 1;
+                    ahead.ask(tier, share);
                     let (panel, sums) = scratch.panel_and_sums(p, w - windows.start, first..first + width);
                     multiply_panel::<N, F, T>(tier, panel, &columns[..width], sums);
                 }
@@ -139,36 +138,49 @@ impl<'a, Window: Copy> RowsProduct<'a, Window> {
     }
 }
 
-/// Weights on their way into the caches: those of a chunk, `N` bytes a window.
+/// The cache lines of a chunk of weights, `N` bytes a window, that are still to be asked for.
 struct Ahead<'a, const N: usize> {
     /// The chunk's rows and those after them.
     weights: &'a [u8],
     row_bytes: usize,
-    n_rows: usize,
-    /// Where the chunk's windows begin in a row.
-    in_row: usize,
-    /// Cache lines of a row's windows.
-    n_lines: usize,
+    /// Where the row at hand begins, and where those of the chunk end.
+    row: usize,
+    end: usize,
+    /// Bytes of a row before and including the chunk's windows, and how far the row at hand is.
+    in_row: Range<usize>,
+    at: usize,
 }
 
 impl<'a, const N: usize> Ahead<'a, N> {
     /// The chunk at the first of the rows and at `first_window`.
     #[inline(always)]
     fn new(weights: &'a [u8], row_bytes: usize, first_window: usize) -> Self {
-        let n_rows = (weights.len() / row_bytes).min(PANELS * ROWS);
-        let in_row = first_window * N;
-        let n_lines = (row_bytes - in_row).min(WINDOWS * N).div_ceil(LINE);
-        Self { weights, row_bytes, n_rows, in_row, n_lines }
+        let start = first_window * N;
+        let in_row = start..row_bytes.min(start + WINDOWS * N);
+        let end = weights.len().min(PANELS * ROWS * row_bytes);
+        Self { weights, row_bytes, row: 0, end, in_row, at: start }
     }
 
-    /// Asks for one share of `n_shares`.
+    /// Lines in each of `n` equal shares of the chunk.
     #[inline(always)]
-    fn ask<T: Tier>(&self, tier: T, share: usize, n_shares: usize) {
-        let n = self.n_rows * self.n_lines;
-        for line in share * n / n_shares..(share + 1) * n / n_shares {
-            let at = line / self.n_lines * self.row_bytes + self.in_row + line % self.n_lines * LINE;
-            if let Some(byte) = self.weights.get(at) {
-                tier.prefetch(byte);
+    fn share(&self, n: usize) -> usize {
+        (self.end / self.row_bytes * self.in_row.len().div_ceil(LINE)).div_ceil(n)
+    }
+
+    /// Asks for the next `n` lines, if there are so many.
+    #[inline(always)]
+    fn ask<T: Tier>(&mut self, tier: T, n: usize) {
+        for _ in 0..n {
+            if self.row == self.end {
+                return;
+            }
+            if let Some(byte) = self.weights.get(self.row + self.at) {
+                tier.prefetch_later(byte);
+            }
+            self.at += LINE;
+            if self.at >= self.in_row.end {
+                self.at = self.in_row.start;
+                self.row += self.row_bytes;
             }
         }
     }

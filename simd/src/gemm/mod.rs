@@ -167,8 +167,11 @@ pub(crate) trait Tier: Copy {
     /// The sum (even) that a K type's bias has to begin with, as the tiles want it.
     fn first_sum(sum: i32) -> i32;
 
-    /// Asks for the cache lines of a value.
+    /// Asks for the cache lines of a value, to use soon.
     fn prefetch<V>(self, value: &V);
+
+    /// Asks for the cache line that holds a byte, to have it in the second cache later.
+    fn prefetch_later(self, byte: &u8);
 
     /// Sixteen zeros.
     fn zero_lanes(self) -> Self::Lanes;

@@ -209,6 +209,13 @@ impl<T: NeonTier> Tier for T {
     }
 
     #[inline(always)]
+    fn prefetch_later(self, byte: &u8) {
+        let line = core::ptr::from_ref(byte);
+        // SAFETY: as in `prefetch`.
+        unsafe { asm!("prfm pldl2keep, [{line}]", line = in(reg) line, options(nostack, preserves_flags)) };
+    }
+
+    #[inline(always)]
     fn zero_lanes(self) -> [float32x4_t; 4] {
         // SAFETY: see `splat`.
         [unsafe { vdupq_n_f32(0.0) }; 4]

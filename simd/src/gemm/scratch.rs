@@ -30,23 +30,29 @@ pub(super) struct Scratch<Panel> {
 }
 
 impl<Panel: Copy> Scratch<Panel> {
-    /// Scratch for chunks of at most so many panels and windows, each `blank` at first.
+    /// Scratch of which nothing is initialised. (It is not returned with anything in it: that would be a
+    /// copy of all of it.)
     #[inline(always)]
-    pub(super) fn new(blank: Panel, n_panels: usize, n_windows: usize) -> Self {
-        let mut scratch = Self {
+    pub(super) fn new() -> Self {
+        Self {
             panels: [[MaybeUninit::uninit(); WINDOWS]; PANELS],
-            n_panels: n_panels.min(PANELS),
-            n_windows: n_windows.min(WINDOWS),
+            n_panels: 0,
+            n_windows: 0,
             sums: [[MaybeUninit::uninit(); BLOCK]; PANELS],
             n_sums: 0,
             n_columns: 0,
-        };
-        for panels in &mut scratch.panels[..scratch.n_panels] {
-            for panel in &mut panels[..scratch.n_windows] {
-                panel.write(blank);
+        }
+    }
+
+    /// Makes the panels of chunks of at most so many panels and windows `blank`.
+    #[inline(always)]
+    pub(super) fn blank_panels(&mut self, blank: &Panel, n_panels: usize, n_windows: usize) {
+        (self.n_panels, self.n_windows) = (n_panels.min(PANELS), n_windows.min(WINDOWS));
+        for panels in &mut self.panels[..self.n_panels] {
+            for panel in &mut panels[..self.n_windows] {
+                panel.write(*blank);
             }
         }
-        scratch
     }
 
     /// Sets the sums of so many panels and columns to zero; the others are not to be had any more.
@@ -64,7 +70,7 @@ impl<Panel: Copy> Scratch<Panel> {
     #[inline(always)]
     pub(super) fn panel(&mut self, p: usize, w: usize) -> &mut Panel {
         assert!(p < self.n_panels && w < self.n_windows, "window {w} of panel {p}");
-        // SAFETY: `new` has written it.
+        // SAFETY: `blank_panels` has written it.
         unsafe { self.panels[p][w].assume_init_mut() }
     }
 
@@ -86,7 +92,7 @@ impl<Panel: Copy> Scratch<Panel> {
     ) -> (&Panel, &mut [Sums]) {
         assert!(p < self.n_panels && w < self.n_windows, "window {w} of panel {p}");
         assert!(p < self.n_sums && columns.end <= self.n_columns, "columns {columns:?} of panel {p}");
-        // SAFETY: `new` has written the panel, `zero_sums` the sums.
+        // SAFETY: `blank_panels` has written the panel, `zero_sums` the sums.
         unsafe { (self.panels[p][w].assume_init_ref(), self.sums[p][columns].assume_init_mut()) }
     }
 }

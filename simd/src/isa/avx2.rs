@@ -27,6 +27,13 @@ pub(crate) fn prefetch<V>(value: &V) {
     }
 }
 
+/// Asks for the cache line of a byte, in the second cache.
+#[inline(always)]
+pub(crate) fn prefetch_later(byte: &u8) {
+    // SAFETY: as in `prefetch_beyond`.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(core::ptr::from_ref(byte).cast()) };
+}
+
 /// 16 bytes.
 #[inline]
 #[target_feature(enable = "avx2")]

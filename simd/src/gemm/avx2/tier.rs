@@ -130,6 +130,11 @@ impl<T: YmmTier> Tier for T {
     }
 
     #[inline(always)]
+    fn prefetch_later(self, byte: &u8) {
+        crate::isa::avx2::prefetch_later(byte);
+    }
+
+    #[inline(always)]
     fn zero_lanes(self) -> [__m256; 2] {
         // SAFETY: see `splat`.
         [unsafe { _mm256_setzero_ps() }; 2]
