@@ -117,7 +117,7 @@ fn passes_announce_their_stages_in_order_and_the_experts_they_chose() {
                 let expert_bytes = tensor.n_bytes / spec.n_expert;
                 let is_expert = |bytes: &Range<usize>| {
                     let at = bytes.start - start;
-                    at < tensor.n_bytes && at % expert_bytes == 0 && bytes.len() == expert_bytes
+                    at < tensor.n_bytes && at.is_multiple_of(expert_bytes) && bytes.len() == expert_bytes
                 };
                 assert!(announced.iter().all(is_expert), "{stack}: {announced:?}");
                 assert!(announced.windows(2).all(|pair| pair[0].end <= pair[1].start), "each once");

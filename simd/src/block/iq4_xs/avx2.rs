@@ -33,8 +33,8 @@ pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
         let raised = i64::from_le_bytes(scales::unpack(block.scales()));
         let scales = _mm256_sub_epi8(_mm256_set1_epi64x(raised), _mm256_set1_epi8(32));
         let mut sum = _mm256_setzero_si256();
-        for j in 0..8 {
-            let (codes, y) = (codes(block, j), load_codes(&ys[j]));
+        for (j, y) in ys.iter().enumerate() {
+            let (codes, y) = (codes(block, j), load_codes(y));
             let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(y, codes));
             // The scale goes to the upper byte of every 16 bits, and down with its sign.
             let upper = _mm256_shuffle_epi8(scales, _mm256_set1_epi16(0x80 | (j as i16) << 8));
