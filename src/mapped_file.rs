@@ -156,6 +156,7 @@ impl MappedFile {
     pub fn lock(&self, range: Range<usize>) -> io::Result<()> {
         let bytes = &self.bytes()[range];
         match &self.content {
+            Content::Mapped { .. } if bytes.is_empty() => Ok(()),
             #[cfg(target_os = "linux")]
             Content::Mapped { .. } => {
                 // SAFETY: `bytes` lie inside the mapping; locking changes where they are, not what
@@ -173,12 +174,12 @@ impl MappedFile {
     /// # Panics
     /// If the file does not have them.
     pub fn expect_scattered_use(&self, range: Range<usize>) {
-        let bytes = &self.bytes()[range.clone()];
+        assert!(range.start <= range.end && range.end <= self.bytes().len(), "{range:?}");
         #[cfg(target_os = "linux")]
         if let Content::Mapped { map, .. } = &self.content {
             // Hints, which a system may not know.
-            let _ = map.advise_range(Advice::NoHugePage, range.start, bytes.len());
-            let _ = map.advise_range(Advice::Random, range.start, bytes.len());
+            let _ = map.advise_range(Advice::NoHugePage, range.start, range.len());
+            let _ = map.advise_range(Advice::Random, range.start, range.len());
         }
     }
 
