@@ -7,6 +7,7 @@
 //! the next chunk, pieces of many rows that no hardware prefetcher follows, are asked for meanwhile.
 
 use core::ops::Range;
+use core::slice::ChunksExact;
 
 use super::scratch::{BLOCK, PANELS, Scratch, WINDOWS};
 use crate::columns::ColumnsMut;
@@ -37,7 +38,7 @@ pub(crate) fn run<const N: usize, F: Format<N>, T: Tier>(
     for i in 0..n_blocks {
         let n_columns = (n_cols - first).div_ceil(n_blocks - i);
         let x = &x[first * n_windows..][..n_columns * n_windows];
-        Ahead::<N>::new(weights, row_bytes, 0).ask(tier, usize::MAX);
+        Ahead::<N>::new(weights, row_bytes, 0).ask_share(tier, 1);
         for first_row in (0..n_rows).step_by(PANELS * ROWS) {
             let rows = first_row..(first_row + PANELS * ROWS).min(n_rows);
             let product = RowsProduct {
@@ -112,7 +113,7 @@ impl<'a, Window: Copy> RowsProduct<'a, Window> {
         let at = |c: usize, w: usize| c * self.n_windows + w;
         // Groups and tiles of nearly equal width: a narrow rest would waste the multipliers.
         let n_groups = n_columns.div_ceil(GROUP / T::MAX_COLUMNS * T::MAX_COLUMNS);
-        let share = ahead.share(n_groups * windows.len() * n_panels);
+        let n_shares = n_groups * windows.len() * n_panels;
         let mut first = 0;
         for i in 0..n_groups {
             let width = (n_columns - first).div_ceil(n_groups - i);
@@ -128,7 +129,7 @@ impl<'a, Window: Copy> RowsProduct<'a, Window> {
                     for c in p * n_next / n_panels..(p + 1) * n_next / n_panels {
                         tier.prefetch(&self.x[at(next + c, next_window)]);
                     }
-                    ahead.ask(tier, share);
+                    ahead.ask_share(tier, n_shares);
                     let (panel, sums) = scratch.panel_and_sums(p, w - windows.start, first..first + width);
                     multiply_panel::<N, F, T>(tier, panel, &columns[..width], sums);
                 }
@@ -138,49 +139,36 @@ impl<'a, Window: Copy> RowsProduct<'a, Window> {
     }
 }
 
-/// The cache lines of a chunk of weights, `N` bytes a window, that are still to be asked for.
+/// The rows of a chunk of weights, `N` bytes a window, that are still to be asked for.
 struct Ahead<'a, const N: usize> {
-    /// The chunk's rows and those after them.
-    weights: &'a [u8],
-    row_bytes: usize,
-    /// Where the row at hand begins, and where those of the chunk end.
-    row: usize,
-    end: usize,
-    /// Bytes of a row before and including the chunk's windows, and how far the row at hand is.
+    rows: ChunksExact<'a, u8>,
+    /// Rows of the whole chunk.
+    n_rows: usize,
+    /// Where the chunk's windows lie in a row.
     in_row: Range<usize>,
-    at: usize,
+    /// Shares of a row that are due.
+    due: usize,
 }
 
 impl<'a, const N: usize> Ahead<'a, N> {
     /// The chunk at the first of the rows and at `first_window`.
     #[inline(always)]
     fn new(weights: &'a [u8], row_bytes: usize, first_window: usize) -> Self {
-        let start = first_window * N;
-        let in_row = start..row_bytes.min(start + WINDOWS * N);
         let end = weights.len().min(PANELS * ROWS * row_bytes);
-        Self { weights, row_bytes, row: 0, end, in_row, at: start }
+        let rows = weights[..end].chunks_exact(row_bytes);
+        let start = first_window * N;
+        Self { n_rows: rows.len(), rows, in_row: start..row_bytes.min(start + WINDOWS * N), due: 0 }
     }
 
-    /// Lines in each of `n` equal shares of the chunk.
+    /// Asks for one of `n` equal shares of the chunk, in whole rows.
     #[inline(always)]
-    fn share(&self, n: usize) -> usize {
-        (self.end / self.row_bytes * self.in_row.len().div_ceil(LINE)).div_ceil(n)
-    }
-
-    /// Asks for the next `n` lines, if there are so many.
-    #[inline(always)]
-    fn ask<T: Tier>(&mut self, tier: T, n: usize) {
-        for _ in 0..n {
-            if self.row == self.end {
-                return;
-            }
-            if let Some(byte) = self.weights.get(self.row + self.at) {
-                tier.prefetch_later(byte);
-            }
-            self.at += LINE;
-            if self.at >= self.in_row.end {
-                self.at = self.in_row.start;
-                self.row += self.row_bytes;
+    fn ask_share<T: Tier>(&mut self, tier: T, n: usize) {
+        self.due += self.n_rows;
+        while self.due >= n {
+            self.due -= n;
+            let Some(row) = self.rows.next() else { return };
+            for line in row[self.in_row.clone()].chunks(LINE) {
+                tier.prefetch_later(&line[0]);
             }
         }
     }
