@@ -1,8 +1,8 @@
 //! The function table of a CPU: scalar first, each better tier overwrites.
 //!
-//! What each tier has for each type stands in `kernels/rows.rs`; a gap keeps the function of the tier below, and
-//! every entry knows which tier it came from. The public functions of [`Kernels`] check every length
-//! and only then call a function of the table.
+//! What each tier has for each type stands in `kernels/rows.rs`; a gap keeps the function of the tier
+//! below, and every entry knows which tier it came from. The public functions of [`Kernels`] check every
+//! length and only then call a function of the table.
 
 mod inputs;
 mod rows;

@@ -14,8 +14,8 @@ pub struct ComputeArgs {
     /// core]
     #[arg(short, long, value_name = "N")]
     pub threads: Option<usize>,
-    /// CPU tier to use: scalar, avx2, avx512 or neon-dotprod; all give the same text [default: the best this CPU
-    /// has; environment: GGUF_ISA]
+    /// CPU tier to use: scalar; avx2, avx-vnni or avx512; neon, neon-dotprod or neon-i8mm; all give the same
+    /// text [default: the best this CPU has; environment: GGUF_ISA]
     #[arg(long, value_name = "TIER")]
     pub isa: Option<String>,
 }

@@ -18,6 +18,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -79,40 +80,17 @@ def bytes_read(pid):
 
 def run_llama_cpp(args):
     """Measures llama.cpp in this process: seconds and bytes for each token after the first few."""
-    import llama_cpp
+    from llama import Llama
 
-    silent = llama_cpp.llama_log_callback(lambda *_: None)  # Must live as long as the library.
-    llama_cpp.llama_log_set(silent, None)
-    llama_cpp.llama_backend_init()
-    params = llama_cpp.llama_model_default_params()
-    params.use_extra_bufts = False
-    model = llama_cpp.llama_model_load_from_file(str(args.model).encode(), params)
-    settings = llama_cpp.llama_context_default_params()
-    settings.n_ctx = settings.n_batch = settings.n_ubatch = args.p + args.n + 8
-    settings.n_threads = settings.n_threads_batch = args.threads
-    context = llama_cpp.llama_init_from_model(model, settings)
-    n_vocab = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
-
-    def step(first, n):
-        batch = llama_cpp.llama_batch_init(n, 0, 1)
-        batch.n_tokens = n
-        for i in range(n):
-            batch.token[i] = (first + i) * 7919 % n_vocab
-            batch.pos[i] = first + i
-            batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
-            batch.logits[i] = i == n - 1
-        if llama_cpp.llama_decode(context, batch) != 0:
-            raise RuntimeError("llama_decode failed")
-        llama_cpp.llama_synchronize(context)
-        llama_cpp.llama_batch_free(batch)
-
+    n_ctx = args.p + args.n + 8
+    model = Llama(args.model, n_ctx=n_ctx, n_batch=n_ctx, threads=args.threads, repack=False)
     start = time.perf_counter()
-    step(0, args.p)
+    model.step(0, args.p)
     prompt = time.perf_counter() - start
-    step(args.p, 1)
+    model.step(args.p, 1)
     start, before = time.perf_counter(), bytes_read("self")
     for i in range(1, args.n + 1):
-        step(args.p + i, 1)
+        model.step(args.p + i, 1)
     return {
         "prompt": args.p / prompt,
         "seconds": (time.perf_counter() - start) / args.n,
@@ -171,7 +149,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--binary", default=REPOSITORY / "target/release/gguf-run")
-    parser.add_argument("--ours", nargs="*", default=[], help="further arguments for gguf-run")
+    parser.add_argument("--ours", type=shlex.split, default=[], help="further arguments for gguf-run, in quotes")
     parser.add_argument("--peer", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peer:

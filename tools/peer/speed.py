@@ -6,65 +6,41 @@
 
 llama.cpp runs in both of its modes, with weights repacked at load (its default) and without, each in
 a process of its own; a round is one run of each program. Printed are the medians of tokens per
-second of the prompt (pp) and of generation (tg), the load time and the peak of memory in megabytes,
-and our speed divided by that of llama.cpp's better mode, for pp and for tg each. Needs `llama_cpp`
+second of the prompt (pp) and of generation (tg), the load time, the peak of memory and what of it is
+not the mapped file, in megabytes, and our speed divided by that of llama.cpp's better mode, for pp and for tg each. Needs `llama_cpp`
 (llama-cpp-python).
 """
 
 import argparse
 import json
+import os
 import pathlib
+import shlex
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-
-
-def peak_mb():
-    """Peak resident memory of this process, and of it what is not the mapped file."""
-    fields = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
-    return {key: int(fields[key].split()[0]) / 1024 for key in ["VmHWM", "RssAnon"]}
+BATCH = 512
+# What is printed of each program, with the decimals.
+KEYS = {"pp": 1, "tg": 2, "load": 2, "peak": 0, "own": 0}
 
 
 def run_llama_cpp(path, repack, args):
     """Measures llama.cpp in this process; returns the figures."""
-    import llama_cpp
+    from llama import Llama
 
-    silent = llama_cpp.llama_log_callback(lambda *_: None)  # Must live as long as the library.
-    llama_cpp.llama_log_set(silent, None)
-    llama_cpp.llama_backend_init()
     start = time.perf_counter()
-    params = llama_cpp.llama_model_default_params()
-    params.use_extra_bufts = repack
-    model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
-    settings = llama_cpp.llama_context_default_params()
-    settings.n_ctx = args.depth + max(args.p, args.n) + 8
-    settings.n_batch = settings.n_ubatch = 512
-    settings.n_threads = settings.n_threads_batch = args.threads
-    context = llama_cpp.llama_init_from_model(model, settings)
+    n_ctx = args.depth + max(args.p, args.n) + 8
+    model = Llama(path, n_ctx=n_ctx, n_batch=BATCH, threads=args.threads, repack=repack)
     load = time.perf_counter() - start
-    n_vocab = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
-    memory = llama_cpp.llama_get_memory(context)
-
-    def step(n, first):
-        batch = llama_cpp.llama_batch_init(n, 0, 1)
-        batch.n_tokens = n
-        for i in range(n):
-            batch.token[i] = (first + i) * 7919 % n_vocab
-            batch.pos[i] = first + i
-            batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
-            batch.logits[i] = i == n - 1
-        if llama_cpp.llama_decode(context, batch) != 0:
-            raise RuntimeError("llama_decode failed")
-        llama_cpp.llama_synchronize(context)
-        llama_cpp.llama_batch_free(batch)
 
     def fill(n):
-        llama_cpp.llama_memory_clear(memory, True)
-        for first in range(0, n, 512):
-            step(min(512, n - first), first)
+        model.clear()
+        for first in range(0, n, BATCH):
+            model.step(first, min(BATCH, n - first))
 
     fill(16)
     pp, tg = [], []
@@ -72,15 +48,17 @@ def run_llama_cpp(path, repack, args):
         if args.p:
             fill(args.depth)
             start = time.perf_counter()
-            step(args.p, args.depth)
+            model.step(args.depth, args.p)
             pp.append(args.p / (time.perf_counter() - start))
         if args.n:
             fill(args.depth)
             start = time.perf_counter()
             for i in range(args.n):
-                step(1, args.depth + i)
+                model.step(args.depth + i, 1)
             tg.append(args.n / (time.perf_counter() - start))
-    return {"pp": pp, "tg": tg, "load": load, **peak_mb()}
+    status = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
+    own, peak = (int(status[key].split()[0]) / 1024 for key in ["RssAnon", "VmHWM"])
+    return {"pp": pp, "tg": tg, "load": [load], "peak": [peak], "own": [own]}
 
 
 def run_peer(path, mode, args):
@@ -94,14 +72,31 @@ def run_peer(path, mode, args):
 
 
 def run_ours(path, args):
-    """Measures gguf-run."""
-    command = [args.binary, "bench", str(path), "-p", str(args.p), "-n", str(args.n), "-r", str(args.repetitions),
-               "--threads", str(args.threads), "--output", "json", "--quiet", *args.ours]  # fmt: skip
-    if args.depth:
-        command += ["--depth", str(args.depth)]
-    report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    speeds = {test["test"][:2]: test["samples"] for test in report["tests"]}
-    return {"pp": speeds.get("pp", []), "tg": speeds.get("tg", [])}
+    """Measures gguf-run: one process for the speeds, a short one for the time to load."""
+    speeds, peak = run_json([args.binary, "bench", path, "-p", args.p, "-n", args.n, "-r", args.repetitions, "--depth",
+                             args.depth, "--threads", args.threads, "--output", "json", "--quiet", *args.ours])  # fmt: skip
+    short, _ = run_json([args.binary, "complete", path, "-p", "a", "-n", 1, "--threads", args.threads, "--json", "--quiet"])
+    samples = {test["test"][:2]: test["samples"] for test in speeds["tests"]}
+    own = speeds["own_resident_bytes"] / (1 << 20)
+    return {"pp": [], "tg": [], **samples, "load": [short["statistics"]["load_seconds"]], "peak": [peak], "own": [own]}
+
+
+def run_json(command):
+    """Runs a command; returns the JSON it prints and its peak of memory in megabytes."""
+    with tempfile.TemporaryFile("w+") as out:
+        process = subprocess.Popen([str(part) for part in command], stdout=out)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            sys.exit(f"gguf-run ended with status {process.returncode}")
+        out.seek(0)
+        return json.load(out), usage.ru_maxrss / 1024
+
+
+def median(runs, key):
+    """The median of all values that runs give for `key`."""
+    values = [value for run in runs for value in run[key]]
+    return statistics.median(values) if values else float("nan")
 
 
 def main():
@@ -114,13 +109,13 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repetitions", type=int, default=2, help="runs in each process, of one round")
     parser.add_argument("--binary", default=REPOSITORY / "target/release/gguf-run")
-    parser.add_argument("--ours", nargs="*", default=[], help="further arguments for gguf-run")
+    parser.add_argument("--ours", type=shlex.split, default=[], help="further arguments for bench, in quotes")
     parser.add_argument("--peer", choices=["repack", "plain"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peer:
         print(json.dumps(run_llama_cpp(args.models[0], args.peer == "repack", args)))
         return
-    print("| model | program | pp t/s | tg t/s | load s | peak MB | anonymous MB |")
+    print("| model | program | pp t/s | tg t/s | load s | peak MB | beyond the map MB |")
     print("|:--|:--|--:|--:|--:|--:|--:|")
     for path in args.models:
         programs = {
@@ -132,16 +127,13 @@ def main():
         for _ in range(args.rounds):
             for name, run in programs.items():
                 samples[name].append(run())
-        medians = {}
-        for name, runs in samples.items():
-            def middle(key):
-                values = [v for run in runs for v in (run[key] if isinstance(run.get(key), list) else [run[key]] if key in run else [])]
-                return statistics.median(values) if values else float("nan")
-            medians[name] = {key: middle(key) for key in ["pp", "tg", "load", "VmHWM", "RssAnon"]}
-            row = medians[name]
-            print(f"| {path.stem} | {name} | {row['pp']:.1f} | {row['tg']:.2f} | {row['load']:.2f} | {row['VmHWM']:.0f} | {row['RssAnon']:.0f} |", flush=True)
-        ratio = {key: medians["gguf-run"][key] / max(medians[name][key] for name in ["llama.cpp", "llama.cpp, no repack"]) for key in ["pp", "tg"]}
-        print(f"| {path.stem} | ratio | {ratio['pp']:.2f} | {ratio['tg']:.2f} | | | |", flush=True)
+        medians = {name: {key: median(runs, key) for key in KEYS} for name, runs in samples.items()}
+        for name, row in medians.items():
+            cells = " | ".join(f"{row[key]:.{digits}f}" for key, digits in KEYS.items())
+            print(f"| {path.stem} | {name} | {cells} |", flush=True)
+        ours, *theirs = medians["gguf-run"], medians["llama.cpp"], medians["llama.cpp, no repack"]
+        pp, tg = (ours[key] / max(row[key] for row in theirs) for key in ["pp", "tg"])
+        print(f"| {path.stem} | ratio | {pp:.2f} | {tg:.2f} | | | |", flush=True)
 
 
 if __name__ == "__main__":

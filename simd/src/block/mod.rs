@@ -10,9 +10,9 @@
 //! With `isum` the integer sum of a block's products, `d` the weight scale and `dy` the activation
 //! scale, the term of a block without minima is added as `s = fma(isum, d * dy, s)`; a block with
 //! minima (`msum` the integer sum of minima times activation sums; for the 32-weight types just the
-//! activation sum) has `term = fma(±msum, dmin * dy, isum * (d * dy))` and `s = s + term`. The float types sum in 16
-//! lanes: lane `l` takes `fma(w[i], x[i], lane)` for every `i % 16 == l` in order (a short row is
-//! padded with zeros), and the lanes are added as a tree: l and l+8, l and l+4, l and l+2, l and l+1.
+//! activation sum) has `term = fma(±msum, dmin * dy, isum * (d * dy))` and `s = s + term`. The float types
+//! sum in 16 lanes: lane `l` takes `fma(w[i], x[i], lane)` for every `i % 16 == l` in order (a short row
+//! is padded with zeros), and the lanes are added as a tree: l and l+8, l and l+4, l and l+2, l and l+1.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod arranged;
@@ -34,7 +34,6 @@ pub(crate) mod q5_1;
 pub(crate) mod q5_k;
 pub(crate) mod q6_k;
 pub(crate) mod q8_0;
-#[cfg(target_arch = "x86_64")]
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod row_sums;
 pub(crate) mod search;

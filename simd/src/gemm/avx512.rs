@@ -2,9 +2,9 @@
 //! the four codes of a column that it broadcasts as it loads them.
 //!
 //! Per panel and column: 64 `vpdpbusd` and, for a K type, 8 or 16 `vpmulld` with the scales or, where
-//! these are in the codes, none, 4 or 8 `vpdpwssd` for the minima and 4 float operations; for a 32-weight type, two float operations a
-//! block and two more with minima. Unsigned codes times activation codes: a lane of `vpdpbusd` sums at
-//! most 256 products of at most 255 * 127, below 2^23.
+//! these are in the codes, none, 4 or 8 `vpdpwssd` for the minima and 4 float operations; for a
+//! 32-weight type, two float operations a block and two more with minima. Unsigned codes times
+//! activation codes: a lane of `vpdpbusd` sums at most 256 products of at most 255 * 127, below 2^23.
 
 use core::arch::x86_64::*;
 

@@ -52,7 +52,7 @@ pub(crate) fn run<const N: usize, F: Format<N>, T: Tier>(
             for c in 0..n_columns {
                 let column = &mut out.column(first + c)[rows.clone()];
                 for (p, out) in column.chunks_mut(ROWS).enumerate() {
-                    copy(&scratch.sums(p, c..c + 1)[0], out);
+                    copy(scratch.sums(p, c), out);
                 }
             }
         }
@@ -223,15 +223,11 @@ fn multiply_panel<const N: usize, F: Format<N>, T: Tier>(
     }
 }
 
-/// Copies the sums of a panel, whole or not, without a call for the whole ones.
+/// Copies the sums of a panel's rows, as many as there are, without a call where the panel is full.
 #[inline(always)]
-fn copy(from: &[f32], to: &mut [f32]) {
-    match (from.first_chunk::<ROWS>(), to.first_chunk_mut::<ROWS>()) {
-        (Some(from), Some(to)) => *to = *from,
-        _ => {
-            for (to, from) in to.iter_mut().zip(from) {
-                *to = *from;
-            }
-        }
+fn copy(sums: &Sums, out: &mut [f32]) {
+    match out.first_chunk_mut() {
+        Some(out) => *out = *sums,
+        None => out.copy_from_slice(&sums[..out.len()]),
     }
 }

@@ -16,8 +16,8 @@ pub(super) const BLOCK: usize = 256;
 
 /// The panels of a chunk and the sums of its rows, by column.
 ///
-/// Small products use little of it, and setting all of it would take as long as they do: initialised
-/// are the panels and the sums whose number `n_panels` etc. tell, and only those are lent.
+/// Small products use little of it, and setting all of it would take as long as they do. So only as much
+/// is initialised as the four counts say, and no more is lent.
 pub(super) struct Scratch<Panel> {
     panels: [[MaybeUninit<Panel>; WINDOWS]; PANELS],
     /// Panels of rows, and windows of each, that are initialised.
@@ -74,12 +74,12 @@ impl<Panel: Copy> Scratch<Panel> {
         unsafe { self.panels[p][w].assume_init_mut() }
     }
 
-    /// The sums of panel `p` with some columns.
+    /// The sums of panel `p` with column `c`.
     #[inline(always)]
-    pub(super) fn sums(&self, p: usize, columns: Range<usize>) -> &[Sums] {
-        assert!(p < self.n_sums && columns.end <= self.n_columns, "columns {columns:?} of panel {p}");
+    pub(super) fn sums(&self, p: usize, c: usize) -> &Sums {
+        assert!(p < self.n_sums && c < self.n_columns, "column {c} of panel {p}");
         // SAFETY: `zero_sums` has written them.
-        unsafe { self.sums[p][columns].assume_init_ref() }
+        unsafe { self.sums[p][c].assume_init_ref() }
     }
 
     /// Window `w` of panel `p`, and the panel's sums with some columns.
