@@ -13,11 +13,13 @@ use core::arch::x86_64::*;
 use crate::gemm::k::{self, WHOLE};
 use crate::gemm::{Column, Sums, Tile, block32};
 use crate::isa::Avx2;
+use blocks::tile_32;
 use dots::{add_pairs, add_scaled_dots, add_signed_dots, unsigned_dots};
 use memory::{load, load_f32, store_f32};
 use quad::Quad;
 use tier::YmmTier;
 
+mod blocks;
 mod dots;
 mod memory;
 pub(super) mod quad;
@@ -130,7 +132,7 @@ fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: usize, const WO
         } else {
             for group in 0..SUB_WORDS / WORDS {
                 let first = SUB_WORDS * j + WORDS * group;
-                let dot = unsigned_dots::<NC, WORDS>(&panel.codes, columns, first);
+                let dot = unsigned_dots!(NC, WORDS, panel.codes, columns, first);
                 for c in 0..NC {
                     for h in 0..2 {
                         isum[c][h] = _mm256_add_epi32(isum[c][h], _mm256_madd_epi16(dot[c][h], scale[h]));
@@ -155,71 +157,5 @@ fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: usize, const WO
             sum[h] = _mm256_add_ps(sum[h], term);
         }
         store_f32(&mut sums[c], sum);
-    }
-}
-
-/// Adds the term of a window of eight blocks to the sums of `NC` columns. `WORDS` words are summed in
-/// 16 bits; where that is one, codes are signed.
-#[target_feature(enable = "avx2,fma,f16c")]
-fn tile_32<const NC: usize, const MINIMA: bool, const WORDS: usize>(
-    panel: &block32::Panel,
-    columns: &[Column],
-    sums: &mut [Sums],
-) {
-    let columns: &[Column; NC] = columns.first_chunk().expect("as many columns");
-    let sums: &mut [Sums; NC] = sums.first_chunk_mut().expect("as many sums");
-    let ones = _mm256_set1_epi16(1);
-    let mut s = [[_mm256_setzero_ps(); 2]; NC];
-    for j in 0..panel.n_blocks.min(8) {
-        let mut isum = [[_mm256_setzero_si256(); 2]; NC];
-        if !MINIMA && WORDS > 1 {
-            for c in 0..NC {
-                isum[c] = [_mm256_set1_epi32(columns[c].sums[j]); 2];
-            }
-        }
-        if WORDS == 1 {
-            add_signed_dots(&mut isum, &panel.codes.as_chunks().0[j], columns, 8 * j, [ones; 2]);
-        } else {
-            for group in 0..8 / WORDS {
-                let first = 8 * j + WORDS * group;
-                let dot = unsigned_dots::<NC, WORDS>(&panel.codes, columns, first);
-                for c in 0..NC {
-                    for h in 0..2 {
-                        isum[c][h] = _mm256_add_epi32(isum[c][h], _mm256_madd_epi16(dot[c][h], ones));
-                    }
-                }
-            }
-        }
-        add_block::<NC, MINIMA>(&mut s, &isum, panel, columns, j);
-    }
-    for c in 0..NC {
-        let sum = load_f32(&sums[c]);
-        store_f32(&mut sums[c], [_mm256_add_ps(sum[0], s[c][0]), _mm256_add_ps(sum[1], s[c][1])]);
-    }
-}
-
-/// Adds the terms of block `j` to window sums.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn add_block<const NC: usize, const MINIMA: bool>(
-    s: &mut [[__m256; 2]; NC],
-    isum: &[Halves; NC],
-    panel: &block32::Panel,
-    columns: &[Column; NC],
-    j: usize,
-) {
-    let (d, m) = (load_f32(&panel.d[j]), load_f32(&panel.m[j]));
-    for c in 0..NC {
-        let dy = _mm256_set1_ps(columns[c].scales[j]);
-        for h in 0..2 {
-            let (isum, scale) = (_mm256_cvtepi32_ps(isum[c][h]), _mm256_mul_ps(d[h], dy));
-            s[c][h] = if MINIMA {
-                let sum = _mm256_castsi256_ps(_mm256_set1_epi32(columns[c].sums[j]));
-                let term = _mm256_fmadd_ps(sum, _mm256_mul_ps(m[h], dy), _mm256_mul_ps(isum, scale));
-                _mm256_add_ps(s[c][h], term)
-            } else {
-                _mm256_fmadd_ps(isum, scale, s[c][h])
-            };
-        }
     }
 }

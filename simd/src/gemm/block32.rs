@@ -5,18 +5,18 @@ use core::marker::PhantomData;
 use crate::activation::Q8Window;
 use crate::gemm::{Column, Format, ROWS, Rows, Tier, Tile};
 
-/// Sixteen rows of one window each.
+/// Sixteen rows of one window each. Vectors come first: each lies in a cache line of its own.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Panel {
-    /// How many blocks of the window matter; the others are zero, or as they were.
-    pub(crate) n_blocks: usize,
     /// Codes: `[k / 4][row][k % 4]`; unsigned unless [`Class::bits`] is 8.
     pub(crate) codes: [[u8; 64]; 64],
     /// Scales: `[block][row]`.
     pub(crate) d: [[f32; ROWS]; 8],
     /// Minima: `[block][row]`.
     pub(crate) m: [[f32; ROWS]; 8],
+    /// How many blocks of the window matter; the others are zero, or as they were.
+    pub(crate) n_blocks: usize,
 }
 
 /// What distinguishes the tiles of 32-weight types.
@@ -46,7 +46,7 @@ impl<const N: usize, F: Format32<N>> Format<N> for Block32<F> {
     type Window = Q8Window;
     type Panel = Panel;
     const BLANK: Panel =
-        Panel { n_blocks: 8, codes: [[0; 64]; 64], d: [[0.0; ROWS]; 8], m: [[0.0; ROWS]; 8] };
+        Panel { codes: [[0; 64]; 64], d: [[0.0; ROWS]; 8], m: [[0.0; ROWS]; 8], n_blocks: 8 };
 
     #[inline(always)]
     fn unpack<T: Tier>(tier: T, rows: &Rows<'_, N>, panel: &mut Panel) {

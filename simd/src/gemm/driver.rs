@@ -11,7 +11,7 @@ use core::slice::ChunksExact;
 
 use super::scratch::{BLOCK, PANELS, Scratch, WINDOWS};
 use crate::columns::ColumnsMut;
-use crate::gemm::{Column, Format, ROWS, Rows, Sums, Tier};
+use crate::gemm::{Column, Format, ROWS, Rows, Sums, Tier, Tile};
 
 /// Columns laid out together: the widest tile of any tier.
 const GROUP: usize = 14;
@@ -117,21 +117,25 @@ impl<'a, Window: Copy> RowsProduct<'a, Window> {
         let mut first = 0;
         for i in 0..n_groups {
             let width = (n_columns - first).div_ceil(n_groups - i);
+            let tiles = Tiles::new::<N, F, T>(width);
             for w in windows.clone() {
                 for (c, column) in columns[..width].iter_mut().enumerate() {
                     F::copy::<T>(&self.x[at(first + c, w)], column);
                 }
                 // What comes next reaches the caches while the tiles are busy, a share at a time.
-                let (next, next_window) =
+                let (mut next, next_window) =
                     if w + 1 < windows.end { (first, w + 1) } else { (first + width, windows.start) };
-                let n_next = width.min(n_columns - next);
+                let (n_next, mut due) = (width.min(n_columns - next), 0);
                 for p in 0..n_panels {
-                    for c in p * n_next / n_panels..(p + 1) * n_next / n_panels {
-                        tier.prefetch(&self.x[at(next + c, next_window)]);
+                    due += n_next;
+                    while due >= n_panels {
+                        due -= n_panels;
+                        tier.prefetch(&self.x[at(next, next_window)]);
+                        next += 1;
                     }
                     ahead.ask_share(tier, n_shares);
                     let (panel, sums) = scratch.panel_and_sums(p, w - windows.start, first..first + width);
-                    multiply_panel::<N, F, T>(tier, panel, &columns[..width], sums);
+                    tiles.multiply(tier, panel, &columns[..width], sums);
                 }
             }
             first += width;
@@ -203,23 +207,37 @@ fn unpack<const N: usize, F: Format<N>, T: Tier>(
     }
 }
 
-/// Multiplies a panel with a group of columns.
-#[inline(always)]
-fn multiply_panel<const N: usize, F: Format<N>, T: Tier>(
-    _proof: T,
-    panel: &F::Panel,
-    columns: &[Column],
-    sums: &mut [Sums],
-) {
-    let n_tiles = columns.len().div_ceil(T::MAX_COLUMNS);
-    let mut first = 0;
-    for i in 0..n_tiles {
-        let width = (columns.len() - first).div_ceil(n_tiles - i);
-        let tile = F::tile::<T>(width);
-        // SAFETY: `T` is the proof of its tier's CPU features; the tile is the one for `width`
-        // columns and gets as many.
-        unsafe { tile(panel, &columns[first..first + width], &mut sums[first..first + width]) };
-        first += width;
+/// How the columns of a group fall into tiles: first the wider ones, if any, by one column.
+struct Tiles<Panel> {
+    n_wide: usize,
+    wide: Tile<Panel>,
+    n_columns: usize,
+    narrow: Tile<Panel>,
+}
+
+impl<Panel> Tiles<Panel> {
+    /// The tiles of `n` columns, of nearly equal width.
+    #[inline(always)]
+    fn new<const N: usize, F: Format<N, Panel = Panel>, T: Tier>(n: usize) -> Self {
+        let n_tiles = n.div_ceil(T::MAX_COLUMNS);
+        let (n_columns, n_wide) = (n / n_tiles, n % n_tiles);
+        let width = if n_wide > 0 { n_columns + 1 } else { n_columns };
+        Self { n_wide, wide: F::tile::<T>(width), n_columns, narrow: F::tile::<T>(n_columns) }
+    }
+
+    /// Multiplies a panel with the group.
+    #[inline(always)]
+    fn multiply<T: Tier>(&self, _proof: T, panel: &Panel, columns: &[Column], sums: &mut [Sums]) {
+        let (mut first, mut n_wide) = (0, self.n_wide);
+        while first < columns.len() {
+            let (tile, width) =
+                if n_wide > 0 { (self.wide, self.n_columns + 1) } else { (self.narrow, self.n_columns) };
+            n_wide = n_wide.saturating_sub(1);
+            // SAFETY: `T` is the proof of its tier's CPU features; the tile is the one for `width`
+            // columns and gets as many.
+            unsafe { tile(panel, &columns[first..first + width], &mut sums[first..first + width]) };
+            first += width;
+        }
     }
 }
 

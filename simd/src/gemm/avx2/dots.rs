@@ -24,26 +24,62 @@ pub(super) fn add_pairs<const NC: usize>(
     }
 }
 
-/// The products of `WORDS` words of unsigned codes, from the `first`, as two sums of 16 bits a row.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn unsigned_dots<const NC: usize, const WORDS: usize>(
-    codes: &[[u8; 64]; 64],
-    columns: &[Column; NC],
-    first: usize,
-) -> [Halves; NC] {
-    let mut dot = [[_mm256_setzero_si256(); 2]; NC];
-    for i in first..first + WORDS {
-        let w = load_codes(&codes[i]);
-        for c in 0..NC {
-            let y = _mm256_set1_epi32(columns[c].codes[i]);
+/// The products of `$words` words of unsigned codes, 4, 8 or 32, from the `$first`, with `$nc` columns, as
+/// two sums of 16 bits a row. A macro, and four words at a time written out, because the compiler would
+/// neither inline a function of so many instructions nor unroll a loop of them.
+macro_rules! unsigned_dots {
+    ($nc:ident, $words:ident, $codes:expr, $columns:expr, $first:expr) => {{
+        let mut dot = [[_mm256_setzero_si256(); 2]; $nc];
+        let w = $crate::gemm::avx2::memory::load_codes(&$codes[$first]);
+        for c in 0..$nc {
+            dot[c] = $crate::gemm::avx2::dots::word_products(w, $columns[c].codes[$first]);
+        }
+        $crate::gemm::avx2::dots::add_words!(dot, $nc, $codes, $columns, $first, 1 2 3);
+        if $words > 4 {
+            $crate::gemm::avx2::dots::add_words!(dot, $nc, $codes, $columns, $first, 4 5 6 7);
+        }
+        let mut next = 8;
+        while next < $words {
+            $crate::gemm::avx2::dots::add_words!(dot, $nc, $codes, $columns, $first + next, 0 1 2 3);
+            next += 4;
+        }
+        dot
+    }};
+}
+pub(super) use unsigned_dots;
+
+/// Adds the products of some words.
+macro_rules! add_words {
+    ($dot:ident, $nc:ident, $codes:expr, $columns:expr, $first:expr, $($i:literal)*) => {$(
+        let i = $first + $i;
+        let w = $crate::gemm::avx2::memory::load_codes(&$codes[i]);
+        for c in 0..$nc {
+            let products = $crate::gemm::avx2::dots::word_products(w, $columns[c].codes[i]);
             for h in 0..2 {
-                let sum = _mm256_add_epi16(dot[c][h], _mm256_maddubs_epi16(w[h], y));
-                dot[c][h] = in_register(sum);
+                let sum = _mm256_add_epi16($dot[c][h], products[h]);
+                $dot[c][h] = $crate::gemm::avx2::dots::in_order(sum);
             }
         }
-    }
-    dot
+    )*};
+}
+pub(super) use add_words;
+
+/// The products of a word of each row with a word of a column, in pairs.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn word_products(w: Halves, y: i32) -> Halves {
+    let y = _mm256_set1_epi32(y);
+    [in_order(_mm256_maddubs_epi16(w[0], y)), in_order(_mm256_maddubs_epi16(w[1], y))]
+}
+
+/// Has the compiler compute `v` here, after what it was told so of before, and before the loads that
+/// follow. It would rather load all words of a block first, for which there are too few registers.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn in_order(mut v: __m256i) -> __m256i {
+    // SAFETY: there is no instruction.
+    unsafe { core::arch::asm!("/* {0} */", inout(ymm_reg) v, options(nostack, preserves_flags)) };
+    v
 }
 
 /// Has the compiler finish a sum where it stands: it would rather compute all products of a column
