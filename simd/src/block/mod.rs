@@ -13,6 +13,9 @@
 //! activation sum) has `term = fma(±msum, dmin * dy, isum * (d * dy))` and `s = s + term`. The float types
 //! sum in 16 lanes: lane `l` takes `fma(w[i], x[i], lane)` for every `i % 16 == l` in order (a short row
 //! is padded with zeros), and the lanes are added as a tree: l and l+8, l and l+4, l and l+2, l and l+1.
+//!
+//! A dot product reads its weights as one sequential stream and asks for nothing ahead: the hardware's
+//! prefetchers follow such a stream, and requests of the program's own only take their place.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod arranged;

@@ -2,27 +2,12 @@
 
 use core::arch::x86_64::*;
 
-/// How far ahead of the weights in work kernels ask for cache lines. The hardware's prefetchers
-/// stop at page ends; this keeps the memory busy across them.
-const PREFETCH_BYTES: usize = 4096;
-
-/// Asks for the cache lines that lie [`PREFETCH_BYTES`] behind those of `bytes`.
-#[inline(always)]
-pub(crate) fn prefetch_beyond(bytes: &[u8]) {
-    for line in bytes.chunks(64) {
-        let ahead = line.as_ptr().wrapping_add(PREFETCH_BYTES);
-        // SAFETY: a prefetch never faults and changes nothing but caches, whatever the address; SSE
-        // is part of x86-64.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) };
-    }
-}
-
 /// Asks for the cache lines of a value.
 #[inline(always)]
 pub(crate) fn prefetch<V>(value: &V) {
     let first = core::ptr::from_ref(value).cast::<i8>();
     for line in 0..size_of::<V>().div_ceil(64) {
-        // SAFETY: as in `prefetch_beyond`.
+        // SAFETY: a prefetch never faults and changes nothing but caches; SSE is part of x86-64.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(64 * line)) };
     }
 }
@@ -30,7 +15,7 @@ pub(crate) fn prefetch<V>(value: &V) {
 /// Asks for the cache line of a byte, in the second cache.
 #[inline(always)]
 pub(crate) fn prefetch_later(byte: &u8) {
-    // SAFETY: as in `prefetch_beyond`.
+    // SAFETY: as in `prefetch`.
     unsafe { _mm_prefetch::<_MM_HINT_T1>(core::ptr::from_ref(byte).cast()) };
 }
 

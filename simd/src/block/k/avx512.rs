@@ -10,16 +10,16 @@
 //! 16 times d, dmin --convert, times dy-------------------------------------------------+--> 16 terms
 //! ```
 //!
-//! and the terms are added to the sums of their rows in order; a group goes on across the ends of rows. A lane of `vpdpbusd` holds four products of at
-//! most 63 * 127 = 32004 together, so the packs never saturate; the bound of `isum` stands in each
-//! type's scalar code. What a type does per super-block is in its own folder; the reduction, the
-//! floats and the additions cost about 130 instructions per sixteen super-blocks, 8 each.
+//! and the terms are added to the sums of their rows, late, by [`RowSums`]; a group goes on across the
+//! ends of rows. A lane of `vpdpbusd` holds four products of at most 63 * 127 = 32004 together, so the
+//! packs never saturate; the bound of `isum` stands in each type's scalar code. What a type does per
+//! super-block is in its own folder; the reduction and the floats cost about 130 instructions per sixteen
+//! super-blocks, 8 each.
 
 use core::arch::x86_64::*;
 
 use crate::activation::Q8KWindow;
 use crate::block::row_sums::RowSums;
-use crate::isa::avx2::prefetch_beyond;
 use crate::isa::avx512::{load_codes, load_f32, store_f32};
 
 /// Super-blocks worked on together, one per lane.
@@ -35,25 +35,24 @@ pub(crate) fn gemv_with_minima<const B: usize, const AT: usize>(
     out: &mut [f32],
     sums: impl Fn(&[u8; B], &Q8KWindow) -> (__m512i, __m256i),
 ) {
-    let mut isums = [_mm512_setzero_si512(); GROUP];
-    let mut msums = [_mm256_setzero_si256(); GROUP];
-    let (mut halves, mut dys) = ([0; GROUP], [0.0; GROUP]);
+    let (mut now, mut before) = (&mut WithMinima::new(), &mut WithMinima::new());
     let mut lane = 0;
     let mut rows = RowSums::new(out, x.len());
     for row in weights.chunks_exact(B * x.len()) {
         for (block, y) in row.as_chunks::<B>().0.iter().zip(x) {
-            prefetch_beyond(block);
-            (isums[lane], msums[lane]) = sums(block, y);
-            halves[lane] = i32::from_le_bytes([block[AT], block[AT + 1], block[AT + 2], block[AT + 3]]);
-            dys[lane] = y.scale;
+            (now.isums[lane], now.msums[lane]) = sums(block, y);
+            now.halves[lane] = i32::from_le_bytes([block[AT], block[AT + 1], block[AT + 2], block[AT + 3]]);
+            now.dys[lane] = y.scale;
+            rows.add_late(lane);
             lane += 1;
             if lane == GROUP {
-                rows.add(&terms_with_minima(&isums, &msums, &halves, &dys));
+                core::mem::swap(&mut now, &mut before);
+                rows.replace(now.terms());
                 lane = 0;
             }
         }
     }
-    rows.add(&terms_with_minima(&isums, &msums, &halves, &dys)[..lane]);
+    rows.finish(lane, before.terms(), now.terms());
 }
 
 /// `out[r] = w[r] . x` for types without minima, whose blocks of `B` bytes hold `d` at byte `AT`.
@@ -66,56 +65,90 @@ pub(crate) fn gemv<const B: usize, const AT: usize>(
     out: &mut [f32],
     sum: impl Fn(&[u8; B], &Q8KWindow, usize) -> __m512i,
 ) {
-    let mut isums = [_mm512_setzero_si512(); GROUP];
-    let (mut halves, mut dys) = ([0; GROUP], [0.0; GROUP]);
+    let (mut now, mut before) = (&mut WithoutMinima::new(), &mut WithoutMinima::new());
     let mut lane = 0;
     let mut rows = RowSums::new(out, x.len());
     for row in weights.chunks_exact(B * x.len()) {
         for (w, (block, y)) in row.as_chunks::<B>().0.iter().zip(x).enumerate() {
-            prefetch_beyond(block);
-            isums[lane] = sum(block, y, w);
-            halves[lane] = i32::from(u16::from_le_bytes([block[AT], block[AT + 1]]));
-            dys[lane] = y.scale;
+            now.isums[lane] = sum(block, y, w);
+            now.halves[lane] = i32::from(u16::from_le_bytes([block[AT], block[AT + 1]]));
+            now.dys[lane] = y.scale;
+            rows.add_late(lane);
             lane += 1;
             if lane == GROUP {
-                rows.add(&terms(&isums, &halves, &dys));
+                core::mem::swap(&mut now, &mut before);
+                rows.replace(now.terms());
                 lane = 0;
             }
         }
     }
-    rows.add(&terms(&isums, &halves, &dys)[..lane]);
+    rows.finish(lane, before.terms(), now.terms());
 }
 
-/// The terms of a group of super-blocks with minima.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-fn terms_with_minima(
-    isums: &[__m512i; GROUP],
-    msums: &[__m256i; GROUP],
-    halves: &[i32; GROUP],
-    dys: &[f32; GROUP],
-) -> [f32; GROUP] {
-    let (dy, halves) = (load_f32(dys), load_i32(halves));
-    let d = _mm512_mul_ps(low_halves(halves), dy);
-    let dmin = _mm512_mul_ps(low_halves(_mm512_srli_epi32::<16>(halves)), dy);
-    let isum = _mm512_cvtepi32_ps(sums_of_16(isums));
-    let msum = _mm512_cvtepi32_ps(sums_of_16_halves(msums));
-    let terms = _mm512_fnmadd_ps(msum, dmin, _mm512_mul_ps(isum, d));
-    let mut lanes = [0.0; GROUP];
-    store_f32(&mut lanes, terms);
-    lanes
+/// What a group of super-blocks with minima has stored.
+struct WithMinima {
+    /// Lanes that add up to `isum`.
+    isums: [__m512i; GROUP],
+    /// Lanes that add up to `msum`.
+    msums: [__m256i; GROUP],
+    /// `d` in the low half, `dmin` in the high one.
+    halves: [i32; GROUP],
+    dys: [f32; GROUP],
 }
 
-/// The terms of a group of super-blocks without minima.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-fn terms(isums: &[__m512i; GROUP], halves: &[i32; GROUP], dys: &[f32; GROUP]) -> [f32; GROUP] {
-    let d = _mm512_mul_ps(low_halves(load_i32(halves)), load_f32(dys));
-    let isum = _mm512_cvtepi32_ps(sums_of_16(isums));
-    let terms = _mm512_fmadd_ps(isum, d, _mm512_setzero_ps());
-    let mut lanes = [0.0; GROUP];
-    store_f32(&mut lanes, terms);
-    lanes
+impl WithMinima {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+    fn new() -> Self {
+        Self {
+            isums: [_mm512_setzero_si512(); GROUP],
+            msums: [_mm256_setzero_si256(); GROUP],
+            halves: [0; GROUP],
+            dys: [0.0; GROUP],
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+    fn terms(&self) -> [f32; GROUP] {
+        let (dy, halves) = (load_f32(&self.dys), load_i32(&self.halves));
+        let d = _mm512_mul_ps(low_halves(halves), dy);
+        let dmin = _mm512_mul_ps(low_halves(_mm512_srli_epi32::<16>(halves)), dy);
+        let isum = _mm512_cvtepi32_ps(sums_of_16(&self.isums));
+        let msum = _mm512_cvtepi32_ps(sums_of_16_halves(&self.msums));
+        let terms = _mm512_fnmadd_ps(msum, dmin, _mm512_mul_ps(isum, d));
+        let mut lanes = [0.0; GROUP];
+        store_f32(&mut lanes, terms);
+        lanes
+    }
+}
+
+/// What a group of super-blocks without minima has stored.
+struct WithoutMinima {
+    /// Lanes that add up to `isum`.
+    isums: [__m512i; GROUP],
+    /// `d`.
+    halves: [i32; GROUP],
+    dys: [f32; GROUP],
+}
+
+impl WithoutMinima {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+    fn new() -> Self {
+        Self { isums: [_mm512_setzero_si512(); GROUP], halves: [0; GROUP], dys: [0.0; GROUP] }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+    fn terms(&self) -> [f32; GROUP] {
+        let d = _mm512_mul_ps(low_halves(load_i32(&self.halves)), load_f32(&self.dys));
+        let isum = _mm512_cvtepi32_ps(sums_of_16(&self.isums));
+        let terms = _mm512_fmadd_ps(isum, d, _mm512_setzero_ps());
+        let mut lanes = [0.0; GROUP];
+        store_f32(&mut lanes, terms);
+        lanes
+    }
 }
 
 /// The values of the halves in the low 16 bits of each lane.

@@ -6,7 +6,7 @@
 use core::arch::x86_64::*;
 
 use crate::array;
-use crate::isa::avx2::{load_f32, prefetch_beyond, store_f32};
+use crate::isa::avx2::{load_f32, store_f32};
 
 /// `out[r] = w[r] . x` for float weights of `N` bytes.
 #[inline]
@@ -23,7 +23,6 @@ pub(crate) fn gemv<const N: usize>(
         let (weights, tail_w) = row.as_chunks::<N>().0.as_chunks::<16>();
         let mut lanes = [_mm256_setzero_ps(); 2];
         for (w, x) in weights.iter().zip(chunks) {
-            prefetch_beyond(w.as_flattened());
             lanes = add(lanes, w, x, &widen);
         }
         if !tail_w.is_empty() {

@@ -5,7 +5,6 @@
 
 use core::arch::x86_64::*;
 
-use crate::isa::avx2::prefetch_beyond;
 use crate::isa::avx512::{load_f32, store_f32};
 
 /// `out[r] = w[r] . x` for float weights of `N` bytes.
@@ -23,7 +22,6 @@ pub(crate) fn gemv<const N: usize>(
         let (weights, tail_w) = row.as_chunks::<N>().0.as_chunks::<16>();
         let mut lanes = _mm512_setzero_ps();
         for (w, x) in weights.iter().zip(chunks) {
-            prefetch_beyond(w.as_flattened());
             lanes = add(lanes, w, x, &widen);
         }
         if !tail_w.is_empty() {

@@ -1,14 +1,15 @@
 //! The AVX2 kernels of the 32-weight types: what they share.
 //!
-//! Data flow of a row, eight windows at a time:
+//! Data flow, eight windows at a time:
 //!
 //! ```text
 //! codes of a block --vpmaddubsw with activations--> i16 --vpmaddwd with 1--> i32
 //! 8 blocks --transposing adds--> isum of 8 blocks in 8 lanes, converted
 //! d of 8 blocks --convert, times dy--> staged with the isum as [block][window]
-//! 8 windows staged: 8 steps of s = fma(isum, d * dy, s), a lane per window; the 8 lanes are added
-//! to the row's sum in order.
+//! 8 windows staged: 8 steps of s = fma(isum, d * dy, s), a lane per window
 //! ```
+//!
+//! The lanes are added to the sums of their rows, late, by [`RowSums`].
 //!
 //! `vpmaddubsw` adds two products in an i16. Those of 4 and 5 bits are bounded in [`nibbles`]; the
 //! signs of Q8_0 move to the activations (which never hold -128), so that 2 * 128 * 127 is the most:
@@ -20,9 +21,8 @@ use core::arch::x86_64::*;
 
 use crate::activation::Q8Window;
 use crate::array;
-use crate::isa::avx2::{
-    load_256, load_codes, load_f32, load_i32, prefetch_beyond, store_f32, store_f32x4, sums_of_8,
-};
+use crate::block::row_sums::RowSums;
+use crate::isa::avx2::{load_256, load_codes, load_f32, load_i32, store_f32, store_f32x4, sums_of_8};
 
 /// Windows worked on together, one per lane.
 const GROUP: usize = 8;
@@ -42,27 +42,34 @@ pub(crate) fn gemv<const B: usize>(
     out: &mut [f32],
     window: impl Fn(&[[u8; B]; 8], &Q8Window, usize) -> (__m256, __m256),
 ) {
-    let (mut sums, mut scales) = (UNSTAGED, UNSTAGED);
-    for (row, out) in weights.chunks_exact(weights.len() / out.len()).zip(out) {
+    let row_bytes = weights.len() / out.len();
+    let (mut now, mut before) = (&mut [UNSTAGED; 2], &mut [UNSTAGED; 2]);
+    let mut lane = 0;
+    let mut rows = RowSums::new(out, x.len());
+    for row in weights.chunks_exact(row_bytes) {
         let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
-        let mut acc = 0.0;
-        for (g, (group, ys)) in windows.chunks(GROUP).zip(x.chunks(GROUP)).enumerate() {
-            for (i, (blocks, y)) in group.iter().zip(ys).enumerate() {
-                prefetch_beyond(blocks.as_flattened());
-                let (isum, scale) = window(blocks, y, GROUP * g + i);
-                stage(&mut sums, i, isum);
-                stage(&mut scales, i, scale);
+        for (w, y) in x.iter().enumerate() {
+            let padded;
+            let blocks = match windows.get(w) {
+                Some(blocks) => blocks,
+                None => {
+                    padded = super::padded(rest);
+                    &padded
+                }
+            };
+            let (isum, scale) = window(blocks, y, w);
+            stage(&mut now[0], lane, isum);
+            stage(&mut now[1], lane, scale);
+            rows.add_late(lane);
+            lane += 1;
+            if lane == GROUP {
+                core::mem::swap(&mut now, &mut before);
+                rows.replace(fused_chain(now));
+                lane = 0;
             }
-            acc = add_in_order(acc, fused_chain(&sums, &scales), group.len());
         }
-        if !rest.is_empty() {
-            let (isum, scale) = window(&super::padded(rest), &x[windows.len()], windows.len());
-            stage(&mut sums, 0, isum);
-            stage(&mut scales, 0, scale);
-            acc = add_in_order(acc, fused_chain(&sums, &scales), 1);
-        }
-        *out = acc;
     }
+    rows.finish(lane, fused_chain(before), fused_chain(now));
 }
 
 /// `out[r] = w[r] . x` for types with minima; `window(blocks, y, w)` gives the terms of the eight
@@ -75,23 +82,32 @@ pub(crate) fn gemv_with_minima<const B: usize>(
     out: &mut [f32],
     window: impl Fn(&[[u8; B]; 8], &Q8Window, usize) -> __m256,
 ) {
-    let mut terms = UNSTAGED;
-    for (row, out) in weights.chunks_exact(weights.len() / out.len()).zip(out) {
+    let row_bytes = weights.len() / out.len();
+    let (mut now, mut before) = (&mut [UNSTAGED], &mut [UNSTAGED]);
+    let mut lane = 0;
+    let mut rows = RowSums::new(out, x.len());
+    for row in weights.chunks_exact(row_bytes) {
         let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
-        let mut acc = 0.0;
-        for (g, (group, ys)) in windows.chunks(GROUP).zip(x.chunks(GROUP)).enumerate() {
-            for (i, (blocks, y)) in group.iter().zip(ys).enumerate() {
-                prefetch_beyond(blocks.as_flattened());
-                stage(&mut terms, i, window(blocks, y, GROUP * g + i));
+        for (w, y) in x.iter().enumerate() {
+            let padded;
+            let blocks = match windows.get(w) {
+                Some(blocks) => blocks,
+                None => {
+                    padded = super::padded(rest);
+                    &padded
+                }
+            };
+            stage(&mut now[0], lane, window(blocks, y, w));
+            rows.add_late(lane);
+            lane += 1;
+            if lane == GROUP {
+                core::mem::swap(&mut now, &mut before);
+                rows.replace(sum_chain(&now[0]));
+                lane = 0;
             }
-            acc = add_in_order(acc, sum_chain(&terms), group.len());
         }
-        if !rest.is_empty() {
-            stage(&mut terms, 0, window(&super::padded(rest), &x[windows.len()], windows.len()));
-            acc = add_in_order(acc, sum_chain(&terms), 1);
-        }
-        *out = acc;
     }
+    rows.finish(lane, sum_chain(&before[0]), sum_chain(&now[0]));
 }
 
 /// Puts the eight values of window `i` of a group where [`transposed`] expects them.
@@ -121,7 +137,7 @@ fn transposed(staged: &Staged, half: usize) -> [__m256; 4] {
 /// Eight window sums: `s = fma(isum, scale, s)` over the eight blocks.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn fused_chain(sums: &Staged, scales: &Staged) -> __m256 {
+fn fused_chain([sums, scales]: &[Staged; 2]) -> [f32; GROUP] {
     let mut s = _mm256_setzero_ps();
     for half in 0..2 {
         let (sums, scales) = (transposed(sums, half), transposed(scales, half));
@@ -129,32 +145,24 @@ fn fused_chain(sums: &Staged, scales: &Staged) -> __m256 {
             s = _mm256_fmadd_ps(sums[k], scales[k], s);
         }
     }
-    s
+    let mut lanes = [0.0; GROUP];
+    store_f32(&mut lanes, s);
+    lanes
 }
 
 /// Eight window sums: `s = s + term` over the eight blocks.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn sum_chain(terms: &Staged) -> __m256 {
+fn sum_chain(terms: &Staged) -> [f32; GROUP] {
     let mut s = _mm256_setzero_ps();
     for half in 0..2 {
         for term in transposed(terms, half) {
             s = _mm256_add_ps(s, term);
         }
     }
-    s
-}
-
-/// Adds the first `n` window sums to `acc`, in order.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn add_in_order(acc: f32, window_sums: __m256, n: usize) -> f32 {
     let mut lanes = [0.0; GROUP];
-    store_f32(&mut lanes, window_sums);
-    if n == GROUP {
-        return lanes.iter().fold(acc, |acc, s| acc + s);
-    }
-    lanes[..n].iter().fold(acc, |acc, s| acc + s)
+    store_f32(&mut lanes, s);
+    lanes
 }
 
 /// `sum(q * y)` of eight blocks, from their signed codes.

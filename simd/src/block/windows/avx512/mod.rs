@@ -6,9 +6,10 @@
 //! 8 blocks of a window --codes--> 4 x 64 u8 --vpdpbusd with 4 x 64 activations--> i32 lanes
 //!    --transposing adds--> isum of 8 blocks in 8 lanes --convert--+
 //! d of 8 blocks --permute--> 8 f16 --convert, times dy------------+--> staged as [block][window]
-//! 16 windows staged: 8 steps of s = fma(isum, d * dy, s), a lane per window; the 16 lanes are
-//! added to the row's sum in order.
+//! 16 windows staged: 8 steps of s = fma(isum, d * dy, s), a lane per window
 //! ```
+//!
+//! The lanes are added to the sums of their rows, late, by [`RowSums`].
 //!
 //! A lane of `vpdpbusd` holds four products of at most 255 * 128, a block's sum 32 of them: no
 //! overflow. Codes enter unsigned; what a bias adds, `bias * sum(y)`, is subtracted from the sum.
@@ -20,7 +21,7 @@ use core::arch::x86_64::*;
 
 use crate::activation::Q8Window;
 use crate::block::row_sums::RowSums;
-use crate::isa::avx2::{load_f32, load_i32, prefetch_beyond, store_f32x4};
+use crate::isa::avx2::{load_f32, load_i32, store_f32x4};
 use crate::isa::avx512::{self, load_512};
 
 /// Windows worked on together, one per lane.
@@ -42,7 +43,7 @@ pub(crate) fn gemv<const B: usize>(
     window: impl Fn(&[[u8; B]; 8], &Q8Window, usize) -> (__m256, __m256),
 ) {
     let row_bytes = weights.len() / out.len();
-    let (mut sums, mut scales) = (UNSTAGED, UNSTAGED);
+    let (mut now, mut before) = (&mut [UNSTAGED; 2], &mut [UNSTAGED; 2]);
     let mut lane = 0;
     let mut rows = RowSums::new(out, x.len());
     for row in weights.chunks_exact(row_bytes) {
@@ -56,18 +57,19 @@ pub(crate) fn gemv<const B: usize>(
                     &padded
                 }
             };
-            prefetch_beyond(blocks.as_flattened());
             let (isum, scale) = window(blocks, y, w);
-            stage(&mut sums, lane, isum);
-            stage(&mut scales, lane, scale);
+            stage(&mut now[0], lane, isum);
+            stage(&mut now[1], lane, scale);
+            rows.add_late(lane);
             lane += 1;
             if lane == GROUP {
-                rows.add(&fused_chain(&sums, &scales));
+                core::mem::swap(&mut now, &mut before);
+                rows.replace(fused_chain(now));
                 lane = 0;
             }
         }
     }
-    rows.add(&fused_chain(&sums, &scales)[..lane]);
+    rows.finish(lane, fused_chain(before), fused_chain(now));
 }
 
 /// `out[r] = w[r] . x` for types with minima; `window(blocks, y, w)` gives the terms of the eight
@@ -81,7 +83,7 @@ pub(crate) fn gemv_with_minima<const B: usize>(
     window: impl Fn(&[[u8; B]; 8], &Q8Window, usize) -> __m256,
 ) {
     let row_bytes = weights.len() / out.len();
-    let mut terms = UNSTAGED;
+    let (mut now, mut before) = (&mut [UNSTAGED], &mut [UNSTAGED]);
     let mut lane = 0;
     let mut rows = RowSums::new(out, x.len());
     for row in weights.chunks_exact(row_bytes) {
@@ -95,16 +97,17 @@ pub(crate) fn gemv_with_minima<const B: usize>(
                     &padded
                 }
             };
-            prefetch_beyond(blocks.as_flattened());
-            stage(&mut terms, lane, window(blocks, y, w));
+            stage(&mut now[0], lane, window(blocks, y, w));
+            rows.add_late(lane);
             lane += 1;
             if lane == GROUP {
-                rows.add(&sum_chain(&terms));
+                core::mem::swap(&mut now, &mut before);
+                rows.replace(sum_chain(&now[0]));
                 lane = 0;
             }
         }
     }
-    rows.add(&sum_chain(&terms)[..lane]);
+    rows.finish(lane, sum_chain(&before[0]), sum_chain(&now[0]));
 }
 
 /// Puts the eight values of window `i` of a group where [`transposed`] expects them.
@@ -134,7 +137,7 @@ fn transposed(staged: &Staged, half: usize) -> [__m512; 4] {
 /// Sixteen window sums: `s = fma(isum, scale, s)` over the eight blocks.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2")]
-fn fused_chain(sums: &Staged, scales: &Staged) -> [f32; GROUP] {
+fn fused_chain([sums, scales]: &[Staged; 2]) -> [f32; GROUP] {
     let mut s = _mm512_setzero_ps();
     for half in 0..2 {
         let (sums, scales) = (transposed(sums, half), transposed(scales, half));
@@ -182,46 +185,54 @@ pub(crate) fn scaled(d: __m256, y: &Q8Window) -> __m256 {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,f16c")]
 pub(crate) fn f16s<const B: usize, const AT: usize>(blocks: &[[u8; B]; 8]) -> __m256 {
-    let bytes = blocks.as_flattened();
-    let load = |i: usize| {
-        load_512(bytes[Scatter::<B, AT>::start(i)..].first_chunk().expect("the load ends inside the window"))
-    };
-    let mut words = load(0);
-    for i in 1..Scatter::<B, AT>::LOADS {
-        let order = load_512(&Scatter::<B, AT>::ORDERS[i]);
-        words = _mm512_permutex2var_epi16(words, order, load(i));
+    let mut words = load_piece(blocks, 0);
+    for i in 1..F16s::<B, AT>::PIECES {
+        words = _mm512_permutex2var_epi16(words, load_512(&F16s::<B, AT>::ORDERS[i]), load_piece(blocks, i));
     }
     _mm256_cvtph_ps(_mm512_castsi512_si128(words))
 }
 
-/// How loads of 64 bytes find the f16 at byte `AT` of eight blocks of `B` bytes.
-struct Scatter<const B: usize, const AT: usize>;
+/// Piece `i` of a window of eight blocks of `B` bytes. Whatever is gathered from a window comes from these
+/// pieces, which the compiler loads once: loads of 64 bytes that cross cache lines are what a kernel has
+/// to save.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_piece<const B: usize>(blocks: &[[u8; B]; 8], i: usize) -> __m512i {
+    let bytes = blocks.as_flattened();
+    load_512(bytes[piece_start::<B>(i)..].first_chunk().expect("the piece ends inside the window"))
+}
 
-impl<const B: usize, const AT: usize> Scatter<B, AT> {
-    /// Blocks whose f16 one load reaches.
-    const REACH: usize = (64 - 2 - AT) / B + 1;
-    const LOADS: usize = 8usize.div_ceil(Self::REACH);
-    /// For each load but the first, the words of the result so far (0..32) and of the load (32..64)
+/// Where piece `i` begins: 64 bytes from the one before it, or so that it ends with the window.
+const fn piece_start<const B: usize>(i: usize) -> usize {
+    if 64 * i + 64 > 8 * B { 8 * B - 64 } else { 64 * i }
+}
+
+/// How pieces of a window of blocks of `B` bytes give their f16s at byte `AT`; both are even.
+struct F16s<const B: usize, const AT: usize>;
+
+impl<const B: usize, const AT: usize> F16s<B, AT> {
+    /// How many pieces it takes.
+    const PIECES: usize = Self::piece(7) + 1;
+    /// For each piece but the first, the words of the result so far (0..32) and of the piece (32..64)
     /// that become the next result: its word `k` is block `k`'s, for all blocks reached yet.
     const ORDERS: [[u8; 64]; 8] = Self::orders();
 
-    /// Where load `i` begins: at a block, or so that it ends with the window.
-    const fn start(i: usize) -> usize {
-        let block = i * Self::REACH * B;
-        if block + 64 > 8 * B { 8 * B - 64 } else { block }
+    /// The piece that has the f16 of block `k`.
+    const fn piece(k: usize) -> usize {
+        (k * B + AT) / 64
     }
 
     const fn orders() -> [[u8; 64]; 8] {
         let mut orders = [[0; 64]; 8];
         let mut i = 1;
-        while i < Self::LOADS {
+        while i < Self::PIECES {
             let mut k = 0;
             while k < 8 {
-                let word = (k * B + AT) / 2;
-                orders[i][2 * k] = if k / Self::REACH == i {
-                    32 + (word - Self::start(i) / 2) as u8
-                } else if i == 1 && k < Self::REACH {
-                    word as u8
+                let byte = k * B + AT;
+                orders[i][2 * k] = if Self::piece(k) == i {
+                    32 + ((byte - piece_start::<B>(i)) / 2) as u8
+                } else if i == 1 && Self::piece(k) == 0 {
+                    (byte / 2) as u8
                 } else {
                     k as u8
                 };

@@ -7,6 +7,7 @@
 
 use core::arch::x86_64::*;
 
+use super::piece_start;
 use crate::activation::Q8Window;
 use crate::isa::avx2::load_i32;
 use crate::isa::avx512::{load_512, load_codes};
@@ -99,12 +100,11 @@ pub(crate) fn block_sums(codes: Codes, bias: i32, arranged: &Arranged, w: usize,
     _mm256_cvtepi32_ps(_mm256_sub_epi32(biased, excess))
 }
 
-/// How two loads of 64 bytes and one permutation gather `N` bytes of each of four blocks.
+/// How a permutation gathers `N` bytes of each of four blocks from two loads of 64 bytes.
 struct Gather<const B: usize, const N: usize> {
-    /// Where the loads begin.
-    starts: [usize; 2],
-    /// For each word of the result its place in the loads, the first's 0..32, the second's 32..64.
-    order: [u8; 64],
+    /// For each word of the result its place in the loads, the first's 0..32, the second's 32..64; of blocks
+    /// 0..4, and of blocks 4..8.
+    orders: [[u8; 64]; 2],
 }
 
 impl<const B: usize> Gather<B, 16> {
@@ -116,7 +116,7 @@ impl<const B: usize> Gather<B, 16> {
             words[k] = (k / 8) * B + (B - 16) + 2 * (k % 8);
             k += 1;
         }
-        Self::of_words(B - 16, words)
+        Self::of_words(words)
     };
 }
 
@@ -129,32 +129,48 @@ impl<const B: usize> Gather<B, 4> {
             words[k] = (k % 4) * B + (B - 20) + 2 * (k / 4 % 2);
             k += 1;
         }
-        Self::of_words(B - 20, words)
+        Self::of_words(words)
     };
 }
 
 impl<const B: usize, const N: usize> Gather<B, N> {
-    /// The words at these bytes of four blocks. The second load ends with the blocks; where blocks have an
-    /// odd length, it is the one for the words that lie at even bytes.
-    const fn of_words(start: usize, bytes: [usize; 32]) -> Self {
-        let second = 4 * B - 64;
-        let mut order = [0; 64];
-        let mut k = 0;
-        while k < 32 {
-            let is_in_first = bytes[k] + 2 <= start + 64 && (bytes[k] - start).is_multiple_of(2);
-            let place = if is_in_first { bytes[k] - start } else { 64 + bytes[k] - second };
-            assert!(place.is_multiple_of(2));
-            order[2 * k] = (place / 2) as u8;
-            k += 1;
+    /// Where the two loads begin. Where blocks have an odd length, half of their words lie at odd bytes:
+    /// the first load is for those, the second for the others.
+    const fn starts(quad: usize) -> [usize; 2] {
+        if B.is_multiple_of(2) {
+            [piece_start::<B>(quad), piece_start::<B>(quad + 1)]
+        } else {
+            [4 * B * quad + (B - 16) % 2, 4 * B * (quad + 1) - 64]
         }
-        Self { starts: [start, second], order }
+    }
+
+    /// The words at these bytes of four blocks.
+    const fn of_words(bytes: [usize; 32]) -> Self {
+        let mut orders = [[0; 64]; 2];
+        let mut quad = 0;
+        while quad < 2 {
+            let [first, second] = Self::starts(quad);
+            let mut k = 0;
+            while k < 32 {
+                let byte = 4 * B * quad + bytes[k];
+                let is_in_first = byte + 2 <= first + 64 && (byte - first).is_multiple_of(2);
+                let place = if is_in_first { byte - first } else { 64 + byte - second };
+                assert!(place.is_multiple_of(2) && place < 128);
+                orders[quad][2 * k] = (place / 2) as u8;
+                k += 1;
+            }
+            quad += 1;
+        }
+        Self { orders }
     }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     fn of(&self, blocks: &[[u8; B]; 8], quad: usize) -> __m512i {
-        let bytes = &blocks.as_flattened()[4 * B * quad..];
-        let load = |at: usize| load_512(bytes[at..].first_chunk().expect("the load ends inside the blocks"));
-        _mm512_permutex2var_epi16(load(self.starts[0]), load_512(&self.order), load(self.starts[1]))
+        let load = |i: usize| {
+            let bytes = &blocks.as_flattened()[Self::starts(quad)[i]..];
+            load_512(bytes.first_chunk().expect("the load ends inside the window"))
+        };
+        _mm512_permutex2var_epi16(load(0), load_512(&self.orders[quad]), load(1))
     }
 }
