@@ -6,6 +6,7 @@ mod program;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use common::checkpoint::Spec;
 use common::model::{mixed_k, new_path, write_gguf};
@@ -14,7 +15,7 @@ use gguf_kit::Error;
 use gguf_kit::model::KvTypes;
 use gguf_kit::runtime::{Engine, EngineOptions, Logits, Sequence, Session, SessionOptions};
 use gguf_simd::attention::CacheType;
-use program::{assert_fails, json_of};
+use program::{assert_fails, json_of, run_with_input, stderr, stdout};
 
 const KEYS_APART: KvTypes = KvTypes { keys: CacheType::Q8_0, values: CacheType::F16 };
 
@@ -58,10 +59,12 @@ fn a_sequence_from_a_file_goes_on_with_the_same_bits() {
     for kv_types in CacheType::ALL.map(KvTypes::both).into_iter().chain([KEYS_APART]) {
         for n in [0, 1, 256, 300] {
             let mut saved = session(&engine, n, kv_types);
-            saved.sequence().save(&file).unwrap();
+            let attached = kv_types.to_string().repeat(n as usize).into_bytes();
+            saved.sequence().save(&file, &attached).unwrap();
             let options = SessionOptions { kv_types, ..options(310, 64) };
             let mut loaded = Session::load(&engine, options, &file).unwrap();
             assert_eq!(loaded.sequence().ids(), saved.sequence().ids());
+            assert_eq!(loaded.sequence().attached(), attached);
             let next = [5, 6, 7];
             let expected = bits(saved.step(&next, Logits::All).unwrap());
             assert!(bits(loaded.step(&next, Logits::All).unwrap()) == expected, "{kv_types}, {n} positions");
@@ -74,9 +77,9 @@ fn a_fork_is_saved_with_what_it_shares() {
     let dir = tempfile::tempdir().unwrap();
     let (_, engine) = model(dir.path(), "m");
     let [forked, whole] = ["forked", "whole"].map(|name| dir.path().join(name));
-    session(&engine, 300, KvTypes::default()).sequence().save(&whole).unwrap();
+    session(&engine, 300, KvTypes::default()).sequence().save(&whole, &[]).unwrap();
     let mut sequence = Sequence::load(&engine, 400, KvTypes::default(), &whole).unwrap();
-    sequence.fork(300).unwrap().save(&forked).unwrap();
+    sequence.fork(300).unwrap().save(&forked, &[]).unwrap();
     assert!(fs::read(&forked).unwrap() == fs::read(&whole).unwrap());
 }
 
@@ -85,10 +88,10 @@ fn a_file_that_does_not_go_with_the_request_is_refused_with_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let (path, engine) = model(dir.path(), "m");
     let file = dir.path().join("text.session");
-    session(&engine, 30, KEYS_APART).sequence().save(&file).unwrap();
+    session(&engine, 30, KEYS_APART).sequence().save(&file, &[]).unwrap();
     let (error, message) = refusal(&engine, &file);
     assert!(matches!(error, Error::Usage { .. }) && message.contains("--kv-type q8_0,f16"), "{message}");
-    session(&engine, 30, KvTypes::default()).sequence().save(&file).unwrap();
+    session(&engine, 30, KvTypes::default()).sequence().save(&file, &[]).unwrap();
     let error = Sequence::load(&engine, 29, KvTypes::default(), &file).expect_err("no room");
     assert!(matches!(error, Error::Limit { .. }) && error.to_string().contains("--ctx 30"), "{error}");
 
@@ -109,9 +112,9 @@ fn a_damaged_file_is_refused_whatever_its_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let (_, engine) = model(dir.path(), "m");
     let file = dir.path().join("text.session");
-    session(&engine, 30, KvTypes::default()).sequence().save(&file).unwrap();
+    session(&engine, 30, KvTypes::default()).sequence().save(&file, &[]).unwrap();
     let sound = fs::read(&file).unwrap();
-    for len in [0, 7, 8, 20, 75, 76, 100, sound.len() - 33, sound.len() - 1] {
+    for len in [0, 7, 8, 20, 75, 83, 84, 100, sound.len() - 33, sound.len() - 1] {
         fs::write(&file, &sound[..len]).unwrap();
         let (error, message) = refusal(&engine, &file);
         assert!(message.contains("text.session"), "{message}");
@@ -132,8 +135,10 @@ fn a_damaged_file_is_refused_whatever_its_bytes() {
     assert!(matches!(with(68, &500u64.to_le_bytes()).0, Error::Limit { .. }));
     assert!(with(68, &31u64.to_le_bytes()).1.contains("31 positions"));
     assert!(matches!(with(68, &u64::MAX.to_le_bytes()).0, Error::Limit { .. }));
+    assert!(with(76, &[1]).1.contains("1 bytes more"));
+    assert!(with(76, &u64::MAX.to_le_bytes()).1.contains("more than can be counted"));
     // A token, a key and the digest.
-    for at in [76, sound.len() / 2, sound.len() - 1] {
+    for at in [84, sound.len() / 2, sound.len() - 1] {
         let (error, message) = with(at, &[!sound[at]]);
         assert!(matches!(error, Error::Malformed { .. }) && message.contains("digest"), "{message}");
     }
@@ -164,6 +169,44 @@ fn a_session_file_saves_the_prompt_the_next_time() {
     assert_eq!(second["text"], complete(&longer, &[])["text"], "what is reused does not change the text");
     let chat = ["chat", model, "--type", "Q8_0", "--quiet", "--session", file, "--kv-type", "q8_0"];
     assert_fails(chat, 2, &["tale.session", "--kv-type f16"]);
+}
+
+#[test]
+fn a_chat_goes_on_where_its_session_file_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tale.session");
+    let (model, file) = (fairytale(), file.to_str().expect("paths of tests are UTF-8"));
+    let model = model.to_str().expect("paths of tests are UTF-8");
+    let chat = |lines: &str, more: &[&str]| {
+        let args = ["chat", model, "--type", "Q8_0", "-n", "6", "--temp", "0", "--ctx", "512"];
+        let output = run_with_input(args.iter().chain(more), lines);
+        (stdout(&output), stderr(&output))
+    };
+    let with_file = ["--session", file];
+    let (both, _) = chat("Tell me of a king.\nGo on.\n", &[]);
+    let (first, notes) = chat("Tell me of a king.\n", &with_file);
+    assert!(!notes.contains("goes on after"), "{notes}");
+    let (second, notes) = chat("Go on.\n", &with_file);
+    assert!(notes.contains("goes on after 2 messages") && notes.contains("were in the cache"), "{notes}");
+    assert_eq!(first + &second, both);
+    assert!(chat("/clear\n", &with_file).1.contains("goes on after 4 messages"));
+    assert!(!chat("/stats\n", &with_file).1.contains("goes on after"), "it was forgotten");
+    let (_, notes) = chat("/system\n", &["--session", file, "--system", "Be brief."]);
+    assert!(notes.contains("Be brief."), "{notes}");
+    assert!(chat("/system\n", &with_file).1.contains("Be brief."), "the system message is kept");
+}
+
+#[test]
+fn a_session_file_with_something_else_than_a_conversation_is_refused_by_chat() {
+    let dir = tempfile::tempdir().unwrap();
+    let [model, file] = ["tale.gguf", "other.session"].map(|name| dir.path().join(name));
+    let mut convert = Command::new(env!("CARGO_BIN_EXE_gguf-convert"));
+    let converted = convert.arg(fairytale()).args(["--type", "Q8_0", "--quiet", "-o"]).arg(&model).status();
+    assert!(converted.expect("gguf-convert starts").success());
+    let engine = load(&model);
+    session(&engine, 30, KvTypes::default()).sequence().save(&file, b"[1, 2").unwrap();
+    let [model, file] = [&model, &file].map(|path| path.to_str().expect("paths of tests are UTF-8"));
+    assert_fails(["chat", model, "--session", file], 1, &["other.session", "conversation"]);
 }
 
 #[test]

@@ -3,12 +3,12 @@
 mod common;
 mod program;
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use common::fairytale;
-use program::{assert_fails, command, json_of, run, stderr, stdout, stdout_of};
+use program::{assert_fails, command, json_of, run, run_with_input, stderr, stdout, stdout_of};
 
 const PROMPT: &str = "Once upon a time";
 
@@ -167,16 +167,12 @@ fn ctrl_c_ends_the_text_with_statistics() {
     assert!(stderr(&output).contains("Ctrl-C"), "{}", stderr(&output));
 }
 
-/// Standard output of a chat that is given `lines`.
+/// A chat with the bundled model that is given `lines`.
 fn chat(more: &[&str], lines: &str) -> std::process::Output {
     let model = fairytale();
     let model = model.to_str().expect("paths of tests are UTF-8");
     let args = ["chat", model, "--type", "Q4_K_M", "-n", "12", "--temp", "0"];
-    let mut child = command(args.iter().chain(more)).stdin(Stdio::piped()).spawn().expect("gguf-run starts");
-    child.stdin.take().expect("a pipe").write_all(lines.as_bytes()).expect("the lines are read");
-    let output = child.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "{}: {}", output.status, stderr(&output));
-    output
+    run_with_input(args.iter().chain(more), lines)
 }
 
 #[test]

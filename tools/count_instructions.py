@@ -16,6 +16,9 @@ import tempfile
 
 TYPES = ["Q4_K", "Q6_K", "Q8_0", "Q4_0"]
 WINDOWS = 16
+# Whole chunks of a batch product, which are 128 rows, and so many that the C library gets the memory for
+# weights from the kernel and need not clear it.
+ROWS = 128, 256
 LINKER = {"CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER": "aarch64-linux-gnu-gcc"}
 ARM = "aarch64-unknown-linux-gnu"
 QEMU = {
@@ -83,11 +86,10 @@ def emulated(command, qemu):
         return count
 
 
-def per_window(run, program, tier, ty, rows, columns):
-    """Instructions per window of 256 weights and column, with so many rows that the C library gets memory
-    for weights from the kernel and need not clear it."""
-    few, many = (run([program, tier, ty, str(n), str(columns)]) for n in rows)
-    return (many - few) / ((rows[1] - rows[0]) * WINDOWS * columns)
+def per_window(run, program, tier, ty, columns):
+    """Instructions per window of 256 weights and column."""
+    few, many = (run([program, tier, ty, str(n), str(columns)]) for n in ROWS)
+    return (many - few) / ((ROWS[1] - ROWS[0]) * WINDOWS * columns)
 
 
 def main():
@@ -96,8 +98,8 @@ def main():
     print("|---|---|" + "---|" * len(TYPES))
     for tier, target, qemu, columns in TIERS:
         run = (lambda command: emulated(command, qemu)) if qemu else stepped
-        for operation, rows, n in [("gemv", (64, 128), 1), (f"gemm, {columns} columns", (64, 80), columns)]:
-            counts = [per_window(run, programs[target], tier, ty, rows, n) for ty in TYPES]
+        for operation, n in [("gemv", 1), (f"gemm, {columns} columns", columns)]:
+            counts = [per_window(run, programs[target], tier, ty, n) for ty in TYPES]
             cells = " | ".join(f"{count:.0f}" for count in counts)
             print(f"| {tier} | {operation} | {cells} |", flush=True)
     return 0

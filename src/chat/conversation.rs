@@ -1,11 +1,13 @@
 //! A conversation: its messages, and the prompt that shows as much of it as the context holds.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Message, Template};
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 
 /// Messages in turn, behind an optional system message.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conversation {
     system: Option<String>,
     messages: Vec<Message>,
@@ -24,6 +26,19 @@ impl Conversation {
     /// An empty conversation, with a system message if there is one.
     pub fn new(system: Option<String>) -> Self {
         Self { system, messages: Vec::new() }
+    }
+
+    /// Reads what [`Conversation::to_json`] wrote.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn from_json(bytes: &[u8]) -> std::result::Result<Self, String> {
+        serde_json::from_slice(bytes).map_err(|e| format!("its conversation cannot be read: {e}"))
+    }
+
+    /// The conversation for a later one to go on from, as JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings in structs are JSON")
     }
 
     /// The system message.

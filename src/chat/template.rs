@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Kwargs;
 use minijinja::{AutoEscape, Environment, Error as JinjaError, ErrorKind, Value, context};
+use serde::{Deserialize, Serialize};
 
 use super::strftime;
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ const REMEDY: &str = "give another one with --template FILE, or use `complete`, 
 const PLACE: &str = "the chat template";
 
 /// One message of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// Who says it: `system`, `user` or `assistant`.
     pub role: String,

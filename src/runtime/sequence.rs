@@ -15,6 +15,8 @@ pub struct Sequence<'e> {
     pub(super) cache: KvCache,
     /// `[n_past]`: the token of each position.
     pub(super) ids: Vec<u32>,
+    /// See [`Sequence::attached`].
+    pub(super) attached: Vec<u8>,
     /// Of the memory for the positions that are not filled.
     promise: Promise<'e>,
 }
@@ -33,7 +35,8 @@ impl<'e> Sequence<'e> {
         let hparams = engine.hparams();
         let promise = engine.promises().take(KvCache::position_bytes(hparams, kv_types)?, n_ctx)?;
         let ids = reserved_ids(n_ctx)?;
-        Ok(Self { engine, cache: KvCache::new(hparams, kv_types, n_ctx)?, ids, promise })
+        let cache = KvCache::new(hparams, kv_types, n_ctx)?;
+        Ok(Self { engine, cache, ids, attached: Vec::new(), promise })
     }
 
     /// A sequence of the same dimensions that starts with the first `n_past` positions of this one: a
@@ -53,7 +56,8 @@ impl<'e> Sequence<'e> {
         let promise = self.engine.promises().take(position_bytes, n_own)?;
         let mut ids = reserved_ids(self.n_ctx())?;
         ids.extend_from_slice(&self.ids[..n_past]);
-        let mut fork = Self { engine: self.engine, cache: self.cache.fork(n_past)?, ids, promise };
+        let cache = self.cache.fork(n_past)?;
+        let mut fork = Self { engine: self.engine, cache, ids, attached: Vec::new(), promise };
         fork.note_filled();
         Ok(fork)
     }
@@ -66,6 +70,11 @@ impl<'e> Sequence<'e> {
     /// The token of each position that is filled.
     pub fn ids(&self) -> &[u32] {
         &self.ids
+    }
+
+    /// What its file had attached for the program that saved it; nothing if it comes from no file.
+    pub fn attached(&self) -> &[u8] {
+        &self.attached
     }
 
     /// Positions that are filled.

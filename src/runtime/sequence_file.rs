@@ -10,8 +10,10 @@
 //! | 4, 4 | the types of keys and values, as GGUF numbers them |
 //! | 4, 4, 4, 4 | layers, key-value heads, elements of a key and of a value |
 //! | 8 | positions |
+//! | 8 | attached bytes |
 //! | 4 for each position | its token |
 //! | | the rows of the keys and of the values of each head, layer by layer |
+//! | | what the program that saved it attached: a chat its messages |
 //! | 32 | SHA-256 of everything before |
 //!
 //! Nothing is allocated and nothing computed before the sizes have been checked against the file's and
@@ -28,33 +30,35 @@ use super::engine::Engine;
 use super::fingerprint::fingerprint;
 use super::sequence::Sequence;
 use crate::error::{Error, Result};
-use crate::model::{Hparams, KvCache, KvTypes};
+use crate::model::{KvCache, KvTypes};
 use crate::new_file::{NewFile, target_of};
 
 const MAGIC: [u8; 8] = *b"gguf-seq";
 const VERSION: u32 = 1;
 const DIGEST_BYTES: usize = 32;
-const HEADER_BYTES: u64 = 8 + 4 + 32 + 2 * 4 + 4 * 4 + 8;
+const HEADER_BYTES: u64 = 8 + 4 + 32 + 2 * 4 + 4 * 4 + 2 * 8;
 
 /// Bytes read and written at a time.
 const BUFFER_BYTES: usize = 256 << 10;
 
 impl<'e> Sequence<'e> {
-    /// Writes the sequence to a file, which appears under its name only when it is whole.
+    /// Writes the sequence to a file, which appears under its name only when it is whole, with `attached`
+    /// for whoever loads it.
     ///
     /// # Errors
     /// As [`Sequence::check_target`]; [`Error::Io`] if the system refuses. A file of the name is then as
     /// it was.
-    pub fn save(&self, path: &Path) -> Result<()> {
+    pub fn save(&self, path: &Path, attached: &[u8]) -> Result<()> {
         let new = NewFile::create(target(path)?)?;
         let write = || -> io::Result<()> {
             let mut out = Digested::new(BufWriter::with_capacity(BUFFER_BYTES, new.file()));
             out.write_all(&MAGIC)?;
-            Header::of(self.engine(), self.kv_types(), self.n_past()).write(&mut out)?;
+            Header::of(self.engine(), self.kv_types(), (self.n_past(), attached.len())).write(&mut out)?;
             for id in self.ids() {
                 out.write_all(&id.to_le_bytes())?;
             }
             self.cache.write_rows(&mut out)?;
+            out.write_all(attached)?;
             let digest = out.digest();
             out.inner.write_all(&digest)?;
             out.inner.flush()
@@ -97,10 +101,12 @@ impl<'e> Sequence<'e> {
             return Err(Error::usage(what));
         }
         let header = Header::read(&mut input).map_err(refused)?;
-        let n = header.check(&Header::of(engine, kv_types, 0), n_ctx, path)?;
-        check_file_bytes(engine.hparams(), kv_types, (n, file_bytes), path)?;
+        let n = header.check(&Header::of(engine, kv_types, (0, 0)), n_ctx, path)?;
+        let position_bytes = KvCache::position_bytes(engine.hparams(), kv_types)? + size_of::<u32>();
+        header.check_file_bytes(position_bytes, file_bytes, path)?;
         let mut sequence = Self::new(engine, n_ctx, kv_types)?;
         sequence.read(n, &mut input).map_err(refused)?;
+        (&mut input).take(header.n_attached).read_to_end(&mut sequence.attached).map_err(refused)?;
         let (found, mut expected) = (input.digest(), [0; DIGEST_BYTES]);
         input.inner.read_exact(&mut expected).map_err(refused)?;
         if found != expected {
@@ -126,23 +132,6 @@ fn target(path: &Path) -> Result<PathBuf> {
     target_of(path, "chat.session")
 }
 
-/// Whether a file has the bytes of `n` positions, no more and no less.
-fn check_file_bytes(
-    hparams: &Hparams,
-    kv_types: KvTypes,
-    (n, found): (usize, u64),
-    path: &Path,
-) -> Result<()> {
-    let position_bytes = KvCache::position_bytes(hparams, kv_types)?.saturating_add(size_of::<u32>());
-    let rows = (position_bytes as u64).checked_mul(n as u64);
-    let expected = rows.and_then(|rows| rows.checked_add(HEADER_BYTES + DIGEST_BYTES as u64));
-    if expected == Some(found) {
-        return Ok(());
-    }
-    let expected = expected.map_or("more than can be counted".to_owned(), |n| n.to_string());
-    Err(Error::malformed(path, format!("{n} positions take {expected} bytes and the file has {found}")))
-}
-
 /// What stands before the tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Header {
@@ -153,17 +142,19 @@ struct Header {
     /// Layers, key-value heads, elements of a key and of a value.
     shape: [u32; 4],
     n_positions: u64,
+    n_attached: u64,
 }
 
 impl Header {
-    /// The header of `n` positions.
-    fn of(engine: &Engine, kv_types: KvTypes, n: usize) -> Self {
+    /// The header of some positions and attached bytes.
+    fn of(engine: &Engine, kv_types: KvTypes, (n_positions, n_attached): (usize, usize)) -> Self {
         let h = engine.hparams();
         // All are within `limits`, far below 2^32.
         let shape = [h.n_layer, h.n_head_kv, h.head_dim_k, h.head_dim_v].map(|n| n as u32);
         let types = [kv_types.keys, kv_types.values].map(|ty| ty.block_type().ggml_id());
         let fingerprint = fingerprint(engine.file());
-        Self { version: VERSION, fingerprint, types, shape, n_positions: n as u64 }
+        let (n_positions, n_attached) = (n_positions as u64, n_attached as u64);
+        Self { version: VERSION, fingerprint, types, shape, n_positions, n_attached }
     }
 
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
@@ -172,7 +163,8 @@ impl Header {
         for number in self.types.iter().chain(&self.shape) {
             out.write_all(&number.to_le_bytes())?;
         }
-        out.write_all(&self.n_positions.to_le_bytes())
+        out.write_all(&self.n_positions.to_le_bytes())?;
+        out.write_all(&self.n_attached.to_le_bytes())
     }
 
     fn read(input: &mut impl Read) -> io::Result<Self> {
@@ -181,9 +173,8 @@ impl Header {
         input.read_exact(&mut fingerprint)?;
         let types = [read_u32(input)?, read_u32(input)?];
         let shape = [read_u32(input)?, read_u32(input)?, read_u32(input)?, read_u32(input)?];
-        let mut n_positions = [0; 8];
-        input.read_exact(&mut n_positions)?;
-        Ok(Self { version, fingerprint, types, shape, n_positions: u64::from_le_bytes(n_positions) })
+        let (n_positions, n_attached) = (read_u64(input)?, read_u64(input)?);
+        Ok(Self { version, fingerprint, types, shape, n_positions, n_attached })
     }
 
     /// Whether this header goes with that of an empty sequence of `n_ctx` positions; the number of its
@@ -217,6 +208,21 @@ impl Header {
             ))
         })
     }
+
+    /// Whether a file has the bytes of what this header announces, no more and no less.
+    fn check_file_bytes(&self, position_bytes: usize, found: u64, path: &Path) -> Result<()> {
+        let (n, n_attached) = (self.n_positions, self.n_attached);
+        let rows = (position_bytes as u64).checked_mul(n);
+        let announced = rows.and_then(|rows| rows.checked_add(n_attached));
+        let expected = announced.and_then(|bytes| bytes.checked_add(HEADER_BYTES + DIGEST_BYTES as u64));
+        if expected == Some(found) {
+            return Ok(());
+        }
+        let expected = expected.map_or("more than can be counted".to_owned(), |n| n.to_string());
+        let what =
+            format!("{n} positions and {n_attached} bytes more take {expected} bytes; the file has {found}");
+        Err(Error::malformed(path, what))
+    }
 }
 
 fn type_name(ggml_id: u32) -> String {
@@ -228,6 +234,12 @@ fn read_u32(input: &mut impl Read) -> io::Result<u32> {
     let mut bytes = [0; 4];
     input.read_exact(&mut bytes)?;
     Ok(u32::from_le_bytes(bytes))
+}
+
+fn read_u64(input: &mut impl Read) -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    input.read_exact(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
 /// A reader or a writer, with a digest of what has passed.

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test binary includes this and uses its part")]
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -25,6 +26,15 @@ pub(crate) fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Com
 /// Runs `gguf-run` to its end.
 pub(crate) fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
     command(args).output().expect("gguf-run starts")
+}
+
+/// Runs `gguf-run` to its end, which must be a success, with `input` on standard input.
+pub(crate) fn run_with_input<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>, input: &str) -> Output {
+    let mut child = command(args).stdin(Stdio::piped()).spawn().expect("gguf-run starts");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("the input is read");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}: {}", output.status, stderr(&output));
+    output
 }
 
 /// Standard output of a run that must succeed.

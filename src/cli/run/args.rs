@@ -57,7 +57,7 @@ pub(super) struct ContextArgs {
     #[command(flatten)]
     pub kv: KvArgs,
     /// Keep what was computed of the text in this file, and go on from it the next time: tokens that the
-    /// prompts have in common from the start are not computed again
+    /// prompts have in common from the start are not computed again, and a chat goes on where it ended
     #[arg(long, value_name = "FILE")]
     pub session: Option<PathBuf>,
 }
@@ -139,12 +139,12 @@ impl ContextArgs {
         }
     }
 
-    /// Writes the session file, if there is to be one.
+    /// Writes the session file, if there is to be one, with what is `attached`.
     ///
     /// # Errors
     /// As [`Sequence::save`].
-    pub(super) fn save_session(&self, session: &Session<'_>) -> Result<()> {
-        self.session.as_deref().map_or(Ok(()), |path| session.sequence().save(path))
+    pub(super) fn save_session(&self, session: &Session<'_>, attached: &[u8]) -> Result<()> {
+        self.session.as_deref().map_or(Ok(()), |path| session.sequence().save(path, attached))
     }
 }
 

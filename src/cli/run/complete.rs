@@ -128,7 +128,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         }
         generation
     };
-    args.context.save_session(generator.session())?;
+    args.context.save_session(generator.session(), &[])?;
     if generation.finish == Finish::Interrupted { Err(Error::Interrupted) } else { Ok(()) }
 }
 

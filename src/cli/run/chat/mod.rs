@@ -15,8 +15,8 @@ use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::{plural, show};
 use crate::error::{Error, Result};
-use crate::runtime::Sampler;
 use crate::runtime::generate::{Finish, Generation, Generator, Request};
+use crate::runtime::{Sampler, Sequence};
 use commands::{HELP, Line, parse};
 use lines::{Input, Lines};
 
@@ -57,7 +57,7 @@ const EXAMPLES: &str = "\
 Examples:
   gguf-run chat model.gguf
   gguf-run chat model.gguf --system \"Answer in one sentence.\" --temp 0.2
-  gguf-run chat model.gguf --system \"$(cat rules.txt)\" --session rules.session
+  gguf-run chat model.gguf --session diary.session
   echo \"Tell me a story.\" | gguf-run chat path/to/checkpoint --type Q8_0 --quiet";
 
 /// Runs the subcommand.
@@ -79,25 +79,25 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let sampler = Sampler::new(args.sampling.resolve(model.engine.metadata(), n_ctx)?)?;
     let session = args.context.open_session(&model.engine, n_ctx)?;
     model.settle(session.free_bytes() as u64, session.n_batch(), args.quiet)?;
+    let conversation = conversation(args, session.sequence())?;
     let mut lines = Lines::open()?;
     let environment = Environment::new(&model, &session, sampler.options().seed);
     let mut chat = Chat {
         args,
         model: &model,
         template,
-        conversation: Conversation::new(args.system.clone()),
+        conversation,
         generator: Generator::new(session, &model.tokenizer),
         sampler,
         environment,
         n_dropped: 0,
         total: None,
     };
-    if lines.is_terminal() && !args.quiet {
-        let name = model.engine.file().path().file_name().unwrap_or_default().to_string_lossy();
-        eprintln!("{name}, {n_ctx} tokens of context; /help shows the commands, Ctrl-D ends");
-    }
-    chat.talk(&mut lines)?;
-    args.context.save_session(chat.generator.session())?;
+    chat.greet(lines.is_terminal());
+    let ended = chat.talk(&mut lines);
+    // What was said is kept even if the talk ended with an error.
+    args.context.save_session(chat.generator.session(), &chat.conversation.to_json())?;
+    ended?;
     if !args.quiet {
         chat.show_statistics();
     }
@@ -117,6 +117,19 @@ fn template(model: &Model, given: Option<String>) -> Result<Template> {
     Template::new(&source, text(tokenizer.bos()), text(tokenizer.eos()))
 }
 
+/// The conversation that the session's file kept, or a new one; with the system message that is asked for.
+fn conversation(args: &Args, sequence: &Sequence<'_>) -> Result<Conversation> {
+    let (Some(path), false) = (&args.context.session, sequence.attached().is_empty()) else {
+        return Ok(Conversation::new(args.system.clone()));
+    };
+    let mut kept =
+        Conversation::from_json(sequence.attached()).map_err(|what| Error::malformed(path, what))?;
+    if args.system.is_some() {
+        kept.set_system(args.system.clone());
+    }
+    Ok(kept)
+}
+
 /// A conversation under way.
 struct Chat<'a> {
     args: &'a Args,
@@ -132,6 +145,23 @@ struct Chat<'a> {
 }
 
 impl Chat<'_> {
+    /// Says how to go about it, to a terminal, and whether it goes on from an earlier conversation.
+    fn greet(&self, is_terminal: bool) {
+        if self.args.quiet {
+            return;
+        }
+        if is_terminal {
+            let name = self.model.engine.file().path().file_name().unwrap_or_default().to_string_lossy();
+            let n_ctx = self.generator.session().n_ctx();
+            eprintln!("{name}, {n_ctx} tokens of context; /help shows the commands, Ctrl-D ends");
+        }
+        let n_messages = self.conversation.messages().len();
+        if n_messages > 0 {
+            let kept = plural(n_messages, "message");
+            note(&format!("the conversation goes on after {kept}; /clear starts anew"));
+        }
+    }
+
     fn talk(&mut self, lines: &mut Lines) -> Result<()> {
         let mut interrupted = false;
         loop {
