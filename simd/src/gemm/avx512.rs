@@ -296,7 +296,7 @@ fn tile_32<const NC: usize, const MINIMA: bool>(
             let (isum, scale) = (_mm512_cvtepi32_ps(dot[c]), _mm512_mul_ps(d, dy));
             s[c] = if MINIMA {
                 let sum = _mm512_castsi512_ps(_mm512_set1_epi32(columns[c].sums[j]));
-                let term = _mm512_fmadd_ps(sum, _mm512_mul_ps(m, dy), _mm512_mul_ps(isum, scale));
+                let term = _mm512_fmadd_ps(isum, scale, _mm512_mul_ps(m, sum));
                 _mm512_add_ps(s[c], term)
             } else {
                 _mm512_fmadd_ps(isum, scale, s[c])

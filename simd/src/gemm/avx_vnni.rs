@@ -204,7 +204,7 @@ fn tile_32<const NC: usize, T: Vnni, const MINIMA: bool>(
                 let (isum, scale) = (_mm256_cvtepi32_ps(dot[c]), _mm256_mul_ps(d, dy));
                 s[c] = if MINIMA {
                     let sum = _mm256_castsi256_ps(_mm256_set1_epi32(columns[c].sums[j]));
-                    let term = _mm256_fmadd_ps(sum, _mm256_mul_ps(m, dy), _mm256_mul_ps(isum, scale));
+                    let term = _mm256_fmadd_ps(isum, scale, _mm256_mul_ps(m, sum));
                     _mm256_add_ps(s[c], term)
                 } else {
                     _mm256_fmadd_ps(isum, scale, s[c])

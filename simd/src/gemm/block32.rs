@@ -54,7 +54,7 @@ impl<const N: usize, F: Format32<N>> Format<N> for Block32<F> {
         tier.arrange(&mut panel.codes);
     }
 
-    /// Sums become what the tiles need. With minima: the bits of the block's sum as a float. With a
+    /// Sums become what the tiles need. With minima: the bits of the block's scaled sum, a float. With a
     /// bias: `-bias * sum` of each block, to begin with.
     #[inline(always)]
     fn copy<T: Tier>(window: &Q8Window, column: &mut Column) {
@@ -62,8 +62,11 @@ impl<const N: usize, F: Format32<N>> Format<N> for Block32<F> {
         column.scales = window.scales;
         let bias = if F::CLASS.bits == 8 { T::BYTE_BIAS } else { F::BIAS };
         for j in 0..8 {
-            let sum = window.sums[j];
-            column.sums[j] = if F::CLASS.minima { (sum as f32).to_bits().cast_signed() } else { -bias * sum };
+            column.sums[j] = if F::CLASS.minima {
+                (window.sums[j] as f32 * window.scales[j]).to_bits().cast_signed()
+            } else {
+                -bias * window.sums[j]
+            };
         }
     }
 

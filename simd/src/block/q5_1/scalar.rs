@@ -47,12 +47,12 @@ impl Offset<BYTES> for Q5_1 {
     }
 }
 
-/// `out[r] = w[r] . x`; a block adds `fma(sum(y), m * dy, sum(q * y) * (d * dy))`.
+/// `out[r] = w[r] . x`; a block adds `fma(sum(q * y), d * dy, m * (sum(y) * dy))`.
 #[inline(always)]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
     windows::gemv(weights, x, out, |s, block, y| {
         let (d, m) = (f16_at(block, 0), f16_at(block, 2));
         let isum = dot(&codes(block), y.codes) as f32;
-        s + (y.sum as f32).mul_add(m * y.scale, isum * (d * y.scale))
+        s + isum.mul_add(d * y.scale, m * (y.sum as f32 * y.scale))
     });
 }

@@ -172,15 +172,14 @@ pub(crate) fn block_sums<D: Dot>(
     })
 }
 
-/// The eight terms of blocks with minima: `fma(sum(y), m * dy, isum * (d * dy))`.
+/// The eight terms of blocks with minima: `fma(isum, d * dy, m * (sum(y) * dy))`.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(crate) fn terms(isum: Eight, d: Eight, m: Eight, y: &Q8Window) -> Eight {
     array::two(|half| {
         let dy = load_f32(&y.scales.as_chunks().0[half]);
         let sums = vcvtq_f32_s32(load_i32(&y.sums.as_chunks().0[half]));
-        let product = vmulq_f32(isum[half], vmulq_f32(d[half], dy));
-        vfmaq_f32(product, sums, vmulq_f32(m[half], dy))
+        vfmaq_f32(vmulq_f32(m[half], vmulq_f32(sums, dy)), isum[half], vmulq_f32(d[half], dy))
     })
 }
 

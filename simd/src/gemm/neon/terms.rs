@@ -60,8 +60,7 @@ pub(super) fn add_block<const MINIMA: bool>(
     let scale = vmulq_n_f32(load_f32(&panel.d[j], q), dy);
     if MINIMA {
         let sum = vreinterpretq_f32_s32(vdupq_n_s32(column.sums[j]));
-        let min_scale = vmulq_n_f32(load_f32(&panel.m[j], q), dy);
-        vaddq_f32(s, vfmaq_f32(vmulq_f32(isum, scale), sum, min_scale))
+        vaddq_f32(s, vfmaq_f32(vmulq_f32(load_f32(&panel.m[j], q), sum), isum, scale))
     } else {
         vfmaq_f32(s, isum, scale)
     }

@@ -182,13 +182,13 @@ fn dot(w: __m256i, y: __m256i) -> __m256i {
     _mm256_madd_epi16(_mm256_maddubs_epi16(w, y), _mm256_set1_epi16(1))
 }
 
-/// The eight terms of blocks with minima: `fma(sum(y), m * dy, isum * (d * dy))`.
+/// The eight terms of blocks with minima: `fma(isum, d * dy, m * (sum(y) * dy))`.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 pub(crate) fn terms(isum: __m256, d: __m256, m: __m256, y: &Q8Window) -> __m256 {
     let dy = load_f32(&y.scales);
     let sums = _mm256_cvtepi32_ps(load_i32(&y.sums));
-    _mm256_fmadd_ps(sums, _mm256_mul_ps(m, dy), _mm256_mul_ps(isum, _mm256_mul_ps(d, dy)))
+    _mm256_fmadd_ps(isum, _mm256_mul_ps(d, dy), _mm256_mul_ps(m, _mm256_mul_ps(sums, dy)))
 }
 
 /// `d * dy` of eight blocks.

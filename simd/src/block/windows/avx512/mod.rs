@@ -165,13 +165,13 @@ fn sum_chain(terms: &Staged) -> [f32; GROUP] {
     lanes
 }
 
-/// The eight terms of blocks with minima: `fma(sum(y), m * dy, isum * (d * dy))`.
+/// The eight terms of blocks with minima: `fma(isum, d * dy, m * (sum(y) * dy))`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
 pub(crate) fn terms(isum: __m256, d: __m256, m: __m256, y: &Q8Window) -> __m256 {
     let dy = load_f32(&y.scales);
     let sums = _mm256_cvtepi32_ps(load_i32(&y.sums));
-    _mm256_fmadd_ps(sums, _mm256_mul_ps(m, dy), _mm256_mul_ps(isum, _mm256_mul_ps(d, dy)))
+    _mm256_fmadd_ps(isum, _mm256_mul_ps(d, dy), _mm256_mul_ps(m, _mm256_mul_ps(sums, dy)))
 }
 
 /// `d * dy` of eight blocks.
