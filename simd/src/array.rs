@@ -20,6 +20,16 @@ pub(crate) fn map<T: Copy, U: Copy + Default, const N: usize>(array: &[T; N], f:
     build(|i| f(array[i]))
 }
 
+/// [`map`] for vectors.
+#[inline(always)]
+pub(crate) fn map_all<T: Copy, const N: usize>(array: &[T; N], f: impl Fn(T) -> T) -> [T; N] {
+    let mut all = *array;
+    for element in &mut all {
+        *element = f(*element);
+    }
+    all
+}
+
 /// `[f(0), f(1)]`, written out: a loop over vectors is not always unrolled, and keeps them in memory.
 #[inline(always)]
 pub(crate) fn two<T>(f: impl Fn(usize) -> T) -> [T; 2] {

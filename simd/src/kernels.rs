@@ -154,8 +154,9 @@ impl Kernels {
         unsafe { (self.of(ty).decode.function)(blocks, out) }
     }
 
-    /// Encodes one row, with the least error the type's search finds; `importance` weighs the
-    /// squared error of each element. A weight that is not finite is encoded as some finite one.
+    /// Encodes one row, or several that follow each other, with the least error the type's search finds;
+    /// `importance` weighs the squared error of each element. Blocks are searched several at a time: short
+    /// rows are faster together. A weight that is not finite is encoded as some finite one.
     ///
     /// # Panics
     /// If `row` does not divide into blocks, `out` is not exactly their bytes, or `importance` is

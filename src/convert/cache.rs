@@ -28,7 +28,7 @@ pub const CACHE_DIR_VARIABLE: &str = "GGUF_CACHE_DIR";
 const WHOLE_DIGEST_BYTES: u64 = 1 << 30;
 
 /// Changes whenever the same checkpoint would be converted to other bytes.
-const FORMAT: &str = concat!("gguf-kit ", env!("CARGO_PKG_VERSION"), " cache 1");
+const FORMAT: &str = concat!("gguf-kit ", env!("CARGO_PKG_VERSION"), " cache 2");
 
 /// Blocks digested of a large file, and their bytes.
 const SAMPLES: u64 = 256;

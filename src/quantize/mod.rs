@@ -38,6 +38,9 @@ fn decode_each<const N: usize>(bytes: &[u8], out: &mut [f32], decode: impl Fn([u
     }
 }
 
+/// Elements encoded in one call, unless a single row has more: they stay in the first cache.
+const ELEMENTS_AT_A_TIME: usize = 4096;
+
 /// Encodes rows of `n_in` floats into `blocks` and measures what that lost. `importance` holds one
 /// weight per column. `scratch` is resized to `n_in` and holds nothing of use afterwards.
 ///
@@ -58,12 +61,16 @@ pub fn encode_rows(
         rows.len().is_multiple_of(n_in) && blocks.len() == rows.len() / n_in * row_bytes,
         "buffers must agree"
     );
+    // Blocks know nothing of rows unless columns differ in importance, and short rows leave room in the vectors.
+    let most = if importance.is_none() { (ELEMENTS_AT_A_TIME / n_in).max(1) } else { 1 };
     scratch.resize(n_in, 0.0);
     let mut stats = ErrorStats::default();
-    for (row, blocks) in rows.chunks_exact(n_in).zip(blocks.chunks_exact_mut(row_bytes)) {
-        kernels.encode(ty, row, importance, blocks);
-        kernels.decode(ty, blocks, scratch);
-        stats.add_row(row, scratch);
+    for (rows, blocks) in rows.chunks(most * n_in).zip(blocks.chunks_mut(most * row_bytes)) {
+        kernels.encode(ty, rows, importance, blocks);
+        for (row, blocks) in rows.chunks_exact(n_in).zip(blocks.chunks_exact(row_bytes)) {
+            kernels.decode(ty, blocks, scratch);
+            stats.add_row(row, scratch);
+        }
     }
     stats
 }

@@ -11,22 +11,33 @@
 //! A lane is a block: sixteen are searched side by side, with the searches of the K types' sub-blocks,
 //! [`crate::block::k::symmetric`] and [`crate::block::k::affine`].
 
+mod fixed_point;
+
 use crate::array;
 use crate::block::k::affine;
 use crate::block::k::lanes::columns::{Even, Uneven, Weights};
-use crate::block::k::lanes::{LANES, Lanes};
+use crate::block::k::lanes::pairs::rounded_products;
+use crate::block::k::lanes::{LANES, Lanes, Pairs};
 use crate::block::k::symmetric;
 
 /// Weights in a block.
 const LEN: usize = 32;
+
+/// The largest finite f16.
+const LARGEST_HALF: f32 = 65504.0;
 
 /// How a type with a scale stores a block. (A trait, because a closure would not be inlined into a kernel.)
 pub(crate) trait Scaled<const BYTES: usize> {
     /// The codes, as reals, tried for the weight of largest magnitude.
     const EXTREME_CODES: &[f32];
 
-    /// Fills a block. Always inlined.
-    fn write(block: &mut [u8; BYTES], d: u16, codes: &[i8; LEN]);
+    /// Those tried without importance, doubled, in [`fixed_point`]; none rounds below the grid, and the first
+    /// one is that of plain rounding. Where there are none, the search is the same as with importance.
+    const QUICK_CODES: &[i16];
+
+    /// Fills sixteen blocks with their scales and codes, which are less `LOW`: those of weights `i` and `i + 16`
+    /// of block `l` stand in lane `l` of `codes[i]`. Always inlined.
+    fn write<P: Pairs>(blocks: &mut [[u8; BYTES]; LANES], d: &[u16; LANES], codes: &[P; LANES]);
 }
 
 /// Encodes a row of blocks on the grid `d * (LOW..=HIGH)`.
@@ -36,21 +47,28 @@ pub(crate) fn scaled<V: Lanes, T: Scaled<BYTES>, const LOW: i8, const HIGH: i8, 
     importance: Option<&[f32]>,
     out: &mut [u8],
 ) {
+    const { assert!(fixed_point::are_above(T::QUICK_CODES, LOW)) };
     let groups = row.chunks(LANES * LEN).zip(out.chunks_mut(LANES * BYTES));
     let Some(importance) = importance else {
         for (row, out) in groups {
-            scaled_group::<V, Even, T, LOW, HIGH, BYTES>(row, &[], out);
+            if T::QUICK_CODES.is_empty() {
+                search_in_floats::<V, Even, T, LOW, HIGH, BYTES>(row, &[], out);
+            } else {
+                let group = fixed_point::Group::<V>::load(row);
+                let d = group.scales::<HIGH>(T::QUICK_CODES);
+                write::<V, T, LOW, HIGH, BYTES>(group.columns.as_flattened(), &d, out);
+            }
         }
         return;
     };
     for ((row, out), importance) in groups.zip(importance.chunks(LANES * LEN)) {
-        scaled_group::<V, Uneven<V, LEN>, T, LOW, HIGH, BYTES>(row, importance, out);
+        search_in_floats::<V, Uneven<V, LEN>, T, LOW, HIGH, BYTES>(row, importance, out);
     }
 }
 
-/// Encodes up to sixteen blocks.
+/// Encodes up to sixteen blocks with all ranges, and with the better one of the f16s about the best scale.
 #[inline(always)]
-fn scaled_group<
+fn search_in_floats<
     V: Lanes,
     W: Weights<V>,
     T: Scaled<BYTES>,
@@ -63,14 +81,33 @@ fn scaled_group<
     out: &mut [u8],
 ) {
     let group = symmetric::Group::<V, W, LEN, LOW, HIGH>::load(row, importance, 1);
-    let fitted = group.fit(T::EXTREME_CODES).scale();
-    let [near, far] = halves_about(fitted);
+    let [near, far] = halves_about(group.fit(T::EXTREME_CODES).scale());
     let (near_error, far_error) = (group.error(V::from_f16(&near)), group.error(V::from_f16(&far)));
     let (d, _) = lesser((near, near_error.store()), (far, far_error.store()));
-    let codes = group.codes(V::from_f16(&d).recip_or_zero());
-    let codes = codes.as_flattened().as_chunks::<LEN>().0;
-    for ((block, codes), d) in out.as_chunks_mut::<BYTES>().0.iter_mut().zip(codes).zip(d) {
-        T::write(block, d, codes);
+    write::<V, T, LOW, HIGH, BYTES>(group.columns(), &d, out);
+}
+
+/// Writes up to sixteen blocks with these scales and the codes nearest to their weights; weight `i` of block `l`
+/// is lane `l` of column `i`.
+#[inline(always)]
+fn write<V: Lanes, T: Scaled<BYTES>, const LOW: i8, const HIGH: i8, const BYTES: usize>(
+    columns: &[V],
+    d: &[u16; LANES],
+    out: &mut [u8],
+) {
+    let inverse = V::from_f16(d).recip_or_zero();
+    let (zero, top) = (V::Pairs::splat([0; 2]), V::Pairs::splat([i16::from(HIGH) - i16::from(LOW); 2]));
+    let mut codes = [zero; LANES];
+    for (i, codes) in codes.iter_mut().enumerate() {
+        *codes = rounded_products(columns[i], columns[i + LANES], inverse, -LOW).max(zero).min(top);
+    }
+    let blocks = out.as_chunks_mut::<BYTES>().0;
+    if let Some(blocks) = blocks.first_chunk_mut() {
+        T::write(blocks, d, &codes);
+    } else {
+        let mut whole = [[0; BYTES]; LANES];
+        T::write(&mut whole, d, &codes);
+        blocks.copy_from_slice(&whole[..blocks.len()]);
     }
 }
 
@@ -172,8 +209,7 @@ fn lesser(
 /// For a lane that is an f16 one of them is.
 #[inline(always)]
 fn halves_about<V: Lanes>(lanes: V) -> [[u16; LANES]; 2] {
-    let largest = V::splat(65504.0);
-    let near = lanes.clamp(V::splat(0.0) - largest, largest).to_f16();
+    let near = lanes.clamp(V::splat(-LARGEST_HALF), V::splat(LARGEST_HALF)).to_f16();
     let (values, rounded) = (lanes.abs().store(), V::from_f16(&near).abs().store());
     let far = array::build(|l| {
         let (sign, magnitude) = (near[l] & 0x8000, near[l] & 0x7fff);

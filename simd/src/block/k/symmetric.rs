@@ -147,6 +147,15 @@ impl<V: Lanes> Moments<V> {
     pub(crate) fn scale(&self) -> V {
         self.xq * self.qq.recip_or_zero()
     }
+
+    /// Takes others over in the lanes where they gain.
+    #[inline(always)]
+    pub(crate) fn offer(&mut self, new: &Self) {
+        let enough = self.xq * self.xq * new.qq * V::splat(1.0 + MARGIN);
+        let gain = new.xq * new.xq * self.qq;
+        self.xq = enough.less_then_else(gain, new.xq, self.xq);
+        self.qq = enough.less_then_else(gain, new.qq, self.qq);
+    }
 }
 
 /// Sixteen runs of `N` weights.
@@ -160,6 +169,12 @@ impl<V: Lanes, W: Weights<V>, const N: usize, const LOW: i8, const HIGH: i8> Gro
     #[inline(always)]
     pub(crate) fn load(row: &[f32], importance: &[f32], together: usize) -> Self {
         Self { columns: Columns::load(row), weights: W::load(importance, together) }
+    }
+
+    /// Weight `i` of every run, for every `i`.
+    #[inline(always)]
+    pub(crate) fn columns(&self) -> &[V; N] {
+        &self.columns.x
     }
 
     /// The value of largest magnitude of each run.
@@ -188,11 +203,7 @@ impl<V: Lanes, W: Weights<V>, const N: usize, const LOW: i8, const HIGH: i8> Gro
     /// Rounds to codes with `inverse`, and takes their moments over in the lanes where they gain.
     #[inline(always)]
     fn offer(&self, best: &mut Moments<V>, inverse: V) {
-        let new = self.moments(inverse);
-        let enough = best.xq * best.xq * new.qq * V::splat(1.0 + MARGIN);
-        let gain = new.xq * new.xq * best.qq;
-        best.xq = enough.less_then_else(gain, new.xq, best.xq);
-        best.qq = enough.less_then_else(gain, new.qq, best.qq);
+        best.offer(&self.moments(inverse));
     }
 
     /// The moments of the codes that `inverse` leads to.

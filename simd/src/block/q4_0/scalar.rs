@@ -3,9 +3,9 @@
 use super::{BYTES, qs};
 use crate::activation::Q8Window;
 use crate::array;
-use crate::block::k::lanes::{Lanes, Portable};
+use crate::block::k::lanes::{LANES, Lanes, Pairs, Portable, pairs};
 use crate::block::search::{self, Scaled};
-use crate::block::windows::{self, dot, f16_at, nibbles, pack_nibbles};
+use crate::block::windows::{self, dot, f16_at, nibbles};
 
 /// The codes `q - 8`.
 #[inline(always)]
@@ -41,10 +41,14 @@ impl Scaled<BYTES> for Q4_0 {
     const EXTREME_CODES: &[f32] =
         &[-8.0, -7.6, -8.3, -8.6, -8.9, -9.2, -9.6, -10.0, -7.2, 7.0, 7.4, 7.8, 8.2, 6.7];
 
+    const QUICK_CODES: &[i16] = &[-16, -17];
+
     #[inline(always)]
-    fn write(block: &mut [u8; BYTES], d: u16, codes: &[i8; 32]) {
-        block[..2].copy_from_slice(&d.to_le_bytes());
-        pack_nibbles(&array::map(codes, |q| (q + 8).cast_unsigned()), &mut block[2..]);
+    fn write<P: Pairs>(blocks: &mut [[u8; BYTES]; LANES], d: &[u16; LANES], codes: &[P; LANES]) {
+        for ((block, d), qs) in blocks.iter_mut().zip(d).zip(pairs::nibbles(codes)) {
+            block[..2].copy_from_slice(&d.to_le_bytes());
+            block[2..].copy_from_slice(&qs);
+        }
     }
 }
 

@@ -3,9 +3,9 @@
 use super::{BYTES, qh, qs};
 use crate::activation::Q8Window;
 use crate::array;
-use crate::block::k::lanes::{Lanes, Portable};
+use crate::block::k::lanes::{LANES, Lanes, Pairs, Portable, pairs};
 use crate::block::search::{self, Scaled};
-use crate::block::windows::{self, dot, f16_at, fifth_bits, five_bits, pack_nibbles};
+use crate::block::windows::{self, dot, f16_at, five_bits};
 
 /// The codes `q - 16`.
 #[inline(always)]
@@ -41,12 +41,17 @@ impl Scaled<BYTES> for Q5_0 {
     const EXTREME_CODES: &[f32] =
         &[-16.0, -15.3, -16.7, -17.4, -18.1, -18.8, -14.6, 15.0, 15.7, 16.4, 17.1, 14.3];
 
+    const QUICK_CODES: &[i16] = &[-32, -33, 31, 30];
+
     #[inline(always)]
-    fn write(block: &mut [u8; BYTES], d: u16, codes: &[i8; 32]) {
-        block[..2].copy_from_slice(&d.to_le_bytes());
-        let codes = array::map(codes, |q| (q + 16).cast_unsigned());
-        block[2..6].copy_from_slice(&fifth_bits(&codes));
-        pack_nibbles(&codes, &mut block[6..]);
+    fn write<P: Pairs>(blocks: &mut [[u8; BYTES]; LANES], d: &[u16; LANES], codes: &[P; LANES]) {
+        let (high, mask) = (pairs::fifth_bits(codes), P::splat([15; 2]));
+        let low = pairs::nibbles(&array::map_all(codes, |q| q.and(mask)));
+        for (((block, d), qh), qs) in blocks.iter_mut().zip(d).zip(high).zip(low) {
+            block[..2].copy_from_slice(&d.to_le_bytes());
+            block[2..6].copy_from_slice(&qh.to_le_bytes());
+            block[6..].copy_from_slice(&qs);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::BYTES;
 use crate::activation::Q8Window;
 use crate::array;
-use crate::block::k::lanes::{Lanes, Portable};
+use crate::block::k::lanes::{LANES, Lanes, Pairs, Portable, pairs};
 use crate::block::search::{self, Scaled};
 use crate::block::windows::{self, dot, f16_at};
 
@@ -40,10 +40,18 @@ struct Q8_0;
 impl Scaled<BYTES> for Q8_0 {
     const EXTREME_CODES: &[f32] = &[127.0, 126.2, 125.4];
 
+    // The grid is so fine that the rounding of the scale counts, which only the whole search looks at.
+    const QUICK_CODES: &[i16] = &[];
+
     #[inline(always)]
-    fn write(block: &mut [u8; BYTES], d: u16, codes: &[i8; 32]) {
-        block[..2].copy_from_slice(&d.to_le_bytes());
-        block[2..].copy_from_slice(&array::map(codes, i8::cast_unsigned));
+    fn write<P: Pairs>(blocks: &mut [[u8; BYTES]; LANES], d: &[u16; LANES], codes: &[P; LANES]) {
+        let (bias, mask) = (P::splat([-127; 2]), P::splat([255; 2]));
+        let [first, second] = pairs::halves(&array::map_all(codes, |q| q.plus(bias).and(mask)));
+        for (((block, d), first), second) in blocks.iter_mut().zip(d).zip(first).zip(second) {
+            block[..2].copy_from_slice(&d.to_le_bytes());
+            block[2..18].copy_from_slice(&first);
+            block[18..].copy_from_slice(&second);
+        }
     }
 }
 

@@ -6,14 +6,20 @@
 use core::arch::x86_64::*;
 use core::ops::{Add, Div, Mul, Sub};
 
-use super::{LANES, Lanes};
+use super::{LANES, Lanes, Pairs};
 use crate::array;
 
 /// Sixteen floats.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx2([__m256; 2]);
 
+/// Sixteen integers, or pairs of numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx2Pairs([__m256i; 2]);
+
 impl Lanes for Avx2 {
+    type Pairs = Avx2Pairs;
+
     #[inline(always)]
     fn splat(value: f32) -> Self {
         // SAFETY: the CPU has AVX2, see the module's head.
@@ -113,6 +119,24 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn bits(self) -> Avx2Pairs {
+        // SAFETY: the CPU has AVX2, see the module's head.
+        Avx2Pairs(array::two(|i| unsafe { _mm256_castps_si256(self.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn from_integers(integers: Avx2Pairs) -> Self {
+        // SAFETY: the CPU has AVX2, see the module's head.
+        Self(array::two(|i| unsafe { _mm256_cvtepi32_ps(integers.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn extremes(all: &[[Self; LANES]; 2]) -> Self {
+        // SAFETY: the CPU has AVX2, see the module's head.
+        Self(unsafe { [half_extremes(all, 0), half_extremes(all, 1)] })
+    }
+
+    #[inline(always)]
     fn transpose(rows: &[Self; LANES]) -> [Self; LANES] {
         // SAFETY: the CPU has AVX2, see the module's head.
         unsafe {
@@ -148,6 +172,27 @@ impl Lanes for Avx2 {
     fn min(self, other: Self) -> Self {
         // SAFETY: the CPU has AVX2, see the module's head.
         Self(unsafe { [_mm256_min_ps(self.0[0], other.0[0]), _mm256_min_ps(self.0[1], other.0[1])] })
+    }
+}
+
+/// Half `half` of [`Lanes::extremes`].
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline(always)]
+unsafe fn half_extremes(all: &[[Avx2; LANES]; 2], half: usize) -> __m256 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        // As integers, floats of one sign order as their magnitudes do; which come last is up to the sign.
+        let (mut highest, mut lowest) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+        for x in all.as_flattened() {
+            let bits = _mm256_castps_si256(x.0[half]);
+            highest = _mm256_max_epi32(highest, bits);
+            lowest = _mm256_max_epu32(lowest, bits);
+        }
+        let magnitude = _mm256_and_si256(lowest, _mm256_set1_epi32(i32::MAX));
+        let is_high = _mm256_cmpgt_epi32(highest, magnitude);
+        _mm256_castsi256_ps(_mm256_blendv_epi8(lowest, highest, is_high))
     }
 }
 
@@ -191,6 +236,101 @@ unsafe fn squares(rows: &[Avx2; LANES], first: usize, half: usize) -> [__m256; 4
             _mm256_shuffle_ps::<0x44>(b, d),
             _mm256_shuffle_ps::<0xee>(b, d),
         ]
+    }
+}
+
+impl Pairs for Avx2Pairs {
+    #[inline(always)]
+    fn splat([first, second]: [i16; 2]) -> Self {
+        let pair = i32::from(first) & 0xffff | i32::from(second) << 16;
+        // SAFETY: the CPU has AVX2, see the module's head.
+        Self(unsafe { [_mm256_set1_epi32(pair); 2] })
+    }
+
+    #[inline(always)]
+    fn store(self) -> [u32; LANES] {
+        let mut lanes = [0; LANES];
+        // SAFETY: the CPU has AVX2, see the module's head; each store writes half of the 64 bytes.
+        unsafe {
+            _mm256_storeu_si256(lanes.as_mut_ptr().cast(), self.0[0]);
+            _mm256_storeu_si256(lanes.as_mut_ptr().add(8).cast(), self.0[1]);
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn and(self, other: Self) -> Self {
+        // SAFETY: the CPU has AVX2, see the module's head.
+        Self(array::two(|i| unsafe { _mm256_and_si256(self.0[i], other.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        // SAFETY: the CPU has AVX2, see the module's head.
+        Self(array::two(|i| unsafe { _mm256_add_epi16(self.0[i], other.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        // SAFETY: the CPU has AVX2, see the module's head.
+        Self(array::two(|i| unsafe { _mm256_mulhrs_epi16(self.0[i], other.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // SAFETY: the CPU has AVX2, see the module's head.
+        Self(array::two(|i| unsafe { _mm256_max_epi16(self.0[i], other.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        // SAFETY: the CPU has AVX2, see the module's head.
+        Self(array::two(|i| unsafe { _mm256_min_epi16(self.0[i], other.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        // SAFETY: the CPU has AVX2, see the module's head.
+        Self(array::two(|i| unsafe { _mm256_add_epi32(self.0[i], other.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn add_products(self, a: Self, b: Self) -> Self {
+        // SAFETY: the CPU has AVX2, see the module's head.
+        Self(array::two(|i| unsafe { _mm256_add_epi32(self.0[i], _mm256_madd_epi16(a.0[i], b.0[i])) }))
+    }
+
+    #[inline(always)]
+    fn low_halves(self, other: Self) -> Self {
+        // SAFETY: the CPU has AVX2, see the module's head.
+        Self(array::two(|i| unsafe {
+            _mm256_blend_epi16::<0xaa>(self.0[i], _mm256_slli_epi32::<16>(other.0[i]))
+        }))
+    }
+
+    #[inline(always)]
+    fn bytes_of_four(four: &[Self; 4]) -> [[u8; 16]; LANES] {
+        let mut bytes = [[0; 16]; LANES];
+        for (half, bytes) in bytes.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            // SAFETY: the CPU has AVX2, see the module's head; each store writes 16 bytes.
+            unsafe {
+                let (a, b) = (four[0].0[half], four[1].0[half]);
+                let (c, d) = (four[2].0[half], four[3].0[half]);
+                let (ab_low, ab_high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+                let (cd_low, cd_high) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+                let squares = [
+                    _mm256_unpacklo_epi64(ab_low, cd_low),
+                    _mm256_unpackhi_epi64(ab_low, cd_low),
+                    _mm256_unpacklo_epi64(ab_high, cd_high),
+                    _mm256_unpackhi_epi64(ab_high, cd_high),
+                ];
+                for (k, square) in squares.into_iter().enumerate() {
+                    _mm_storeu_si128(bytes[k].as_mut_ptr().cast(), _mm256_castsi256_si128(square));
+                    _mm_storeu_si128(bytes[4 + k].as_mut_ptr().cast(), _mm256_extracti128_si256::<1>(square));
+                }
+            }
+        }
+        bytes
     }
 }
 

@@ -3,16 +3,23 @@
 //! Only the encoders' wrappers in `block/<type>/avx512.rs` name this type, and they run only where the
 //! CPU has AVX-512: that is what every SAFETY line below refers to.
 
+use core::arch::asm;
 use core::arch::x86_64::*;
 use core::ops::{Add, Div, Mul, Sub};
 
-use super::{LANES, Lanes};
+use super::{LANES, Lanes, Pairs};
 
 /// Sixteen floats.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx512(__m512);
 
+/// Sixteen integers, or pairs of numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx512Pairs(__m512i);
+
 impl Lanes for Avx512 {
+    type Pairs = Avx512Pairs;
+
     #[inline(always)]
     fn splat(value: f32) -> Self {
         // SAFETY: the CPU has AVX-512, see the module's head.
@@ -98,6 +105,51 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn bits(self) -> Avx512Pairs {
+        // SAFETY: the CPU has AVX-512, see the module's head.
+        Avx512Pairs(unsafe { _mm512_castps_si512(self.0) })
+    }
+
+    #[inline(always)]
+    fn from_integers(integers: Avx512Pairs) -> Self {
+        // SAFETY: the CPU has AVX-512, see the module's head.
+        Self(unsafe { _mm512_cvtepi32_ps(integers.0) })
+    }
+
+    #[inline(always)]
+    fn extremes(all: &[[Self; LANES]; 2]) -> Self {
+        // SAFETY: the CPU has AVX-512, see the module's head.
+        unsafe {
+            // As integers, floats of one sign order as their magnitudes do; which come last is up to the sign.
+            let (mut highest, mut lowest) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+            for x in all.as_flattened() {
+                highest = _mm512_max_epi32(highest, x.bits().0);
+                lowest = _mm512_max_epu32(lowest, x.bits().0);
+            }
+            let magnitude = _mm512_and_si512(lowest, _mm512_set1_epi32(i32::MAX));
+            let is_high = _mm512_cmpgt_epi32_mask(highest, magnitude);
+            Self(_mm512_castsi512_ps(_mm512_mask_blend_epi32(is_high, lowest, highest)))
+        }
+    }
+
+    #[inline(always)]
+    fn columns(blocks: &[[f32; 32]; LANES]) -> [[Self; LANES]; 2] {
+        let mut columns = [[Self::splat(0.0); LANES]; 2];
+        for (i, columns) in columns.as_flattened_mut().as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            prefetch_beyond(&blocks[2 * i]);
+            prefetch_beyond(&blocks[2 * i + 1]);
+            // SAFETY: the CPU has AVX-512, see the module's head.
+            let square = unsafe {
+                squares(fours(blocks, 0, i), fours(blocks, 1, i), fours(blocks, 2, i), fours(blocks, 3, i))
+            };
+            for (column, lanes) in columns.iter_mut().zip(square) {
+                *column = Self(lanes);
+            }
+        }
+        columns
+    }
+
+    #[inline(always)]
     fn transpose(rows: &[Self; LANES]) -> [Self; LANES] {
         let r = rows;
         // SAFETY: the CPU has AVX-512, see the module's head.
@@ -133,6 +185,108 @@ impl Lanes for Avx512 {
     fn min(self, other: Self) -> Self {
         // SAFETY: the CPU has AVX-512, see the module's head.
         Self(unsafe { _mm512_min_ps(self.0, other.0) })
+    }
+}
+
+impl Pairs for Avx512Pairs {
+    #[inline(always)]
+    fn splat([first, second]: [i16; 2]) -> Self {
+        let pair = i32::from(first) & 0xffff | i32::from(second) << 16;
+        // SAFETY: the CPU has AVX-512, see the module's head.
+        Self(unsafe { _mm512_set1_epi32(pair) })
+    }
+
+    #[inline(always)]
+    fn store(self) -> [u32; LANES] {
+        let mut lanes = [0; LANES];
+        // SAFETY: the CPU has AVX-512, see the module's head; the array is 64 writable bytes.
+        unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), self.0) };
+        lanes
+    }
+
+    #[inline(always)]
+    fn and(self, other: Self) -> Self {
+        // SAFETY: the CPU has AVX-512, see the module's head.
+        Self(unsafe { _mm512_and_si512(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        // SAFETY: the CPU has AVX-512, see the module's head.
+        Self(unsafe { _mm512_add_epi16(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        // SAFETY: the CPU has AVX-512, see the module's head.
+        Self(unsafe { _mm512_mulhrs_epi16(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // SAFETY: the CPU has AVX-512, see the module's head.
+        Self(unsafe { _mm512_max_epi16(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        // SAFETY: the CPU has AVX-512, see the module's head.
+        Self(unsafe { _mm512_min_epi16(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        // SAFETY: the CPU has AVX-512, see the module's head.
+        Self(unsafe { _mm512_add_epi32(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn add_products(self, a: Self, b: Self) -> Self {
+        // SAFETY: the CPU has AVX-512, see the module's head.
+        Self(unsafe { add_products(self.0, a.0, b.0) })
+    }
+
+    #[inline(always)]
+    fn low_halves(self, other: Self) -> Self {
+        // SAFETY: the CPU has AVX-512, see the module's head.
+        Self(unsafe { _mm512_mask_blend_epi16(0xaaaa_aaaa, self.0, _mm512_slli_epi32::<16>(other.0)) })
+    }
+
+    #[inline(always)]
+    fn bytes_of_four(four: &[Self; 4]) -> [[u8; 16]; LANES] {
+        let mut bytes = [[0; 16]; LANES];
+        // SAFETY: the CPU has AVX-512, see the module's head; each store writes 16 bytes.
+        unsafe {
+            let [a, b, c, d] = [four[0].0, four[1].0, four[2].0, four[3].0];
+            let floats = |v| _mm512_castsi512_ps(v);
+            let squares = squares(floats(a), floats(b), floats(c), floats(d));
+            for (k, square) in squares.into_iter().enumerate() {
+                let square = _mm512_castps_si512(square);
+                _mm_storeu_si128(bytes[k].as_mut_ptr().cast(), _mm512_castsi512_si128(square));
+                _mm_storeu_si128(bytes[4 + k].as_mut_ptr().cast(), _mm512_extracti32x4_epi32::<1>(square));
+                _mm_storeu_si128(bytes[8 + k].as_mut_ptr().cast(), _mm512_extracti32x4_epi32::<2>(square));
+                _mm_storeu_si128(bytes[12 + k].as_mut_ptr().cast(), _mm512_extracti32x4_epi32::<3>(square));
+            }
+        }
+        bytes
+    }
+}
+
+/// The weights from `4 * i` on of every fourth block from `first` on, put together from memory: this leaves the
+/// shuffling of quarters to the load units.
+///
+/// # Safety
+/// The CPU has AVX-512.
+#[inline(always)]
+unsafe fn fours(blocks: &[[f32; 32]; LANES], first: usize, i: usize) -> __m512 {
+    // SAFETY: the caller's promise; each load reads four of a block's weights.
+    unsafe {
+        let low = _mm512_castps128_ps512(_mm_loadu_ps(blocks[first].as_chunks::<4>().0[i].as_ptr()));
+        let low =
+            _mm512_insertf32x4::<1>(low, _mm_loadu_ps(blocks[first + 4].as_chunks::<4>().0[i].as_ptr()));
+        let low =
+            _mm512_insertf32x4::<2>(low, _mm_loadu_ps(blocks[first + 8].as_chunks::<4>().0[i].as_ptr()));
+        _mm512_insertf32x4::<3>(low, _mm_loadu_ps(blocks[first + 12].as_chunks::<4>().0[i].as_ptr()))
     }
 }
 
@@ -172,6 +326,34 @@ unsafe fn quarters(a: __m512, b: __m512, c: __m512, d: __m512) -> [Avx512; 4] {
             Avx512(_mm512_shuffle_f32x4::<0xdd>(ab_high, cd_high)),
         ]
     }
+}
+
+/// How far ahead of the weights in work their cache lines are asked for: two groups of blocks.
+const PREFETCH_BYTES: usize = 4096;
+
+/// Asks for the two cache lines that lie [`PREFETCH_BYTES`] behind a block.
+#[inline(always)]
+fn prefetch_beyond(block: &[f32; 32]) {
+    let ahead = block.as_ptr().cast::<i8>().wrapping_add(PREFETCH_BYTES);
+    // SAFETY: a prefetch never faults and changes nothing but caches, whatever the address; SSE is part of
+    // x86-64.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T0>(ahead);
+        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64));
+    }
+}
+
+/// `sums` and the products of the pairs: the instruction as it stands, which the compiler takes apart into a
+/// product and a sum if it is asked by the intrinsic.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn add_products(sums: __m512i, a: __m512i, b: __m512i) -> __m512i {
+    let mut out = sums;
+    // SAFETY: the instruction works on registers alone and is one of this function's features.
+    unsafe {
+        asm!("vpdpwssd {0}, {1}, {2}", inout(zmm_reg) out, in(zmm_reg) a, in(zmm_reg) b, options(pure, nomem, nostack, preserves_flags));
+    }
+    out
 }
 
 macro_rules! operator {

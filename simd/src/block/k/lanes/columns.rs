@@ -7,10 +7,10 @@
 use super::{LANES, Lanes};
 
 /// Magnitudes above it saturate: the largest a block can hold is 65504 * 128 * 32, below 2^28.
-const HUGE: f32 = (1u64 << 30) as f32;
+pub(crate) const HUGE: f32 = (1u64 << 30) as f32;
 
 /// Magnitudes below it count as zero: the smallest scale is 2^-24.
-const TINY: f32 = 1.0 / HUGE;
+pub(crate) const TINY: f32 = 1.0 / HUGE;
 
 /// Up to sixteen runs of `N` weights, `N` a multiple of 16; missing ones are zeros.
 pub(crate) struct Columns<V, const N: usize> {

@@ -13,8 +13,10 @@ pub(crate) mod avx512;
 pub(crate) mod columns;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
+pub(crate) mod pairs;
 mod portable;
 
+pub(crate) use pairs::Pairs;
 pub(crate) use portable::Portable;
 
 /// Lanes, and sub-blocks that the encoders search at a time.
@@ -24,6 +26,9 @@ pub(crate) const LANES: usize = 16;
 pub(crate) trait Lanes:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
 {
+    /// Lanes of integers.
+    type Pairs: Pairs;
+
     /// `value` in every lane.
     fn splat(value: f32) -> Self;
 
@@ -63,6 +68,22 @@ pub(crate) trait Lanes:
     /// The values of f16s.
     fn from_f16(halves: &[u16; LANES]) -> Self;
 
+    /// The bits of the lanes.
+    fn bits(self) -> Self::Pairs;
+
+    /// The integers, which have at most 24 bits and a sign, as floats.
+    fn from_integers(integers: Self::Pairs) -> Self;
+
+    /// In each lane what has the largest magnitude: a NaN before an infinity, and of a number and its negative
+    /// the latter.
+    fn extremes(all: &[[Self; LANES]; 2]) -> Self;
+
+    /// Weight `i` of block `l` becomes lane `l` of number `i % 16` of half `i / 16`.
+    #[inline(always)]
+    fn columns(blocks: &[[f32; 32]; LANES]) -> [[Self; LANES]; 2] {
+        [half_columns(blocks, 0), half_columns(blocks, 1)]
+    }
+
     /// Row `l` becomes lane `l`, and lane `i` row `i`.
     fn transpose(rows: &[Self; LANES]) -> [Self; LANES];
 
@@ -77,8 +98,7 @@ pub(crate) trait Lanes:
     #[inline(always)]
     fn recip_or_zero(self) -> Self {
         let zero = Self::splat(0.0);
-        let magnitude = self.max(zero - self);
-        zero.less_then_else(magnitude, Self::splat(1.0) / self, zero)
+        zero.less_then_else(self.abs(), Self::splat(1.0) / self, zero)
     }
 
     /// Lane `l ^ BY` in lane `l`; `BY` is 1, 2, 4 or 8.
@@ -123,6 +143,16 @@ pub(crate) trait Lanes:
         lanes[8..].fill(high);
         Self::load(&lanes)
     }
+}
+
+/// The first or the second sixteen weights of sixteen blocks, transposed.
+#[inline(always)]
+fn half_columns<V: Lanes>(blocks: &[[f32; 32]; LANES], half: usize) -> [V; LANES] {
+    let mut rows = [V::splat(0.0); LANES];
+    for (row, block) in rows.iter_mut().zip(blocks) {
+        *row = V::load(&block.as_chunks().0[half]);
+    }
+    V::transpose(&rows)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use core::arch::aarch64::*;
 use core::array::from_fn;
 use core::ops::{Add, Div, Mul, Sub};
 
-use super::{LANES, Lanes};
+use super::{LANES, Lanes, Pairs};
 use crate::array;
 use crate::half_float::{f16_to_f32, f32_to_f16};
 
@@ -15,7 +15,13 @@ use crate::half_float::{f16_to_f32, f32_to_f16};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Neon([float32x4_t; 4]);
 
+/// Sixteen integers, or pairs of numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NeonPairs([int16x8_t; 4]);
+
 impl Lanes for Neon {
+    type Pairs = NeonPairs;
+
     #[inline(always)]
     fn splat(value: f32) -> Self {
         // SAFETY: the CPU has NEON, see the module's head.
@@ -97,6 +103,34 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
+    fn bits(self) -> NeonPairs {
+        // SAFETY: the CPU has NEON, see the module's head.
+        NeonPairs(from_fn(|i| unsafe { vreinterpretq_s16_f32(self.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn from_integers(integers: NeonPairs) -> Self {
+        // SAFETY: the CPU has NEON, see the module's head.
+        Self(from_fn(|i| unsafe { vcvtq_f32_s32(vreinterpretq_s32_s16(integers.0[i])) }))
+    }
+
+    #[inline(always)]
+    fn extremes(all: &[[Self; LANES]; 2]) -> Self {
+        // SAFETY: the CPU has NEON, see the module's head.
+        Self(from_fn(|i| unsafe {
+            // As integers, floats of one sign order as their magnitudes do; which come last is up to the sign.
+            let (mut highest, mut lowest) = (vdupq_n_s32(0), vdupq_n_u32(0));
+            for x in all.as_flattened() {
+                highest = vmaxq_s32(highest, vreinterpretq_s32_f32(x.0[i]));
+                lowest = vmaxq_u32(lowest, vreinterpretq_u32_f32(x.0[i]));
+            }
+            let highest = vreinterpretq_u32_s32(highest);
+            let is_high = vcgtq_u32(highest, vandq_u32(lowest, vdupq_n_u32(0x7fff_ffff)));
+            vreinterpretq_f32_u32(vbslq_u32(is_high, highest, lowest))
+        }))
+    }
+
+    #[inline(always)]
     fn transpose(rows: &[Self; LANES]) -> [Self; LANES] {
         let mut columns = *rows;
         for g in 0..4 {
@@ -155,6 +189,99 @@ unsafe fn square(a: float32x4_t, b: float32x4_t, c: float32x4_t, d: float32x4_t)
             vzip1q_f32(ac_high, bd_high),
             vzip2q_f32(ac_high, bd_high),
         ]
+    }
+}
+
+impl Pairs for NeonPairs {
+    #[inline(always)]
+    fn splat([first, second]: [i16; 2]) -> Self {
+        let pair = i32::from(first) & 0xffff | i32::from(second) << 16;
+        // SAFETY: the CPU has NEON, see the module's head.
+        Self(unsafe { [vreinterpretq_s16_s32(vdupq_n_s32(pair)); 4] })
+    }
+
+    #[inline(always)]
+    fn store(self) -> [u32; LANES] {
+        let mut lanes = [0; LANES];
+        for (out, pairs) in lanes.as_chunks_mut::<4>().0.iter_mut().zip(self.0) {
+            // SAFETY: the CPU has NEON, see the module's head; the reference is to 16 writable bytes.
+            unsafe { vst1q_u32(out.as_mut_ptr(), vreinterpretq_u32_s16(pairs)) };
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn and(self, other: Self) -> Self {
+        // SAFETY: the CPU has NEON, see the module's head.
+        Self(from_fn(|i| unsafe { vandq_s16(self.0[i], other.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        // SAFETY: the CPU has NEON, see the module's head.
+        Self(from_fn(|i| unsafe { vaddq_s16(self.0[i], other.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        // SAFETY: the CPU has NEON, see the module's head.
+        Self(from_fn(|i| unsafe { vqrdmulhq_s16(self.0[i], other.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // SAFETY: the CPU has NEON, see the module's head.
+        Self(from_fn(|i| unsafe { vmaxq_s16(self.0[i], other.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        // SAFETY: the CPU has NEON, see the module's head.
+        Self(from_fn(|i| unsafe { vminq_s16(self.0[i], other.0[i]) }))
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        // SAFETY: the CPU has NEON, see the module's head.
+        Self(from_fn(|i| unsafe {
+            let (a, b) = (vreinterpretq_s32_s16(self.0[i]), vreinterpretq_s32_s16(other.0[i]));
+            vreinterpretq_s16_s32(vaddq_s32(a, b))
+        }))
+    }
+
+    #[inline(always)]
+    fn add_products(self, a: Self, b: Self) -> Self {
+        // SAFETY: the CPU has NEON, see the module's head.
+        Self(from_fn(|i| unsafe {
+            let low = vmull_s16(vget_low_s16(a.0[i]), vget_low_s16(b.0[i]));
+            let sums = vpaddq_s32(low, vmull_high_s16(a.0[i], b.0[i]));
+            vreinterpretq_s16_s32(vaddq_s32(vreinterpretq_s32_s16(self.0[i]), sums))
+        }))
+    }
+
+    #[inline(always)]
+    fn low_halves(self, other: Self) -> Self {
+        // SAFETY: the CPU has NEON, see the module's head.
+        Self(from_fn(|i| unsafe {
+            let (low, high) = (vreinterpretq_s32_s16(self.0[i]), vreinterpretq_s32_s16(other.0[i]));
+            vreinterpretq_s16_s32(vsliq_n_s32::<16>(low, high))
+        }))
+    }
+
+    #[inline(always)]
+    fn bytes_of_four(four: &[Self; 4]) -> [[u8; 16]; LANES] {
+        let mut bytes = [[0; 16]; LANES];
+        for (i, bytes) in bytes.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            // SAFETY: the CPU has NEON, see the module's head; each store writes 16 bytes.
+            unsafe {
+                let [a, b, c, d] = [four[0].0[i], four[1].0[i], four[2].0[i], four[3].0[i]]
+                    .map(|v| vreinterpretq_f32_s16(v));
+                for (bytes, square) in bytes.iter_mut().zip(square(a, b, c, d)) {
+                    vst1q_u8(bytes.as_mut_ptr(), vreinterpretq_u8_f32(square));
+                }
+            }
+        }
+        bytes
     }
 }
 
