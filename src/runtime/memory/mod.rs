@@ -95,10 +95,14 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn own_memory_grows_with_what_is_written() {
-        let before = own_bytes();
-        let written = vec![1u8; 64 << 20];
-        let grown = own_bytes().saturating_sub(before);
-        assert!(grown > 32 << 20, "{grown}");
-        drop(std::hint::black_box(written));
+        let growth = || {
+            let before = own_bytes();
+            let written = std::hint::black_box(vec![1u8; 64 << 20]);
+            let grown = own_bytes().saturating_sub(before);
+            drop(written);
+            grown
+        };
+        // Other tests of this process free memory meanwhile, but not every time.
+        assert!((0..20).any(|_| growth() > 32 << 20));
     }
 }
