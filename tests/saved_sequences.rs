@@ -206,7 +206,7 @@ fn a_session_file_with_something_else_than_a_conversation_is_refused_by_chat() {
     let engine = load(&model);
     session(&engine, 30, KvTypes::default()).sequence().save(&file, b"[1, 2").unwrap();
     let [model, file] = [&model, &file].map(|path| path.to_str().expect("paths of tests are UTF-8"));
-    assert_fails(["chat", model, "--session", file], 1, &["other.session", "conversation"]);
+    assert_fails(["chat", model, "--session", file], 1, &["other.session", "conversation", "--session"]);
 }
 
 #[test]

@@ -31,9 +31,9 @@ impl Conversation {
     /// Reads what [`Conversation::to_json`] wrote.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
-    pub fn from_json(bytes: &[u8]) -> std::result::Result<Self, String> {
-        serde_json::from_slice(bytes).map_err(|e| format!("its conversation cannot be read: {e}"))
+    /// What is wrong with it.
+    pub fn from_json(bytes: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(bytes)
     }
 
     /// The conversation for a later one to go on from, as JSON.

@@ -7,8 +7,8 @@
 llama.cpp runs in both of its modes, with weights repacked at load (its default) and without, each in
 a process of its own; a round is one run of each program. Printed are the medians of tokens per
 second of the prompt (pp) and of generation (tg), the load time, the peak of memory and what of it is
-not the mapped file, in megabytes, and our speed divided by that of llama.cpp's better mode, for pp and for tg each. Needs `llama_cpp`
-(llama-cpp-python).
+not the mapped file, in megabytes, and our speed divided by that of llama.cpp's better mode, for pp and
+for tg each. Needs `llama_cpp` (llama-cpp-python).
 """
 
 import argparse

@@ -11,8 +11,9 @@
 //! scale, the term of a block without minima is added as `s = fma(isum, d * dy, s)`. A block with minima
 //! has a `term` and `s = s + term`: for the K types, with `msum` the integer sum of minima times activation
 //! sums, `term = fma(-msum, dmin * dy, isum * (d * dy))`; for the 32-weight types, with `m` the minimum and
-//! `ysum` the activation sum, `term = fma(isum, d * dy, m * (ysum * dy))`. The float types sum in 16 lanes: lane `l` takes `fma(w[i], x[i], lane)` for every `i % 16 == l` in order (a short row
-//! is padded with zeros), and the lanes are added as a tree: l and l+8, l and l+4, l and l+2, l and l+1.
+//! `ysum` the activation sum, `term = fma(isum, d * dy, m * (ysum * dy))`. The float types sum in 16 lanes:
+//! lane `l` takes `fma(w[i], x[i], lane)` for every `i % 16 == l` in order (a short row is padded with zeros),
+//! and the lanes are added as a tree: l and l+8, l and l+4, l and l+2, l and l+1.
 //!
 //! A dot product reads its weights as one sequential stream and asks for nothing ahead: the hardware's
 //! prefetchers follow such a stream, and requests of the program's own only take their place.

@@ -12,8 +12,7 @@
 //!
 //! and the terms are added to the sums of their rows, late, by [`RowSums`]; a group goes on across the
 //! ends of rows. A lane of `vpmaddubsw` holds two products of at most 63 * 127, together 16002: it never
-//! saturates. The bound of `isum` stands in each type's scalar code. The reduction and the floats cost
-//! about 80 instructions per eight super-blocks, 10 each.
+//! saturates. The bound of `isum` stands in each type's scalar code.
 
 use core::arch::x86_64::*;
 

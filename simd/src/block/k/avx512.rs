@@ -13,8 +13,7 @@
 //! and the terms are added to the sums of their rows, late, by [`RowSums`]; a group goes on across the
 //! ends of rows. A lane of `vpdpbusd` holds four products of at most 63 * 127 = 32004 together, so the
 //! packs never saturate; the bound of `isum` stands in each type's scalar code. What a type does per
-//! super-block is in its own folder; the reduction and the floats cost about 130 instructions per sixteen
-//! super-blocks, 8 each.
+//! super-block is in its own folder.
 
 use core::arch::x86_64::*;
 

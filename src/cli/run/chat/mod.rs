@@ -122,8 +122,9 @@ fn conversation(args: &Args, sequence: &Sequence<'_>) -> Result<Conversation> {
     let (Some(path), false) = (&args.context.session, sequence.attached().is_empty()) else {
         return Ok(Conversation::new(args.system.clone()));
     };
-    let mut kept =
-        Conversation::from_json(sequence.attached()).map_err(|what| Error::malformed(path, what))?;
+    let mut kept = Conversation::from_json(sequence.attached()).map_err(|e| {
+        Error::malformed(path, format!("its conversation cannot be read: {e}; name another file (--session)"))
+    })?;
     if args.system.is_some() {
         kept.set_system(args.system.clone());
     }

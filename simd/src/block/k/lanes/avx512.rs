@@ -351,7 +351,13 @@ fn add_products(sums: __m512i, a: __m512i, b: __m512i) -> __m512i {
     let mut out = sums;
     // SAFETY: the instruction works on registers alone and is one of this function's features.
     unsafe {
-        asm!("vpdpwssd {0}, {1}, {2}", inout(zmm_reg) out, in(zmm_reg) a, in(zmm_reg) b, options(pure, nomem, nostack, preserves_flags));
+        asm!(
+            "vpdpwssd {0}, {1}, {2}",
+            inout(zmm_reg) out,
+            in(zmm_reg) a,
+            in(zmm_reg) b,
+            options(pure, nomem, nostack, preserves_flags),
+        );
     }
     out
 }

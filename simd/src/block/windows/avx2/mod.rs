@@ -49,14 +49,8 @@ pub(crate) fn gemv<const B: usize>(
     for row in weights.chunks_exact(row_bytes) {
         let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
         for (w, y) in x.iter().enumerate() {
-            let padded;
-            let blocks = match windows.get(w) {
-                Some(blocks) => blocks,
-                None => {
-                    padded = super::padded(rest);
-                    &padded
-                }
-            };
+            let mut padded = None;
+            let blocks = windows.get(w).unwrap_or_else(|| padded.insert(super::padded(rest)));
             let (isum, scale) = window(blocks, y, w);
             stage(&mut now[0], lane, isum);
             stage(&mut now[1], lane, scale);
@@ -89,14 +83,8 @@ pub(crate) fn gemv_with_minima<const B: usize>(
     for row in weights.chunks_exact(row_bytes) {
         let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
         for (w, y) in x.iter().enumerate() {
-            let padded;
-            let blocks = match windows.get(w) {
-                Some(blocks) => blocks,
-                None => {
-                    padded = super::padded(rest);
-                    &padded
-                }
-            };
+            let mut padded = None;
+            let blocks = windows.get(w).unwrap_or_else(|| padded.insert(super::padded(rest)));
             stage(&mut now[0], lane, window(blocks, y, w));
             rows.add_late(lane);
             lane += 1;
