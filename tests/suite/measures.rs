@@ -1,12 +1,9 @@
 //! `gguf-run perplexity`, `divergence`, `bench`, `inspect` and `tokenize` on the bundled model.
 
-mod common;
-mod program;
-
 use std::path::PathBuf;
 
-use common::fairytale;
-use program::{assert_fails, json_of, stdout_of};
+use crate::common::fairytale;
+use crate::program::{assert_fails, json_of, stdout_of};
 
 fn model() -> String {
     fairytale().to_str().expect("paths of tests are UTF-8").to_owned()

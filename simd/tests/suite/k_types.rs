@@ -1,10 +1,8 @@
 //! Claims about the K types alone: extreme blocks, hard rows, and super-blocks that know only themselves.
 
-mod common;
-
 use std::path::PathBuf;
 
-use common::{Random, assert_same_bits, better_tiers, scalar};
+use crate::common::{Random, assert_same_bits, better_tiers, scalar};
 use gguf_simd::{Activation, BlockType, Kernels, Q8KWindow};
 
 const K_TYPES: [BlockType; 5] =

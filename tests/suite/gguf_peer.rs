@@ -3,14 +3,12 @@
 //! Needs `GGUF_PEER_PYTHON`, a Python that has the package, and `GGUF_VOCABS`, a folder of
 //! vocabulary-only files; what is not set is skipped, and said to be.
 
-mod random;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::random::Random;
 use gguf_kit::gguf::{GgmlType, GgufFile, GgufWriter, Layout, PlannedTensor, Value};
 use gguf_simd::BlockType;
-use random::Random;
 use serde_json::{Value as Json, json};
 
 fn variable(name: &str) -> Option<PathBuf> {

@@ -1,12 +1,10 @@
 //! What cannot be converted is refused with a reason, and nothing is left behind.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use common::checkpoint::{Spec, write_json};
+use crate::common::checkpoint::{Spec, write_json};
 use gguf_kit::checkpoint::Checkpoint;
 use gguf_kit::convert::{self, FileType, Overrides, Plan, PlanOptions, Progress, RunOptions, Silent};
 use gguf_kit::error::{Error, Result};
@@ -218,7 +216,8 @@ fn a_full_disk_is_reported_and_leaves_nothing() {
     };
     let small = Path::new(&small);
     let before = names(small);
-    let error = try_convert(&common::fairytale(), &small.join("m.gguf"), FileType::Q8_0, &Silent, false);
+    let error =
+        try_convert(&crate::common::fairytale(), &small.join("m.gguf"), FileType::Q8_0, &Silent, false);
     let message = error.expect_err("no room").to_string();
     assert!(message.contains("room") || message.contains("space"), "{message}");
     assert_eq!(names(small), before);

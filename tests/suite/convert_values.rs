@@ -1,10 +1,8 @@
 //! A converted file holds the checkpoint's values, each where GGUF's `llama` wants it.
 
-mod common;
-
 use std::path::Path;
 
-use common::checkpoint::Spec;
+use crate::common::checkpoint::Spec;
 use gguf_kit::checkpoint::Checkpoint;
 use gguf_kit::convert::FileType;
 use gguf_kit::gguf::GgufFile;
@@ -27,7 +25,7 @@ fn original(checkpoint: &Checkpoint, name: &str) -> Vec<f32> {
 
 fn in_f32(dir: &Path) -> (Checkpoint, GgufFile) {
     let path = dir.join("m.gguf");
-    common::convert(dir, &path, FileType::F32);
+    crate::common::convert(dir, &path, FileType::F32);
     (Checkpoint::open(dir).expect("sound"), GgufFile::open(&path).expect("our own file"))
 }
 
@@ -133,7 +131,7 @@ fn sharded_and_single_checkpoints_convert_to_the_same_file() {
     spec.write_sharded(&sharded, 3);
     let options = |input: &Path, name: &str| {
         let path = dir.path().join(name);
-        common::convert_named(input, &path, FileType::Q8_0, "the same");
+        crate::common::convert_named(input, &path, FileType::Q8_0, "the same");
         std::fs::read(path).expect("our own file")
     };
     let reference = options(&single, "a.gguf");

@@ -1,13 +1,11 @@
 //! `gguf-convert` as it is used: exit status, what goes to which stream, what is left on disk.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use common::checkpoint::Spec;
+use crate::common::checkpoint::Spec;
 use serde_json::Value;
 
 fn command(dir: &Path, args: &[&str]) -> Command {

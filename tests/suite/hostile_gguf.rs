@@ -1,10 +1,10 @@
 //! Hostile, broken and foreign GGUF files end in an error that says what is wrong: never in a panic,
 //! an unbounded allocation, or a read outside the file.
 
-mod hostile;
-
+use crate::hostile::{
+    ARRAY, BOOL, F32, GgufBytes, STRING, U32, U64, for_each_mutation, open_gguf, touch_gguf,
+};
 use gguf_kit::Error;
-use hostile::{ARRAY, BOOL, F32, GgufBytes, STRING, U32, U64, for_each_mutation, open_gguf, touch_gguf};
 
 /// Numbers of tensor types.
 const TYPE_F32: u32 = 0;

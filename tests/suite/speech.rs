@@ -1,14 +1,11 @@
 //! `gguf-run` with the bundled model: it speaks, stops when it should, and measures.
 
-mod common;
-mod program;
-
 use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
-use common::fairytale;
-use program::{assert_fails, command, json_of, run, run_with_input, stderr, stdout, stdout_of};
+use crate::common::fairytale;
+use crate::program::{assert_fails, command, json_of, run, run_with_input, stderr, stdout, stdout_of};
 
 const PROMPT: &str = "Once upon a time";
 
@@ -219,7 +216,7 @@ fn model_larger_than_the_memory_it_may_use_says_the_same_and_what_it_does() {
     };
     let expected = tell(&["--quiet"]);
     let refused = tell(&["--ram", "1M", "--no-echo"]);
-    program::assert_failed(&refused, 1, &["--ram is too little", "or more"]);
+    crate::program::assert_failed(&refused, 1, &["--ram is too little", "or more"]);
     let message = stderr(&refused);
     let least = message.split("use --ram ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a limit");
     for quiet in [true, false] {

@@ -1,15 +1,9 @@
 //! Batch products have the bits of one dot product per row and column, whatever the tier, the shape
 //! and the bytes.
 
-#[path = "common/activations.rs"]
-mod activations;
-mod common;
-#[path = "common/effort.rs"]
-mod effort;
-
-use activations::Activations;
-use common::{Random, assert_same_bits, better_tiers, scalar};
-use effort::FULL;
+use crate::activations::Activations;
+use crate::common::{Random, assert_same_bits, better_tiers, scalar};
+use crate::effort::FULL;
 use gguf_simd::{BlockType, ColumnsMut, Kernels};
 
 /// Rows and columns of the largest product tried: more than two panels, more than two tiles.

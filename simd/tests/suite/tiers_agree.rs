@@ -1,14 +1,8 @@
 //! Every tier of kernels gives the scalar definition's bits.
 
-#[path = "common/activations.rs"]
-mod activations;
-mod common;
-#[path = "common/effort.rs"]
-mod effort;
-
-use activations::Activations;
-use common::{Random, assert_same_bits, better_tiers, scalar};
-use effort::FULL;
+use crate::activations::Activations;
+use crate::common::{Random, assert_same_bits, better_tiers, scalar};
+use crate::effort::FULL;
 use gguf_simd::{BlockType, ColumnsMut, Kernels, Q8KWindow, Q8Window};
 
 /// Blocks in a row: none, few, a window more or less, many.

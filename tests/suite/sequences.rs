@@ -1,13 +1,11 @@
 //! Sequences that are evaluated together, continued from one another or read back from a file get the
 //! bits that each gets alone.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::checkpoint::Spec;
-use common::model::{mixed_k, new_path, write_gguf};
-use common::options;
+use crate::common::checkpoint::Spec;
+use crate::common::model::{mixed_k, new_path, write_gguf};
+use crate::common::options;
 use gguf_kit::Error;
 use gguf_kit::model::KvTypes;
 use gguf_kit::runtime::{Engine, EngineOptions, Evaluator, Logits, Part, Sequence, Session, SessionOptions};

@@ -1,7 +1,5 @@
 //! Runs `gguf-run` as users do.
 
-#![allow(dead_code, reason = "every test binary includes this and uses its part")]
-
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::PathBuf;

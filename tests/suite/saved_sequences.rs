@@ -1,21 +1,18 @@
 //! A sequence that is written to a file and read back goes on with the same bits; a file that does not
 //! fit is refused with the remedy, whatever its bytes.
 
-mod common;
-mod program;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::checkpoint::Spec;
-use common::model::{mixed_k, new_path, write_gguf};
-use common::{fairytale, options};
+use crate::common::checkpoint::Spec;
+use crate::common::model::{mixed_k, new_path, write_gguf};
+use crate::common::{fairytale, options};
+use crate::program::{assert_fails, json_of, run_with_input, stderr, stdout};
 use gguf_kit::Error;
 use gguf_kit::model::KvTypes;
 use gguf_kit::runtime::{Engine, EngineOptions, Logits, Sequence, Session, SessionOptions};
 use gguf_simd::attention::CacheType;
-use program::{assert_fails, json_of, run_with_input, stderr, stdout};
 
 const KEYS_APART: KvTypes = KvTypes { keys: CacheType::Q8_0, values: CacheType::F16 };
 

@@ -1,14 +1,12 @@
 //! Hostile, broken and foreign checkpoints end in an error that says what is wrong: never in a
 //! panic, an unbounded allocation, or a read outside the files or the folder.
 
-mod hostile;
-
 use std::fs;
 use std::path::Path;
 
+use crate::hostile::{for_each_mutation, open_shard, safetensors, touch_shard};
 use gguf_kit::Error;
 use gguf_kit::checkpoint::{Checkpoint, Config};
-use hostile::{for_each_mutation, open_shard, safetensors, touch_shard};
 use tempfile::TempDir;
 
 const INDEX: &str = "model.safetensors.index.json";

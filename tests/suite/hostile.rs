@@ -1,93 +1,88 @@
 //! What the tests against hostile files share: builders that write any bytes, right or wrong, and
 //! the walk that touches everything an opened file offers.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary includes this and uses its part")]
-
-#[path = "../random/mod.rs"]
-mod random;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::random::Random;
 use gguf_kit::Result;
 use gguf_kit::checkpoint::Shard;
 use gguf_kit::gguf::GgufFile;
 use gguf_kit::mapped_file::MappedFile;
-use random::Random;
 
 /// How long one small file may keep a reader busy, on any machine these tests meet.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Numbers of value types in a GGUF header.
-pub const U32: u32 = 4;
-pub const F32: u32 = 6;
-pub const BOOL: u32 = 7;
-pub const STRING: u32 = 8;
-pub const ARRAY: u32 = 9;
-pub const U64: u32 = 10;
+pub(crate) const U32: u32 = 4;
+pub(crate) const F32: u32 = 6;
+pub(crate) const BOOL: u32 = 7;
+pub(crate) const STRING: u32 = 8;
+pub(crate) const ARRAY: u32 = 9;
+pub(crate) const U64: u32 = 10;
 
 /// Writes GGUF headers field by field, checking nothing.
 #[derive(Clone, Default)]
-pub struct GgufBytes(pub Vec<u8>);
+pub(crate) struct GgufBytes(pub(crate) Vec<u8>);
 
 impl GgufBytes {
     /// Magic, version 3 and the two counts.
-    pub fn new(n_tensors: u64, n_pairs: u64) -> Self {
+    pub(crate) fn new(n_tensors: u64, n_pairs: u64) -> Self {
         Self(b"GGUF".to_vec()).u32(3).u64(n_tensors).u64(n_pairs)
     }
 
-    pub fn u32(mut self, x: u32) -> Self {
+    pub(crate) fn u32(mut self, x: u32) -> Self {
         self.0.extend(x.to_le_bytes());
         self
     }
 
-    pub fn u64(mut self, x: u64) -> Self {
+    pub(crate) fn u64(mut self, x: u64) -> Self {
         self.0.extend(x.to_le_bytes());
         self
     }
 
-    pub fn bytes(mut self, bytes: &[u8]) -> Self {
+    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
         self.0.extend(bytes);
         self
     }
 
     /// A length and the bytes.
-    pub fn string(self, bytes: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn string(self, bytes: impl AsRef<[u8]>) -> Self {
         let bytes = bytes.as_ref();
         self.u64(bytes.len() as u64).bytes(bytes)
     }
 
     /// The beginning of a pair; the value is to follow.
-    pub fn key(self, key: &str, value_type: u32) -> Self {
+    pub(crate) fn key(self, key: &str, value_type: u32) -> Self {
         self.string(key).u32(value_type)
     }
 
     /// The beginning of a pair with an array; the elements are to follow.
-    pub fn array(self, key: &str, element_type: u32, len: u64) -> Self {
+    pub(crate) fn array(self, key: &str, element_type: u32, len: u64) -> Self {
         self.key(key, ARRAY).u32(element_type).u64(len)
     }
 
     /// A tensor description; dimensions in the file's order, innermost first.
-    pub fn tensor(self, name: &str, dims: &[u64], ty: u32, offset: u64) -> Self {
+    pub(crate) fn tensor(self, name: &str, dims: &[u64], ty: u32, offset: u64) -> Self {
         let described = self.string(name).u32(dims.len() as u32);
         dims.iter().fold(described, |bytes, &dim| bytes.u64(dim)).u32(ty).u64(offset)
     }
 
     /// Zeros up to a multiple of `alignment`, then `n` bytes of data.
-    pub fn data(mut self, alignment: usize, n: usize) -> Self {
+    pub(crate) fn data(mut self, alignment: usize, n: usize) -> Self {
         let start = self.0.len().next_multiple_of(alignment);
         self.0.resize(start, 0);
         self.0.resize(start + n, 0xa5);
         self
     }
 
-    pub fn open(self) -> Result<GgufFile> {
+    pub(crate) fn open(self) -> Result<GgufFile> {
         open_gguf(self.0)
     }
 
     /// The message of the error that opening it must end in.
-    pub fn refusal(self) -> String {
+    pub(crate) fn refusal(self) -> String {
         match self.open() {
             Ok(file) => panic!("opened: {:?}", file.tensors()),
             Err(e) => e.to_string(),
@@ -95,16 +90,16 @@ impl GgufBytes {
     }
 }
 
-pub fn open_gguf(bytes: Vec<u8>) -> Result<GgufFile> {
+pub(crate) fn open_gguf(bytes: Vec<u8>) -> Result<GgufFile> {
     GgufFile::from_mapped(Arc::new(MappedFile::from_bytes(Path::new("test.gguf"), bytes)))
 }
 
-pub fn open_shard(bytes: Vec<u8>) -> Result<Shard> {
+pub(crate) fn open_shard(bytes: Vec<u8>) -> Result<Shard> {
     Shard::from_mapped(MappedFile::from_bytes(Path::new("test.safetensors"), bytes))
 }
 
 /// The bytes of a safetensors file with this header and `n_data` bytes of data.
-pub fn safetensors(header: &str, n_data: usize) -> Vec<u8> {
+pub(crate) fn safetensors(header: &str, n_data: usize) -> Vec<u8> {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());
     bytes.resize(bytes.len() + n_data, 0xa5);
@@ -112,7 +107,7 @@ pub fn safetensors(header: &str, n_data: usize) -> Vec<u8> {
 }
 
 /// Asks an opened GGUF file for everything in it, in every way: nothing may panic.
-pub fn touch_gguf(file: &GgufFile) {
+pub(crate) fn touch_gguf(file: &GgufFile) {
     let metadata = file.metadata();
     for key in metadata.keys() {
         let _ = (metadata.string(key), metadata.u32(key), metadata.u64(key), metadata.count(key));
@@ -128,7 +123,7 @@ pub fn touch_gguf(file: &GgufFile) {
 }
 
 /// Asks an opened shard for every tensor.
-pub fn touch_shard(shard: &Shard) {
+pub(crate) fn touch_shard(shard: &Shard) {
     for name in shard.tensor_names() {
         if let Ok(tensor) = shard.tensor(name) {
             let tensor = tensor.expect("a listed tensor is there");
@@ -141,7 +136,7 @@ pub fn touch_shard(shard: &Shard) {
 /// Calls `try_one` with every file that differs from `sound` in one byte of its first `n_header`,
 /// with every file that has an extreme number written over 8 bytes of them, and with many that were
 /// damaged in several places. Fails if one takes too long.
-pub fn for_each_mutation(sound: &[u8], n_header: usize, try_one: impl Fn(Vec<u8>)) {
+pub(crate) fn for_each_mutation(sound: &[u8], n_header: usize, try_one: impl Fn(Vec<u8>)) {
     let timed = |bytes: Vec<u8>| {
         let start = Instant::now();
         try_one(bytes);

@@ -1,10 +1,8 @@
 //! A converted file has the tensors, types and keys that its file type promises.
 
-mod common;
-
 use std::path::Path;
 
-use common::checkpoint::Spec;
+use crate::common::checkpoint::Spec;
 use gguf_kit::convert::{FileType, RunOptions};
 use gguf_kit::gguf::GgufFile;
 use gguf_simd::BlockType;
@@ -113,7 +111,7 @@ fn every_file_type_of_the_bundled_model_follows_its_recipe() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     for file_type in FileType::ALL {
         let path = dir.path().join("m.gguf");
-        let summary = common::convert(&common::fairytale(), &path, file_type);
+        let summary = crate::common::convert(&crate::common::fairytale(), &path, file_type);
         let error = summary.error().relative_rmse();
         assert!(error <= most_error(file_type), "{file_type}: relative error {error}");
 
@@ -149,7 +147,12 @@ fn bytes_of(checkpoint: &Path, file_type: FileType, n_threads: usize, isa: Isa) 
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = dir.path().join("m.gguf");
     let kernels = Kernels::get(isa).expect("an available tier");
-    common::convert_with(checkpoint, &path, file_type, &RunOptions { overwrite: false, n_threads, kernels });
+    crate::common::convert_with(
+        checkpoint,
+        &path,
+        file_type,
+        &RunOptions { overwrite: false, n_threads, kernels },
+    );
     std::fs::read(&path).expect("our own file")
 }
 
@@ -174,7 +177,7 @@ fn the_error_report_does_not_depend_on_threads() {
     let errors = [1, 4].map(|n_threads| {
         let path = dir.path().join(format!("{n_threads}.gguf"));
         let options = RunOptions { overwrite: false, n_threads, kernels: Kernels::best() };
-        let summary = common::convert_with(dir.path(), &path, FileType::Q4_0, &options);
+        let summary = crate::common::convert_with(dir.path(), &path, FileType::Q4_0, &options);
         summary.tensors.iter().map(|tensor| tensor.error).collect::<Vec<_>>()
     });
     assert_eq!(errors[0], errors[1]);

@@ -1,11 +1,9 @@
 //! A checkpoint that is run is converted once, and again when anything about it changes.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::checkpoint::Spec;
+use crate::common::checkpoint::Spec;
 use gguf_kit::convert::{Cached, FileType, RunOptions, Silent, cached_in};
 use gguf_kit::error::Error;
 use gguf_simd::kernels::Kernels;

@@ -1,13 +1,11 @@
 //! Logits depend on the model and the ids, and on nothing else: not on the number of threads, the
 //! CPU features, or how the ids are cut into batches and steps.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::checkpoint::Spec;
-use common::model::{mixed_formats, mixed_k, new_path, write_gguf};
-use common::options;
+use crate::common::checkpoint::Spec;
+use crate::common::model::{mixed_formats, mixed_k, new_path, write_gguf};
+use crate::common::options;
 use gguf_kit::model::{KvTypes, TensorSpec};
 use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session, SessionOptions};
 use gguf_simd::attention::CacheType;
@@ -63,7 +61,7 @@ fn gguf_of(checkpoint: &Path, dir: &Path, name: &str, type_of: impl Fn(&TensorSp
 fn logits_have_the_same_bits_whatever_computes_them_for_every_type() {
     let dir = tempfile::tempdir().unwrap();
     for ty in BlockType::all() {
-        let path = gguf_of(&common::fairytale(), dir.path(), ty.name(), |_| ty);
+        let path = gguf_of(&crate::common::fairytale(), dir.path(), ty.name(), |_| ty);
         assert_same_bits(&path, ty.name());
     }
 }
@@ -71,8 +69,11 @@ fn logits_have_the_same_bits_whatever_computes_them_for_every_type() {
 #[test]
 fn logits_have_the_same_bits_whatever_computes_them_for_mixed_types() {
     let dir = tempfile::tempdir().unwrap();
-    assert_same_bits(&gguf_of(&common::fairytale(), dir.path(), "mixed-k", mixed_k), "K types");
-    assert_same_bits(&gguf_of(&common::fairytale(), dir.path(), "formats", mixed_formats), "all formats");
+    assert_same_bits(&gguf_of(&crate::common::fairytale(), dir.path(), "mixed-k", mixed_k), "K types");
+    assert_same_bits(
+        &gguf_of(&crate::common::fairytale(), dir.path(), "formats", mixed_formats),
+        "all formats",
+    );
 }
 
 #[test]
@@ -136,7 +137,7 @@ fn logits_have_the_same_bits_whatever_computes_them_for_every_type_of_keys_and_v
 #[test]
 fn a_truncated_cache_continues_with_the_same_bits() {
     let dir = tempfile::tempdir().unwrap();
-    let path = gguf_of(&common::fairytale(), dir.path(), "m", mixed_k);
+    let path = gguf_of(&crate::common::fairytale(), dir.path(), "m", mixed_k);
     let engine = engine(&path, 2, Isa::best());
     let ids = some_ids(40);
     let expected = logits_of(&engine, &ids, 40);
@@ -159,14 +160,14 @@ fn a_truncated_cache_continues_with_the_same_bits() {
 fn a_model_larger_than_the_memory_it_may_use_gives_the_same_bits() {
     let dir = tempfile::tempdir().unwrap();
     Spec { n_layer: 8, n_embd: 512, n_ff: 64, ..Spec::mixtral() }.write(dir.path());
-    for (name, checkpoint) in [("dense", common::fairytale()), ("experts", dir.path().to_owned())] {
+    for (name, checkpoint) in [("dense", crate::common::fairytale()), ("experts", dir.path().to_owned())] {
         let path = gguf_of(&checkpoint, dir.path(), name, |_| BlockType::F32);
         let ids = some_ids(24);
         let expected = logits_of(&engine(&path, 2, Isa::best()), &ids, 24);
         for n_threads in [1, 3] {
             let options = EngineOptions { n_threads: Some(n_threads), ..EngineOptions::default() };
-            let engine = common::engine_in_little_memory(&path, options);
-            let streamed = common::streamed_bytes(&engine);
+            let engine = crate::common::engine_in_little_memory(&path, options);
+            let streamed = crate::common::streamed_bytes(&engine);
             assert!(streamed > 0 || cfg!(not(target_os = "linux")), "{name}: nothing is streamed");
             for n_batch in [24, 7, 1] {
                 let found = logits_of(&engine, &ids, n_batch);
@@ -179,9 +180,9 @@ fn a_model_larger_than_the_memory_it_may_use_gives_the_same_bits() {
 #[test]
 fn sessions_on_one_engine_do_not_disturb_each_other() {
     let dir = tempfile::tempdir().unwrap();
-    let path = gguf_of(&common::fairytale(), dir.path(), "m", |_| BlockType::Q8_0);
+    let path = gguf_of(&crate::common::fairytale(), dir.path(), "m", |_| BlockType::Q8_0);
     let options = EngineOptions { n_threads: Some(2), ..EngineOptions::default() };
-    for engine in [engine(&path, 2, Isa::best()), common::engine_in_little_memory(&path, options)] {
+    for engine in [engine(&path, 2, Isa::best()), crate::common::engine_in_little_memory(&path, options)] {
         sessions_do_not_disturb_each_other(&engine);
     }
 }
@@ -199,8 +200,8 @@ fn sessions_do_not_disturb_each_other(engine: &Engine) {
 #[test]
 fn a_model_file_that_is_replaced_by_renaming_goes_on_with_the_same_bits() {
     let dir = tempfile::tempdir().unwrap();
-    let path = gguf_of(&common::fairytale(), dir.path(), "m", |_| BlockType::Q8_0);
-    let other = gguf_of(&common::fairytale(), dir.path(), "other", |_| BlockType::Q4_0);
+    let path = gguf_of(&crate::common::fairytale(), dir.path(), "m", |_| BlockType::Q8_0);
+    let other = gguf_of(&crate::common::fairytale(), dir.path(), "other", |_| BlockType::Q4_0);
     let ids = some_ids(20);
     let expected = logits_of(&engine(&path, 1, Isa::best()), &ids, 20);
     let engine_of_old = engine(&path, 2, Isa::best());

@@ -1,11 +1,9 @@
 //! Blocks of other programs mean what their makers say, and our own are no worse than theirs.
 //! `fixtures/blocks/MANIFEST.md` tells where the expected values come from.
 
-mod common;
-
 use std::path::PathBuf;
 
-use common::{Random, assert_same_bits, better_tiers, scalar};
+use crate::common::{Random, assert_same_bits, better_tiers, scalar};
 use gguf_simd::half_float::{f16_to_f32, f32_to_f16};
 use gguf_simd::{BlockType, Kernels};
 

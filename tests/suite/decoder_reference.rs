@@ -4,14 +4,12 @@
 //! The second part needs `GGUF_LLAMA_CPP_PYTHON`, a Python that has llama-cpp-python; it is skipped, and
 //! said to be, where that is not set.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::checkpoint::Spec;
-use common::model::{new_path, write_gguf, write_gguf_with};
+use crate::common::checkpoint::Spec;
+use crate::common::model::{new_path, write_gguf, write_gguf_with};
 use gguf_kit::gguf::Value;
 use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session};
 use gguf_simd::BlockType;
@@ -22,7 +20,7 @@ fn load(path: &Path) -> Engine {
 }
 
 fn step(engine: &Engine, ids: &[u32]) -> Vec<f32> {
-    let mut session = Session::new(engine, common::options(256, 16)).unwrap();
+    let mut session = Session::new(engine, crate::common::options(256, 16)).unwrap();
     session.step(ids, Logits::All).unwrap().to_vec()
 }
 
@@ -68,7 +66,7 @@ fn reference() -> Reference {
 
 fn fairytale(dir: &Path, ty: BlockType) -> Engine {
     let path = new_path(dir, ty.name());
-    write_gguf(&common::fairytale(), &path, |_| ty);
+    write_gguf(&crate::common::fairytale(), &path, |_| ty);
     load(&path)
 }
 
@@ -94,7 +92,7 @@ fn the_greedy_continuation_is_that_of_a_float64_forward_pass() {
     let dir = tempfile::tempdir().unwrap();
     let reference = reference();
     let engine = fairytale(dir.path(), BlockType::F32);
-    let mut session = Session::new(&engine, common::options(128, 64)).unwrap();
+    let mut session = Session::new(&engine, crate::common::options(128, 64)).unwrap();
     let mut id = greatest(session.step(&reference.prompt, Logits::Last).unwrap());
     let mut found = vec![id];
     while found.len() < reference.greedy.len() {

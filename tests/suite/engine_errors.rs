@@ -1,14 +1,12 @@
 //! What a file or a request asks too much of the engine is refused before anything is computed, with
 //! the fault named.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::checkpoint::Spec;
-use common::model::{new_path, write_gguf, write_gguf_with};
-use common::options;
+use crate::common::checkpoint::Spec;
+use crate::common::model::{new_path, write_gguf, write_gguf_with};
+use crate::common::options;
 use gguf_kit::Error;
 use gguf_kit::gguf::{GgufWriter, Layout, Value};
 use gguf_kit::model::KvTypes;

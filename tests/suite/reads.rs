@@ -1,13 +1,11 @@
 //! What a decoder says of its file: which bytes passes read, and when they come to them.
 
-mod common;
-
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Mutex;
 
-use common::checkpoint::Spec;
-use common::model::{new_path, write_gguf};
+use crate::common::checkpoint::Spec;
+use crate::common::model::{new_path, write_gguf};
 use gguf_kit::gguf::GgufFile;
 use gguf_kit::model::{BatchPart, Compute, Decoder, Dimensions, KvCache, KvTypes, Observer, arch};
 use gguf_kit::threads::ThreadPool;

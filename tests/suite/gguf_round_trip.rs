@@ -1,12 +1,10 @@
 //! What the writer writes, the reader reads back the same.
 
-mod random;
-
 use std::path::Path;
 
+use crate::random::Random;
 use gguf_kit::gguf::{GgufFile, GgufWriter, Layout, Metadata, PlannedTensor, Value};
 use gguf_simd::BlockType;
-use random::Random;
 use serde_json::json;
 
 fn planned(name: &str, shape: &[usize], block_type: BlockType) -> PlannedTensor {

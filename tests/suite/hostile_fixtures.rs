@@ -1,14 +1,12 @@
 //! The known classes of attack, as files: each is refused from disk, by name, and is what its recipe
 //! here makes. With `GGUF_WRITE_FIXTURES=1` the second test writes the files anew.
 
-mod hostile;
-
 use std::fs;
 use std::path::PathBuf;
 
+use crate::hostile::{ARRAY, GgufBytes, STRING, U64, safetensors};
 use gguf_kit::checkpoint::Shard;
 use gguf_kit::gguf::GgufFile;
-use hostile::{ARRAY, GgufBytes, STRING, U64, safetensors};
 
 struct Fixture {
     name: &'static str,

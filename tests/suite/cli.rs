@@ -1,13 +1,10 @@
 //! `gguf-run` on bad input: the exit status says whose fault it is, the message names the file and
 //! the remedy, and standard output stays empty.
 
-mod common;
-mod program;
-
 use std::path::{Path, PathBuf};
 
-use common::fairytale;
-use program::{assert_failed, assert_fails, command, run, stderr, stdout};
+use crate::common::fairytale;
+use crate::program::{assert_failed, assert_fails, command, run, stderr, stdout};
 
 fn hostile(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/hostile").join(name)

@@ -1,0 +1,35 @@
+//! The integration tests, in one program: what they test is compiled and linked once.
+//!
+//! A module is a group of claims. Tests that need a process of their own, because they count what it
+//! allocates, are programs beside this folder.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod hostile;
+mod program;
+mod random;
+
+mod chat_templates;
+mod checkpoint_fixture;
+mod cli;
+mod convert_cache;
+mod convert_cli;
+mod convert_refuses;
+mod convert_types;
+mod convert_values;
+mod decoder_reference;
+mod determinism;
+mod engine_errors;
+mod gguf_peer;
+mod gguf_round_trip;
+mod gguf_writer;
+mod hostile_checkpoint;
+mod hostile_fixtures;
+mod hostile_gguf;
+mod measures;
+mod reads;
+mod saved_sequences;
+mod sequences;
+mod speech;
+mod tidy;
+mod tokenizer_vocabs;
