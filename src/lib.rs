@@ -21,3 +21,8 @@ pub mod threads;
 pub mod tokenizer;
 
 pub use error::{Error, Result};
+
+/// Compiles and runs the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
