@@ -128,6 +128,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::chat::SpecialTokens;
     use crate::checkpoint::Config;
     use crate::tokenizer::Vocabulary;
 
@@ -138,7 +139,8 @@ mod tests {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models/fairytale");
         let config = Config::open(&dir.join("config.json")).unwrap();
         let tokenizer = Tokenizer::new(Vocabulary::from_checkpoint(&dir, &config, 4096).unwrap()).unwrap();
-        let template = Template::new(tokenizer.chat_template().unwrap(), "<|begin_of_text|>", "").unwrap();
+        let template =
+            Template::new(tokenizer.chat_template().unwrap(), SpecialTokens::of(&tokenizer)).unwrap();
         (tokenizer, template)
     }
 
@@ -153,7 +155,7 @@ mod tests {
     #[test]
     fn the_beginning_is_there_once_whoever_writes_it() {
         let (tokenizer, own) = fairytale();
-        let silent = Template::new("{{ messages[0].content }}", "", "").unwrap();
+        let silent = Template::new("{{ messages[0].content }}", SpecialTokens::default()).unwrap();
         for template in [own, silent] {
             let ids = conversation().prompt(&template, &tokenizer, 512).unwrap().ids;
             assert_eq!(ids[0], BOS);

@@ -5,4 +5,4 @@ mod strftime;
 pub mod template;
 
 pub use conversation::{Conversation, Prompt};
-pub use template::{Message, Template};
+pub use template::{Message, RenderError, SpecialTokens, Template};

@@ -7,13 +7,15 @@
 use std::io::{self, Write};
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Kwargs;
-use minijinja::{AutoEscape, Environment, Error as JinjaError, ErrorKind, Value, context};
+use minijinja::value::{Kwargs, Serde};
+use minijinja::{AutoEscape, Environment, Error as JinjaError, ErrorKind, Value};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Variable, json};
 
 use super::strftime;
 use crate::error::{Error, Result};
 use crate::limits::{MAX_RENDERED_BYTES, MAX_TEMPLATE_BYTES, MAX_TEMPLATE_STEPS};
+use crate::tokenizer::{Role, Tokenizer};
 
 /// What to do about a template that does not work.
 const REMEDY: &str = "give another one with --template FILE, or use `complete`, which needs none";
@@ -30,21 +32,70 @@ pub struct Message {
     pub content: String,
 }
 
+/// The texts of a model's special tokens, under the names that templates know them by.
+///
+/// A token that the model does not have is undefined in its template, as in `transformers`.
+#[derive(Clone, Debug, Default)]
+pub struct SpecialTokens {
+    texts: Map<String, Variable>,
+}
+
+impl SpecialTokens {
+    /// What a tokenizer has of them.
+    pub fn of(tokenizer: &Tokenizer) -> Self {
+        let names = [
+            ("bos_token", Role::Bos),
+            ("eos_token", Role::Eos),
+            ("unk_token", Role::Unknown),
+            ("sep_token", Role::Separator),
+            ("pad_token", Role::Padding),
+            ("mask_token", Role::Mask),
+        ];
+        let text = |role| tokenizer.special(role).and_then(|id| tokenizer.token_text(id));
+        names.into_iter().filter_map(|(name, role)| Some((name, text(role)?))).collect()
+    }
+}
+
+impl<'a> FromIterator<(&'a str, &'a str)> for SpecialTokens {
+    fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(tokens: I) -> Self {
+        Self { texts: tokens.into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect() }
+    }
+}
+
+/// Why a template did not render a conversation.
+#[derive(Debug)]
+pub enum RenderError {
+    /// The template does not take these messages; it may take others.
+    Refused {
+        /// The template's own words, or the operation that failed.
+        what: String,
+    },
+    /// The template is broken or exceeds a limit; no conversation will do.
+    Failed(Error),
+}
+
+impl From<RenderError> for Error {
+    fn from(error: RenderError) -> Self {
+        match error {
+            RenderError::Refused { what } => Self::usage(format!("{PLACE} refuses the conversation: {what}")),
+            RenderError::Failed(error) => error,
+        }
+    }
+}
+
 /// A chat template, ready to render conversations.
 #[derive(Debug)]
 pub struct Template {
     environment: Environment<'static>,
-    bos: String,
-    eos: String,
+    special_tokens: SpecialTokens,
 }
 
 impl Template {
-    /// Compiles `source`; `bos` and `eos` are the texts of the model's tokens, for the template to
-    /// write.
+    /// Compiles `source`, which writes `special_tokens`.
     ///
     /// # Errors
     /// `Malformed` with the line if the source is not valid Jinja, `Limit` if it is too long.
-    pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self> {
+    pub fn new(source: &str, special_tokens: SpecialTokens) -> Result<Self> {
         if source.len() > MAX_TEMPLATE_BYTES {
             let what =
                 format!("{PLACE} has {} bytes; the limit is {MAX_TEMPLATE_BYTES}; {REMEDY}", source.len());
@@ -54,34 +105,47 @@ impl Template {
         environment
             .add_template_owned("chat", without_generation_marks(source))
             .map_err(|e| Error::malformed(PLACE, format!("{}; {REMEDY}", describe(&e))))?;
-        Ok(Self { environment, bos: bos.to_owned(), eos: eos.to_owned() })
+        Ok(Self { environment, special_tokens })
     }
 
     /// Writes `messages` as the model's text; with `add_generation_prompt` up to where the model's
     /// answer starts.
     ///
     /// # Errors
-    /// `Usage` with the template's own words if it refuses the conversation (most want user and
-    /// assistant in turn); `Limit` if it runs or writes too much; `Malformed` with the line for
-    /// whatever else goes wrong in it.
-    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let shown: Vec<Value> = messages
-            .iter()
-            .map(|message| context! { role => message.role.as_str(), content => message.content.as_str() })
-            .collect();
-        let context = context! {
-            messages => shown,
-            add_generation_prompt => add_generation_prompt,
-            bos_token => self.bos.as_str(),
-            eos_token => self.eos.as_str(),
-            tools => Value::from(()),
-            documents => Value::from(()),
-        };
+    /// [`RenderError::Refused`] if the template raises an exception (most want user and assistant in
+    /// turn), or an operation on the messages fails; [`RenderError::Failed`] if it exceeds a limit.
+    pub fn render(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> std::result::Result<String, RenderError> {
+        let variables = json!({
+            "messages": messages,
+            "add_generation_prompt": add_generation_prompt,
+            "tools": null,
+            "documents": null,
+        });
+        let Variable::Object(variables) = variables else { unreachable!("the literal is an object") };
+        self.render_variables(variables)
+    }
+
+    /// Renders with `variables` of any kind, such as tools and structured contents, beside the special
+    /// tokens, which they override.
+    ///
+    /// # Errors
+    /// As [`Template::render`].
+    pub fn render_variables(
+        &self,
+        variables: Map<String, Variable>,
+    ) -> std::result::Result<String, RenderError> {
+        let mut context = self.special_tokens.texts.clone();
+        context.extend(variables);
         let mut out = LimitedOutput(Vec::new());
         let template = self.environment.get_template("chat").map_err(|e| failure(&e))?;
-        template.render_captured_to(context, &mut out).map_err(|e| failure(&e))?;
-        String::from_utf8(out.0)
-            .map_err(|_| Error::malformed(PLACE, format!("it does not write UTF-8; {REMEDY}")))
+        template.render_captured_to(Value::from(Serde(context)), &mut out).map_err(|e| failure(&e))?;
+        String::from_utf8(out.0).map_err(|_| {
+            RenderError::Failed(Error::malformed(PLACE, format!("it does not write UTF-8; {REMEDY}")))
+        })
     }
 }
 
@@ -191,26 +255,24 @@ impl Write for LimitedOutput {
 }
 
 /// An error while rendering, by whose fault it is.
-fn failure(error: &JinjaError) -> Error {
+fn failure(error: &JinjaError) -> RenderError {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         if cause.is::<Refusal>() {
-            return Error::usage(format!(
-                "{PLACE} refuses the conversation: {}",
-                error.detail().unwrap_or_default()
-            ));
+            return RenderError::Refused { what: error.detail().unwrap_or_default().to_owned() };
         }
         source = cause.source();
     }
-    match error.kind() {
+    RenderError::Failed(match error.kind() {
         ErrorKind::OutOfFuel => Error::limit(format!(
             "{PLACE} does not come to an end within {MAX_TEMPLATE_STEPS} steps; {REMEDY}"
         )),
         ErrorKind::WriteFailure => {
             Error::limit(format!("{PLACE} writes more than {MAX_RENDERED_BYTES} bytes; {REMEDY}"))
         }
-        _ => Error::malformed(PLACE, format!("{}; {REMEDY}", describe(error))),
-    }
+        // What is wrong in the template itself was found when it was compiled.
+        _ => return RenderError::Refused { what: format!("{}; {REMEDY}", describe(error)) },
+    })
 }
 
 /// The line and the reason.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use gguf_kit::Error;
-use gguf_kit::chat::{Message, Template};
+use gguf_kit::chat::{Message, RenderError, SpecialTokens, Template};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -32,6 +32,10 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/chat")
 }
 
+fn special_tokens() -> SpecialTokens {
+    [("bos_token", "<s>"), ("eos_token", "</s>")].into_iter().collect()
+}
+
 fn user(content: &str) -> Vec<Message> {
     vec![Message { role: "user".into(), content: content.into() }]
 }
@@ -43,7 +47,7 @@ fn templates_render_as_pythons_jinja_does() {
     assert!(expected.cases.len() >= 80, "{}", expected.cases.len());
     for case in &expected.cases {
         let source = std::fs::read_to_string(folder().join(&case.template)).unwrap();
-        let template = Template::new(&source, "<s>", "</s>").unwrap();
+        let template = Template::new(&source, special_tokens()).unwrap();
         let messages: Vec<Message> = expected.conversations[&case.conversation]
             .iter()
             .map(|said| Message { role: said.role.clone(), content: said.content.clone() })
@@ -55,8 +59,8 @@ fn templates_render_as_pythons_jinja_does() {
             (None, Some(refusal)) => {
                 let error = rendered.expect_err(&place);
                 assert!(
-                    matches!(error, Error::Usage { .. }) && error.to_string().contains(refusal),
-                    "{place}: {error}"
+                    matches!(&error, RenderError::Refused { what } if what.contains(refusal)),
+                    "{place}: {error:?}"
                 );
             }
             _ => panic!("{place}: neither a text nor a refusal is expected"),
@@ -66,11 +70,11 @@ fn templates_render_as_pythons_jinja_does() {
 
 #[test]
 fn errors_name_the_line_and_the_remedy() {
-    let syntax = Template::new("{{ 1 }}\n{% if %}", "", "").unwrap_err();
+    let syntax = Template::new("{{ 1 }}\n{% if %}", special_tokens()).unwrap_err();
     assert!(matches!(syntax, Error::Malformed { .. }), "{syntax}");
     assert!(syntax.to_string().contains("line 2") && syntax.to_string().contains("--template"), "{syntax}");
-    let template = Template::new("{{ 1 }}\n\n{{ messages|no_such_filter }}", "", "");
-    let error = template.and_then(|template| template.render(&user("x"), true)).unwrap_err().to_string();
+    let template = Template::new("{{ 1 }}\n\n{{ messages|no_such_filter }}", special_tokens());
+    let error = Error::from(template.unwrap().render(&user("x"), true).unwrap_err()).to_string();
     assert!(error.contains("line 3") && error.contains("no_such_filter"), "{error}");
 }
 
@@ -78,24 +82,30 @@ fn errors_name_the_line_and_the_remedy() {
 fn endless_templates_run_out_of_steps() {
     let source =
         "{% for i in range(99999) %}{% for j in range(99999) %}{% set x = j %}{% endfor %}{% endfor %}";
-    let error = Template::new(source, "", "").unwrap().render(&user("x"), true).unwrap_err();
+    let error =
+        Error::from(Template::new(source, special_tokens()).unwrap().render(&user("x"), true).unwrap_err());
     assert!(matches!(error, Error::Limit { .. }) && error.to_string().contains("steps"), "{error}");
     let source = "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}";
-    assert!(Template::new(source, "", "").unwrap().render(&user("x"), true).is_err());
+    assert!(Template::new(source, special_tokens()).unwrap().render(&user("x"), true).is_err());
 }
 
 #[test]
 fn flooding_templates_are_stopped() {
     let source = "{% for i in range(9999) %}{{ messages[0].content }}{% endfor %}";
-    let error = Template::new(source, "", "").unwrap().render(&user(&"x".repeat(1 << 16)), true).unwrap_err();
+    let error = Error::from(
+        Template::new(source, special_tokens())
+            .unwrap()
+            .render(&user(&"x".repeat(1 << 16)), true)
+            .unwrap_err(),
+    );
     assert!(matches!(error, Error::Limit { .. }) && error.to_string().contains("bytes"), "{error}");
     let long = " ".repeat(2 << 20);
-    assert!(matches!(Template::new(&long, "", ""), Err(Error::Limit { .. })));
+    assert!(matches!(Template::new(&long, special_tokens()), Err(Error::Limit { .. })));
 }
 
 #[test]
 fn the_date_is_todays() {
-    let template = Template::new("{{ strftime_now('%Y') }}", "", "").unwrap();
+    let template = Template::new("{{ strftime_now('%Y') }}", special_tokens()).unwrap();
     let year: i32 = template.render(&user("x"), true).unwrap().parse().unwrap();
     assert!((2024..3000).contains(&year), "{year}");
 }

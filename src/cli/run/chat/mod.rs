@@ -10,7 +10,7 @@ use super::input::read_text;
 use super::load::{Model, load};
 use super::note;
 use super::statistics::Environment;
-use crate::chat::{Conversation, Template};
+use crate::chat::{Conversation, SpecialTokens, Template};
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::{plural, show};
@@ -113,8 +113,7 @@ fn template(model: &Model, given: Option<String>) -> Result<Template> {
             "it has no chat template; give one by --template FILE, or use `gguf-run complete`",
         )
     })?;
-    let text = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id)).unwrap_or_default();
-    Template::new(&source, text(tokenizer.bos()), text(tokenizer.eos()))
+    Template::new(&source, SpecialTokens::of(tokenizer))
 }
 
 /// The conversation that the session's file kept, or a new one; with the system message that is asked for.
