@@ -10,17 +10,16 @@ use crate::threads::processor_count;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Computing")]
 pub struct ComputeArgs {
-    /// Threads to compute with; more than there are processors only slow each other [default: one per physical
-    /// core]
+    /// Threads to compute with; more than the processors slow each other down [default: one per physical core]
     #[arg(short, long, value_name = "N")]
     pub threads: Option<usize>,
-    /// CPU tier to use: scalar; avx2, avx-vnni or avx512; neon, neon-dotprod or neon-i8mm; all give the same
+    /// CPU tier to use: scalar; avx2, avx-vnni or avx512; neon, neon-dotprod or neon-i8mm. All give the same
     /// text [default: the best this CPU has; environment: GGUF_ISA]
     #[arg(long, value_name = "TIER")]
     pub isa: Option<String>,
 }
 
-/// The environment variable that stands in for `--isa`.
+/// The environment variable used where `--isa` is not given.
 const ISA_VARIABLE: &str = "GGUF_ISA";
 
 impl ComputeArgs {
@@ -44,7 +43,7 @@ impl ComputeArgs {
     /// [`Error::Usage`] for none.
     pub fn threads(&self) -> Result<Option<usize>> {
         if self.threads == Some(0) {
-            return Err(Error::usage("--threads 0 leaves nobody to compute; give 1 or more"));
+            return Err(Error::usage("--threads must be at least 1"));
         }
         if let Some(warning) = self.threads.and_then(|n| too_many(n, processor_count())) {
             eprintln!("warning: {warning}");
@@ -67,7 +66,7 @@ fn available_isa(name: &str, asked_by: &str) -> Result<Isa> {
     let names = |tiers: &mut dyn Iterator<Item = Isa>| tiers.map(Isa::name).collect::<Vec<_>>().join(", ");
     let Some(isa) = Isa::from_name(name) else {
         let all = names(&mut Isa::all());
-        return Err(Error::usage(format!("{asked_by} {name}: no such CPU tier; there are {all}")));
+        return Err(Error::usage(format!("{asked_by} {name}: unknown CPU tier; known: {all}")));
     };
     if !isa.is_available() {
         let here = names(&mut Isa::available());

@@ -134,24 +134,24 @@ impl FromStr for FileType {
     type Err = Error;
 
     /// [`FileType::from_name`], or [`Error::Usage`] with the name that was probably meant and all
-    /// there are.
+    /// supported.
     fn from_str(name: &str) -> Result<Self> {
         Self::from_name(name).ok_or_else(|| {
             let all = Self::ALL.map(Self::name);
-            Error::usage(format!("there is no type {name}; {}", suggestion(name, &all)))
+            Error::usage(format!("unknown type {name}; {}", suggestion(name, &all)))
         })
     }
 }
 
-/// «did you mean X? There are X, Y, Z», where something is close enough to `name`.
+/// "did you mean X? Supported: X, Y, Z", where something is close enough to `name`.
 pub fn suggestion(name: &str, known: &[&str]) -> String {
     let plain = |name: &str| name.to_ascii_lowercase().replace(['_', '-'], "");
     let distance = |other: &str| edit_distance(&plain(name), &plain(other));
     let closest = known.iter().min_by_key(|other| distance(other)).filter(|other| distance(other) <= 1);
     let all = known.join(", ");
     match closest {
-        Some(closest) => format!("did you mean {closest}? There are {all}"),
-        None => format!("there are {all}"),
+        Some(closest) => format!("did you mean {closest}? Supported: {all}"),
+        None => format!("supported: {all}"),
     }
 }
 
@@ -191,7 +191,7 @@ mod tests {
         assert!(message("Q4KM").contains("did you mean Q4_K_M?"), "{}", message("Q4KM"));
         assert!(message("q8-0_").contains("did you mean Q8_0?"));
         assert!(message("fp16").contains("did you mean F16?"));
-        assert!(message("int8").starts_with("there is no type int8; there are F32, F16,"));
+        assert!(message("int8").starts_with("unknown type int8; supported: F32, F16,"));
     }
 
     #[test]

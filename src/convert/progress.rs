@@ -1,4 +1,4 @@
-//! What a conversion tells whoever started it, and how it is stopped.
+//! How a conversion reports its progress, and how it is stopped.
 
 /// A watcher of a conversion. Called from several threads at once.
 pub trait Progress: Sync {

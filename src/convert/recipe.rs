@@ -51,7 +51,7 @@ pub struct Choice {
 ///
 /// # Errors
 /// [`Error::Usage`] if `--output-tensor-type` or `--token-embedding-type` names a type whose blocks
-/// do not fit: these two are taken at their word, without fallback.
+/// do not fit: these two options have no fallback.
 pub fn choose(
     file_type: FileType,
     hparams: &Hparams,

@@ -1,4 +1,4 @@
-//! Where each row of a GGUF tensor lies in the checkpoint.
+//! Where each row of a GGUF tensor is in the checkpoint.
 //!
 //! Both reorderings that a conversion needs move whole rows: the rotary order of q and k inside a
 //! head, and experts stacked along a new dimension. So nothing is ever shuffled in memory: an output
@@ -87,7 +87,7 @@ impl<'a> SourceRows<'a> {
         }
     }
 
-    /// Where an element of output row `row` comes from: the file, and «tensor x, element [3, 7]» in it.
+    /// Where an element of output row `row` comes from: the file, and "tensor x, element [3, 7]" in it.
     pub(super) fn origin_of(&self, row: usize, column: usize) -> (&Path, String) {
         let Origin::Checkpoint(parts) = &self.origin else {
             return (Path::new("config.json"), format!("computed value {column}"));

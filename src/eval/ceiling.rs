@@ -78,7 +78,7 @@ impl Ceilings {
 pub struct Needs {
     /// Bytes of weights read for a token that is evaluated alone.
     pub bytes: f64,
-    /// Multiply-adds with weights of a token of a prompt, whose logits nobody wants.
+    /// Multiply-adds with weights of a token of a prompt, without logits.
     pub multiply_adds_of_prompt: f64,
     /// The type that most of the multiply-adds are for.
     pub block_type: BlockType,

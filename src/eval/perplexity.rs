@@ -48,7 +48,7 @@ impl Perplexity {
 ///
 /// # Errors
 /// [`Error::Interrupted`] once `stop` is true; [`Error::Malformed`] naming `path` for logits that
-/// are no numbers; what [`Session::step`] gives.
+/// are not numbers; what [`Session::step`] gives.
 pub fn perplexity(
     session: &mut Session<'_>,
     path: &Path,
@@ -75,7 +75,7 @@ pub fn perplexity(
     Ok(result)
 }
 
-/// Empties the session and evaluates `ids`, whose logits nobody wants.
+/// Empties the session and evaluates `ids` without computing logits.
 pub(super) fn begin_chunk(session: &mut Session<'_>, ids: &[u32], stop: &AtomicBool) -> Result<()> {
     session.clear();
     session.step(ids, Logits::None)?;
@@ -85,7 +85,7 @@ pub(super) fn begin_chunk(session: &mut Session<'_>, ids: &[u32], stop: &AtomicB
 /// The distribution of a row of logits of the model at `path`.
 pub(super) fn distribution<'a>(row: &'a [f32], path: &Path) -> Result<Distribution<'a>> {
     Distribution::new(row).ok_or_else(|| {
-        Error::malformed(path, "the model computes logits that are no numbers; convert or download it again")
+        Error::malformed(path, "the model computes logits that are not numbers; convert or download it again")
     })
 }
 

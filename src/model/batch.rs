@@ -72,7 +72,7 @@ impl Batch {
         }
     }
 
-    /// Drops the rows whose logits nobody wants. Calls `move_row` with the old and the new number of
+    /// Drops the rows whose logits are not wanted. Calls `move_row` with the old and the new number of
     /// each row that is kept, in ascending order; the new one is never the greater.
     pub(super) fn keep_wanted<P: BatchPart>(&mut self, parts: &[P], mut move_row: impl FnMut(usize, usize)) {
         let mut n = 0;

@@ -22,16 +22,16 @@ const PARTS_PER_THREAD: usize = 4;
 /// microsecond.
 pub(super) const MIN_PART_WORK: usize = 1 << 15;
 
-/// The kernels and the threads of a step, and who watches it.
+/// The kernels and threads of a step, and its observer.
 #[derive(Clone, Copy, Debug)]
 pub struct Compute<'a> {
     /// The functions of one tier of CPU features.
     pub kernels: &'static Kernels,
     /// The threads.
     pub pool: &'a ThreadPool,
-    /// Who is told how far a pass has come.
+    /// Told how far a pass has come.
     pub observer: &'a dyn Observer,
-    /// Where the time is added up, if anybody asks.
+    /// Accumulates time per phase, if profiling.
     pub profile: Option<&'a Profile>,
 }
 
@@ -46,7 +46,7 @@ pub trait Observer: fmt::Debug + Sync {
     fn soon(&self, bytes: Range<usize>);
 }
 
-/// Nobody watches.
+/// Observes nothing.
 impl Observer for () {
     fn before(&self, _stage: usize) {}
 

@@ -2,7 +2,7 @@
 //!
 //! A token's router scores become probabilities by softmax; its experts are the most probable, a tie
 //! won by the lower number, and their probabilities, divided by their sum, weigh their outputs (Jiang
-//! et al. 2024, «Mixtral of Experts»). Tokens are sorted by expert, so that an expert's weights are
+//! et al. 2024, "Mixtral of Experts"). Tokens are sorted by expert, so that an expert's weights are
 //! read once per batch; the outputs are added in the order of each token's own choice, which the
 //! batch does not change.
 

@@ -1,7 +1,7 @@
 //! The numbers that shape a decoder, from a GGUF header or a checkpoint's config.json.
 //!
 //! A family reads them from either and passes them through [`Hparams::checked`]; what comes out is
-//! within [`crate::limits`] and agrees with itself, so nobody checks again.
+//! within [`crate::limits`] and consistent, so it is not checked again.
 
 use std::path::Path;
 

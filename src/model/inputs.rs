@@ -104,7 +104,7 @@ impl Inputs {
     }
 }
 
-/// Some rows of a buffer; none of one that is empty because nobody wants it.
+/// Some rows of a buffer; none of one that is empty because its format is not wanted.
 fn rows_of<'a, T>(values: &'a mut [T], width: usize, rows: &Range<usize>) -> RowsMut<'a, T> {
     let values = if values.is_empty() { values } else { &mut values[rows.start * width..rows.end * width] };
     RowsMut { values, width }
@@ -157,7 +157,7 @@ impl Divide for InputRows<'_> {
     }
 }
 
-/// Divides rows of a buffer that may be empty because nobody wants it.
+/// Divides rows of a buffer, which is empty if its format is not wanted.
 fn divide_if_any<T>(rows: RowsMut<'_, T>, row: usize) -> (RowsMut<'_, T>, RowsMut<'_, T>) {
     let row = if rows.values.is_empty() { 0 } else { row };
     rows.divide(row)

@@ -1,4 +1,4 @@
-//! Weight matrices where they lie in the mapped file.
+//! Weight matrices, in place in the mapped file.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -15,7 +15,7 @@ pub enum Phase {
     Matmul,
     /// Scores and weighted sums over the cache.
     Attention,
-    /// What is between: norms, rotations, activations, embeddings.
+    /// Everything else: norms, rotations, activations, embeddings.
     Rest,
     /// Waiting, for the other threads or for weights to be read.
     Wait,
@@ -34,8 +34,8 @@ pub struct PhaseTimes {
     pub wait: Duration,
 }
 
-/// Adds up the time of the phases of one caller's steps. The numbers are atomic only because the threads
-/// of a region see whoever holds them; they are changed between regions.
+/// Accumulates the time of each phase of one caller's steps. The numbers are atomic only because the threads of a
+/// region can see them; they change between regions.
 #[derive(Debug)]
 pub struct Profile {
     start: Instant,
@@ -64,7 +64,7 @@ impl Profile {
         }
     }
 
-    /// Ends the phase there was and begins another. What `pool` has waited since then counts as such.
+    /// Ends the current phase and begins another. Time that `pool` spent waiting counts as waiting.
     pub fn enter(&self, phase: Phase, pool: &ThreadPool) {
         let (now, waited) = (nanos(self.start.elapsed()), nanos(pool.waited()));
         let before = self.phase.swap(phase as u64, Relaxed) as usize;

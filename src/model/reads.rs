@@ -1,4 +1,4 @@
-//! Which parts of its file a pass reads, for those who decide what stays in memory.
+//! Which parts of its file a pass reads: what residency plans are made from.
 
 use std::ops::Range;
 

@@ -124,14 +124,14 @@ impl<'a> Loader<'a> {
                 loader.check(&spec, tensor)?;
                 loader.found.insert((spec.role, spec.layer), tensor);
             } else if spec.presence == Presence::Required {
-                return Err(loader.malformed(format!("the tensor {name} is missing")));
+                return Err(loader.malformed(format!("tensor {name} is missing")));
             }
             known.insert(name);
         }
         match file.tensors().iter().find(|tensor| !known.contains(&tensor.name)) {
             None => Ok(loader),
             Some(tensor) => Err(loader.unsupported(format!(
-                "the tensor {}, which is no part of the {} architecture as this program knows it",
+                "tensor {} is not part of the {} architecture as this program knows it",
                 tensor.name, family.gguf_name
             ))),
         }
@@ -141,14 +141,14 @@ impl<'a> Loader<'a> {
     fn check(&self, spec: &TensorSpec, tensor: &TensorInfo) -> Result<()> {
         if tensor.shape != spec.shape {
             return Err(self.malformed(format!(
-                "the tensor {} has the shape {:?}; the hyperparameters ask for {:?}",
+                "tensor {} has shape {:?}, but the hyperparameters ask for {:?}",
                 tensor.name, tensor.shape, spec.shape
             )));
         }
         if tensor.ty.block_type().is_none() {
             let names: Vec<_> = BlockType::all().map(BlockType::name).collect();
             return Err(self.unsupported(format!(
-                "the tensor {} has the type {}; there are {}",
+                "tensor {} has type {} (supported: {})",
                 tensor.name,
                 tensor.ty.name(),
                 names.join(", ")
@@ -190,7 +190,7 @@ impl<'a> Loader<'a> {
 
     fn required(&self, role: Role, layer: Option<usize>) -> Result<&'a TensorInfo> {
         self.find(role, layer)
-            .ok_or_else(|| self.malformed(format!("the tensor {} is missing", role.gguf_name(layer))))
+            .ok_or_else(|| self.malformed(format!("tensor {} is missing", role.gguf_name(layer))))
     }
 
     fn linear(&self, weight: Role, bias: Role, layer: Option<usize>) -> Result<Linear> {
@@ -209,7 +209,7 @@ impl<'a> Loader<'a> {
             _ => None,
         };
         matrix
-            .ok_or_else(|| self.malformed(format!("the tensor {} is no matrix of whole blocks", tensor.name)))
+            .ok_or_else(|| self.malformed(format!("tensor {} is not a matrix of whole blocks", tensor.name)))
     }
 
     /// The vector in `role`, as floats.
@@ -226,7 +226,7 @@ impl<'a> Loader<'a> {
                 Kernels::best().decode(block_type, bytes, &mut values);
                 Ok(values)
             }
-            _ => Err(self.malformed(format!("the tensor {} is no row of whole blocks", tensor.name))),
+            _ => Err(self.malformed(format!("tensor {} is not a row of whole blocks", tensor.name))),
         }
     }
 
@@ -236,7 +236,7 @@ impl<'a> Loader<'a> {
         };
         let divisors = self.decode(tensor)?;
         if let Some(bad) = divisors.iter().find(|divisor| !(divisor.is_finite() && **divisor > 0.0)) {
-            return Err(self.malformed(format!("the tensor {} divides by {bad}", tensor.name)));
+            return Err(self.malformed(format!("tensor {} divides by {bad}", tensor.name)));
         }
         Ok(Some(divisors))
     }

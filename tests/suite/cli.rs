@@ -84,7 +84,7 @@ fn unknown_cpu_tier_is_refused_from_flag_and_environment() {
 fn numbers_that_leave_nothing_to_do_are_wrong_usage() {
     let checkpoint = fairytale();
     let path = text(&checkpoint);
-    assert_fails(["complete", path, "-p", "x", "--threads", "0"], 2, &["--threads 0"]);
+    assert_fails(["complete", path, "-p", "x", "--threads", "0"], 2, &["--threads must be at least 1"]);
     assert_fails(["complete", path, "-p", "x", "--batch", "0"], 2, &["--batch 0"]);
     assert_fails(["complete", path, "-p", "x", "--stop", ""], 2, &["--stop"]);
     assert_fails(["bench", path, "-p", "0", "-n", "0"], 2, &["-p, -n or --pg"]);

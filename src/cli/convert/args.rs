@@ -41,7 +41,7 @@ pub(super) struct Args {
     /// The GGUF file to write [default: <name of the checkpoint's folder>-<TYPE>.gguf, here]
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
-    /// Show what would be done, tensor by tensor, and write nothing
+    /// Show the plan, tensor by tensor, and write nothing
     #[arg(long)]
     pub(super) dry_run: bool,
     /// Replace an existing file
@@ -56,7 +56,7 @@ pub(super) struct Args {
     /// The model's name in the file [default: from the model card, config.json or the folder]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Give tensors whose GGUF name matches REGEX this type; repeatable, the first match wins
+    /// Give tensors whose GGUF name matches REGEX this type; repeatable, first match wins
     #[arg(long = "tensor-type", value_name = "REGEX=TYPE", value_parser = tensor_type, help_heading = "Types of single tensors")]
     tensor_types: Vec<(Regex, BlockType)>,
     /// Type of the output matrix, and of the embedding where the two are tied
@@ -94,7 +94,7 @@ impl Args {
 fn block_type(name: &str) -> Result<BlockType, String> {
     BlockType::from_name(name).ok_or_else(|| {
         let all: Vec<&str> = BlockType::all().map(BlockType::name).collect();
-        format!("there is no tensor type {name}; {}", suggestion(name, &all))
+        format!("unknown tensor type {name}; {}", suggestion(name, &all))
     })
 }
 
@@ -136,7 +136,7 @@ mod tests {
         let error = parse("gguf-convert m --type Q4KM").expect_err("no such type");
         assert!(error.contains("did you mean Q4_K_M?") && error.contains("Q5_1"), "{error}");
         let error = parse("gguf-convert m --type Q8_0 --tensor-type x=Q4_K_M").expect_err("a file type");
-        assert!(error.contains("no tensor type Q4_K_M") && error.contains("Q4_K,"), "{error}");
+        assert!(error.contains("unknown tensor type Q4_K_M") && error.contains("Q4_K,"), "{error}");
         let error = parse("gguf-convert m --type Q8_0 --tensor-type Q4_K").expect_err("no pattern");
         assert!(error.contains("REGEX=TYPE"), "{error}");
         let error = parse("gguf-convert m").expect_err("no type");

@@ -91,7 +91,7 @@ pub(super) fn session<'e>(model: &'e Model, chunks: &Chunks, kv_types: KvTypes) 
     Session::new(&model.engine, SessionOptions { n_ctx, n_batch: n_ctx.min(DEFAULT_BATCH), kv_types })
 }
 
-/// Bytes that a session that evaluates chunks will yet take: its cache, and the logits of a chunk.
+/// Bytes that a session that evaluates chunks has yet to take: its cache, and the logits of a chunk.
 pub(super) fn session_bytes(session: &Session<'_>) -> u64 {
     let logits = session.n_ctx() * session.engine().n_vocab() * size_of::<f32>();
     (session.cache_bytes() + logits) as u64

@@ -1,8 +1,8 @@
 //! Attention over chunks of keys.
 //!
-//! Softmax needs the greatest score and the sum of the exponentials before a value can be weighed.
-//! Here both are found anew for each chunk of [`CHUNK`] keys, counted from the first position, and the
-//! sums of the chunks are brought to a common scale afterwards (Dao et al. 2022, "FlashAttention",
+//! Softmax needs the greatest score and the sum of the exponentials before it can weigh a value.
+//! Here each chunk of [`CHUNK`] keys, counted from the first position, has its own, and the
+//! chunks are rescaled and combined afterwards (Dao et al. 2022, "FlashAttention",
 //! section 3.1). For a query with the scores `s` and the values `v`, a chunk leaves
 //!
 //! ```text
@@ -15,9 +15,8 @@
 //! top = max(max', max)      sum' e^(max' - top) + sum e^(max - top)      likewise the values
 //! ```
 //!
-//! until the values are divided by the sum. Each of these steps is the same float operations whoever
-//! does them: one thread after the other for a token of a prompt, or several threads for the chunks of
-//! one token. So the bits are the same.
+//! until the values are divided by the sum. Each step performs the same float operations whether one thread
+//! takes the chunks of a token in turn or several threads share them, so the bits are the same.
 
 use gguf_simd::attention::{Attention, CHUNK};
 use gguf_simd::ops::Ops;

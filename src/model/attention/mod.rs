@@ -1,9 +1,8 @@
 //! Attention with grouped queries over the key-value cache.
 //!
-//! The keys a token sees are taken in fixed chunks (`chunks`); what is left of a chunk depends on one
-//! query and the chunk alone, and the chunks are put together in their order. What a token gets depends
-//! on nothing but itself and the positions before it, whatever the batch it comes in and however the
-//! work is divided between threads (`heads`).
+//! The keys a token sees are taken in fixed chunks (`chunks`). What a chunk contributes depends only on the
+//! query and the chunk, and contributions are combined in order. So a token's result depends only on itself and
+//! the positions before it, whatever its batch and however the work is divided between threads (`heads`).
 
 use gguf_simd::ColumnsMut;
 use gguf_simd::ops::Ops;
@@ -23,7 +22,7 @@ use super::workspace::Workspace;
 
 pub(super) use space::AttentionSpace;
 
-/// What is done for the rows of a batch.
+/// Which part of attention to compute for the rows of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Does {
     /// Their keys and values are stored.

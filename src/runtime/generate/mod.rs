@@ -45,7 +45,7 @@ pub struct Generation {
     pub finish: Finish,
     /// Tokens of the prompt.
     pub n_prompt: usize,
-    /// Those of them that were in the cache already.
+    /// Of these, tokens that were in the cache already.
     pub n_reused: usize,
     /// The time it took to compute the others.
     pub prompt_time: Duration,
@@ -80,7 +80,7 @@ impl<'e> Generator<'e> {
     ///
     /// # Errors
     /// [`Error::Usage`] for an empty prompt, [`Error::Limit`] for one longer than the context, before
-    /// anything is computed; [`Error::Malformed`] for logits that are no numbers; what `show` and
+    /// anything is computed; [`Error::Malformed`] for logits that are not numbers; what `show` and
     /// [`Session::step`] give.
     pub fn run(
         &mut self,
@@ -197,7 +197,7 @@ impl<'e> Generator<'e> {
             if request.stop.load(Ordering::Relaxed) {
                 break Finish::Interrupted;
             }
-            // Before the step, whose logits nobody would look at.
+            // Before the step, whose logits would be unused.
             if is_enough(generation.n_generated) {
                 break Finish::MaxTokens;
             }

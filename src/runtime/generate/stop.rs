@@ -10,7 +10,7 @@ pub struct StopMatcher {
     passed: usize,
 }
 
-/// What became of the text so far.
+/// The outcome for the text so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Passed<'a> {
     /// Text that can be shown now.

@@ -47,11 +47,11 @@ pub(super) struct Args {
     batch: usize,
     #[command(flatten)]
     kv: KvArgs,
-    /// Measure what the machine allows as well, and show which part of it is reached: by a generation of
-    /// the bandwidth of memory, by a prompt of the multiply-adds
+    /// Also measure the machine's limits, and show which part is reached: of the memory bandwidth by generation,
+    /// of the multiply-add rate by prompts
     #[arg(long)]
     ceiling: bool,
-    /// Run each test again with a clock and show where the time goes: matrices, attention, what is between,
+    /// Run each test again with a clock and show where the time goes: matrices, attention, everything else,
     /// choosing tokens, waiting for threads
     #[arg(long)]
     profile: bool,
