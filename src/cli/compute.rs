@@ -3,6 +3,7 @@
 use clap::Args;
 use gguf_simd::isa::Isa;
 
+use crate::cli::output::warn;
 use crate::error::{Error, Result};
 use crate::threads::processor_count;
 
@@ -46,7 +47,7 @@ impl ComputeArgs {
             return Err(Error::usage("--threads must be at least 1"));
         }
         if let Some(warning) = self.threads.and_then(|n| too_many(n, processor_count())) {
-            eprintln!("warning: {warning}");
+            warn(warning);
         }
         Ok(self.threads)
     }

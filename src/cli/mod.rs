@@ -1,5 +1,8 @@
 //! The command lines: arguments and presentation only.
 
+// These macros panic where their stream is closed; `output` has what does not.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 use std::process::ExitCode;
 
 use crate::error::{Error, Result};
@@ -18,8 +21,8 @@ pub fn exit(outcome: Result<()>) -> ExitCode {
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             match &error {
-                Error::Interrupted => eprintln!("interrupted"),
-                error => eprintln!("error: {error}"),
+                Error::Interrupted => output::say("interrupted"),
+                error => output::say(format_args!("error: {error}")),
             }
             ExitCode::from(error.exit_status())
         }

@@ -1,5 +1,6 @@
-//! Standard output, and numbers as people read them.
+//! Standard output, standard error, and numbers as people read them.
 
+use std::fmt::Display;
 use std::io::Write;
 
 use crate::error::{Error, Result};
@@ -20,6 +21,25 @@ pub fn show(text: &str) -> Result<()> {
 /// [`Error::Io`], also for a reader that went away.
 pub fn show_json(value: &serde_json::Value) -> Result<()> {
     show(&format!("{value:#}\n"))
+}
+
+/// Writes `text` and a newline to standard error. What cannot be written is lost: a program whose
+/// standard error is closed or full still does its work and keeps its exit status, which `eprintln!`,
+/// by its panic, would not let it.
+pub fn say(text: impl Display) {
+    // Standard error has no buffer: one write keeps a line whole among those of other programs.
+    let line = format!("{text}\n");
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+}
+
+/// Shows a warning on standard error.
+pub fn warn(message: impl Display) {
+    say(format_args!("warning: {message}"));
+}
+
+/// Shows a remark on standard error.
+pub fn note(message: impl Display) {
+    say(format_args!("note: {message}"));
 }
 
 /// Bytes with a binary unit, as in «1.5 GiB».

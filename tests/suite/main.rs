@@ -12,6 +12,7 @@ mod random;
 mod chat_templates;
 mod checkpoint_fixture;
 mod cli;
+mod closed_streams;
 mod convert_cache;
 mod convert_cli;
 mod convert_refuses;

@@ -14,7 +14,7 @@ use gguf_simd::kernels::Kernels;
 
 use crate::checkpoint::Checkpoint;
 use crate::cli::interrupt::Busy;
-use crate::cli::output::{show, show_json};
+use crate::cli::output::{show, show_json, warn};
 use crate::convert::{self, Plan, RunOptions};
 use crate::error::Result;
 use crate::gguf::GgufWriter;
@@ -34,11 +34,11 @@ fn run(args: &Args) -> Result<()> {
     let plan = Plan::new(&checkpoint, &options)?;
     let output = args.output.clone().unwrap_or_else(|| PathBuf::from(plan.default_file_name()));
     for warning in plan.warnings() {
-        eprintln!("warning: {warning}");
+        warn(warning);
     }
     if args.dry_run {
         if let Err(error) = GgufWriter::check(&output, args.force) {
-            eprintln!("warning: {error}");
+            warn(error);
         }
         return if args.json {
             show_json(&report::plan_json(&plan, &output))

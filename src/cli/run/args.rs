@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use gguf_simd::attention::CacheType;
 
+use crate::cli::output::warn;
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 use crate::model::KvTypes;
@@ -101,7 +102,7 @@ impl ContextArgs {
             Some(n_ctx) => n_ctx,
         };
         if n_ctx > n_ctx_train {
-            super::warn(&format!(
+            warn(format_args!(
                 "the model was trained with {n_ctx_train} positions; beyond them (--ctx {n_ctx}) its text degrades"
             ));
         }

@@ -11,7 +11,7 @@ use super::load::{Model, load};
 use super::statistics::Environment;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
-use crate::cli::output::{show, show_json};
+use crate::cli::output::{say, show, show_json};
 use crate::error::{Error, Result};
 use crate::runtime::Sampler;
 use crate::runtime::generate::{Finish, Generation, Generator, Request};
@@ -124,7 +124,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     } else {
         let generation = stream(&mut generator, &request, &mut sampler, (!args.no_echo).then_some(&*text))?;
         if !args.quiet {
-            eprintln!("\n{}", environment.lines(&generation, &args.stop_strings));
+            say(format_args!("\n{}", environment.lines(&generation, &args.stop_strings)));
         }
         generation
     };

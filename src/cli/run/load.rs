@@ -8,11 +8,11 @@ use gguf_simd::kernels::Kernels;
 
 use super::args::ModelArgs;
 use super::locate::{Located, locate};
-use super::{note, residency, warn};
+use super::residency;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::convert::progress::Bar;
 use crate::cli::interrupt::Busy;
-use crate::cli::output::bytes;
+use crate::cli::output::{bytes, note, warn};
 use crate::convert::{FileType, RunOptions, cached};
 use crate::error::{Error, Result};
 use crate::runtime::residency::Plan;
@@ -139,9 +139,9 @@ fn from_checkpoint(
     bar.clear();
     let found = found?;
     if !quiet {
-        found.warnings.iter().for_each(|warning| warn(warning));
+        found.warnings.iter().for_each(warn);
         if let Some(made) = &found.made {
-            note(&format!(
+            note(format_args!(
                 "converted in {:.1} s and kept for the next time: {} ({}, {:.2} bits per weight)",
                 made.duration.as_secs_f64(),
                 found.path.display(),

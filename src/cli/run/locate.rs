@@ -76,7 +76,7 @@ fn missing(path: &Path) -> Error {
         let entries = entries(folder);
         let close = entries.iter().filter_map(|entry| {
             let other = entry.file_name()?.to_string_lossy().to_lowercase();
-            let distance = edit_distance(&name, &other);
+            let distance = strsim::levenshtein(&name, &other);
             (distance <= (name.chars().count() / 3).max(2)).then_some((distance, entry))
         });
         if let Some((_, entry)) = close.min() {
@@ -118,32 +118,9 @@ fn list(paths: &[PathBuf]) -> String {
     format!("{}{rest}", shown.join(", "))
 }
 
-/// Insertions, deletions and replacements that turn `a` into `b` (Levenshtein's distance).
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn edit_distance_counts_changes() {
-        assert_eq!(edit_distance("kitten", "sitting"), 3);
-        assert_eq!(edit_distance("", "abc"), 3);
-        assert_eq!(edit_distance("same", "same"), 0);
-    }
 
     #[test]
     fn folders_and_files_are_told_apart() {

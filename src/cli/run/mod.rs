@@ -69,16 +69,6 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Shows a warning on standard error.
-fn warn(message: &str) {
-    eprintln!("warning: {message}");
-}
-
-/// Shows a remark on standard error.
-fn note(message: &str) {
-    eprintln!("note: {message}");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

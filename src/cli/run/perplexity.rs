@@ -10,7 +10,7 @@ use super::load::{Model, load};
 use super::progress::bar;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
-use crate::cli::output::{plural, show, show_json};
+use crate::cli::output::{plural, say, show, show_json, warn};
 use crate::error::Result;
 use crate::eval::{Chunks, perplexity};
 use crate::model::KvTypes;
@@ -67,7 +67,7 @@ impl ChunkArgs {
         let trained = model.engine.hparams().n_ctx_train;
         let n_ctx = if self.ctx == 0 { trained } else { self.ctx };
         if n_ctx > trained {
-            super::warn(&format!(
+            warn(format_args!(
                 "the model was trained with {trained} positions; beyond them (--ctx {n_ctx}) it predicts badly"
             ));
         }
@@ -150,7 +150,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         chunks.n_ctx(),
     ))?;
     if !args.quiet {
-        eprintln!("time        {seconds:.1} s ({:.1} tokens/s)", n_tokens as f64 / seconds);
+        say(format_args!("time        {seconds:.1} s ({:.1} tokens/s)", n_tokens as f64 / seconds));
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! Says what becomes of a model that does not fit into memory.
 
-use super::{note, warn};
-use crate::cli::output::bytes;
+use crate::cli::output::{bytes, note, warn};
 use crate::runtime::residency::{Division, Plan, Reason, Residency};
 
 /// Says what is planned, if that is not simply to have the whole model in memory. Sessions take `n_batch`
@@ -9,11 +8,11 @@ use crate::runtime::residency::{Division, Plan, Reason, Residency};
 pub(super) fn announce(plan: &Plan, n_batch: usize) {
     match plan {
         Plan::Whole { .. } => {}
-        Plan::Divided(division) => note(&describe(division, n_batch)),
+        Plan::Divided(division) => note(describe(division, n_batch)),
         Plan::Unplanned(Reason::System) => {
             warn("--ram has no effect on this system, which cannot be told what of a file to keep in memory");
         }
-        Plan::Unplanned(Reason::NoRoom { needed, there }) => warn(&format!(
+        Plan::Unplanned(Reason::NoRoom { needed, there }) => warn(format_args!(
             "the model is read from disk as it is used, which is slow: there is memory for {} of its weights and \
              streaming them in order takes {}; a smaller --ctx or --batch leaves more",
             bytes(*there),
@@ -27,7 +26,7 @@ pub(super) fn complain(residency: &Residency) {
     let (Some(refusal), Plan::Divided(division)) = (residency.refusal(), residency.plan()) else {
         return;
     };
-    warn(&format!(
+    warn(format_args!(
         "the system locks only {} of the {} that should stay in memory ({}; see ulimit -l): only their use keeps \
          the others there, and other programs may push them out",
         bytes(refusal.locked_bytes),

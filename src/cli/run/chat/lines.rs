@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
-use crate::cli::run::warn;
+use crate::cli::output::warn;
 use crate::error::{Error, Result};
 
 /// Where lines come from.
@@ -57,7 +57,7 @@ impl Lines {
         if let Some(path) = history.as_ref().filter(|path| path.exists())
             && let Err(error) = editor.load_history(path)
         {
-            warn(&format!("cannot read the history {}: {error}", path.display()));
+            warn(format_args!("cannot read the history {}: {error}", path.display()));
         }
         Ok(Self::Terminal { editor, history })
     }
@@ -115,7 +115,7 @@ impl Lines {
             None => Ok(()),
         });
         if let Err(error) = kept {
-            warn(&format!("cannot keep the history: {error}"));
+            warn(format_args!("cannot keep the history: {error}"));
             *history = None;
         }
     }
@@ -148,7 +148,7 @@ fn history_file() -> Option<PathBuf> {
     match std::fs::create_dir_all(folder) {
         Ok(()) => Some(folder.join("chat-history.txt")),
         Err(error) => {
-            warn(&format!("the history is not kept: cannot make {}: {error}", folder.display()));
+            warn(format_args!("the history is not kept: cannot make {}: {error}", folder.display()));
             None
         }
     }

@@ -8,12 +8,11 @@ use std::path::PathBuf;
 use super::args::{ContextArgs, ModelArgs, SamplingArgs};
 use super::input::read_text;
 use super::load::{Model, load};
-use super::note;
 use super::statistics::Environment;
 use crate::chat::{Conversation, SpecialTokens, Template};
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
-use crate::cli::output::{plural, show};
+use crate::cli::output::{note, plural, say, show};
 use crate::error::{Error, Result};
 use crate::runtime::generate::{Finish, Generation, Generator, Request};
 use crate::runtime::{Sampler, Sequence};
@@ -153,12 +152,12 @@ impl Chat<'_> {
         if is_terminal {
             let name = self.model.engine.file().path().file_name().unwrap_or_default().to_string_lossy();
             let n_ctx = self.generator.session().n_ctx();
-            eprintln!("{name}, {n_ctx} tokens of context; /help shows the commands, Ctrl-D ends");
+            say(format_args!("{name}, {n_ctx} tokens of context; /help shows the commands, Ctrl-D ends"));
         }
         let n_messages = self.conversation.messages().len();
         if n_messages > 0 {
             let kept = plural(n_messages, "message");
-            note(&format!("the conversation goes on after {kept}; /clear starts anew"));
+            note(format_args!("the conversation goes on after {kept}; /clear starts anew"));
         }
     }
 
@@ -197,7 +196,7 @@ impl Chat<'_> {
     /// The commands that need no model.
     fn command(&mut self, line: &Line) {
         match line {
-            Line::Help => eprintln!("{HELP}"),
+            Line::Help => say(HELP),
             Line::Clear => {
                 self.conversation.clear();
                 self.n_dropped = 0;
@@ -209,7 +208,7 @@ impl Chat<'_> {
                 note(if taken_back { "the last message is taken back" } else { "there is no message yet" });
             }
             Line::System(None) => match self.conversation.system() {
-                Some(system) => eprintln!("{system}"),
+                Some(system) => say(system),
                 None => note("there is no system message"),
             },
             Line::System(Some(text)) => {
@@ -217,7 +216,9 @@ impl Chat<'_> {
                 note("the system message is changed");
             }
             Line::Stats => self.show_statistics(),
-            Line::Unknown(name) => note(&format!("there is no command /{name}; /help shows those there are")),
+            Line::Unknown(name) => {
+                note(format_args!("there is no command /{name}; /help shows those there are"));
+            }
             Line::Empty | Line::Say(_) | Line::Regenerate | Line::Exit => {}
         }
     }
@@ -228,14 +229,14 @@ impl Chat<'_> {
         let max_tokens = n_ctx - room_for_answer(n_ctx);
         let prompt = match self.conversation.prompt(&self.template, &self.model.tokenizer, max_tokens) {
             Err(Error::Limit { what }) => {
-                note(&what);
+                note(what);
                 self.conversation.pop_user();
                 return Ok(());
             }
             prompt => prompt?,
         };
         if prompt.n_dropped > self.n_dropped && !self.args.quiet {
-            note(&format!(
+            note(format_args!(
                 "the context of {n_ctx} tokens is full: the model no longer sees the oldest {}; /clear starts anew, \
                  a longer --ctx keeps more",
                 plural(prompt.n_dropped, "message"),
@@ -281,7 +282,7 @@ impl Chat<'_> {
 
     fn show_statistics(&self) {
         match &self.total {
-            Some(total) => eprintln!("{}", self.environment.lines(total, &self.args.stop_strings)),
+            Some(total) => say(self.environment.lines(total, &self.args.stop_strings)),
             None => note("nothing was generated yet"),
         }
     }
