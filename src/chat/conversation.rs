@@ -129,7 +129,7 @@ mod tests {
 
     use super::*;
     use crate::chat::SpecialTokens;
-    use crate::checkpoint::Config;
+    use crate::checkpoint::{Config, Folder};
     use crate::tokenizer::Vocabulary;
 
     const BOS: u32 = 4091;
@@ -138,7 +138,8 @@ mod tests {
     fn fairytale() -> (Tokenizer, Template) {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models/fairytale");
         let config = Config::open(&dir.join("config.json")).unwrap();
-        let tokenizer = Tokenizer::new(Vocabulary::from_checkpoint(&dir, &config, 4096).unwrap()).unwrap();
+        let vocabulary = Vocabulary::from_checkpoint(&Folder::new(dir), &config, 4096).unwrap();
+        let tokenizer = Tokenizer::new(vocabulary).unwrap();
         let template =
             Template::new(tokenizer.chat_template().unwrap(), SpecialTokens::of(&tokenizer)).unwrap();
         (tokenizer, template)

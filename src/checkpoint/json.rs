@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
-/// Reads a text file of at most `limit` bytes.
+/// Reads a file of at most `limit` bytes.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Limit`] if it is longer, [`Error::Malformed`] if it is not UTF-8.
-pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String> {
+/// [`Error::Io`], [`Error::Limit`] if it is longer.
+pub(super) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
     let mut bytes = Vec::new();
     // One byte more than is allowed tells a file that is too long; its stated length is not asked,
@@ -21,6 +21,22 @@ pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String> {
     if bytes.len() as u64 > limit {
         return Err(Error::limit(format!("{} is longer than the {limit} bytes allowed", path.display())));
     }
+    Ok(bytes)
+}
+
+/// Reads a text file of at most `limit` bytes.
+///
+/// # Errors
+/// As [`read_bytes`], and [`Error::Malformed`] if it is not UTF-8.
+pub(super) fn read_text(path: &Path, limit: u64) -> Result<String> {
+    text_of(path, read_bytes(path, limit)?)
+}
+
+/// The text that `bytes`, the content of the file at `path`, encode.
+///
+/// # Errors
+/// [`Error::Malformed`] if it is not UTF-8.
+pub(super) fn text_of(path: &Path, bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes)
         .map_err(|e| Error::malformed(path, format!("byte {} is not UTF-8", e.utf8_error().valid_up_to())))
 }

@@ -4,33 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::config::Config;
+use super::folder::Folder;
 use super::index::ShardIndex;
-use super::json;
 use super::locate::{Located, Weights, locate};
 use super::model_card::ModelCard;
 use super::shard::{Shard, TensorView};
 use crate::error::{Error, Result};
 use crate::limits;
 
-/// The files beside the weights that a conversion may read.
-const NEIGHBOURS: [&str; 11] = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-    "README.md",
-];
-
 /// An opened checkpoint: every shard mapped, every name in one place.
 #[derive(Debug)]
 pub struct Checkpoint {
-    dir: PathBuf,
+    folder: Folder,
     index_path: Option<PathBuf>,
     shards: Vec<Shard>,
     /// The shard each tensor lies in.
@@ -51,8 +36,9 @@ impl Checkpoint {
     /// only when it is asked for.
     pub fn open(input: &Path) -> Result<Self> {
         let Located { dir, weights } = locate(input)?;
-        let config = open_config(&dir)?;
-        let generation_config = open_if_present(&dir.join("generation_config.json"))?;
+        let folder = Folder::new(dir);
+        let config = open_config(&folder)?;
+        let generation_config = folder.read_config("generation_config.json")?;
         let (index_path, shards, shard_of) = match weights {
             Weights::Single(path) => {
                 let shard = Shard::open(&path)?;
@@ -60,18 +46,23 @@ impl Checkpoint {
                 (None, vec![shard], shard_of)
             }
             Weights::Index(path) => {
-                let (shards, shard_of) = open_shards(&dir, &path)?;
+                let (shards, shard_of) = open_shards(folder.path(), &path)?;
                 (Some(path), shards, shard_of)
             }
         };
         let mut notes = Vec::new();
-        let model_card = read_model_card(&dir.join("README.md"), &mut notes);
-        Ok(Self { dir, index_path, shards, shard_of, config, generation_config, model_card, notes })
+        let model_card = read_model_card(&folder, &mut notes);
+        Ok(Self { folder, index_path, shards, shard_of, config, generation_config, model_card, notes })
     }
 
-    /// The folder the files lie in.
+    /// The path of the folder the files lie in.
     pub fn dir(&self) -> &Path {
-        &self.dir
+        self.folder.path()
+    }
+
+    /// The folder, to read files beside the weights from.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
     }
 
     /// config.json.
@@ -125,11 +116,14 @@ impl Checkpoint {
         Ok(None)
     }
 
-    /// Every file that a conversion may read, in a fixed order: what a key of its result is made from.
-    pub fn content_hash_inputs(&self) -> Vec<PathBuf> {
-        let neighbours = NEIGHBOURS.iter().map(|name| self.dir.join(name)).filter(|path| path.is_file());
-        let shards = self.shards.iter().map(|shard| shard.path().to_owned());
-        neighbours.chain(self.index_path.clone()).chain(shards).collect()
+    /// The paths of the weight files, sorted.
+    pub fn weight_paths(&self) -> impl ExactSizeIterator<Item = &Path> {
+        self.shards.iter().map(Shard::path)
+    }
+
+    /// The path of the index that names the weight files, if one was read.
+    pub fn index_path(&self) -> Option<&Path> {
+        self.index_path.as_deref()
     }
 
     /// Bytes of all weight files.
@@ -138,17 +132,13 @@ impl Checkpoint {
     }
 }
 
-fn open_config(dir: &Path) -> Result<Config> {
-    open_if_present(&dir.join("config.json"))?.ok_or_else(|| {
+fn open_config(folder: &Folder) -> Result<Config> {
+    folder.read_config("config.json")?.ok_or_else(|| {
         Error::usage(format!(
             "{} has no config.json, which says what the model is: download it from where the weights came from",
-            dir.display()
+            folder.path().display()
         ))
     })
-}
-
-fn open_if_present(path: &Path) -> Result<Option<Config>> {
-    if path.exists() { Config::open(path).map(Some) } else { Ok(None) }
 }
 
 /// Opens all shards of an index and checks that index and shards agree: every tensor named is in the
@@ -187,15 +177,13 @@ fn open_shards(dir: &Path, index_path: &Path) -> Result<(Vec<Shard>, BTreeMap<St
 }
 
 /// Reads the model card; whatever is wrong with it becomes a note.
-fn read_model_card(path: &Path, notes: &mut Vec<String>) -> Option<ModelCard> {
-    if !path.is_file() {
-        return None;
-    }
-    let read = json::read_text(path, limits::MAX_MODEL_CARD_BYTES).map_err(|e| e.to_string());
-    match read.and_then(|text| ModelCard::parse(&text)) {
+fn read_model_card(folder: &Folder, notes: &mut Vec<String>) -> Option<ModelCard> {
+    const NAME: &str = "README.md";
+    let read = folder.read_text(NAME, limits::MAX_MODEL_CARD_BYTES).map_err(|e| e.to_string());
+    match read.and_then(|text| text.map_or(Ok(None), |text| ModelCard::parse(&text))) {
         Ok(card) => card,
         Err(reason) => {
-            notes.push(format!("{} is left aside: {reason}", path.display()));
+            notes.push(format!("{} is left aside: {reason}", folder.join(NAME).display()));
             None
         }
     }

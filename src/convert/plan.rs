@@ -85,7 +85,7 @@ impl<'a> Plan<'a> {
         let config = checkpoint.config();
         let family = family_of(checkpoint)?;
         let hparams = (family.hparams_from_config)(config)?;
-        let vocabulary = Vocabulary::from_checkpoint(checkpoint.dir(), config, hparams.n_vocab)?;
+        let vocabulary = Vocabulary::from_checkpoint(checkpoint.folder(), config, hparams.n_vocab)?;
         let specs = (family.tensors)(&hparams, Some(config))?;
         let mut warnings = checkpoint.notes().to_vec();
         warnings.extend(window_warning(checkpoint, &hparams)?);

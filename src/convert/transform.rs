@@ -6,6 +6,8 @@
 
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 use crate::checkpoint::{SourceType, TensorView};
 use crate::model::Transform;
 use crate::quantize::decode_source;
@@ -84,6 +86,30 @@ impl<'a> SourceRows<'a> {
         match &self.origin {
             Origin::Checkpoint(_) => (n_rows * self.n_in * self.source_type().element_bytes()) as u64,
             Origin::Computed(_) => 0,
+        }
+    }
+
+    /// Adds to `hasher` what the values depend on beside the weights: which tensors they come from, in
+    /// which order, or the values themselves if they are computed.
+    pub(super) fn update_digest(&self, hasher: &mut Sha256) {
+        const MOST_ROWS: usize = 64;
+        hasher.update([self.n_rows as u64, self.n_in as u64].map(u64::to_le_bytes).as_flattened());
+        match &self.origin {
+            Origin::Computed(values) => values.iter().for_each(|value| hasher.update(value.to_le_bytes())),
+            Origin::Checkpoint(parts) => {
+                for Part { name, view } in parts {
+                    hasher.update(format!(
+                        "{name:?} {:?} {} {:?};",
+                        view.path.file_name(),
+                        view.dtype,
+                        view.shape
+                    ));
+                }
+                for row in (0..self.n_rows).step_by(self.n_rows.div_ceil(MOST_ROWS)) {
+                    let (part, row) = self.locate(parts.len(), row);
+                    hasher.update([part as u64, row as u64].map(u64::to_le_bytes).as_flattened());
+                }
+            }
         }
     }
 

@@ -45,6 +45,46 @@ fn a_changed_weight_or_setting_is_another_file() {
 }
 
 #[test]
+fn every_file_that_a_conversion_reads_or_looks_for_is_in_the_key() {
+    let (dir, cache) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    Spec::default().write(dir.path());
+    // They come one by one, each before another makes it needless to look for it.
+    let texts = [
+        ("tokenizer_config.json", "{}"),
+        ("chat_template.json", r#"{"chat_template": "{{ messages[0].content }}"}"#),
+        ("chat_template.jinja", "{{ bos_token }}"),
+        ("added_tokens.json", "{}"),
+        ("special_tokens_map.json", "{}"),
+        ("generation_config.json", r#"{"temperature": 0.5}"#),
+        ("README.md", "---\nlicense: mit\n---\n"),
+    ];
+    let mut seen = vec![cached(cache.path(), dir.path(), FileType::Q8_0).expect("converted").path];
+    for (name, text) in texts {
+        let path = dir.path().join(name);
+        for content in [text.to_owned(), format!("{text}\n")] {
+            fs::write(&path, content).expect("writable");
+            let found = cached(cache.path(), dir.path(), FileType::Q8_0).expect("converted");
+            assert!(found.made.is_some() && !seen.contains(&found.path), "{name}");
+            seen.push(found.path);
+        }
+    }
+    let again = cached(cache.path(), dir.path(), FileType::Q8_0).expect("found");
+    assert!(again.made.is_none() && seen.last() == Some(&again.path));
+}
+
+#[test]
+fn what_the_plan_warns_of_is_told_each_time() {
+    let (dir, cache) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    Spec::default().write(dir.path());
+    fs::write(dir.path().join("README.md"), "---\nlicense: [\n---\n").expect("writable");
+    let first = cached(cache.path(), dir.path(), FileType::Q8_0).expect("converted");
+    assert!(first.warnings.iter().any(|warning| warning.contains("README.md")), "{:?}", first.warnings);
+    let second = cached(cache.path(), dir.path(), FileType::Q8_0).expect("found");
+    assert!(second.made.is_none());
+    assert_eq!(second.warnings, first.warnings);
+}
+
+#[test]
 fn a_damaged_file_is_made_again() {
     let (dir, cache) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     Spec::default().write(dir.path());

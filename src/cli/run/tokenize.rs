@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::input::read_text;
 use super::locate::{Located, locate};
-use crate::checkpoint::Config;
+use crate::checkpoint::{Config, Folder};
 use crate::cli::output::{show, show_json};
 use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
@@ -92,7 +92,7 @@ fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
             let folder = if path.is_dir() { &path } else { path.parent().unwrap_or(Path::new(".")) };
             let config = Config::open(&folder.join("config.json"))?;
             let n_vocab = config.required_count("vocab_size")?;
-            Tokenizer::new(Vocabulary::from_checkpoint(folder, &config, n_vocab)?)
+            Tokenizer::new(Vocabulary::from_checkpoint(&Folder::new(folder), &config, n_vocab)?)
         }
     }
 }

@@ -14,16 +14,14 @@ mod tests;
 mod token_list;
 mod tokenizer_json;
 
-use std::path::Path;
-
 use super::vocabulary::{TokenType, Vocabulary};
-use crate::checkpoint::Config;
+use crate::checkpoint::{Config, Folder};
 use crate::error::{Error, Result};
 use settings::Settings;
 use tokenizer_json::TokenizerJson;
 
 impl Vocabulary {
-    /// Reads the tokenizer files in `dir`, beside the model's `config`; the vocabulary has `n_vocab`
+    /// Reads the tokenizer files in `folder`, beside the model's `config`; the vocabulary has `n_vocab`
     /// tokens, as many as the embedding has rows.
     ///
     /// tokenizer.json decides if it holds a byte-level BPE; else tokenizer.model is preferred, which
@@ -32,21 +30,27 @@ impl Vocabulary {
     /// # Errors
     /// `Unsupported` if no tokenizer is there or it is of another form, with what is supported;
     /// `Malformed` for damaged files or more tokens than `n_vocab`; `Io` and `Limit` as they come.
-    pub fn from_checkpoint(dir: &Path, config: &Config, n_vocab: usize) -> Result<Self> {
-        let (json_path, model_path) = (dir.join("tokenizer.json"), dir.join("tokenizer.model"));
-        let settings = Settings::open(dir, config)?;
-        let json = if json_path.exists() { Some(TokenizerJson::open(&json_path)?) } else { None };
-        let vocabulary = match &json {
-            Some(json) if json.is_byte_level() => byte_level::read(json, &settings, n_vocab)?,
-            _ if model_path.exists() => sentencepiece::read(&model_path, json.as_ref(), &settings, n_vocab)?,
-            Some(json) => sentencepiece_json::read(json, &settings, n_vocab)?,
-            None => {
+    pub fn from_checkpoint(folder: &Folder, config: &Config, n_vocab: usize) -> Result<Self> {
+        let settings = Settings::open(folder, config)?;
+        let json = TokenizerJson::open(folder)?;
+        let preferred = match &json {
+            Some(json) if json.is_byte_level() => Some(byte_level::read(json, &settings, n_vocab)?),
+            _ => sentencepiece::read(folder, json.as_ref(), &settings, n_vocab)?,
+        };
+        let vocabulary = match (preferred, &json) {
+            (Some(vocabulary), _) => vocabulary,
+            (None, Some(json)) => sentencepiece_json::read(json, &settings, n_vocab)?,
+            (None, None) => {
                 let what = "the checkpoint has neither tokenizer.json nor tokenizer.model; \
                             download them beside its weights";
-                return Err(Error::unsupported(dir, what));
+                return Err(Error::unsupported(folder.path(), what));
             }
         };
-        vocabulary.checked(if json.is_some() { &json_path } else { &model_path })
+        vocabulary.checked(&folder.join(if json.is_some() {
+            tokenizer_json::NAME
+        } else {
+            sentencepiece::NAME
+        }))
     }
 }
 

@@ -2,7 +2,6 @@
 //!
 //! The fields are those of `sentencepiece_model.proto` in the SentencePiece project.
 
-use std::fs;
 use std::path::Path;
 
 use prost::Message;
@@ -11,6 +10,7 @@ use super::added_type;
 use super::settings::Settings;
 use super::token_list::{TokenList, Tokens};
 use super::tokenizer_json::TokenizerJson;
+use crate::checkpoint::Folder;
 use crate::error::{Error, Result};
 use crate::limits::MAX_JSON_BYTES;
 use crate::tokenizer::special_ids::Role;
@@ -65,15 +65,20 @@ struct NormalizerSpec {
     add_dummy_prefix: Option<bool>,
 }
 
-/// Reads the vocabulary in the tokenizer.model at `path`, for a model with `n_vocab` rows; `json` is
-/// the tokenizer.json beside it, for the tokens added there.
+/// The name of the file.
+pub(super) const NAME: &str = "tokenizer.model";
+
+/// Reads the vocabulary in the tokenizer.model of `folder`, if there is one, for a model with `n_vocab`
+/// rows; `json` is the tokenizer.json beside it, for the tokens added there.
 pub(super) fn read(
-    path: &Path,
+    folder: &Folder,
     json: Option<&TokenizerJson>,
     settings: &Settings<'_>,
     n_vocab: usize,
-) -> Result<Vocabulary> {
-    let model = open(path)?;
+) -> Result<Option<Vocabulary>> {
+    let Some(bytes) = folder.read(NAME, MAX_JSON_BYTES)? else { return Ok(None) };
+    let path = &folder.join(NAME);
+    let model = parse(path, &bytes)?;
     let notes = check_kind(path, &model)?;
     let mut list = TokenList::new(path, n_vocab);
     for (id, piece) in model.pieces.iter().enumerate() {
@@ -95,7 +100,7 @@ pub(super) fn read(
             list.set(added.id, &plain_spaces(&added.content, ty), ty, ADDED_SCORE)?;
         }
     }
-    finish(list.finish(), &model, json, settings, notes)
+    finish(list.finish(), &model, json, settings, notes).map(Some)
 }
 
 fn finish(
@@ -150,16 +155,8 @@ pub(super) fn plain_spaces(text: &str, ty: TokenType) -> String {
     }
 }
 
-fn open(path: &Path) -> Result<ModelProto> {
-    let length = fs::metadata(path).map_err(|e| Error::io(path, "cannot read", e))?.len();
-    if length > MAX_JSON_BYTES {
-        return Err(Error::limit(format!(
-            "{} has {length} bytes; the limit is {MAX_JSON_BYTES}",
-            path.display()
-        )));
-    }
-    let bytes = fs::read(path).map_err(|e| Error::io(path, "cannot read", e))?;
-    let model = ModelProto::decode(bytes.as_slice())
+fn parse(path: &Path, bytes: &[u8]) -> Result<ModelProto> {
+    let model = ModelProto::decode(bytes)
         .map_err(|e| Error::malformed(path, format!("not a SentencePiece model: {e}")))?;
     if model.pieces.is_empty() {
         Err(Error::malformed(path, "a SentencePiece model without pieces"))

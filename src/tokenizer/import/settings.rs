@@ -1,12 +1,10 @@
 //! The small files beside a tokenizer: which tokens have roles, which are added, what surrounds a
 //! text, how conversations are written.
 
-use std::path::{Path, PathBuf};
-
 use serde_json::Value;
 
 use super::tokenizer_json::{AddedToken, TokenizerJson};
-use crate::checkpoint::{Config, read_text};
+use crate::checkpoint::{Config, Folder};
 use crate::error::{Error, Result};
 use crate::limits::MAX_CONFIG_BYTES;
 use crate::tokenizer::special_ids::{self, Role, SpecialIds};
@@ -23,7 +21,7 @@ const NAMED_ROLES: [(Role, &str); 6] = [
 
 /// What the files beside a tokenizer say.
 pub(super) struct Settings<'a> {
-    dir: PathBuf,
+    folder: &'a Folder,
     model: &'a Config,
     tokenizer: Option<Config>,
     special_tokens: Option<Config>,
@@ -39,19 +37,15 @@ pub(super) struct Templates {
 }
 
 impl<'a> Settings<'a> {
-    /// Reads what there is in `dir`; `model` is config.json.
-    pub(super) fn open(dir: &Path, model: &'a Config) -> Result<Self> {
-        let file = |name: &str| -> Result<Option<Config>> {
-            let path = dir.join(name);
-            if path.exists() { Config::open(&path).map(Some) } else { Ok(None) }
-        };
+    /// Reads what there is in `folder`; `model` is config.json.
+    pub(super) fn open(folder: &'a Folder, model: &'a Config) -> Result<Self> {
         Ok(Self {
-            dir: dir.to_owned(),
+            folder,
             model,
-            tokenizer: file("tokenizer_config.json")?,
-            special_tokens: file("special_tokens_map.json")?,
-            added_tokens: file("added_tokens.json")?,
-            generation: file("generation_config.json")?,
+            tokenizer: folder.read_config("tokenizer_config.json")?,
+            special_tokens: folder.read_config("special_tokens_map.json")?,
+            added_tokens: folder.read_config("added_tokens.json")?,
+            generation: folder.read_config("generation_config.json")?,
         })
     }
 
@@ -163,17 +157,17 @@ impl<'a> Settings<'a> {
     /// The chat templates: of the file chat_template.jinja, else of tokenizer_config.json, else of
     /// chat_template.json.
     pub(super) fn templates(&self) -> Result<Templates> {
-        let path = self.dir.join("chat_template.jinja");
         let mut templates = match self.tokenizer.as_ref().and_then(|config| config.value("chat_template")) {
             Some(value) => self.parse_templates(value)?,
             None => Templates::default(),
         };
-        if path.exists() {
-            templates.default = Some(read_text(&path, MAX_CONFIG_BYTES)?);
+        if let Some(source) = self.folder.read_text("chat_template.jinja", MAX_CONFIG_BYTES)? {
+            templates.default = Some(source);
         }
-        let path = self.dir.join("chat_template.json");
-        if templates.default.is_none() && path.exists() {
-            templates.default = Config::open(&path)?.string("chat_template")?.map(str::to_owned);
+        if templates.default.is_none()
+            && let Some(config) = self.folder.read_config("chat_template.json")?
+        {
+            templates.default = config.string("chat_template")?.map(str::to_owned);
         }
         Ok(templates)
     }
@@ -197,7 +191,7 @@ impl<'a> Settings<'a> {
     }
 
     fn no_template(&self, what: &str) -> Error {
-        Error::malformed(self.dir.join("tokenizer_config.json"), what)
+        Error::malformed(self.folder.join("tokenizer_config.json"), what)
     }
 }
 

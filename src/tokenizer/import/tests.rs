@@ -24,7 +24,7 @@ fn import(files: &[(&str, Value)], n_vocab: usize) -> Result<Vocabulary> {
     let config =
         files.iter().find(|(name, _)| *name == "config.json").map_or("{}".to_owned(), |(_, c)| c.to_string());
     let config = Config::parse(Path::new("config.json"), &config).unwrap();
-    Vocabulary::from_checkpoint(dir.path(), &config, n_vocab)
+    Vocabulary::from_checkpoint(&Folder::new(dir.path()), &config, n_vocab)
 }
 
 fn byte_level_json(expression: &str) -> Value {
@@ -231,7 +231,7 @@ fn import_model(bytes: &[u8], files: &[(&str, Value)], n_vocab: usize) -> Result
         fs::write(dir.path().join(name), content.to_string()).unwrap();
     }
     let config = Config::parse(Path::new("config.json"), "{}").unwrap();
-    Vocabulary::from_checkpoint(dir.path(), &config, n_vocab)
+    Vocabulary::from_checkpoint(&Folder::new(dir.path()), &config, n_vocab)
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn other_kinds_of_sentencepiece_and_damaged_models_are_refused() {
 fn the_bundled_checkpoint_gives_its_ids() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models/fairytale");
     let config = Config::open(&dir.join("config.json")).unwrap();
-    let vocabulary = Vocabulary::from_checkpoint(&dir, &config, 4096).unwrap();
+    let vocabulary = Vocabulary::from_checkpoint(&Folder::new(&dir), &config, 4096).unwrap();
     assert_eq!(vocabulary.pre_tokenizer(), "llama-bpe");
     assert_eq!((vocabulary.add_bos, vocabulary.add_eos), (Some(true), Some(false)));
     assert_eq!(vocabulary.ids.get(Role::Eot), Some(4095));

@@ -8,9 +8,12 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use crate::checkpoint::read_text;
+use crate::checkpoint::Folder;
 use crate::error::{Error, Result};
 use crate::limits::MAX_JSON_BYTES;
+
+/// The name of the file.
+pub(super) const NAME: &str = "tokenizer.json";
 
 /// A parsed tokenizer.json.
 #[derive(Deserialize)]
@@ -106,12 +109,13 @@ impl Merge {
 }
 
 impl TokenizerJson {
-    /// Reads the file at `path`.
+    /// Reads the file in `folder`, if there is one.
     ///
     /// # Errors
     /// `Io`; `Limit` for a file too long; `Malformed` if it is not of this form.
-    pub(super) fn open(path: &Path) -> Result<Self> {
-        Self::parse(path, &read_text(path, MAX_JSON_BYTES)?)
+    pub(super) fn open(folder: &Folder) -> Result<Option<Self>> {
+        let text = folder.read_text(NAME, MAX_JSON_BYTES)?;
+        text.map(|text| Self::parse(&folder.join(NAME), &text)).transpose()
     }
 
     /// Parses `text`; `path` is for messages.

@@ -1,0 +1,123 @@
+//! A checkpoint's folder. Hands out the files beside the weights and records every request.
+//!
+//! What a conversion depends on is thereby known without a list that somebody has to keep: the cache
+//! key is made of what was read here and of what was looked for and absent, and none of these files is
+//! ever written over. So whoever reads a file beside the weights reads it through this type.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use sha2::{Digest, Sha256};
+
+use super::{config::Config, json};
+use crate::error::{Error, Result};
+use crate::limits;
+
+/// SHA-256 of a file's content; `None` for a file that is not there.
+pub type ContentDigest = Option<[u8; 32]>;
+
+/// A folder that remembers which of its files were asked for.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    asked_for: Mutex<BTreeMap<String, ContentDigest>>,
+}
+
+impl Folder {
+    /// The folder at `path`, of which nothing has been read.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), asked_for: Mutex::default() }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of a file in it.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The content of the file `name`, of at most `limit` bytes; `None` if there is no such file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Limit`] if it is longer, [`Error::Malformed`] if it changed since it was
+    /// read before.
+    pub fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let path = self.join(name);
+        let content = if path.exists() { Some(json::read_bytes(&path, limit)?) } else { None };
+        let digest: ContentDigest = content.as_deref().map(|bytes| Sha256::digest(bytes).into());
+        let mut asked_for = self.asked_for.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *asked_for.entry(name.to_owned()).or_insert(digest);
+        if before == digest {
+            Ok(content)
+        } else {
+            Err(Error::malformed(path, "it changed while the checkpoint was being read; run again"))
+        }
+    }
+
+    /// The text of the file `name`, of at most `limit` bytes; `None` if there is no such file.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and [`Error::Malformed`] if it is not UTF-8.
+    pub fn read_text(&self, name: &str, limit: u64) -> Result<Option<String>> {
+        self.read(name, limit)?.map(|bytes| json::text_of(&self.join(name), bytes)).transpose()
+    }
+
+    /// The JSON object in the file `name`; `None` if there is no such file.
+    ///
+    /// # Errors
+    /// As [`Self::read_text`], and [`Error::Malformed`] if it is not a JSON object.
+    pub fn read_config(&self, name: &str) -> Result<Option<Config>> {
+        let text = self.read_text(name, limits::MAX_CONFIG_BYTES)?;
+        text.map(|text| Config::parse(&self.join(name), &text)).transpose()
+    }
+
+    /// Every file asked for so far, by name, with the digest of what was read.
+    pub fn asked_for(&self) -> BTreeMap<String, ContentDigest> {
+        self.asked_for.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn absent_files_are_remembered_as_well_as_those_read() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.json"), "{}").unwrap();
+        let folder = Folder::new(dir.path());
+        assert!(folder.read_config("a.json").unwrap().is_some());
+        assert_eq!(folder.read_text("b.txt", 10).unwrap(), None);
+        let asked_for = folder.asked_for();
+        assert_eq!(asked_for.keys().collect::<Vec<_>>(), ["a.json", "b.txt"]);
+        // The digest of "{}", by sha256sum.
+        let digest = asked_for["a.json"].unwrap();
+        assert_eq!(digest[..4], [0x44, 0x13, 0x6f, 0xa3]);
+        assert_eq!(asked_for["b.txt"], None);
+    }
+
+    #[test]
+    fn a_file_that_changes_between_two_reads_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path());
+        assert_eq!(folder.read("a", 10).unwrap(), None);
+        fs::write(dir.path().join("a"), "new").unwrap();
+        let message = folder.read("a", 10).unwrap_err().to_string();
+        assert!(message.contains("changed while"), "{message}");
+    }
+
+    #[test]
+    fn a_file_longer_than_its_limit_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), "12345").unwrap();
+        let folder = Folder::new(dir.path());
+        assert!(matches!(folder.read("a", 4), Err(Error::Limit { .. })));
+        assert_eq!(folder.read("a", 5).unwrap().as_deref(), Some(&b"12345"[..]));
+    }
+}

@@ -1,0 +1,173 @@
+//! The name of a converted file in the cache: a digest of everything that decides its bytes.
+//!
+//! Nothing of it is kept by hand. The plan gives the header (metadata, types, offsets) and where each row
+//! comes from; [`Folder`](crate::checkpoint::Folder) the files beside the weights, as they were read, and
+//! those that were looked for in vain; the encoders a sample of what they encode. Weights up to
+//! `WHOLE_DIGEST_BYTES` are digested whole; of larger ones the header, the length, the time of the last
+//! change and blocks spread evenly, since reading all of 15 GB would take longer than loading the result.
+//! What that cannot see is a change in place, outside those blocks, by somebody who sets the time back.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use gguf_simd::BlockType;
+use gguf_simd::kernels::Kernels;
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::{Checkpoint, SourceType};
+use crate::convert::Plan;
+use crate::error::{Error, Result};
+use crate::quantize::decode_source;
+
+/// Weight files up to this many bytes in all are digested whole.
+const WHOLE_DIGEST_BYTES: u64 = 1 << 30;
+
+/// Blocks digested of a large file, and their bytes.
+const SAMPLES: u64 = 256;
+const SAMPLE_BYTES: u64 = 64 << 10;
+
+/// Bytes read at a time.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// 24 hexadecimal digits for everything that the file which `plan` makes of `checkpoint` depends on.
+///
+/// # Errors
+/// [`Error::Io`] for weights that cannot be read.
+pub(super) fn of(checkpoint: &Checkpoint, plan: &Plan<'_>, kernels: &Kernels) -> Result<String> {
+    let mut hasher = Sha256::new();
+    hasher.update(concat!("gguf-kit ", env!("CARGO_PKG_VERSION"), ";"));
+    update_with_plan(&mut hasher, plan, kernels);
+    for (name, content) in checkpoint.folder().asked_for() {
+        hasher.update(format!("{name:?} {content:?};"));
+    }
+    let is_sampled = checkpoint.total_bytes() > WHOLE_DIGEST_BYTES;
+    for path in checkpoint.weight_paths() {
+        update_with_weights(&mut hasher, path, is_sampled).map_err(|e| Error::io(path, "cannot read", e))?;
+    }
+    Ok(hasher.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn update_with_plan(hasher: &mut Sha256, plan: &Plan<'_>, kernels: &Kernels) {
+    hasher.update(plan.layout().header());
+    for source in plan.sources() {
+        source.rows.update_digest(hasher);
+    }
+    for source_type in [SourceType::F64, SourceType::F32, SourceType::F16, SourceType::BF16] {
+        if plan.sources().iter().any(|source| source.rows.source_type() == source_type) {
+            update_with_decoder(hasher, source_type);
+        }
+    }
+    let is_used = |ty: &BlockType| plan.layout().tensors().iter().any(|placed| placed.block_type == *ty);
+    for ty in BlockType::all().filter(is_used) {
+        update_with_encoder(hasher, ty, |rows, blocks| kernels.encode(ty, rows, None, blocks));
+    }
+}
+
+fn update_with_decoder(hasher: &mut Sha256, source_type: SourceType) {
+    let bytes: Vec<u8> = sample_rows().iter().flat_map(|value| value.to_le_bytes()).collect();
+    let mut out = vec![0.0; bytes.len() / source_type.element_bytes()];
+    decode_source(source_type, &bytes, &mut out);
+    out.iter().for_each(|value| hasher.update(value.to_le_bytes()));
+}
+
+/// Adds what `encode` makes of some rows: an encoder that is changed so that its blocks differ gives
+/// other ones here as well.
+fn update_with_encoder(hasher: &mut Sha256, ty: BlockType, encode: impl Fn(&[f32], &mut [u8])) {
+    let rows = sample_rows();
+    let mut blocks = vec![0; ty.row_bytes(rows.len()).expect("a multiple of every block length")];
+    encode(&rows, &mut blocks);
+    hasher.update(format!("{ty:?};"));
+    hasher.update(&blocks);
+}
+
+/// Rows like those of weights and unlike them: nearly normal numbers as they are, tiny, huge, off
+/// centre, with outliers; three values only; zeros.
+fn sample_rows() -> Vec<f32> {
+    const ROW: usize = 1024;
+    let mut state = 1_u64;
+    // The sum of four 16-bit numbers less its mean, over 2^16; the generator is PCG's multiplier and increment.
+    let mut normal = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let sum: i32 = (0..4).map(|i| (state >> (16 * i) & 0xffff) as i32).sum();
+        (sum - 2 * 0xffff) as f32 / 65536.0
+    };
+    let shapes: [fn(f32) -> f32; 7] = [
+        |x| x,
+        |x| x / 8192.0,
+        |x| x * 8192.0,
+        |x| x + 3.0,
+        |x| x * x * x * x * x,
+        |x| if x.abs() < 0.5 { 0.0 } else { x.signum() },
+        |_| 0.0,
+    ];
+    shapes.iter().flat_map(|shape| (0..ROW).map(|_| shape(normal())).collect::<Vec<_>>()).collect()
+}
+
+fn update_with_weights(hasher: &mut Sha256, path: &Path, is_sampled: bool) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    let metadata = file.metadata()?;
+    hasher.update(format!("{:?} {};", path.file_name(), metadata.len()));
+    if !is_sampled {
+        return update_with(hasher, &mut file);
+    }
+    let changed = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    hasher.update(changed.map_or(0, |time| time.as_nanos()).to_le_bytes());
+    update_with_samples(hasher, &mut file, metadata.len())
+}
+
+fn update_with(hasher: &mut Sha256, reader: &mut impl Read) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        match reader.read(&mut chunk)? {
+            0 => return Ok(()),
+            n => hasher.update(&chunk[..n]),
+        }
+    }
+}
+
+/// The first megabyte, which holds the header, and blocks spread over the rest.
+fn update_with_samples(hasher: &mut Sha256, file: &mut File, len: u64) -> io::Result<()> {
+    update_with(hasher, &mut Read::by_ref(file).take(CHUNK_BYTES as u64))?;
+    for sample in 0..SAMPLES {
+        let offset = len.saturating_sub(SAMPLE_BYTES) / (SAMPLES - 1) * sample;
+        file.seek(SeekFrom::Start(offset))?;
+        update_with(hasher, &mut Read::by_ref(file).take(SAMPLE_BYTES))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use gguf_simd::isa::Isa;
+
+    use super::*;
+
+    fn digest(ty: BlockType, encode: impl Fn(&[f32], &mut [u8])) -> Vec<u8> {
+        let mut hasher = Sha256::new();
+        update_with_encoder(&mut hasher, ty, encode);
+        hasher.finalize().to_vec()
+    }
+
+    #[test]
+    fn an_encoder_that_gives_another_bit_changes_the_key() {
+        for ty in BlockType::all() {
+            let kernels = Kernels::best();
+            let as_it_is = digest(ty, |rows, blocks| kernels.encode(ty, rows, None, blocks));
+            let changed = digest(ty, |rows, blocks| {
+                kernels.encode(ty, rows, None, blocks);
+                *blocks.last_mut().unwrap() ^= 1;
+            });
+            assert_ne!(as_it_is, changed, "{ty}");
+        }
+    }
+
+    #[test]
+    fn every_processor_makes_the_same_key() {
+        for ty in BlockType::all() {
+            let of = |kernels: &Kernels| digest(ty, |rows, blocks| kernels.encode(ty, rows, None, blocks));
+            assert_eq!(of(Kernels::best()), of(Kernels::get(Isa::Scalar).unwrap()), "{ty}");
+        }
+    }
+}
