@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Message, Template};
+use super::{Message, Template, user_text};
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 
@@ -103,14 +103,7 @@ impl Conversation {
                 .iter()
                 .map(|content| Message { role: "system".to_owned(), content: content.clone() });
             let shown: Vec<Message> = system.chain(self.messages[n_dropped..].iter().cloned()).collect();
-            let text = template.render(&shown, true)?;
-            let mut ids = tokenizer.encode(&text, false, true)?;
-            // Most templates write the token at the beginning themselves; the others count on us.
-            if let Some(bos) =
-                tokenizer.bos().filter(|&bos| tokenizer.adds_bos() && ids.first() != Some(&bos))
-            {
-                ids.insert(0, bos);
-            }
+            let ids = user_text::prompt_ids(template, tokenizer, &shown, |_| false)?;
             if ids.len() <= max_tokens {
                 return Ok(Prompt { ids, n_dropped });
             }
@@ -124,7 +117,7 @@ impl Conversation {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::Path;
 
     use super::*;
@@ -135,7 +128,7 @@ mod tests {
     const BOS: u32 = 4091;
 
     /// The tokenizer and the chat template of the bundled checkpoint.
-    fn fairytale() -> (Tokenizer, Template) {
+    pub(in crate::chat) fn fairytale() -> (Tokenizer, Template) {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models/fairytale");
         let config = Config::open(&dir.join("config.json")).unwrap();
         let vocabulary = Vocabulary::from_checkpoint(&Folder::new(dir), &config, 4096).unwrap();

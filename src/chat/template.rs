@@ -108,6 +108,12 @@ impl Template {
         Ok(Self { environment, special_tokens })
     }
 
+    /// Whether the template, or a text that it was given, holds `c`.
+    pub(super) fn holds(&self, c: char) -> bool {
+        let source = self.environment.get_template("chat").is_ok_and(|chat| chat.source().contains(c));
+        source || self.special_tokens.texts.values().filter_map(Variable::as_str).any(|text| text.contains(c))
+    }
+
     /// Writes `messages` as the model's text; with `add_generation_prompt` up to where the model's
     /// answer starts.
     ///

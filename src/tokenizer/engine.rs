@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use super::bpe::Bpe;
 use super::decoder::{Pieces, StreamDecoder};
+use super::literal::{self, Spellings, Vetoes};
 use super::merge::Merger;
 use super::pre_tokenizer::Splitter;
 use super::special_ids::{self, Role, SpecialIds};
@@ -19,6 +20,7 @@ use crate::limits::MAX_TEXT_BYTES;
 pub struct Tokenizer {
     encoder: Encoder,
     specials: SpecialTokens,
+    spellings: Spellings,
     pieces: Pieces,
     tokens: Vec<String>,
     types: Vec<TokenType>,
@@ -75,6 +77,7 @@ impl Tokenizer {
             adds_eos: adds("eos", vocabulary.add_eos, false, resolved.ids.get(Role::Eos))?,
             adds_space_prefix: vocabulary.add_space_prefix.unwrap_or(is_spm) && is_spm,
             encoder,
+            spellings: specials.spellings()?,
             specials,
             pieces,
             tokens: vocabulary.tokens,
@@ -96,30 +99,63 @@ impl Tokenizer {
     /// `Limit` for a text above [`MAX_TEXT_BYTES`]; `Usage` for a character that the vocabulary has no
     /// way to spell.
     pub fn encode(&self, text: &str, add_special: bool, parse_special: bool) -> Result<Vec<u32>> {
+        let mut ids = Vec::with_capacity(text.len() / 3 + 2);
+        ids.extend(self.bos().filter(|_| add_special && self.adds_bos));
+        self.encode_parts(text, parse_special, &Vetoes::NONE, &mut ids)?;
+        ids.extend(self.eos().filter(|_| add_special && self.adds_eos));
+        Ok(ids)
+    }
+
+    /// `text` with `mark`, a character that occurs nowhere else, in the places where control tokens
+    /// could be read; [`Tokenizer::encode_marked`] then does not read them, whatever was written around
+    /// the text and trimmed from it meanwhile. A text without such places is returned as it is.
+    pub fn mark<'t>(&self, text: &'t str, mark: char) -> Cow<'t, str> {
+        match self.spellings.spots(text) {
+            spots if spots.is_empty() => Cow::Borrowed(text),
+            spots => Cow::Owned(literal::marked(text, &spots, mark)),
+        }
+    }
+
+    /// The ids of `text` without its marks. Control tokens are read, but those that marks forbid; no
+    /// tokens are added around it.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_marked(&self, text: &str, mark: char) -> Result<Vec<u32>> {
+        let (plain, vetoes) = literal::unmarked(text, mark);
+        let mut ids = Vec::with_capacity(plain.len() / 3 + 2);
+        self.encode_parts(&plain, true, &vetoes, &mut ids)?;
+        Ok(ids)
+    }
+
+    fn encode_parts(
+        &self,
+        text: &str,
+        parse_special: bool,
+        vetoes: &Vetoes,
+        ids: &mut Vec<u32>,
+    ) -> Result<()> {
         if text.len() > MAX_TEXT_BYTES {
             let what =
                 format!("a text of {} bytes; the limit is {MAX_TEXT_BYTES}; encode it in parts", text.len());
             return Err(Error::limit(what));
         }
-        let mut ids = Vec::with_capacity(text.len() / 3 + 2);
         let mut merger = Merger::default();
-        ids.extend(self.bos().filter(|_| add_special && self.adds_bos));
         let mut after_special = true;
-        for fragment in self.specials.partition(text, parse_special) {
+        for fragment in self.specials.partition(text, parse_special, vetoes) {
             match fragment {
                 Fragment::Token(id) => ids.push(id),
                 Fragment::Text(ref range) => match &self.encoder {
-                    Encoder::Bpe(bpe) => bpe.encode(&text[range.clone()], &mut merger, &mut ids),
+                    Encoder::Bpe(bpe) => bpe.encode(&text[range.clone()], &mut merger, ids),
                     Encoder::Spm(spm) => {
                         let space = self.adds_space_prefix && after_special;
-                        spm.encode(&text[range.clone()], space, &mut merger, &mut ids)?;
+                        spm.encode(&text[range.clone()], space, &mut merger, ids)?;
                     }
                 },
             }
             after_special = matches!(fragment, Fragment::Token(_));
         }
-        ids.extend(self.eos().filter(|_| add_special && self.adds_eos));
-        Ok(ids)
+        Ok(())
     }
 
     /// The text of `ids`; control tokens appear in it only if `render_special`. Bytes that are not

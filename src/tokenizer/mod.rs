@@ -10,6 +10,7 @@ mod byte_chars;
 mod decoder;
 mod engine;
 mod import;
+mod literal;
 mod merge;
 mod metadata;
 mod pre_tokenizer;

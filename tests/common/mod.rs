@@ -5,6 +5,7 @@
 pub(crate) mod checkpoint;
 pub(crate) mod model;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use gguf_kit::checkpoint::Checkpoint;
@@ -32,6 +33,21 @@ pub(crate) fn streamed_bytes(engine: &Engine) -> u64 {
         Plan::Divided(division) => division.streamed_bytes(),
         Plan::Whole { .. } | Plan::Unplanned(_) => 0,
     }
+}
+
+/// What the environment variable `name` says, which a test needs and not every machine has; `None`
+/// skips the test.
+///
+/// # Panics
+/// If it is unset while `GGUF_REQUIRE=1` promises that every such test can run.
+pub(crate) fn required_variable(name: &str) -> Option<OsString> {
+    let value = std::env::var_os(name);
+    if value.is_none() {
+        let required = std::env::var_os("GGUF_REQUIRE").is_some_and(|require| require == "1");
+        assert!(!required, "GGUF_REQUIRE=1 is set, and {name}, which this test needs, is not");
+        eprintln!("skipped: {name} is not set");
+    }
+    value
 }
 
 /// The bundled model.

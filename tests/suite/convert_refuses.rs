@@ -210,10 +210,7 @@ fn a_stopped_conversion_leaves_the_folder_as_it_was() {
 /// `GGUF_SMALL_DISK` names a folder on a file system with less than 4 MB of room.
 #[test]
 fn a_full_disk_is_reported_and_leaves_nothing() {
-    let Some(small) = std::env::var_os("GGUF_SMALL_DISK") else {
-        println!("skipped: GGUF_SMALL_DISK does not name a folder on a small file system");
-        return;
-    };
+    let Some(small) = crate::common::required_variable("GGUF_SMALL_DISK") else { return };
     let small = Path::new(&small);
     let before = names(small);
     let error =

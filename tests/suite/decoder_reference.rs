@@ -10,6 +10,7 @@ use std::process::Command;
 
 use crate::common::checkpoint::Spec;
 use crate::common::model::{new_path, write_gguf, write_gguf_with};
+use crate::common::required_variable;
 use gguf_kit::gguf::Value;
 use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session};
 use gguf_simd::BlockType;
@@ -123,10 +124,7 @@ fn peer_logits(python: &Path, model: &Path, ids: &[u32], dir: &Path) -> Vec<f32>
 
 #[test]
 fn llama_cpp_computes_the_same_for_every_shape() {
-    let Some(python) = std::env::var_os("GGUF_LLAMA_CPP_PYTHON").map(PathBuf::from) else {
-        eprintln!("skipped: GGUF_LLAMA_CPP_PYTHON is not set");
-        return;
-    };
+    let Some(python) = required_variable("GGUF_LLAMA_CPP_PYTHON").map(PathBuf::from) else { return };
     let linear = Spec { rope_scaling: json!({"type": "linear", "factor": 4.0}), ..Spec::default() };
     let yarn = [
         ("llama.rope.scaling.type", Value::String("yarn".into())),

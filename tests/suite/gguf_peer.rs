@@ -1,22 +1,19 @@
 //! The `gguf` package of PyPI reads our files, and we read its files and those of llama.cpp.
 //!
 //! Needs `GGUF_PEER_PYTHON`, a Python that has the package, and `GGUF_VOCABS`, a folder of
-//! vocabulary-only files; what is not set is skipped, and said to be.
+//! vocabulary-only files; what is not set is skipped, unless `GGUF_REQUIRE=1`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::common::required_variable;
 use crate::random::Random;
 use gguf_kit::gguf::{GgmlType, GgufFile, GgufWriter, Layout, PlannedTensor, Value};
 use gguf_simd::BlockType;
 use serde_json::{Value as Json, json};
 
 fn variable(name: &str) -> Option<PathBuf> {
-    let value = std::env::var_os(name).map(PathBuf::from);
-    if value.is_none() {
-        eprintln!("skipped: {name} is not set");
-    }
-    value
+    required_variable(name).map(PathBuf::from)
 }
 
 /// Runs a script that takes `path` as its argument and prints JSON.

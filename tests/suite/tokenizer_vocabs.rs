@@ -11,12 +11,9 @@ use gguf_kit::tokenizer::{Tokenizer, Vocabulary};
 
 const SEPARATOR: &str = "\n__ggml_vocab_test__\n";
 
-/// The vocabularies with expectations, or `None` (said aloud) without the environment variable.
+/// The vocabularies with expectations, or `None` without the environment variable.
 fn vocabularies() -> Option<Vec<PathBuf>> {
-    let Some(folder) = std::env::var_os("GGUF_VOCABS") else {
-        eprintln!("skipped: GGUF_VOCABS names no folder of vocabularies");
-        return None;
-    };
+    let folder = crate::common::required_variable("GGUF_VOCABS")?;
     let entries = fs::read_dir(&folder).expect("GGUF_VOCABS names a folder");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|e| e == "gguf") && beside(path, "inp").exists());
