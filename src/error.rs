@@ -16,12 +16,12 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was being done, as in «cannot open».
+        /// What was being done, as in "cannot open".
         doing: &'static str,
         /// The system's reason.
         source: io::Error,
     },
-    /// A file breaks the rules of its format.
+    /// A file breaks the rules of its format; a message begins with the file's path.
     Malformed {
         /// The file.
         path: PathBuf,
@@ -90,7 +90,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io { path, doing, source } => write!(f, "{doing} {}: {source}", path.display()),
-            Self::Malformed { path, what } => write!(f, "{} is damaged: {what}", path.display()),
+            Self::Malformed { path, what } => write!(f, "{}: {what}", path.display()),
             Self::Unsupported { path, what } => write!(f, "{}: not supported: {what}", path.display()),
             Self::Limit { what } | Self::Usage { what } => f.write_str(what),
             Self::Interrupted => f.write_str("interrupted"),

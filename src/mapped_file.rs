@@ -2,7 +2,8 @@
 
 #![allow(unsafe_code, reason = "memory-mapping a file is unsafe by nature; the contract is below")]
 
-use std::fs::{self, File};
+#[cfg(target_os = "linux")]
+use std::fs::File;
 use std::io;
 #[cfg(target_os = "linux")]
 use std::num::NonZeroU64;
@@ -14,6 +15,7 @@ use memmap2::Mmap;
 use memmap2::{Advice, UncheckedAdvice};
 
 use crate::error::{Error, Result};
+use crate::regular_file;
 
 /// A file mapped read-only.
 ///
@@ -47,18 +49,7 @@ impl MappedFile {
     /// [`Error::Io`] if it cannot be opened or mapped, [`Error::Usage`] if it is a directory, a
     /// pipe or a device.
     pub fn open(path: &Path) -> Result<Self> {
-        // Asked by name before opening: opening a pipe would wait for its writer.
-        let kind = fs::metadata(path).map_err(|e| Error::io(path, "cannot open", e))?;
-        if kind.is_dir() {
-            return Err(Error::usage(format!("{} is a directory; a file is needed here", path.display())));
-        }
-        if !kind.is_file() {
-            return Err(Error::usage(format!(
-                "{} is a pipe or a device; only a regular file can be mapped: save it to disk first",
-                path.display()
-            )));
-        }
-        let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+        let file = regular_file::open(path)?;
         let n_bytes = file.metadata().map_err(|e| Error::io(path, "cannot read the size of", e))?.len();
         let content = if n_bytes == 0 {
             Content::Owned(Vec::new())
@@ -208,23 +199,15 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_refused_by_name() {
+    fn what_is_no_regular_file_is_not_mapped() {
         let dir = tempfile::tempdir().unwrap();
-        let message = MappedFile::open(dir.path()).unwrap_err().to_string();
-        assert!(message.contains("is a directory"), "{message}");
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_device_is_refused_rather_than_read_for_ever() {
-        let message = MappedFile::open(Path::new("/dev/zero")).unwrap_err().to_string();
-        assert!(message.contains("pipe or a device"), "{message}");
+        assert!(matches!(MappedFile::open(dir.path()), Err(Error::Usage { .. })));
     }
 
     /// Resident kilobytes of all mappings of the file at `path`, as Linux reports them.
     #[cfg(target_os = "linux")]
     fn resident_kilobytes(path: &Path) -> u64 {
-        let maps = fs::read_to_string("/proc/self/smaps").unwrap();
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let name = path.to_str().unwrap();
         let mut is_ours = false;
         let mut sum = 0;
@@ -244,7 +227,7 @@ mod tests {
     fn parts_come_into_memory_and_go_and_stay_the_same() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let content: Vec<u8> = (0..1 << 20).map(|i: u32| (i % 251) as u8).collect();
-        fs::write(file.path(), &content).unwrap();
+        std::fs::write(file.path(), &content).unwrap();
         let mapped = MappedFile::open(file.path()).unwrap();
         let (half, whole) = (1 << 19, 1 << 20);
         if std::env::var_os("GGUF_EMULATED").is_some() {

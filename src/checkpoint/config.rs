@@ -225,10 +225,7 @@ mod tests {
         let config = config(r#"{"rope_scaling": {"factor": "eight"}}"#);
         let scaling = config.object("rope_scaling").unwrap().unwrap();
         let message = scaling.required_f32("factor").unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "config.json is damaged: rope_scaling.factor should be a number, and is \"eight\""
-        );
+        assert_eq!(message, "config.json: rope_scaling.factor should be a number, and is \"eight\"");
         let message = scaling.required_count("low").unwrap_err().to_string();
         assert!(message.contains("rope_scaling.low is missing"), "{message}");
     }

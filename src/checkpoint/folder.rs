@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::{config::Config, json};
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::regular_file;
 
 /// SHA-256 of a file's content; `None` for a file that is not there.
 pub type ContentDigest = Option<[u8; 32]>;
@@ -47,7 +48,7 @@ impl Folder {
     /// read before.
     pub fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let path = self.join(name);
-        let content = if path.exists() { Some(json::read_bytes(&path, limit)?) } else { None };
+        let content = if path.exists() { Some(regular_file::read(&path, limit)?) } else { None };
         let digest: ContentDigest = content.as_deref().map(|bytes| Sha256::digest(bytes).into());
         let mut asked_for = self.asked_for.lock().unwrap_or_else(PoisonError::into_inner);
         let before = *asked_for.entry(name.to_owned()).or_insert(digest);

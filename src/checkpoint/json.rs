@@ -1,35 +1,18 @@
 //! Reads a JSON object from a file, within limits and with messages that say what to mend.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-
-/// Reads a file of at most `limit` bytes.
-///
-/// # Errors
-/// [`Error::Io`], [`Error::Limit`] if it is longer.
-pub(super) fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
-    let mut bytes = Vec::new();
-    // One byte more than is allowed tells a file that is too long; its stated length is not asked,
-    // for it may change.
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, "cannot read", e))?;
-    if bytes.len() as u64 > limit {
-        return Err(Error::limit(format!("{} is longer than the {limit} bytes allowed", path.display())));
-    }
-    Ok(bytes)
-}
+use crate::regular_file;
 
 /// Reads a text file of at most `limit` bytes.
 ///
 /// # Errors
-/// As [`read_bytes`], and [`Error::Malformed`] if it is not UTF-8.
+/// As [`regular_file::read`], and [`Error::Malformed`] if it is not UTF-8.
 pub(super) fn read_text(path: &Path, limit: u64) -> Result<String> {
-    text_of(path, read_bytes(path, limit)?)
+    text_of(path, regular_file::read(path, limit)?)
 }
 
 /// The text that `bytes`, the content of the file at `path`, encode.

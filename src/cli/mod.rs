@@ -22,7 +22,7 @@ pub fn exit(outcome: Result<()>) -> ExitCode {
         Err(error) => {
             match &error {
                 Error::Interrupted => output::say("interrupted"),
-                error => output::say(format_args!("error: {error}")),
+                error => output::error(error),
             }
             ExitCode::from(error.exit_status())
         }

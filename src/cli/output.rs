@@ -1,45 +1,66 @@
-//! Standard output, standard error, and numbers as people read them.
+//! What reaches a terminal, and numbers as people read them.
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use crate::error::{Error, Result};
+use crate::printable;
 
-/// Writes `text` to standard output and flushes it.
+/// Writes a report to standard output and flushes it. What it quotes from files cannot steer a
+/// terminal: see [`printable::lines`].
 ///
 /// # Errors
 /// [`Error::Io`], also for a reader that went away.
-pub fn show(text: &str) -> Result<()> {
+pub fn show(report: &str) -> Result<()> {
+    write(&printable::lines(report))
+}
+
+/// Writes text of a model to standard output and flushes it: to a terminal without control characters
+/// (see [`printable::prose`]), elsewhere byte for byte.
+///
+/// # Errors
+/// [`Error::Io`], also for a reader that went away.
+pub fn show_generated(text: &str) -> Result<()> {
+    if std::io::stdout().is_terminal() { write(&printable::prose(text)) } else { write(text) }
+}
+
+/// Writes `value` to standard output as one JSON document and a newline. What would steer a terminal
+/// is spelled as JSON escapes.
+///
+/// # Errors
+/// [`Error::Io`], also for a reader that went away.
+pub fn show_json(value: &serde_json::Value) -> Result<()> {
+    write(&printable::json(&format!("{value:#}\n")))
+}
+
+fn write(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     written.map_err(|e| Error::io("standard output", "cannot write to", e))
 }
 
-/// Writes `value` to standard output as one JSON document and a newline.
-///
-/// # Errors
-/// [`Error::Io`], also for a reader that went away.
-pub fn show_json(value: &serde_json::Value) -> Result<()> {
-    show(&format!("{value:#}\n"))
-}
-
 /// Writes `text` and a newline to standard error. What cannot be written is lost: a program whose
 /// standard error is closed or full still does its work and keeps its exit status, which `eprintln!`,
-/// by its panic, would not let it.
+/// by its panic, would not let it. What the text quotes from files cannot steer a terminal.
 pub fn say(text: impl Display) {
     // Standard error has no buffer: one write keeps a line whole among those of other programs.
-    let line = format!("{text}\n");
-    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    let text = format!("{text}\n");
+    let _ = std::io::stderr().lock().write_all(printable::lines(&text).as_bytes());
 }
 
-/// Shows a warning on standard error.
+/// Shows why the program fails, on one line of standard error.
+pub fn error(message: impl Display) {
+    say(format_args!("error: {}", printable::line(&message.to_string())));
+}
+
+/// Shows a warning on one line of standard error.
 pub fn warn(message: impl Display) {
-    say(format_args!("warning: {message}"));
+    say(format_args!("warning: {}", printable::line(&message.to_string())));
 }
 
-/// Shows a remark on standard error.
+/// Shows a remark on one line of standard error.
 pub fn note(message: impl Display) {
-    say(format_args!("note: {message}"));
+    say(format_args!("note: {}", printable::line(&message.to_string())));
 }
 
 /// Bytes with a binary unit, as in «1.5 GiB».

@@ -81,12 +81,19 @@ impl Metadata {
     /// # Errors
     /// [`Error::Malformed`] if the value is not a string or not UTF-8.
     pub fn string(&self, key: &str) -> Result<Option<&str>> {
+        let Some(bytes) = self.string_bytes(key)? else { return Ok(None) };
+        let text = std::str::from_utf8(bytes);
+        text.map(Some).map_err(|e| self.fault(key, &format!("is not UTF-8 (byte {} of it)", e.valid_up_to())))
+    }
+
+    /// The bytes of a string. The format calls strings UTF-8, but writers have put other bytes there.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the value is not a string.
+    pub fn string_bytes(&self, key: &str) -> Result<Option<&[u8]>> {
         match self.stored(key) {
             None => Ok(None),
-            Some(Stored::String(range)) => match std::str::from_utf8(self.slice(range)) {
-                Ok(text) => Ok(Some(text)),
-                Err(e) => Err(self.fault(key, &format!("is not UTF-8 (byte {} of it)", e.valid_up_to()))),
-            },
+            Some(Stored::String(range)) => Ok(Some(self.slice(range))),
             Some(other) => Err(self.wrong_type(key, "a string", other)),
         }
     }
@@ -180,8 +187,22 @@ impl Metadata {
     /// The strings of an array, in order.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the value is no array of strings, or one of them is not UTF-8.
+    /// [`Error::Malformed`] if the value is not an array of strings, or one of them is not UTF-8.
     pub fn strings(&self, key: &str) -> Result<Option<impl ExactSizeIterator<Item = &str> + use<'_>>> {
+        let Some(strings) = self.byte_strings(key)? else { return Ok(None) };
+        let text = |(i, bytes)| {
+            std::str::from_utf8(bytes)
+                .map_err(|_| self.fault(key, &format!("has an element {i} that is not UTF-8")))
+        };
+        Ok(Some(strings.enumerate().map(text).collect::<Result<Vec<&str>>>()?.into_iter()))
+    }
+
+    /// The bytes of each string of an array, in order: vocabularies of others hold tokens that are not
+    /// UTF-8.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the value is not an array of strings.
+    pub fn byte_strings(&self, key: &str) -> Result<Option<impl ExactSizeIterator<Item = &[u8]> + use<'_>>> {
         const EXPECTED: &str = "an array of strings";
         let Some(array) = self.array(key, EXPECTED)? else { return Ok(None) };
         if array.element != ValueType::String {
@@ -190,9 +211,10 @@ impl Metadata {
         let mut cursor = Cursor::new(self.path(), &self.file.bytes()[..array.bytes.end], array.bytes.start);
         let strings = (0..array.len)
             .map(|i| {
-                cursor.name(limits::MAX_STRING_BYTES, format_args!("element {i} of {}", key.escape_debug()))
+                let what = format_args!("element {i} of {}", key.escape_debug());
+                cursor.string(limits::MAX_STRING_BYTES, what).map(|range| self.slice(&range))
             })
-            .collect::<Result<Vec<&str>>>()?;
+            .collect::<Result<Vec<&[u8]>>>()?;
         Ok(Some(strings.into_iter()))
     }
 

@@ -23,7 +23,7 @@ pub use value::Value;
 pub use writer::GgufWriter;
 
 /// The first four bytes of a file.
-const MAGIC: [u8; 4] = *b"GGUF";
+pub const MAGIC: [u8; 4] = *b"GGUF";
 
 /// The metadata key that changes the alignment of the tensors' data.
 const ALIGNMENT_KEY: &str = "general.alignment";

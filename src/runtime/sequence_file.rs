@@ -19,7 +19,6 @@
 //! Nothing is allocated and nothing computed before the sizes have been checked against the file's and
 //! against the context asked for.
 
-use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -32,6 +31,7 @@ use super::sequence::Sequence;
 use crate::error::{Error, Result};
 use crate::model::{KvCache, KvTypes};
 use crate::new_file::{NewFile, target_of};
+use crate::regular_file;
 
 const MAGIC: [u8; 8] = *b"gguf-seq";
 const VERSION: u32 = 1;
@@ -88,11 +88,7 @@ impl<'e> Sequence<'e> {
             io::ErrorKind::UnexpectedEof => Error::malformed(path, "it ends in the middle"),
             _ => Error::io(path, "cannot read", e),
         };
-        // Asked by name before opening: opening a pipe would wait for its writer.
-        if !fs::metadata(path).map_err(|e| Error::io(path, "cannot open", e))?.is_file() {
-            return Err(Error::usage(format!("{} is no file; a saved session is one", path.display())));
-        }
-        let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+        let file = regular_file::open(path)?;
         let file_bytes = file.metadata().map_err(|e| Error::io(path, "cannot read the size of", e))?.len();
         let mut input = Digested::new(BufReader::with_capacity(BUFFER_BYTES, file));
         let mut magic = [0; MAGIC.len()];

@@ -59,7 +59,7 @@ fn a_dry_run_shows_every_tensor_and_writes_nothing() {
     let table = stdout(&output);
     // Rows of 64 do not divide into blocks of 256.
     assert!(table.contains("Q5_0 (rows do not fit Q4_K)"), "{table}");
-    assert!(table.contains("4096 x 64") && table.contains("bits per weight"), "{table}");
+    assert!(table.contains("[4096, 64]") && table.contains("bits per weight"), "{table}");
     assert_eq!(table.lines().filter(|line| line.starts_with("blk.")).count(), 18);
     assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 1);
 }

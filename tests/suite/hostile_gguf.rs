@@ -253,12 +253,14 @@ fn foreign_files_are_called_by_their_name() {
 }
 
 #[test]
-fn a_string_that_is_not_utf8_is_an_error_only_when_read() {
+fn strings_that_are_not_utf8_are_read_as_bytes_and_refused_as_text() {
     let header = GgufBytes::new(0, 2).key("a", STRING).string(b"\xff").array("b", STRING, 1).string(b"x\xff");
     let file = header.open().unwrap();
     let metadata = file.metadata();
     assert_says(&metadata.string("a").unwrap_err().to_string(), &["metadata key a is not UTF-8"]);
-    assert_says(&metadata.strings("b").err().unwrap().to_string(), &["element 0 of b", "not UTF-8"]);
+    assert_says(&metadata.strings("b").err().unwrap().to_string(), &["key b has an element 0", "not UTF-8"]);
+    assert_eq!(metadata.string_bytes("a").unwrap(), Some(&b"\xff"[..]));
+    assert!(metadata.byte_strings("b").unwrap().unwrap().eq([b"x\xff"]));
     assert_eq!(metadata.display("a"), "\"\u{fffd}\"");
     touch_gguf(&file);
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::output;
 use crate::convert::{Plan, Summary};
+use crate::printable;
 
 /// Tensors named in the summary.
 const N_WORST: usize = 3;
@@ -21,8 +22,8 @@ pub(super) fn plan_table(plan: &Plan<'_>, path: &Path) -> String {
                 None => tensor.block_type.to_string(),
             };
             [
-                tensor.name.to_owned(),
-                shape_text(tensor.shape),
+                printable::line(tensor.name).into_owned(),
+                format!("{:?}", tensor.shape),
                 tensor.source_type.to_string(),
                 output::count(tensor.n_bytes),
                 ty,
@@ -42,7 +43,7 @@ pub(super) fn plan_table(plan: &Plan<'_>, path: &Path) -> String {
     }
     let (n, parameters) = (plan.tensors().len(), output::count(plan.n_parameters()));
     let (total, bits) = (output::bytes(plan.file_bytes()), plan.bits_per_weight());
-    let (model, ty, path) = (plan.name(), plan.file_type(), path.display());
+    let (model, ty, path) = (printable::line(plan.name()), plan.file_type(), printable::path(path));
     writeln!(text, "\n{model} as {ty}: {n} tensors, {parameters} weights, {bits:.3} bits per weight")
         .expect("a string");
     writeln!(text, "{total} would be written to {path}").expect("a string");
@@ -78,7 +79,7 @@ pub(super) fn plan_json(plan: &Plan<'_>, path: &Path) -> Value {
 
 /// What was done, in three lines.
 pub(super) fn summary_text(summary: &Summary) -> String {
-    let (path, ty) = (summary.path.display(), summary.file_type);
+    let (path, ty) = (printable::path(&summary.path), summary.file_type);
     let (bytes, bits) = (output::bytes(summary.file_bytes), summary.bits_per_weight);
     let seconds = summary.duration.as_secs_f64();
     let mut text = format!("{path}: {ty}, {bytes}, {bits:.3} bits per weight, {seconds:.1} s\n");
@@ -86,7 +87,12 @@ pub(super) fn summary_text(summary: &Summary) -> String {
         .worst(N_WORST)
         .iter()
         .map(|tensor| {
-            format!("{} ({}) {}", tensor.name, tensor.block_type, percent(tensor.error.relative_rmse()))
+            format!(
+                "{} ({}) {}",
+                printable::line(&tensor.name),
+                tensor.block_type,
+                percent(tensor.error.relative_rmse())
+            )
         })
         .collect();
     if worst.is_empty() {
@@ -123,10 +129,6 @@ pub(super) fn summary_json(summary: &Summary) -> Value {
         "relative_rmse": summary.error().relative_rmse(),
         "tensors": tensors,
     })
-}
-
-fn shape_text(shape: &[usize]) -> String {
-    shape.iter().map(usize::to_string).collect::<Vec<String>>().join(" x ")
 }
 
 /// A share with enough digits for the smallest errors: an F16 file loses some 0.02 %.

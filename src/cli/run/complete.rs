@@ -11,7 +11,7 @@ use super::load::{Model, load};
 use super::statistics::Environment;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
-use crate::cli::output::{say, show, show_json};
+use crate::cli::output::{say, show_generated, show_json};
 use crate::error::{Error, Result};
 use crate::runtime::Sampler;
 use crate::runtime::generate::{Finish, Generation, Generator, Request};
@@ -152,7 +152,7 @@ fn stream(
     let ends_line = Cell::new(false);
     let mut show = |piece: &str| {
         ends_line.set(piece.ends_with('\n'));
-        show(piece)
+        show_generated(piece)
     };
     generator.check(request.prompt)?;
     if let Some(prompt) = echo {

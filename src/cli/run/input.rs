@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::error::{Error, Result};
+use crate::limits;
+use crate::regular_file;
 
 /// A text file to evaluate.
 #[derive(Args, Clone, Debug)]
@@ -15,10 +17,7 @@ pub(super) struct FileArgs {
     pub file: PathBuf,
 }
 
-/// The longest text that is read: far beyond what can be evaluated, far below what would hurt.
-const MAX_TEXT_BYTES: u64 = 1 << 30;
-
-/// The text of the file at `path`, or of standard input for `-`.
+/// The text of the file at `path`, which may be a pipe, or of standard input for `-`.
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be read, [`Error::Unsupported`] if it is not UTF-8, [`Error::Limit`]
@@ -31,6 +30,18 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
         let file = std::fs::File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
         read_limited(file, path, &mut bytes)?;
     }
+    utf8(path, bytes)
+}
+
+/// The text of the regular file at `path`; a pipe, which may never end, is refused.
+///
+/// # Errors
+/// As [`regular_file::read`], and [`Error::Unsupported`] if it is not UTF-8.
+pub(super) fn read_file(path: &Path) -> Result<String> {
+    utf8(path, regular_file::read(path, limits::MAX_TEXT_BYTES as u64)?)
+}
+
+fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
         Error::unsupported(path, format!("it is not UTF-8 text (byte {at}); convert it to UTF-8 first"))
@@ -53,9 +64,9 @@ pub(super) fn read_text_trimmed(path: &Path) -> Result<String> {
 }
 
 fn read_limited(source: impl Read, path: &Path, bytes: &mut Vec<u8>) -> Result<()> {
-    let read = source.take(MAX_TEXT_BYTES + 1).read_to_end(bytes);
+    let read = source.take(limits::MAX_TEXT_BYTES as u64 + 1).read_to_end(bytes);
     read.map_err(|e| Error::io(path, "cannot read", e))?;
-    if bytes.len() as u64 > MAX_TEXT_BYTES {
+    if bytes.len() > limits::MAX_TEXT_BYTES {
         return Err(Error::limit(format!("{} is longer than 1 GiB; give a shorter text", path.display())));
     }
     Ok(())

@@ -1,10 +1,11 @@
 //! Finds out what MODEL is: a GGUF file or a checkpoint; and helps if it is neither.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::gguf;
+use crate::regular_file;
 
 /// What MODEL names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,9 +15,6 @@ pub(super) enum Located {
     /// A checkpoint: a folder, a `.safetensors` file or an index.
     Checkpoint(PathBuf),
 }
-
-/// The first bytes of every GGUF file.
-const MAGIC: &[u8; 4] = b"GGUF";
 
 /// Looks at what `path` names.
 ///
@@ -39,7 +37,7 @@ pub(super) fn locate(path: &Path) -> Result<Located> {
         "gguf" => Ok(Located::Gguf(path.to_owned())),
         _ if starts_with_magic(path)? => Ok(Located::Gguf(path.to_owned())),
         _ => Err(Error::usage(format!(
-            "{} is no model: it does not begin as a GGUF file does; give a GGUF file, a checkpoint folder, a \
+            "{} is not a model: it does not begin like a GGUF file; give a GGUF file, a checkpoint folder, a \
              .safetensors file or a model.safetensors.index.json",
             path.display(),
         ))),
@@ -56,14 +54,16 @@ fn locate_in_folder(path: &Path) -> Result<Located> {
     } else {
         format!("it holds no config.json, but there is {}", list(&models))
     };
-    Err(Error::usage(format!("the folder {} is no checkpoint: {hint}", path.display())))
+    Err(Error::usage(format!("the folder {} is not a checkpoint: {hint}", path.display())))
 }
 
 fn starts_with_magic(path: &Path) -> Result<bool> {
     let mut start = Vec::new();
-    let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
-    file.take(MAGIC.len() as u64).read_to_end(&mut start).map_err(|e| Error::io(path, "cannot read", e))?;
-    Ok(start == MAGIC)
+    let file = regular_file::open(path)?;
+    file.take(gguf::MAGIC.len() as u64)
+        .read_to_end(&mut start)
+        .map_err(|e| Error::io(path, "cannot read", e))?;
+    Ok(start == gguf::MAGIC)
 }
 
 /// The error for a path that names nothing: says what was probably meant.

@@ -6,13 +6,13 @@ mod lines;
 use std::path::PathBuf;
 
 use super::args::{ContextArgs, ModelArgs, SamplingArgs};
-use super::input::read_text;
+use super::input::read_file;
 use super::load::{Model, load};
 use super::statistics::Environment;
 use crate::chat::{Conversation, SpecialTokens, Template};
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
-use crate::cli::output::{note, plural, say, show};
+use crate::cli::output::{note, plural, say, show, show_generated};
 use crate::error::{Error, Result};
 use crate::runtime::generate::{Finish, Generation, Generator, Request};
 use crate::runtime::{Sampler, Sequence};
@@ -71,7 +71,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
     args.context.n_batch()?;
     args.context.check_session_file()?;
-    let given_template = args.template.as_deref().map(read_text).transpose()?;
+    let given_template = args.template.as_deref().map(read_file).transpose()?;
     let model = load(&args.model, &args.compute, args.quiet)?;
     let template = template(&model, given_template)?;
     let n_ctx = args.context.n_ctx(model.engine.hparams().n_ctx_train);
@@ -274,7 +274,7 @@ impl Chat<'_> {
         let mut text = String::new();
         let generation = self.generator.run(&request, &mut self.sampler, &mut |piece| {
             text.push_str(piece);
-            show(piece)
+            show_generated(piece)
         })?;
         show("\n")?;
         Ok((generation, text))

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Totals, printable, shape_text, table};
+use super::{Totals, table};
 use crate::checkpoint::{Checkpoint, TensorView};
 use crate::cli::output::{bytes, count, show, show_json};
 use crate::error::Result;
 use crate::model::arch;
+use crate::printable;
 
 /// Shows the checkpoint at `path`, as text or as JSON.
 ///
@@ -54,14 +55,14 @@ pub(super) fn show_checkpoint(path: &Path, as_json: bool) -> Result<()> {
     }
     let mut out = format!(
         "{}\ncheckpoint, {} of weights, architecture {}\n{}\n",
-        path.display(),
+        printable::path(path),
         bytes(checkpoint.total_bytes()),
-        printable(&classes.join(", ")),
+        printable::line(&classes.join(", ")),
         totals.summary(),
     );
     out += &match why_not {
         None => "gguf-run can convert and run it\n".to_owned(),
-        Some(reason) => format!("gguf-run cannot run it: {}\n", printable(&reason)),
+        Some(reason) => format!("gguf-run cannot run it: {}\n", printable::line(&reason)),
     };
     out += &format!("\ntensors ({})\n", count(tensors.len() as u64));
     out += &tensor_lines(&tensors);
@@ -74,12 +75,12 @@ fn tensor_lines(tensors: &[(&str, Result<TensorView<'_>, String>)]) -> String {
     let head = ["name", "shape", "type", "bytes"].map(str::to_owned).to_vec();
     let rows = tensors.iter().map(|(name, tensor)| match tensor {
         Ok(tensor) => vec![
-            printable(name),
-            shape_text(tensor.shape),
+            (*name).to_owned(),
+            format!("{:?}", tensor.shape),
             tensor.dtype.name().to_owned(),
             count(tensor.bytes.len() as u64),
         ],
-        Err(error) => vec![printable(name), printable(error), String::new(), String::new()],
+        Err(error) => vec![(*name).to_owned(), error.clone(), String::new(), String::new()],
     });
     table(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), &[false, false, false, true])
 }

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{Totals, printable, shape_text, table};
+use super::{Totals, table};
 use crate::cli::output::{bytes, count, plural, show, show_json};
 use crate::error::Result;
 use crate::gguf::GgufFile;
+use crate::printable;
 use crate::runtime::{Engine, EngineOptions};
 use crate::tokenizer::Tokenizer;
 
@@ -47,16 +48,16 @@ fn text(file: &GgufFile, totals: &Totals, why_not: Option<&str>, full: bool) -> 
     let architecture = file.metadata().string("general.architecture").ok().flatten().unwrap_or("unnamed");
     let mut out = format!(
         "{}\nGGUF version {}, {}, architecture {}, alignment {}\n{}\n",
-        file.path().display(),
+        printable::path(file.path()),
         file.version(),
         bytes(file.file_len()),
-        printable(architecture),
+        printable::line(architecture),
         file.alignment(),
         totals.summary(),
     );
     out += &match why_not {
         None => "gguf-run can run it\n".to_owned(),
-        Some(reason) => format!("gguf-run cannot run it: {}\n", printable(reason)),
+        Some(reason) => format!("gguf-run cannot run it: {}\n", printable::line(reason)),
     };
     out += &format!("\nmetadata ({})\n", plural(file.metadata().keys().len(), "key"));
     out += &metadata_lines(file, full);
@@ -72,8 +73,9 @@ fn metadata_lines(file: &GgufFile, full: bool) -> String {
     let rows: Vec<_> = metadata
         .keys()
         .map(|key| {
-            let value = if full { metadata.to_json(key).to_string() } else { metadata.display(key) };
-            vec![printable(key), value]
+            let whole = || printable::json(&metadata.to_json(key).to_string()).into_owned();
+            let value = if full { whole() } else { metadata.display(key) };
+            vec![key.to_owned(), value]
         })
         .collect();
     table(&rows, &[false, false])
@@ -83,7 +85,7 @@ fn tensor_lines(file: &GgufFile) -> String {
     let head = ["name", "shape", "type", "bytes"].map(str::to_owned).to_vec();
     let rows = file.tensors().iter().map(|tensor| {
         let n_bytes = count(tensor.n_bytes as u64);
-        vec![printable(&tensor.name), shape_text(&tensor.shape), tensor.ty.name().to_owned(), n_bytes]
+        vec![tensor.name.clone(), format!("{:?}", tensor.shape), tensor.ty.name().to_owned(), n_bytes]
     });
     table(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), &[false, false, false, true])
 }

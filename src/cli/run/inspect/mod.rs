@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use super::locate::{Located, locate};
 use crate::cli::output::{bytes, count};
 use crate::error::Result;
+use crate::printable;
 
 /// Show what is in a model: metadata, tensors, types, totals.
 ///
@@ -130,13 +131,16 @@ impl Totals {
     }
 }
 
-/// Rows as lines with aligned columns, two spaces in; `right[i]` aligns column `i` to the right.
+/// Rows as lines with aligned columns, two spaces in; `right[i]` aligns column `i` to the right. Each
+/// row is one line, whatever its cells quote from files.
 fn table(rows: &[Vec<String>], right: &[bool]) -> String {
+    let one_line = |row: &Vec<String>| row.iter().map(|cell| printable::line(cell).into_owned()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(one_line).collect();
     let width =
         |column: usize| rows.iter().map(|row: &Vec<String>| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..right.len()).map(width).collect();
     let mut out = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for ((cell, &width), &right) in row.iter().zip(&widths).zip(right) {
             let cell = if right { format!("  {cell:>width$}") } else { format!("  {cell:<width$}") };
@@ -146,21 +150,6 @@ fn table(rows: &[Vec<String>], right: &[bool]) -> String {
         out.push('\n');
     }
     out
-}
-
-/// A name from a file without the control characters that would steer a terminal.
-fn printable(name: &str) -> String {
-    let mut out = String::new();
-    for c in name.chars() {
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
-}
-
-/// A shape as people write it, outermost dimension first.
-fn shape_text(shape: &[usize]) -> String {
-    let dimensions: Vec<_> = shape.iter().map(usize::to_string).collect();
-    format!("[{}]", dimensions.join(", "))
 }
 
 #[cfg(test)]
@@ -181,12 +170,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned() {
-        let rows = [["a", "1"], ["long", "23"]].map(|row| row.map(str::to_owned).to_vec());
-        assert_eq!(table(&rows, &[false, true]), "  a      1\n  long  23\n");
-    }
-
-    #[test]
-    fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(printable("a\u{1b}[2J'é"), "a\\u{1b}[2J'é");
+        let rows = [["a", "1"], ["two\n", "23"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(table(&rows, &[false, true]), "  a       1\n  two\\n  23\n");
     }
 }
