@@ -33,6 +33,22 @@ impl Config {
         Self::parse(path, &json::read_text(path, limits::MAX_CONFIG_BYTES)?)
     }
 
+    /// As [`Self::parse`] for a file that is not worth an error: where it has no object, there is none, and
+    /// `notes` gets the reason. The words that Python writes for numbers that are none (`NaN`,
+    /// `Infinity`) count as null, each with a note.
+    pub fn parse_tolerantly(path: &Path, text: &str, notes: &mut Vec<String>) -> Option<Self> {
+        if matches!(text.trim(), "" | "null") {
+            notes.push(format!("{} is left aside: it is empty", path.display()));
+            return None;
+        }
+        let (text, words) = json::without_number_words(text);
+        let words = words.iter().map(|(line, word)| {
+            format!("{}: line {line}: {word} is left out: it is not a number", path.display())
+        });
+        notes.extend(words);
+        Self::parse(path, &text).map_err(|e| notes.push(format!("left aside: {e}"))).ok()
+    }
+
     /// Parses the JSON object in `text`; `path` names it in messages.
     ///
     /// # Errors
@@ -105,16 +121,45 @@ impl Config {
         self.get(key, "a list of numbers", |value| value.as_array()?.iter().map(as_f32).collect())
     }
 
-    /// One token id or a list of them, as `eos_token_id` comes.
+    /// Token ids: one or a list of them, as `eos_token_id` comes; none where the key is absent. A null
+    /// or negative one is left out: some files write "none" so.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the value is of another type.
-    pub fn token_ids(&self, key: &str) -> Result<Option<Vec<u32>>> {
-        let id = |value: &Value| u32::try_from(as_count(value)?).ok();
-        self.get(key, "a token id or a list of them", |value| match value {
-            Value::Array(ids) => ids.iter().map(id).collect(),
-            one => Some(vec![id(one)?]),
-        })
+    /// [`Error::Malformed`] if one is of another type or needs more than 32 bits.
+    pub fn token_ids(&self, key: &str) -> Result<Vec<u32>> {
+        let (ids, wrong) = self.sorted_token_ids(key);
+        match wrong.first() {
+            None => Ok(ids),
+            Some(wrong) => Err(self.wrong(key, "a token id or a list of them", wrong)),
+        }
+    }
+
+    /// As [`Self::token_ids`], for files that are not worth an error: what is no id is left out, and
+    /// told in a sentence each.
+    pub fn token_ids_or_notes(&self, key: &str) -> (Vec<u32>, Vec<String>) {
+        let (ids, wrong) = self.sorted_token_ids(key);
+        let note = |value: &&Value| {
+            let (path, prefix) = (self.path.display(), &self.prefix);
+            format!("{path}: {prefix}{key} is left out: {} is not a token id", excerpt(value))
+        };
+        (ids, wrong.iter().map(note).collect())
+    }
+
+    /// The ids under `key`, and what is none.
+    fn sorted_token_ids(&self, key: &str) -> (Vec<u32>, Vec<&Value>) {
+        let values = match self.value(key) {
+            None => return (Vec::new(), Vec::new()),
+            Some(Value::Array(values)) => values.as_slice(),
+            Some(one) => std::slice::from_ref(one),
+        };
+        let (mut ids, mut wrong) = (Vec::new(), Vec::new());
+        for value in values.iter().filter(|value| !is_no_id(value)) {
+            match as_count(value).and_then(|id| u32::try_from(id).ok()) {
+                Some(id) => ids.push(id),
+                None => wrong.push(value),
+            }
+        }
+        (ids, wrong)
     }
 
     /// An object inside this one.
@@ -161,15 +206,22 @@ impl Config {
         read: impl Fn(&'a Value) -> Option<T>,
     ) -> Result<Option<T>> {
         let Some(value) = self.value(key) else { return Ok(None) };
-        read(value).map(Some).ok_or_else(|| {
-            let what = format!("{}{key} should be {expected}, and is {}", self.prefix, excerpt(value));
-            Error::malformed(&self.path, what)
-        })
+        read(value).map(Some).ok_or_else(|| self.wrong(key, expected, value))
+    }
+
+    fn wrong(&self, key: &str, expected: &str, value: &Value) -> Error {
+        let what = format!("{}{key} should be {expected}, and is {}", self.prefix, excerpt(value));
+        Error::malformed(&self.path, what)
     }
 
     fn absent(&self, key: &str, expected: &str) -> Error {
         Error::malformed(&self.path, format!("{}{key} is missing; {expected} is needed there", self.prefix))
     }
+}
+
+/// Whether a value says that there is no token.
+fn is_no_id(value: &Value) -> bool {
+    value.is_null() || value.as_f64().is_some_and(|id| id < 0.0)
 }
 
 fn as_count(value: &Value) -> Option<usize> {
@@ -183,7 +235,7 @@ fn as_f32(value: &Value) -> Option<f32> {
 }
 
 /// The beginning of a value, for a message.
-fn excerpt(value: &Value) -> String {
+pub(crate) fn excerpt(value: &Value) -> String {
     const SHOWN_CHARS: usize = 40;
     let text = value.to_string();
     match text.char_indices().nth(SHOWN_CHARS) {
@@ -232,10 +284,45 @@ mod tests {
 
     #[test]
     fn token_ids_come_alone_or_as_a_list() {
-        let config = config(r#"{"one": 2, "two": [2, 3], "bad": [2, -3], "wide": 4294967296}"#);
-        assert_eq!(config.token_ids("one").unwrap(), Some(vec![2]));
-        assert_eq!(config.token_ids("two").unwrap(), Some(vec![2, 3]));
-        assert!(config.token_ids("bad").is_err());
-        assert!(config.token_ids("wide").is_err());
+        let config = config(r#"{"one": 2, "two": [2, 3], "none": [-1, null, 2.0], "less": -1}"#);
+        assert_eq!(config.token_ids("one").unwrap(), [2]);
+        assert_eq!(config.token_ids("two").unwrap(), [2, 3]);
+        assert_eq!(config.token_ids("none").unwrap(), [2]);
+        assert!(config.token_ids("less").unwrap().is_empty());
+        assert!(config.token_ids("absent").unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_no_token_id_is_an_error_or_a_note() {
+        for wrong in ["\"2\"", "4294967296", "true", "{}", "[2, [3]]", "1.5"] {
+            let config = config(&format!(r#"{{"id": {wrong}}}"#));
+            assert!(config.token_ids("id").is_err(), "{wrong}");
+            assert_eq!(config.token_ids_or_notes("id").1.len(), 1, "{wrong}");
+        }
+        let config = config(r#"{"id": [2, "x", 3]}"#);
+        let (ids, notes) = config.token_ids_or_notes("id");
+        assert_eq!(ids, [2, 3]);
+        assert_eq!(notes, ["config.json: id is left out: \"x\" is not a token id"]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_worth_an_error_gives_what_it_has_and_notes() {
+        let parse = |text: &str| {
+            let mut notes = Vec::new();
+            (Config::parse_tolerantly(Path::new("generation_config.json"), text, &mut notes), notes)
+        };
+        for text in ["", " \n", "null", "[]", "{", "\"x\"", "{\"a\": 1} x"] {
+            let (config, notes) = parse(text);
+            assert!(config.is_none() && notes.len() == 1, "{text}: {notes:?}");
+        }
+        let (config, notes) =
+            parse("{\"a\": NaN, \"b\": \"-Infinity \\\" NaN\",\n\"c\": [-Infinity, 2], \"d\": 3}");
+        let config = config.unwrap();
+        assert!(config.value("a").is_none());
+        assert_eq!(config.string("b").unwrap(), Some("-Infinity \" NaN"));
+        assert_eq!(config.token_ids("c").unwrap(), [2]);
+        assert_eq!(config.count("d").unwrap(), Some(3));
+        assert!(notes[0].contains("line 1: NaN") && notes[1].contains("line 2: -Infinity"), "{notes:?}");
+        assert_eq!(notes.len(), 2);
     }
 }

@@ -76,6 +76,18 @@ impl Folder {
         text.map(|text| Config::parse(&self.join(name), &text)).transpose()
     }
 
+    /// As [`Self::read_config`] for a file that is not worth an error: where it cannot be read, there is
+    /// none, and `notes` gets the reason.
+    pub fn read_config_tolerantly(&self, name: &str, notes: &mut Vec<String>) -> Option<Config> {
+        match self.read_text(name, limits::MAX_CONFIG_BYTES) {
+            Ok(text) => Config::parse_tolerantly(&self.join(name), &text?, notes),
+            Err(e) => {
+                notes.push(format!("left aside: {e}"));
+                None
+            }
+        }
+    }
+
     /// Every file asked for so far, by name, with the digest of what was read.
     pub fn asked_for(&self) -> BTreeMap<String, ContentDigest> {
         self.asked_for.lock().unwrap_or_else(PoisonError::into_inner).clone()

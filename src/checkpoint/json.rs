@@ -37,13 +37,42 @@ pub(super) fn parse_object(path: &Path, text: &str) -> Result<Map<String, Value>
     }
 }
 
+/// The words that Python's `json` writes for numbers that JSON has no spelling for.
+const NUMBER_WORDS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+
+/// `text` with null in place of Python's number words outside strings; the words with their lines.
+pub(super) fn without_number_words(text: &str) -> (String, Vec<(usize, &'static str)>) {
+    let (mut out, mut found) = (String::with_capacity(text.len()), Vec::new());
+    let (mut rest, mut line, mut in_string) = (text, 1, false);
+    while let Some(c) = rest.chars().next() {
+        let word = NUMBER_WORDS.into_iter().find(|word| !in_string && rest.starts_with(word));
+        let (taken, kept) = match (word, c) {
+            (Some(word), _) => {
+                found.push((line, word));
+                (word.len(), "null")
+            }
+            // A backslash takes the character behind it along.
+            (None, '\\') if in_string => {
+                let n = rest.chars().take(2).map(char::len_utf8).sum();
+                (n, &rest[..n])
+            }
+            _ => (c.len_utf8(), &rest[..c.len_utf8()]),
+        };
+        in_string ^= c == '"';
+        line += usize::from(c == '\n');
+        out.push_str(kept);
+        rest = &rest[taken..];
+    }
+    (out, found)
+}
+
 /// What is wrong with the text, with the place and, for known slips, the remedy.
 fn explain(text: &str, e: &serde_json::Error) -> String {
     if text.starts_with("version https://git-lfs") {
         return "it is a git-lfs pointer: fetch the file itself with `git lfs pull`".into();
     }
     let line = text.lines().nth(e.line().saturating_sub(1)).unwrap_or_default();
-    for token in ["-Infinity", "Infinity", "NaN"] {
+    for token in NUMBER_WORDS {
         // The parser stops somewhere inside the token, so its start is looked for before that.
         let found = line.match_indices(token).find(|(at, _)| e.column().abs_diff(at + 1) <= token.len());
         if e.is_syntax() && found.is_some() {

@@ -15,6 +15,7 @@ pub mod open;
 pub mod shard;
 
 pub use config::Config;
+pub(crate) use config::excerpt;
 pub use folder::Folder;
 pub use model_card::ModelCard;
 pub use open::Checkpoint;

@@ -38,7 +38,8 @@ impl Checkpoint {
         let Located { dir, weights } = locate(input)?;
         let folder = Folder::new(dir);
         let config = open_config(&folder)?;
-        let generation_config = folder.read_config("generation_config.json")?;
+        let mut notes = Vec::new();
+        let generation_config = folder.read_config_tolerantly("generation_config.json", &mut notes);
         let (index_path, shards, shard_of) = match weights {
             Weights::Single(path) => {
                 let shard = Shard::open(&path)?;
@@ -50,7 +51,6 @@ impl Checkpoint {
                 (Some(path), shards, shard_of)
             }
         };
-        let mut notes = Vec::new();
         let model_card = read_model_card(&folder, &mut notes);
         Ok(Self { folder, index_path, shards, shard_of, config, generation_config, model_card, notes })
     }

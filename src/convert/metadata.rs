@@ -1,12 +1,12 @@
 //! The `general.*` keys: what a file says of itself, from configuration, model card and name.
 
-use crate::checkpoint::{Checkpoint, ModelCard};
+use crate::checkpoint::{Checkpoint, ModelCard, excerpt};
 use crate::convert::naming::{ModelName, folder_identifier, size_label};
 use crate::convert::recipe::Candidate;
 use crate::convert::{FileType, PlanOptions};
-use crate::error::Result;
 use crate::gguf::Value;
 use crate::model::arch::Family;
+use crate::model::sampling::{MIN_P, TEMPERATURE, TOP_K, TOP_P};
 use crate::model::{Hparams, Role};
 
 /// The version of the block formats that the field writes.
@@ -59,14 +59,15 @@ fn counted_size(hparams: &Hparams, tensors: &[Candidate]) -> String {
     size_label(count(false), count(true), hparams.n_expert)
 }
 
-/// The keys that describe the model.
+/// The keys that describe the model; `notes` gets what is left out.
 pub(super) fn general(
     family: &Family,
     general: &General,
     checkpoint: &Checkpoint,
-) -> Result<Vec<(String, Value)>> {
+    notes: &mut Vec<String>,
+) -> Vec<(String, Value)> {
     let mut pairs = vec![text("architecture", family.gguf_name), text("type", "model")];
-    pairs.extend(sampling(checkpoint)?);
+    pairs.extend(sampling(checkpoint, notes));
     let General { name, size_label, card } = general;
     pairs.push(text("name", &name.name));
     let optional = [
@@ -86,7 +87,7 @@ pub(super) fn general(
             pairs.push((format!("general.{key}"), Value::Strings(list.clone())));
         }
     }
-    Ok(pairs)
+    pairs
 }
 
 /// The keys that describe the file.
@@ -101,22 +102,33 @@ fn text(key: &str, value: &str) -> (String, Value) {
     (format!("general.{key}"), Value::String(value.to_owned()))
 }
 
-/// The sampling that generation_config.json recommends.
-fn sampling(checkpoint: &Checkpoint) -> Result<Vec<(String, Value)>> {
+/// The sampling that generation_config.json recommends. What the runtime could not do is left out,
+/// and told in `notes`.
+fn sampling(checkpoint: &Checkpoint, notes: &mut Vec<String>) -> Vec<(String, Value)> {
     let Some(config) = checkpoint.generation_config() else {
-        return Ok(Vec::new());
+        return Vec::new();
     };
     let key = |name: &str| format!("general.sampling.{name}");
+    let mut wrong = |name: &str, value: &serde_json::Value, expected: &str| {
+        let (path, value) = (config.path().display(), excerpt(value));
+        notes.push(format!("{path}: {name} is {value} and is left out: it should be {expected}"));
+    };
     let mut pairs = Vec::new();
-    if let Some(top_k) = config.count("top_k")?.and_then(|k| i32::try_from(k).ok()) {
-        pairs.push((key("top_k"), Value::I32(top_k)));
-    }
-    for (name, ours) in [("top_p", "top_p"), ("min_p", "min_p"), ("temperature", "temp")] {
-        if let Some(value) = config.f32(name)? {
-            pairs.push((key(ours), Value::F32(value)));
+    if let Some(value) = config.value("top_k") {
+        match value.as_i64().map(i32::try_from) {
+            // Several programs have -1 for "off", which is 0 here.
+            Some(Ok(top_k)) if top_k >= -1 => pairs.push((key(TOP_K), Value::I32(top_k.max(0)))),
+            _ => wrong("top_k", value, "an integer, 0 or more"),
         }
     }
-    Ok(pairs)
+    for (name, number) in [("top_p", TOP_P), ("min_p", MIN_P), ("temperature", TEMPERATURE)] {
+        let Some(value) = config.value(name) else { continue };
+        match value.as_f64().map(|value| value as f32).filter(|&value| number.allows(value)) {
+            Some(value) => pairs.push((key(number.gguf_name), Value::F32(value))),
+            None => wrong(name, value, &format!("a number {number}")),
+        }
+    }
+    pairs
 }
 
 /// The models that this one was made from, as `owner/name` on the Hub or as addresses.

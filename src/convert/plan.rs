@@ -88,6 +88,7 @@ impl<'a> Plan<'a> {
         let vocabulary = Vocabulary::from_checkpoint(checkpoint.folder(), config, hparams.n_vocab)?;
         let specs = (family.tensors)(&hparams, Some(config))?;
         let mut warnings = checkpoint.notes().to_vec();
+        warnings.extend_from_slice(vocabulary.notes());
         warnings.extend(window_warning(checkpoint, &hparams)?);
         warnings.extend(leftover_warning(checkpoint, family, &specs));
 
@@ -104,7 +105,7 @@ impl<'a> Plan<'a> {
         warnings.extend(unused_overrides(&options.overrides, &candidates));
 
         let general = General::of(checkpoint, options, &hparams, &candidates);
-        let mut pairs = metadata::general(family, &general, checkpoint)?;
+        let mut pairs = metadata::general(family, &general, checkpoint, &mut warnings);
         pairs.extend((family.metadata)(&hparams, config)?);
         pairs.extend(metadata::file(options.file_type));
         pairs.extend(vocabulary.to_metadata());

@@ -16,6 +16,7 @@ mod product;
 mod profile;
 mod reads;
 mod rope;
+pub mod sampling;
 pub mod spec;
 mod weights;
 mod workspace;

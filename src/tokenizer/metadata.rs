@@ -18,6 +18,9 @@ const REMOVE_EXTRA_WHITESPACES: &str = "tokenizer.ggml.remove_extra_whitespaces"
 const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 const CHAT_TEMPLATE_NAMES: &str = "tokenizer.chat_templates";
 
+/// The further ends of a generation, as far as no key of the field names them: a key of this program.
+const END_IDS: &str = "gguf-kit.tokenizer.end_token_ids";
+
 /// An id of this value, -1 in 32 bits, says that there is no such token.
 const NO_TOKEN: u32 = u32::MAX;
 
@@ -101,6 +104,9 @@ impl Vocabulary {
                 put(&format!("tokenizer.ggml.{}", keys[0]), Value::U32(id));
             }
         }
+        if !self.ids.further_ends().is_empty() {
+            put(END_IDS, Value::U32s(self.ids.further_ends().to_vec()));
+        }
         let flags = [
             (ADD_BOS, self.add_bos),
             (ADD_EOS, self.add_eos),
@@ -166,6 +172,9 @@ fn ids_of(metadata: &Metadata, kind: Kind, n_vocab: usize) -> Result<SpecialIds>
             }
         }
     }
+    let ends = metadata.i32s(END_IDS)?.unwrap_or_default();
+    let ends = ends.into_iter().filter_map(|id| u32::try_from(id).ok());
+    ids.set_further_ends(ends.filter(|&id| (id as usize) < n_vocab).collect());
     Ok(ids)
 }
 
@@ -212,6 +221,7 @@ mod tests {
         let mut bpe = bpe_vocabulary(&[("a", TokenType::Normal), ("<s>", TokenType::Control)], &["a a"]);
         bpe.ids.set(Role::Bos, Some(1));
         bpe.ids.set(Role::Separator, Some(0));
+        bpe.ids.set_further_ends(vec![1, 0]);
         bpe.add_bos = Some(true);
         bpe.chat_template = Some("{{ x }}".into());
         bpe.named_templates = vec![("rag".into(), "r".into()), ("tool_use".into(), "t".into())];

@@ -152,22 +152,58 @@ const END_TEXTS: &[&str] = &[
     "[e~[",
 ];
 
+/// The end texts that some format uses inside a message; see [`spare_inner_ends`].
+const SPARED_TEXTS: &[&str] = &["<|end|>", "</s>"];
+
 /// Texts of the Harmony format that are always shown.
 const SHOWN_TEXTS: &[&str] = &["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
 
-/// Token ids by [`Role`].
+/// Token ids by [`Role`], and the ends of a generation beyond those that have a role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SpecialIds([Option<u32>; RULES.len()]);
+pub struct SpecialIds {
+    by_role: [Option<u32>; RULES.len()],
+    further_ends: Vec<u32>,
+}
 
 impl SpecialIds {
     /// The token with `role`.
     pub fn get(&self, role: Role) -> Option<u32> {
-        self.0[role as usize]
+        self.by_role[role as usize]
     }
 
     /// Gives `role` to a token, or to none.
     pub fn set(&mut self, role: Role, id: Option<u32>) {
-        self.0[role as usize] = id;
+        self.by_role[role as usize] = id;
+    }
+
+    /// Tokens that end a generation though they have no role and no text that tells.
+    pub fn further_ends(&self) -> &[u32] {
+        &self.further_ends
+    }
+
+    /// Takes `ids` as the further ends.
+    pub(super) fn set_further_ends(&mut self, ids: Vec<u32>) {
+        self.further_ends = ids;
+    }
+
+    /// Makes every token of `listed` (id and text) end a generation: by a role that other programs
+    /// read where its text does not tell them, and where roles run out, as a further end.
+    pub(super) fn add_ends(&mut self, listed: &[(u32, &str)]) {
+        for role in [Role::Eot, Role::Eom] {
+            let id = best_by_text(role, listed);
+            self.set(role, id.filter(|&id| self.get(Role::Eos) != Some(id)));
+        }
+        for &(id, text) in listed {
+            let ends = [Role::Eos, Role::Eot, Role::Eom];
+            if ends.iter().any(|&role| self.get(role) == Some(id)) || tells_an_end(text) {
+                continue;
+            }
+            match ends.into_iter().find(|&role| self.get(role).is_none()) {
+                Some(free) => self.set(free, Some(id)),
+                None if !self.further_ends.contains(&id) => self.further_ends.push(id),
+                None => {}
+            }
+        }
     }
 
     /// Every role with the keys it may have in a GGUF (without `tokenizer.ggml.`); the first key is
@@ -175,6 +211,11 @@ impl SpecialIds {
     pub fn keys() -> impl Iterator<Item = (Role, &'static [&'static str])> {
         RULES.iter().map(|rule| (rule.role, rule.keys))
     }
+}
+
+/// Whether a text alone ends a generation in every vocabulary.
+fn tells_an_end(text: &str) -> bool {
+    END_TEXTS.contains(&text) && !SPARED_TEXTS.contains(&text)
 }
 
 /// The token among `candidates` whose text tells best that it has `role`.
@@ -215,6 +256,8 @@ pub(super) fn resolve(tokens: &[String], types: &[TokenType], ids: &SpecialIds) 
     let ending = [Role::Eos, Role::Eot, Role::Eom, Role::FimPad, Role::FimRepo, Role::FimFile];
     resolved.end_of_generation.extend(ending.iter().filter_map(|&role| resolved.ids.get(role)));
     spare_inner_ends(&known, &mut resolved);
+    // What a file lists by id ends a generation, whatever its text is elsewhere used for.
+    resolved.end_of_generation.extend(ids.further_ends());
     resolved
 }
 
@@ -283,6 +326,27 @@ mod tests {
         let found = resolved(&["a", "<|im_end|>", "b"], &ids);
         assert_eq!(found.ids.get(Role::Eot), Some(0));
         assert_eq!(found.end_of_generation, HashSet::from([0, 1, 2]));
+    }
+
+    #[test]
+    fn listed_ends_without_a_telling_text_take_free_roles_then_the_list() {
+        let mut ids = SpecialIds::default();
+        ids.set(Role::Eos, Some(0));
+        ids.add_ends(&[
+            (0, "z"),
+            (1, "<|im_end|>"),
+            (2, "a"),
+            (3, "<|endoftext|>"),
+            (4, "b"),
+            (4, "b"),
+            (5, "</s>"),
+        ]);
+        let roles = [Role::Eos, Role::Eot, Role::Eom].map(|role| ids.get(role));
+        assert_eq!(roles, [Some(0), Some(1), Some(2)]);
+        assert_eq!(ids.further_ends(), [4, 5]);
+        let found =
+            resolved(&["z", "<|im_end|>", "a", "<|endoftext|>", "b", "</s>", "<|tool_response>"], &ids);
+        assert_eq!(found.end_of_generation, HashSet::from([0, 1, 2, 3, 4, 5, 6]));
     }
 
     #[test]

@@ -30,7 +30,7 @@ fn neighbours_are_read() {
     assert_eq!(config.required_f32("rms_norm_eps").unwrap(), 1e-5);
     assert!(config.value("rope_scaling").is_none());
     let generation = checkpoint.generation_config().unwrap();
-    assert_eq!(generation.token_ids("eos_token_id").unwrap().unwrap(), [4092, 4095]);
+    assert_eq!(generation.token_ids("eos_token_id").unwrap(), [4092, 4095]);
     assert_eq!(checkpoint.quantization_method().unwrap(), None);
     assert!(checkpoint.notes().is_empty());
     assert_eq!(checkpoint.total_bytes(), 14_696_792);

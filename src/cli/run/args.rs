@@ -183,13 +183,14 @@ pub(super) struct SamplingArgs {
 }
 
 impl SamplingArgs {
-    /// The options: the flags, else what the model's file asks for, else the defaults.
+    /// The options: the flags, else what the model's file asks for, else the defaults. Warns of
+    /// what the file asks for and no sampler can do.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for sampling keys of a wrong type in the file, [`Error::Usage`] for a
-    /// window below -1.
+    /// [`Error::Usage`] for a window below -1.
     pub(super) fn resolve(&self, metadata: &Metadata, n_ctx: usize) -> Result<SamplerOptions> {
-        let file = SamplerOptions::from_metadata(metadata, n_ctx)?;
+        let (file, notes) = SamplerOptions::from_metadata(metadata, n_ctx);
+        notes.iter().for_each(warn);
         let repeat_last_n = match self.repeat_last_n {
             None => file.repeat_last_n,
             Some(-1) => n_ctx,

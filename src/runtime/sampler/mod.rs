@@ -11,6 +11,7 @@ mod random;
 use std::fmt;
 
 use crate::error::{Error, Result};
+use crate::model::sampling::{MIN_P, REPEAT_PENALTY, TEMPERATURE, TOP_P};
 use penalty::{Recent, Strength};
 pub use random::Random;
 
@@ -167,27 +168,27 @@ impl Sampler {
 }
 
 fn check(options: &SamplerOptions) -> Result<()> {
-    let wrong = |name: &str, value: f32, range: &str| {
+    let wrong = |name: &str, value: f32, range: &dyn fmt::Display| {
         Err(Error::usage(format!("{name} is {value}; it must be {range}")))
     };
-    // The penalties are bounded so that no finite logit becomes infinite by them.
+    let numbers = [
+        ("temperature", options.temperature, TEMPERATURE),
+        ("top-p", options.top_p, TOP_P),
+        ("min-p", options.min_p, MIN_P),
+        ("repeat-penalty", options.repeat_penalty, REPEAT_PENALTY),
+    ];
+    for (name, value, number) in numbers {
+        if !number.allows(value) {
+            return wrong(name, value, &number);
+        }
+    }
+    // Bounded so that no finite logit becomes infinite by them.
     let bounded = -1.0e6..=1.0e6;
-    match options {
-        o if !(0.0..=1.0e6).contains(&o.temperature) => {
-            wrong("temperature", o.temperature, "0 (always the likeliest token) or more, at most 1e6")
-        }
-        o if !(0.0..=1.0).contains(&o.top_p) => wrong("top-p", o.top_p, "between 0 and 1"),
-        o if !(0.0..=1.0).contains(&o.min_p) => wrong("min-p", o.min_p, "between 0 and 1"),
-        o if !(1.0e-3..=1.0e3).contains(&o.repeat_penalty) => {
-            wrong("repeat-penalty", o.repeat_penalty, "between 0.001 and 1000; 1 is off")
-        }
-        o if !bounded.contains(&o.presence_penalty) => {
-            wrong("presence-penalty", o.presence_penalty, "between -1e6 and 1e6; 0 is off")
-        }
-        o if !bounded.contains(&o.frequency_penalty) => {
-            wrong("frequency-penalty", o.frequency_penalty, "between -1e6 and 1e6; 0 is off")
-        }
-        _ => Ok(()),
+    let penalties =
+        [("presence-penalty", options.presence_penalty), ("frequency-penalty", options.frequency_penalty)];
+    match penalties.into_iter().find(|(_, value)| !bounded.contains(value)) {
+        Some((name, value)) => wrong(name, value, &"between -1e6 and 1e6; 0 is off"),
+        None => Ok(()),
     }
 }
 

@@ -37,7 +37,7 @@ impl Vocabulary {
             Some(json) if json.is_byte_level() => Some(byte_level::read(json, &settings, n_vocab)?),
             _ => sentencepiece::read(folder, json.as_ref(), &settings, n_vocab)?,
         };
-        let vocabulary = match (preferred, &json) {
+        let mut vocabulary = match (preferred, &json) {
             (Some(vocabulary), _) => vocabulary,
             (None, Some(json)) => sentencepiece_json::read(json, &settings, n_vocab)?,
             (None, None) => {
@@ -46,6 +46,7 @@ impl Vocabulary {
                 return Err(Error::unsupported(folder.path(), what));
             }
         };
+        vocabulary.notes.extend(settings.id_notes(vocabulary.tokens.len()));
         vocabulary.checked(&folder.join(if json.is_some() {
             tokenizer_json::NAME
         } else {

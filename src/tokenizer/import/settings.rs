@@ -7,7 +7,7 @@ use super::tokenizer_json::{AddedToken, TokenizerJson};
 use crate::checkpoint::{Config, Folder};
 use crate::error::{Error, Result};
 use crate::limits::MAX_CONFIG_BYTES;
-use crate::tokenizer::special_ids::{self, Role, SpecialIds};
+use crate::tokenizer::special_ids::{Role, SpecialIds};
 
 /// Roles that checkpoints name, by the stem of their keys.
 const NAMED_ROLES: [(Role, &str); 6] = [
@@ -45,7 +45,8 @@ impl<'a> Settings<'a> {
             tokenizer: folder.read_config("tokenizer_config.json")?,
             special_tokens: folder.read_config("special_tokens_map.json")?,
             added_tokens: folder.read_config("added_tokens.json")?,
-            generation: folder.read_config("generation_config.json")?,
+            // What is wrong with it is noted where the checkpoint is opened.
+            generation: folder.read_config_tolerantly("generation_config.json", &mut Vec::new()),
         })
     }
 
@@ -90,10 +91,7 @@ impl<'a> Settings<'a> {
                 .find_map(&find);
             let id = match by_text {
                 Some(id) => Some(id),
-                None => self
-                    .numbers(&format!("{stem}_token_id"))?
-                    .into_iter()
-                    .find(|&id| (id as usize) < texts.len()),
+                None => self.numbers(&format!("{stem}_token_id"), texts.len())?.first().copied(),
             };
             ids.set(role, id);
         }
@@ -101,29 +99,36 @@ impl<'a> Settings<'a> {
         Ok(ids)
     }
 
-    /// Further ends of a generation are in the lists of `eos_token_id`: the end of a turn, if it is
-    /// another token than the end of the sequence, and the end of a message.
+    /// Every id in the lists of `eos_token_id` ends a generation.
     fn set_ends(&self, ids: &mut SpecialIds, texts: &[String]) -> Result<()> {
-        let listed: Vec<u32> = self.numbers("eos_token_id")?.into_iter().chain(ids.get(Role::Eos)).collect();
-        let known = |id: &u32| Some((*id, texts.get(*id as usize)?.as_str()));
-        let listed: Vec<(u32, &str)> = listed.iter().filter_map(known).collect();
-        for role in [Role::Eot, Role::Eom] {
-            let id = special_ids::best_by_text(role, &listed);
-            ids.set(role, id.filter(|&id| ids.get(Role::Eos) != Some(id)));
-        }
+        let listed = self.numbers("eos_token_id", texts.len())?.into_iter().chain(ids.get(Role::Eos));
+        let listed: Vec<(u32, &str)> = listed.map(|id| (id, texts[id as usize].as_str())).collect();
+        ids.add_ends(&listed);
         Ok(())
     }
 
-    /// The ids under `key` in config.json, then in generation_config.json. A negative one, which some
-    /// files have for «none», is none.
-    fn numbers(&self, key: &str) -> Result<Vec<u32>> {
-        let mut ids = Vec::new();
-        for config in [Some(self.model), self.generation.as_ref()].into_iter().flatten() {
-            if config.value(key).and_then(Value::as_i64).is_none_or(|id| id >= 0) {
-                ids.extend(config.token_ids(key)?.into_iter().flatten());
-            }
-        }
+    /// The ids below `n_vocab` under `key` in config.json, then in generation_config.json.
+    fn numbers(&self, key: &str, n_vocab: usize) -> Result<Vec<u32>> {
+        let mut ids = self.model.token_ids(key)?;
+        ids.extend(self.generation.iter().flat_map(|config| config.token_ids_or_notes(key).0));
+        ids.retain(|&id| (id as usize) < n_vocab);
         Ok(ids)
+    }
+
+    /// What is wrong with the token ids in config.json and generation_config.json, one sentence each.
+    pub(super) fn id_notes(&self, n_vocab: usize) -> Vec<String> {
+        let configs = || [Some(self.model), self.generation.as_ref()].into_iter().flatten();
+        let keys = NAMED_ROLES.iter().map(|(_, stem)| format!("{stem}_token_id"));
+        let mut notes = Vec::new();
+        for (key, config) in keys.flat_map(|key| configs().map(move |config| (key.clone(), config))) {
+            let (ids, wrong) = config.token_ids_or_notes(&key);
+            notes.extend(wrong);
+            notes.extend(ids.iter().filter(|&&id| id as usize >= n_vocab).map(|id| {
+                let path = config.path().display();
+                format!("{path}: {key} {id} is left out: the vocabulary has {n_vocab} tokens")
+            }));
+        }
+        notes
     }
 
     /// Tokens added to the vocabulary by added_tokens.json and tokenizer_config.json.
