@@ -99,6 +99,11 @@ fn assert_joint_steps_allocate_nothing(engine: &Engine, kv_types: KvTypes) {
         (0..3).for_each(|_| step(Logits::Last));
     });
     assert_eq!(count, 0, "{} threads", engine.n_threads());
+    // A fork has all it needs as well, but for what it gives up and fills again.
+    let [_, parent] = &mut sequences;
+    let mut fork = parent.fork(280).unwrap();
+    let mut step = |n| _ = evaluator.step(&mut [Part::new(&mut fork, &ids[..n], Logits::Last)]).unwrap();
+    assert_eq!(allocations_of(|| (0..9).for_each(|_| step(1))), 0, "{} threads", engine.n_threads());
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The rows of a step: runs of tokens, each of one sequence.
 
+use gguf_simd::attention::CHUNK;
+
 use super::KvCache;
 use super::memory::reserved;
 use crate::error::Result;
@@ -19,12 +21,15 @@ pub trait BatchPart: Sync {
     fn n_wanted(&self) -> usize;
 }
 
-/// Consecutive tokens of one sequence, in consecutive rows of a batch. There may be none.
+/// Consecutive tokens of one sequence, in consecutive rows of a batch, whose positions lie in one chunk of
+/// the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Run {
+    /// The number of the part that the sequence belongs to.
+    pub(super) part: usize,
     /// The row of the first token.
     pub(super) first_row: usize,
-    /// Tokens.
+    /// Tokens, at least one.
     pub(super) n: usize,
     /// The position of the first token.
     pub(super) position: usize,
@@ -40,7 +45,7 @@ pub(super) struct Token {
 /// The rows of a batch: those of the first part, those of the second, and so on.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// One for each part, in their order.
+    /// In the order of the parts; one for each chunk that a part has tokens in.
     pub(super) runs: Vec<Run>,
     /// `[n]`: the token of each row.
     pub(super) tokens: Vec<Token>,
@@ -60,32 +65,54 @@ impl Batch {
         self.tokens.len()
     }
 
-    /// Takes the rows of `parts`. Allocates only for more parts or rows than there is room for.
+    /// Takes the rows of `parts`. Allocates only for more rows than there is room for.
     pub(super) fn fill<P: BatchPart>(&mut self, parts: &[P]) {
         self.runs.clear();
         self.tokens.clear();
-        for part in parts {
-            let (first_row, position) = (self.tokens.len(), part.cache().n_past());
-            self.runs.push(Run { first_row, n: part.ids().len(), position });
-            let tokens = part.ids().iter().zip(position..);
-            self.tokens.extend(tokens.map(|(&id, position)| Token { id, position }));
+        for (number, part) in parts.iter().enumerate() {
+            let mut position = part.cache().n_past();
+            let mut ids = part.ids();
+            while !ids.is_empty() {
+                let n = ids.len().min(CHUNK - position % CHUNK);
+                let (now, later) = ids.split_at(n);
+                self.runs.push(Run { part: number, first_row: self.tokens.len(), n, position });
+                let tokens = now.iter().zip(position..);
+                self.tokens.extend(tokens.map(|(&id, position)| Token { id, position }));
+                (position, ids) = (position + n, later);
+            }
         }
+    }
+
+    /// The parts that were taken, each with its runs; a part without tokens has none.
+    pub(super) fn runs_of<'a, P>(
+        &'a self,
+        parts: &'a mut [P],
+    ) -> impl Iterator<Item = (&'a mut P, &'a [Run])> {
+        let mut runs = &*self.runs;
+        parts.iter_mut().enumerate().map(move |(number, part)| {
+            let of_part;
+            (of_part, runs) = runs.split_at(runs.partition_point(|run| run.part <= number));
+            (part, of_part)
+        })
     }
 
     /// Drops the rows whose logits are not wanted. Calls `move_row` with the old and the new number of
     /// each row that is kept, in ascending order; the new one is never the greater.
     pub(super) fn keep_wanted<P: BatchPart>(&mut self, parts: &[P], mut move_row: impl FnMut(usize, usize)) {
         let mut n = 0;
-        for (run, part) in self.runs.iter_mut().zip(parts) {
-            let n_dropped = run.n - part.n_wanted();
+        for run in &mut self.runs {
+            let part = &parts[run.part];
+            let first_wanted = part.cache().n_past() + part.ids().len() - part.n_wanted();
+            let n_dropped = first_wanted.saturating_sub(run.position).min(run.n);
             let kept = run.first_row + n_dropped..run.first_row + run.n;
-            *run = Run { first_row: n, n: kept.len(), position: run.position + n_dropped };
+            *run = Run { first_row: n, n: kept.len(), position: run.position + n_dropped, ..*run };
             for row in kept {
                 move_row(row, n);
                 self.tokens[n] = self.tokens[row];
                 n += 1;
             }
         }
+        self.runs.retain(|run| run.n > 0);
         self.tokens.truncate(n);
     }
 }

@@ -26,7 +26,7 @@ pub use batch::BatchPart;
 pub use compute::{Compute, Observer};
 pub use decoder::Decoder;
 pub use hparams::{Hparams, Rope, RopeScaling};
-pub use kv_cache::{KvCache, KvTypes};
+pub use kv_cache::{KvCache, KvTypes, Promise, Promises};
 pub use profile::{Phase, PhaseTimes, Profile};
 pub use reads::Reads;
 pub use spec::{Presence, Role, Source, TensorSpec, Transform};

@@ -5,11 +5,10 @@ use std::sync::OnceLock;
 
 use gguf_simd::{Isa, Kernels};
 
-use super::memory::Promises;
 use super::residency::{Plan, Residency};
 use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, Metadata};
-use crate::model::{Compute, Decoder, Family, Hparams, Profile, arch};
+use crate::model::{Compute, Decoder, Family, Hparams, Profile, Promises, arch};
 use crate::threads::{ThreadPool, default_thread_count};
 
 /// What an engine computes with.
@@ -134,6 +133,17 @@ impl Engine {
 
     pub(super) fn decoder(&self) -> &Decoder {
         &self.decoder
+    }
+
+    /// Bytes that the sequences of this engine have reserved for keys and values and not filled. The system
+    /// does not count them as taken yet.
+    pub fn promised_bytes(&self) -> u64 {
+        self.promises.promised_bytes()
+    }
+
+    /// Bytes of keys and values that the sequences of this engine have filled, those that several share once.
+    pub fn held_bytes(&self) -> u64 {
+        self.promises.held_bytes()
     }
 
     pub(super) fn promises(&self) -> &Promises {

@@ -97,7 +97,8 @@ impl<'a> StepLogits<'a> {
 /// with a piece of a prompt, in one batch that reads the weights once.
 ///
 /// What a sequence gets depends on its own ids alone, to the last bit. Steps allocate nothing, but for
-/// the first one with so many logits or so many parts.
+/// the first one with so many logits or so many parts, and for one that fills positions again which the
+/// sequence shared with another before it was truncated.
 ///
 /// ```no_run
 /// # use std::path::Path;
@@ -175,7 +176,8 @@ impl<'e> Evaluator<'e> {
     ///
     /// # Errors
     /// Before anything is computed, and naming the part if there are several: [`Error::Limit`] if a
-    /// sequence has no room for its ids or memory none for the logits; [`Error::Usage`] for an id that is
+    /// sequence has no room for its ids, or memory none for the logits or for positions that a sequence
+    /// shared before it was truncated; [`Error::Usage`] for an id that is
     /// not below `n_vocab`, for no ids when the last one's logits are wanted, or for a sequence of
     /// another engine, of other cache types or of more positions than this was made for.
     pub fn step(&mut self, parts: &mut [Part<'_, 'e>]) -> Result<StepLogits<'_>> {
@@ -187,13 +189,15 @@ impl<'e> Evaluator<'e> {
             n_wanted = n_wanted.saturating_add(part.n_logits());
             self.ends.push(n_wanted.saturating_mul(n_vocab));
         }
-        reserve_logits(&mut self.logits, n_wanted.saturating_mul(n_vocab))?;
-        self.logits.resize(n_wanted * n_vocab, 0.0);
-        for part in parts.iter_mut() {
-            part.now = 0..0;
+        for (i, part) in parts.iter_mut().enumerate() {
             // Positions of a step that panicked half way are dropped.
             part.sequence.truncate(part.sequence.n_past());
+            let prepared = part.sequence.prepare(part.ids.len());
+            prepared.map_err(|error| if self.ends.len() > 1 { named(error, i) } else { error })?;
         }
+        reserve_logits(&mut self.logits, n_wanted.saturating_mul(n_vocab))?;
+        self.logits.resize(n_wanted * n_vocab, 0.0);
+        parts.iter_mut().for_each(|part| part.now = 0..0);
         let mut rest = parts;
         let mut done = 0;
         while let Some(first) = rest.iter().position(|part| !part.is_done()) {
@@ -212,7 +216,6 @@ impl<'e> Evaluator<'e> {
         decoder.forward(compute, parts, &mut self.space);
         for part in parts.iter_mut() {
             part.sequence.ids.extend_from_slice(&part.ids[part.now.clone()]);
-            part.sequence.note_filled();
         }
         let n_logits = parts.iter().map(BatchPart::n_wanted).sum::<usize>() * self.engine.n_vocab();
         if n_logits > 0 {

@@ -1,9 +1,7 @@
 //! A text as the model has read it: the keys and values of its positions.
 
-use gguf_simd::attention::CHUNK;
-
 use super::engine::Engine;
-use super::memory::Promise;
+use super::memory::{promise, promise_bytes};
 use crate::error::{Error, Result};
 use crate::model::{KvCache, KvTypes};
 
@@ -17,8 +15,6 @@ pub struct Sequence<'e> {
     pub(super) ids: Vec<u32>,
     /// See [`Sequence::attached`].
     pub(super) attached: Vec<u8>,
-    /// Of the memory for the positions that are not filled.
-    promise: Promise<'e>,
 }
 
 impl<'e> Sequence<'e> {
@@ -33,33 +29,29 @@ impl<'e> Sequence<'e> {
             return Err(Error::usage("a sequence needs a --ctx of at least 1"));
         }
         let hparams = engine.hparams();
-        let promise = engine.promises().take(KvCache::position_bytes(hparams, kv_types)?, n_ctx)?;
+        let promise = promise(engine.promises(), KvCache::position_bytes(hparams, kv_types)?, n_ctx)?;
         let ids = reserved_ids(n_ctx)?;
-        let cache = KvCache::new(hparams, kv_types, n_ctx)?;
-        Ok(Self { engine, cache, ids, attached: Vec::new(), promise })
+        let cache = KvCache::new(hparams, kv_types, n_ctx, promise)?;
+        Ok(Self { engine, cache, ids, attached: Vec::new() })
     }
 
     /// A sequence of the same dimensions that starts with the first `n_past` positions of this one: a
     /// prompt that several texts begin with is evaluated once. Keys and values are shared in chunks of
-    /// [`CHUNK`] positions; what is left of a chunk is copied.
+    /// [`CHUNK`](gguf_simd::attention::CHUNK) positions; what is left of a chunk is copied. The fork reserves
+    /// memory for the positions that it does not share.
     ///
     /// # Errors
     /// [`Error::Usage`] if there are fewer positions, [`Error::Limit`] if there is no memory for those
     /// that are not shared.
-    pub fn fork(&mut self, n_past: usize) -> Result<Self> {
+    pub fn fork(&self, n_past: usize) -> Result<Self> {
         if n_past > self.n_past() {
             let what = format!("a fork after {n_past} positions of a sequence of {}", self.n_past());
             return Err(Error::usage(what));
         }
-        let position_bytes = KvCache::position_bytes(self.engine.hparams(), self.kv_types())?;
-        let n_own = self.n_ctx() - n_past / CHUNK * CHUNK;
-        let promise = self.engine.promises().take(position_bytes, n_own)?;
+        let promise = promise_bytes(self.engine.promises(), self.cache.fork_bytes(n_past))?;
         let mut ids = reserved_ids(self.n_ctx())?;
         ids.extend_from_slice(&self.ids[..n_past]);
-        let cache = self.cache.fork(n_past)?;
-        let mut fork = Self { engine: self.engine, cache, ids, attached: Vec::new(), promise };
-        fork.note_filled();
-        Ok(fork)
+        Ok(Self { engine: self.engine, cache: self.cache.fork(n_past, promise)?, ids, attached: Vec::new() })
     }
 
     /// The engine.
@@ -92,17 +84,30 @@ impl<'e> Sequence<'e> {
         self.cache.types()
     }
 
-    /// Bytes reserved for the cache.
+    /// Bytes of the cache, those that it shares included.
     pub fn cache_bytes(&self) -> usize {
         self.cache.reserved_bytes()
     }
 
-    /// Gives back what was promised of the memory that is filled now.
-    pub(super) fn note_filled(&mut self) {
-        self.promise.lower(self.n_ctx() - self.n_past());
+    /// Bytes that it has reserved for keys and values and not filled.
+    pub fn unfilled_bytes(&self) -> u64 {
+        self.cache.unfilled_bytes()
     }
 
-    /// Forgets all positions from `n_past` on; does nothing if there are none.
+    /// Reserves what the next `n` positions need and was shared before.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if there is no memory for it.
+    pub(super) fn prepare(&mut self, n: usize) -> Result<()> {
+        match self.cache.missing_bytes(n) {
+            0 => Ok(()),
+            n_bytes => self.cache.prepare(n, promise_bytes(self.engine.promises(), n_bytes)?),
+        }
+    }
+
+    /// Forgets all positions from `n_past` on; does nothing if there are none. The memory of the sequence's
+    /// own positions stays reserved for it. What it shares with others it gives up: the step that fills those
+    /// positions again reserves memory for them, and fails if there is none.
     pub fn truncate(&mut self, n_past: usize) {
         self.cache.truncate(n_past);
         self.ids.truncate(self.cache.n_past());

@@ -118,9 +118,7 @@ impl<'e> Sequence<'e> {
         for _ in 0..n {
             self.ids.push(read_u32(input)?);
         }
-        self.cache.read_rows(n, input)?;
-        self.note_filled();
-        Ok(())
+        self.cache.read_rows(n, input)
     }
 }
 

@@ -98,9 +98,9 @@ impl<'e> Session<'e> {
         self.sequence.cache_bytes()
     }
 
-    /// Bytes reserved for the positions that are not filled.
-    pub fn free_bytes(&self) -> usize {
-        self.cache_bytes() / self.n_ctx() * (self.n_ctx() - self.n_past())
+    /// Bytes reserved for positions that are not filled.
+    pub fn free_bytes(&self) -> u64 {
+        self.sequence.unfilled_bytes()
     }
 
     /// The types of cached keys and values.
@@ -108,7 +108,7 @@ impl<'e> Session<'e> {
         self.sequence.kv_types()
     }
 
-    /// Forgets all positions from `n_past` on; does nothing if there are none.
+    /// As [`Sequence::truncate`].
     pub fn truncate(&mut self, n_past: usize) {
         self.sequence.truncate(n_past);
     }

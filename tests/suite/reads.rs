@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use crate::common::checkpoint::Spec;
 use crate::common::model::{new_path, write_gguf};
 use gguf_kit::gguf::GgufFile;
-use gguf_kit::model::{BatchPart, Compute, Decoder, Dimensions, KvCache, KvTypes, Observer, arch};
+use gguf_kit::model::{BatchPart, Compute, Decoder, Dimensions, KvCache, KvTypes, Observer, Promises, arch};
 use gguf_kit::threads::ThreadPool;
 use gguf_simd::{BlockType, Kernels};
 
@@ -96,7 +96,9 @@ fn passes_announce_their_stages_in_order_and_the_experts_they_chose() {
     let compute = Compute { kernels: Kernels::best(), pool: &pool, observer: &diary, profile: None };
     let dimensions = Dimensions { n_batch: 4, n_ctx: 8, kv_types: KvTypes::default(), n_threads: 2 };
     let mut space = decoder.workspace(dimensions).unwrap();
-    let cache = KvCache::new(decoder.hparams(), KvTypes::default(), 8).unwrap();
+    let position_bytes = KvCache::position_bytes(decoder.hparams(), KvTypes::default()).unwrap() as u64;
+    let promise = Promises::default().take(8 * position_bytes).unwrap();
+    let cache = KvCache::new(decoder.hparams(), KvTypes::default(), 8, promise).unwrap();
     let mut parts = [Ids { ids: &[5], cache }];
     for ids in [&[5][..], &[7, 8, 9, 10][..]] {
         diary.0.lock().unwrap().clear();

@@ -75,7 +75,7 @@ fn a_fork_is_saved_with_what_it_shares() {
     let (_, engine) = model(dir.path(), "m");
     let [forked, whole] = ["forked", "whole"].map(|name| dir.path().join(name));
     session(&engine, 300, KvTypes::default()).sequence().save(&whole, &[]).unwrap();
-    let mut sequence = Sequence::load(&engine, 400, KvTypes::default(), &whole).unwrap();
+    let sequence = Sequence::load(&engine, 400, KvTypes::default(), &whole).unwrap();
     sequence.fork(300).unwrap().save(&forked, &[]).unwrap();
     assert!(fs::read(&forked).unwrap() == fs::read(&whole).unwrap());
 }

@@ -199,6 +199,62 @@ fn a_step_that_one_sequence_cannot_make_is_refused_for_all_and_names_it() {
     assert_eq!(step.unwrap().of(0).len(), engine.n_vocab());
 }
 
+fn fill<'e>(evaluator: &mut Evaluator<'e>, sequence: &mut Sequence<'e>, n: usize) {
+    evaluator.step(&mut [Part::new(sequence, &ids(0, n), Logits::None)]).unwrap();
+}
+
+#[test]
+fn memory_is_promised_for_what_a_fork_fills_again_and_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine(&models(dir.path())[0], 1, Isa::best());
+    let counts = || (engine.promised_bytes(), engine.held_bytes());
+    let mut evaluator = Evaluator::new(&engine, options(640, 64)).unwrap();
+    let mut parent = Sequence::new(&engine, 640, KvTypes::default()).unwrap();
+    let chunk = counts().0 / 640 * 256;
+    let half = chunk / 2;
+    assert_eq!(counts(), (2 * chunk + half, 0), "three chunks, the last of them half as long");
+    fill(&mut evaluator, &mut parent, 530);
+    assert_eq!(counts(), (half, 2 * chunk));
+    let mut child = parent.fork(300).unwrap();
+    assert_eq!(counts(), (half + chunk + half, 2 * chunk), "the first chunk is shared");
+    parent.truncate(100);
+    assert_eq!(counts(), (half + chunk + half, 2 * chunk), "its second chunk stays reserved, and in memory");
+    fill(&mut evaluator, &mut parent, 1);
+    assert_eq!(counts(), (2 * chunk + 2 * half, 2 * chunk), "its first chunk is a copy now");
+    fill(&mut evaluator, &mut parent, 155);
+    assert_eq!(counts(), (chunk + 2 * half, 3 * chunk));
+    child.clear();
+    assert_eq!(counts(), (chunk + 2 * half, 3 * chunk), "nobody shares its first chunk any more");
+    drop(parent);
+    assert_eq!(counts(), (chunk + half, chunk));
+    drop(child);
+    assert_eq!(counts(), (0, 0));
+}
+
+#[test]
+fn evaluators_on_several_threads_get_the_bits_they_get_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = Spec { n_embd: 512, n_ff: 1024, n_layer: 4, ..Spec::default() };
+    spec.write(dir.path());
+    let path = new_path(dir.path(), "large");
+    write_gguf(dir.path(), &path, mixed_k);
+    let whole = engine(&path, 2, Isa::best());
+    let options = EngineOptions { n_threads: Some(2), ..EngineOptions::default() };
+    let little = crate::common::engine_in_little_memory(&path, options);
+    let is_streamed = crate::common::streamed_bytes(&little) > 0;
+    assert!(is_streamed || cfg!(not(target_os = "linux")), "nothing is streamed");
+    let expected = [0, 1].map(|text| alone(&whole, &ids(text, 90), KvTypes::default()));
+    for engine in [&whole, &little] {
+        let run = |text: usize| {
+            for _ in 0..3 {
+                assert!(alone(engine, &ids(text, 90), KvTypes::default()) == expected[text], "text {text}");
+            }
+        };
+        std::thread::scope(|scope| [0, 1].map(|text| scope.spawn(move || run(text))).map(drop));
+        assert_eq!((engine.promised_bytes(), engine.held_bytes()), (0, 0));
+    }
+}
+
 #[test]
 fn sequences_together_are_not_promised_more_than_there_is() {
     let dir = tempfile::tempdir().unwrap();

@@ -29,7 +29,7 @@ use crate::model::kv_cache::KvHead;
 pub(super) struct Tile<'a> {
     pub(super) ops: &'a Ops,
     pub(super) attention: &'a Attention,
-    pub(super) head: &'a KvHead,
+    pub(super) head: KvHead<'a>,
     /// `[n_tokens, group]` queries in the format of the keys.
     pub(super) queries: Activation<'a>,
     pub(super) n_tokens: usize,
@@ -139,6 +139,7 @@ mod tests {
     use gguf_simd::attention::{CacheRows, CacheType};
 
     use super::*;
+    use crate::model::KvCache;
     use crate::model::kv_cache::KvRows;
 
     const HEAD_DIM: usize = 8;
@@ -153,13 +154,15 @@ mod tests {
         (0..n).map(|_| next()).collect()
     }
 
-    fn filled_head(keys: &[f32], values: &[f32]) -> KvHead {
+    fn filled_cache(keys: &[f32], values: &[f32]) -> KvCache {
         let rows = CacheRows::new(CacheType::F16, HEAD_DIM).expect("F16 takes any head");
-        let mut head = KvHead::reserved(KvRows { keys: rows, values: rows }, N_KEYS).expect("memory");
-        for (key, value) in keys.chunks_exact(HEAD_DIM).zip(values.chunks_exact(HEAD_DIM)) {
-            head.push(Attention::SCALAR, key, value);
+        let mut cache = KvCache::of_one_head(KvRows { keys: rows, values: rows }, N_KEYS);
+        for (i, (key, value)) in keys.chunks_exact(HEAD_DIM).zip(values.chunks_exact(HEAD_DIM)).enumerate() {
+            let mut heads = cache.heads_mut(0, i).next().expect("the chunk");
+            let mut head = heads.next().expect("the head");
+            head.store(Attention::SCALAR, i % CHUNK, key, value);
         }
-        head
+        cache
     }
 
     /// Softmax over all keys at once, in `f64`.
@@ -178,7 +181,7 @@ mod tests {
     #[test]
     fn chunks_put_together_are_the_softmax_over_all_keys() {
         let (keys, values) = (noise(N_KEYS * HEAD_DIM, 1), noise(N_KEYS * HEAD_DIM, 2));
-        let head = filled_head(&keys, &values);
+        let cache = filled_cache(&keys, &values);
         let (n_tokens, group) = (2, 3);
         let queries = noise(n_tokens * group * HEAD_DIM, 3);
         // The second token is the first that sees the last chunk.
@@ -186,7 +189,7 @@ mod tests {
             let tile = Tile {
                 ops: Kernels::best().ops(),
                 attention: Kernels::best().attention(),
-                head: &head,
+                head: cache.head(0, 0),
                 queries: Activation::F32(&queries),
                 n_tokens,
                 group,

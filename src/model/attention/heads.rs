@@ -12,7 +12,6 @@ use super::space::{AttentionSpace, Scratch, max_divided, max_tokens};
 use super::{Batch, BatchPart, Decoder, Run};
 use crate::model::compute::{ByToken, Compute, pieces, pieces_of};
 use crate::model::inputs::Inputs;
-use crate::model::kv_cache::KvHead;
 use crate::model::profile::Phase;
 
 /// A layer whose queries and keys are ready.
@@ -57,7 +56,7 @@ fn n_keys(run: &Run) -> usize {
 impl<P: BatchPart> Ready<'_, P> {
     /// Keys that a token sees at most.
     fn max_keys(&self) -> usize {
-        self.batch.runs.iter().filter(|run| run.n > 0).map(n_keys).max().unwrap_or(0)
+        self.batch.runs.iter().map(n_keys).max().unwrap_or(0)
     }
 
     /// Query heads for each key-value head.
@@ -85,8 +84,8 @@ impl<P: BatchPart> Ready<'_, P> {
     /// The queries of `n_tokens` tokens from `first` on of run `run` for a key-value head.
     fn tile(&self, run: usize, head: usize, first: usize, n_tokens: usize) -> Tile<'_> {
         let (group, kernels) = (self.group(), self.compute.kernels);
-        let keys: &KvHead = &self.parts[run].cache().layer(self.layer)[head];
         let run = &self.batch.runs[run];
+        let keys = self.parts[run.part].cache().head(self.layer, head);
         // The queries of a run lie together, head by head.
         let first_query = (run.first_row * self.n_heads() + head * run.n + first) * group;
         let format = keys.rows().keys.cache_type().query_format();

@@ -5,6 +5,7 @@
 //! the positions before it, whatever its batch and however the work is divided between threads (`heads`).
 
 use gguf_simd::ColumnsMut;
+use gguf_simd::attention::CHUNK;
 use gguf_simd::ops::Ops;
 
 mod chunks;
@@ -110,12 +111,16 @@ impl Decoder {
         let k = pieces_of(ByToken(k), runs().map(keys_of));
         let queries = space.queries.rows_mut(0..n_queries * h.n_head);
         let queries = pieces_of(queries, runs().map(|run| queries_of(run) * h.n_head));
-        let by_run = parts.iter_mut().zip(runs()).zip(q.zip(queries).zip(k));
-        let parts = by_run.flat_map(|((part, run), ((q, queries), k))| {
+        let by_run = batch.runs_of(parts).flat_map(|(part, runs)| {
+            // The runs of a part lie in consecutive chunks of its cache, a chunk each.
+            let first = runs.first().map_or(0, |run| run.position);
+            runs.iter().zip(part.cache_mut().heads_mut(layer, first))
+        });
+        let parts = by_run.zip(q.zip(queries).zip(k)).flat_map(|((run, cache), ((q, queries), k))| {
             let k = pieces(k.0, h.head_dim_k);
             let q = pieces(q.0, group * h.head_dim_k).zip(equal_pieces(queries, h.n_head_kv));
-            let heads = part.cache_mut().layer_mut(layer).iter_mut().zip(k).zip(q).enumerate();
-            heads.map(|(head, ((cache, k), q))| (head, run.first_row, (cache, k, q)))
+            let heads = cache.zip(k).zip(q).enumerate();
+            heads.map(move |(head, ((cache, k), q))| (head, run, (cache, k, q)))
         });
         let (v, cos, sin, format) = (&space.v, &space.cos, &space.sin, space.query_format);
         let n_angles = self.frequencies.len();
@@ -127,18 +132,19 @@ impl Decoder {
         let scale = 1.0 / (h.head_dim_k as f32).sqrt();
         // A rotation or conversion takes about as long as eight multiply-adds of a matrix.
         let work = 8 * (n_keys * (h.n_embd_k() + h.n_embd_v()) + n_queries * h.n_embd_q());
-        compute.for_each(work, parts, |(head, first_row, (cache, mut k, (mut q, mut queries)))| {
+        compute.for_each(work, parts, |(head, run, (mut cache, mut k, (mut q, mut queries)))| {
             for i in 0..k.n_cols() {
-                let (row, key) = (first_row + i, k.column(i));
+                let (row, key) = (run.first_row + i, k.column(i));
                 self.rotate(ops, key, angles(row));
                 let value = row * h.n_embd_v() + head * h.head_dim_v;
-                cache.push(attention, key, &v[value..value + h.head_dim_v]);
+                let at = run.position % CHUNK + i;
+                cache.store(attention, at, key, &v[value..value + h.head_dim_v]);
             }
             let scaled = queries.floats().chunks_exact_mut(group * h.head_dim_k);
             for (i, scaled) in scaled.enumerate() {
                 let rotated = q.column(i);
                 for query in rotated.chunks_exact_mut(h.head_dim_k) {
-                    self.rotate(ops, query, angles(first_row + i));
+                    self.rotate(ops, query, angles(run.first_row + i));
                 }
                 for (scaled, x) in scaled.iter_mut().zip(rotated) {
                     *scaled = *x * scale;

@@ -1,21 +1,27 @@
 //! The key-value cache: what attention remembers of every position.
 //!
-//! The keys of one head lie one after the other along the positions, and so do its values: the
-//! scores of a query read contiguous streams. Room for the whole context is reserved at once but
-//! touched only as positions are filled. The first positions may be shared with other caches (`rows`).
+//! A cache is a row of chunks, each with the keys and values of some positions in all layers. Memory for the
+//! whole context is reserved at once but touched only as positions are filled. What a cache has in common
+//! with others, it shares in whole chunks that nobody writes to: a fork copies less than a chunk. A cache
+//! that is cut down to a shared chunk and filled again gets a chunk of its own first.
 
-mod rows;
+mod chunk;
+mod promises;
 mod transfer;
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
-use gguf_simd::attention::{Attention, CacheRows, CacheType};
+use gguf_simd::attention::{CHUNK, CacheRows, CacheType};
 
 use super::Hparams;
 use super::memory::reserved;
 use crate::error::{Error, Result};
-use rows::StoredRows;
+use chunk::{Chunk, HeadMut, Shape};
+
+pub(super) use chunk::KvRows;
+pub use promises::{Promise, Promises};
 
 /// The types of cached keys and values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,29 +67,22 @@ impl fmt::Display for KvTypes {
     }
 }
 
-/// The rows of one head, by position.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct KvRows {
-    pub(super) keys: CacheRows,
-    pub(super) values: CacheRows,
-}
-
 /// The keys and values of every layer and key-value head.
 #[derive(Debug)]
 pub struct KvCache {
-    /// `[n_layer, n_head_kv]`.
-    heads: Vec<KvHead>,
-    rows: KvRows,
-    n_head_kv: usize,
+    shape: Shape,
     n_ctx: usize,
     n_past: usize,
+    /// `[n_ctx / CHUNK]`, rounded up: those after the filled positions may be missing.
+    chunks: Vec<Option<Arc<Chunk>>>,
 }
 
-/// The keys and values of one head, by position.
-#[derive(Debug)]
-pub(super) struct KvHead {
-    keys: StoredRows,
-    values: StoredRows,
+/// The keys and values of one head of one layer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KvHead<'a> {
+    cache: &'a KvCache,
+    layer: usize,
+    head: usize,
 }
 
 impl KvCache {
@@ -92,25 +91,52 @@ impl KvCache {
     /// # Errors
     /// [`Error::Usage`] if the model's heads do not divide into the blocks of a type.
     pub fn position_bytes(hparams: &Hparams, types: KvTypes) -> Result<usize> {
-        let rows = types.rows(hparams)?;
-        // Each factor is within `limits`; only their product can be too large, and then nothing fits.
-        let per_layer = hparams.n_head_kv.saturating_mul(rows.keys.row_bytes() + rows.values.row_bytes());
-        Ok(per_layer.saturating_mul(hparams.n_layer))
+        Ok(Shape::new(hparams, types)?.position_bytes())
     }
 
-    /// A cache with room for `n_ctx` positions.
+    /// A cache with room for `n_ctx` positions, for which `promise` has the bytes.
     ///
     /// # Errors
     /// [`Error::Usage`] if the model's heads do not divide into the blocks of a type,
     /// [`Error::Limit`] if the system refuses the memory.
-    pub fn new(hparams: &Hparams, types: KvTypes, n_ctx: usize) -> Result<Self> {
-        let rows = types.rows(hparams)?;
-        let n_heads = hparams.n_layer * hparams.n_head_kv;
-        let mut heads = reserved(n_heads, 1)?;
-        for _ in 0..n_heads {
-            heads.push(KvHead::reserved(rows, n_ctx)?);
+    ///
+    /// # Panics
+    /// If more than [`KvCache::position_bytes`] for each position was promised, or less.
+    pub fn new(hparams: &Hparams, types: KvTypes, n_ctx: usize, promise: Promise) -> Result<Self> {
+        Self::of_shape(Shape::new(hparams, types)?, n_ctx, promise)
+    }
+
+    fn of_shape(shape: Shape, n_ctx: usize, mut promise: Promise) -> Result<Self> {
+        let n_chunks = n_ctx.div_ceil(CHUNK);
+        let mut cache = Self { shape, n_ctx, n_past: 0, chunks: reserved(n_chunks, 1)? };
+        for i in 0..n_chunks {
+            let chunk = cache.new_chunk(i, &mut promise)?;
+            cache.chunks.push(Some(Arc::new(chunk)));
         }
-        Ok(Self { heads, rows, n_head_kv: hparams.n_head_kv, n_ctx, n_past: 0 })
+        assert_eq!(promise.n_bytes(), 0, "promised and not needed");
+        Ok(cache)
+    }
+
+    /// A cache of one layer with one head.
+    #[cfg(test)]
+    pub(super) fn of_one_head(rows: KvRows, n_ctx: usize) -> Self {
+        let shape = Shape { n_layer: 1, n_head_kv: 1, rows };
+        let promise = Promises::default().take((shape.position_bytes() * n_ctx) as u64);
+        Self::of_shape(shape, n_ctx, promise.expect("few bytes")).expect("memory")
+    }
+
+    /// An empty chunk for place `i`.
+    fn new_chunk(&self, i: usize, promise: &mut Promise) -> Result<Chunk> {
+        Chunk::new(self.shape, self.chunk_len(i), promise.split(self.chunk_bytes(i)))
+    }
+
+    /// Positions of the chunk at place `i`.
+    fn chunk_len(&self, i: usize) -> usize {
+        CHUNK.min(self.n_ctx - i * CHUNK)
+    }
+
+    fn chunk_bytes(&self, i: usize) -> u64 {
+        self.shape.position_bytes() as u64 * self.chunk_len(i) as u64
     }
 
     /// Positions there is room for.
@@ -125,94 +151,176 @@ impl KvCache {
 
     /// The types of its keys and values.
     pub fn types(&self) -> KvTypes {
-        KvTypes { keys: self.rows.keys.cache_type(), values: self.rows.values.cache_type() }
+        let KvRows { keys, values } = self.shape.rows;
+        KvTypes { keys: keys.cache_type(), values: values.cache_type() }
     }
 
-    /// Bytes reserved for all positions.
+    /// Bytes of all positions, those it shares included.
     pub fn reserved_bytes(&self) -> usize {
-        self.heads.len() * (self.rows.keys.row_bytes() + self.rows.values.row_bytes()) * self.n_ctx
+        self.shape.position_bytes() * self.n_ctx
     }
 
-    /// Forgets all positions from `n_past` on.
+    /// Bytes of the chunks that it has reserved and not filled.
+    pub fn unfilled_bytes(&self) -> u64 {
+        let chunks = self.chunks.iter().flatten().filter(|chunk| !chunk.is_filled());
+        chunks.map(|chunk| chunk.n_bytes()).sum()
+    }
+
+    /// Forgets all positions from `n_past` on. Chunks that others share go; its own stay reserved, in memory
+    /// where they were filled.
     pub fn truncate(&mut self, n_past: usize) {
         self.n_past = self.n_past.min(n_past);
-        // Also after a step that failed half way: no head keeps more than the others.
-        for head in &mut self.heads {
-            head.keys.truncate(self.n_past);
-            head.values.truncate(self.n_past);
+        for chunk in &mut self.chunks[self.n_past.div_ceil(CHUNK)..] {
+            if chunk.as_ref().is_some_and(|chunk| Arc::strong_count(chunk) > 1) {
+                *chunk = None;
+            }
         }
     }
 
+    /// Bytes that [`KvCache::prepare`] takes for `n` more positions: none unless some of them were shared.
+    pub fn missing_bytes(&self, n: usize) -> u64 {
+        self.places_of_next(n).filter(|&i| !self.is_own(i)).map(|i| self.chunk_bytes(i)).sum()
+    }
+
+    /// Sees to it that the chunks of the next `n` positions, for which there is room, are there and not
+    /// shared; `promise` has the bytes that [`KvCache::missing_bytes`] named.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if the system refuses the memory; no position changes.
+    pub fn prepare(&mut self, n: usize, mut promise: Promise) -> Result<()> {
+        for i in self.places_of_next(n) {
+            if self.is_own(i) {
+                continue;
+            }
+            let chunk = match &self.chunks[i] {
+                // Only the first of these chunks has rows to keep.
+                Some(shared) => shared.copy(self.n_past - i * CHUNK, promise.split(self.chunk_bytes(i)))?,
+                None => self.new_chunk(i, &mut promise)?,
+            };
+            self.chunks[i] = Some(Arc::new(chunk));
+        }
+        Ok(())
+    }
+
+    /// The places of the chunks that the next `n` positions lie in.
+    fn places_of_next(&self, n: usize) -> Range<usize> {
+        if n == 0 { 0..0 } else { self.n_past / CHUNK..(self.n_past + n).div_ceil(CHUNK) }
+    }
+
+    fn is_own(&self, i: usize) -> bool {
+        self.chunks[i].as_ref().is_some_and(|chunk| Arc::strong_count(chunk) == 1)
+    }
+
+    /// Bytes that [`KvCache::fork`] takes: those of all positions but the whole chunks among the first
+    /// `n_past`.
+    pub fn fork_bytes(&self, n_past: usize) -> u64 {
+        (n_past / CHUNK..self.chunks.len()).map(|i| self.chunk_bytes(i)).sum()
+    }
+
     /// A cache with the same room that holds the first `n_past` positions of this one, and shares the
-    /// whole chunks among them: it copies less than a chunk.
+    /// whole chunks among them; `promise` has the bytes that [`KvCache::fork_bytes`] named.
     ///
     /// # Errors
     /// [`Error::Limit`] if the system refuses the memory.
     ///
     /// # Panics
     /// If there are fewer positions.
-    pub fn fork(&mut self, n_past: usize) -> Result<Self> {
+    pub fn fork(&self, n_past: usize, mut promise: Promise) -> Result<Self> {
         assert!(n_past <= self.n_past, "{n_past} of {} positions", self.n_past);
-        let mut heads = reserved(self.heads.len(), 1)?;
-        for head in &mut self.heads {
-            heads.push(KvHead { keys: head.keys.fork(n_past)?, values: head.values.fork(n_past)? });
+        let (n_shared, n_copied) = (n_past / CHUNK, n_past % CHUNK);
+        let mut chunks = reserved(self.chunks.len(), 1)?;
+        chunks.extend_from_slice(&self.chunks[..n_shared]);
+        for i in n_shared..self.chunks.len() {
+            let chunk = match &self.chunks[i] {
+                Some(chunk) if i == n_shared && n_copied > 0 => {
+                    chunk.copy(n_copied, promise.split(self.chunk_bytes(i)))?
+                }
+                _ => self.new_chunk(i, &mut promise)?,
+            };
+            chunks.push(Some(Arc::new(chunk)));
         }
-        Ok(Self { heads, n_past, ..*self })
+        Ok(Self { chunks, n_past, ..*self })
     }
 
     /// Counts `n` positions that every layer has filled.
     pub(super) fn advance(&mut self, n: usize) {
+        let places = self.places_of_next(n);
         self.n_past += n;
+        let n_past = self.n_past;
+        for i in places {
+            self.chunk_mut(i).note_filled(CHUNK.min(n_past - i * CHUNK));
+        }
+    }
+
+    /// The chunk at place `i`, to be written to.
+    ///
+    /// # Panics
+    /// If it is missing or shared: [`KvCache::prepare`] was not called for its positions.
+    fn chunk_mut(&mut self, i: usize) -> &mut Chunk {
+        own(&mut self.chunks[i])
     }
 
     /// Whether it has the heads of the model with `hparams`.
     pub(super) fn is_of(&self, hparams: &Hparams) -> bool {
-        let dims = [self.rows.keys.head_dim(), self.rows.values.head_dim()];
-        self.n_head_kv == hparams.n_head_kv
-            && self.heads.len() == hparams.n_layer * hparams.n_head_kv
-            && dims == [hparams.head_dim_k, hparams.head_dim_v]
+        let rows = self.shape.rows;
+        (self.shape.n_layer, self.shape.n_head_kv) == (hparams.n_layer, hparams.n_head_kv)
+            && rows.keys.head_dim() == hparams.head_dim_k
+            && rows.values.head_dim() == hparams.head_dim_v
     }
 
-    /// The heads of a layer.
-    pub(super) fn layer(&self, layer: usize) -> &[KvHead] {
-        &self.heads[layer * self.n_head_kv..][..self.n_head_kv]
+    /// A head of a layer.
+    pub(super) fn head(&self, layer: usize, head: usize) -> KvHead<'_> {
+        KvHead { cache: self, layer, head }
     }
 
-    /// The heads of a layer.
-    pub(super) fn layer_mut(&mut self, layer: usize) -> &mut [KvHead] {
-        &mut self.heads[layer * self.n_head_kv..][..self.n_head_kv]
+    /// The heads of a layer, to be written: chunk by chunk from that of `position` on, head by head.
+    ///
+    /// # Panics
+    /// When it comes to a chunk that is missing or shared.
+    pub(super) fn heads_mut(
+        &mut self,
+        layer: usize,
+        position: usize,
+    ) -> impl Iterator<Item = impl Iterator<Item = HeadMut<'_>>> {
+        self.chunks[position / CHUNK..].iter_mut().map(move |chunk| own(chunk).heads_mut(layer))
     }
 }
 
-impl KvHead {
-    /// A head with room for `n_ctx` positions.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] if the system refuses the memory.
-    pub(super) fn reserved(rows: KvRows, n_ctx: usize) -> Result<Self> {
-        let reserve = |rows| StoredRows::reserved(rows, n_ctx);
-        Ok(Self { keys: reserve(rows.keys)?, values: reserve(rows.values)? })
-    }
+fn own(chunk: &mut Option<Arc<Chunk>>) -> &mut Chunk {
+    chunk.as_mut().and_then(Arc::get_mut).expect("a chunk of its own, prepared before positions are written")
+}
 
-    /// Appends a position: `key: [head_dim_k]` and `value: [head_dim_v]`. Within the room reserved
-    /// it allocates nothing.
-    pub(super) fn push(&mut self, attention: &Attention, key: &[f32], value: &[f32]) {
-        self.keys.push(attention, key);
-        self.values.push(attention, value);
+impl Shape {
+    fn new(hparams: &Hparams, types: KvTypes) -> Result<Self> {
+        let Hparams { n_layer, n_head_kv, .. } = *hparams;
+        Ok(Self { n_layer, n_head_kv, rows: types.rows(hparams)? })
     }
+}
 
-    /// The rows of its keys and values.
-    pub(super) fn rows(&self) -> KvRows {
-        KvRows { keys: self.keys.rows(), values: self.values.rows() }
+impl<'a> KvHead<'a> {
+    /// What its rows look like.
+    pub(super) fn rows(self) -> KvRows {
+        self.cache.shape.rows
     }
 
     /// The keys of some positions of one chunk.
-    pub(super) fn keys(&self, positions: Range<usize>) -> &[u8] {
-        self.keys.get(positions)
+    pub(super) fn keys(self, positions: Range<usize>) -> &'a [u8] {
+        let (chunk, positions) = self.find(positions);
+        chunk.keys(self.layer, self.head, positions)
     }
 
     /// The values of some positions of one chunk.
-    pub(super) fn values(&self, positions: Range<usize>) -> &[u8] {
-        self.values.get(positions)
+    pub(super) fn values(self, positions: Range<usize>) -> &'a [u8] {
+        let (chunk, positions) = self.find(positions);
+        chunk.values(self.layer, self.head, positions)
+    }
+
+    fn find(self, positions: Range<usize>) -> (&'a Chunk, Range<usize>) {
+        let i = positions.start / CHUNK;
+        let chunk = self.cache.chunks[i].as_ref().expect("filled positions have their chunk");
+        (chunk, positions.start - i * CHUNK..positions.end - i * CHUNK)
     }
 }
+
+#[cfg(test)]
+mod tests;

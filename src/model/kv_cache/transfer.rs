@@ -1,11 +1,11 @@
 //! Brings the cached rows into a file and back.
 
 use std::io::{self, Read, Write};
+use std::ops::Range;
 
 use gguf_simd::attention::CHUNK;
 
 use super::KvCache;
-use super::rows::StoredRows;
 
 impl KvCache {
     /// Writes the rows of all positions: the keys and then the values of each head, layer by layer.
@@ -13,12 +13,10 @@ impl KvCache {
     /// # Errors
     /// What `out` says.
     pub fn write_rows(&self, out: &mut impl Write) -> io::Result<()> {
-        for head in &self.heads {
-            for rows in [&head.keys, &head.values] {
-                for start in (0..self.n_past).step_by(CHUNK) {
-                    out.write_all(rows.get(start..self.n_past.min(start + CHUNK)))?;
-                }
-            }
+        for (layer, head) in self.all_heads() {
+            let head = self.head(layer, head);
+            chunks(self.n_past).try_for_each(|positions| out.write_all(head.keys(positions)))?;
+            chunks(self.n_past).try_for_each(|positions| out.write_all(head.values(positions)))?;
         }
         Ok(())
     }
@@ -30,35 +28,34 @@ impl KvCache {
     /// What `input` says; the cache is then empty.
     ///
     /// # Panics
-    /// If there is no room for `n` positions.
+    /// If there is no room for `n` positions, or some of its chunks are shared or missing.
     pub fn read_rows(&mut self, n: usize, input: &mut impl Read) -> io::Result<()> {
         assert!(n <= self.n_ctx, "{n} positions in a cache of {}", self.n_ctx);
         self.truncate(0);
-        let read = self.append_rows(n, input);
-        match read {
-            Ok(()) => self.n_past = n,
-            Err(_) => self.truncate(0),
-        }
-        read
-    }
-
-    fn append_rows(&mut self, n: usize, input: &mut impl Read) -> io::Result<()> {
-        let mut chunk = Vec::new();
-        for head in &mut self.heads {
-            for rows in [&mut head.keys, &mut head.values] {
-                read_into(rows, n, input, &mut chunk)?;
+        for (layer, head) in self.all_heads() {
+            for positions in chunks(n) {
+                let mut heads = self.chunk_mut(positions.start / CHUNK).heads_mut(layer);
+                let mut rows = heads.nth(head).expect("one of its heads");
+                input.read_exact(rows.keys_mut(0..positions.len()))?;
+            }
+            for positions in chunks(n) {
+                let mut heads = self.chunk_mut(positions.start / CHUNK).heads_mut(layer);
+                let mut rows = heads.nth(head).expect("one of its heads");
+                input.read_exact(rows.values_mut(0..positions.len()))?;
             }
         }
+        self.advance(n);
         Ok(())
+    }
+
+    /// The layer and the number of every head, in order.
+    fn all_heads(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let n_head_kv = self.shape.n_head_kv;
+        (0..self.shape.n_layer).flat_map(move |layer| (0..n_head_kv).map(move |head| (layer, head)))
     }
 }
 
-/// Appends `n` rows to those that are there, which are none.
-fn read_into(rows: &mut StoredRows, n: usize, input: &mut impl Read, chunk: &mut Vec<u8>) -> io::Result<()> {
-    for start in (0..n).step_by(CHUNK) {
-        chunk.resize(CHUNK.min(n - start) * rows.rows().row_bytes(), 0);
-        input.read_exact(chunk)?;
-        rows.extend(chunk);
-    }
-    Ok(())
+/// Positions `0..n`, chunk by chunk.
+fn chunks(n: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n).step_by(CHUNK).map(move |start| start..n.min(start + CHUNK))
 }

@@ -4,11 +4,51 @@ use std::fs;
 
 use crate::error::{Error, Result};
 use crate::limits::MAX_DIMENSION;
+use crate::model::{Promise, Promises};
 
 mod groups;
-mod promises;
 
-pub(super) use promises::{Promise, Promises};
+/// Promises `n` positions of `position_bytes`.
+///
+/// # Errors
+/// [`Error::Limit`] if they do not fit into what is available beside the promises there are, naming the
+/// greatest number that does.
+pub(super) fn promise(promises: &Promises, position_bytes: usize, n: usize) -> Result<Promise> {
+    promise_of(promises, position_bytes, n, available_bytes())
+}
+
+fn promise_of(
+    promises: &Promises,
+    position_bytes: usize,
+    n: usize,
+    available: Option<u64>,
+) -> Result<Promise> {
+    let left = |taken| available.map(|bytes| bytes.saturating_sub(taken));
+    let refused = |taken| check_fits_into(position_bytes, n, left(taken));
+    refused(promises.promised_bytes())?;
+    let n_bytes = position_bytes as u64 * n as u64;
+    let promise = promises.take(n_bytes).ok_or_else(|| Error::limit("too many promises of memory"))?;
+    // Whoever asks at the same time sees this promise already; an error gives it back.
+    refused(promises.promised_bytes() - n_bytes)?;
+    Ok(promise)
+}
+
+/// Promises `n_bytes` of some positions.
+///
+/// # Errors
+/// [`Error::Limit`] if they do not fit into what is available beside the promises there are.
+pub(super) fn promise_bytes(promises: &Promises, n_bytes: u64) -> Result<Promise> {
+    let left = available_bytes().unwrap_or(u64::MAX).saturating_sub(promises.promised_bytes());
+    let promise = promises.take(n_bytes).filter(|_| n_bytes <= left);
+    promise.ok_or_else(|| {
+        Error::limit(format!(
+            "{} MiB of keys and values are needed and there is room for {} MiB; end some sequences, or use a \
+             smaller --ctx",
+            n_bytes.div_ceil(1 << 20),
+            left >> 20,
+        ))
+    })
+}
 
 /// Checks that `n_ctx` positions of `position_bytes` each fit into what is available, if that is known.
 ///

@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let n_ctx = args.context.n_ctx(model.engine.hparams().n_ctx_train);
     let sampler = Sampler::new(args.sampling.resolve(model.engine.metadata(), n_ctx)?)?;
     let session = args.context.open_session(&model.engine, n_ctx)?;
-    model.settle(session.free_bytes() as u64, session.n_batch(), args.quiet)?;
+    model.settle(session.free_bytes(), session.n_batch(), args.quiet)?;
     let conversation = conversation(args, session.sequence())?;
     let mut lines = Lines::open()?;
     let environment = Environment::new(&model, &session, sampler.options().seed);
