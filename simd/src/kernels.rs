@@ -207,6 +207,9 @@ impl Kernels {
     /// `weights: [n_out, n_in]` times row `c` of `x`, which holds the rows one after the other.
     /// The bits are those of [`Kernels::gemv`].
     ///
+    /// Unpacked panels and unfinished sums lie on the stack of the calling thread: up to 320 KB (a constant
+    /// assertion holds it there), of which a small product touches little.
+    ///
     /// # Panics
     /// As [`Kernels::gemv`], with `out.n_rows()` rows of weights and `out.n_cols()` rows of `x`.
     pub fn gemm(

@@ -27,6 +27,7 @@ mod gguf_writer;
 mod hostile_checkpoint;
 mod hostile_fixtures;
 mod hostile_gguf;
+mod logits_hash;
 mod measures;
 mod reads;
 mod saved_sequences;

@@ -196,7 +196,7 @@ fn tile_32<const NC: usize, T: Vnni, const MINIMA: bool>(
     let sums: &mut [Sums; NC] = sums.first_chunk_mut().expect("as many sums");
     for h in 0..2 {
         let mut s = [_mm256_setzero_ps(); NC];
-        for j in 0..8 {
+        for j in 0..panel.n_blocks.min(8) {
             let dot = block_dots::<NC, T, 8, MINIMA>(tier, &panel.codes, columns, j, h);
             let (d, m) = (load_f32(&panel.d[j].as_chunks().0[h]), load_f32(&panel.m[j].as_chunks().0[h]));
             for c in 0..NC {

@@ -112,3 +112,101 @@ pub(crate) fn store_codes<T: Tier>(tier: T, codes: [[T::Quad; 4]; 2], panel: &mu
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) mod tests {
+    use super::*;
+    use crate::gemm::Sums;
+    #[cfg(target_arch = "x86_64")]
+    use crate::isa::{Avx2, Avx512, AvxVnni};
+    #[cfg(target_arch = "aarch64")]
+    use crate::isa::{Neon, NeonDotprod, NeonI8mm};
+
+    /// Every class of tiles that a 32-weight type has.
+    const CLASSES: [Class; 5] = [
+        Class { minima: false, bits: 4 },
+        Class { minima: false, bits: 5 },
+        Class { minima: false, bits: 8 },
+        Class { minima: true, bits: 4 },
+        Class { minima: true, bits: 5 },
+    ];
+
+    /// Numbers that look random.
+    fn noise(seed: &mut u32) -> u32 {
+        *seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *seed >> 8
+    }
+
+    fn float(seed: &mut u32) -> f32 {
+        noise(seed) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    fn panel(class: Class, seed: &mut u32) -> Panel {
+        let mut panel =
+            Panel { codes: [[0; 64]; 64], d: [[0.0; ROWS]; 8], m: [[0.0; ROWS]; 8], n_blocks: 8 };
+        for code in panel.codes.as_flattened_mut() {
+            *code = noise(seed) as u8 >> (8 - class.bits);
+        }
+        panel.d.as_flattened_mut().fill_with(|| float(seed));
+        panel.m.as_flattened_mut().fill_with(|| float(seed));
+        panel
+    }
+
+    fn column(class: Class, seed: &mut u32) -> Column {
+        let mut column = Column::BLANK;
+        for word in &mut column.codes {
+            *word = i32::from_ne_bytes(core::array::from_fn(|_| (noise(seed) % 255) as u8).map(|q| q.wrapping_sub(127)));
+        }
+        for sum in &mut column.sums {
+            *sum = if class.minima { float(seed).to_bits().cast_signed() } else { noise(seed) as i32 % 4065 };
+        }
+        column.scales.fill_with(|| float(seed));
+        column
+    }
+
+    /// Compares the tiles of a tier, on panels with fewer than eight blocks and rubbish in the others, with
+    /// what they add when those are zero.
+    pub(in crate::gemm) fn check_short_panels<T: Tier>(_proof: T) {
+        let mut seed = 1;
+        for (class, n_columns) in CLASSES.into_iter().flat_map(|c| (1..=T::MAX_COLUMNS).map(move |n| (c, n)))
+        {
+            let tile = T::tile_32(class, n_columns);
+            let columns: Vec<_> = (0..n_columns).map(|_| column(class, &mut seed)).collect();
+            for n_blocks in 0..8 {
+                let short = Panel { n_blocks, ..panel(class, &mut seed) };
+                let mut zeroed = Panel { n_blocks: 8, ..short };
+                zeroed.d[n_blocks..].fill([0.0; ROWS]);
+                zeroed.m[n_blocks..].fill([0.0; ROWS]);
+                let (mut found, mut expected) = (vec![[0.5; ROWS]; n_columns], vec![[0.5; ROWS]; n_columns]);
+                // SAFETY: the caller has the tier's proof; the tile is the one for `n_columns`.
+                unsafe { tile(&short, &columns, &mut found) };
+                // SAFETY: as for `short`.
+                unsafe { tile(&zeroed, &columns, &mut expected) };
+                let bits = |sums: &[Sums]| sums.as_flattened().iter().map(|s| s.to_bits()).collect::<Vec<_>>();
+                let (minima, bits_of_code) = (class.minima, class.bits);
+                assert!(found.as_flattened().iter().all(|sum| sum.is_finite()));
+                assert!(
+                    bits(&found) == bits(&expected),
+                    "{n_blocks} blocks of {bits_of_code} bits, minima: {minima}, {n_columns} columns"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn tiles_look_at_no_more_blocks_than_a_panel_has() {
+        #[cfg(target_arch = "x86_64")]
+        {
+            Avx2::detect().map(check_short_panels);
+            AvxVnni::detect().map(check_short_panels);
+            Avx512::detect().map(check_short_panels);
+        }
+        #[cfg(target_arch = "aarch64")]
+        {
+            Neon::detect().map(check_short_panels);
+            NeonDotprod::detect().map(check_short_panels);
+            NeonI8mm::detect().map(check_short_panels);
+        }
+    }
+}

@@ -14,6 +14,11 @@ pub(super) const WINDOWS: usize = 4;
 /// Columns whose sums are kept at a time: a product with more takes the weights another time.
 pub(super) const BLOCK: usize = 256;
 
+/// Stack that a batch product takes for its scratch at most: what [`crate::Kernels::gemm`] promises.
+pub(crate) const STACK_BYTES: usize = 320 << 10;
+const _: () = assert!(size_of::<Scratch<super::k::Panel>>() <= STACK_BYTES);
+const _: () = assert!(size_of::<Scratch<super::block32::Panel>>() <= STACK_BYTES);
+
 /// The panels of a chunk and the sums of its rows, by column.
 ///
 /// Small products use little of it, and setting all of it would take as long as they do. So only as much
@@ -55,7 +60,7 @@ impl<Panel: Copy> Scratch<Panel> {
         }
     }
 
-    /// Sets the sums of so many panels and columns to zero; the others are not to be had any more.
+    /// Sets the sums of so many panels and columns to zero; the rest become inaccessible.
     #[inline(always)]
     pub(super) fn zero_sums(&mut self, n_panels: usize, n_columns: usize) {
         for sums in &mut self.sums[..n_panels] {

@@ -104,6 +104,14 @@ fn check(ty: BlockType, weights: &[u8], x: &[f32], n_in: usize, n_rows: usize) {
 }
 
 #[test]
+fn tiles_in_their_evex_form_look_at_no_more_blocks_than_a_panel_has() {
+    match Evex::find() {
+        Some(evex) => block32::tests::check_short_panels(evex),
+        None => println!("skipped: this CPU has no AVX-512 VL and VNNI"),
+    }
+}
+
+#[test]
 fn tiles_in_their_evex_form_equal_scalar_bit_for_bit() {
     if Evex::find().is_none() {
         println!("skipped: this CPU has no AVX-512 VL and VNNI");
