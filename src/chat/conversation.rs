@@ -1,31 +1,50 @@
-//! A conversation: its messages, and the prompt that shows as much of it as the context holds.
+//! A conversation: its messages, and the changes that make it.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Message, Template, user_text};
-use crate::error::{Error, Result};
-use crate::tokenizer::Tokenizer;
+use super::Message;
 
 /// Messages in turn, behind an optional system message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conversation {
-    system: Option<String>,
-    messages: Vec<Message>,
+    pub(super) system: Option<String>,
+    pub(super) messages: Vec<Message>,
+    /// Set once the context was full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) cut: Option<Cut>,
 }
 
-/// What the model is to go on from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prompt {
-    /// Its tokens.
-    pub ids: Vec<u32>,
-    /// How many of the oldest messages it leaves out.
+/// What prompts leave out since the context was full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// The number of the oldest messages that are left out.
     pub n_dropped: usize,
+    /// The tokens that prompts could have at that time. Prompts that may have more are cut anew.
+    pub max_tokens: usize,
+}
+
+/// One step of a conversation. Applied in order, changes make the conversation again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// The user says this.
+    Asked(String),
+    /// The model answers the last message, or answers it anew.
+    Answered(String),
+    /// The last message of the user is taken back, with its answer.
+    TakenBack,
+    /// The system message is replaced or removed.
+    System(Option<String>),
+    /// The messages are forgotten, but not the system message.
+    Cleared,
+    /// The context was full.
+    Cut(Cut),
 }
 
 impl Conversation {
     /// An empty conversation, with a system message if there is one.
     pub fn new(system: Option<String>) -> Self {
-        Self { system, messages: Vec::new() }
+        Self { system, ..Self::default() }
     }
 
     /// Reads what [`Conversation::to_json`] wrote.
@@ -46,146 +65,103 @@ impl Conversation {
         self.system.as_deref()
     }
 
-    /// Replaces the system message.
-    pub fn set_system(&mut self, system: Option<String>) {
-        self.system = system;
-    }
-
     /// The messages, without the system message.
     pub fn messages(&self) -> &[Message] {
         &self.messages
     }
 
-    /// Appends what the user says.
-    pub fn push_user(&mut self, content: String) {
-        self.messages.push(Message { role: "user".to_owned(), content });
+    /// Whether the last message is the user's: there is no answer to it.
+    pub fn is_unanswered(&self) -> bool {
+        self.messages.last().is_some_and(|last| last.role == "user")
     }
 
-    /// Appends what the model answered.
-    pub fn push_assistant(&mut self, content: String) {
-        self.messages.push(Message { role: "assistant".to_owned(), content });
-    }
-
-    /// Takes the last message back if the model said it. Whether it did.
-    pub fn pop_assistant(&mut self) -> bool {
-        self.pop("assistant")
-    }
-
-    /// Takes the last message back if the user said it. Whether that was so.
-    pub fn pop_user(&mut self) -> bool {
-        self.pop("user")
-    }
-
-    fn pop(&mut self, role: &str) -> bool {
-        let is_last = self.messages.last().is_some_and(|last| last.role == role);
-        if is_last {
-            self.messages.pop();
-        }
-        is_last
-    }
-
-    /// Forgets the messages, but not the system message.
-    pub fn clear(&mut self) {
-        self.messages.clear();
-    }
-
-    /// Renders and tokenises the conversation for the model to answer. While it has more than
-    /// `max_tokens` tokens the oldest messages are left out, up to the next one of the user.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] if even the last message alone is too long; what the template gives.
-    pub fn prompt(&self, template: &Template, tokenizer: &Tokenizer, max_tokens: usize) -> Result<Prompt> {
-        let starts = (0..self.messages.len()).filter(|&i| i == 0 || self.messages[i].role == "user");
-        let mut n_tokens = 0;
-        for n_dropped in starts {
-            let system = self
-                .system
-                .iter()
-                .map(|content| Message { role: "system".to_owned(), content: content.clone() });
-            let shown: Vec<Message> = system.chain(self.messages[n_dropped..].iter().cloned()).collect();
-            let ids = user_text::prompt_ids(template, tokenizer, &shown, |_| false)?;
-            if ids.len() <= max_tokens {
-                return Ok(Prompt { ids, n_dropped });
+    /// Changes the conversation.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Asked(content) => self.push("user", content),
+            Change::Answered(content) => {
+                self.pop("assistant");
+                self.push("assistant", content);
             }
-            n_tokens = ids.len();
+            Change::TakenBack => {
+                self.pop("assistant");
+                self.pop("user");
+                // Without the messages that it showed, a cut would hide those there are.
+                self.cut = self.cut.filter(|cut| cut.n_dropped < self.messages.len());
+            }
+            Change::System(system) => self.system = system,
+            Change::Cleared => *self = Self::new(self.system.take()),
+            Change::Cut(cut) => self.cut = Some(cut),
         }
-        Err(Error::limit(format!(
-            "the message has {n_tokens} tokens with what the template adds, and at most {max_tokens} leave room for \
-             an answer; say it in fewer words, or make the context longer (--ctx)"
-        )))
+    }
+
+    fn push(&mut self, role: &str, content: String) {
+        self.messages.push(Message { role: role.to_owned(), content });
+    }
+
+    fn pop(&mut self, role: &str) {
+        self.messages.pop_if(|last| last.role == role);
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::path::Path;
-
+mod tests {
     use super::*;
-    use crate::chat::SpecialTokens;
-    use crate::checkpoint::{Config, Folder};
-    use crate::tokenizer::Vocabulary;
 
-    const BOS: u32 = 4091;
-
-    /// The tokenizer and the chat template of the bundled checkpoint.
-    pub(in crate::chat) fn fairytale() -> (Tokenizer, Template) {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models/fairytale");
-        let config = Config::open(&dir.join("config.json")).unwrap();
-        let vocabulary = Vocabulary::from_checkpoint(&Folder::new(dir), &config, 4096).unwrap();
-        let tokenizer = Tokenizer::new(vocabulary).unwrap();
-        let template =
-            Template::new(tokenizer.chat_template().unwrap(), SpecialTokens::of(&tokenizer)).unwrap();
-        (tokenizer, template)
-    }
-
-    fn conversation() -> Conversation {
+    fn changed(changes: impl IntoIterator<Item = Change>) -> Conversation {
         let mut conversation = Conversation::new(Some("Be brief.".into()));
-        conversation.push_user("Tell me a story.".into());
-        conversation.push_assistant("Once.".into());
-        conversation.push_user("Go on.".into());
+        changes.into_iter().for_each(|change| conversation.apply(change));
         conversation
     }
 
-    #[test]
-    fn the_beginning_is_there_once_whoever_writes_it() {
-        let (tokenizer, own) = fairytale();
-        let silent = Template::new("{{ messages[0].content }}", SpecialTokens::default()).unwrap();
-        for template in [own, silent] {
-            let ids = conversation().prompt(&template, &tokenizer, 512).unwrap().ids;
-            assert_eq!(ids[0], BOS);
-            assert_eq!(ids.iter().filter(|&&id| id == BOS).count(), 1);
-        }
+    fn contents(conversation: &Conversation) -> Vec<&str> {
+        conversation.messages().iter().map(|message| message.content.as_str()).collect()
     }
 
     #[test]
-    fn a_later_prompt_starts_with_the_earlier_one() {
-        let (tokenizer, template) = fairytale();
-        let mut earlier = conversation();
-        let start = earlier.prompt(&template, &tokenizer, 512).unwrap().ids;
-        earlier.push_assistant("And then?".into());
-        earlier.push_user("More.".into());
-        assert!(earlier.prompt(&template, &tokenizer, 512).unwrap().ids.starts_with(&start));
+    fn the_last_message_is_taken_back_with_its_answer_or_without_one() {
+        let [one, yes, two] =
+            [Change::Asked("One.".into()), Change::Answered("Yes.".into()), Change::Asked("Two.".into())];
+        let asked = changed([one.clone(), yes.clone(), two.clone(), Change::TakenBack]);
+        assert_eq!(contents(&asked), ["One.", "Yes."]);
+        assert_eq!(contents(&changed([one.clone(), yes.clone(), Change::TakenBack])), [""; 0]);
+        assert_eq!(contents(&changed([Change::TakenBack, one, yes, two])), ["One.", "Yes.", "Two."]);
     }
 
     #[test]
-    fn the_oldest_messages_go_first_and_the_system_message_stays() {
-        let (tokenizer, template) = fairytale();
-        let all = conversation().prompt(&template, &tokenizer, 512).unwrap();
-        assert_eq!(all.n_dropped, 0);
-        let some = conversation().prompt(&template, &tokenizer, all.ids.len() - 1).unwrap();
-        assert_eq!(some.n_dropped, 2);
-        let text = tokenizer.decode(&some.ids, true);
-        assert!(text.contains("Be brief.") && text.contains("Go on.") && !text.contains("story"), "{text}");
-        assert!(matches!(conversation().prompt(&template, &tokenizer, 3), Err(Error::Limit { .. })));
+    fn a_new_answer_takes_the_place_of_the_old_one() {
+        let conversation =
+            changed(["Yes.", "No."].map(|answer| Change::Answered(answer.into())).into_iter().rev());
+        assert_eq!(contents(&conversation), ["Yes."]);
     }
 
     #[test]
-    fn the_last_message_is_taken_back_only_from_who_said_it() {
-        let mut conversation = conversation();
-        assert!(!conversation.pop_assistant() && conversation.pop_user());
-        assert!(!conversation.pop_user() && conversation.pop_assistant());
-        assert_eq!(conversation.messages().len(), 1);
-        conversation.clear();
-        assert_eq!((conversation.messages().len(), conversation.system()), (0, Some("Be brief.")));
+    fn what_is_forgotten_is_all_but_the_system_message() {
+        let cut = Change::Cut(Cut { n_dropped: 0, max_tokens: 9 });
+        let cleared = changed([Change::Asked("One.".into()), cut, Change::Cleared]);
+        assert_eq!(cleared, Conversation::new(Some("Be brief.".into())));
+    }
+
+    #[test]
+    fn a_cut_that_hides_all_there_is_ends() {
+        let cut = Change::Cut(Cut { n_dropped: 2, max_tokens: 9 });
+        let told = ["One.", "Two."]
+            .into_iter()
+            .flat_map(|told| [Change::Asked(told.into()), Change::Answered("Yes.".into())]);
+        let conversation = changed(told.chain([cut]));
+        assert_eq!(conversation.cut.map(|cut| cut.n_dropped), Some(2));
+        let mut shorter = conversation;
+        shorter.apply(Change::TakenBack);
+        assert_eq!((shorter.cut, contents(&shorter).len()), (None, 2));
+    }
+
+    #[test]
+    fn a_conversation_is_read_back_and_so_is_one_of_the_first_version() {
+        let cut = Change::Cut(Cut { n_dropped: 0, max_tokens: 9 });
+        let conversation = changed([Change::Asked("\"One\"\n".into()), cut]);
+        assert_eq!(Conversation::from_json(&conversation.to_json()).unwrap(), conversation);
+        let first = br#"{"system":null,"messages":[{"role":"user","content":"One."}]}"#;
+        assert_eq!(contents(&Conversation::from_json(first).unwrap()), ["One."]);
+        assert!(Conversation::from_json(b"[1, 2").is_err());
     }
 }

@@ -1,9 +1,12 @@
 //! Chat templates and conversations.
 
 pub mod conversation;
+pub mod diary;
+pub mod prompt;
 mod strftime;
 pub mod template;
 pub mod user_text;
 
-pub use conversation::{Conversation, Prompt};
+pub use conversation::{Change, Conversation, Cut};
+pub use prompt::{Prompt, PromptError};
 pub use template::{Message, RenderError, SpecialTokens, Template};

@@ -11,8 +11,7 @@
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
-use super::{Message, Template};
-use crate::error::{Error, Result};
+use super::{Message, RenderError, Template};
 use crate::tokenizer::Tokenizer;
 
 /// What Unicode leaves to private use.
@@ -24,14 +23,14 @@ const PRIVATE: [RangeInclusive<char>; 3] =
 /// `is_trusted` are text. A role is taken as the program's own word: let no one else name roles.
 ///
 /// # Errors
-/// As [`Template::render`] and [`Tokenizer::encode`]; `Limit` if the messages use every character that
-/// could mark a place.
+/// As [`Template::render`]; [`RenderError::Refused`] also if the tokenizer has no token for something in
+/// the messages, or they use every character that could mark a place.
 pub fn prompt_ids(
     template: &Template,
     tokenizer: &Tokenizer,
     messages: &[Message],
     is_trusted: impl Fn(&Message) -> bool,
-) -> Result<Vec<u32>> {
+) -> Result<Vec<u32>, RenderError> {
     let mark = free_character(template, messages)?;
     let marked = |message: &Message| {
         let mut shown = message.clone();
@@ -41,7 +40,9 @@ pub fn prompt_ids(
         shown
     };
     let shown: Vec<Message> = messages.iter().map(marked).collect();
-    let mut ids = tokenizer.encode_marked(&template.render(&shown, true)?, mark)?;
+    let text = template.render(&shown, true)?;
+    let refused = |error: crate::Error| RenderError::Refused { what: error.to_string() };
+    let mut ids = tokenizer.encode_marked(&text, mark).map_err(refused)?;
     // Most templates write the token at the beginning themselves; the others count on us.
     if let Some(bos) = tokenizer.bos().filter(|&bos| tokenizer.adds_bos() && ids.first() != Some(&bos)) {
         ids.insert(0, bos);
@@ -51,13 +52,14 @@ pub fn prompt_ids(
 
 /// A character that neither the template nor a message holds: one for private use, which is no blank,
 /// has no case, and is not escaped in JSON.
-fn free_character(template: &Template, messages: &[Message]) -> Result<char> {
+fn free_character(template: &Template, messages: &[Message]) -> Result<char, RenderError> {
     let is_private = |c: &char| PRIVATE.iter().any(|range| range.contains(c));
     let used: HashSet<char> =
         messages.iter().flat_map(|message| message.content.chars()).filter(is_private).collect();
     let free = PRIVATE.into_iter().flatten().find(|c| !used.contains(c) && !template.holds(*c));
     free.ok_or_else(|| {
-        Error::limit("the messages use every character that Unicode has for private use; leave some out")
+        let what = "the messages use every character that Unicode has for private use; leave some out";
+        RenderError::Refused { what: what.to_owned() }
     })
 }
 
@@ -65,7 +67,7 @@ fn free_character(template: &Template, messages: &[Message]) -> Result<char> {
 mod tests {
     use super::*;
     use crate::chat::SpecialTokens;
-    use crate::chat::conversation::tests::fairytale;
+    use crate::chat::prompt::tests::fairytale;
 
     const START: u32 = 4093;
     const END: u32 = 4095;

@@ -4,6 +4,7 @@ use clap::Args;
 use gguf_simd::isa::Isa;
 
 use crate::cli::output::warn;
+use crate::cli::values::count;
 use crate::error::{Error, Result};
 use crate::threads::processor_count;
 
@@ -12,7 +13,7 @@ use crate::threads::processor_count;
 #[command(next_help_heading = "Computing")]
 pub struct ComputeArgs {
     /// Threads to compute with; more than the processors slow each other down [default: one per physical core]
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub threads: Option<usize>,
     /// CPU tier to use: scalar; avx2, avx-vnni or avx512; neon, neon-dotprod or neon-i8mm. All give the same
     /// text [default: the best this CPU has; environment: GGUF_ISA]

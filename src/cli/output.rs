@@ -63,6 +63,22 @@ pub fn note(message: impl Display) {
     say(format_args!("note: {}", printable::line(&message.to_string())));
 }
 
+/// The outcome of something and, if that is well, of what was done in the end in any case. If both
+/// failed, the end's error is shown.
+///
+/// # Errors
+/// The first.
+pub fn also<T>(outcome: Result<T>, end: Result<()>) -> Result<T> {
+    match (outcome, end) {
+        (Ok(value), Ok(())) => Ok(value),
+        (Ok(_), Err(one)) | (Err(one), Ok(())) => Err(one),
+        (Err(first), Err(last)) => {
+            error(last);
+            Err(first)
+        }
+    }
+}
+
 /// Bytes with a binary unit, as in «1.5 GiB».
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];

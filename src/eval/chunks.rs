@@ -33,20 +33,23 @@ impl Chunks {
     ) -> Result<Self> {
         if n_ctx < MIN_N_CTX {
             return Err(Error::usage(format!(
-                "a context of {n_ctx} is too short; take at least {MIN_N_CTX}"
+                "--ctx {n_ctx} is too short to score; give {MIN_N_CTX} or more"
             )));
         }
         if max_chunks == Some(0) {
-            return Err(Error::usage("no chunks leave nothing to score; take at least 1"));
+            return Err(Error::usage("--chunks 0 leaves nothing to score; give 1 or more"));
         }
         let needed = n_ctx.saturating_mul(2);
         if tokens.len() < needed {
-            return Err(Error::usage(format!(
-                "the text has {} tokens; a context of {n_ctx} needs at least {needed}: give a longer text or a \
-                 context of at most {}",
-                tokens.len(),
-                tokens.len() / 2,
-            )));
+            let (n_tokens, fits) = (tokens.len(), tokens.len() / 2);
+            let what =
+                format!("the text has {n_tokens} tokens; chunks of {n_ctx} (--ctx) need at least {needed}");
+            return Err(Error::usage(if fits < MIN_N_CTX {
+                let least = 2 * MIN_N_CTX;
+                format!("{what}: give a longer text; with --ctx {MIN_N_CTX}, the least, it needs {least}")
+            } else {
+                format!("{what}: give a longer text, or --ctx {fits} or less")
+            }));
         }
         let n_chunks = (tokens.len() / n_ctx).min(max_chunks.unwrap_or(usize::MAX));
         Ok(Self { tokens, n_ctx, n_chunks, first_token })

@@ -4,15 +4,18 @@ mod engine;
 mod evaluator;
 mod fingerprint;
 pub mod generate;
+mod journal;
 mod memory;
 pub mod residency;
 pub mod sampler;
 mod sequence;
 mod sequence_file;
 mod session;
+mod session_file;
 
 pub use engine::{Engine, EngineOptions};
 pub use evaluator::{Evaluator, Logits, Part, StepLogits};
 pub use sampler::{Random, Sampler, SamplerOptions};
 pub use sequence::Sequence;
 pub use session::{Session, SessionOptions};
+pub use session_file::{Resumed, SessionFile};

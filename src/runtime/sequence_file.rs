@@ -5,7 +5,7 @@
 //! | bytes | |
 //! |---|---|
 //! | 8 | `gguf-seq` |
-//! | 4 | version: 1 |
+//! | 4 | version: 1, or 2 where a journal may follow (see [`super::session_file`]) |
 //! | 32 | the fingerprint of the model's file |
 //! | 4, 4 | the types of keys and values, as GGUF numbers them |
 //! | 4, 4, 4, 4 | layers, key-value heads, elements of a key and of a value |
@@ -19,7 +19,8 @@
 //! Nothing is allocated and nothing computed before the sizes have been checked against the file's and
 //! against the context asked for.
 
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use gguf_simd::attention::CacheType;
@@ -34,9 +35,37 @@ use crate::new_file::{NewFile, target_of};
 use crate::regular_file;
 
 const MAGIC: [u8; 8] = *b"gguf-seq";
-const VERSION: u32 = 1;
 const DIGEST_BYTES: usize = 32;
 const HEADER_BYTES: u64 = 8 + 4 + 32 + 2 * 4 + 4 * 4 + 2 * 8;
+
+/// Whether a file ends with its digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Growth {
+    /// It does.
+    Fixed,
+    /// A journal may follow.
+    Journal,
+}
+
+impl Growth {
+    fn version(self) -> u32 {
+        match self {
+            Self::Fixed => 1,
+            Self::Journal => 2,
+        }
+    }
+}
+
+/// The end of a sequence in its file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    /// What may follow.
+    pub growth: Growth,
+    /// Bytes up to the end of the digest.
+    pub at: u64,
+    /// The digest.
+    pub digest: [u8; DIGEST_BYTES],
+}
 
 /// Bytes read and written at a time.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -50,21 +79,28 @@ impl<'e> Sequence<'e> {
     /// it was.
     pub fn save(&self, path: &Path, attached: &[u8]) -> Result<()> {
         let new = NewFile::create(target(path)?)?;
-        let write = || -> io::Result<()> {
-            let mut out = Digested::new(BufWriter::with_capacity(BUFFER_BYTES, new.file()));
-            out.write_all(&MAGIC)?;
-            Header::of(self.engine(), self.kv_types(), (self.n_past(), attached.len())).write(&mut out)?;
-            for id in self.ids() {
-                out.write_all(&id.to_le_bytes())?;
-            }
-            self.cache.write_rows(&mut out)?;
-            out.write_all(attached)?;
-            let digest = out.digest();
-            out.inner.write_all(&digest)?;
-            out.inner.flush()
-        };
-        write().and_then(|()| new.finish(true)).map_err(|e| Error::io(path, "cannot write", e))?;
+        let written = self.write(new.file(), Growth::Fixed, attached);
+        written.and_then(|_| new.finish(true)).map_err(|e| Error::io(path, "cannot write", e))?;
         Ok(())
+    }
+
+    /// Writes the sequence to an empty file.
+    pub(super) fn write(&self, file: &File, growth: Growth, attached: &[u8]) -> io::Result<End> {
+        let mut out = Digested::new(BufWriter::with_capacity(BUFFER_BYTES, file));
+        out.write_all(&MAGIC)?;
+        let version = growth.version();
+        let header = Header::of(self.engine(), self.kv_types(), (self.n_past(), attached.len()));
+        Header { version, ..header }.write(&mut out)?;
+        for id in self.ids() {
+            out.write_all(&id.to_le_bytes())?;
+        }
+        self.cache.write_rows(&mut out)?;
+        out.write_all(attached)?;
+        let digest = out.digest();
+        out.inner.write_all(&digest)?;
+        out.inner.flush()?;
+        let mut file = out.inner.into_inner()?;
+        Ok(End { growth, at: file.stream_position()?, digest })
     }
 
     /// Whether [`Sequence::save`] can write to `path`, as far as can be told beforehand.
@@ -76,6 +112,18 @@ impl<'e> Sequence<'e> {
         NewFile::create(target(path)?).map(drop)
     }
 
+    /// How many bytes are attached to the sequence in the file at `path`; `None` if there is no file.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if it holds no sequence, [`Error::Malformed`] if it ends in its header,
+    /// [`Error::Io`] if it cannot be read.
+    pub fn attached_bytes(path: &Path) -> Result<Option<u64>> {
+        if matches!(fs::metadata(path), Err(e) if e.kind() == io::ErrorKind::NotFound) {
+            return Ok(None);
+        }
+        attached_bytes(&regular_file::open(path)?, path).map(Some)
+    }
+
     /// Reads a sequence that [`Sequence::save`] wrote, with room for `n_ctx` positions.
     ///
     /// # Errors
@@ -84,22 +132,29 @@ impl<'e> Sequence<'e> {
     /// memory for so many; [`Error::Malformed`] and [`Error::Unsupported`] for what it holds;
     /// [`Error::Io`] if it cannot be read.
     pub fn load(engine: &'e Engine, n_ctx: usize, kv_types: KvTypes, path: &Path) -> Result<Self> {
+        Self::read_file(engine, (n_ctx, kv_types), path, &regular_file::open(path)?)
+            .map(|(sequence, _)| sequence)
+    }
+
+    /// Reads a sequence from a file that was opened from `path`, as [`Sequence::load`] does.
+    pub(super) fn read_file(
+        engine: &'e Engine,
+        (n_ctx, kv_types): (usize, KvTypes),
+        path: &Path,
+        file: &File,
+    ) -> Result<(Self, End)> {
         let refused = |e: io::Error| match e.kind() {
             io::ErrorKind::UnexpectedEof => Error::malformed(path, "it ends in the middle"),
             _ => Error::io(path, "cannot read", e),
         };
-        let file = regular_file::open(path)?;
         let file_bytes = file.metadata().map_err(|e| Error::io(path, "cannot read the size of", e))?.len();
         let mut input = Digested::new(BufReader::with_capacity(BUFFER_BYTES, file));
-        let mut magic = [0; MAGIC.len()];
-        if input.read_exact(&mut magic).is_err() || magic != MAGIC {
-            let what = format!("{} holds no saved session; name another file (--session)", path.display());
-            return Err(Error::usage(what));
-        }
+        read_magic(&mut input, path)?;
         let header = Header::read(&mut input).map_err(refused)?;
+        let growth = header.growth(path)?;
         let n = header.check(&Header::of(engine, kv_types, (0, 0)), n_ctx, path)?;
         let position_bytes = KvCache::position_bytes(engine.hparams(), kv_types)? + size_of::<u32>();
-        header.check_file_bytes(position_bytes, file_bytes, path)?;
+        let at = header.check_file_bytes(position_bytes, file_bytes, path)?;
         let mut sequence = Self::new(engine, n_ctx, kv_types)?;
         sequence.read(n, &mut input).map_err(refused)?;
         (&mut input).take(header.n_attached).read_to_end(&mut sequence.attached).map_err(refused)?;
@@ -110,7 +165,7 @@ impl<'e> Sequence<'e> {
         }
         match sequence.ids.iter().find(|&&id| id as usize >= engine.n_vocab()) {
             Some(id) => Err(Error::malformed(path, format!("token {id} is not in the model's vocabulary"))),
-            None => Ok(sequence),
+            None => Ok((sequence, End { growth, at, digest: found })),
         }
     }
 
@@ -122,8 +177,29 @@ impl<'e> Sequence<'e> {
     }
 }
 
-fn target(path: &Path) -> Result<PathBuf> {
+pub(super) fn target(path: &Path) -> Result<PathBuf> {
     target_of(path, "chat.session")
+}
+
+fn read_magic(input: &mut impl Read, path: &Path) -> Result<()> {
+    let mut magic = [0; MAGIC.len()];
+    if input.read_exact(&mut magic).is_err() || magic != MAGIC {
+        let what = format!("{} holds no saved session; name another file (--session)", path.display());
+        return Err(Error::usage(what));
+    }
+    Ok(())
+}
+
+/// How many bytes are attached to the sequence in `file`, which was opened from `path`, as its header
+/// says.
+///
+/// # Errors
+/// [`Error::Usage`] if it holds no sequence, [`Error::Malformed`] if it ends in the header.
+pub(super) fn attached_bytes(file: &File, path: &Path) -> Result<u64> {
+    let mut input = BufReader::with_capacity(HEADER_BYTES as usize, file);
+    read_magic(&mut input, path)?;
+    let header = Header::read(&mut input);
+    header.map(|header| header.n_attached).map_err(|_| Error::malformed(path, "it ends in the middle"))
 }
 
 /// What stands before the tokens.
@@ -148,7 +224,7 @@ impl Header {
         let types = [kv_types.keys, kv_types.values].map(|ty| ty.block_type().ggml_id());
         let fingerprint = fingerprint(engine.file());
         let (n_positions, n_attached) = (n_positions as u64, n_attached as u64);
-        Self { version: VERSION, fingerprint, types, shape, n_positions, n_attached }
+        Self { version: Growth::Fixed.version(), fingerprint, types, shape, n_positions, n_attached }
     }
 
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
@@ -171,14 +247,18 @@ impl Header {
         Ok(Self { version, fingerprint, types, shape, n_positions, n_attached })
     }
 
+    fn growth(&self, path: &Path) -> Result<Growth> {
+        let known = [Growth::Fixed, Growth::Journal];
+        known.into_iter().find(|growth| growth.version() == self.version).ok_or_else(|| {
+            let what = format!("a saved session of version {}; this program has 1 and 2", self.version);
+            Error::unsupported(path, what)
+        })
+    }
+
     /// Whether this header goes with that of an empty sequence of `n_ctx` positions; the number of its
     /// own positions.
     fn check(&self, own: &Self, n_ctx: usize, path: &Path) -> Result<usize> {
         let shown = path.display();
-        if self.version != own.version {
-            let what = format!("a saved session of version {}; this program has {VERSION}", self.version);
-            return Err(Error::unsupported(path, what));
-        }
         if self.fingerprint != own.fingerprint {
             return Err(Error::usage(format!(
                 "{shown} was saved with another model or another file of it; name another file (--session)"
@@ -203,14 +283,16 @@ impl Header {
         })
     }
 
-    /// Whether a file has the bytes of what this header announces, no more and no less.
-    fn check_file_bytes(&self, position_bytes: usize, found: u64, path: &Path) -> Result<()> {
+    /// Whether a file has the bytes of what this header announces, and more only where a journal may
+    /// follow; their number.
+    fn check_file_bytes(&self, position_bytes: usize, found: u64, path: &Path) -> Result<u64> {
         let (n, n_attached) = (self.n_positions, self.n_attached);
         let rows = (position_bytes as u64).checked_mul(n);
         let announced = rows.and_then(|rows| rows.checked_add(n_attached));
         let expected = announced.and_then(|bytes| bytes.checked_add(HEADER_BYTES + DIGEST_BYTES as u64));
-        if expected == Some(found) {
-            return Ok(());
+        let may_grow = self.version == Growth::Journal.version();
+        if let Some(bytes) = expected.filter(|&bytes| bytes == found || may_grow && bytes < found) {
+            return Ok(bytes);
         }
         let expected = expected.map_or("more than can be counted".to_owned(), |n| n.to_string());
         let what =

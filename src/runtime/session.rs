@@ -1,10 +1,12 @@
 //! A conversation with a model: one sequence and the buffers of its steps.
 
+use std::fs::File;
 use std::path::Path;
 
 use super::engine::Engine;
 use super::evaluator::{Evaluator, Logits, Part};
 use super::sequence::Sequence;
+use super::sequence_file::End;
 use crate::error::Result;
 use crate::model::{KvTypes, PhaseTimes};
 
@@ -44,6 +46,19 @@ impl<'e> Session<'e> {
     pub fn load(engine: &'e Engine, options: SessionOptions, path: &Path) -> Result<Self> {
         let evaluator = Evaluator::new(engine, options)?;
         Ok(Self { evaluator, sequence: Sequence::load(engine, options.n_ctx, options.kv_types, path)? })
+    }
+
+    /// As [`Session::load`], from a file that was opened from `path`.
+    pub(super) fn read(
+        engine: &'e Engine,
+        options: SessionOptions,
+        path: &Path,
+        file: &File,
+    ) -> Result<(Self, End)> {
+        let evaluator = Evaluator::new(engine, options)?;
+        let dimensions = (options.n_ctx, options.kv_types);
+        let (sequence, end) = Sequence::read_file(engine, dimensions, path, file)?;
+        Ok((Self { evaluator, sequence }, end))
     }
 
     /// Evaluates `ids` at the positions that follow, in batches, and returns the logits `wanted`:

@@ -9,7 +9,12 @@ mod hostile;
 mod program;
 mod random;
 
+mod arguments;
+mod chat_messages;
+mod chat_sessions;
 mod chat_templates;
+#[cfg(unix)]
+mod chat_terminal;
 mod checkpoint_fixture;
 mod cli;
 mod closed_streams;

@@ -28,11 +28,19 @@ pub(crate) fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output 
 
 /// Runs `gguf-run` to its end, which must be a success, with `input` on standard input.
 pub(crate) fn run_with_input<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>, input: &str) -> Output {
-    let mut child = command(args).stdin(Stdio::piped()).spawn().expect("gguf-run starts");
-    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("the input is read");
-    let output = child.wait_with_output().expect("it ends");
+    let output = output_with_input(args, input);
     assert!(output.status.success(), "{}: {}", output.status, stderr(&output));
     output
+}
+
+/// Runs `gguf-run` to its end with `input` on standard input.
+pub(crate) fn output_with_input<S: AsRef<OsStr>>(
+    args: impl IntoIterator<Item = S>,
+    input: impl AsRef<[u8]>,
+) -> Output {
+    let mut child = command(args).stdin(Stdio::piped()).spawn().expect("gguf-run starts");
+    child.stdin.take().expect("a pipe").write_all(input.as_ref()).expect("the input is read");
+    child.wait_with_output().expect("it ends")
 }
 
 /// Standard output of a run that must succeed.

@@ -125,7 +125,7 @@ fn a_damaged_file_is_refused_whatever_its_bytes() {
     };
     // The magic, the version, a type nobody knows, the layers.
     assert!(matches!(with(0, b"GGUF").0, Error::Usage { .. }));
-    assert!(matches!(with(8, &[2]).0, Error::Unsupported { .. }));
+    assert!(matches!(with(8, &[3]).0, Error::Unsupported { .. }));
     assert!(with(44, &[200]).1.contains("type 200"));
     assert!(matches!(with(52, &[9]).0, Error::Malformed { .. }));
     // Positions beyond the context, beyond the file, and beyond counting.
@@ -164,8 +164,8 @@ fn a_session_file_saves_the_prompt_the_next_time() {
     let n_prompt = first["statistics"]["prompt_tokens"].as_u64().expect("a count");
     assert_eq!(second["statistics"]["prompt_tokens_reused"].as_u64(), Some(n_prompt));
     assert_eq!(second["text"], complete(&longer, &[])["text"], "what is reused does not change the text");
-    let chat = ["chat", model, "--type", "Q8_0", "--quiet", "--session", file, "--kv-type", "q8_0"];
-    assert_fails(chat, 2, &["tale.session", "--kv-type f16"]);
+    let other = ["complete", model, "--type", "Q8_0", "-p", prompt, "--session", file, "--kv-type", "q8_0"];
+    assert_fails(other, 2, &["tale.session", "--kv-type f16"]);
 }
 
 #[test]

@@ -24,6 +24,7 @@ use progress::Bar;
 
 /// Runs `gguf-convert` on the arguments of the process.
 pub fn main() -> ExitCode {
+    super::interrupt::install();
     super::exit(run(&Args::parse()))
 }
 

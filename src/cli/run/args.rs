@@ -6,6 +6,7 @@ use clap::Args;
 use gguf_simd::attention::CacheType;
 
 use crate::cli::output::warn;
+use crate::cli::values::{Seed, count, seed};
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 use crate::model::KvTypes;
@@ -22,13 +23,13 @@ pub(super) struct ModelArgs {
     pub file_type: Option<String>,
     /// Memory to use at most, as in 3G or 512M; of a model that is larger a part stays in memory and the
     /// rest is read from disk for every token [default: what there is]
-    #[arg(long, value_name = "LIMIT", value_parser = parse_bytes)]
+    #[arg(long, value_name = "LIMIT", value_parser = parse_bytes, allow_hyphen_values = true)]
     pub ram: Option<u64>,
 }
 
 /// Bytes from a number with a binary unit, as in «3G», «1.5 GiB» or «512M».
 fn parse_bytes(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is no amount of memory; give one as in 512M, 3G or 1.5G");
+    let wrong = || format!("{text:?} is not an amount of memory; give one as in 512M, 3G or 1.5G");
     let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit = unit.trim_start().to_ascii_uppercase();
@@ -50,10 +51,10 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
 #[command(next_help_heading = "Context")]
 pub(super) struct ContextArgs {
     /// Tokens of context; 0 takes what the model was trained for [default: that, at most 4096]
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub ctx: Option<usize>,
     /// Tokens of the prompt to compute at once
-    #[arg(short, long, value_name = "N", default_value_t = DEFAULT_BATCH)]
+    #[arg(short, long, value_name = "N", default_value_t = DEFAULT_BATCH, allow_negative_numbers = true, value_parser = count)]
     pub batch: usize,
     #[command(flatten)]
     pub kv: KvArgs,
@@ -77,7 +78,7 @@ fn parse_kv_types(text: &str) -> Result<KvTypes, String> {
     let parse = |name| {
         CacheType::from_name(name).ok_or_else(|| {
             let names: Vec<_> = CacheType::ALL.iter().map(|ty| ty.name().to_lowercase()).collect();
-            format!("{name:?} is no type for keys and values; there are {}", names.join(", "))
+            format!("{name:?} is not a type for keys and values; there are {}", names.join(", "))
         })
     };
     match text.split_once(',') {
@@ -140,12 +141,30 @@ impl ContextArgs {
         }
     }
 
-    /// Writes the session file, if there is to be one, with what is `attached`.
+    /// Writes the session file, if there is to be one.
     ///
     /// # Errors
-    /// As [`Sequence::save`].
-    pub(super) fn save_session(&self, session: &Session<'_>, attached: &[u8]) -> Result<()> {
-        self.session.as_deref().map_or(Ok(()), |path| session.sequence().save(path, attached))
+    /// As [`ContextArgs::check_text_file`] and [`Sequence::save`].
+    pub(super) fn save_session(&self, session: &Session<'_>) -> Result<()> {
+        self.check_text_file()?;
+        self.session.as_deref().map_or(Ok(()), |path| session.sequence().save(path, &[]))
+    }
+
+    /// Whether the session file, if there is one, may be replaced by a text: not if a chat's conversation
+    /// is in it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there is one, [`Error::Io`] if the file cannot be read.
+    pub(super) fn check_text_file(&self) -> Result<()> {
+        let Some(path) = &self.session else { return Ok(()) };
+        match Sequence::attached_bytes(path)? {
+            None | Some(0) => Ok(()),
+            Some(_) => Err(Error::usage(format!(
+                "{} holds the conversation of a chat, which `complete` would write over; name another file \
+                 (--session)",
+                path.display()
+            ))),
+        }
     }
 }
 
@@ -157,7 +176,7 @@ pub(super) struct SamplingArgs {
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub temp: Option<f32>,
     /// Choose among the K likeliest tokens; 0 is off [default: 40]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true, value_parser = count)]
     pub top_k: Option<usize>,
     /// Choose among the likeliest tokens that together reach this probability; 1 is off [default: 0.95]
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
@@ -177,9 +196,9 @@ pub(super) struct SamplingArgs {
     /// Subtract this from the logits of tokens used lately, for each use; 0 is off [default: 0]
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
     pub frequency_penalty: Option<f32>,
-    /// Random seed: the same seed gives the same text [default: a new one each time]
-    #[arg(short, long, value_name = "N")]
-    pub seed: Option<u64>,
+    /// Random seed: the same seed gives the same text [default: -1, a new one each time]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = seed)]
+    pub seed: Option<Seed>,
 }
 
 impl SamplingArgs {
@@ -209,7 +228,10 @@ impl SamplingArgs {
             repeat_last_n: repeat_last_n.min(n_ctx),
             presence_penalty: self.presence_penalty.unwrap_or(file.presence_penalty),
             frequency_penalty: self.frequency_penalty.unwrap_or(file.frequency_penalty),
-            seed: self.seed.unwrap_or_else(random_seed),
+            seed: match self.seed {
+                Some(Seed::Given(seed)) => seed,
+                Some(Seed::New) | None => random_seed(),
+            },
         })
     }
 }

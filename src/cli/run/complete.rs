@@ -11,7 +11,8 @@ use super::load::{Model, load};
 use super::statistics::Environment;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
-use crate::cli::output::{say, show_generated, show_json};
+use crate::cli::output::{also, say, show_generated, show_json};
+use crate::cli::values::{MaxTokens, max_tokens};
 use crate::error::{Error, Result};
 use crate::runtime::Sampler;
 use crate::runtime::generate::{Finish, Generation, Generator, Request};
@@ -27,11 +28,12 @@ pub(super) struct Args {
     model: ModelArgs,
     #[command(flatten)]
     prompt: PromptArgs,
-    /// Generate at most so many tokens [default: until the text ends or the context is full]
-    #[arg(short = 'n', long = "tokens", visible_alias = "n-predict", value_name = "N")]
-    max_tokens: Option<usize>,
+    /// Generate at most so many tokens [default: -1, until the text ends or the context is full]
+    #[arg(short = 'n', long = "tokens", visible_alias = "n-predict", value_name = "N",
+        allow_negative_numbers = true, value_parser = max_tokens)]
+    max_tokens: Option<MaxTokens>,
     /// End before this text comes up; may be given several times
-    #[arg(long = "stop", value_name = "TEXT")]
+    #[arg(long = "stop", value_name = "TEXT", allow_hyphen_values = true)]
     stop_strings: Vec<String>,
     /// Never let the model end the text
     #[arg(long)]
@@ -95,6 +97,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
     args.context.n_batch()?;
     args.context.check_session_file()?;
+    args.context.check_text_file()?;
     let text = args.prompt.text()?;
     let quiet = args.quiet || args.json;
     let model = load(&args.model, &args.compute, quiet)?;
@@ -107,28 +110,29 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let busy = Busy::begin();
     let request = Request {
         prompt: &ids,
-        max_tokens: args.max_tokens,
+        max_tokens: args.max_tokens.and_then(MaxTokens::count),
         stop_strings: &args.stop_strings,
         stop: busy.stop(),
     };
     let mut generator = Generator::new(session, &model.tokenizer);
-    let generation = if args.json {
-        let mut out = String::new();
-        let generation = generator.run(&request, &mut sampler, &mut |piece| {
+    let mut out = String::new();
+    let generated = if args.json {
+        generator.run(&request, &mut sampler, &mut |piece| {
             out.push_str(piece);
             Ok(())
-        })?;
+        })
+    } else {
+        stream(&mut generator, &request, &mut sampler, (!args.no_echo).then_some(&*text))
+    };
+    // What was computed is kept also where a reader went away in the middle.
+    let saved = args.context.save_session(generator.session());
+    let generation = also(generated, saved)?;
+    if args.json {
         let statistics = environment.json(&generation, &args.stop_strings);
         show_json(&json!({ "prompt": text, "text": out, "statistics": statistics }))?;
-        generation
-    } else {
-        let generation = stream(&mut generator, &request, &mut sampler, (!args.no_echo).then_some(&*text))?;
-        if !args.quiet {
-            say(format_args!("\n{}", environment.lines(&generation, &args.stop_strings)));
-        }
-        generation
-    };
-    args.context.save_session(generator.session(), &[])?;
+    } else if !args.quiet {
+        say(format_args!("\n{}", environment.lines(&generation, &args.stop_strings)));
+    }
     if generation.finish == Finish::Interrupted { Err(Error::Interrupted) } else { Ok(()) }
 }
 

@@ -35,7 +35,8 @@ Examples:
   gguf-run chat model.gguf --system \"Answer briefly.\"
   gguf-run perplexity model.gguf -f text.txt
 
-`gguf-run COMMAND --help` explains each command. Exit status: 0 success, 1 failure, 2 wrong usage, 130 Ctrl-C.";
+`gguf-run COMMAND --help` explains each command. Exit status: 0 success, 1 failure, 2 wrong usage, 130 Ctrl-C,
+143 SIGTERM, 129 a closed terminal.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -50,6 +51,7 @@ enum Command {
 
 /// Runs `gguf-run` on the arguments of the process.
 pub fn main() -> ExitCode {
+    super::interrupt::install();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -11,6 +11,7 @@ use super::progress::bar;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::{plural, say, show, show_json, warn};
+use crate::cli::values::count;
 use crate::error::Result;
 use crate::eval::{Chunks, perplexity};
 use crate::model::KvTypes;
@@ -51,10 +52,10 @@ Examples:
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct ChunkArgs {
     /// Tokens in a chunk; 0 takes what the model was trained for
-    #[arg(short, long, value_name = "N", default_value_t = 512)]
+    #[arg(short, long, value_name = "N", default_value_t = 512, allow_negative_numbers = true, value_parser = count)]
     ctx: usize,
     /// Score only the first N chunks [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     chunks: Option<usize>,
 }
 

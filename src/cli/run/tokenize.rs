@@ -17,7 +17,8 @@ use crate::tokenizer::{Tokenizer, Vocabulary};
 /// Prints one token a line: its number, and its piece of the vocabulary in quotes. Needs no weights:
 /// vocabulary-only GGUF files and folders with just the tokenizer files of a checkpoint do.
 #[derive(clap::Args, Debug)]
-#[command(after_help = EXAMPLES)]
+// The order that clap would give, with the group of texts first, is not the one it takes.
+#[command(after_help = EXAMPLES, override_usage = "gguf-run tokenize [OPTIONS] <MODEL> <TEXT|--file <FILE>>")]
 pub(super) struct Args {
     /// A GGUF file, or a checkpoint: a folder, a .safetensors file or a model.safetensors.index.json
     #[arg(value_name = "MODEL")]

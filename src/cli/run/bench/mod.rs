@@ -11,6 +11,7 @@ use super::progress::bar;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::{show, show_json};
+use crate::cli::values::count;
 use crate::error::{Error, Result};
 use crate::eval::bench::{Workload, fill, profile, time};
 use crate::eval::ceiling::Ceilings;
@@ -28,22 +29,22 @@ pub(super) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// Tokens of the prompt; 0 leaves this test out
-    #[arg(short = 'p', long = "prompt-tokens", value_name = "N", default_value_t = 256)]
+    #[arg(short = 'p', long = "prompt-tokens", value_name = "N", default_value_t = 256, allow_negative_numbers = true, value_parser = count)]
     n_prompt: usize,
     /// Tokens to generate; 0 leaves this test out
-    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 32)]
+    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 32, allow_negative_numbers = true, value_parser = count)]
     n_generate: usize,
     /// Also time a prompt of P tokens with the generation of N after it, together
     #[arg(long = "pg", value_name = "P,N", value_parser = parse_mixed)]
     mixed: Option<Workload>,
     /// Tokens in the context beforehand; several, as in 0,4096, time each test at each depth
-    #[arg(short, long = "depth", value_name = "N", value_delimiter = ',', default_value = "0")]
+    #[arg(short, long = "depth", value_name = "N", value_delimiter = ',', default_value = "0", allow_negative_numbers = true, value_parser = count)]
     depths: Vec<usize>,
     /// Repetitions
-    #[arg(short, long, value_name = "N", default_value_t = 5)]
+    #[arg(short, long, value_name = "N", default_value_t = 5, allow_negative_numbers = true, value_parser = count)]
     repetitions: usize,
     /// Tokens of the prompt to compute at once
-    #[arg(short, long, value_name = "N", default_value_t = DEFAULT_BATCH)]
+    #[arg(short, long, value_name = "N", default_value_t = DEFAULT_BATCH, allow_negative_numbers = true, value_parser = count)]
     batch: usize,
     #[command(flatten)]
     kv: KvArgs,

@@ -1,26 +1,23 @@
-//! Lines from the user: edited, with history, at a terminal; else as standard input gives them.
+//! Messages from the user, and the signals that come while waiting for one.
+//!
+//! A thread of its own reads standard input, because a read cannot be ended: when a signal comes, the
+//! main thread saves the conversation and ends the program while that thread still waits. It reads only
+//! when asked, so nothing is taken from standard input that is not used.
 
-use std::fmt;
-use std::io::{BufRead, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::io::IsTerminal;
+use std::sync::mpsc::{self, Receiver, Sender};
 
-use rustyline::DefaultEditor;
-use rustyline::error::ReadlineError;
-
-use crate::cli::output::warn;
+use super::reader::Reader;
+use super::terminal::Terminal;
+use crate::cli::interrupt;
 use crate::error::{Error, Result};
 
-/// Where lines come from.
-pub(super) enum Lines {
-    /// A terminal, with the file of its history.
-    Terminal {
-        /// Edits and remembers lines.
-        editor: Box<DefaultEditor>,
-        /// Where they are kept; `None` where that is impossible.
-        history: Option<PathBuf>,
-    },
-    /// A pipe or a file.
-    Pipe,
+/// Where messages come from.
+#[derive(Debug)]
+pub(super) struct Lines {
+    requests: Sender<()>,
+    events: Receiver<Event>,
+    terminal: Option<Terminal>,
 }
 
 /// What came.
@@ -28,149 +25,102 @@ pub(super) enum Lines {
 pub(super) enum Input {
     /// A line, or several joined by `\` at their ends.
     Text(String),
+    /// Something that cannot be taken, and why.
+    Unusable(String),
     /// Ctrl-C instead of a line.
     Interrupted,
+    /// A signal that ends the program.
+    Signal,
     /// There are no more lines.
     End,
 }
 
-impl fmt::Debug for Lines {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Terminal { history, .. } => f.debug_struct("Terminal").field("history", history).finish(),
-            Self::Pipe => f.write_str("Pipe"),
-        }
-    }
+enum Event {
+    Read(Result<Input>),
+    Signal,
+    /// The reading thread has ended, which only a panic makes it do before the program ends.
+    Gone,
 }
 
 impl Lines {
-    /// The lines of standard input.
+    /// The lines of standard input, edited if a person sits there.
     ///
     /// # Errors
-    /// [`Error::Io`] if the terminal cannot be used.
+    /// [`Error::Limit`] if no thread can be started.
     pub(super) fn open() -> Result<Self> {
-        if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-            return Ok(Self::Pipe);
-        }
-        let mut editor = Box::new(DefaultEditor::new().map_err(terminal_error)?);
-        let history = history_file();
-        if let Some(path) = history.as_ref().filter(|path| path.exists())
-            && let Err(error) = editor.load_history(path)
-        {
-            warn(format_args!("cannot read the history {}: {error}", path.display()));
-        }
-        Ok(Self::Terminal { editor, history })
+        let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        let terminal = is_terminal.then(Terminal::now);
+        let (requests, asked) = mpsc::channel();
+        let (events_in, events) = mpsc::channel();
+        let on_signal = events_in.clone();
+        // Nobody waits for what cannot be sent.
+        interrupt::wake_by(move || drop(on_signal.send(Event::Signal)));
+        let read = move || serve(is_terminal, &asked, events_in);
+        let thread = std::thread::Builder::new().name("input".to_owned()).spawn(read);
+        thread.map_err(|e| Error::limit(format!("cannot start a thread to read with: {e}")))?;
+        Ok(Self { requests, events, terminal })
     }
 
     /// Whether a person sits at the other end.
     pub(super) fn is_terminal(&self) -> bool {
-        matches!(self, Self::Terminal { .. })
+        self.terminal.is_some()
     }
 
-    /// The next line; at a terminal after showing `prompt`.
+    /// The next message.
     ///
     /// # Errors
     /// [`Error::Io`] if standard input or the terminal fails.
-    pub(super) fn read(&mut self, prompt: &str) -> Result<Input> {
-        let mut text = String::new();
-        loop {
-            let prompt = if text.is_empty() { prompt } else { "… " };
-            match self.read_one(prompt)? {
-                Input::Text(line) => match line.strip_suffix('\\') {
-                    Some(begun) => {
-                        text.push_str(begun);
-                        text.push('\n');
-                    }
-                    None => {
-                        text.push_str(&line);
-                        self.remember(&text);
-                        return Ok(Input::Text(text));
-                    }
-                },
-                Input::End if !text.is_empty() => return Ok(Input::Text(text)),
-                other => return Ok(other),
+    pub(super) fn read(&self) -> Result<Input> {
+        let event = match self.events.try_recv() {
+            Ok(event) => event,
+            Err(_) => {
+                // A thread that is gone has said so.
+                let _ = self.requests.send(());
+                self.events.recv().unwrap_or(Event::Gone)
             }
+        };
+        match event {
+            Event::Read(input) => input,
+            Event::Signal => {
+                interrupt::end_in_order();
+                self.restore_terminal();
+                Ok(Input::Signal)
+            }
+            Event::Gone => Ok(Input::End),
         }
     }
 
-    fn read_one(&mut self, prompt: &str) -> Result<Input> {
-        match self {
-            Self::Terminal { editor, .. } => match editor.readline(prompt) {
-                Ok(line) => Ok(Input::Text(line)),
-                Err(ReadlineError::Interrupted) => Ok(Input::Interrupted),
-                Err(ReadlineError::Eof) => Ok(Input::End),
-                Err(error) => Err(terminal_error(error)),
-            },
-            Self::Pipe => read_piped(&mut std::io::stdin().lock()),
+    /// Sets the terminal, if there is one, as it was at the beginning: a line that was being edited when
+    /// a signal came leaves it raw.
+    pub(super) fn restore_terminal(&self) {
+        if let Some(terminal) = &self.terminal {
+            terminal.restore();
         }
     }
+}
 
-    fn remember(&mut self, text: &str) {
-        let Self::Terminal { editor, history } = self else { return };
-        if text.trim().is_empty() {
+/// Reads a message for each request.
+fn serve(is_terminal: bool, requests: &Receiver<()>, events: Sender<Event>) {
+    let events = Farewell(events);
+    let mut reader = Reader::open(is_terminal);
+    for () in requests {
+        let input = match &mut reader {
+            Ok(reader) => reader.read(),
+            Err(error) => {
+                Err(Error::io("the terminal", "cannot use", std::io::Error::other(error.to_string())))
+            }
+        };
+        if events.0.send(Event::Read(input)).is_err() {
             return;
         }
-        let kept = editor.add_history_entry(text).and_then(|_| match &history {
-            Some(path) => editor.append_history(path),
-            None => Ok(()),
-        });
-        if let Err(error) = kept {
-            warn(format_args!("cannot keep the history: {error}"));
-            *history = None;
-        }
     }
 }
 
-fn read_piped(source: &mut impl BufRead) -> Result<Input> {
-    let mut line = Vec::new();
-    let n = source.read_until(b'\n', &mut line).map_err(|e| Error::io("standard input", "cannot read", e))?;
-    if n == 0 {
-        return Ok(Input::End);
-    }
-    let line = String::from_utf8(line).map_err(|_| {
-        Error::unsupported("standard input", "it is not UTF-8 text; convert it to UTF-8 first")
-    })?;
-    let line = line.strip_suffix('\n').unwrap_or(&line);
-    Ok(Input::Text(line.strip_suffix('\r').unwrap_or(line).to_owned()))
-}
+/// Says that its thread has ended, however it did.
+struct Farewell(Sender<Event>);
 
-fn terminal_error(error: ReadlineError) -> Error {
-    let source = match error {
-        ReadlineError::Io(source) => source,
-        other => std::io::Error::other(other),
-    };
-    Error::io("the terminal", "cannot use", source)
-}
-
-/// The file of the history, in the user's data folder, which is made if it is missing.
-fn history_file() -> Option<PathBuf> {
-    let folder: &Path = &dirs::data_dir()?.join("gguf-kit");
-    match std::fs::create_dir_all(folder) {
-        Ok(()) => Some(folder.join("chat-history.txt")),
-        Err(error) => {
-            warn(format_args!("the history is not kept: cannot make {}: {error}", folder.display()));
-            None
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn piped_lines_end_with_the_input() {
-        let mut source: &[u8] = b"one\ntwo\r\n\nlast";
-        let lines: Vec<_> = std::iter::from_fn(|| match read_piped(&mut source).expect("UTF-8") {
-            Input::Text(line) => Some(line),
-            _ => None,
-        })
-        .collect();
-        assert_eq!(lines, ["one", "two", "", "last"]);
-    }
-
-    #[test]
-    fn piped_bytes_that_are_no_text_are_an_error() {
-        assert!(matches!(read_piped(&mut &b"\xff\n"[..]), Err(Error::Unsupported { .. })));
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        let _ = self.0.send(Event::Gone);
     }
 }

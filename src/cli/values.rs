@@ -1,0 +1,86 @@
+//! Numbers as people give them on a command line.
+
+/// A whole number of 0 or more.
+///
+/// # Errors
+/// What to give instead.
+pub fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "give a whole number, 0 or more".to_owned())
+}
+
+/// How many tokens to generate at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxTokens {
+    /// So many.
+    AtMost(usize),
+    /// As many as come.
+    Unlimited,
+}
+
+impl MaxTokens {
+    /// The number, if there is one.
+    pub fn count(self) -> Option<usize> {
+        match self {
+            Self::AtMost(n) => Some(n),
+            Self::Unlimited => None,
+        }
+    }
+}
+
+/// A number of tokens, or -1 for as many as come.
+///
+/// # Errors
+/// What to give instead.
+pub fn max_tokens(text: &str) -> Result<MaxTokens, String> {
+    match text {
+        "-1" => Ok(MaxTokens::Unlimited),
+        _ => text.parse().map(MaxTokens::AtMost).map_err(|_| {
+            "give a whole number of tokens, or -1 to go on until the text ends or the context is full"
+                .to_owned()
+        }),
+    }
+}
+
+/// A random seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seed {
+    /// This one.
+    Given(u64),
+    /// A new one each time.
+    New,
+}
+
+/// A seed, or -1 for a new one each time.
+///
+/// # Errors
+/// What to give instead.
+pub fn seed(text: &str) -> Result<Seed, String> {
+    match text {
+        "-1" => Ok(Seed::New),
+        _ => text.parse().map(Seed::Given).map_err(|_| {
+            "give a whole number from 0 to 18446744073709551615, or -1 for a new seed each time".to_owned()
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minus_one_is_no_limit_and_a_new_seed() {
+        assert_eq!(max_tokens("-1"), Ok(MaxTokens::Unlimited));
+        assert_eq!(max_tokens("7").map(MaxTokens::count), Ok(Some(7)));
+        assert_eq!(seed("-1"), Ok(Seed::New));
+        assert_eq!(seed("18446744073709551615"), Ok(Seed::Given(u64::MAX)));
+    }
+
+    #[test]
+    fn other_negative_numbers_and_words_are_answered_with_what_to_give() {
+        for wrong in ["-2", "", "many", "1.5", "1e3", "99999999999999999999"] {
+            assert!(max_tokens(wrong).expect_err("no number").contains("-1"), "{wrong}");
+            assert!(seed(wrong).expect_err("no seed").contains("-1"), "{wrong}");
+            assert!(count(wrong).expect_err("no count").contains("0 or more"), "{wrong}");
+        }
+    }
+}
