@@ -59,8 +59,10 @@ pub const MAX_EXPERTS: usize = 4096;
 /// Threads of a pool.
 pub const MAX_THREADS: usize = 1024;
 
-/// Bytes of a text to encode in one call; offsets inside are 32-bit even after spaces are escaped.
-pub const MAX_TEXT_BYTES: usize = 1 << 30;
+/// Bytes of a text to encode in one call: some 16 million tokens, which no context holds and which take days to
+/// evaluate. Encoding by SentencePiece's rule takes about 45 bytes of memory for each, 3 GB for all. Offsets
+/// inside are 32-bit even after spaces are escaped.
+pub const MAX_TEXT_BYTES: usize = 64 << 20;
 
 /// Bytes of a chat template; the longest known ones have tens of kilobytes.
 pub const MAX_TEMPLATE_BYTES: usize = 1 << 20;

@@ -3,7 +3,7 @@
 use gguf_simd::attention::CHUNK;
 
 use super::KvCache;
-use super::memory::reserved;
+use super::memory::Buffers;
 use crate::error::Result;
 
 /// What a batch takes of one sequence: some ids at the positions that follow those in its cache.
@@ -56,8 +56,8 @@ impl Batch {
     ///
     /// # Errors
     /// [`crate::Error::Limit`] if the system refuses the memory.
-    pub(super) fn reserved(n_batch: usize) -> Result<Self> {
-        Ok(Self { runs: reserved(n_batch, 1)?, tokens: reserved(n_batch, 1)? })
+    pub(super) fn reserved(buffers: &mut Buffers, n_batch: usize) -> Result<Self> {
+        Ok(Self { runs: buffers.reserved(n_batch, 1)?, tokens: buffers.reserved(n_batch, 1)? })
     }
 
     /// Rows.

@@ -56,6 +56,11 @@ impl Decoder {
         Workspace::new(&self.hparams, &self.weights, dimensions)
     }
 
+    /// Bytes that [`Decoder::workspace`] takes.
+    pub fn workspace_bytes(&self, dimensions: Dimensions) -> u64 {
+        Workspace::n_bytes(&self.hparams, &self.weights, dimensions)
+    }
+
     /// Evaluates the ids of all `parts` as one batch, appends them to their caches, and leaves the
     /// streams of those whose logits are wanted, part by part, for [`Decoder::logits`]. What a sequence
     /// gets does not depend on the others.

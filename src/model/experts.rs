@@ -11,7 +11,7 @@ use super::compute::{Compute, Divide, RowsMut, pieces};
 use super::decoder::Decoder;
 use super::inputs::{Formats, InputRows, Inputs};
 use super::matrix::Matrix;
-use super::memory::zeroed;
+use super::memory::Buffers;
 use super::product::Product;
 use super::weights::{Experts, LayerWeights};
 use super::workspace::Workspace;
@@ -49,18 +49,19 @@ impl ExpertSpace {
     /// # Errors
     /// [`crate::Error::Limit`] if the system refuses the memory.
     pub(super) fn new(
+        buffers: &mut Buffers,
         [n_expert, n_used, n_embd]: [usize; 3],
         n_batch: usize,
         formats: Formats,
     ) -> Result<Self> {
         let n_slots = n_batch * n_used;
         Ok(Self {
-            probabilities: zeroed(0.0, n_batch, n_expert)?,
-            choices: zeroed(Choice::default(), n_slots, 1)?,
-            starts: zeroed(0, n_expert + 1, 1)?,
-            tokens: zeroed(0, n_slots, 1)?,
-            inputs: Inputs::new(n_slots, n_embd, formats)?,
-            outputs: zeroed(0.0, n_slots, n_embd)?,
+            probabilities: buffers.zeroed(0.0, n_batch, n_expert)?,
+            choices: buffers.zeroed(Choice::default(), n_slots, 1)?,
+            starts: buffers.zeroed(0, n_expert + 1, 1)?,
+            tokens: buffers.zeroed(0, n_slots, 1)?,
+            inputs: Inputs::new(buffers, n_slots, n_embd, formats)?,
+            outputs: buffers.zeroed(0.0, n_slots, n_embd)?,
         })
     }
 
@@ -231,7 +232,7 @@ mod tests {
 
     #[test]
     fn slots_are_sorted_by_expert_and_keep_their_token() {
-        let mut space = ExpertSpace::new([4, 2, 1], 3, Formats::default()).unwrap();
+        let mut space = ExpertSpace::new(&mut Buffers::real(), [4, 2, 1], 3, Formats::default()).unwrap();
         let experts = [3, 0, 1, 3, 3, 1];
         for (choice, expert) in space.choices.iter_mut().zip(experts) {
             choice.expert = expert;

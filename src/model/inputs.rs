@@ -6,7 +6,7 @@ use gguf_simd::{Activation, ActivationFormat, InputRow, Kernels, Q8KWindow, Q8Wi
 
 use super::compute::{Divide, RowsMut};
 use super::matrix::Matrix;
-use super::memory::zeroed;
+use super::memory::Buffers;
 use crate::error::Result;
 
 /// The quantised formats that the consumers of an input want beside its floats.
@@ -56,14 +56,14 @@ impl Inputs {
     ///
     /// # Errors
     /// [`crate::Error::Limit`] if there is no memory for them.
-    pub(super) fn new(n_rows: usize, n_in: usize, formats: Formats) -> Result<Self> {
+    pub(super) fn new(buffers: &mut Buffers, n_rows: usize, n_in: usize, formats: Formats) -> Result<Self> {
         let n_windows = n_in.div_ceil(WINDOW_LEN);
         let rows_if = |wanted| if wanted { n_rows } else { 0 };
         Ok(Self {
             n_in,
-            x: zeroed(0.0, n_rows, n_in)?,
-            q8_0: zeroed(Q8Window::ZERO, rows_if(formats.q8_0), n_windows)?,
-            q8_k: zeroed(Q8KWindow::ZERO, rows_if(formats.q8_k), n_windows)?,
+            x: buffers.zeroed(0.0, n_rows, n_in)?,
+            q8_0: buffers.zeroed(Q8Window::ZERO, rows_if(formats.q8_0), n_windows)?,
+            q8_k: buffers.zeroed(Q8KWindow::ZERO, rows_if(formats.q8_k), n_windows)?,
         })
     }
 

@@ -4,7 +4,7 @@ use super::attention::AttentionSpace;
 use super::batch::{Batch, BatchPart};
 use super::experts::ExpertSpace;
 use super::inputs::{Formats, Inputs};
-use super::memory::zeroed;
+use super::memory::Buffers;
 use super::weights::{FeedForward, Weights};
 use super::{Hparams, KvTypes};
 use crate::error::Result;
@@ -58,28 +58,45 @@ impl Workspace {
     /// # Errors
     /// [`crate::Error::Limit`] if the system refuses the memory.
     pub fn new(hparams: &Hparams, weights: &Weights, dimensions: Dimensions) -> Result<Self> {
+        Self::with(&mut Buffers::real(), hparams, weights, dimensions)
+    }
+
+    /// Bytes that buffers of these dimensions take.
+    pub fn n_bytes(hparams: &Hparams, weights: &Weights, dimensions: Dimensions) -> u64 {
+        // Counting fails at nothing.
+        Buffers::count(|buffers| Self::with(buffers, hparams, weights, dimensions)).unwrap_or(u64::MAX)
+    }
+
+    fn with(
+        buffers: &mut Buffers,
+        hparams: &Hparams,
+        weights: &Weights,
+        dimensions: Dimensions,
+    ) -> Result<Self> {
         let Dimensions { n_batch, n_ctx, kv_types, .. } = dimensions;
         let n_embd = hparams.n_embd;
         let formats = AllFormats::of(weights);
         let n_rows = if hparams.n_expert > 0 { n_batch * hparams.n_expert_used } else { n_batch };
         let experts = match hparams.n_expert {
             0 => None,
-            n => Some(ExpertSpace::new([n, hparams.n_expert_used, n_embd], n_batch, formats.normed)?),
+            n => {
+                Some(ExpertSpace::new(buffers, [n, hparams.n_expert_used, n_embd], n_batch, formats.normed)?)
+            }
         };
         let normed = formats.normed.union(Formats::of([&weights.output]));
         Ok(Self {
             n_batch,
             n_ctx,
             kv_types,
-            batch: Batch::reserved(n_batch)?,
-            residual: zeroed(0.0, n_batch, n_embd)?,
-            delta: zeroed(0.0, n_batch, n_embd)?,
-            normed: Inputs::new(n_batch, n_embd, normed)?,
-            attention: AttentionSpace::new(hparams, dimensions, formats.heads)?,
+            batch: Batch::reserved(buffers, n_batch)?,
+            residual: buffers.zeroed(0.0, n_batch, n_embd)?,
+            delta: buffers.zeroed(0.0, n_batch, n_embd)?,
+            normed: Inputs::new(buffers, n_batch, n_embd, normed)?,
+            attention: AttentionSpace::new(buffers, hparams, dimensions, formats.heads)?,
             feed_forward: FeedForwardSpace {
-                gate: zeroed(0.0, n_rows, hparams.n_ff)?,
-                up: zeroed(0.0, n_rows, hparams.n_ff)?,
-                hidden: Inputs::new(n_rows, hparams.n_ff, formats.hidden)?,
+                gate: buffers.zeroed(0.0, n_rows, hparams.n_ff)?,
+                up: buffers.zeroed(0.0, n_rows, hparams.n_ff)?,
+                hidden: Inputs::new(buffers, n_rows, hparams.n_ff, formats.hidden)?,
             },
             experts,
         })
@@ -116,12 +133,6 @@ impl Workspace {
                 values.copy_within(from * width..(from + 1) * width, to * width);
             }
         });
-    }
-
-    /// Bytes that the buffers take for every
-    /// [`gguf_simd::attention::CHUNK`] positions of the context, whatever the batch.
-    pub fn chunk_bytes(hparams: &Hparams, n_threads: usize) -> usize {
-        AttentionSpace::chunk_bytes(hparams, n_threads)
     }
 }
 

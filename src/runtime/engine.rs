@@ -5,10 +5,15 @@ use std::sync::OnceLock;
 
 use gguf_simd::{Isa, Kernels};
 
-use super::residency::{Plan, Residency};
+use super::memory::{self, Demand, Reserved, Room};
+use super::residency::{self, Plan, Residency};
+use super::session::SessionOptions;
 use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, Metadata};
-use crate::model::{Compute, Decoder, Family, Hparams, Profile, Promises, arch};
+use crate::limits::MAX_DIMENSION;
+use crate::model::{
+    Compute, Decoder, Dimensions, Family, Hparams, KvCache, KvTypes, Profile, Promise, Promises, Reads, arch,
+};
 use crate::threads::{ThreadPool, default_thread_count};
 
 /// What an engine computes with.
@@ -31,6 +36,7 @@ pub struct Engine {
     pool: ThreadPool,
     kernels: &'static Kernels,
     ram: Option<u64>,
+    reads: Reads,
     residency: OnceLock<Residency>,
     promises: Promises,
 }
@@ -60,12 +66,14 @@ impl Engine {
         let family = family_of(&file)?;
         let hparams = (family.hparams_from_gguf)(file.metadata())?;
         let decoder = Decoder::load(&file, family, hparams)?;
+        let reads = decoder.reads();
         Ok(Self {
             file,
             decoder,
             pool,
             kernels,
             ram: options.ram,
+            reads,
             residency: OnceLock::new(),
             promises: Promises::default(),
         })
@@ -73,12 +81,29 @@ impl Engine {
 
     /// Plans what becomes of the weights in memory, as far as there is memory now. `set_aside` are bytes
     /// that will yet be taken: of a session that was made, those of the positions that it has not filled
-    /// ([`super::Session::free_bytes`]). If they do not fit, this measures the disk.
+    /// ([`super::Session::free_bytes`]). If the weights do not fit beside them, this measures the disk.
     ///
     /// # Errors
-    /// [`Error::Limit`] if [`EngineOptions::ram`] is too little, naming the least.
+    /// [`Error::Limit`] if there is too little memory even to stream the weights; where
+    /// [`EngineOptions::ram`] is what bounds it, naming the least.
     pub fn plan(&self, set_aside: u64) -> Result<Plan> {
-        Plan::new(self.file.mapped_file(), &self.decoder.reads(), self.ram, set_aside)
+        let room = Room::now(self.ram, Reserved { promised: set_aside, ..Reserved::default() });
+        Plan::new(self.file.mapped_file(), &self.reads, room)
+    }
+
+    /// As [`Engine::plan`], for `n_bytes` of weights in memory, whatever memory there is: for a program that
+    /// divides it itself. The least is [`Demand::least_weights`].
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for less than that.
+    pub fn plan_within(&self, n_bytes: u64) -> Result<Plan> {
+        Plan::new(self.file.mapped_file(), &self.reads, Some(Room::of(n_bytes)))
+    }
+
+    /// Bytes of weights that would stay in memory if there were `room_bytes` for them; `None` for less than
+    /// the least.
+    pub fn pinned_bytes_in(&self, room_bytes: u64) -> Option<u64> {
+        residency::pinned_bytes(&self.reads, room_bytes)
     }
 
     /// Follows `plan`, which this engine made, unless one was followed before; that one stays.
@@ -92,7 +117,7 @@ impl Engine {
         if let Some(residency) = self.residency.get() {
             return Ok(residency);
         }
-        let residency = Residency::new(self.file.mapped_file(), &self.decoder.reads(), plan)?;
+        let residency = Residency::new(self.file.mapped_file(), &self.reads, plan)?;
         Ok(self.residency.get_or_init(|| residency))
     }
 
@@ -146,8 +171,91 @@ impl Engine {
         self.promises.held_bytes()
     }
 
-    pub(super) fn promises(&self) -> &Promises {
-        &self.promises
+    /// Counts what this model takes in memory with a session of these dimensions.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the model's heads do not divide into the blocks of a cache type.
+    pub fn demand(&self, options: SessionOptions) -> Result<Demand> {
+        /// Bytes that a position of a full context takes beside keys and values: its id, where it is kept and
+        /// in the prompt, and its text while that is encoded.
+        const TEXT_BYTES: u64 = 64;
+        /// Bytes for each token of the vocabulary: its logit, and its place among a sampler's candidates.
+        const CANDIDATE_BYTES: u64 = 16;
+        let SessionOptions { n_ctx, n_batch, kv_types } = options;
+        let position_bytes = KvCache::position_bytes(self.hparams(), kv_types)? as u64;
+        let within = n_ctx.min(MAX_DIMENSION);
+        let dimensions =
+            Dimensions { n_batch: n_batch.min(within), n_ctx: within, kv_types, n_threads: self.n_threads() };
+        let text = (n_ctx as u64).saturating_mul(TEXT_BYTES);
+        let buffers = self.decoder.workspace_bytes(dimensions).saturating_add(text);
+        Ok(Demand {
+            weights: self.file.file_len(),
+            least_weights: residency::least_bytes(&self.reads).min(self.file.file_len()),
+            cache: position_bytes.saturating_mul(n_ctx as u64),
+            buffers: buffers.saturating_add(self.n_vocab() as u64 * CANDIDATE_BYTES),
+            tokenizer: memory::tokenizer_bytes(self.metadata()),
+        })
+    }
+
+    /// Checks that there is memory for the model's tokenizer, before that is made, beside the least of its
+    /// weights and the smallest session.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if there is not.
+    pub fn check_start(&self) -> Result<()> {
+        let least = SessionOptions { n_ctx: 1, n_batch: 1, kv_types: KvTypes::default() };
+        memory::check_start(self.room(), self.demand(least)?)
+    }
+
+    /// Checks that a session with `options` fits into memory, beside the weights and the other sequences.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if it does not, naming what does.
+    pub(super) fn check_session(&self, options: SessionOptions) -> Result<()> {
+        // Whatever the dimensions, their types are the same.
+        self.demand(options)?;
+        memory::check_session(self.room(), options, |options| self.demand(options).unwrap_or_default())
+    }
+
+    /// As [`Engine::check_session`], for a session without keys and values.
+    pub(super) fn check_evaluator(&self, options: SessionOptions) -> Result<()> {
+        self.demand(options)?;
+        memory::check_session(self.room(), options, |options| Demand {
+            cache: 0,
+            ..self.demand(options).unwrap_or_default()
+        })
+    }
+
+    /// Promises `n_bytes` of keys and values.
+    ///
+    /// # Errors
+    /// The bytes there is room for beside the weights and the promises there are, if that is less.
+    pub(super) fn promise(&self, n_bytes: u64) -> std::result::Result<Promise, u64> {
+        let room = self.room_beside(0).map_or(u64::MAX, |room| room.bytes);
+        let left = |promised| room.saturating_sub(promised);
+        let before = left(self.promises.promised_bytes());
+        let promise = self.promises.take(n_bytes).filter(|_| n_bytes <= before).ok_or(before)?;
+        // Who asked at the same time sees this promise, and this one sees theirs; an error gives it back.
+        let now = left(self.promises.promised_bytes() - n_bytes);
+        if n_bytes <= now { Ok(promise) } else { Err(now) }
+    }
+
+    /// The memory that is left beside the weights and what the sequences were promised.
+    fn room(&self) -> Option<Room> {
+        self.room_beside(self.promises.promised_bytes())
+    }
+
+    fn room_beside(&self, promised: u64) -> Option<Room> {
+        let least = || residency::least_bytes(&self.reads).min(self.file.file_len());
+        let residency = self.residency.get();
+        Room::now(
+            self.ram,
+            Reserved {
+                weights: residency.map_or_else(least, |residency| residency.plan().held_bytes()),
+                evictable: residency.map_or_else(least, Residency::evictable_bytes),
+                promised,
+            },
+        )
     }
 
     pub(super) fn pool(&self) -> &ThreadPool {

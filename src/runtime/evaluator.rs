@@ -2,10 +2,7 @@
 
 use std::ops::Range;
 
-use gguf_simd::attention::CHUNK;
-
 use super::engine::Engine;
-use super::memory::check_fits;
 use super::sequence::Sequence;
 use super::session::SessionOptions;
 use crate::error::{Error, Result};
@@ -138,8 +135,8 @@ impl<'e> Evaluator<'e> {
         if n_ctx == 0 || n_batch == 0 {
             return Err(Error::usage("a session needs a --ctx and a --batch of at least 1"));
         }
-        let (hparams, n_threads) = (engine.hparams(), engine.n_threads());
-        check_fits(Workspace::chunk_bytes(hparams, n_threads).div_ceil(CHUNK), n_ctx)?;
+        engine.check_evaluator(options)?;
+        let n_threads = engine.n_threads();
         let n_batch = n_batch.min(n_ctx);
         let mut logits = Vec::new();
         reserve_logits(&mut logits, engine.n_vocab())?;

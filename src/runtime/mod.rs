@@ -15,6 +15,7 @@ mod session_file;
 
 pub use engine::{Engine, EngineOptions};
 pub use evaluator::{Evaluator, Logits, Part, StepLogits};
+pub use memory::Demand;
 pub use sampler::{Random, Sampler, SamplerOptions};
 pub use sequence::Sequence;
 pub use session::{Session, SessionOptions};

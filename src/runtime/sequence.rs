@@ -1,9 +1,10 @@
 //! A text as the model has read it: the keys and values of its positions.
 
 use super::engine::Engine;
-use super::memory::{promise, promise_bytes};
+use super::memory::shown;
 use crate::error::{Error, Result};
-use crate::model::{KvCache, KvTypes};
+use crate::limits::MAX_DIMENSION;
+use crate::model::{KvCache, KvTypes, Promise};
 
 /// The tokens of a text and their keys and values, on an [`Engine`] that others may use as well. An
 /// [`super::Evaluator`] appends to it.
@@ -29,7 +30,23 @@ impl<'e> Sequence<'e> {
             return Err(Error::usage("a sequence needs a --ctx of at least 1"));
         }
         let hparams = engine.hparams();
-        let promise = promise(engine.promises(), KvCache::position_bytes(hparams, kv_types)?, n_ctx)?;
+        let position_bytes = KvCache::position_bytes(hparams, kv_types)? as u64;
+        let n_bytes = position_bytes.saturating_mul(n_ctx as u64);
+        let promise = engine.promise(n_bytes).map_err(|left| {
+            // A little later there may be a little less.
+            let fits = ((left - left / 32) / position_bytes.max(1)).min(MAX_DIMENSION as u64);
+            Error::limit(format!(
+                "a context of {n_ctx} does not fit into memory: its keys and values take {} and there is room for \
+                 {}; use --ctx {fits} or less",
+                shown(n_bytes),
+                shown(left),
+            ))
+        })?;
+        if n_ctx > MAX_DIMENSION {
+            return Err(Error::limit(format!(
+                "a context of {n_ctx} is beyond all limits; use --ctx {MAX_DIMENSION} or less"
+            )));
+        }
         let ids = reserved_ids(n_ctx)?;
         let cache = KvCache::new(hparams, kv_types, n_ctx, promise)?;
         Ok(Self { engine, cache, ids, attached: Vec::new() })
@@ -48,7 +65,7 @@ impl<'e> Sequence<'e> {
             let what = format!("a fork after {n_past} positions of a sequence of {}", self.n_past());
             return Err(Error::usage(what));
         }
-        let promise = promise_bytes(self.engine.promises(), self.cache.fork_bytes(n_past))?;
+        let promise = self.promise(self.cache.fork_bytes(n_past))?;
         let mut ids = reserved_ids(self.n_ctx())?;
         ids.extend_from_slice(&self.ids[..n_past]);
         Ok(Self { engine: self.engine, cache: self.cache.fork(n_past, promise)?, ids, attached: Vec::new() })
@@ -94,6 +111,16 @@ impl<'e> Sequence<'e> {
         self.cache.unfilled_bytes()
     }
 
+    fn promise(&self, n_bytes: u64) -> Result<Promise> {
+        self.engine.promise(n_bytes).map_err(|left| {
+            Error::limit(format!(
+                "keys and values of {} are needed and there is room for {}; end some sequences, or use a smaller --ctx",
+                shown(n_bytes),
+                shown(left),
+            ))
+        })
+    }
+
     /// Reserves what the next `n` positions need and was shared before.
     ///
     /// # Errors
@@ -101,7 +128,10 @@ impl<'e> Sequence<'e> {
     pub(super) fn prepare(&mut self, n: usize) -> Result<()> {
         match self.cache.missing_bytes(n) {
             0 => Ok(()),
-            n_bytes => self.cache.prepare(n, promise_bytes(self.engine.promises(), n_bytes)?),
+            n_bytes => {
+                let promise = self.promise(n_bytes)?;
+                self.cache.prepare(n, promise)
+            }
         }
     }
 

@@ -19,6 +19,7 @@
 //! Nothing is allocated and nothing computed before the sizes have been checked against the file's and
 //! against the context asked for.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -72,7 +73,9 @@ const BUFFER_BYTES: usize = 256 << 10;
 
 impl<'e> Sequence<'e> {
     /// Writes the sequence to a file, which appears under its name only when it is whole, with `attached`
-    /// for whoever loads it.
+    /// for the program that loads it. The file names its model by a fingerprint: of the model file's header
+    /// and length and of three samples of every tensor. A model of which only a few bytes between the samples
+    /// were changed passes for the same.
     ///
     /// # Errors
     /// As [`Sequence::check_target`]; [`Error::Io`] if the system refuses. A file of the name is then as
@@ -89,7 +92,7 @@ impl<'e> Sequence<'e> {
         let mut out = Digested::new(BufWriter::with_capacity(BUFFER_BYTES, file));
         out.write_all(&MAGIC)?;
         let version = growth.version();
-        let header = Header::of(self.engine(), self.kv_types(), (self.n_past(), attached.len()));
+        let header = Header::of(self.engine(), self.kv_types(), self.n_past(), attached.len());
         Header { version, ..header }.write(&mut out)?;
         for id in self.ids() {
             out.write_all(&id.to_le_bytes())?;
@@ -152,7 +155,7 @@ impl<'e> Sequence<'e> {
         read_magic(&mut input, path)?;
         let header = Header::read(&mut input).map_err(refused)?;
         let growth = header.growth(path)?;
-        let n = header.check(&Header::of(engine, kv_types, (0, 0)), n_ctx, path)?;
+        let n = header.check(&Header::of(engine, kv_types, 0, 0), n_ctx, path)?;
         let position_bytes = KvCache::position_bytes(engine.hparams(), kv_types)? + size_of::<u32>();
         let at = header.check_file_bytes(position_bytes, file_bytes, path)?;
         let mut sequence = Self::new(engine, n_ctx, kv_types)?;
@@ -162,6 +165,11 @@ impl<'e> Sequence<'e> {
         input.inner.read_exact(&mut expected).map_err(refused)?;
         if found != expected {
             return Err(Error::malformed(path, "its content does not have the digest that it ends with"));
+        }
+        // A model computes no others, and from these it would compute logits that are no numbers.
+        if !sequence.cache.is_finite() {
+            let what = "its keys and values are not all numbers; name another file (--session)";
+            return Err(Error::malformed(path, what));
         }
         match sequence.ids.iter().find(|&&id| id as usize >= engine.n_vocab()) {
             Some(id) => Err(Error::malformed(path, format!("token {id} is not in the model's vocabulary"))),
@@ -207,21 +215,48 @@ pub(super) fn attached_bytes(file: &File, path: &Path) -> Result<u64> {
 struct Header {
     version: u32,
     fingerprint: [u8; DIGEST_BYTES],
-    /// Of keys and values, as GGUF numbers them.
-    types: [u32; 2],
-    /// Layers, key-value heads, elements of a key and of a value.
-    shape: [u32; 4],
+    types: Types,
+    shape: Shape,
     n_positions: u64,
     n_attached: u64,
 }
 
+/// The types of keys and values, as GGUF numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Types {
+    keys: u32,
+    values: u32,
+}
+
+/// The dimensions of a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    n_layer: u32,
+    n_head_kv: u32,
+    head_dim_k: u32,
+    head_dim_v: u32,
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { n_layer, n_head_kv, head_dim_k, head_dim_v } = self;
+        write!(f, "{n_layer} layers of {n_head_kv} key-value heads of {head_dim_k} and {head_dim_v} elements")
+    }
+}
+
 impl Header {
     /// The header of some positions and attached bytes.
-    fn of(engine: &Engine, kv_types: KvTypes, (n_positions, n_attached): (usize, usize)) -> Self {
+    fn of(engine: &Engine, kv_types: KvTypes, n_positions: usize, n_attached: usize) -> Self {
         let h = engine.hparams();
+        let ggml_id = |ty: CacheType| ty.block_type().ggml_id();
+        let types = Types { keys: ggml_id(kv_types.keys), values: ggml_id(kv_types.values) };
         // All are within `limits`, far below 2^32.
-        let shape = [h.n_layer, h.n_head_kv, h.head_dim_k, h.head_dim_v].map(|n| n as u32);
-        let types = [kv_types.keys, kv_types.values].map(|ty| ty.block_type().ggml_id());
+        let shape = Shape {
+            n_layer: h.n_layer as u32,
+            n_head_kv: h.n_head_kv as u32,
+            head_dim_k: h.head_dim_k as u32,
+            head_dim_v: h.head_dim_v as u32,
+        };
         let fingerprint = fingerprint(engine.file());
         let (n_positions, n_attached) = (n_positions as u64, n_attached as u64);
         Self { version: Growth::Fixed.version(), fingerprint, types, shape, n_positions, n_attached }
@@ -230,7 +265,8 @@ impl Header {
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
         out.write_all(&self.version.to_le_bytes())?;
         out.write_all(&self.fingerprint)?;
-        for number in self.types.iter().chain(&self.shape) {
+        let Shape { n_layer, n_head_kv, head_dim_k, head_dim_v } = self.shape;
+        for number in [self.types.keys, self.types.values, n_layer, n_head_kv, head_dim_k, head_dim_v] {
             out.write_all(&number.to_le_bytes())?;
         }
         out.write_all(&self.n_positions.to_le_bytes())?;
@@ -241,8 +277,13 @@ impl Header {
         let version = read_u32(input)?;
         let mut fingerprint = [0; DIGEST_BYTES];
         input.read_exact(&mut fingerprint)?;
-        let types = [read_u32(input)?, read_u32(input)?];
-        let shape = [read_u32(input)?, read_u32(input)?, read_u32(input)?, read_u32(input)?];
+        let types = Types { keys: read_u32(input)?, values: read_u32(input)? };
+        let shape = Shape {
+            n_layer: read_u32(input)?,
+            n_head_kv: read_u32(input)?,
+            head_dim_k: read_u32(input)?,
+            head_dim_v: read_u32(input)?,
+        };
         let (n_positions, n_attached) = (read_u64(input)?, read_u64(input)?);
         Ok(Self { version, fingerprint, types, shape, n_positions, n_attached })
     }
@@ -265,13 +306,13 @@ impl Header {
             )));
         }
         if self.types != own.types {
-            let types = self.types.map(type_name).join(",").to_lowercase();
+            let types = [self.types.keys, self.types.values].map(type_name).join(",").to_lowercase();
             return Err(Error::usage(format!(
                 "{shown} holds keys and values in {types}; use --kv-type {types}, or name another file (--session)"
             )));
         }
         if self.shape != own.shape {
-            let what = format!("its shape is {:?} and the model's is {:?}", self.shape, own.shape);
+            let what = format!("it is of a model with {}; this one has {}", self.shape, own.shape);
             return Err(Error::malformed(path, what));
         }
         usize::try_from(self.n_positions).ok().filter(|&n| n <= n_ctx).ok_or_else(|| {

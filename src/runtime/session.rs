@@ -35,6 +35,7 @@ impl<'e> Session<'e> {
     /// # Errors
     /// As [`Evaluator::new`] and [`Sequence::new`].
     pub fn new(engine: &'e Engine, options: SessionOptions) -> Result<Self> {
+        engine.check_session(options)?;
         let evaluator = Evaluator::new(engine, options)?;
         Ok(Self { evaluator, sequence: Sequence::new(engine, options.n_ctx, options.kv_types)? })
     }
@@ -44,6 +45,7 @@ impl<'e> Session<'e> {
     /// # Errors
     /// As [`Evaluator::new`] and [`Sequence::load`].
     pub fn load(engine: &'e Engine, options: SessionOptions, path: &Path) -> Result<Self> {
+        engine.check_session(options)?;
         let evaluator = Evaluator::new(engine, options)?;
         Ok(Self { evaluator, sequence: Sequence::load(engine, options.n_ctx, options.kv_types, path)? })
     }

@@ -85,9 +85,7 @@ fn the_others_take_the_parts_of_a_thread_that_is_late() {
     let done = AtomicBool::new(false);
     pool.run_parts(&mut [(); 8], |i, ()| match i {
         0 => {
-            let start = Instant::now();
             while !done.load(Acquire) {
-                assert!(start.elapsed() < Duration::from_secs(20), "nobody took the tail");
                 std::thread::yield_now();
             }
         }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test binary includes this and uses its part")]
 
 pub(crate) mod checkpoint;
+pub(crate) mod counting;
 pub(crate) mod model;
 
 use std::ffi::OsString;
@@ -20,18 +21,19 @@ pub(crate) fn options(n_ctx: usize, n_batch: usize) -> SessionOptions {
     SessionOptions { n_ctx, n_batch, kv_types: KvTypes::default() }
 }
 
-/// The model at `path` in about the least memory that suffices for it, beside what the process has taken.
-pub(crate) fn engine_in_little_memory(path: &Path, options: EngineOptions) -> Engine {
-    let limits = (1..4096).map(|i| i << 21);
-    let engines = limits.map(|ram| Engine::load(path, EngineOptions { ram: Some(ram), ..options }));
-    engines.flatten().next().expect("8 GiB suffice")
+/// The model at `path` with as little of its weights in memory as suffices.
+pub(crate) fn engine_in_little_memory(path: &Path, engine_options: EngineOptions) -> Engine {
+    let engine = Engine::open(path, engine_options).expect("a sound model");
+    let least = engine.demand(options(1, 1)).expect("a type for any head").least_weights;
+    engine.settle(engine.plan_within(least).expect("the least")).expect("a thread to stream with");
+    engine
 }
 
 /// Bytes that an engine reads from its file for every token.
 pub(crate) fn streamed_bytes(engine: &Engine) -> u64 {
     match engine.residency().expect("it was loaded").plan() {
         Plan::Divided(division) => division.streamed_bytes(),
-        Plan::Whole { .. } | Plan::Unplanned(_) => 0,
+        Plan::Whole { .. } | Plan::Unplanned => 0,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::common::checkpoint::Spec;
 use serde_json::Value;
@@ -112,14 +112,14 @@ fn wrong_usage_ends_with_2_and_other_failures_with_1() {
 }
 
 #[test]
-fn an_unknown_architecture_is_told_within_a_second() {
+fn an_unknown_architecture_is_told_before_any_weight_is_looked_at() {
     let dir = workplace();
     let config = dir.path().join("tiny/config.json");
     let text = fs::read_to_string(&config).expect("written above");
     fs::write(&config, text.replace("LlamaForCausalLM", "GPT9ForCausalLM")).expect("writable");
-    let start = Instant::now();
+    // A shard that would be refused if it were opened.
+    fs::write(dir.path().join("tiny/model.safetensors"), b"none").expect("writable");
     let output = run(dir.path(), &["tiny", "--type", "Q8_0"]);
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("GPT9ForCausalLM") && stderr(&output).contains("MistralForCausalLM"));
 }
@@ -149,9 +149,7 @@ fn ctrl_c_ends_with_130_and_leaves_nothing() {
     let mut child =
         command(&out, &["../large", "--type", "Q4_K_M", "--threads", "1"]).spawn().expect("it starts");
     let is_empty = |dir: &Path| fs::read_dir(dir).expect("a folder").next().is_none();
-    let start = Instant::now();
-    while is_empty(&out) {
-        assert!(start.elapsed() < Duration::from_secs(60), "no output file appeared");
+    while is_empty(&out) && child.try_wait().expect("its status").is_none() {
         std::thread::sleep(Duration::from_millis(1));
     }
     let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is there");

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::hostile::{for_each_mutation, open_shard, safetensors, touch_shard};
+use crate::hostile::{Effort, for_each_mutation, open_shard, safetensors, touch_shard};
 use gguf_kit::Error;
 use gguf_kit::checkpoint::{Checkpoint, Config};
 use tempfile::TempDir;
@@ -74,7 +74,7 @@ fn reader_rejects_every_truncation() {
 #[test]
 fn reader_survives_every_changed_byte() {
     let (header, n_data) = sound();
-    for_each_mutation(&safetensors(&header, n_data), 8 + header.len(), |bytes| {
+    for_each_mutation(&safetensors(&header, n_data), 8 + header.len(), Effort::FULL, |bytes| {
         if let Ok(shard) = open_shard(bytes) {
             touch_shard(&shard);
         }

@@ -2,7 +2,7 @@
 //! an unbounded allocation, or a read outside the file.
 
 use crate::hostile::{
-    ARRAY, BOOL, F32, GgufBytes, STRING, U32, U64, for_each_mutation, open_gguf, touch_gguf,
+    ARRAY, BOOL, Effort, F32, GgufBytes, STRING, U32, U64, for_each_mutation, open_gguf, touch_gguf,
 };
 use gguf_kit::Error;
 
@@ -89,7 +89,7 @@ fn reader_rejects_every_truncation() {
 #[test]
 fn reader_survives_every_changed_byte() {
     let n_header = sound_header().0.len();
-    for_each_mutation(&sound().0, n_header, |bytes| {
+    for_each_mutation(&sound().0, n_header, Effort::FULL, |bytes| {
         if let Ok(file) = open_gguf(bytes) {
             touch_gguf(&file);
         }

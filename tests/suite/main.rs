@@ -1,7 +1,7 @@
 //! The integration tests, in one program: what they test is compiled and linked once.
 //!
-//! A module is a group of claims. Tests that need a process of their own, because they count what it
-//! allocates, are programs beside this folder.
+//! A module is a group of claims. What is claimed of the memory of a whole process
+//! is tested by the program in tests/alone.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -8,11 +8,13 @@ use std::process::Command;
 use crate::common::checkpoint::Spec;
 use crate::common::model::{mixed_k, new_path, write_gguf};
 use crate::common::{fairytale, options};
+use crate::hostile::{Effort, for_each_mutation};
 use crate::program::{assert_fails, json_of, run_with_input, stderr, stdout};
 use gguf_kit::Error;
 use gguf_kit::model::KvTypes;
 use gguf_kit::runtime::{Engine, EngineOptions, Logits, Sequence, Session, SessionOptions};
 use gguf_simd::attention::CacheType;
+use sha2::{Digest, Sha256};
 
 const KEYS_APART: KvTypes = KvTypes { keys: CacheType::Q8_0, values: CacheType::F16 };
 
@@ -143,6 +145,55 @@ fn a_damaged_file_is_refused_whatever_its_bytes() {
     longer.push(0);
     fs::write(&file, longer).unwrap();
     assert!(matches!(refusal(&engine, &file).0, Error::Malformed { .. }));
+}
+
+/// Puts the digest of the bytes before it at the end of a saved sequence.
+fn seal(mut content: Vec<u8>) -> Vec<u8> {
+    let digest = Sha256::digest(&content);
+    content.extend(digest);
+    content
+}
+
+#[test]
+fn whatever_a_file_with_a_sound_digest_says_is_refused_or_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, engine) = model(dir.path(), "m");
+    let file = dir.path().join("text.session");
+    session(&engine, 5, KvTypes::default()).sequence().save(&file, b"attached").unwrap();
+    let whole = fs::read(&file).unwrap();
+    let content = &whole[..whole.len() - 32];
+    assert!(seal(content.to_vec()) == whole);
+    // Magic, version, fingerprint, types, shape, counts, and five ids.
+    let n_header = 8 + 4 + 32 + 8 + 16 + 16 + 5 * 4;
+    for_each_mutation(content, n_header, Effort::SMALL, |mutated| {
+        fs::write(&file, seal(mutated)).unwrap();
+        if let Ok(sequence) = Sequence::load(&engine, 400, KvTypes::default(), &file) {
+            assert!(sequence.n_past() <= 400 && sequence.ids().len() == sequence.n_past());
+            assert!(sequence.ids().iter().all(|&id| (id as usize) < engine.n_vocab()));
+        }
+    });
+}
+
+#[test]
+fn keys_that_are_no_numbers_are_the_fault_of_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, engine) = model(dir.path(), "m");
+    let file = dir.path().join("text.session");
+    for kv_type in CacheType::ALL {
+        let kv_types = KvTypes::both(kv_type);
+        session(&engine, 5, kv_types).sequence().save(&file, &[]).unwrap();
+        let whole = fs::read(&file).unwrap();
+        let mut content = whole[..whole.len() - 32].to_vec();
+        // The scale of the last block of values, or their last element; the type's block is a NaN then.
+        let n_bytes = kv_type.block_type().block_bytes();
+        let at = content.len() - n_bytes;
+        content[at..at + 2].copy_from_slice(&[0, 0x7e]);
+        fs::write(&file, seal(content)).unwrap();
+        let error = Sequence::load(&engine, 400, kv_types, &file).expect_err("a NaN");
+        let message = error.to_string();
+        assert!(matches!(error, Error::Malformed { .. }), "{message}");
+        assert!(message.contains("text.session") && message.contains("--session"), "{message}");
+    }
 }
 
 #[test]

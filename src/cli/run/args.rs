@@ -91,7 +91,7 @@ fn parse_kv_types(text: &str) -> Result<KvTypes, String> {
 pub(super) const DEFAULT_BATCH: usize = 512;
 
 /// The longest context taken unless told: the cache of a long one can outgrow memory.
-const DEFAULT_MAX_CTX: usize = 4096;
+pub(super) const DEFAULT_MAX_CTX: usize = 4096;
 
 impl ContextArgs {
     /// The context length for a model trained with `n_ctx_train` positions, with a warning if it is

@@ -104,7 +104,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let n_ctx = args.context.n_ctx(model.engine.hparams().n_ctx_train);
     let mut sampler = sampler(args, &model, n_ctx)?;
     let session = args.context.open_session(&model.engine, n_ctx)?;
-    model.settle(session.free_bytes(), session.n_batch(), quiet)?;
+    model.settle(&session, 0, quiet)?;
     let environment = Environment::new(&model, &session, sampler.options().seed);
     let ids = model.tokenizer.encode(&text, true, true)?;
     let busy = Busy::begin();

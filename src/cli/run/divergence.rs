@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::args::{KvArgs, ModelArgs};
 use super::input::{FileArgs, read_text_trimmed};
 use super::load::{Model, load};
-use super::perplexity::{ChunkArgs, session, session_bytes};
+use super::perplexity::{ChunkArgs, logits_bytes, session};
 use super::progress::bar;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::eval::divergence::{self, Percentiles, Report, Side};
 use crate::eval::{Chunks, Estimate};
 use crate::model::KvTypes;
+use crate::runtime::Session;
 
 /// Measure how far a quantised model is from the one it was made from.
 ///
@@ -71,6 +72,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     check_vocabularies(&base, &model, &args.chunks, &text, &chunks)?;
     let mut base_session = session(&base, &chunks, KvTypes::default())?;
     let mut session = session(&model, &chunks, args.kv.kv_types)?;
+    let session_bytes = |session: &Session<'_>| session.free_bytes() + logits_bytes(session);
     let sessions = session_bytes(&base_session) + session_bytes(&session);
     let base_plan = base.plan(sessions + model.engine.file().file_len())?;
     let plan = model.plan(sessions + base_plan.held_bytes())?;

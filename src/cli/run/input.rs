@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::error::{Error, Result};
-use crate::limits;
+use crate::limits::MAX_TEXT_BYTES;
 use crate::regular_file;
 
 /// A text file to evaluate.
@@ -38,7 +38,7 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
 /// # Errors
 /// As [`regular_file::read`], and [`Error::Unsupported`] if it is not UTF-8.
 pub(super) fn read_file(path: &Path) -> Result<String> {
-    utf8(path, regular_file::read(path, limits::MAX_TEXT_BYTES as u64)?)
+    utf8(path, regular_file::read(path, MAX_TEXT_BYTES as u64)?)
 }
 
 fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String> {
@@ -64,10 +64,14 @@ pub(super) fn read_text_trimmed(path: &Path) -> Result<String> {
 }
 
 fn read_limited(source: impl Read, path: &Path, bytes: &mut Vec<u8>) -> Result<()> {
-    let read = source.take(limits::MAX_TEXT_BYTES as u64 + 1).read_to_end(bytes);
+    let read = source.take(MAX_TEXT_BYTES as u64 + 1).read_to_end(bytes);
     read.map_err(|e| Error::io(path, "cannot read", e))?;
-    if bytes.len() > limits::MAX_TEXT_BYTES {
-        return Err(Error::limit(format!("{} is longer than 1 GiB; give a shorter text", path.display())));
+    if bytes.len() > MAX_TEXT_BYTES {
+        return Err(Error::limit(format!(
+            "{} is longer than {} MiB; give a shorter text",
+            path.display(),
+            MAX_TEXT_BYTES >> 20
+        )));
     }
     Ok(())
 }

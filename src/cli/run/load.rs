@@ -16,7 +16,7 @@ use crate::cli::output::{bytes, note, warn};
 use crate::convert::{FileType, RunOptions, cached};
 use crate::error::{Error, Result};
 use crate::runtime::residency::Plan;
-use crate::runtime::{Engine, EngineOptions};
+use crate::runtime::{Engine, EngineOptions, Session};
 use crate::threads::default_thread_count;
 use crate::tokenizer::Tokenizer;
 
@@ -31,20 +31,23 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// Brings the weights into memory, or as many as there is memory for. `set_aside` are bytes that the
-    /// session, which exists already and takes `n_batch` tokens of a prompt at once, will yet take. Unless
-    /// `quiet`, says so if not all fit.
+    /// Brings the weights into memory, or as many as there is memory for beside what `session` has not filled
+    /// and `more` bytes. Unless `quiet`, says so if not all fit.
     ///
     /// # Errors
-    /// [`Error::Limit`] if `--ram` is too little, naming the least.
-    pub(super) fn settle(&self, set_aside: u64, n_batch: usize, quiet: bool) -> Result<()> {
-        self.follow(self.plan(set_aside)?, n_batch, quiet)
+    /// [`Error::Limit`] if there is too little memory to stream the weights.
+    pub(super) fn settle(&self, session: &Session<'_>, more: u64, quiet: bool) -> Result<()> {
+        let plan = self.plan(session.free_bytes() + more)?;
+        if let Some(hint) = residency::shorter_context(&plan, session).filter(|_| !quiet) {
+            note(&hint);
+        }
+        self.follow(plan, session.n_batch(), quiet)
     }
 
     /// Plans for [`Model::follow`] what [`Model::settle`] does at once.
     ///
     /// # Errors
-    /// [`Error::Limit`] if `--ram` is too little, naming the least.
+    /// [`Error::Limit`] if there is too little memory to stream the weights.
     pub(super) fn plan(&self, set_aside: u64) -> Result<Plan> {
         let start = Instant::now();
         let plan = self.engine.plan(set_aside)?;
@@ -83,6 +86,7 @@ pub(super) fn load(model: &ModelArgs, compute: &ComputeArgs, quiet: bool) -> Res
     let path = gguf_path(model, &options, quiet)?;
     let start = Instant::now();
     let engine = Engine::open(&path, options)?;
+    engine.check_start()?;
     let tokenizer = Tokenizer::from_metadata(engine.metadata())?;
     if tokenizer.n_vocab() > engine.n_vocab() {
         return Err(Error::malformed(

@@ -92,10 +92,9 @@ pub(super) fn session<'e>(model: &'e Model, chunks: &Chunks, kv_types: KvTypes) 
     Session::new(&model.engine, SessionOptions { n_ctx, n_batch: n_ctx.min(DEFAULT_BATCH), kv_types })
 }
 
-/// Bytes that a session that evaluates chunks has yet to take: its cache, and the logits of a chunk.
-pub(super) fn session_bytes(session: &Session<'_>) -> u64 {
-    let logits = session.n_ctx() * session.engine().n_vocab() * size_of::<f32>();
-    (session.cache_bytes() + logits) as u64
+/// Bytes that the logits of a chunk take.
+pub(super) fn logits_bytes(session: &Session<'_>) -> u64 {
+    (session.n_ctx() * session.engine().n_vocab() * size_of::<f32>()) as u64
 }
 
 /// Runs the subcommand.
@@ -107,7 +106,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let model = load(&args.model, &args.compute, args.quiet)?;
     let chunks = args.chunks.cut(&model, &text)?;
     let mut session = session(&model, &chunks, args.kv.kv_types)?;
-    model.settle(session_bytes(&session), session.n_batch(), args.quiet)?;
+    model.settle(&session, logits_bytes(&session), args.quiet)?;
     let bar = bar(chunks.n_chunks(), "chunks", args.quiet);
     let busy = Busy::begin();
     let start = Instant::now();

@@ -1,7 +1,8 @@
 //! Says what becomes of a model that does not fit into memory.
 
 use crate::cli::output::{bytes, note, warn};
-use crate::runtime::residency::{Division, Plan, Reason, Residency};
+use crate::runtime::Session;
+use crate::runtime::residency::{Division, Plan, Residency};
 
 /// Says what is planned, if that is not simply to have the whole model in memory. Sessions take `n_batch`
 /// tokens of a prompt at once.
@@ -9,16 +10,37 @@ pub(super) fn announce(plan: &Plan, n_batch: usize) {
     match plan {
         Plan::Whole { .. } => {}
         Plan::Divided(division) => note(describe(division, n_batch)),
-        Plan::Unplanned(Reason::System) => {
+        Plan::Unplanned => {
             warn("--ram has no effect on this system, which cannot be told what of a file to keep in memory");
         }
-        Plan::Unplanned(Reason::NoRoom { needed, there }) => warn(format_args!(
-            "the model is read from disk as it is used, which is slow: there is memory for {} of its weights and \
-             streaming them in order takes {}; a smaller --ctx or --batch leaves more",
-            bytes(*there),
-            bytes(*needed),
-        )),
     }
+}
+
+/// A context that is long enough for many purposes.
+const SHORT_CTX: usize = 512;
+
+/// A hint that a shorter context would keep more of the model in memory, if `plan` sets memory aside for one
+/// that `session` has hardly used.
+pub(super) fn shorter_context(plan: &Plan, session: &Session<'_>) -> Option<String> {
+    let Plan::Divided(division) = plan else {
+        return None;
+    };
+    let (n_ctx, n_past) = (session.n_ctx(), session.n_past());
+    let (streamed, free) = (division.streamed_bytes(), session.free_bytes());
+    if streamed == 0 || n_ctx <= SHORT_CTX || n_past > SHORT_CTX {
+        return None;
+    }
+    let freed = free / n_ctx as u64 * (n_ctx - SHORT_CTX) as u64;
+    let pinned = session.engine().pinned_bytes_in(division.room_bytes + freed)?;
+    let gain = pinned.saturating_sub(division.pinned_bytes());
+    (gain > streamed / 10).then(|| {
+        format!(
+            "{} of memory are set aside for a context of {n_ctx} (--ctx); --ctx {SHORT_CTX} would keep {} more of \
+             the model in memory",
+            bytes(free),
+            bytes(gain),
+        )
+    })
 }
 
 /// Says what of a plan the system refused.

@@ -120,7 +120,7 @@ impl Weights {
             Some(Plan::Divided(division)) => {
                 Self { pinned: Some(division.pinned_bytes()), streamed: Some(division.streamed_bytes()) }
             }
-            Some(Plan::Unplanned(_)) | None => Self { pinned: None, streamed: None },
+            Some(Plan::Unplanned) | None => Self { pinned: None, streamed: None },
         }
     }
 }

@@ -6,7 +6,7 @@ use super::chunks::{Partial, Running};
 use crate::error::Result;
 use crate::model::compute::MAX_PARTS;
 use crate::model::inputs::{Formats, Inputs};
-use crate::model::memory::zeroed;
+use crate::model::memory::Buffers;
 use crate::model::{Hparams, workspace::Dimensions};
 
 /// Queries that a chunk of keys meets together, unless a group alone is larger: with their scores, the
@@ -71,31 +71,31 @@ impl AttentionSpace {
     ///
     /// # Errors
     /// [`crate::Error::Limit`] if the system refuses the memory.
-    pub(in crate::model) fn new(hparams: &Hparams, dimensions: Dimensions, formats: Formats) -> Result<Self> {
+    pub(in crate::model) fn new(
+        buffers: &mut Buffers,
+        hparams: &Hparams,
+        dimensions: Dimensions,
+        formats: Formats,
+    ) -> Result<Self> {
         let Dimensions { n_batch, n_ctx, kv_types, n_threads } = dimensions;
         let n_angles = hparams.rope.n_dims / 2;
         let group = hparams.n_head / hparams.n_head_kv;
         let n_queries = group * max_tokens(group).min(n_batch);
         let query_format = Formats::only(kv_types.keys.query_format());
         Ok(Self {
-            cos: zeroed(0.0, n_batch, n_angles)?,
-            sin: zeroed(0.0, n_batch, n_angles)?,
-            q: zeroed(0.0, n_batch, hparams.n_embd_q())?,
-            k: zeroed(0.0, n_batch, hparams.n_embd_k())?,
-            v: zeroed(0.0, n_batch, hparams.n_embd_v())?,
-            queries: Inputs::new(n_batch * hparams.n_head, hparams.head_dim_k, query_format)?,
+            cos: buffers.zeroed(0.0, n_batch, n_angles)?,
+            sin: buffers.zeroed(0.0, n_batch, n_angles)?,
+            q: buffers.zeroed(0.0, n_batch, hparams.n_embd_q())?,
+            k: buffers.zeroed(0.0, n_batch, hparams.n_embd_k())?,
+            v: buffers.zeroed(0.0, n_batch, hparams.n_embd_v())?,
+            queries: Inputs::new(buffers, n_batch * hparams.n_head, hparams.head_dim_k, query_format)?,
             query_format,
-            heads: Inputs::new(n_batch, hparams.n_head * hparams.head_dim_v, formats)?,
+            heads: Inputs::new(buffers, n_batch, hparams.n_head * hparams.head_dim_v, formats)?,
             scratch: (0..n_threads)
-                .map(|_| Scratch::new(n_queries, hparams.head_dim_v))
+                .map(|_| Scratch::new(buffers, n_queries, hparams.head_dim_v))
                 .collect::<Result<_>>()?,
-            partials: zeroed(0.0, n_ctx.div_ceil(CHUNK), Self::chunk_len(hparams, n_threads))?,
+            partials: buffers.zeroed(0.0, n_ctx.div_ceil(CHUNK), Self::chunk_len(hparams, n_threads))?,
         })
-    }
-
-    /// Bytes that grow with the context, for each [`CHUNK`] positions.
-    pub(in crate::model) fn chunk_bytes(hparams: &Hparams, n_threads: usize) -> usize {
-        Self::chunk_len(hparams, n_threads).saturating_mul(size_of::<f32>())
     }
 
     /// Floats of `partials` for each chunk: none if there are always enough heads for the threads.
@@ -106,12 +106,12 @@ impl AttentionSpace {
 }
 
 impl Scratch {
-    fn new(n_queries: usize, head_dim_v: usize) -> Result<Self> {
+    fn new(buffers: &mut Buffers, n_queries: usize, head_dim_v: usize) -> Result<Self> {
         Ok(Self {
-            scores: zeroed(0.0, n_queries, CHUNK)?,
-            visible: zeroed(0, n_queries, 1)?,
-            partial: zeroed(0.0, n_queries, Partial::query_len(head_dim_v))?,
-            running: zeroed(Running::NONE, n_queries, 1)?,
+            scores: buffers.zeroed(0.0, n_queries, CHUNK)?,
+            visible: buffers.zeroed(0, n_queries, 1)?,
+            partial: buffers.zeroed(0.0, n_queries, Partial::query_len(head_dim_v))?,
+            running: buffers.zeroed(Running::NONE, n_queries, 1)?,
         })
     }
 }

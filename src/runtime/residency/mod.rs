@@ -2,8 +2,8 @@
 //!
 //! A pass reads every layer, in order, and the next pass reads them again. Left to itself, a system that
 //! has less memory than that keeps what was used last, so that each page is gone before its turn comes
-//! again and the whole file is read for every token. Therefore a [`Plan`] is made: `room` says how much
-//! memory there is for weights, `parts` divides the file into what stays and what is streamed, and `disk`
+//! again and the whole file is read for every token. Therefore a [`Plan`] is made for the
+//! memory there is for weights: `parts` divides the file into what stays and what is streamed, and `disk`
 //! measures how fast that will be. Then `stream` reads ahead of the pass and lets go behind it. Everything
 //! remains the mapped file: should something not be there in time, its use reads it.
 
@@ -20,10 +20,9 @@ mod disk;
 mod parts;
 mod plan;
 mod reader;
-mod room;
 mod stream;
 
-pub use plan::{Division, Plan, Reason};
+pub use plan::{Division, Plan};
 
 /// A plan that was followed.
 #[derive(Debug)]
@@ -53,7 +52,7 @@ impl Residency {
         let (mut refusal, mut reader) = (None, None);
         match &plan {
             Plan::Whole { .. } => file.populate(),
-            Plan::Unplanned(_) => {}
+            Plan::Unplanned => {}
             Plan::Divided(Division { parts, room_bytes, .. }) => {
                 if let Some(embedding) = &reads.embedding {
                     file.expect_scattered_use(embedding.clone());
@@ -76,10 +75,34 @@ impl Residency {
         self.refusal.as_ref()
     }
 
+    /// Bytes of the file that are to stay in memory though the system could evict them.
+    pub(super) fn evictable_bytes(&self) -> u64 {
+        let unlocked = |pinned: u64| self.refusal.as_ref().map_or(0, |refusal| pinned - refusal.locked_bytes);
+        match &self.plan {
+            Plan::Whole { file_bytes } => *file_bytes,
+            Plan::Divided(division) => division.window_bytes() + unlocked(division.pinned_bytes()),
+            Plan::Unplanned => 0,
+        }
+    }
+
     /// Who has to be told how far passes come, if anyone.
     pub(super) fn observer(&self) -> Option<&dyn Observer> {
         self.reader.as_ref().map(|reader| reader as &dyn Observer)
     }
+}
+
+/// Bytes of a file of which passes read `reads` that have to be in memory at least.
+pub(super) fn least_bytes(reads: &Reads) -> u64 {
+    match Parts::new(reads, 0) {
+        Err(least) if MappedFile::CAN_STREAM => least + reads.used_expert_bytes as u64,
+        _ => 0,
+    }
+}
+
+/// Bytes that stay in memory if there is room for `room` bytes of such a file; `None` if that is too little.
+pub(super) fn pinned_bytes(reads: &Reads, room: u64) -> Option<u64> {
+    let parts = Parts::new(reads, room.saturating_sub(reads.used_expert_bytes as u64)).ok()?;
+    Some(parts.pinned.iter().map(|range| range.len() as u64).sum())
 }
 
 /// Reads what stays in memory, and locks it as far as the system allows.

@@ -2,10 +2,10 @@
 
 use super::disk;
 use super::parts::Parts;
-use super::room::{Bound, Room};
 use crate::error::{Error, Result};
 use crate::mapped_file::MappedFile;
 use crate::model::Reads;
+use crate::runtime::memory::{Bound, Room, mebibytes, shown};
 
 /// What is to become of a model's weights in memory.
 #[derive(Clone, Debug)]
@@ -17,22 +17,9 @@ pub enum Plan {
     },
     /// Some stay in memory, the others are read for every pass.
     Divided(Division),
-    /// The system keeps what it can and reads the rest when it is used.
-    Unplanned(Reason),
-}
-
-/// Why nothing can be planned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// This system cannot be told what to keep in memory.
-    System,
-    /// There is not even room to stream everything.
-    NoRoom {
-        /// Bytes that would be needed.
-        needed: u64,
-        /// Bytes there are.
-        there: u64,
-    },
+    /// A limit was asked for, and this system cannot be told what to keep in memory: it keeps what it can
+    /// and reads the rest when it is used.
+    Unplanned,
 }
 
 /// A file divided into what stays in memory and what does not.
@@ -73,33 +60,23 @@ impl Division {
 }
 
 impl Plan {
-    /// Plans for a model of which passes read `reads` of `file`, with at most `ram` bytes for the whole
-    /// process if that is given, of which `set_aside` will yet be taken by other things than weights.
-    /// Measures the disk by reading the first part of what is to be streamed.
+    /// Plans for a model of which passes read `reads` of `file`, to hold it in `room`; `None` if nothing is
+    /// known to bound that. Measures the disk by reading the first part of what is to be streamed.
     ///
     /// # Errors
-    /// [`Error::Limit`] if `ram` is too little, naming the least.
-    pub(in crate::runtime) fn new(
-        file: &MappedFile,
-        reads: &Reads,
-        ram: Option<u64>,
-        set_aside: u64,
-    ) -> Result<Self> {
+    /// [`Error::Limit`] if there is too little room to stream the weights.
+    pub(in crate::runtime) fn new(file: &MappedFile, reads: &Reads, room: Option<Room>) -> Result<Self> {
         let file_bytes = file.bytes().len() as u64;
-        if !MappedFile::CAN_STREAM {
-            return Ok(if ram.is_some() {
-                Self::Unplanned(Reason::System)
-            } else {
-                Self::Whole { file_bytes }
-            });
-        }
-        let Some(room) = Room::now(ram, set_aside).filter(|room| room.bytes < file_bytes) else {
+        let Some(room) = room.filter(|room| room.bytes < file_bytes) else {
             return Ok(Self::Whole { file_bytes });
         };
+        if !MappedFile::CAN_STREAM {
+            return Ok(Self::Unplanned);
+        }
         let for_experts = reads.used_expert_bytes as u64;
         let parts = match Parts::new(reads, room.bytes.saturating_sub(for_experts)) {
             Ok(parts) => parts,
-            Err(least) => return too_little(&room, least + for_experts),
+            Err(least) => return Err(too_little(&room, least + for_experts)),
         };
         // What is cached of it already would make the disk look fast, and take room.
         parts.pieces.iter().for_each(|piece| file.release(piece.clone()));
@@ -117,26 +94,27 @@ impl Plan {
         match self {
             Self::Whole { file_bytes } => *file_bytes,
             Self::Divided(division) => division.pinned_bytes() + division.window_bytes(),
-            Self::Unplanned(_) => 0,
+            Self::Unplanned => 0,
         }
     }
 }
 
-/// What follows if weights need at least `needed` bytes and there is less room.
-fn too_little(room: &Room, needed: u64) -> Result<Plan> {
-    match room.bound {
-        Bound::Told => Err(Error::limit(format!(
+/// The error of weights that need at least `needed` bytes.
+fn too_little(room: &Room, needed: u64) -> Error {
+    Error::limit(match room.bound {
+        Bound::Told => format!(
             "--ram is too little for this model: {} MiB are taken by other things than weights, and of the \
              weights at least {} MiB have to be in memory; use --ram {}M or more",
             mebibytes(room.beside),
             mebibytes(needed),
             // What the program itself needs differs a little from run to run.
             mebibytes(room.beside + needed) + 1,
-        ))),
-        Bound::System => Ok(Plan::Unplanned(Reason::NoRoom { needed, there: room.bytes })),
-    }
-}
-
-fn mebibytes(bytes: u64) -> u64 {
-    bytes.div_ceil(1 << 20)
+        ),
+        Bound::System => format!(
+            "of the model's weights at least {} have to be in memory, and there is room for {}; use a smaller --ctx \
+             or --batch, or end other programs",
+            shown(needed),
+            shown(room.bytes),
+        ),
+    })
 }

@@ -248,9 +248,7 @@ mod tests {
             let state = streamer.shared.lock();
             state.held.start == state.needed.start && state.held_bytes == 6 * PIECE
         };
-        let start = std::time::Instant::now();
         while !enough() {
-            assert!(start.elapsed().as_secs() < 60, "{:?}", streamer.shared.lock());
             std::thread::yield_now();
         }
         assert_eq!(streamer.shared.lock().held, 17..23);

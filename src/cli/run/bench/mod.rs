@@ -98,7 +98,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let n_ctx = longest.saturating_add(depth);
     let options = SessionOptions { n_ctx, n_batch: args.batch, kv_types: args.kv.kv_types };
     let mut session = Session::new(&model.engine, options)?;
-    model.settle(session.cache_bytes() as u64, session.n_batch(), args.quiet)?;
+    model.settle(&session, 0, args.quiet)?;
     let measure = || args.ceiling.then(|| Ceilings::measure(&model.engine)).transpose();
     let before = measure()?;
     let bar = bar(workloads.len() * args.depths.len(), "tests", args.quiet);

@@ -97,7 +97,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let sampler = Sampler::new(args.sampling.resolve(model.engine.metadata(), n_ctx)?)?;
     let (session, diary) = open(args, &model, file, n_ctx)?;
     check_system(args, &template, diary.conversation())?;
-    model.settle(session.free_bytes(), session.n_batch(), args.quiet)?;
+    model.settle(&session, 0, args.quiet)?;
     let lines = Lines::open()?;
     let mut chat = Chat::new(args, &model, template, diary, session, sampler, lines.is_terminal());
     chat.greet();

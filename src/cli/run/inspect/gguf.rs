@@ -6,45 +6,85 @@ use serde_json::{Map, Value, json};
 
 use super::{Totals, table};
 use crate::cli::output::{bytes, count, plural, show, show_json};
-use crate::error::Result;
+use crate::cli::run::args::{DEFAULT_BATCH, DEFAULT_MAX_CTX};
+use crate::error::Error;
 use crate::gguf::GgufFile;
+use crate::model::KvTypes;
 use crate::printable;
-use crate::runtime::{Engine, EngineOptions};
+use crate::runtime::{Demand, Engine, EngineOptions, SessionOptions};
 use crate::tokenizer::Tokenizer;
 
 /// Shows the GGUF file at `path`, as text or as JSON.
 ///
 /// # Errors
 /// Any that opening the file gives; that it cannot be run is none.
-pub(super) fn show_gguf(path: &Path, full: bool, as_json: bool) -> Result<()> {
+pub(super) fn show_gguf(path: &Path, full: bool, as_json: bool) -> Result<(), Error> {
     let file = GgufFile::open(path)?;
     let mut totals = Totals::default();
     for tensor in file.tensors() {
         totals.add(tensor.ty.name(), tensor.n_elements() as u64, tensor.n_bytes as u64);
     }
-    let why_not = why_not_runnable(&file);
-    let why_not = why_not.as_deref();
+    let runs = run(&file);
     if as_json {
-        show_json(&to_json(&file, &totals, why_not))
+        show_json(&to_json(&file, &totals, &runs))
     } else {
-        show(&text(&file, &totals, why_not, full))
+        show(&text(&file, &totals, &runs, full))
     }
 }
 
-/// Why `gguf-run` cannot run the file; `None` if it can.
-fn why_not_runnable(file: &GgufFile) -> Option<String> {
+/// What the model takes in memory.
+struct Memory {
+    /// The context that it is counted for.
+    n_ctx: usize,
+    demand: Demand,
+}
+
+/// What `gguf-run` needs to run the file, or why it cannot.
+fn run(file: &GgufFile) -> Result<Memory, String> {
     if file.tensors().is_empty() {
-        return Some(match Tokenizer::from_metadata(file.metadata()) {
+        return Err(match Tokenizer::from_metadata(file.metadata()) {
             Ok(_) => "it holds no weights; `gguf-run tokenize` works with it".to_owned(),
             Err(error) => format!("it holds no weights, and its tokenizer cannot be used: {error}"),
         });
     }
-    let engine = Engine::open(file.path(), EngineOptions { n_threads: Some(1), ..EngineOptions::default() });
-    let runnable = engine.and_then(|engine| Tokenizer::from_metadata(engine.metadata()).map(drop));
-    runnable.err().map(|error| error.to_string())
+    let memory = || {
+        let engine = Engine::open(file.path(), EngineOptions::default())?;
+        Tokenizer::from_metadata(engine.metadata())?;
+        let n_ctx = engine.hparams().n_ctx_train.min(DEFAULT_MAX_CTX);
+        let options = SessionOptions { n_ctx, n_batch: DEFAULT_BATCH, kv_types: KvTypes::default() };
+        Ok(Memory { n_ctx, demand: engine.demand(options)? })
+    };
+    memory().map_err(|error: Error| error.to_string())
 }
 
-fn text(file: &GgufFile, totals: &Totals, why_not: Option<&str>, full: bool) -> String {
+impl Memory {
+    fn text(&self) -> String {
+        let Demand { weights, least_weights, cache, buffers, tokenizer } = self.demand;
+        format!(
+            "in memory: weights {} (at least {} of them), keys and values {} and buffers {} (--ctx {}), tokenizer \
+             about {}\n",
+            bytes(weights),
+            bytes(least_weights),
+            bytes(cache),
+            bytes(buffers),
+            self.n_ctx,
+            bytes(tokenizer),
+        )
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "n_ctx": self.n_ctx,
+            "weights_bytes": self.demand.weights,
+            "least_weights_bytes": self.demand.least_weights,
+            "cache_bytes": self.demand.cache,
+            "buffers_bytes": self.demand.buffers,
+            "tokenizer_bytes": self.demand.tokenizer,
+        })
+    }
+}
+
+fn text(file: &GgufFile, totals: &Totals, runs: &Result<Memory, String>, full: bool) -> String {
     let architecture = file.metadata().string("general.architecture").ok().flatten().unwrap_or("unnamed");
     let mut out = format!(
         "{}\nGGUF version {}, {}, architecture {}, alignment {}\n{}\n",
@@ -55,9 +95,9 @@ fn text(file: &GgufFile, totals: &Totals, why_not: Option<&str>, full: bool) -> 
         file.alignment(),
         totals.summary(),
     );
-    out += &match why_not {
-        None => "gguf-run can run it\n".to_owned(),
-        Some(reason) => format!("gguf-run cannot run it: {}\n", printable::line(reason)),
+    out += &match runs {
+        Ok(memory) => format!("gguf-run can run it\n{}", memory.text()),
+        Err(reason) => format!("gguf-run cannot run it: {}\n", printable::line(reason)),
     };
     out += &format!("\nmetadata ({})\n", plural(file.metadata().keys().len(), "key"));
     out += &metadata_lines(file, full);
@@ -90,7 +130,7 @@ fn tensor_lines(file: &GgufFile) -> String {
     table(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), &[false, false, false, true])
 }
 
-fn to_json(file: &GgufFile, totals: &Totals, why_not: Option<&str>) -> Value {
+fn to_json(file: &GgufFile, totals: &Totals, runs: &Result<Memory, String>) -> Value {
     let metadata: Map<String, Value> =
         file.metadata().keys().map(|key| (key.to_owned(), file.metadata().to_json(key))).collect();
     let tensors: Vec<_> = file
@@ -112,8 +152,9 @@ fn to_json(file: &GgufFile, totals: &Totals, why_not: Option<&str>) -> Value {
         "file_bytes": file.file_len(),
         "version": file.version(),
         "alignment": file.alignment(),
-        "runs": why_not.is_none(),
-        "why_not": why_not,
+        "runs": runs.is_ok(),
+        "why_not": runs.as_ref().err(),
+        "memory": runs.as_ref().ok().map(Memory::json),
         "metadata": metadata,
         "tensors": tensors,
         "totals": totals.json(),

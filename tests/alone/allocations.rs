@@ -1,54 +1,15 @@
 //! A step allocates nothing once its session exists.
 
-#![allow(unsafe_code, reason = "a global allocator is unsafe by nature")]
-
-mod common;
-
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use common::checkpoint::Spec;
-use common::model::{mixed_formats, mixed_k, new_path, write_gguf};
-use common::options;
+use crate::common::checkpoint::Spec;
+use crate::common::counting::allocations_of;
+use crate::common::model::{mixed_formats, mixed_k, new_path, write_gguf};
+use crate::common::{self, options};
 use gguf_kit::model::{KvTypes, TensorSpec};
 use gguf_kit::runtime::{Engine, EngineOptions, Evaluator, Logits, Part, Sequence, Session, SessionOptions};
 use gguf_simd::BlockType;
 use gguf_simd::attention::CacheType;
-
-/// Counts the allocations of all threads. This binary has one test, so they are the test's own.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(block, layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.realloc(block, layout, new_size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn allocations_of(work: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    work();
-    ALLOCATIONS.load(Ordering::Relaxed) - before
-}
 
 /// Writes the model of the checkpoint in `dir`.
 fn model(dir: &Path, type_of: fn(&TensorSpec) -> BlockType) -> PathBuf {
@@ -106,8 +67,7 @@ fn assert_joint_steps_allocate_nothing(engine: &Engine, kv_types: KvTypes) {
     assert_eq!(allocations_of(|| (0..9).for_each(|_| step(1))), 0, "{} threads", engine.n_threads());
 }
 
-#[test]
-fn steps_allocate_nothing() {
+pub(crate) fn steps_allocate_nothing() {
     assert!(allocations_of(|| drop(std::hint::black_box(Box::new(1)))) > 0, "the allocator counts");
     let experts = Spec { n_ff: 256, head_dim: Some(32), ..Spec::mixtral() };
     let larger = Spec { n_embd: 512, n_ff: 1024, n_layer: 4, ..Spec::default() };
