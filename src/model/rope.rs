@@ -68,7 +68,11 @@ impl Frequencies {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::checkpoint::Config;
+    use crate::model::{Role, Source, arch};
 
     fn rope(scaling: RopeScaling) -> Rope {
         Rope { n_dims: 8, freq_base: 10000.0, scaling }
@@ -123,5 +127,35 @@ mod tests {
             assert!((scaled.frequencies[i] - expected).abs() < 1e-12, "{i}: {}", scaled.frequencies[i]);
         }
         assert!((scaled.magnitude - 1.138_629_436).abs() < 1e-8);
+    }
+    /// From config.json to the frequencies, by the way a conversion takes.
+    #[test]
+    fn frequencies_are_those_that_transformers_computes() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/rope/frequencies.json");
+        let cases: Vec<serde_json::Value> =
+            serde_json::from_str(&std::fs::read_to_string(fixture).unwrap()).unwrap();
+        assert_eq!(cases.len(), 10);
+        let family = arch::by_checkpoint_class("LlamaForCausalLM").unwrap();
+        for case in cases {
+            let name = &case["name"];
+            let config = Config::parse(Path::new("config.json"), &case["config"].to_string()).unwrap();
+            let hparams = (family.hparams_from_config)(&config).unwrap();
+            let specs = (family.tensors)(&hparams, Some(&config)).unwrap();
+            let divisors = specs.iter().find(|spec| spec.role == Role::RopeFreqs).map(|spec| &spec.source);
+            let divisors = divisors.map(|source| match source {
+                Source::Computed(divisors) => &divisors[..],
+                other => panic!("{name}: divisors from {other:?}"),
+            });
+            let found = Frequencies::new(&hparams.rope, divisors);
+            let expected: Vec<f64> = serde_json::from_value(case["frequencies"].clone()).unwrap();
+            assert_eq!(found.len(), expected.len(), "{name}");
+            // Factors and divisors are stored as f32, whose rounding is a share of 6e-8.
+            for (i, (found, expected)) in found.frequencies.iter().zip(&expected).enumerate() {
+                let off = (found / expected - 1.0).abs();
+                assert!(off < 1.5e-7, "{name}: frequency {i} is {found:e}, not {expected:e}");
+            }
+            let magnitude = case["magnitude"].as_f64().unwrap();
+            assert!((found.magnitude / magnitude - 1.0).abs() < 1.5e-7, "{name}: {}", found.magnitude);
+        }
     }
 }
