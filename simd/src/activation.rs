@@ -5,7 +5,9 @@
 //! that a kernel walks one contiguous stream. A last window that is not full is padded with zero
 //! codes, zero scales and zero sums.
 //!
-//! Codes stay within -127..=127: the AVX2 kernels negate them, and -128 has no negative.
+//! Codes stay within -127..=127: the AVX2 kernels negate them, and -128 has no negative. And the sums are those
+//! of the codes: kernels use the ones or the others, as it suits them. So windows are made by the quantisers
+//! ([`crate::Kernels::quantize_q8_0`]) or by `new`, and only read after that.
 
 /// Values in a window, and in a super-block of a K type.
 pub const WINDOW_LEN: usize = 256;
@@ -27,11 +29,11 @@ pub enum ActivationFormat {
 #[repr(C, align(64))]
 pub struct Q8Window {
     /// The codes, in order; value = `scales[i / 32] * codes[i]`.
-    pub codes: [i8; WINDOW_LEN],
+    pub(crate) codes: [i8; WINDOW_LEN],
     /// One scale per 32 codes; zero where all 32 values are zero.
-    pub scales: [f32; 8],
+    pub(crate) scales: [f32; 8],
     /// The sum of each 32 codes (at most 4064 in magnitude).
-    pub sums: [i32; 8],
+    pub(crate) sums: [i32; 8],
 }
 
 /// 256 activations with one scale.
@@ -39,21 +41,77 @@ pub struct Q8Window {
 #[repr(C, align(64))]
 pub struct Q8KWindow {
     /// The codes, in order; value = `scale * codes[i]`.
-    pub codes: [i8; WINDOW_LEN],
+    pub(crate) codes: [i8; WINDOW_LEN],
     /// The sum of each 16 codes (at most 2032 in magnitude).
-    pub sums: [i16; 16],
+    pub(crate) sums: [i16; 16],
     /// The scale, negative where the value of largest magnitude is positive: that value maps to -127.
-    pub scale: f32,
+    pub(crate) scale: f32,
 }
 
 impl Q8Window {
     /// A window of zeros.
     pub const ZERO: Self = Self { codes: [0; WINDOW_LEN], scales: [0.0; 8], sums: [0; 8] };
+
+    /// A window of these codes and scales.
+    ///
+    /// # Panics
+    /// If a code is -128.
+    pub fn new(codes: [i8; WINDOW_LEN], scales: [f32; 8]) -> Self {
+        assert!(!codes.contains(&i8::MIN), "codes are within -127..=127");
+        let mut sums = [0; 8];
+        for (sum, codes) in sums.iter_mut().zip(codes.as_chunks::<32>().0) {
+            *sum = codes.iter().map(|&code| i32::from(code)).sum();
+        }
+        Self { codes, scales, sums }
+    }
+
+    /// The codes, in order; value = `scales[i / 32] * codes[i]`.
+    pub fn codes(&self) -> &[i8; WINDOW_LEN] {
+        &self.codes
+    }
+
+    /// One scale per 32 codes; zero where all 32 values are zero.
+    pub fn scales(&self) -> &[f32; 8] {
+        &self.scales
+    }
+
+    /// The sum of each 32 codes.
+    pub fn sums(&self) -> &[i32; 8] {
+        &self.sums
+    }
 }
 
 impl Q8KWindow {
     /// A window of zeros.
     pub const ZERO: Self = Self { codes: [0; WINDOW_LEN], sums: [0; 16], scale: 0.0 };
+
+    /// A window of these codes with this scale.
+    ///
+    /// # Panics
+    /// If a code is -128.
+    pub fn new(codes: [i8; WINDOW_LEN], scale: f32) -> Self {
+        assert!(!codes.contains(&i8::MIN), "codes are within -127..=127");
+        let mut sums = [0; 16];
+        for (sum, codes) in sums.iter_mut().zip(codes.as_chunks::<16>().0) {
+            *sum = codes.iter().map(|&code| i16::from(code)).sum();
+        }
+        Self { codes, sums, scale }
+    }
+
+    /// The codes, in order; value = `scale * codes[i]`.
+    pub fn codes(&self) -> &[i8; WINDOW_LEN] {
+        &self.codes
+    }
+
+    /// The sum of each 16 codes.
+    pub fn sums(&self) -> &[i16; 16] {
+        &self.sums
+    }
+
+    /// The scale, negative where the value of largest magnitude is positive.
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
 }
 
 /// Rows of activations, one after the other, in the format its consumer wants.
@@ -101,5 +159,28 @@ impl Activation<'_> {
             Self::Q8_0(_) => ActivationFormat::Q8_0,
             Self::Q8K(_) => ActivationFormat::Q8K,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_sum_their_codes() {
+        let codes = core::array::from_fn(|i| (i % 255) as i8);
+        let codes = codes.map(|code: i8| code.max(-127));
+        let (small, large) = (Q8KWindow::new(codes, 0.5), Q8Window::new(codes, [0.5; 8]));
+        let sum = |codes: &[i8]| codes.iter().map(|&code| i32::from(code)).sum::<i32>();
+        assert!(small.sums().iter().zip(codes.chunks(16)).all(|(&s, codes)| i32::from(s) == sum(codes)));
+        assert!(large.sums().iter().zip(codes.chunks(32)).all(|(&s, codes)| s == sum(codes)));
+    }
+
+    #[test]
+    #[should_panic(expected = "codes are within -127..=127")]
+    fn windows_refuse_the_code_without_a_negative() {
+        let mut codes = [0; WINDOW_LEN];
+        codes[200] = -128;
+        Q8Window::new(codes, [1.0; 8]);
     }
 }

@@ -35,7 +35,7 @@ fn normals(seed: u64, n: usize) -> Vec<f32> {
 
 /// A window of equal codes, with the scale 1.
 fn window(code: i8) -> Q8KWindow {
-    Q8KWindow { codes: [code; 256], sums: [16 * i16::from(code); 16], scale: 1.0 }
+    Q8KWindow::new([code; 256], 1.0)
 }
 
 /// Where `d` stands in a block, and `dmin` if the type has one.

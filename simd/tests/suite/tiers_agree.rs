@@ -216,21 +216,21 @@ fn activation_quantisers_equal_scalar() {
             let mut expected = vec![Q8Window::ZERO; n.div_ceil(256)];
             let mut found = expected.clone();
             // Whatever was in the windows before must not show.
-            found.iter_mut().for_each(|window| window.codes.fill(99));
+            found.fill(Q8Window::new([99; 256], [f32::NAN; 8]));
             scalar().quantize_q8_0(&x, &mut expected);
             kernels.quantize_q8_0(&x, &mut found);
             for (e, f) in expected.iter().zip(&found) {
-                assert_eq!((e.codes, e.sums), (f.codes, f.sums), "{} Q8_0 of {n}", kernels.isa());
-                assert_same_bits(&e.scales, &f.scales, || format!("{} Q8_0 of {n}", kernels.isa()));
+                assert_eq!((e.codes(), e.sums()), (f.codes(), f.sums()), "{} Q8_0 of {n}", kernels.isa());
+                assert_same_bits(e.scales(), f.scales(), || format!("{} Q8_0 of {n}", kernels.isa()));
             }
             let x = &x[..n / 256 * 256];
             let mut expected = vec![Q8KWindow::ZERO; n / 256];
-            let mut found = expected.clone();
+            let mut found = vec![Q8KWindow::new([99; 256], f32::NAN); n / 256];
             scalar().quantize_q8_k(x, &mut expected);
             kernels.quantize_q8_k(x, &mut found);
             for (e, f) in expected.iter().zip(&found) {
-                assert_eq!((e.codes, e.sums), (f.codes, f.sums), "{} Q8_K of {n}", kernels.isa());
-                assert_same_bits(&[e.scale], &[f.scale], || format!("{} Q8_K of {n}", kernels.isa()));
+                assert_eq!((e.codes(), e.sums()), (f.codes(), f.sums()), "{} Q8_K of {n}", kernels.isa());
+                assert_same_bits(&[e.scale()], &[f.scale()], || format!("{} Q8_K of {n}", kernels.isa()));
             }
         }
     }
