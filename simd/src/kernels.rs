@@ -1,11 +1,13 @@
 //! The function table of a CPU: scalar first, each better tier overwrites.
 //!
-//! What each tier has for each type stands in `kernels/rows.rs`; a gap keeps the function of the tier
-//! below, and every entry knows which tier it came from. The public functions of [`Kernels`] check every
-//! length and only then call a function of the table.
+//! What each tier has for each type stands in `kernels/rows.rs`, from which `kernels/table.rs` assembles the
+//! table of a tier; a gap keeps the function of the tier below, and every entry knows which tier it came from.
+//! [`Kernels`] is a table with the proof that this CPU can execute it. Its public functions check every length
+//! and only then call a function of the table.
 
 mod inputs;
 mod rows;
+mod table;
 
 use std::sync::OnceLock;
 
@@ -13,54 +15,12 @@ use crate::activation::{Activation, ActivationFormat, Q8KWindow, Q8Window, WINDO
 use crate::attention::Attention;
 use crate::block::BlockType;
 use crate::columns::ColumnsMut;
-use crate::gemm::{Batch, Product};
-use crate::isa::Isa;
+use crate::gemm::Product;
+use crate::isa::{Isa, Proof};
 use crate::ops::Ops;
 pub use inputs::InputRow;
-use rows::{Decode, Encode, Gemv, Layer, Quantisers};
-
-/// A function of the table, and the tier it was written for.
-#[derive(Clone, Copy)]
-struct Entry<F> {
-    function: F,
-    tier: Isa,
-}
-
-/// The kernels of one block type.
-#[derive(Clone, Copy)]
-struct TypeKernels {
-    decode: Entry<Decode>,
-    encode: Entry<Encode>,
-    gemv: Entry<Gemv>,
-    /// Batch products, where a tier has better ones than a dot product per column.
-    gemm: Option<Entry<Batch>>,
-}
-
-impl TypeKernels {
-    /// The kernels for any CPU.
-    fn scalar(ty: BlockType) -> Self {
-        fn entry<F>(function: F) -> Entry<F> {
-            Entry { function, tier: Isa::Scalar }
-        }
-        let (decode, encode, gemv) = rows::scalar(ty);
-        Self { decode: entry(decode), encode: entry(encode), gemv: entry(gemv), gemm: None }
-    }
-
-    /// Takes over what a tier has.
-    fn overwrite(&mut self, tier: Isa, layer: Layer) {
-        fn set<F>(entry: &mut Entry<F>, function: Option<F>, tier: Isa) {
-            if let Some(function) = function {
-                *entry = Entry { function, tier };
-            }
-        }
-        set(&mut self.decode, layer.decode, tier);
-        set(&mut self.encode, layer.encode, tier);
-        set(&mut self.gemv, layer.gemv, tier);
-        if let Some(function) = layer.gemm {
-            self.gemm = Some(Entry { function, tier });
-        }
-    }
-}
+use rows::Gemv;
+use table::{Entry, Table};
 
 /// What can be done with blocks, as the columns of `gguf-run inspect --kernels`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,26 +54,25 @@ impl Operation {
 /// not; `None` if the tier belongs to another architecture than this program. Where a tier has no
 /// kernel of its own, this is one below it.
 pub fn origin(isa: Isa, ty: BlockType, operation: Operation) -> Option<Isa> {
-    isa.is_of_target().then(|| assemble(isa).origin(ty, operation))
+    isa.is_of_target().then(|| Table::of(isa).origin(ty, operation))
 }
 
 /// As [`origin`], for the quantisers of activations.
 pub fn origin_of_quantisers(isa: Isa) -> Option<Isa> {
-    isa.is_of_target().then(|| assemble(isa).quantisers.tier)
+    isa.is_of_target().then(|| Table::of(isa).quantisers.tier)
 }
 
 /// Everything this crate computes, in the version for one tier of CPU features.
 pub struct Kernels {
-    isa: Isa,
-    types: [TypeKernels; BlockType::COUNT],
+    /// The functions of the tier that `of` was given the proof of: this CPU has their features.
+    table: Table,
     ops: &'static Ops,
     attention: &'static Attention,
-    quantisers: Entry<Quantisers>,
 }
 
 impl core::fmt::Debug for Kernels {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_tuple("Kernels").field(&self.isa).finish()
+        f.debug_tuple("Kernels").field(&self.isa()).finish()
     }
 }
 
@@ -121,7 +80,12 @@ impl Kernels {
     /// The table of a tier; `None` if this CPU lacks the tier.
     pub fn get(isa: Isa) -> Option<&'static Self> {
         static TABLES: [OnceLock<Option<Kernels>>; Isa::COUNT] = [const { OnceLock::new() }; Isa::COUNT];
-        TABLES[isa as usize].get_or_init(|| isa.is_available().then(|| assemble(isa))).as_ref()
+        TABLES[isa as usize].get_or_init(|| isa.detect().map(Self::of)).as_ref()
+    }
+
+    /// The table of the tier that was proved.
+    fn of(proof: Proof) -> Self {
+        Self { table: Table::of(proof.isa()), ops: Ops::of(proof), attention: Attention::of(proof) }
     }
 
     /// The table of the best tier this CPU has.
@@ -131,7 +95,7 @@ impl Kernels {
 
     /// The tier of this table.
     pub fn isa(&self) -> Isa {
-        self.isa
+        self.table.isa
     }
 
     /// The operations on float rows of this tier.
@@ -150,8 +114,9 @@ impl Kernels {
     /// If `blocks` is not whole blocks or `out` does not hold exactly their elements.
     pub fn decode(&self, ty: BlockType, blocks: &[u8], out: &mut [f32]) {
         assert_eq!(Some(blocks.len()), ty.row_bytes(out.len()), "{ty} blocks for {} floats", out.len());
-        // SAFETY: `get`, the only way to a table, has seen the features of its functions on this CPU.
-        unsafe { (self.of(ty).decode.function)(blocks, out) }
+        // SAFETY: `of` took the proof that this CPU has the features of the table's functions; the lengths are
+        // those that the type's functions ask for.
+        unsafe { (self.table.kernels(ty).decode.function)(blocks, out) }
     }
 
     /// Encodes one row, or several that follow each other, with the least error the type's search finds;
@@ -164,8 +129,8 @@ impl Kernels {
     pub fn encode(&self, ty: BlockType, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         assert_eq!(Some(out.len()), ty.row_bytes(row.len()), "{ty} blocks of {} floats", row.len());
         assert!(importance.is_none_or(|w| w.len() == row.len()), "one importance per element");
-        // SAFETY: as in `decode`.
-        unsafe { (self.of(ty).encode.function)(row, importance, out) }
+        // SAFETY: `of` took the proof that this CPU has the features of the table's functions.
+        unsafe { (self.table.kernels(ty).encode.function)(row, importance, out) }
     }
 
     /// Quantises a row of activations to 8 bits with one scale per 32 values; pads the last window.
@@ -176,8 +141,8 @@ impl Kernels {
     pub fn quantize_q8_0(&self, x: &[f32], out: &mut [Q8Window]) {
         assert!(x.len().is_multiple_of(32), "{} activations are not groups of 32", x.len());
         assert_eq!(out.len(), x.len().div_ceil(WINDOW_LEN), "windows for {} activations", x.len());
-        // SAFETY: as in `decode`.
-        unsafe { (self.quantisers.function.q8_0)(x, out) }
+        // SAFETY: `of` took the proof that this CPU has the features of the table's functions.
+        unsafe { (self.table.quantisers.function.q8_0)(x, out) }
     }
 
     /// Quantises a row of activations to 8 bits with one scale per 256 values. A group of 256 that
@@ -188,8 +153,8 @@ impl Kernels {
     pub fn quantize_q8_k(&self, x: &[f32], out: &mut [Q8KWindow]) {
         assert!(x.len().is_multiple_of(WINDOW_LEN), "{} activations are not windows of 256", x.len());
         assert_eq!(out.len(), x.len() / WINDOW_LEN, "windows for {} activations", x.len());
-        // SAFETY: as in `decode`.
-        unsafe { (self.quantisers.function.q8_k)(x, out) }
+        // SAFETY: `of` took the proof that this CPU has the features of the table's functions.
+        unsafe { (self.table.quantisers.function.q8_k)(x, out) }
     }
 
     /// Multiplies a matrix with a vector: `out[r]` is row `r` of `weights: [n_out, n_in]` times `x`.
@@ -228,18 +193,19 @@ impl Kernels {
             "activations for {} rows of {n_in}",
             out.n_cols()
         );
-        match self.of(ty).gemm {
+        match self.table.kernels(ty).gemm {
             Some(Entry { function: batch, .. })
                 if n_in > 0 && out.n_rows() > 0 && out.n_cols() >= batch.min_columns =>
             {
-                match (batch.product, x) {
-                    // SAFETY: as in `decode`, for each of the three.
-                    (Product::F32(gemm), Activation::F32(x)) => unsafe { gemm(weights, x, &mut out) },
-                    // SAFETY: see above.
-                    (Product::Q8_0(gemm), Activation::Q8_0(x)) => unsafe { gemm(weights, x, &mut out) },
-                    // SAFETY: see above.
-                    (Product::Q8K(gemm), Activation::Q8K(x)) => unsafe { gemm(weights, x, &mut out) },
-                    (_, x) => wrong_activations(ty, x),
+                // SAFETY: `of` took the proof that this CPU has the features of the table's functions; the
+                // lengths have been checked.
+                unsafe {
+                    match (batch.product, x) {
+                        (Product::F32(gemm), Activation::F32(x)) => gemm(weights, x, &mut out),
+                        (Product::Q8_0(gemm), Activation::Q8_0(x)) => gemm(weights, x, &mut out),
+                        (Product::Q8K(gemm), Activation::Q8K(x)) => gemm(weights, x, &mut out),
+                        (_, x) => wrong_activations(ty, x),
+                    }
                 }
             }
             _ => self.gemv_per_column(ty, weights, n_in, x, &mut out),
@@ -274,31 +240,22 @@ impl Kernels {
         if n_in == 0 || out.is_empty() {
             return out.fill(0.0);
         }
-        match (self.of(ty).gemv.function, x) {
-            // SAFETY: as in `decode`, for each of the three.
-            (Gemv::F32(gemv), Activation::F32(x)) => unsafe { gemv(weights, x, out) },
-            // SAFETY: see above.
-            (Gemv::Q8_0(gemv), Activation::Q8_0(x)) => unsafe { gemv(weights, x, out) },
-            // SAFETY: see above.
-            (Gemv::Q8K(gemv), Activation::Q8K(x)) => unsafe { gemv(weights, x, out) },
-            (_, x) => wrong_activations(ty, x),
+        // SAFETY: `of` took the proof that this CPU has the features of the table's functions; the lengths
+        // have been checked.
+        unsafe {
+            match (self.table.kernels(ty).gemv.function, x) {
+                (Gemv::F32(gemv), Activation::F32(x)) => gemv(weights, x, out),
+                (Gemv::Q8_0(gemv), Activation::Q8_0(x)) => gemv(weights, x, out),
+                (Gemv::Q8K(gemv), Activation::Q8K(x)) => gemv(weights, x, out),
+                (_, x) => wrong_activations(ty, x),
+            }
         }
     }
 
     /// The tier whose kernel does `operation` on `ty`: this table's own or, where that has none, one
     /// below. A batch product without a kernel is one dot product per column.
     pub fn origin(&self, ty: BlockType, operation: Operation) -> Isa {
-        let kernels = self.of(ty);
-        match operation {
-            Operation::Decode => kernels.decode.tier,
-            Operation::Encode => kernels.encode.tier,
-            Operation::Gemv => kernels.gemv.tier,
-            Operation::Gemm => kernels.gemm.map_or(kernels.gemv.tier, |gemm| gemm.tier),
-        }
-    }
-
-    fn of(&self, ty: BlockType) -> &TypeKernels {
-        &self.types[ty as usize]
+        self.table.origin(ty, operation)
     }
 }
 
@@ -319,33 +276,5 @@ fn row_len(ty: BlockType, n_in: usize) -> usize {
     match ty.activation() {
         ActivationFormat::F32 => n_in,
         ActivationFormat::Q8_0 | ActivationFormat::Q8K => n_in.div_ceil(WINDOW_LEN),
-    }
-}
-
-/// The table of a tier of this target: that of the tier below, with what this tier does better.
-/// Whoever calls its functions has to know that the CPU has the tier.
-fn assemble(isa: Isa) -> Kernels {
-    let mut kernels = isa.below().map_or_else(scalar, assemble);
-    kernels.isa = isa;
-    kernels.ops = Ops::of_target(isa);
-    kernels.attention = Attention::of_target(isa);
-    for ty in BlockType::all() {
-        kernels.types[ty as usize].overwrite(isa, rows::layer(isa, ty));
-    }
-    if let Some(quantisers) = rows::quantisers(isa) {
-        kernels.quantisers = Entry { function: quantisers, tier: isa };
-    }
-    kernels
-}
-
-/// The table any CPU can use.
-fn scalar() -> Kernels {
-    let mut rows = BlockType::all().map(TypeKernels::scalar);
-    Kernels {
-        isa: Isa::Scalar,
-        types: core::array::from_fn(|_| rows.next().expect("a row per type")),
-        ops: Ops::SCALAR,
-        attention: Attention::SCALAR,
-        quantisers: Entry { function: rows::SCALAR_QUANTISERS, tier: Isa::Scalar },
     }
 }

@@ -16,6 +16,7 @@ pub mod isa;
 pub mod kernels;
 pub mod ops;
 mod quantize;
+mod wide;
 
 pub use activation::{Activation, ActivationFormat, Q8KWindow, Q8Window, WINDOW_LEN};
 pub use block::BlockType;

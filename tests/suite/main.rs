@@ -23,6 +23,7 @@ mod convert_cli;
 mod convert_refuses;
 mod convert_types;
 mod convert_values;
+mod cpu_features;
 mod decoder_reference;
 mod determinism;
 mod engine_errors;

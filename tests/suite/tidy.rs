@@ -41,7 +41,7 @@ fn root() -> &'static Path {
 }
 
 /// Every Rust file below `folder`, as (path relative to the root, text).
-fn rust_files(folder: &str) -> Vec<(String, String)> {
+pub(crate) fn rust_files(folder: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut pending: Vec<PathBuf> = vec![root().join(folder)];
     while let Some(dir) = pending.pop() {
@@ -60,11 +60,11 @@ fn rust_files(folder: &str) -> Vec<(String, String)> {
     found
 }
 
-fn parse(name: &str, text: &str) -> syn::File {
+pub(crate) fn parse(name: &str, text: &str) -> syn::File {
     syn::parse_file(text).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
-fn is_test(attrs: &[syn::Attribute]) -> bool {
+pub(crate) fn is_test(attrs: &[syn::Attribute]) -> bool {
     attrs.iter().any(|attr| {
         attr.path().is_ident("test")
             || attr.path().is_ident("cfg")

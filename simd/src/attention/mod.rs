@@ -67,20 +67,30 @@ struct Format<Query> {
     weighted_sums: WeightedSums,
 }
 
-// Every call of a table's function below is sound for one reason: `for_isa` hands a table out only
-// when the CPU has its features; the only other way to one, `of_target`, leaves that to `kernels`.
+impl<Query> Format<Query> {
+    /// Whole rows, and as many bytes as they take.
+    #[inline]
+    fn store(&self, x: &[f32], out: &mut [u8]) {
+        // SAFETY: formats stand in the tables of `tiers`, and `Attention::of`, the only way to one, takes the
+        // proof that this CPU has the features which its functions are compiled for.
+        unsafe { (self.store)(x, out) }
+    }
+
+    /// See [`Scores`].
+    #[inline]
+    fn scores(&self, keys: &[u8], row_bytes: usize, queries: &[Query], out: &mut ColumnsMut<'_>) {
+        // SAFETY: the CPU has the features, as `store` says.
+        unsafe { (self.scores)(keys, row_bytes, queries, out) }
+    }
+}
+
 impl Attention {
     /// The operations for any CPU.
     pub const SCALAR: &'static Self = &tiers::SCALAR;
 
     /// The operations for `isa`; `None` if this CPU lacks it.
     pub fn for_isa(isa: Isa) -> Option<&'static Self> {
-        isa.is_available().then(|| Self::of_target(isa))
-    }
-
-    /// The operations of a tier of this target, for callers who see to it that the CPU has it.
-    pub(crate) fn of_target(isa: Isa) -> &'static Self {
-        tiers::table(isa).expect("a tier of this target")
+        isa.detect().map(Self::of)
     }
 
     /// Stores floats, `x: [n, head_dim]`, as `n` rows. A block that holds a NaN or an infinity becomes
@@ -92,12 +102,9 @@ impl Attention {
         assert!(x.len().is_multiple_of(rows.head_dim()), "{} floats for {rows:?}", x.len());
         assert_eq!(rows.count(out), x.len() / rows.head_dim(), "{rows:?} for {} floats", x.len());
         match rows.cache_type() {
-            // SAFETY: `for_isa` saw the table's features on this CPU; so below.
-            CacheType::F16 => unsafe { (self.f16.store)(x, out) },
-            // SAFETY: see above.
-            CacheType::Q8_0 => unsafe { (self.q8_0.store)(x, out) },
-            // SAFETY: see above.
-            CacheType::Q4_0 => unsafe { (self.q4_0.store)(x, out) },
+            CacheType::F16 => self.f16.store(x, out),
+            CacheType::Q8_0 => self.q8_0.store(x, out),
+            CacheType::Q4_0 => self.q4_0.store(x, out),
         }
     }
 
@@ -121,18 +128,9 @@ impl Attention {
         }
         let row_bytes = rows.row_bytes();
         match (rows.cache_type(), queries) {
-            // SAFETY: see `store`.
-            (CacheType::F16, Activation::F32(x)) => unsafe {
-                (self.f16.scores)(keys, row_bytes, x, &mut out);
-            },
-            // SAFETY: see `store`.
-            (CacheType::Q8_0, Activation::Q8_0(x)) => unsafe {
-                (self.q8_0.scores)(keys, row_bytes, x, &mut out);
-            },
-            // SAFETY: see `store`.
-            (CacheType::Q4_0, Activation::Q8_0(x)) => unsafe {
-                (self.q4_0.scores)(keys, row_bytes, x, &mut out);
-            },
+            (CacheType::F16, Activation::F32(x)) => self.f16.scores(keys, row_bytes, x, &mut out),
+            (CacheType::Q8_0, Activation::Q8_0(x)) => self.q8_0.scores(keys, row_bytes, x, &mut out),
+            (CacheType::Q4_0, Activation::Q8_0(x)) => self.q4_0.scores(keys, row_bytes, x, &mut out),
             (_, queries) => unreachable!("{:?} queries for {rows:?} have been refused", queries.format()),
         }
     }
@@ -162,7 +160,7 @@ impl Attention {
             CacheType::Q8_0 => self.q8_0.weighted_sums,
             CacheType::Q4_0 => self.q4_0.weighted_sums,
         };
-        // SAFETY: see `store`.
+        // SAFETY: a function of the table: the CPU has its features, as `Format::store` says.
         unsafe { weighted_sums(values, weights, visible, &mut out) }
     }
 }

@@ -38,12 +38,12 @@ pub(super) struct Q4_0;
 
 impl Unit<2, BYTES> for Q4_0 {
     #[inline(always)]
-    fn scale<T: Vectors>(unit: &[u8; BYTES]) -> f32 {
-        T::half(u16::from_le_bytes([unit[0], unit[1]]))
+    fn scale<T: Vectors>(isa: T, unit: &[u8; BYTES]) -> f32 {
+        isa.half(u16::from_le_bytes([unit[0], unit[1]]))
     }
 
     #[inline(always)]
-    fn codes<T: Vectors>(unit: &[u8; BYTES]) -> [T::Vector; 2] {
+    fn codes<T: Vectors>(isa: T, unit: &[u8; BYTES]) -> [T::Vector; 2] {
         let (mut low, mut high) = ([0; LANES], [0; LANES]);
         for l in 0..LANES {
             low[l] = (unit[2 + l] & 15) as i8 - 8;
@@ -51,6 +51,6 @@ impl Unit<2, BYTES> for Q4_0 {
         for l in 0..LANES {
             high[l] = (unit[2 + l] >> 4) as i8 - 8;
         }
-        [T::integers(&low), T::integers(&high)]
+        [isa.integers(&low), isa.integers(&high)]
     }
 }

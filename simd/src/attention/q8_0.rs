@@ -81,18 +81,18 @@ pub(super) struct Q8_0;
 
 impl Unit<2, BYTES> for Q8_0 {
     #[inline(always)]
-    fn scale<T: Vectors>(unit: &[u8; BYTES]) -> f32 {
-        T::half(u16::from_le_bytes([unit[0], unit[1]]))
+    fn scale<T: Vectors>(isa: T, unit: &[u8; BYTES]) -> f32 {
+        isa.half(u16::from_le_bytes([unit[0], unit[1]]))
     }
 
     #[inline(always)]
-    fn codes<T: Vectors>(unit: &[u8; BYTES]) -> [T::Vector; 2] {
+    fn codes<T: Vectors>(isa: T, unit: &[u8; BYTES]) -> [T::Vector; 2] {
         let mut codes = [[0; LANES]; 2];
         for half in 0..2 {
             for l in 0..LANES {
                 codes[half][l] = unit[2 + LANES * half + l] as i8;
             }
         }
-        [T::integers(&codes[0]), T::integers(&codes[1])]
+        [isa.integers(&codes[0]), isa.integers(&codes[1])]
     }
 }

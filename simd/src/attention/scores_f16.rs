@@ -5,14 +5,20 @@
 
 use super::f16::widen;
 use crate::columns::ColumnsMut;
-use crate::ops::lanes::{self, LANES, Lanes, Tier};
+use crate::ops::lanes::{self, LANES, LaneOps, Lanes};
 
 /// Keys that all queries meet before the next follow: they stay in the L1 cache.
 const KEYS: usize = 64;
 
 /// Multiplies the keys, rows of `row_bytes` bytes, with the queries; there is at least one of each.
 #[inline(always)]
-pub(super) fn scores<T: Tier>(keys: &[u8], row_bytes: usize, queries: &[f32], out: &mut ColumnsMut<'_>) {
+pub(super) fn scores<T: LaneOps>(
+    isa: T,
+    keys: &[u8],
+    row_bytes: usize,
+    queries: &[f32],
+    out: &mut ColumnsMut<'_>,
+) {
     let head_dim = row_bytes / 2;
     let n_queries = out.n_cols();
     let queries = |first: usize, n: usize| &queries[first * head_dim..(first + n) * head_dim];
@@ -20,47 +26,79 @@ pub(super) fn scores<T: Tier>(keys: &[u8], row_bytes: usize, queries: &[f32], ou
         let first_key = i * KEYS;
         let mut q = 0;
         while T::SIDE_BY_SIDE == 16 && q + 4 <= n_queries {
-            tiles::<T, 4, 4>(keys, row_bytes, queries(q, 4), first_key, q, out);
+            tiles::<T, 4, 4>(isa, &Keys { bytes: keys, row_bytes, first: first_key }, queries(q, 4), q, out);
             q += 4;
         }
         while q + 2 <= n_queries {
             match T::SIDE_BY_SIDE {
-                16 => tiles::<T, 8, 2>(keys, row_bytes, queries(q, 2), first_key, q, out),
-                _ => tiles::<T, 2, 2>(keys, row_bytes, queries(q, 2), first_key, q, out),
+                16 => tiles::<T, 8, 2>(
+                    isa,
+                    &Keys { bytes: keys, row_bytes, first: first_key },
+                    queries(q, 2),
+                    q,
+                    out,
+                ),
+                _ => tiles::<T, 2, 2>(
+                    isa,
+                    &Keys { bytes: keys, row_bytes, first: first_key },
+                    queries(q, 2),
+                    q,
+                    out,
+                ),
             }
             q += 2;
         }
         if q < n_queries {
             match T::SIDE_BY_SIDE {
-                16 => tiles::<T, 16, 1>(keys, row_bytes, queries(q, 1), first_key, q, out),
-                _ => tiles::<T, 4, 1>(keys, row_bytes, queries(q, 1), first_key, q, out),
+                16 => tiles::<T, 16, 1>(
+                    isa,
+                    &Keys { bytes: keys, row_bytes, first: first_key },
+                    queries(q, 1),
+                    q,
+                    out,
+                ),
+                _ => tiles::<T, 4, 1>(
+                    isa,
+                    &Keys { bytes: keys, row_bytes, first: first_key },
+                    queries(q, 1),
+                    q,
+                    out,
+                ),
             }
         }
     }
 }
 
+/// Consecutive keys.
+struct Keys<'a> {
+    bytes: &'a [u8],
+    row_bytes: usize,
+    /// The number of the first one.
+    first: usize,
+}
+
 /// Multiplies all `keys` with `C` queries, `R` keys at a time. Where there are fewer, the last one
 /// stands in for the others.
 #[inline(always)]
-fn tiles<T: Tier, const R: usize, const C: usize>(
-    keys: &[u8],
-    row_bytes: usize,
+fn tiles<T: LaneOps, const R: usize, const C: usize>(
+    isa: T,
+    keys: &Keys<'_>,
     queries: &[f32],
-    first_key: usize,
     first_query: usize,
     out: &mut ColumnsMut<'_>,
 ) {
-    let n_keys = keys.len() / row_bytes;
+    let row_bytes = keys.row_bytes;
+    let n_keys = keys.bytes.len() / row_bytes;
     let mut first = 0;
     while first < n_keys {
-        let mut rows = [keys; R];
+        let mut rows = [keys.bytes; R];
         for r in 0..R {
-            rows[r] = &keys[(first + r).min(n_keys - 1) * row_bytes..][..row_bytes];
+            rows[r] = &keys.bytes[(first + r).min(n_keys - 1) * row_bytes..][..row_bytes];
         }
-        let sums = tile::<T, R, C>(&rows, queries);
+        let sums = tile::<T, R, C>(isa, &rows, queries);
         let n = R.min(n_keys - first);
         for c in 0..C {
-            let out = &mut out.column(first_query + c)[first_key + first..][..n];
+            let out = &mut out.column(first_query + c)[keys.first + first..][..n];
             if n == R {
                 out.copy_from_slice(&sums[c]);
             } else {
@@ -73,7 +111,11 @@ fn tiles<T: Tier, const R: usize, const C: usize>(
 
 /// The products of `R` keys with `C` queries.
 #[inline(always)]
-fn tile<T: Tier, const R: usize, const C: usize>(rows: &[&[u8]; R], queries: &[f32]) -> [[f32; R]; C] {
+fn tile<T: LaneOps, const R: usize, const C: usize>(
+    isa: T,
+    rows: &[&[u8]; R],
+    queries: &[f32],
+) -> [[f32; R]; C] {
     let head_dim = queries.len() / C;
     let n_groups = head_dim / LANES;
     let mut acc = [[[0.0; LANES]; R]; C];
@@ -83,7 +125,7 @@ fn tile<T: Tier, const R: usize, const C: usize>(rows: &[&[u8]; R], queries: &[f
             x[c] = queries[c * head_dim..].as_chunks().0[i];
         }
         for r in 0..R {
-            let key = widen::<T>(&rows[r].as_chunks().0[i]);
+            let key = widen(isa, &rows[r].as_chunks().0[i]);
             for c in 0..C {
                 acc[c][r] = lanes::fma(&x[c], &key, &acc[c][r]);
             }
@@ -94,26 +136,26 @@ fn tile<T: Tier, const R: usize, const C: usize>(rows: &[&[u8]; R], queries: &[f
         for r in 0..R {
             let mut bytes = [0; 2 * LANES];
             bytes[..2 * rest].copy_from_slice(&rows[r][2 * LANES * n_groups..]);
-            let key = widen::<T>(&bytes);
+            let key = widen(isa, &bytes);
             for c in 0..C {
                 let query = &queries[c * head_dim + LANES * n_groups..][..rest];
                 acc[c][r] = lanes::fma(&lanes::padded(query, 0.0), &key, &acc[c][r]);
             }
         }
     }
-    sums::<T, R, C>(&acc)
+    sums(isa, &acc)
 }
 
 /// The sums of all lanes, sixteen or four groups at a time.
 #[inline(always)]
-fn sums<T: Tier, const R: usize, const C: usize>(acc: &[[Lanes; R]; C]) -> [[f32; R]; C] {
+fn sums<T: LaneOps, const R: usize, const C: usize>(isa: T, acc: &[[Lanes; R]; C]) -> [[f32; R]; C] {
     let mut sums = [[0.0; R]; C];
     let flat = sums.as_flattened_mut();
     if let Some(acc) = acc.as_flattened().first_chunk::<16>() {
-        flat.copy_from_slice(&T::sums_of_16(acc));
+        flat.copy_from_slice(&isa.sums_of_16(acc));
     } else {
         let acc = acc.as_flattened().first_chunk().expect("a tile of four or sixteen pairs");
-        flat.copy_from_slice(&T::sums_of_4(acc));
+        flat.copy_from_slice(&isa.sums_of_4(acc));
     }
     sums
 }

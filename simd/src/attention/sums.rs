@@ -13,10 +13,10 @@ use crate::ops::lanes::LANES;
 /// A format of values: `B` bytes hold `G` groups of sixteen elements with one scale.
 pub(super) trait Unit<const G: usize, const B: usize> {
     /// What the weights are multiplied with: the scale, or 1.
-    fn scale<T: Vectors>(unit: &[u8; B]) -> f32;
+    fn scale<T: Vectors>(isa: T, unit: &[u8; B]) -> f32;
 
     /// The codes as floats.
-    fn codes<T: Vectors>(unit: &[u8; B]) -> [T::Vector; G];
+    fn codes<T: Vectors>(isa: T, unit: &[u8; B]) -> [T::Vector; G];
 }
 
 /// Sums the first `visible[q]` rows of `values` for each query `q`, with weights that follow one
@@ -24,6 +24,7 @@ pub(super) trait Unit<const G: usize, const B: usize> {
 /// several queries.
 #[inline(always)]
 pub(super) fn weighted_sums<T, F, const G: usize, const B: usize, const W: usize, const M: usize>(
+    isa: T,
     values: &[u8],
     weights: &[f32],
     visible: &[usize],
@@ -52,13 +53,19 @@ pub(super) fn weighted_sums<T, F, const G: usize, const B: usize, const W: usize
             };
             let left = n_queries - q;
             if T::SIDE_BY_SIDE == 16 && left >= 4 {
-                columns::<T, F, G, B, M, 4>(&all, &[queries(0), queries(1), queries(2), queries(3)], q, out);
+                columns::<T, F, G, B, M, 4>(
+                    isa,
+                    &all,
+                    &[queries(0), queries(1), queries(2), queries(3)],
+                    q,
+                    out,
+                );
                 q += 4;
             } else if left >= 2 {
-                columns::<T, F, G, B, M, 2>(&all, &[queries(0), queries(1)], q, out);
+                columns::<T, F, G, B, M, 2>(isa, &all, &[queries(0), queries(1)], q, out);
                 q += 2;
             } else {
-                columns::<T, F, G, B, W, 1>(&all, &[queries(0)], q, out);
+                columns::<T, F, G, B, W, 1>(isa, &all, &[queries(0)], q, out);
                 q += 1;
             }
         }
@@ -81,6 +88,7 @@ struct Query<'a> {
 /// Adds the sums of a chunk to those of `C` queries from `first` on.
 #[inline(always)]
 fn columns<T, F, const G: usize, const B: usize, const U: usize, const C: usize>(
+    isa: T,
     values: &Values<'_>,
     queries: &[Query<'_>; C],
     first: usize,
@@ -98,16 +106,16 @@ fn columns<T, F, const G: usize, const B: usize, const U: usize, const C: usize>
     while unit < n_units {
         let at = Place { byte: unit * B, first, element: unit * G * LANES };
         if unit + U <= n_units {
-            some_units::<T, F, G, B, U, C>(values, queries, &common, &at, out);
+            some_units::<T, F, G, B, U, C>(isa, values, queries, &common, &at, out);
             unit += U;
         } else {
-            some_units::<T, F, G, B, 1, C>(values, queries, &common, &at, out);
+            some_units::<T, F, G, B, 1, C>(isa, values, queries, &common, &at, out);
             unit += 1;
         }
     }
     if n_units * B < values.row_bytes {
         let at = Place { byte: n_units * B, first, element: n_units * G * LANES };
-        end_of_rows::<T, F, G, B, C>(values, queries, &at, out);
+        end_of_rows::<T, F, G, B, C>(isa, values, queries, &at, out);
     }
 }
 
@@ -121,6 +129,7 @@ struct Place {
 /// Adds the sums of `U` units.
 #[inline(always)]
 fn some_units<T, F, const G: usize, const B: usize, const U: usize, const C: usize>(
+    isa: T,
     values: &Values<'_>,
     queries: &[Query<'_>; C],
     common: &Range<usize>,
@@ -130,7 +139,7 @@ fn some_units<T, F, const G: usize, const B: usize, const U: usize, const C: usi
     T: Vectors,
     F: Unit<G, B>,
 {
-    let mut acc = [[[T::splat(0.0); G]; U]; C];
+    let mut acc = [[[isa.splat(0.0); G]; U]; C];
     let mut weights = [queries[0].weights; C];
     for c in 0..C {
         weights[c] = &queries[c].weights[..common.end];
@@ -138,9 +147,9 @@ fn some_units<T, F, const G: usize, const B: usize, const U: usize, const C: usi
     for row in common.clone() {
         let units = &values.bytes[row * values.row_bytes + at.byte..].as_chunks::<B>().0[..U];
         for u in 0..U {
-            let (scale, codes) = (F::scale::<T>(&units[u]), F::codes::<T>(&units[u]));
+            let (scale, codes) = (F::scale(isa, &units[u]), F::codes(isa, &units[u]));
             for c in 0..C {
-                add_unit::<T, G>(&mut acc[c][u], weights[c][row] * scale, &codes);
+                add_unit(isa, &mut acc[c][u], weights[c][row] * scale, &codes);
             }
         }
     }
@@ -150,17 +159,18 @@ fn some_units<T, F, const G: usize, const B: usize, const U: usize, const C: usi
         for row in common.end..queries[c].rows.end {
             let units = &values.bytes[row * values.row_bytes + at.byte..].as_chunks::<B>().0[..U];
             for u in 0..U {
-                let factor = queries[c].weights[row] * F::scale::<T>(&units[u]);
-                add_unit::<T, G>(&mut acc[u], factor, &F::codes::<T>(&units[u]));
+                let factor = queries[c].weights[row] * F::scale(isa, &units[u]);
+                add_unit(isa, &mut acc[u], factor, &F::codes(isa, &units[u]));
             }
         }
-        add_to::<T, G, _>(&acc, &mut out.column(at.first + c)[at.element..]);
+        add_to(isa, &acc, &mut out.column(at.first + c)[at.element..]);
     }
 }
 
 /// Adds the sums of the last elements, too few for a unit.
 #[inline(always)]
 fn end_of_rows<T, F, const G: usize, const B: usize, const C: usize>(
+    isa: T,
     values: &Values<'_>,
     queries: &[Query<'_>; C],
     at: &Place,
@@ -170,31 +180,36 @@ fn end_of_rows<T, F, const G: usize, const B: usize, const C: usize>(
     F: Unit<G, B>,
 {
     for c in 0..C {
-        let mut acc = [[T::splat(0.0); G]; 1];
+        let mut acc = [[isa.splat(0.0); G]; 1];
         for row in queries[c].rows.clone() {
             let end = &values.bytes[row * values.row_bytes + at.byte..(row + 1) * values.row_bytes];
             let mut unit = [0; B];
             unit[..end.len()].copy_from_slice(end);
-            let factor = queries[c].weights[row] * F::scale::<T>(&unit);
-            add_unit::<T, G>(&mut acc[0], factor, &F::codes::<T>(&unit));
+            let factor = queries[c].weights[row] * F::scale(isa, &unit);
+            add_unit(isa, &mut acc[0], factor, &F::codes(isa, &unit));
         }
-        add_to::<T, G, _>(&acc, &mut out.column(at.first + c)[at.element..]);
+        add_to(isa, &acc, &mut out.column(at.first + c)[at.element..]);
     }
 }
 
 /// Adds a unit's codes, times their factor, to its accumulators.
 #[inline(always)]
-fn add_unit<T: Vectors, const G: usize>(acc: &mut [T::Vector; G], factor: f32, codes: &[T::Vector; G]) {
+fn add_unit<T: Vectors, const G: usize>(
+    isa: T,
+    acc: &mut [T::Vector; G],
+    factor: f32,
+    codes: &[T::Vector; G],
+) {
     for g in 0..G {
-        acc[g] = T::fma(T::splat(factor), codes[g], acc[g]);
+        acc[g] = isa.fma(isa.splat(factor), codes[g], acc[g]);
     }
 }
 
 /// Adds the accumulators of `U` units to as many elements as there are.
 #[inline(always)]
-fn add_to<T: Vectors, const G: usize, const U: usize>(acc: &[[T::Vector; G]; U], out: &mut [f32]) {
+fn add_to<T: Vectors, const G: usize, const U: usize>(isa: T, acc: &[[T::Vector; G]; U], out: &mut [f32]) {
     for (acc, out) in acc.as_flattened().iter().zip(out.chunks_mut(LANES)) {
-        let sums = T::lanes(*acc);
+        let sums = isa.lanes(*acc);
         for i in 0..out.len() {
             out[i] += sums[i];
         }

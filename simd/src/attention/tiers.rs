@@ -1,51 +1,85 @@
 //! The bodies compiled for each tier, and the tables that list them.
 
+use super::sums::Unit;
+use super::vectors::Vectors;
 use super::{Attention, Format, f16, q4_0, q8_0, scores_f16, scores_q8, sums};
 use crate::activation::Q8Window;
 use crate::block;
 use crate::columns::ColumnsMut;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::gemm::block32::Block32;
-use crate::isa::{self, Isa};
-use crate::ops::lanes;
+use crate::isa::Proof;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::{Avx2, Avx512};
+#[cfg(target_arch = "aarch64")]
+use crate::isa::{Neon, NeonDotprod, NeonI8mm};
+use crate::ops::lanes::Portable;
 
-/// The table compiled for `isa`, if this target has the tier at all.
-pub(super) fn table(isa: Isa) -> Option<&'static Attention> {
-    match isa {
-        Isa::Scalar => Some(&SCALAR),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::AvxVnni => Some(&AVX2),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => Some(&AVX512),
-        #[cfg(target_arch = "aarch64")]
-        Isa::Neon => Some(&NEON),
-        #[cfg(target_arch = "aarch64")]
-        Isa::NeonDotprod => Some(&NEON_DOTPROD),
-        #[cfg(target_arch = "aarch64")]
-        Isa::NeonI8mm => Some(&NEON_I8MM),
-        #[allow(unreachable_patterns, reason = "which arms exist depends on the target")]
-        _ => None,
+impl Attention {
+    /// The operations of the tier that was proved.
+    pub(crate) fn of(proof: Proof) -> &'static Self {
+        match proof {
+            Proof::Scalar => &SCALAR,
+            #[cfg(target_arch = "x86_64")]
+            Proof::Avx2(_) | Proof::AvxVnni(_) => &AVX2,
+            #[cfg(target_arch = "x86_64")]
+            Proof::Avx512(_) => &AVX512,
+            #[cfg(target_arch = "aarch64")]
+            Proof::Neon(_) => &NEON,
+            #[cfg(target_arch = "aarch64")]
+            Proof::NeonDotprod(_) => &NEON_DOTPROD,
+            #[cfg(target_arch = "aarch64")]
+            Proof::NeonI8mm(_) => &NEON_I8MM,
+        }
+    }
+}
+
+/// Weighted sums of half precision, with as many units together as the tier has registers for.
+#[inline(always)]
+fn sums_of_f16<T: Vectors>(
+    isa: T,
+    values: &[u8],
+    weights: &[f32],
+    visible: &[usize],
+    out: &mut ColumnsMut<'_>,
+) {
+    if T::SIDE_BY_SIDE == 16 {
+        sums::weighted_sums::<T, f16::F16, 1, _, 8, 4>(isa, values, weights, visible, out);
+    } else {
+        sums::weighted_sums::<T, f16::F16, 1, _, 4, 2>(isa, values, weights, visible, out);
+    }
+}
+
+/// Weighted sums of blocks of 32, likewise.
+#[inline(always)]
+fn sums_of_blocks<T: Vectors, F: Unit<2, B>, const B: usize>(
+    isa: T,
+    values: &[u8],
+    weights: &[f32],
+    visible: &[usize],
+    out: &mut ColumnsMut<'_>,
+) {
+    if T::SIDE_BY_SIDE == 16 {
+        sums::weighted_sums::<T, F, 2, B, 4, 2>(isa, values, weights, visible, out);
+    } else {
+        sums::weighted_sums::<T, F, 2, B, 2, 1>(isa, values, weights, visible, out);
     }
 }
 
 /// The [`Format`] of half precision, with the bodies under `#[$features]`.
 macro_rules! compile_f16 {
-    ($lanes:ty $(, #[$features:meta])?) => {{
+    ($lanes:expr $(, #[$features:meta])?) => {{
         $(#[$features])?
         fn store(x: &[f32], out: &mut [u8]) {
-            f16::store::<$lanes>(x, out);
+            f16::store($lanes, x, out);
         }
         $(#[$features])?
         fn scores(keys: &[u8], row_bytes: usize, queries: &[f32], out: &mut ColumnsMut<'_>) {
-            scores_f16::scores::<$lanes>(keys, row_bytes, queries, out);
+            scores_f16::scores($lanes, keys, row_bytes, queries, out);
         }
         $(#[$features])?
         fn weighted_sums(values: &[u8], weights: &[f32], visible: &[usize], out: &mut ColumnsMut<'_>) {
-            if <$lanes as lanes::Tier>::SIDE_BY_SIDE == 16 {
-                sums::weighted_sums::<$lanes, f16::F16, 1, _, 8, 4>(values, weights, visible, out);
-            } else {
-                sums::weighted_sums::<$lanes, f16::F16, 1, _, 4, 2>(values, weights, visible, out);
-            }
+            sums_of_f16($lanes, values, weights, visible, out);
         }
         Format { store, scores, weighted_sums }
     }};
@@ -53,7 +87,7 @@ macro_rules! compile_f16 {
 
 /// The [`Format`] of a block type in the folder `$format`, with the bodies under `#[$features]`.
 macro_rules! compile_blocks {
-    ($format:ident::$Format:ident, $scores:expr, $lanes:ty $(, #[$features:meta])?) => {{
+    ($format:ident::$Format:ident, $scores:expr, $lanes:expr $(, #[$features:meta])?) => {{
         $(#[$features])?
         fn store(x: &[f32], out: &mut [u8]) {
             $format::store(x, out);
@@ -64,30 +98,26 @@ macro_rules! compile_blocks {
         }
         $(#[$features])?
         fn weighted_sums(values: &[u8], weights: &[f32], visible: &[usize], out: &mut ColumnsMut<'_>) {
-            if <$lanes as lanes::Tier>::SIDE_BY_SIDE == 16 {
-                sums::weighted_sums::<$lanes, $format::$Format, 2, _, 4, 2>(values, weights, visible, out);
-            } else {
-                sums::weighted_sums::<$lanes, $format::$Format, 2, _, 2, 1>(values, weights, visible, out);
-            }
+            sums_of_blocks::<_, $format::$Format, _>($lanes, values, weights, visible, out);
         }
         Format { store, scores, weighted_sums }
     }};
 }
 
-/// An [`Attention`] of a tier with batch products: the proof of its features, their names and its lanes.
+/// An [`Attention`] of a tier with batch products: its token, the token of its lanes (both as they can be had
+/// in its functions), and the features of those.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! compile_for {
-    ($proof:ty, $lanes:ty, #[$features:meta]) => {
+    ($tier:expr, $lanes:expr, #[$features:meta]) => {
         Attention {
             f16: compile_f16!($lanes, #[$features]),
-            q8_0: compile_blocks!(q8_0::Q8_0, compile_for!(@scores $proof, q8_0::unpack::Q8_0), $lanes, #[$features]),
-            q4_0: compile_blocks!(q4_0::Q4_0, compile_for!(@scores $proof, q4_0::unpack::Q4_0), $lanes, #[$features]),
+            q8_0: compile_blocks!(q8_0::Q8_0, compile_for!(@scores $tier, q8_0::unpack::Q8_0), $lanes, #[$features]),
+            q4_0: compile_blocks!(q4_0::Q4_0, compile_for!(@scores $tier, q4_0::unpack::Q4_0), $lanes, #[$features]),
         }
     };
-    (@scores $proof:ty, $($format:ident)::+) => {
+    (@scores $tier:expr, $($format:ident)::+) => {
         |keys: &[u8], row_bytes, queries: &[Q8Window], out: &mut ColumnsMut<'_>| {
-            let tier = <$proof>::detect().expect("this tier's kernels run on CPUs that have it");
-            scores_q8::scores::<_, Block32<block::$($format)::+>, $proof>(tier, keys, row_bytes, queries, out);
+            scores_q8::scores::<_, Block32<block::$($format)::+>, _>($tier, keys, row_bytes, queries, out);
         }
     };
 }
@@ -105,27 +135,27 @@ macro_rules! scalar_scores {
 }
 
 pub(super) static SCALAR: Attention = Attention {
-    f16: compile_f16!(lanes::Portable),
-    q8_0: compile_blocks!(q8_0::Q8_0, scalar_scores!(q8_0), lanes::Portable),
-    q4_0: compile_blocks!(q4_0::Q4_0, scalar_scores!(q4_0), lanes::Portable),
+    f16: compile_f16!(Portable),
+    q8_0: compile_blocks!(q8_0::Q8_0, scalar_scores!(q8_0), Portable),
+    q4_0: compile_blocks!(q4_0::Q4_0, scalar_scores!(q4_0), Portable),
 };
 
 #[cfg(target_arch = "x86_64")]
-static AVX2: Attention = compile_for!(isa::Avx2, lanes::F16c, #[target_feature(enable = "avx2,fma,f16c")]);
+static AVX2: Attention =
+    compile_for!(Avx2::here(), Avx2::here(), #[target_feature(enable = "avx2,fma,f16c")]);
 
 #[cfg(target_arch = "x86_64")]
 static AVX512: Attention = compile_for!(
-    isa::Avx512,
-    lanes::Avx512f,
+    Avx512::here(),
+    Avx512::here(),
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 );
 
 #[cfg(target_arch = "aarch64")]
-static NEON: Attention = compile_for!(isa::Neon, lanes::Neon, #[target_feature(enable = "neon")]);
+static NEON: Attention = compile_for!(Neon::here(), Neon::here(), #[target_feature(enable = "neon")]);
 
 #[cfg(target_arch = "aarch64")]
-static NEON_DOTPROD: Attention =
-    compile_for!(isa::NeonDotprod, lanes::Neon, #[target_feature(enable = "neon")]);
+static NEON_DOTPROD: Attention = compile_for!(NeonDotprod::detect().expect("this tier's kernels run on CPUs that have it"), Neon::here(), #[target_feature(enable = "neon")]);
 
 #[cfg(target_arch = "aarch64")]
-static NEON_I8MM: Attention = compile_for!(isa::NeonI8mm, lanes::Neon, #[target_feature(enable = "neon")]);
+static NEON_I8MM: Attention = compile_for!(NeonI8mm::detect().expect("this tier's kernels run on CPUs that have it"), Neon::here(), #[target_feature(enable = "neon")]);

@@ -15,10 +15,10 @@ mod fixed_point;
 
 use crate::array;
 use crate::block::k::affine;
-use crate::block::k::lanes::columns::{Even, Uneven, Weights};
-use crate::block::k::lanes::pairs::rounded_products;
-use crate::block::k::lanes::{LANES, Lanes, Pairs};
 use crate::block::k::symmetric;
+use crate::wide::columns::{Even, Uneven, Weights};
+use crate::wide::pairs::rounded_products;
+use crate::wide::{LANES, Pairs, Wide};
 
 /// Weights in a block.
 const LEN: usize = 32;
@@ -42,7 +42,8 @@ pub(crate) trait Scaled<const BYTES: usize> {
 
 /// Encodes a row of blocks on the grid `d * (LOW..=HIGH)`.
 #[inline(always)]
-pub(crate) fn scaled<V: Lanes, T: Scaled<BYTES>, const LOW: i8, const HIGH: i8, const BYTES: usize>(
+pub(crate) fn scaled<V: Wide, T: Scaled<BYTES>, const LOW: i8, const HIGH: i8, const BYTES: usize>(
+    isa: V::Proof,
     row: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
@@ -52,9 +53,9 @@ pub(crate) fn scaled<V: Lanes, T: Scaled<BYTES>, const LOW: i8, const HIGH: i8, 
     let Some(importance) = importance else {
         for (row, out) in groups {
             if T::QUICK_CODES.is_empty() {
-                search_in_floats::<V, Even, T, LOW, HIGH, BYTES>(row, &[], out);
+                search_in_floats::<V, Even, T, LOW, HIGH, BYTES>(isa, row, &[], out);
             } else {
-                let group = fixed_point::Group::<V>::load(row);
+                let group = fixed_point::Group::<V>::load(isa, row);
                 let d = group.scales::<HIGH>(T::QUICK_CODES);
                 write::<V, T, LOW, HIGH, BYTES>(group.columns.as_flattened(), &d, out);
             }
@@ -62,27 +63,28 @@ pub(crate) fn scaled<V: Lanes, T: Scaled<BYTES>, const LOW: i8, const HIGH: i8, 
         return;
     };
     for ((row, out), importance) in groups.zip(importance.chunks(LANES * LEN)) {
-        search_in_floats::<V, Uneven<V, LEN>, T, LOW, HIGH, BYTES>(row, importance, out);
+        search_in_floats::<V, Uneven<V, LEN>, T, LOW, HIGH, BYTES>(isa, row, importance, out);
     }
 }
 
 /// Encodes up to sixteen blocks with all ranges, and with the better one of the f16s about the best scale.
 #[inline(always)]
 fn search_in_floats<
-    V: Lanes,
+    V: Wide,
     W: Weights<V>,
     T: Scaled<BYTES>,
     const LOW: i8,
     const HIGH: i8,
     const BYTES: usize,
 >(
+    isa: V::Proof,
     row: &[f32],
     importance: &[f32],
     out: &mut [u8],
 ) {
-    let group = symmetric::Group::<V, W, LEN, LOW, HIGH>::load(row, importance, 1);
+    let group = symmetric::Group::<V, W, LEN, LOW, HIGH>::load(isa, row, importance, 1);
     let [near, far] = halves_about(group.fit(T::EXTREME_CODES).scale());
-    let (near_error, far_error) = (group.error(V::from_f16(&near)), group.error(V::from_f16(&far)));
+    let (near_error, far_error) = (group.error(V::from_f16(isa, &near)), group.error(V::from_f16(isa, &far)));
     let (d, _) = lesser((near, near_error.store()), (far, far_error.store()));
     write::<V, T, LOW, HIGH, BYTES>(group.columns(), &d, out);
 }
@@ -90,13 +92,15 @@ fn search_in_floats<
 /// Writes up to sixteen blocks with these scales and the codes nearest to their weights; weight `i` of block `l`
 /// is lane `l` of column `i`.
 #[inline(always)]
-fn write<V: Lanes, T: Scaled<BYTES>, const LOW: i8, const HIGH: i8, const BYTES: usize>(
+fn write<V: Wide, T: Scaled<BYTES>, const LOW: i8, const HIGH: i8, const BYTES: usize>(
     columns: &[V],
     d: &[u16; LANES],
     out: &mut [u8],
 ) {
-    let inverse = V::from_f16(d).recip_or_zero();
-    let (zero, top) = (V::Pairs::splat([0; 2]), V::Pairs::splat([i16::from(HIGH) - i16::from(LOW); 2]));
+    let isa = columns[0].proof();
+    let inverse = V::from_f16(isa, d).recip_or_zero();
+    let (zero, top) =
+        (V::Pairs::splat(isa, [0; 2]), V::Pairs::splat(isa, [i16::from(HIGH) - i16::from(LOW); 2]));
     let mut codes = [zero; LANES];
     for (i, codes) in codes.iter_mut().enumerate() {
         *codes = rounded_products(columns[i], columns[i + LANES], inverse, -LOW).max(zero).min(top);
@@ -119,7 +123,8 @@ pub(crate) trait Offset<const BYTES: usize> {
 
 /// Encodes a row of blocks on the grid `d * (0..=TOP) + m`.
 #[inline(always)]
-pub(crate) fn offset<V: Lanes, T: Offset<BYTES>, const TOP: u8, const BYTES: usize>(
+pub(crate) fn offset<V: Wide, T: Offset<BYTES>, const TOP: u8, const BYTES: usize>(
+    isa: V::Proof,
     row: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
@@ -127,42 +132,43 @@ pub(crate) fn offset<V: Lanes, T: Offset<BYTES>, const TOP: u8, const BYTES: usi
     let groups = row.chunks(LANES * LEN).zip(out.chunks_mut(LANES * BYTES));
     let Some(importance) = importance else {
         for (row, out) in groups {
-            offset_group::<V, Even, T, TOP, BYTES>(row, &[], out);
+            offset_group::<V, Even, T, TOP, BYTES>(isa, row, &[], out);
         }
         return;
     };
     for ((row, out), importance) in groups.zip(importance.chunks(LANES * LEN)) {
-        offset_group::<V, Uneven<V, LEN>, T, TOP, BYTES>(row, importance, out);
+        offset_group::<V, Uneven<V, LEN>, T, TOP, BYTES>(isa, row, importance, out);
     }
 }
 
 /// Encodes up to sixteen blocks.
 #[inline(always)]
-fn offset_group<V: Lanes, W: Weights<V>, T: Offset<BYTES>, const TOP: u8, const BYTES: usize>(
+fn offset_group<V: Wide, W: Weights<V>, T: Offset<BYTES>, const TOP: u8, const BYTES: usize>(
+    isa: V::Proof,
     row: &[f32],
     importance: &[f32],
     out: &mut [u8],
 ) {
-    let group = affine::Group::<V, W, LEN, TOP, true>::load(row, importance, 1);
+    let group = affine::Group::<V, W, LEN, TOP, true>::load(isa, row, importance, 1);
     let (fit, moments) = group.fit();
     let [m_near, m_far] = halves_about(group.low - fit.base);
     let mut best = Best { d: [0; LANES], m: [0; LANES], errors: [f32::INFINITY; LANES] };
     for m in [m_near, m_far] {
         // The least-squares scale for this offset.
-        let base = group.low - V::from_f16(&m);
+        let base = group.low - V::from_f16(isa, &m);
         let scale = base.mul_add(moments.q, moments.xq) * moments.qq.recip_or_zero();
-        for d in halves_about(scale.max(V::splat(0.0))) {
+        for d in halves_about(scale.max(V::splat(isa, 0.0))) {
             best.offer(&group, d, m);
         }
     }
     // The whole range, from the half at or below the smallest weight: exact for two values.
     let [near, far] = halves_about(group.low);
-    let (near, far) = (V::from_f16(&near), V::from_f16(&far));
+    let (near, far) = (V::from_f16(isa, &near), V::from_f16(isa, &far));
     let below = group.low.less_then_else(near, far, near);
-    let step = (group.low + group.range - below) * V::splat(1.0 / f32::from(TOP));
+    let step = (group.low + group.range - below) * V::splat(isa, 1.0 / f32::from(TOP));
     best.offer(&group, halves_about(step)[0], below.to_f16());
-    let (d, m) = (V::from_f16(&best.d), V::from_f16(&best.m));
-    let codes = group.codes(V::splat(0.0) - m, d.recip_or_zero());
+    let (d, m) = (V::from_f16(isa, &best.d), V::from_f16(isa, &best.m));
+    let codes = group.codes(V::splat(isa, 0.0) - m, d.recip_or_zero());
     let codes = codes.as_flattened().as_chunks::<LEN>().0;
     for (l, (block, codes)) in out.as_chunks_mut::<BYTES>().0.iter_mut().zip(codes).enumerate() {
         T::write(block, best.d[l], best.m[l], codes);
@@ -179,13 +185,14 @@ struct Best {
 impl Best {
     /// Takes a scale and an offset over in the blocks where their error is less.
     #[inline(always)]
-    fn offer<V: Lanes, W: Weights<V>, const TOP: u8>(
+    fn offer<V: Wide, W: Weights<V>, const TOP: u8>(
         &mut self,
         group: &affine::Group<V, W, LEN, TOP, true>,
         d: [u16; LANES],
         m: [u16; LANES],
     ) {
-        let (scale, base) = (V::from_f16(&d), group.low - V::from_f16(&m));
+        let isa = group.low.proof();
+        let (scale, base) = (V::from_f16(isa, &d), group.low - V::from_f16(isa, &m));
         let errors = group.error(scale, scale.recip_or_zero(), base).store();
         self.d = lesser((self.d, self.errors), (d, errors)).0;
         (self.m, self.errors) = lesser((self.m, self.errors), (m, errors));
@@ -208,9 +215,10 @@ fn lesser(
 /// The f16s on both sides of each lane, the nearer one first; at most the largest finite one in magnitude.
 /// For a lane that is an f16 one of them is.
 #[inline(always)]
-fn halves_about<V: Lanes>(lanes: V) -> [[u16; LANES]; 2] {
-    let near = lanes.clamp(V::splat(-LARGEST_HALF), V::splat(LARGEST_HALF)).to_f16();
-    let (values, rounded) = (lanes.abs().store(), V::from_f16(&near).abs().store());
+fn halves_about<V: Wide>(lanes: V) -> [[u16; LANES]; 2] {
+    let isa = lanes.proof();
+    let near = lanes.clamp(V::splat(isa, -LARGEST_HALF), V::splat(isa, LARGEST_HALF)).to_f16();
+    let (values, rounded) = (lanes.abs().store(), V::from_f16(isa, &near).abs().store());
     let far = array::build(|l| {
         let (sign, magnitude) = (near[l] & 0x8000, near[l] & 0x7fff);
         let up = (magnitude + 1).min(0x7bff);
@@ -222,8 +230,8 @@ fn halves_about<V: Lanes>(lanes: V) -> [[u16; LANES]; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::k::lanes::Portable;
     use crate::half_float::f16_to_f32;
+    use crate::wide::Portable;
 
     #[test]
     fn halves_about_a_value_enclose_it() {
@@ -232,7 +240,7 @@ mod tests {
             for (share, expected) in
                 [(0.0, None), (0.25, Some([bits, bits + 1])), (0.75, Some([bits + 1, bits]))]
             {
-                let between = Portable::splat(value + (next - value) * share);
+                let between = Portable::splat((), value + (next - value) * share);
                 let [near, far] = halves_about(between).map(|halves| halves[3]);
                 match expected {
                     Some(expected) => assert_eq!([near, far], expected, "{bits:#06x}"),
@@ -240,7 +248,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(halves_about(Portable::splat(-1e9)), [[0xfbff; LANES]; 2]);
+        assert_eq!(halves_about(Portable::splat((), -1e9)), [[0xfbff; LANES]; 2]);
     }
 
     #[test]

@@ -12,10 +12,10 @@
 
 #![allow(clippy::needless_range_loop, reason = "loops over indices unroll into registers as they stand")]
 
-use crate::block::k::lanes::{LANES, Lanes};
 use crate::block::tables::IQ4;
 use crate::block::transposed::{LEN, Transposed};
 use crate::half_float::{f16_to_f32, f32_to_f16};
+use crate::wide::{LANES, Wide};
 
 /// The values tried in step 1 for the weight of largest magnitude.
 const EXTREME_VALUES: [f32; 14] = [
@@ -35,7 +35,8 @@ const HALVES: (f32, f32) = (65504.0, f32::from_bits((127 - 24) << 23));
 /// Encodes a row, sixteen blocks at a time; `write` gets a block of `B` bytes to fill, the bytes of its
 /// f16 scale, and its codes.
 #[inline(always)]
-pub(crate) fn for_each_block<V: Lanes, const B: usize>(
+pub(crate) fn for_each_block<V: Wide, const B: usize>(
+    isa: V::Proof,
     row: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
@@ -45,9 +46,9 @@ pub(crate) fn for_each_block<V: Lanes, const B: usize>(
     let groups = row.as_chunks::<LEN>().0.chunks(LANES).zip(out.as_chunks_mut::<B>().0.chunks_mut(LANES));
     for (i, (blocks, out)) in groups.enumerate() {
         let importance = importance.map(|all| &all[LANES * i..][..blocks.len()]);
-        let group = Transposed::<V>::of_blocks(blocks, importance);
+        let group = Transposed::<V>::of_blocks(isa, blocks, importance);
         let halves = best_halves(&group, fit(&group));
-        let codes = codes(&group, V::load(&scales(&halves, &group.units)));
+        let codes = codes(&group, V::load(isa, &scales(&halves, &group.units)));
         for (j, block) in out.iter_mut().enumerate() {
             write(block, halves[j].to_le_bytes(), &codes[j]);
         }
@@ -56,15 +57,16 @@ pub(crate) fn for_each_block<V: Lanes, const B: usize>(
 
 /// Step 1: the scale of each block, in its unit.
 #[inline(always)]
-pub(crate) fn fit<V: Lanes>(group: &Transposed<V>) -> V {
+pub(crate) fn fit<V: Wide>(group: &Transposed<V>) -> V {
+    let isa = group.x[0].proof();
     let inverse = group.extremes().recip_or_zero();
-    let (mut best, mut best_gain) = (V::splat(0.0), V::splat(0.0));
+    let (mut best, mut best_gain) = (V::splat(isa, 0.0), V::splat(isa, 0.0));
     for value in EXTREME_VALUES {
-        let inverse = inverse * V::splat(value);
+        let inverse = inverse * V::splat(isa, value);
         let (sum_qq, sum_xq) = moments(group, inverse);
         let scale = sum_xq * sum_qq.recip_or_zero();
         let gain = scale * sum_xq;
-        let enough = best_gain + V::splat(MARGIN) * best_gain;
+        let enough = best_gain + V::splat(isa, MARGIN) * best_gain;
         best = enough.less_then_else(gain, scale, best);
         best_gain = enough.less_then_else(gain, gain, best_gain);
     }
@@ -73,8 +75,9 @@ pub(crate) fn fit<V: Lanes>(group: &Transposed<V>) -> V {
 
 /// With `q` the nearest values to blocks times `inverse`: the sums of `w q q` and of `w x q`.
 #[inline(always)]
-pub(crate) fn moments<V: Lanes>(group: &Transposed<V>, inverse: V) -> (V, V) {
-    let (mut sum_qq, mut sum_xq) = (V::splat(0.0), V::splat(0.0));
+pub(crate) fn moments<V: Wide>(group: &Transposed<V>, inverse: V) -> (V, V) {
+    let isa = group.x[0].proof();
+    let (mut sum_qq, mut sum_xq) = (V::splat(isa, 0.0), V::splat(isa, 0.0));
     for i in 0..LEN {
         let q = nearest(group.x[i] * inverse);
         let wq = group.w[i] * q;
@@ -86,12 +89,13 @@ pub(crate) fn moments<V: Lanes>(group: &Transposed<V>, inverse: V) -> (V, V) {
 
 /// Step 2: the f16 scale of each block.
 #[inline(always)]
-fn best_halves<V: Lanes>(group: &Transposed<V>, fitted: V) -> [u16; LANES] {
+fn best_halves<V: Wide>(group: &Transposed<V>, fitted: V) -> [u16; LANES] {
+    let isa = group.x[0].proof();
     let mut best = [0; LANES];
     let mut best_errors = [f32::INFINITY; LANES];
     for nudge in NUDGES {
-        let halves = halves(fitted * V::splat(nudge), &group.units);
-        let errors = errors(group, V::load(&scales(&halves, &group.units))).store();
+        let halves = halves(fitted * V::splat(isa, nudge), &group.units);
+        let errors = errors(group, V::load(isa, &scales(&halves, &group.units))).store();
         for j in 0..LANES {
             let is_better = errors[j] < best_errors[j];
             best[j] = if is_better { halves[j] } else { best[j] };
@@ -103,9 +107,10 @@ fn best_halves<V: Lanes>(group: &Transposed<V>, fitted: V) -> [u16; LANES] {
 
 /// The squared errors of blocks coded with these scales.
 #[inline(always)]
-pub(crate) fn errors<V: Lanes>(group: &Transposed<V>, scales: V) -> V {
+pub(crate) fn errors<V: Wide>(group: &Transposed<V>, scales: V) -> V {
+    let isa = group.x[0].proof();
     let inverse = scales.recip_or_zero();
-    let mut error = V::splat(0.0);
+    let mut error = V::splat(isa, 0.0);
     for i in 0..LEN {
         let off = nearest(group.x[i] * inverse) * scales - group.x[i];
         error = error + group.w[i] * (off * off);
@@ -116,7 +121,7 @@ pub(crate) fn errors<V: Lanes>(group: &Transposed<V>, scales: V) -> V {
 /// The nearest halves to scales in their units. Magnitudes beyond the largest half saturate to it, and
 /// those below the smallest are raised to it, where zero would lose the block.
 #[inline(always)]
-fn halves<V: Lanes>(scales: V, units: &[f32; LANES]) -> [u16; LANES] {
+fn halves<V: Wide>(scales: V, units: &[f32; LANES]) -> [u16; LANES] {
     let scales = scales.store();
     let mut halves = [0; LANES];
     for j in 0..LANES {
@@ -139,15 +144,16 @@ fn scales(halves: &[u16; LANES], units: &[f32; LANES]) -> [f32; LANES] {
 
 /// The codes of each block for these scales.
 #[inline(always)]
-pub(crate) fn codes<V: Lanes>(group: &Transposed<V>, scales: V) -> [[u8; LEN]; LANES] {
+pub(crate) fn codes<V: Wide>(group: &Transposed<V>, scales: V) -> [[u8; LEN]; LANES] {
+    let isa = group.x[0].proof();
     let inverse = scales.recip_or_zero();
-    let (zero, one) = (V::splat(0.0), V::splat(1.0));
+    let (zero, one) = (V::splat(isa, 0.0), V::splat(isa, 1.0));
     let mut codes = [[0; LEN]; LANES];
     for i in 0..LEN {
         let value = group.x[i] * inverse;
         let mut code = zero;
         for middle in MIDDLES {
-            code = code + V::splat(middle).less_then_else(value, one, zero);
+            code = code + V::splat(isa, middle).less_then_else(value, one, zero);
         }
         for (j, code) in code.store().into_iter().enumerate() {
             codes[j][i] = code as u8;
@@ -169,11 +175,12 @@ const MIDDLES: [f32; 15] = {
 
 /// The nearest value of the table; the lower one of two that are equally near.
 #[inline(always)]
-fn nearest<V: Lanes>(value: V) -> V {
-    let mut nearest = V::splat(f32::from(IQ4[0]));
+fn nearest<V: Wide>(value: V) -> V {
+    let isa = value.proof();
+    let mut nearest = V::splat(isa, f32::from(IQ4[0]));
     for i in 0..15 {
-        let step = V::splat(f32::from(IQ4[i + 1]) - f32::from(IQ4[i]));
-        nearest = nearest + V::splat(MIDDLES[i]).less_then_else(value, step, V::splat(0.0));
+        let step = V::splat(isa, f32::from(IQ4[i + 1]) - f32::from(IQ4[i]));
+        nearest = nearest + V::splat(isa, MIDDLES[i]).less_then_else(value, step, V::splat(isa, 0.0));
     }
     nearest
 }

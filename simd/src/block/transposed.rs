@@ -1,12 +1,12 @@
 //! Sixteen blocks of 32 weights side by side, for the encoders: a lane is a block.
 
-use crate::block::k::lanes::{LANES, Lanes};
 use crate::block::k::usable;
+use crate::wide::{LANES, Wide};
 
 /// Weights in a block.
 pub(crate) const LEN: usize = 32;
 
-/// At most sixteen blocks, transposed: weight `i` of all of them lies side by side. Lanes without a block
+/// At most sixteen blocks, transposed: weight `i` of all of them lies side by side. Wide without a block
 /// hold zeros.
 pub(crate) struct Transposed<V> {
     /// The weights, each divided by the unit of its block.
@@ -17,11 +17,11 @@ pub(crate) struct Transposed<V> {
     pub(crate) units: [f32; LANES],
 }
 
-impl<V: Lanes> Transposed<V> {
+impl<V: Wide> Transposed<V> {
     /// Blocks on their own: each is divided by the power of two that brings its largest magnitude to
     /// between 1 and 2, and its importance is scaled to an average of one.
     #[inline(always)]
-    pub(crate) fn of_blocks(blocks: &[[f32; LEN]], importance: Option<&[[f32; LEN]]>) -> Self {
+    pub(crate) fn of_blocks(isa: V::Proof, blocks: &[[f32; LEN]], importance: Option<&[[f32; LEN]]>) -> Self {
         let (mut units, mut weights) = ([1.0; LANES], [[1.0; LEN]; LANES]);
         for (j, block) in blocks.iter().enumerate() {
             units[j] = unit(block);
@@ -29,12 +29,17 @@ impl<V: Lanes> Transposed<V> {
                 weights[j] = error_weights(&importance[j]);
             }
         }
-        Self::new(blocks, units, &weights)
+        Self::new(isa, blocks, units, &weights)
     }
 
     /// Blocks with powers of two to divide them by, and the weights of their squared errors.
     #[inline(always)]
-    pub(crate) fn new(blocks: &[[f32; LEN]], units: [f32; LANES], weights: &[[f32; LEN]; LANES]) -> Self {
+    pub(crate) fn new(
+        isa: V::Proof,
+        blocks: &[[f32; LEN]],
+        units: [f32; LANES],
+        weights: &[[f32; LEN]; LANES],
+    ) -> Self {
         let (mut x, mut w) = ([[0.0; LANES]; LEN], [[1.0; LANES]; LEN]);
         for (j, block) in blocks.iter().enumerate() {
             let inverse = 1.0 / units[j];
@@ -43,9 +48,9 @@ impl<V: Lanes> Transposed<V> {
                 w[i][j] = weights[j][i];
             }
         }
-        let mut lanes = Self { x: [V::splat(0.0); LEN], w: [V::splat(0.0); LEN], units };
+        let mut lanes = Self { x: [V::splat(isa, 0.0); LEN], w: [V::splat(isa, 0.0); LEN], units };
         for i in 0..LEN {
-            (lanes.x[i], lanes.w[i]) = (V::load(&x[i]), V::load(&w[i]));
+            (lanes.x[i], lanes.w[i]) = (V::load(isa, &x[i]), V::load(isa, &w[i]));
         }
         lanes
     }
@@ -53,7 +58,8 @@ impl<V: Lanes> Transposed<V> {
     /// The weight of largest magnitude of each block, with its sign.
     #[inline(always)]
     pub(crate) fn extremes(&self) -> V {
-        let zero = V::splat(0.0);
+        let isa = self.x[0].proof();
+        let zero = V::splat(isa, 0.0);
         let (mut low, mut high) = (zero, zero);
         for &x in &self.x {
             low = low.min(x);

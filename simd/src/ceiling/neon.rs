@@ -11,16 +11,16 @@ pub(super) const CHAINS: usize = 16;
 
 /// A loop of one instruction, in assembly, for each of the sums.
 macro_rules! integer_loop {
-    ($name:ident, $extension:literal, $text:literal, $doc:literal) => {
+    ($name:ident, $features:literal, $extension:literal, $text:literal, $doc:literal) => {
         #[doc = $doc]
-        #[target_feature(enable = "neon")]
+        #[target_feature(enable = $features)]
         pub(super) fn $name() {
             let (w, y) = (vdupq_n_s8(black_box(1)), vdupq_n_s8(black_box(2)));
             let mut acc = [vdupq_n_s32(0); CHAINS];
             for _ in 0..ROUNDS {
                 for acc in &mut acc {
-                    // SAFETY: the instruction reads and writes registers only; the tier is measured
-                    // only where the CPU has it.
+                    // SAFETY: the instruction reads and writes registers only, and is one of this
+                    // function's features.
                     unsafe {
                         asm!($extension, $text, acc = inout(vreg) *acc, w = in(vreg) w, y = in(vreg) y,
                             options(pure, nomem, nostack, preserves_flags));
@@ -36,11 +36,18 @@ macro_rules! integer_loop {
 
 integer_loop!(
     sdot,
+    "neon,dotprod",
     ".arch_extension dotprod",
     "sdot {acc:v}.4s, {w:v}.16b, {y:v}.4b[0]",
     "`sdot` with a lane, alone."
 );
-integer_loop!(smmla, ".arch_extension i8mm", "smmla {acc:v}.4s, {w:v}.16b, {y:v}.16b", "`smmla` alone.");
+integer_loop!(
+    smmla,
+    "neon,i8mm",
+    ".arch_extension i8mm",
+    "smmla {acc:v}.4s, {w:v}.16b, {y:v}.16b",
+    "`smmla` alone."
+);
 
 /// `FIT` times two products of eight codes added in 16 bits, then a pairwise sum and one that widens.
 #[target_feature(enable = "neon")]
@@ -82,7 +89,7 @@ pub(super) fn floats() {
 #[inline]
 #[target_feature(enable = "neon")]
 fn opaque(mut v: int8x16_t) -> int8x16_t {
-    // SAFETY: there is no instruction.
+    // SAFETY: there is no instruction in it.
     unsafe { asm!("/* {0:v} */", inout(vreg) v, options(pure, nomem, nostack, preserves_flags)) };
     v
 }

@@ -52,14 +52,14 @@ pub(super) fn floats_256() {
 }
 
 /// `vpdpbusd` of 256 bits alone, in the form of AVX-VNNI.
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,avxvnni")]
 pub(super) fn dots_vnni_256() {
     let (w, y) = (_mm256_set1_epi32(black_box(1)), _mm256_set1_epi32(black_box(2)));
     let mut acc = [_mm256_setzero_si256(); 12];
     for _ in 0..ROUNDS {
         for acc in &mut acc {
-            // SAFETY: the instruction reads and writes registers only; `multiply_adds` has
-            // seen that the CPU has it.
+            // SAFETY: the instruction reads and writes registers only, and is one of this function's
+            // features.
             unsafe {
                 asm!("{{vex}} vpdpbusd {acc}, {w}, {y}", acc = inout(ymm_reg) *acc, w = in(ymm_reg) w,
                     y = in(ymm_reg) y, options(pure, nomem, nostack, preserves_flags));
@@ -114,7 +114,7 @@ pub(super) fn signed_dots_256() {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn opaque(mut v: __m256i) -> __m256i {
-    // SAFETY: there is no instruction.
+    // SAFETY: there is no instruction in it.
     unsafe { asm!("/* {0} */", inout(ymm_reg) v, options(pure, nomem, nostack, preserves_flags)) };
     v
 }

@@ -20,15 +20,13 @@ mod quad;
 /// A batch product for AVX-512; see [`crate::gemm`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 fn gemm<const N: usize, F: Format<N>>(weights: &[u8], x: &[F::Window], out: &mut ColumnsMut<'_>) {
-    let tier = Avx512::detect().expect("this tier's kernels run on CPUs that have it");
-    driver::run::<N, F, _>(tier, weights, x, out);
+    driver::run::<N, F, _>(Avx512::here(), weights, x, out);
 }
 
 /// A batch product of a float type for AVX-512; see [`crate::gemm::float`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 fn float_gemm<const N: usize, F: Float<N>>(weights: &[u8], x: &[f32], out: &mut ColumnsMut<'_>) {
-    let tier = Avx512::detect().expect("this tier's kernels run on CPUs that have it");
-    float::run::<N, F, _, 4, 6>(tier, weights, x, out);
+    float::run::<N, F, _, 4, 6>(Avx512::here(), weights, x, out);
 }
 
 impl Tier for Avx512 {
@@ -48,25 +46,25 @@ impl Tier for Avx512 {
 
     #[inline(always)]
     fn splat(self, bytes: u32) -> Quad {
-        // SAFETY: `self` proves the features; so below.
+        // SAFETY: `self` proves the features.
         Quad(unsafe { _mm512_set1_epi32(bytes.cast_signed()) })
     }
 
     #[inline(always)]
     fn store(self, quad: Quad, out: &mut [u8; 64]) {
-        // SAFETY: see `splat`; 64 bytes are stored into 64.
+        // SAFETY: `self` proves the features; 64 bytes are stored into 64.
         unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), quad.0) }
     }
 
     #[inline(always)]
     fn store_pairs(self, quad: Quad, out: &mut [i32; ROWS]) {
-        // SAFETY: see `splat`; 64 bytes are stored into 64.
+        // SAFETY: `self` proves the features; 64 bytes are stored into 64.
         unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), quad.0) }
     }
 
     #[inline(always)]
     fn store_scales(self, quad: Quad, out: &mut [[i32; ROWS]; 4]) {
-        // SAFETY: see `splat`.
+        // SAFETY: `self` proves the features.
         let [a, b, c, d] = unsafe { quad::scales(quad) };
         self.store_pairs(a, &mut out[0]);
         self.store_pairs(b, &mut out[1]);
@@ -76,31 +74,31 @@ impl Tier for Avx512 {
 
     #[inline(always)]
     fn store_f16(self, quad: Quad, out: &mut [f32; ROWS]) {
-        // SAFETY: see `splat`; 64 bytes are stored into 64.
+        // SAFETY: `self` proves the features; 64 bytes are stored into 64.
         unsafe { _mm512_storeu_ps(out.as_mut_ptr(), _mm512_cvtph_ps(_mm512_cvtepi32_epi16(quad.0))) }
     }
 
     #[inline(always)]
     fn signed_codes(self, quad: Quad) -> Quad {
-        // SAFETY: see `splat`.
+        // SAFETY: `self` proves the features.
         Quad(unsafe { _mm512_xor_si512(quad.0, _mm512_set1_epi8(-128)) })
     }
 
     #[inline(always)]
     fn spread_bits(self, quad: Quad) -> Quad {
-        // SAFETY: see `splat`.
+        // SAFETY: `self` proves the features.
         unsafe { quad::spread_bits(quad) }
     }
 
     #[inline(always)]
     fn lookup(self, table: &[u8; 16], quad: Quad) -> Quad {
-        // SAFETY: see `splat`.
+        // SAFETY: `self` proves the features.
         unsafe { quad::lookup(table, quad) }
     }
 
     #[inline(always)]
     fn store_half_powers(self, quad: Quad, out: &mut [f32; ROWS]) {
-        // SAFETY: see `splat`.
+        // SAFETY: `self` proves the features.
         unsafe { quad::store_half_powers(quad, out) }
     }
 
@@ -121,31 +119,31 @@ impl Tier for Avx512 {
 
     #[inline(always)]
     fn zero_lanes(self) -> __m512 {
-        // SAFETY: see `splat`.
+        // SAFETY: `self` proves the features.
         unsafe { _mm512_setzero_ps() }
     }
 
     #[inline(always)]
     fn f32_lanes(self, values: &[f32; 16]) -> __m512 {
-        // SAFETY: see `splat`; 16 floats are loaded from 16.
+        // SAFETY: `self` proves the features; 16 floats are loaded from 16.
         unsafe { _mm512_loadu_ps(values.as_ptr()) }
     }
 
     #[inline(always)]
     fn f32_le_lanes(self, values: &[[u8; 4]; 16]) -> __m512 {
-        // SAFETY: see `splat`; 64 bytes are loaded from 64.
+        // SAFETY: `self` proves the features; 64 bytes are loaded from 64.
         unsafe { _mm512_loadu_ps(values.as_ptr().cast()) }
     }
 
     #[inline(always)]
     fn f16_lanes(self, values: &[[u8; 2]; 16]) -> __m512 {
-        // SAFETY: see `splat`; 32 bytes are loaded from 32.
+        // SAFETY: `self` proves the features; 32 bytes are loaded from 32.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(values.as_ptr().cast())) }
     }
 
     #[inline(always)]
     fn bf16_lanes(self, values: &[[u8; 2]; 16]) -> __m512 {
-        // SAFETY: see `splat`; 32 bytes are loaded from 32.
+        // SAFETY: `self` proves the features; 32 bytes are loaded from 32.
         unsafe {
             let words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(values.as_ptr().cast()));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(words))
@@ -154,13 +152,13 @@ impl Tier for Avx512 {
 
     #[inline(always)]
     fn fma(self, w: __m512, x: __m512, sum: __m512) -> __m512 {
-        // SAFETY: see `splat`.
+        // SAFETY: `self` proves the features.
         unsafe { _mm512_fmadd_ps(w, x, sum) }
     }
 
     #[inline(always)]
     fn store_lanes(self, lanes: __m512, out: &mut [f32; 16]) {
-        // SAFETY: see `splat`; 16 floats are stored into 16.
+        // SAFETY: `self` proves the features; 16 floats are stored into 16.
         unsafe { _mm512_storeu_ps(out.as_mut_ptr(), lanes) }
     }
 

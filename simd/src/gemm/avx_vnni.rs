@@ -107,7 +107,7 @@ impl<T: Vnni> YmmTier for T {
 
     #[inline(always)]
     fn signed_codes(self, quad: Quad) -> Quad {
-        // SAFETY: see `scales`.
+        // SAFETY: a CPU with VNNI has AVX2.
         Quad(unsafe {
             let top = _mm256_set1_epi8(-128);
             [_mm256_xor_si256(quad.0[0], top), _mm256_xor_si256(quad.0[1], top)]

@@ -143,8 +143,7 @@ pub(super) mod tests {
     }
 
     fn panel(class: Class, seed: &mut u32) -> Panel {
-        let mut panel =
-            Panel { codes: [[0; 64]; 64], d: [[0.0; ROWS]; 8], m: [[0.0; ROWS]; 8], n_blocks: 8 };
+        let mut panel = Panel { codes: [[0; 64]; 64], d: [[0.0; ROWS]; 8], m: [[0.0; ROWS]; 8], n_blocks: 8 };
         for code in panel.codes.as_flattened_mut() {
             *code = noise(seed) as u8 >> (8 - class.bits);
         }
@@ -156,7 +155,9 @@ pub(super) mod tests {
     fn column(class: Class, seed: &mut u32) -> Column {
         let mut column = Column::BLANK;
         for word in &mut column.codes {
-            *word = i32::from_ne_bytes(core::array::from_fn(|_| (noise(seed) % 255) as u8).map(|q| q.wrapping_sub(127)));
+            *word = i32::from_ne_bytes(
+                core::array::from_fn(|_| (noise(seed) % 255) as u8).map(|q| q.wrapping_sub(127)),
+            );
         }
         for sum in &mut column.sums {
             *sum = if class.minima { float(seed).to_bits().cast_signed() } else { noise(seed) as i32 % 4065 };
@@ -183,7 +184,8 @@ pub(super) mod tests {
                 unsafe { tile(&short, &columns, &mut found) };
                 // SAFETY: as for `short`.
                 unsafe { tile(&zeroed, &columns, &mut expected) };
-                let bits = |sums: &[Sums]| sums.as_flattened().iter().map(|s| s.to_bits()).collect::<Vec<_>>();
+                let bits =
+                    |sums: &[Sums]| sums.as_flattened().iter().map(|s| s.to_bits()).collect::<Vec<_>>();
                 let (minima, bits_of_code) = (class.minima, class.bits);
                 assert!(found.as_flattened().iter().all(|sum| sum.is_finite()));
                 assert!(

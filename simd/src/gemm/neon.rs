@@ -132,14 +132,14 @@ impl<T: NeonTier> Tier for T {
 
     #[inline(always)]
     fn splat(self, bytes: u32) -> Quad {
-        // SAFETY: `self` proves the features; so below.
+        // SAFETY: `self` proves the features.
         Quad([unsafe { vdupq_n_u32(bytes) }; 4])
     }
 
     #[inline(always)]
     fn store(self, quad: Quad, out: &mut [u8; 64]) {
         for q in 0..4 {
-            // SAFETY: see `splat`; 16 bytes are stored into each quarter of 64.
+            // SAFETY: `self` proves the features; 16 bytes are stored into each quarter of 64.
             unsafe { vst1q_u32(out.as_mut_ptr().add(16 * q).cast(), quad.0[q]) };
         }
     }
@@ -147,14 +147,14 @@ impl<T: NeonTier> Tier for T {
     #[inline(always)]
     fn store_pairs(self, quad: Quad, out: &mut [i32; ROWS]) {
         for q in 0..4 {
-            // SAFETY: see `splat`; four integers are stored into each quarter of 16.
+            // SAFETY: `self` proves the features; four integers are stored into each quarter of 16.
             unsafe { vst1q_u32(out.as_mut_ptr().add(4 * q).cast(), quad.0[q]) };
         }
     }
 
     #[inline(always)]
     fn store_scales(self, quad: Quad, out: &mut [[i32; ROWS]; 4]) {
-        // SAFETY: see `splat`.
+        // SAFETY: `self` proves the features.
         let [a, b, c, d] = unsafe { quad::scales(quad) };
         self.store_pairs(a, &mut out[0]);
         self.store_pairs(b, &mut out[1]);
@@ -164,7 +164,7 @@ impl<T: NeonTier> Tier for T {
 
     #[inline(always)]
     fn store_f16(self, quad: Quad, out: &mut [f32; ROWS]) {
-        // SAFETY: see `splat`.
+        // SAFETY: `self` proves the features.
         unsafe { quad::store_f16(quad, out) }
     }
 
@@ -175,19 +175,19 @@ impl<T: NeonTier> Tier for T {
 
     #[inline(always)]
     fn spread_bits(self, quad: Quad) -> Quad {
-        // SAFETY: see `splat`.
+        // SAFETY: `self` proves the features.
         unsafe { quad::spread_bits(quad) }
     }
 
     #[inline(always)]
     fn lookup(self, table: &[u8; 16], quad: Quad) -> Quad {
-        // SAFETY: see `splat`.
+        // SAFETY: `self` proves the features.
         unsafe { quad::lookup(table, quad) }
     }
 
     #[inline(always)]
     fn store_half_powers(self, quad: Quad, out: &mut [f32; ROWS]) {
-        // SAFETY: see `splat`.
+        // SAFETY: `self` proves the features.
         unsafe { quad::store_half_powers(quad, out) }
     }
 
@@ -211,20 +211,20 @@ impl<T: NeonTier> Tier for T {
     #[inline(always)]
     fn prefetch_later(self, byte: &u8) {
         let line = core::ptr::from_ref(byte);
-        // SAFETY: as in `prefetch`.
+        // SAFETY: a prefetch changes nothing but caches and never faults.
         unsafe { asm!("prfm pldl2keep, [{line}]", line = in(reg) line, options(nostack, preserves_flags)) };
     }
 
     #[inline(always)]
     fn zero_lanes(self) -> [float32x4_t; 4] {
-        // SAFETY: see `splat`.
+        // SAFETY: `self` proves the features.
         [unsafe { vdupq_n_f32(0.0) }; 4]
     }
 
     #[inline(always)]
     fn f32_lanes(self, values: &[f32; 16]) -> [float32x4_t; 4] {
         let v = values.as_ptr();
-        // SAFETY: see `splat`; 16 floats are loaded from 16.
+        // SAFETY: `self` proves the features; 16 floats are loaded from 16.
         unsafe { [vld1q_f32(v), vld1q_f32(v.add(4)), vld1q_f32(v.add(8)), vld1q_f32(v.add(12))] }
     }
 
@@ -233,7 +233,7 @@ impl<T: NeonTier> Tier for T {
         let v = values.as_ptr().cast::<u8>();
         let mut lanes = self.zero_lanes();
         for q in 0..4 {
-            // SAFETY: see `splat`; 16 bytes are loaded from each quarter of 64.
+            // SAFETY: `self` proves the features; 16 bytes are loaded from each quarter of 64.
             lanes[q] = unsafe { vreinterpretq_f32_u8(vld1q_u8(v.add(16 * q))) };
         }
         lanes
@@ -242,7 +242,7 @@ impl<T: NeonTier> Tier for T {
     #[inline(always)]
     fn f16_lanes(self, values: &[[u8; 2]; 16]) -> [float32x4_t; 4] {
         let bytes = values.as_ptr().cast::<u8>();
-        // SAFETY: see `splat`; 32 bytes are loaded from 32.
+        // SAFETY: `self` proves the features; 32 bytes are loaded from 32.
         unsafe {
             let (low, high) = (vld1q_u8(bytes), vld1q_u8(bytes.add(16)));
             let (low, high) = (vreinterpretq_f16_u8(low), vreinterpretq_f16_u8(high));
@@ -258,7 +258,7 @@ impl<T: NeonTier> Tier for T {
     #[inline(always)]
     fn bf16_lanes(self, values: &[[u8; 2]; 16]) -> [float32x4_t; 4] {
         let bytes = values.as_ptr().cast::<u8>();
-        // SAFETY: see `splat`; 32 bytes are loaded from 32.
+        // SAFETY: `self` proves the features; 32 bytes are loaded from 32.
         unsafe {
             let zero = vdupq_n_u16(0);
             let (low, high) = (vld1q_u8(bytes), vld1q_u8(bytes.add(16)));
@@ -275,7 +275,7 @@ impl<T: NeonTier> Tier for T {
     #[inline(always)]
     fn fma(self, w: [float32x4_t; 4], x: [float32x4_t; 4], mut sum: [float32x4_t; 4]) -> [float32x4_t; 4] {
         for q in 0..4 {
-            // SAFETY: see `splat`.
+            // SAFETY: `self` proves the features.
             sum[q] = unsafe { vfmaq_f32(sum[q], w[q], x[q]) };
         }
         sum
@@ -284,7 +284,7 @@ impl<T: NeonTier> Tier for T {
     #[inline(always)]
     fn store_lanes(self, lanes: [float32x4_t; 4], out: &mut [f32; 16]) {
         for q in 0..4 {
-            // SAFETY: see `splat`; four floats are stored into each quarter of 16.
+            // SAFETY: `self` proves the features; four floats are stored into each quarter of 16.
             unsafe { vst1q_f32(out.as_mut_ptr().add(4 * q), lanes[q]) };
         }
     }

@@ -1,8 +1,10 @@
 //! CPU features as proof tokens, and the few helpers per CPU family.
 //!
-//! A tier is a set of CPU features that kernels are compiled for. Its token can only be made by
-//! looking at the CPU, so whoever holds one may put that tier's kernels into a table
-//! (see [`crate::kernels`]).
+//! A tier is a set of CPU features that kernels are compiled for. Its token, a value of no size, comes from
+//! looking at the CPU (`detect`) or from code that is itself compiled for the features (`here`), which can
+//! only be reached with them. So a function that takes the token may execute the tier's instructions, though
+//! it is safe to call: tables of kernels are made from a [`Proof`], and the generic bodies that are compiled
+//! for several tiers pass the token on to the few functions that differ.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -90,22 +92,27 @@ impl Isa {
 
     /// Whether this CPU has the tier.
     pub fn is_available(self) -> bool {
+        self.detect().is_some()
+    }
+
+    /// Looks at the CPU for the tier.
+    pub(crate) fn detect(self) -> Option<Proof> {
         match self {
-            Self::Scalar => true,
+            Self::Scalar => Some(Proof::Scalar),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => Avx2::detect().is_some(),
+            Self::Avx2 => Avx2::detect().map(Proof::Avx2),
             #[cfg(target_arch = "x86_64")]
-            Self::AvxVnni => AvxVnni::detect().is_some(),
+            Self::AvxVnni => AvxVnni::detect().map(Proof::AvxVnni),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => Avx512::detect().is_some(),
+            Self::Avx512 => Avx512::detect().map(Proof::Avx512),
             #[cfg(target_arch = "aarch64")]
-            Self::Neon => Neon::detect().is_some(),
+            Self::Neon => Neon::detect().map(Proof::Neon),
             #[cfg(target_arch = "aarch64")]
-            Self::NeonDotprod => NeonDotprod::detect().is_some(),
+            Self::NeonDotprod => NeonDotprod::detect().map(Proof::NeonDotprod),
             #[cfg(target_arch = "aarch64")]
-            Self::NeonI8mm => NeonI8mm::detect().is_some(),
+            Self::NeonI8mm => NeonI8mm::detect().map(Proof::NeonI8mm),
             #[allow(unreachable_patterns, reason = "which arms exist depends on the target")]
-            _ => false,
+            _ => None,
         }
     }
 
@@ -126,6 +133,46 @@ impl core::fmt::Display for Isa {
     }
 }
 
+/// The token of some tier: what a table of functions is made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Proof {
+    /// Needs none.
+    Scalar,
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni(AvxVnni),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+    #[cfg(target_arch = "aarch64")]
+    NeonDotprod(NeonDotprod),
+    #[cfg(target_arch = "aarch64")]
+    NeonI8mm(NeonI8mm),
+}
+
+impl Proof {
+    /// The tier.
+    pub(crate) fn isa(self) -> Isa {
+        match self {
+            Self::Scalar => Isa::Scalar,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => Isa::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni(_) => Isa::AvxVnni,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => Isa::Avx512,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => Isa::Neon,
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDotprod(_) => Isa::NeonDotprod,
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm(_) => Isa::NeonI8mm,
+        }
+    }
+}
+
 /// Proof that the CPU has AVX2, FMA and F16C.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +186,13 @@ impl Avx2 {
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c");
         has.then_some(Self(()))
+    }
+
+    /// The token, in code that is compiled for the features: to reach it, one has to have them.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(crate) fn here() -> Self {
+        Self(())
     }
 }
 
@@ -172,6 +226,13 @@ impl Avx512 {
         Avx2::detect().filter(|_| has).map(Self)
     }
 
+    /// The token, in code that is compiled for the features: to reach it, one has to have them.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+    pub(crate) fn here() -> Self {
+        Self(Avx2::here())
+    }
+
     /// The lesser proof that this one contains.
     pub fn avx2(self) -> Avx2 {
         self.0
@@ -188,6 +249,13 @@ impl Neon {
     /// Looks at the CPU.
     pub fn detect() -> Option<Self> {
         std::arch::is_aarch64_feature_detected!("neon").then_some(Self(()))
+    }
+
+    /// The token, in code that is compiled for the features: to reach it, one has to have them.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(crate) fn here() -> Self {
+        Self(())
     }
 }
 
@@ -236,6 +304,7 @@ mod tests {
     fn a_tier_is_better_than_the_one_below_it_and_implies_it() {
         for isa in Isa::all() {
             assert!(isa.below().is_none_or(|below| below < isa));
+            assert!(isa.detect().is_none_or(|proof| proof.isa() == isa));
             assert!(!isa.is_available() || isa.is_of_target() && isa.below().is_none_or(Isa::is_available));
         }
     }

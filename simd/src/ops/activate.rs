@@ -54,13 +54,9 @@ impl Ops {
     /// Looks at a row.
     pub(crate) fn measure<'a>(&self, norm: Norm<'a>, x: &[f32]) -> Measured<'a> {
         match norm {
-            Norm::Rms { weight, eps } => {
-                // SAFETY: `for_isa` saw the table's features on this CPU; so below.
-                Measured::Rms { weight, scale: unsafe { (self.rms_scale)(x, eps) } }
-            }
+            Norm::Rms { weight, eps } => Measured::Rms { weight, scale: self.0.rms_scale(x, eps) },
             Norm::Layer { weight, bias, eps } => {
-                // SAFETY: see above.
-                let mean_and_scale = unsafe { (self.layer_mean_and_scale)(x, eps) };
+                let mean_and_scale = self.0.layer_mean_and_scale(x, eps);
                 Measured::Layer { weight, bias, mean_and_scale }
             }
         }
@@ -72,13 +68,11 @@ impl Ops {
         let part = first..first + out.len();
         match *norm {
             Measured::Rms { weight, scale } => {
-                // SAFETY: see `measure`.
-                unsafe { (self.rms_apply)(&x[part.clone()], scale, &weight[part], out) }
+                self.0.rms_apply(&x[part.clone()], scale, &weight[part], out);
             }
             Measured::Layer { weight, bias, mean_and_scale } => {
                 let bias = bias.map(|bias| &bias[part.clone()]);
-                // SAFETY: see `measure`.
-                unsafe { (self.layer_apply)(&x[part.clone()], mean_and_scale, &weight[part], bias, out) }
+                self.0.layer_apply(&x[part.clone()], mean_and_scale, &weight[part], bias, out);
             }
         }
     }

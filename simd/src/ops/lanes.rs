@@ -8,6 +8,10 @@
 //! nowhere else.
 
 use crate::half_float;
+#[cfg(target_arch = "aarch64")]
+use crate::isa::Neon;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::{Avx2, Avx512};
 
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -21,39 +25,41 @@ pub(crate) type Lanes = [f32; LANES];
 /// Sixteen half-precision floats, as bits.
 pub(crate) type HalfLanes = [u16; LANES];
 
-/// What a tier does with instructions of its own. Both conversions are defined to the bit
-/// ([`crate::half_float`]), so a tier changes only their speed.
-pub(crate) trait Tier {
+/// What a tier does with instructions of its own; implemented for the tokens of [`crate::isa`], which prove
+/// that the CPU has them. Both conversions are defined to the bit ([`crate::half_float`]), so a tier changes
+/// only their speed.
+pub(crate) trait LaneOps: Copy {
     /// Widens half precision, exactly.
-    fn widen(half: &HalfLanes) -> Lanes;
+    fn widen(self, half: &HalfLanes) -> Lanes;
 
     /// Narrows to half precision, to nearest even; overflow becomes infinity.
-    fn narrow(x: &Lanes) -> HalfLanes;
+    fn narrow(self, x: &Lanes) -> HalfLanes;
 
     /// How many groups of lanes it has the registers to sum in side by side: 4 or 16.
     const SIDE_BY_SIDE: usize;
 
     /// [`sum`] of each of four groups.
-    fn sums_of_4(x: &[Lanes; 4]) -> [f32; 4];
+    fn sums_of_4(self, x: &[Lanes; 4]) -> [f32; 4];
 
     /// [`sum`] of each of sixteen groups.
     #[inline(always)]
-    fn sums_of_16(x: &[Lanes; 16]) -> Lanes {
+    fn sums_of_16(self, x: &[Lanes; 16]) -> Lanes {
         let mut out = [0.0; LANES];
         for i in 0..4 {
             let four = [x[4 * i], x[4 * i + 1], x[4 * i + 2], x[4 * i + 3]];
-            out[4 * i..4 * i + 4].copy_from_slice(&Self::sums_of_4(&four));
+            out[4 * i..4 * i + 4].copy_from_slice(&self.sums_of_4(&four));
         }
         out
     }
 }
 
-/// Conversions in integer arithmetic, for any CPU.
+/// Integer arithmetic, for any CPU.
+#[derive(Clone, Copy)]
 pub(crate) struct Portable;
 
-impl Tier for Portable {
+impl LaneOps for Portable {
     #[inline(always)]
-    fn widen(half: &HalfLanes) -> Lanes {
+    fn widen(self, half: &HalfLanes) -> Lanes {
         let mut out = [0.0; LANES];
         for l in 0..LANES {
             out[l] = half_float::f16_to_f32(half[l]);
@@ -62,7 +68,7 @@ impl Tier for Portable {
     }
 
     #[inline(always)]
-    fn narrow(x: &Lanes) -> HalfLanes {
+    fn narrow(self, x: &Lanes) -> HalfLanes {
         let mut out = [0; LANES];
         for l in 0..LANES {
             out[l] = half_float::f32_to_f16(x[l]);
@@ -73,24 +79,20 @@ impl Tier for Portable {
     const SIDE_BY_SIDE: usize = 4;
 
     #[inline(always)]
-    fn sums_of_4(x: &[Lanes; 4]) -> [f32; 4] {
+    fn sums_of_4(self, x: &[Lanes; 4]) -> [f32; 4] {
         [sum(&x[0]), sum(&x[1]), sum(&x[2]), sum(&x[3])]
     }
 }
 
-/// The F16C instructions of the AVX2 tier.
 #[cfg(target_arch = "x86_64")]
-pub(crate) struct F16c;
-
-#[cfg(target_arch = "x86_64")]
-impl Tier for F16c {
+impl LaneOps for Avx2 {
     #[inline(always)]
-    fn widen(half: &HalfLanes) -> Lanes {
+    fn widen(self, half: &HalfLanes) -> Lanes {
         use core::arch::x86_64::{_mm_loadu_si128, _mm256_cvtph_ps, _mm256_storeu_ps};
         let mut out = [0.0; LANES];
         for i in [0, 8] {
-            // SAFETY: this body is only compiled into the wrappers of the AVX2 table, whose CPU has
-            // F16C; the pointers cover 8 of the 16 elements from `i` on, unaligned.
+            // SAFETY: `self` proves AVX2 and F16C; the load and the store, which need no alignment, are of
+            // elements `i..i + 8` of 16.
             unsafe {
                 let x = _mm_loadu_si128(half.as_ptr().add(i).cast());
                 _mm256_storeu_ps(out.as_mut_ptr().add(i), _mm256_cvtph_ps(x));
@@ -100,13 +102,14 @@ impl Tier for F16c {
     }
 
     #[inline(always)]
-    fn narrow(x: &Lanes) -> HalfLanes {
+    fn narrow(self, x: &Lanes) -> HalfLanes {
         use core::arch::x86_64::{
             _MM_FROUND_TO_NEAREST_INT, _mm_storeu_si128, _mm256_cvtps_ph, _mm256_loadu_ps,
         };
         let mut out = [0; LANES];
         for i in [0, 8] {
-            // SAFETY: as in `widen`.
+            // SAFETY: `self` proves AVX2 and F16C; the load and the store, which need no alignment, are of
+            // elements `i..i + 8` of 16.
             unsafe {
                 let half = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_loadu_ps(x.as_ptr().add(i)));
                 _mm_storeu_si128(out.as_mut_ptr().add(i).cast(), half);
@@ -118,24 +121,20 @@ impl Tier for F16c {
     const SIDE_BY_SIDE: usize = 4;
 
     #[inline(always)]
-    fn sums_of_4(x: &[Lanes; 4]) -> [f32; 4] {
-        // SAFETY: as in `widen`.
+    fn sums_of_4(self, x: &[Lanes; 4]) -> [f32; 4] {
+        // SAFETY: `self` proves AVX2.
         unsafe { x86::sums_of_4(x) }
     }
 }
 
-/// The AVX-512 instructions, for all lanes at once.
 #[cfg(target_arch = "x86_64")]
-pub(crate) struct Avx512f;
-
-#[cfg(target_arch = "x86_64")]
-impl Tier for Avx512f {
+impl LaneOps for Avx512 {
     #[inline(always)]
-    fn widen(half: &HalfLanes) -> Lanes {
+    fn widen(self, half: &HalfLanes) -> Lanes {
         use core::arch::x86_64::{_mm256_loadu_si256, _mm512_cvtph_ps, _mm512_storeu_ps};
         let mut out = [0.0; LANES];
-        // SAFETY: this body is only compiled into the wrappers of the AVX-512 table, whose CPU has
-        // AVX-512 F; the pointers cover the 16 elements, unaligned.
+        // SAFETY: `self` proves AVX-512 F; the load and the store, which need no alignment, are of all 16
+        // elements.
         unsafe {
             let x = _mm256_loadu_si256(half.as_ptr().cast());
             _mm512_storeu_ps(out.as_mut_ptr(), _mm512_cvtph_ps(x));
@@ -144,12 +143,13 @@ impl Tier for Avx512f {
     }
 
     #[inline(always)]
-    fn narrow(x: &Lanes) -> HalfLanes {
+    fn narrow(self, x: &Lanes) -> HalfLanes {
         use core::arch::x86_64::{
             _MM_FROUND_TO_NEAREST_INT, _mm256_storeu_si256, _mm512_cvtps_ph, _mm512_loadu_ps,
         };
         let mut out = [0; LANES];
-        // SAFETY: as in `widen`.
+        // SAFETY: `self` proves AVX-512 F; the load and the store, which need no alignment, are of all 16
+        // elements.
         unsafe {
             let half = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm512_loadu_ps(x.as_ptr()));
             _mm256_storeu_si256(out.as_mut_ptr().cast(), half);
@@ -160,30 +160,26 @@ impl Tier for Avx512f {
     const SIDE_BY_SIDE: usize = 16;
 
     #[inline(always)]
-    fn sums_of_4(x: &[Lanes; 4]) -> [f32; 4] {
-        // SAFETY: as in `widen`.
+    fn sums_of_4(self, x: &[Lanes; 4]) -> [f32; 4] {
+        // SAFETY: `self` proves AVX2 as well.
         unsafe { x86::sums_of_4(x) }
     }
 
     #[inline(always)]
-    fn sums_of_16(x: &[Lanes; 16]) -> Lanes {
-        // SAFETY: as in `widen`.
+    fn sums_of_16(self, x: &[Lanes; 16]) -> Lanes {
+        // SAFETY: `self` proves AVX-512 F.
         unsafe { x86::sums_of_16(x) }
     }
 }
 
-/// The conversions every aarch64 CPU has.
 #[cfg(target_arch = "aarch64")]
-pub(crate) struct Neon;
-
-#[cfg(target_arch = "aarch64")]
-impl Tier for Neon {
+impl LaneOps for Neon {
     #[inline(always)]
-    fn widen(half: &HalfLanes) -> Lanes {
+    fn widen(self, half: &HalfLanes) -> Lanes {
         use core::arch::aarch64::{vcvt_f32_f16, vld1_u16, vreinterpret_f16_u16, vst1q_f32};
         let mut out = [0.0; LANES];
         for i in [0, 4, 8, 12] {
-            // SAFETY: NEON is part of the aarch64 base; the pointers cover 4 of the 16 elements.
+            // SAFETY: `self` proves NEON; the load and the store are of elements `i..i + 4` of 16.
             unsafe {
                 let x = vreinterpret_f16_u16(vld1_u16(half.as_ptr().add(i)));
                 vst1q_f32(out.as_mut_ptr().add(i), vcvt_f32_f16(x));
@@ -193,11 +189,11 @@ impl Tier for Neon {
     }
 
     #[inline(always)]
-    fn narrow(x: &Lanes) -> HalfLanes {
+    fn narrow(self, x: &Lanes) -> HalfLanes {
         use core::arch::aarch64::{vcvt_f16_f32, vld1q_f32, vreinterpret_u16_f16, vst1_u16};
         let mut out = [0; LANES];
         for i in [0, 4, 8, 12] {
-            // SAFETY: as in `widen`.
+            // SAFETY: `self` proves NEON; the load and the store are of elements `i..i + 4` of 16.
             unsafe {
                 let x = vcvt_f16_f32(vld1q_f32(x.as_ptr().add(i)));
                 vst1_u16(out.as_mut_ptr().add(i), vreinterpret_u16_f16(x));
@@ -209,13 +205,13 @@ impl Tier for Neon {
     const SIDE_BY_SIDE: usize = 4;
 
     #[inline(always)]
-    fn sums_of_4(x: &[Lanes; 4]) -> [f32; 4] {
+    fn sums_of_4(self, x: &[Lanes; 4]) -> [f32; 4] {
         use core::arch::aarch64::{
             float32x4_t, vaddq_f32, vcombine_f32, vget_high_f32, vget_low_f32, vld1q_f32, vpaddq_f32,
             vst1q_f32,
         };
         let mut out = [0.0; 4];
-        // SAFETY: NEON is part of the aarch64 base; each load covers 4 of 16 elements, the store 4 of 4.
+        // SAFETY: `self` proves NEON; each load is of 4 of 16 elements, the store of 4 of 4.
         unsafe {
             let quarter = |k: usize, q: usize| vld1q_f32(x[k].as_ptr().add(4 * q));
             let folded = |k: usize| {

@@ -3,10 +3,10 @@
 use super::{BYTES, qs};
 use crate::activation::Q8Window;
 use crate::array;
-use crate::block::k::lanes::{Lanes, Portable};
 use crate::block::table_search;
 use crate::block::tables::IQ4;
 use crate::block::windows::{self, dot, f16_at, nibbles, pack_nibbles};
+use crate::wide::{Portable, Wide};
 
 /// What the codes stand for.
 #[inline(always)]
@@ -25,13 +25,13 @@ pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
 
 /// Encodes a row; see [`crate::block::table_search`].
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    encode_with::<Portable>(row, importance, out);
+    encode_with::<Portable>((), row, importance, out);
 }
 
 /// [`encode`] with the vectors of a tier.
 #[inline(always)]
-pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    table_search::for_each_block::<V, BYTES>(row, importance, out, |block, d, codes| {
+pub(crate) fn encode_with<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    table_search::for_each_block::<V, BYTES>(isa, row, importance, out, |block, d, codes| {
         block[..2].copy_from_slice(&d);
         pack_nibbles(codes, &mut block[2..]);
     });

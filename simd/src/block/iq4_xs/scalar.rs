@@ -3,10 +3,10 @@
 use super::{BLOCK_BYTES, Block, scales, search};
 use crate::activation::Q8KWindow;
 use crate::array;
-use crate::block::k::lanes::{Lanes, Portable};
 use crate::block::k::{SUPER_LEN, value_of};
 use crate::block::tables::IQ4;
 use crate::block::windows::{dot, nibbles};
+use crate::wide::{Portable, Wide};
 
 /// The scales, each less 32.
 #[inline(always)]
@@ -36,13 +36,13 @@ pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
 /// Encodes `row` (a multiple of 256 floats) into `out`, minimising the squared error, weighted by
 /// `importance` (one weight per column) if given; see the module `search` beside this one.
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    search::encode::<Portable>(row, importance, out);
+    search::encode::<Portable>((), row, importance, out);
 }
 
 /// [`encode`] with the vectors of a tier.
 #[inline(always)]
-pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    search::encode::<V>(row, importance, out);
+pub(crate) fn encode_with<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    search::encode::<V>(isa, row, importance, out);
 }
 
 /// Multiplies `out.len()` contiguous rows of `weights` with `x`.

@@ -12,11 +12,11 @@
 //! A lane is a sub-block: two super-blocks are searched side by side.
 
 use super::{BLOCK_BYTES, scales};
-use crate::block::k::lanes::{LANES, Lanes};
 use crate::block::k::{SUPER_LEN, error_weights, normal_unit, round_to_half};
 use crate::block::table_search::{codes, errors, fit, moments};
 use crate::block::transposed::{LEN, Transposed};
 use crate::block::windows::pack_nibbles;
+use crate::wide::{LANES, Wide};
 
 /// The scale codes tried in step 2 for the scale of largest magnitude.
 const LARGEST_CODES: [f32; 5] = [-32.0, 31.0, -31.0, -30.0, 29.5];
@@ -29,11 +29,11 @@ const SUBS: usize = 8;
 
 /// Encodes a row, two super-blocks at a time.
 #[inline(always)]
-pub(super) fn encode<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+pub(super) fn encode<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     let pairs = row.chunks(2 * SUPER_LEN).zip(out.chunks_mut(2 * BLOCK_BYTES));
     for (i, (row, out)) in pairs.enumerate() {
         let importance = importance.map(|all| &all[2 * SUPER_LEN * i..][..row.len()]);
-        let pair = Pair::<V>::load(row, importance);
+        let pair = Pair::<V>::load(isa, row, importance);
         let grid = pair.search();
         let codes = codes(&pair.group, grid.ls * grid.d);
         let (ls, halves) = (grid.ls.store(), pair.halves(grid.d));
@@ -58,7 +58,7 @@ struct Grid<V> {
     errors: V,
 }
 
-impl<V: Lanes> Grid<V> {
+impl<V: Wide> Grid<V> {
     /// The better of both, for each super-block.
     #[inline(always)]
     fn better(self, other: Self) -> Self {
@@ -76,26 +76,28 @@ struct Pair<V> {
     group: Transposed<V>,
 }
 
-impl<V: Lanes> Pair<V> {
+impl<V: Wide> Pair<V> {
     #[inline(always)]
-    fn load(row: &[f32], importance: Option<&[f32]>) -> Self {
+    fn load(isa: V::Proof, row: &[f32], importance: Option<&[f32]>) -> Self {
         let (mut units, mut weights) = ([1.0; LANES], [[1.0; LEN]; LANES]);
         for (k, row) in row.as_chunks::<SUPER_LEN>().0.iter().enumerate() {
             units[SUBS * k..][..SUBS].fill(normal_unit(row));
             let importance = importance.and_then(|all| all.as_chunks::<SUPER_LEN>().0.get(k));
             weights[SUBS * k..][..SUBS].copy_from_slice(error_weights(importance).as_chunks::<LEN>().0);
         }
-        Self { group: Transposed::new(row.as_chunks::<LEN>().0, units, &weights) }
+        Self { group: Transposed::new(isa, row.as_chunks::<LEN>().0, units, &weights) }
     }
 
     #[inline(always)]
     fn search(&self) -> Grid<V> {
-        let (fit, zero) = (fit(&self.group), V::splat(0.0));
+        let isa = self.group.x[0].proof();
+        let (fit, zero) = (fit(&self.group), V::splat(isa, 0.0));
         let (low, high) = ((zero - fit).max_runs(SUBS), fit.max_runs(SUBS));
         let extreme = high.less_then_else(low, zero - low, high);
-        let mut best = self.round_scales(fit, self.round_half(extreme * V::splat(1.0 / LARGEST_CODES[0])));
+        let mut best =
+            self.round_scales(fit, self.round_half(extreme * V::splat(isa, 1.0 / LARGEST_CODES[0])));
         for code in &LARGEST_CODES[1..] {
-            best = best.better(self.round_scales(fit, self.round_half(extreme * V::splat(1.0 / code))));
+            best = best.better(self.round_scales(fit, self.round_half(extreme * V::splat(isa, 1.0 / code))));
         }
         for _ in 0..ROUNDS {
             best = best.better(self.round_scales(best.ls * best.d, self.fit_half(&best)));
@@ -106,11 +108,12 @@ impl<V: Lanes> Pair<V> {
     /// Step 2: the best scale codes near `near`, for the given `d`.
     #[inline(always)]
     fn round_scales(&self, near: V, d: V) -> Grid<V> {
-        let (bottom, top) = (V::splat(-32.0), V::splat(31.0));
+        let isa = d.proof();
+        let (bottom, top) = (V::splat(isa, -32.0), V::splat(isa, 31.0));
         let nearest = (near * d.recip_or_zero()).max(bottom).min(top).round();
         let (mut best, mut best_errors) = (nearest, errors(&self.group, nearest * d));
         for by in [-1.0, 1.0] {
-            let ls = (nearest + V::splat(by)).max(bottom).min(top);
+            let ls = (nearest + V::splat(isa, by)).max(bottom).min(top);
             let errors = errors(&self.group, ls * d);
             best = errors.less_then_else(best_errors, ls, best);
             best_errors = errors.min(best_errors);
@@ -137,7 +140,8 @@ impl<V: Lanes> Pair<V> {
     /// Rounds the `d` of both super-blocks to f16.
     #[inline(always)]
     fn round_half(&self, d: V) -> V {
+        let isa = d.proof();
         let [(_, first), (_, second)] = self.halves(d);
-        V::from_halves([first / self.group.units[0], second / self.group.units[SUBS]])
+        V::from_halves(isa, [first / self.group.units[0], second / self.group.units[SUBS]])
     }
 }

@@ -21,9 +21,9 @@
 mod group;
 
 use crate::array;
-use crate::block::k::lanes::columns::{Even, Uneven, Weights};
-use crate::block::k::lanes::{LANES, Lanes};
 use crate::block::k::{SUPER_LEN, round_halves};
+use crate::wide::columns::{Even, Uneven, Weights};
+use crate::wide::{LANES, Wide};
 
 pub(crate) use group::Group;
 use group::Moments;
@@ -57,13 +57,14 @@ pub(crate) trait Layout<const BYTES: usize> {
 /// and scales and minima `0..=TOP_SCALE`, into blocks of the layout `L`.
 #[inline(always)]
 pub(crate) fn encode<
-    V: Lanes,
+    V: Wide,
     L: Layout<BYTES>,
     const SUB_LEN: usize,
     const TOP: u8,
     const TOP_SCALE: u8,
     const BYTES: usize,
 >(
+    isa: V::Proof,
     row: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
@@ -73,13 +74,13 @@ pub(crate) fn encode<
     let subs = SUPER_LEN / SUB_LEN;
     let Some(importance) = importance else {
         for (row, out) in groups {
-            let group = Group::<V, Even, SUB_LEN, TOP, false>::load(row, &[], subs);
+            let group = Group::<V, Even, SUB_LEN, TOP, false>::load(isa, row, &[], subs);
             write::<L, SUB_LEN, BYTES>(&search::<V, _, SUB_LEN, TOP, TOP_SCALE>(&group), out);
         }
         return;
     };
     for ((row, out), importance) in groups.zip(importance.chunks(group_len)) {
-        let group = Group::<V, Uneven<V, SUB_LEN>, SUB_LEN, TOP, false>::load(row, importance, subs);
+        let group = Group::<V, Uneven<V, SUB_LEN>, SUB_LEN, TOP, false>::load(isa, row, importance, subs);
         write::<L, SUB_LEN, BYTES>(&search::<V, _, SUB_LEN, TOP, TOP_SCALE>(&group), out);
     }
 }
@@ -107,15 +108,16 @@ struct Found<const SUB_LEN: usize> {
 
 /// All steps after the first.
 #[inline(always)]
-fn search<V: Lanes, W: Weights<V>, const SUB_LEN: usize, const TOP: u8, const TOP_SCALE: u8>(
+fn search<V: Wide, W: Weights<V>, const SUB_LEN: usize, const TOP: u8, const TOP_SCALE: u8>(
     group: &Group<V, W, SUB_LEN, TOP, false>,
 ) -> Found<SUB_LEN> {
+    let isa = group.low.proof();
     let subs = SUPER_LEN / SUB_LEN;
     let (fit, moments) = group.fit();
     let (scale, min) = (fit.scale.max_runs(subs), (fit.base - group.low).max_runs(subs));
-    let mut best = Grid::none();
+    let mut best = Grid::none(isa);
     for below in BELOW_TOP {
-        let share = V::splat(1.0 / (f32::from(TOP_SCALE) - below));
+        let share = V::splat(isa, 1.0 / (f32::from(TOP_SCALE) - below));
         let (d, dmin) = (round_halves(scale * share), round_halves(min * share));
         let grid = group.round_scales::<TOP_SCALE>(&moments, fit.scale, d, dmin);
         best = best.better(group.recoded(grid));
@@ -142,12 +144,12 @@ struct Grid<V> {
     cost: V,
 }
 
-impl<V: Lanes> Grid<V> {
+impl<V: Wide> Grid<V> {
     /// Worse than any other.
     #[inline(always)]
-    fn none() -> Self {
-        let zero = V::splat(0.0);
-        Self { d: zero, dmin: zero, ls: zero, lm: zero, cost: V::splat(f32::INFINITY) }
+    fn none(isa: V::Proof) -> Self {
+        let zero = V::splat(isa, 0.0);
+        Self { d: zero, dmin: zero, ls: zero, lm: zero, cost: V::splat(isa, f32::INFINITY) }
     }
 
     #[inline(always)]
@@ -175,17 +177,18 @@ impl<V: Lanes> Grid<V> {
     }
 }
 
-impl<V: Lanes, W: Weights<V>, const N: usize, const TOP: u8> Group<V, W, N, TOP, false> {
+impl<V: Wide, W: Weights<V>, const N: usize, const TOP: u8> Group<V, W, N, TOP, false> {
     /// The best scale and minimum codes for codes of the weights that `m` sums, near a scale.
     #[inline(always)]
     fn round_scales<const TOP_SCALE: u8>(&self, m: &Moments<V>, near: V, d: V, dmin: V) -> Grid<V> {
-        let (zero, top) = (V::splat(0.0), V::splat(f32::from(TOP_SCALE)));
+        let isa = d.proof();
+        let (zero, top) = (V::splat(isa, 0.0), V::splat(isa, f32::from(TOP_SCALE)));
         let (inverse_d, inverse_dmin) = (d.recip_or_zero(), dmin.recip_or_zero());
         let ls_near = (near * inverse_d).clamp(zero, top).round();
-        let inverse_w = V::splat(1.0) / self.sum_w;
-        let mut grid = Grid { d, dmin, ..Grid::none() };
+        let inverse_w = V::splat(isa, 1.0) / self.sum_w;
+        let mut grid = Grid { d, dmin, ..Grid::none(isa) };
         for by in [0.0, -1.0, 1.0] {
-            let ls = (ls_near + V::splat(by)).clamp(zero, top);
+            let ls = (ls_near + V::splat(isa, by)).clamp(zero, top);
             let min = (ls * d).mul_add(m.q, zero - self.sum_x) * inverse_w - self.low;
             let lm = (min * inverse_dmin).clamp(zero, top).round();
             let cost = self.cost(m, ls * d, lm.mul_add(dmin, self.low));
@@ -216,6 +219,7 @@ impl<V: Lanes, W: Weights<V>, const N: usize, const TOP: u8> Group<V, W, N, TOP,
     /// `d` and `dmin` by least squares for the codes that `m` sums, rounded to f16.
     #[inline(always)]
     fn fit_halves(&self, m: &Moments<V>, grid: &Grid<V>) -> (V, V) {
+        let isa = self.low.proof();
         let subs = SUPER_LEN / N;
         // Of the weights themselves.
         let (xq, x1) = (self.low.mul_add(m.q, m.xq), self.low.mul_add(self.sum_w, self.sum_x));
@@ -226,26 +230,27 @@ impl<V: Lanes, W: Weights<V>, const N: usize, const TOP: u8> Group<V, W, N, TOP,
         let bx = (grid.lm * x1).sum_runs(subs);
         let determinant = aa * bb - ab * ab;
         // Nearly parallel: the two cannot be told apart, so each is fitted with the other kept.
-        let solvable = V::splat(1e-4) * aa * bb;
-        let inverse = determinant.max(V::splat(0.0)).recip_or_zero();
+        let solvable = V::splat(isa, 1e-4) * aa * bb;
+        let inverse = determinant.max(V::splat(isa, 0.0)).recip_or_zero();
         let d = (ax + ab * grid.dmin) * aa.recip_or_zero();
         let dmin = (ab * grid.d - bx) * bb.recip_or_zero();
         let d = solvable.less_then_else(determinant, (ax * bb - bx * ab) * inverse, d);
         let dmin = solvable.less_then_else(determinant, (ax * ab - bx * aa) * inverse, dmin);
-        (round_halves(d.max(V::splat(0.0))), round_halves(dmin.max(V::splat(0.0))))
+        (round_halves(d.max(V::splat(isa, 0.0))), round_halves(dmin.max(V::splat(isa, 0.0))))
     }
 
     /// Step 4: the best of the neighbours of every scale and minimum.
     #[inline(always)]
     fn beside<const TOP_SCALE: u8>(&self, grid: &Grid<V>) -> Grid<V> {
-        let (zero, top) = (V::splat(0.0), V::splat(f32::from(TOP_SCALE)));
-        let mut best = Grid { cost: V::splat(f32::INFINITY), ..*grid };
+        let isa = self.low.proof();
+        let (zero, top) = (V::splat(isa, 0.0), V::splat(isa, f32::from(TOP_SCALE)));
+        let mut best = Grid { cost: V::splat(isa, f32::INFINITY), ..*grid };
         for by in [0.0, -1.0, 1.0] {
-            let ls = (grid.ls + V::splat(by)).clamp(zero, top);
+            let ls = (grid.ls + V::splat(isa, by)).clamp(zero, top);
             let scale = ls * grid.d;
             let inverse = scale.recip_or_zero();
             for by in [0.0, -1.0, 1.0] {
-                let lm = (grid.lm + V::splat(by)).clamp(zero, top);
+                let lm = (grid.lm + V::splat(isa, by)).clamp(zero, top);
                 let error = self.error(scale, inverse, lm.mul_add(grid.dmin, self.low));
                 best.ls = error.less_then_else(best.cost, ls, best.ls);
                 best.lm = error.less_then_else(best.cost, lm, best.lm);

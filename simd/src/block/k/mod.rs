@@ -10,14 +10,13 @@ pub(crate) mod affine;
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
-pub(crate) mod lanes;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod scales;
 pub(crate) mod symmetric;
 
-use crate::block::k::lanes::Lanes;
 use crate::half_float::{f16_to_f32, f32_to_f16};
+use crate::wide::Wide;
 
 /// Weights in a super-block.
 pub(crate) const SUPER_LEN: usize = 256;
@@ -46,11 +45,12 @@ pub(crate) fn round_to_half(value: f32) -> ([u8; 2], f32) {
 
 /// The halves nearest to the lanes, as [`round_to_half`] has them.
 #[inline(always)]
-pub(crate) fn round_halves<V: Lanes>(lanes: V) -> V {
-    let zero = V::splat(0.0);
+pub(crate) fn round_halves<V: Wide>(lanes: V) -> V {
+    let isa = lanes.proof();
+    let zero = V::splat(isa, 0.0);
     let magnitude = lanes.abs();
-    let bounded = magnitude.clamp(V::splat(SMALLEST_HALF), V::splat(LARGEST_HALF));
-    let half = V::from_f16(&zero.less_then_else(magnitude, bounded, zero).to_f16());
+    let bounded = magnitude.clamp(V::splat(isa, SMALLEST_HALF), V::splat(isa, LARGEST_HALF));
+    let half = V::from_f16(isa, &zero.less_then_else(magnitude, bounded, zero).to_f16());
     lanes.less_then_else(zero, zero - half, half)
 }
 

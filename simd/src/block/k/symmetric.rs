@@ -11,9 +11,9 @@
 //!
 //! A lane is a sub-block: the sixteen of a super-block are searched side by side.
 
-use crate::block::k::lanes::columns::{Columns, Even, Uneven, Weights};
-use crate::block::k::lanes::{LANES, Lanes};
 use crate::block::k::{SUPER_LEN, round_halves};
+use crate::wide::columns::{Columns, Even, Uneven, Weights};
+use crate::wide::{LANES, Wide};
 
 const SUB_LEN: usize = 16;
 
@@ -64,7 +64,7 @@ pub(crate) trait Layout<const BYTES: usize> {
 /// with more room below zero than above, into blocks of the layout `L`.
 #[inline(always)]
 pub(crate) fn encode<
-    V: Lanes,
+    V: Wide,
     L: Layout<BYTES>,
     const LOW: i8,
     const HIGH: i8,
@@ -72,6 +72,7 @@ pub(crate) fn encode<
     const SCALE_HIGH: i8,
     const BYTES: usize,
 >(
+    isa: V::Proof,
     row: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
@@ -79,13 +80,13 @@ pub(crate) fn encode<
     let blocks = row.as_chunks::<SUPER_LEN>().0.iter().zip(out.as_chunks_mut::<BYTES>().0);
     let Some(importance) = importance else {
         for (row, block) in blocks {
-            let group = Group::<V, Even, SUB_LEN, LOW, HIGH>::load(row, &[], LANES);
+            let group = Group::<V, Even, SUB_LEN, LOW, HIGH>::load(isa, row, &[], LANES);
             L::write(block, &search::<V, _, LOW, HIGH, SCALE_LOW, SCALE_HIGH>(&group));
         }
         return;
     };
     for ((row, block), importance) in blocks.zip(importance.as_chunks::<SUPER_LEN>().0) {
-        let group = Group::<V, Uneven<V, SUB_LEN>, SUB_LEN, LOW, HIGH>::load(row, importance, LANES);
+        let group = Group::<V, Uneven<V, SUB_LEN>, SUB_LEN, LOW, HIGH>::load(isa, row, importance, LANES);
         L::write(block, &search::<V, _, LOW, HIGH, SCALE_LOW, SCALE_HIGH>(&group));
     }
 }
@@ -93,7 +94,7 @@ pub(crate) fn encode<
 /// Step 2.
 #[inline(always)]
 fn search<
-    V: Lanes,
+    V: Wide,
     W: Weights<V>,
     const LOW: i8,
     const HIGH: i8,
@@ -102,14 +103,15 @@ fn search<
 >(
     group: &Group<V, W, SUB_LEN, LOW, HIGH>,
 ) -> SuperBlock {
-    let (bottom, top) = (V::splat(f32::from(SCALE_LOW)), V::splat(f32::from(SCALE_HIGH)));
+    let isa = group.columns()[0].proof();
+    let (bottom, top) = (V::splat(isa, f32::from(SCALE_LOW)), V::splat(isa, f32::from(SCALE_HIGH)));
     let fit = group.fit(&const { extreme_codes(LOW, HIGH) });
     let near = fit.scale();
     let largest = largest_of_all(near);
-    let (mut d, mut least_excess) = (V::splat(0.0), V::splat(f32::INFINITY));
+    let (mut d, mut least_excess) = (V::splat(isa, 0.0), V::splat(isa, f32::INFINITY));
     for inside in INSIDE {
         for code in [f32::from(SCALE_LOW) + inside, f32::from(SCALE_HIGH) - inside] {
-            let new = round_halves(largest * V::splat(1.0 / code));
+            let new = round_halves(largest * V::splat(isa, 1.0 / code));
             let ls = (near * new.recip_or_zero()).clamp(bottom, top).round();
             let off = near - ls * new;
             let excess = (off * off * fit.qq).sum_runs(LANES);
@@ -129,9 +131,10 @@ fn search<
 
 /// The lane of largest magnitude, in every lane.
 #[inline(always)]
-fn largest_of_all<V: Lanes>(lanes: V) -> V {
-    let (high, low) = (lanes.max_runs(LANES), (V::splat(0.0) - lanes).max_runs(LANES));
-    high.less_then_else(low, V::splat(0.0) - low, high)
+fn largest_of_all<V: Wide>(lanes: V) -> V {
+    let isa = lanes.proof();
+    let (high, low) = (lanes.max_runs(LANES), (V::splat(isa, 0.0) - lanes).max_runs(LANES));
+    high.less_then_else(low, V::splat(isa, 0.0) - low, high)
 }
 
 /// `sum wqx` and `sum wqq` for some codes `q`.
@@ -141,7 +144,7 @@ pub(crate) struct Moments<V> {
     pub(crate) qq: V,
 }
 
-impl<V: Lanes> Moments<V> {
+impl<V: Wide> Moments<V> {
     /// The scale of least error for the codes. The error is `sum wxx - xq^2 / qq`.
     #[inline(always)]
     pub(crate) fn scale(&self) -> V {
@@ -151,7 +154,7 @@ impl<V: Lanes> Moments<V> {
     /// Takes others over in the lanes where they gain.
     #[inline(always)]
     pub(crate) fn offer(&mut self, new: &Self) {
-        let enough = self.xq * self.xq * new.qq * V::splat(1.0 + MARGIN);
+        let enough = self.xq * self.xq * new.qq * self.xq.all(1.0 + MARGIN);
         let gain = new.xq * new.xq * self.qq;
         self.xq = enough.less_then_else(gain, new.xq, self.xq);
         self.qq = enough.less_then_else(gain, new.qq, self.qq);
@@ -164,11 +167,11 @@ pub(crate) struct Group<V, W, const N: usize, const LOW: i8, const HIGH: i8> {
     weights: W,
 }
 
-impl<V: Lanes, W: Weights<V>, const N: usize, const LOW: i8, const HIGH: i8> Group<V, W, N, LOW, HIGH> {
+impl<V: Wide, W: Weights<V>, const N: usize, const LOW: i8, const HIGH: i8> Group<V, W, N, LOW, HIGH> {
     /// Up to sixteen runs, which have their importance scaled `together` (1, 8 or 16 at a time).
     #[inline(always)]
-    pub(crate) fn load(row: &[f32], importance: &[f32], together: usize) -> Self {
-        Self { columns: Columns::load(row), weights: W::load(importance, together) }
+    pub(crate) fn load(isa: V::Proof, row: &[f32], importance: &[f32], together: usize) -> Self {
+        Self { columns: Columns::load(isa, row), weights: W::load(isa, importance, together) }
     }
 
     /// Weight `i` of every run, for every `i`.
@@ -180,22 +183,24 @@ impl<V: Lanes, W: Weights<V>, const N: usize, const LOW: i8, const HIGH: i8> Gro
     /// The value of largest magnitude of each run.
     #[inline(always)]
     pub(crate) fn extreme(&self) -> V {
-        let (mut low, mut high) = (V::splat(0.0), V::splat(0.0));
+        let isa = self.columns.x[0].proof();
+        let (mut low, mut high) = (V::splat(isa, 0.0), V::splat(isa, 0.0));
         for &x in &self.columns.x {
             low = low.min(x);
             high = high.max(x);
         }
-        high.less_then_else(V::splat(0.0) - low, low, high)
+        high.less_then_else(V::splat(isa, 0.0) - low, low, high)
     }
 
     /// Step 1: the moments of the codes of each run that gain most, on its own, of several codes that the
     /// value of largest magnitude could have.
     #[inline(always)]
     pub(crate) fn fit(&self, extreme_codes: &[f32]) -> Moments<V> {
+        let isa = self.columns.x[0].proof();
         let inverse = self.extreme().recip_or_zero();
-        let mut best = Moments { xq: V::splat(0.0), qq: V::splat(1.0) };
+        let mut best = Moments { xq: V::splat(isa, 0.0), qq: V::splat(isa, 1.0) };
         for &code in extreme_codes {
-            self.offer(&mut best, inverse * V::splat(code));
+            self.offer(&mut best, inverse * V::splat(isa, code));
         }
         best
     }
@@ -209,7 +214,8 @@ impl<V: Lanes, W: Weights<V>, const N: usize, const LOW: i8, const HIGH: i8> Gro
     /// The moments of the codes that `inverse` leads to.
     #[inline(always)]
     pub(crate) fn moments(&self, inverse: V) -> Moments<V> {
-        let (mut qq, mut xq) = ([V::splat(0.0); 2], [V::splat(0.0); 2]);
+        let isa = inverse.proof();
+        let (mut qq, mut xq) = ([V::splat(isa, 0.0); 2], [V::splat(isa, 0.0); 2]);
         for (i, x) in self.columns.x.as_chunks::<2>().0.iter().enumerate() {
             for k in 0..2 {
                 let q = Self::code(x[k] * inverse).round();
@@ -224,8 +230,9 @@ impl<V: Lanes, W: Weights<V>, const N: usize, const LOW: i8, const HIGH: i8> Gro
     /// The weighted error of each run with a scale.
     #[inline(always)]
     pub(crate) fn error(&self, scale: V) -> V {
+        let isa = scale.proof();
         let inverse = scale.recip_or_zero();
-        let mut error = [V::splat(0.0); 2];
+        let mut error = [V::splat(isa, 0.0); 2];
         for (i, x) in self.columns.x.as_chunks::<2>().0.iter().enumerate() {
             for k in 0..2 {
                 let off = Self::code(x[k] * inverse).round().mul_sub(scale, x[k]);
@@ -238,16 +245,18 @@ impl<V: Lanes, W: Weights<V>, const N: usize, const LOW: i8, const HIGH: i8> Gro
     /// A code on the grid's range, before it is rounded.
     #[inline(always)]
     fn code(code: V) -> V {
-        code.clamp(V::splat(f32::from(LOW)), V::splat(f32::from(HIGH)))
+        let isa = code.proof();
+        code.clamp(V::splat(isa, f32::from(LOW)), V::splat(isa, f32::from(HIGH)))
     }
 
     /// The codes in the order of the weights, `N` for each run.
     #[inline(always)]
     pub(crate) fn codes(&self, inverse: V) -> [[i8; LANES]; N] {
+        let isa = inverse.proof();
         let inverses = inverse.store();
         let mut codes = [[0; LANES]; N];
         for (i, (codes, &x)) in codes.iter_mut().zip(&self.columns.rows).enumerate() {
-            *codes = Self::code(x * V::splat(inverses[LANES * i / N])).round_to_i8();
+            *codes = Self::code(x * V::splat(isa, inverses[LANES * i / N])).round_to_i8();
         }
         codes
     }
@@ -255,11 +264,12 @@ impl<V: Lanes, W: Weights<V>, const N: usize, const LOW: i8, const HIGH: i8> Gro
     /// The best scale codes beside `near`, for a given `d`.
     #[inline(always)]
     fn beside<const SCALE_LOW: i8, const SCALE_HIGH: i8>(&self, near: V, d: V) -> V {
-        let (bottom, top) = (V::splat(f32::from(SCALE_LOW)), V::splat(f32::from(SCALE_HIGH)));
+        let isa = near.proof();
+        let (bottom, top) = (V::splat(isa, f32::from(SCALE_LOW)), V::splat(isa, f32::from(SCALE_HIGH)));
         let ls_near = (near * d.recip_or_zero()).clamp(bottom, top).round();
-        let (mut best, mut best_error) = (V::splat(0.0), V::splat(f32::INFINITY));
+        let (mut best, mut best_error) = (V::splat(isa, 0.0), V::splat(isa, f32::INFINITY));
         for by in BESIDE {
-            let ls = (ls_near + V::splat(by)).clamp(bottom, top);
+            let ls = (ls_near + V::splat(isa, by)).clamp(bottom, top);
             let error = self.error(ls * d);
             best = error.less_then_else(best_error, ls, best);
             best_error = error.min(best_error);

@@ -6,11 +6,12 @@ use core::arch::x86_64::*;
 use super::{BYTES, avx2, scalar};
 use crate::activation::Q8Window;
 use crate::array;
-use crate::block::k::lanes::avx512::Avx512;
 use crate::block::tables::{FP4, bytes};
 use crate::block::windows::avx512;
 use crate::block::windows::avx512::nibbles::{self, Arranged};
+use crate::isa::Avx512;
 use crate::isa::avx512::{load_512, lookup};
+use crate::wide::avx512::Avx512Floats;
 
 /// The scalar decoder, compiled for this tier.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
@@ -21,7 +22,7 @@ pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
 /// The scalar encoder, with the vectors of this tier.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    scalar::encode_with::<Avx512>(row, importance, out);
+    scalar::encode_with::<Avx512Floats>(Avx512::here(), row, importance, out);
 }
 
 /// `out[r] = w[r] . x`.

@@ -3,9 +3,9 @@
 use super::{BYTES, qs, scale, search};
 use crate::activation::Q8Window;
 use crate::array;
-use crate::block::k::lanes::{Lanes, Portable};
 use crate::block::tables::FP4;
 use crate::block::windows::{self, dot, nibbles};
+use crate::wide::{Portable, Wide};
 
 /// What the codes stand for.
 #[inline(always)]
@@ -24,13 +24,13 @@ pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
 
 /// Encodes a row; see the module `search` beside this one.
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    search::encode::<Portable>(row, importance, out);
+    search::encode::<Portable>((), row, importance, out);
 }
 
 /// [`encode`] with the vectors of a tier.
 #[inline(always)]
-pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    search::encode::<V>(row, importance, out);
+pub(crate) fn encode_with<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    search::encode::<V>(isa, row, importance, out);
 }
 
 /// `out[r] = w[r] . x`; a block adds `sum(T[q] * y) * (d * dy)`, fused.

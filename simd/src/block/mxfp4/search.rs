@@ -8,21 +8,21 @@
 #![allow(clippy::needless_range_loop, reason = "loops over indices unroll into registers as they stand")]
 
 use super::BYTES;
-use crate::block::k::lanes::{LANES, Lanes};
 use crate::block::transposed::{LEN, Transposed};
 use crate::block::windows::pack_nibbles;
+use crate::wide::{LANES, Wide};
 
 /// The scales tried, in the unit of the block, whose largest magnitude is 1 to 2.
 const SCALES: [(i32, f32); 5] = [(-3, 0.125), (-2, 0.25), (-4, 0.0625), (-1, 0.5), (-5, 0.03125)];
 
 /// Encodes a row, sixteen blocks at a time.
 #[inline(always)]
-pub(super) fn encode<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+pub(super) fn encode<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     let importance = importance.map(|importance| importance.as_chunks::<LEN>().0);
     let groups = row.as_chunks::<LEN>().0.chunks(LANES).zip(out.as_chunks_mut::<BYTES>().0.chunks_mut(LANES));
     for (i, (blocks, out)) in groups.enumerate() {
         let importance = importance.map(|all| &all[LANES * i..][..blocks.len()]);
-        let group = Transposed::<V>::of_blocks(blocks, importance);
+        let group = Transposed::<V>::of_blocks(isa, blocks, importance);
         let exponents = best_exponents(&group);
         let codes = codes(&group, &exponents);
         for (j, block) in out.iter_mut().enumerate() {
@@ -36,12 +36,13 @@ pub(super) fn encode<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mu
 
 /// The exponent of each block's scale, in its unit.
 #[inline(always)]
-fn best_exponents<V: Lanes>(group: &Transposed<V>) -> [i32; LANES] {
+fn best_exponents<V: Wide>(group: &Transposed<V>) -> [i32; LANES] {
+    let isa = group.x[0].proof();
     let mut best = [0; LANES];
     let mut best_errors = [f32::INFINITY; LANES];
     for (exponent, scale) in SCALES {
-        let (scale, inverse) = (V::splat(scale), V::splat(1.0 / scale));
-        let mut error = V::splat(0.0);
+        let (scale, inverse) = (V::splat(isa, scale), V::splat(isa, 1.0 / scale));
+        let mut error = V::splat(isa, 0.0);
         for i in 0..LEN {
             let x = magnitude(group.x[i]);
             let off = nearest(x * inverse) * scale - x;
@@ -58,21 +59,22 @@ fn best_exponents<V: Lanes>(group: &Transposed<V>) -> [i32; LANES] {
 
 /// The codes of each block, for scales of these exponents.
 #[inline(always)]
-fn codes<V: Lanes>(group: &Transposed<V>, exponents: &[i32; LANES]) -> [[u8; LEN]; LANES] {
+fn codes<V: Wide>(group: &Transposed<V>, exponents: &[i32; LANES]) -> [[u8; LEN]; LANES] {
+    let isa = group.x[0].proof();
     let mut inverses = [0.0; LANES];
     for j in 0..LANES {
         inverses[j] = f32::from_bits(((127 - exponents[j]) << 23).cast_unsigned());
     }
-    let (inverse, zero) = (V::load(&inverses), V::splat(0.0));
+    let (inverse, zero) = (V::load(isa, &inverses), V::splat(isa, 0.0));
     let mut codes = [[0; LEN]; LANES];
     for i in 0..LEN {
         let value = group.x[i] * inverse;
         let q = nearest(magnitude(value));
         // Values 0, 1, 2, 3, 4 are their own codes; 6, 8 and 12 have the codes 5, 6 and 7.
-        let low = q.min(V::splat(4.0));
-        let middle = (q - V::splat(4.0)).max(zero).min(V::splat(4.0)) * V::splat(0.5);
-        let high = (q - V::splat(8.0)).max(zero) * V::splat(0.25);
-        let sign = value.less_then_else(zero, V::splat(8.0), zero);
+        let low = q.min(V::splat(isa, 4.0));
+        let middle = (q - V::splat(isa, 4.0)).max(zero).min(V::splat(isa, 4.0)) * V::splat(isa, 0.5);
+        let high = (q - V::splat(isa, 8.0)).max(zero) * V::splat(isa, 0.25);
+        let sign = value.less_then_else(zero, V::splat(isa, 8.0), zero);
         for (j, code) in (low + middle + high + sign).store().into_iter().enumerate() {
             codes[j][i] = code as u8;
         }
@@ -81,19 +83,24 @@ fn codes<V: Lanes>(group: &Transposed<V>, exponents: &[i32; LANES]) -> [[u8; LEN
 }
 
 #[inline(always)]
-fn magnitude<V: Lanes>(value: V) -> V {
-    value.max(V::splat(0.0) - value)
+fn magnitude<V: Wide>(value: V) -> V {
+    let isa = value.proof();
+    value.max(V::splat(isa, 0.0) - value)
 }
 
 /// The nearest of 0, 1, 2, 3, 4, 6, 8 and 12 to a magnitude: multiples of 1, 2 or 4, depending on how
 /// large it is.
 #[inline(always)]
-fn nearest<V: Lanes>(magnitude: V) -> V {
-    let magnitude = magnitude.min(V::splat(12.0));
-    let (four, eight) = (V::splat(4.0), V::splat(8.0));
-    let (two, one) = (V::splat(2.0), V::splat(1.0));
+fn nearest<V: Wide>(magnitude: V) -> V {
+    let isa = magnitude.proof();
+    let magnitude = magnitude.min(V::splat(isa, 12.0));
+    let (four, eight) = (V::splat(isa, 4.0), V::splat(isa, 8.0));
+    let (two, one) = (V::splat(isa, 2.0), V::splat(isa, 1.0));
     let step = magnitude.less_then_else(four, one, magnitude.less_then_else(eight, two, four));
-    let inverse =
-        magnitude.less_then_else(four, one, magnitude.less_then_else(eight, V::splat(0.5), V::splat(0.25)));
+    let inverse = magnitude.less_then_else(
+        four,
+        one,
+        magnitude.less_then_else(eight, V::splat(isa, 0.5), V::splat(isa, 0.25)),
+    );
     (magnitude * inverse).round() * step
 }

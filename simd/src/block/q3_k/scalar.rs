@@ -2,10 +2,10 @@
 
 use crate::activation::Q8KWindow;
 use crate::array;
-use crate::block::k::lanes::{Lanes, Portable};
 use crate::block::k::symmetric::{self, Layout, SuperBlock};
 use crate::block::k::{SUPER_LEN, value_of};
 use crate::block::q3_k::{BLOCK_BYTES, Block, scales};
+use crate::wide::{Portable, Wide};
 
 /// Decodes `blocks` into `out`, 256 floats a block.
 #[inline(always)]
@@ -41,13 +41,13 @@ fn codes(block: Block<'_>, j: usize) -> [i8; 16] {
 /// Encodes `row` (a multiple of 256 floats) into `out`, minimising the squared error, weighted by
 /// `importance` (one weight per column) if given: see [`crate::block::k::symmetric`].
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    encode_with::<Portable>(row, importance, out);
+    encode_with::<Portable>((), row, importance, out);
 }
 
 /// [`encode`] with the vectors of a tier.
 #[inline(always)]
-pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    symmetric::encode::<V, Q3_K, -4, 3, -32, 31, BLOCK_BYTES>(row, importance, out);
+pub(crate) fn encode_with<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    symmetric::encode::<V, Q3_K, -4, 3, -32, 31, BLOCK_BYTES>(isa, row, importance, out);
 }
 
 /// The layout of a block.

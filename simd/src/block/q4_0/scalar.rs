@@ -3,9 +3,9 @@
 use super::{BYTES, qs};
 use crate::activation::Q8Window;
 use crate::array;
-use crate::block::k::lanes::{LANES, Lanes, Pairs, Portable, pairs};
 use crate::block::search::{self, Scaled};
 use crate::block::windows::{self, dot, f16_at, nibbles};
+use crate::wide::{LANES, Pairs, Portable, Wide, pairs};
 
 /// The codes `q - 8`.
 #[inline(always)]
@@ -24,13 +24,13 @@ pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
 
 /// Encodes a row; see [`crate::block::search`].
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    encode_with::<Portable>(row, importance, out);
+    encode_with::<Portable>((), row, importance, out);
 }
 
 /// [`encode`] with the vectors of a tier.
 #[inline(always)]
-pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    search::scaled::<V, Q4_0, -8, 7, BYTES>(row, importance, out);
+pub(crate) fn encode_with<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    search::scaled::<V, Q4_0, -8, 7, BYTES>(isa, row, importance, out);
 }
 
 /// The layout of a block.

@@ -3,9 +3,9 @@
 use super::{BYTES, qh, qs};
 use crate::activation::Q8Window;
 use crate::array;
-use crate::block::k::lanes::{LANES, Lanes, Pairs, Portable, pairs};
 use crate::block::search::{self, Scaled};
 use crate::block::windows::{self, dot, f16_at, five_bits};
+use crate::wide::{LANES, Pairs, Portable, Wide, pairs};
 
 /// The codes `q - 16`.
 #[inline(always)]
@@ -24,13 +24,13 @@ pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
 
 /// Encodes a row; see [`crate::block::search`].
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    encode_with::<Portable>(row, importance, out);
+    encode_with::<Portable>((), row, importance, out);
 }
 
 /// [`encode`] with the vectors of a tier.
 #[inline(always)]
-pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    search::scaled::<V, Q5_0, -16, 15, BYTES>(row, importance, out);
+pub(crate) fn encode_with<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    search::scaled::<V, Q5_0, -16, 15, BYTES>(isa, row, importance, out);
 }
 
 /// The layout of a block.
@@ -45,7 +45,8 @@ impl Scaled<BYTES> for Q5_0 {
 
     #[inline(always)]
     fn write<P: Pairs>(blocks: &mut [[u8; BYTES]; LANES], d: &[u16; LANES], codes: &[P; LANES]) {
-        let (high, mask) = (pairs::fifth_bits(codes), P::splat([15; 2]));
+        let isa = codes[0].proof();
+        let (high, mask) = (pairs::fifth_bits(codes), P::splat(isa, [15; 2]));
         let low = pairs::nibbles(&array::map_all(codes, |q| q.and(mask)));
         for (((block, d), qh), qs) in blocks.iter_mut().zip(d).zip(high).zip(low) {
             block[..2].copy_from_slice(&d.to_le_bytes());

@@ -3,9 +3,10 @@
 use super::BYTES;
 use super::scalar;
 use crate::activation::Q8Window;
-use crate::block::k::lanes::avx2::Avx2;
 use crate::block::windows::avx2::nibbles::Arranged;
 use crate::block::windows::avx2::{self, nibbles};
+use crate::isa::Avx2;
+use crate::wide::avx2::Avx2Floats;
 
 /// The scalar decoder, compiled for this tier.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -16,7 +17,7 @@ pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
 /// The scalar encoder, with the vectors of this tier.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    scalar::encode_with::<Avx2>(row, importance, out);
+    scalar::encode_with::<Avx2Floats>(Avx2::here(), row, importance, out);
 }
 
 /// `out[r] = w[r] . x`.

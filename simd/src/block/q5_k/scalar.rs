@@ -2,9 +2,9 @@
 
 use crate::activation::Q8KWindow;
 use crate::block::k::affine::{self, Layout, SuperBlock};
-use crate::block::k::lanes::{Lanes, Portable};
 use crate::block::k::{SUPER_LEN, scales, value_of};
 use crate::block::q5_k::{BLOCK_BYTES, Block};
+use crate::wide::{Portable, Wide};
 
 /// Decodes `blocks` into `out`, 256 floats a block.
 #[inline(always)]
@@ -33,13 +33,13 @@ fn code(qs: u8, qh: u8, j: usize) -> u8 {
 /// Encodes `row` (a multiple of 256 floats) into `out`, minimising the squared error, weighted by
 /// `importance` (one weight per column) if given: see [`crate::block::k::affine`].
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    encode_with::<Portable>(row, importance, out);
+    encode_with::<Portable>((), row, importance, out);
 }
 
 /// [`encode`] with the vectors of a tier.
 #[inline(always)]
-pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    affine::encode::<V, Q5_K, 32, 31, 63, BLOCK_BYTES>(row, importance, out);
+pub(crate) fn encode_with<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    affine::encode::<V, Q5_K, 32, 31, 63, BLOCK_BYTES>(isa, row, importance, out);
 }
 
 /// The layout of a block.

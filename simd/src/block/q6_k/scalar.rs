@@ -1,10 +1,10 @@
 //! The definition of Q6_K: decode, encode and matrix-vector product.
 
 use crate::activation::Q8KWindow;
-use crate::block::k::lanes::{Lanes, Portable};
 use crate::block::k::symmetric::{self, Layout, SuperBlock};
 use crate::block::k::{SUPER_LEN, value_of};
 use crate::block::q6_k::{BLOCK_BYTES, Block};
+use crate::wide::{Portable, Wide};
 
 /// Decodes `blocks` into `out`, 256 floats a block.
 #[inline(always)]
@@ -39,13 +39,13 @@ fn codes(block: Block<'_>, j: usize) -> [i8; 16] {
 /// Encodes `row` (a multiple of 256 floats) into `out`, minimising the squared error, weighted by
 /// `importance` (one weight per column) if given: see [`crate::block::k::symmetric`].
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    encode_with::<Portable>(row, importance, out);
+    encode_with::<Portable>((), row, importance, out);
 }
 
 /// [`encode`] with the vectors of a tier.
 #[inline(always)]
-pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    symmetric::encode::<V, Q6_K, -32, 31, -128, 127, BLOCK_BYTES>(row, importance, out);
+pub(crate) fn encode_with<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    symmetric::encode::<V, Q6_K, -32, 31, -128, 127, BLOCK_BYTES>(isa, row, importance, out);
 }
 
 /// The layout of a block.

@@ -5,9 +5,10 @@ use core::arch::aarch64::*;
 use super::BYTES;
 use super::scalar;
 use crate::activation::Q8Window;
-use crate::block::k::lanes::neon::Neon;
 use crate::block::windows::neon;
+use crate::isa::Neon;
 use crate::isa::neon::{Dot, load_u8};
+use crate::wide::neon::NeonFloats;
 
 /// The scalar decoder, compiled for this tier.
 #[target_feature(enable = "neon")]
@@ -18,7 +19,7 @@ pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
 /// The scalar encoder, with the vectors of this tier.
 #[target_feature(enable = "neon")]
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    scalar::encode_with::<Neon>(row, importance, out);
+    scalar::encode_with::<NeonFloats>(Neon::here(), row, importance, out);
 }
 
 /// `out[r] = w[r] . x`.

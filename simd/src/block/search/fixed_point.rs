@@ -10,11 +10,11 @@
 //! that is stored. So no block errs more than with plain rounding, but for what the rounding of the scale decides,
 //! which is nothing unless it is among the least halves.
 
-use crate::block::k::lanes::columns::{HUGE, TINY};
-use crate::block::k::lanes::pairs::rounded_products;
-use crate::block::k::lanes::{LANES, Lanes, Pairs};
 use crate::block::k::symmetric::Moments;
 use crate::block::search::{LARGEST_HALF, LEN};
+use crate::wide::columns::{HUGE, TINY};
+use crate::wide::pairs::rounded_products;
+use crate::wide::{LANES, Pairs, Wide};
 
 /// What the largest magnitude is in fixed point: half of what 16 bits hold, so that factors are half codes.
 const UNIT: f32 = 16384.0;
@@ -27,10 +27,10 @@ pub(super) struct Group<V> {
     extremes: V,
 }
 
-impl<V: Lanes> Group<V> {
+impl<V: Wide> Group<V> {
     /// The blocks of `row`, at most sixteen. A weight that is not finite becomes zero.
     #[inline(always)]
-    pub(super) fn load(row: &[f32]) -> Self {
+    pub(super) fn load(isa: V::Proof, row: &[f32]) -> Self {
         let (padded, bounded);
         let blocks = if let Some(blocks) = row.as_chunks::<LEN>().0.first_chunk() {
             blocks
@@ -38,11 +38,11 @@ impl<V: Lanes> Group<V> {
             padded = map_blocks(row, |x| x);
             &padded
         };
-        let mut columns = V::columns(blocks);
+        let mut columns = V::columns(isa, blocks);
         let mut extremes = V::extremes(&columns);
         if !extremes.store().iter().all(|x| x.abs() < HUGE) {
             bounded = map_blocks(row, |x| if x.is_finite() { x.clamp(-HUGE, HUGE) } else { 0.0 });
-            columns = V::columns(&bounded);
+            columns = V::columns(isa, &bounded);
             extremes = V::extremes(&columns);
         }
         Self { columns, extremes }
@@ -52,10 +52,15 @@ impl<V: Lanes> Group<V> {
     /// the weight of largest magnitude could have.
     #[inline(always)]
     pub(super) fn scales<const HIGH: i8>(&self, doubled_codes: &[i16]) -> [u16; LANES] {
-        let (zero, one) = (V::splat(0.0), V::splat(1.0));
+        let isa = self.extremes.proof();
+        let (zero, one) = (V::splat(isa, 0.0), V::splat(isa, 1.0));
         // A block of next to nothing becomes zeros.
-        let unit = self.extremes.abs().less_then_else(V::splat(TINY), zero, V::splat(UNIT) / self.extremes);
-        let mut x = [V::Pairs::splat([0; 2]); LANES];
+        let unit = self.extremes.abs().less_then_else(
+            V::splat(isa, TINY),
+            zero,
+            V::splat(isa, UNIT) / self.extremes,
+        );
+        let mut x = [V::Pairs::splat(isa, [0; 2]); LANES];
         for (i, x) in x.iter_mut().enumerate() {
             *x = rounded_products(self.columns[0][i], self.columns[1][i], unit, 0);
         }
@@ -64,8 +69,8 @@ impl<V: Lanes> Group<V> {
             best.offer(&moments::<V, HIGH>(&x, code));
         }
         // Without any code there is no sum either.
-        let scale = best.xq / best.qq.max(one) * (self.extremes * V::splat(1.0 / UNIT));
-        scale.clamp(V::splat(-LARGEST_HALF), V::splat(LARGEST_HALF)).to_f16()
+        let scale = best.xq / best.qq.max(one) * (self.extremes * V::splat(isa, 1.0 / UNIT));
+        scale.clamp(V::splat(isa, -LARGEST_HALF), V::splat(isa, LARGEST_HALF)).to_f16()
     }
 }
 
@@ -95,9 +100,11 @@ fn map_blocks(row: &[f32], f: impl Fn(f32) -> f32) -> [[f32; LEN]; LANES] {
 /// The moments of the codes that arise if the largest magnitude has half this code. Each is below 2^24, or, for
 /// 8-bit codes, rounded to as many bits.
 #[inline(always)]
-fn moments<V: Lanes, const HIGH: i8>(x: &[V::Pairs; LANES], doubled_code: i16) -> Moments<V> {
-    let (factor, high) = (V::Pairs::splat([doubled_code; 2]), V::Pairs::splat([i16::from(HIGH); 2]));
-    let none = V::Pairs::splat([0; 2]);
+fn moments<V: Wide, const HIGH: i8>(x: &[V::Pairs; LANES], doubled_code: i16) -> Moments<V> {
+    let isa = x[0].proof();
+    let (factor, high) =
+        (V::Pairs::splat(isa, [doubled_code; 2]), V::Pairs::splat(isa, [i16::from(HIGH); 2]));
+    let none = V::Pairs::splat(isa, [0; 2]);
     // Two sums each, so that an addition need not wait for the one before.
     let (mut xq, mut qq) = ([none; 2], [none; 2]);
     for x in x.as_chunks::<2>().0 {

@@ -4,8 +4,8 @@ use super::{BLOCK_BYTES, qs};
 use crate::activation::Q8KWindow;
 use crate::array;
 use crate::block::k::SUPER_LEN;
-use crate::block::k::lanes::{Lanes, Portable};
 use crate::block::ternary::{self, search};
+use crate::wide::{Portable, Wide};
 
 /// The codes `q - 1`.
 #[inline(always)]
@@ -23,13 +23,13 @@ pub(crate) fn decode(blocks: &[u8], out: &mut [f32]) {
 /// Encodes `row` (a multiple of 256 floats) into `out`, minimising the squared error, weighted by
 /// `importance` (one weight per column) if given: see [`crate::block::ternary::search`].
 pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    encode_with::<Portable>(row, importance, out);
+    encode_with::<Portable>((), row, importance, out);
 }
 
 /// [`encode`] with the vectors of a tier.
 #[inline(always)]
-pub(crate) fn encode_with<V: Lanes>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    search::for_each_block::<V, BLOCK_BYTES>(row, importance, out, |block, d, codes| {
+pub(crate) fn encode_with<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    search::for_each_block::<V, BLOCK_BYTES>(isa, row, importance, out, |block, d, codes| {
         let (qs, half) = block.split_at_mut(64);
         for (qs, codes) in qs.as_chunks_mut::<32>().0.iter_mut().zip(codes.as_chunks::<128>().0) {
             for l in 0..32 {

@@ -13,7 +13,7 @@ impl Add for Quad {
     type Output = Self;
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        // SAFETY: see `bitand`.
+        // SAFETY: an `Avx2`, the proof of the features, made the vectors.
         Self(unsafe { [_mm256_add_epi32(self.0[0], other.0[0]), _mm256_add_epi32(self.0[1], other.0[1])] })
     }
 }
@@ -22,7 +22,7 @@ impl Mul for Quad {
     type Output = Self;
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
-        // SAFETY: see `bitand`.
+        // SAFETY: an `Avx2`, the proof of the features, made the vectors.
         Self(unsafe {
             [_mm256_mullo_epi32(self.0[0], other.0[0]), _mm256_mullo_epi32(self.0[1], other.0[1])]
         })
@@ -42,7 +42,7 @@ impl BitOr for Quad {
     type Output = Self;
     #[inline(always)]
     fn bitor(self, other: Self) -> Self {
-        // SAFETY: see `bitand`.
+        // SAFETY: an `Avx2`, the proof of the features, made the vectors.
         Self(unsafe { [_mm256_or_si256(self.0[0], other.0[0]), _mm256_or_si256(self.0[1], other.0[1])] })
     }
 }
@@ -51,7 +51,7 @@ impl Shl<u32> for Quad {
     type Output = Self;
     #[inline(always)]
     fn shl(self, n: u32) -> Self {
-        // SAFETY: see `bitand`.
+        // SAFETY: an `Avx2`, the proof of the features, made the vectors.
         unsafe {
             let n = _mm256_set1_epi32(n.cast_signed());
             Self([_mm256_sllv_epi32(self.0[0], n), _mm256_sllv_epi32(self.0[1], n)])
@@ -63,7 +63,7 @@ impl Shr<u32> for Quad {
     type Output = Self;
     #[inline(always)]
     fn shr(self, n: u32) -> Self {
-        // SAFETY: see `bitand`.
+        // SAFETY: an `Avx2`, the proof of the features, made the vectors.
         unsafe {
             let n = _mm256_set1_epi32(n.cast_signed());
             Self([_mm256_srlv_epi32(self.0[0], n), _mm256_srlv_epi32(self.0[1], n)])

@@ -59,13 +59,13 @@ impl<T: YmmTier> Tier for T {
 
     #[inline(always)]
     fn splat(self, bytes: u32) -> Quad {
-        // SAFETY: `self` proves the features; so below.
+        // SAFETY: `self` proves the features.
         Quad([unsafe { _mm256_set1_epi32(bytes.cast_signed()) }; 2])
     }
 
     #[inline(always)]
     fn store(self, quad: Quad, out: &mut [u8; 64]) {
-        // SAFETY: see `splat`; two times 32 bytes are stored into 64.
+        // SAFETY: `self` proves the features; two times 32 bytes are stored into 64.
         unsafe {
             _mm256_storeu_si256(out.as_mut_ptr().cast(), quad.0[0]);
             _mm256_storeu_si256(out.as_mut_ptr().add(32).cast(), quad.0[1]);
@@ -74,7 +74,7 @@ impl<T: YmmTier> Tier for T {
 
     #[inline(always)]
     fn store_pairs(self, quad: Quad, out: &mut [i32; ROWS]) {
-        // SAFETY: see `splat`; two times 8 integers are stored into 16.
+        // SAFETY: `self` proves the features; two times 8 integers are stored into 16.
         unsafe {
             _mm256_storeu_si256(out.as_mut_ptr().cast(), quad.0[0]);
             _mm256_storeu_si256(out.as_mut_ptr().add(8).cast(), quad.0[1]);
@@ -92,7 +92,7 @@ impl<T: YmmTier> Tier for T {
 
     #[inline(always)]
     fn store_f16(self, quad: Quad, out: &mut [f32; ROWS]) {
-        // SAFETY: see `splat`.
+        // SAFETY: `self` proves the features.
         unsafe { quad::store_f16(quad, out) }
     }
 
@@ -103,19 +103,19 @@ impl<T: YmmTier> Tier for T {
 
     #[inline(always)]
     fn spread_bits(self, quad: Quad) -> Quad {
-        // SAFETY: see `splat`.
+        // SAFETY: `self` proves the features.
         unsafe { quad::spread_bits(quad) }
     }
 
     #[inline(always)]
     fn lookup(self, table: &[u8; 16], quad: Quad) -> Quad {
-        // SAFETY: see `splat`.
+        // SAFETY: `self` proves the features.
         unsafe { quad::lookup(table, quad) }
     }
 
     #[inline(always)]
     fn store_half_powers(self, quad: Quad, out: &mut [f32; ROWS]) {
-        // SAFETY: see `splat`.
+        // SAFETY: `self` proves the features.
         unsafe { quad::store_half_powers(quad, out) }
     }
 
@@ -136,34 +136,34 @@ impl<T: YmmTier> Tier for T {
 
     #[inline(always)]
     fn zero_lanes(self) -> [__m256; 2] {
-        // SAFETY: see `splat`.
+        // SAFETY: `self` proves the features.
         [unsafe { _mm256_setzero_ps() }; 2]
     }
 
     #[inline(always)]
     fn f32_lanes(self, values: &[f32; 16]) -> [__m256; 2] {
-        // SAFETY: see `splat`; 16 floats are loaded from 16.
+        // SAFETY: `self` proves the features; 16 floats are loaded from 16.
         unsafe { [_mm256_loadu_ps(values.as_ptr()), _mm256_loadu_ps(values.as_ptr().add(8))] }
     }
 
     #[inline(always)]
     fn f32_le_lanes(self, values: &[[u8; 4]; 16]) -> [__m256; 2] {
         let first = values.as_ptr().cast::<f32>();
-        // SAFETY: see `splat`; 64 bytes are loaded from 64.
+        // SAFETY: `self` proves the features; 64 bytes are loaded from 64.
         unsafe { [_mm256_loadu_ps(first), _mm256_loadu_ps(first.add(8))] }
     }
 
     #[inline(always)]
     fn f16_lanes(self, values: &[[u8; 2]; 16]) -> [__m256; 2] {
         let bytes = values.as_ptr().cast::<__m128i>();
-        // SAFETY: see `splat`; 32 bytes are loaded from 32.
+        // SAFETY: `self` proves the features; 32 bytes are loaded from 32.
         unsafe { [_mm256_cvtph_ps(_mm_loadu_si128(bytes)), _mm256_cvtph_ps(_mm_loadu_si128(bytes.add(1)))] }
     }
 
     #[inline(always)]
     fn bf16_lanes(self, values: &[[u8; 2]; 16]) -> [__m256; 2] {
         let bytes = values.as_ptr().cast::<__m128i>();
-        // SAFETY: see `splat`; 32 bytes are loaded from 32.
+        // SAFETY: `self` proves the features; 32 bytes are loaded from 32.
         unsafe {
             let (low, high) = (_mm_loadu_si128(bytes), _mm_loadu_si128(bytes.add(1)));
             [
@@ -175,13 +175,13 @@ impl<T: YmmTier> Tier for T {
 
     #[inline(always)]
     fn fma(self, w: [__m256; 2], x: [__m256; 2], sum: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: see `splat`.
+        // SAFETY: `self` proves the features.
         unsafe { [_mm256_fmadd_ps(w[0], x[0], sum[0]), _mm256_fmadd_ps(w[1], x[1], sum[1])] }
     }
 
     #[inline(always)]
     fn store_lanes(self, lanes: [__m256; 2], out: &mut [f32; 16]) {
-        // SAFETY: see `splat`; 16 floats are stored into 16.
+        // SAFETY: `self` proves the features; 16 floats are stored into 16.
         unsafe {
             _mm256_storeu_ps(out.as_mut_ptr(), lanes[0]);
             _mm256_storeu_ps(out.as_mut_ptr().add(8), lanes[1]);

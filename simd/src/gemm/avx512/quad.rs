@@ -13,7 +13,7 @@ impl Add for Quad {
     type Output = Self;
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        // SAFETY: see `bitand`.
+        // SAFETY: an `Avx512`, the proof of the features, made the vectors.
         Self(unsafe { _mm512_add_epi32(self.0, other.0) })
     }
 }
@@ -22,7 +22,7 @@ impl Mul for Quad {
     type Output = Self;
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
-        // SAFETY: see `bitand`.
+        // SAFETY: an `Avx512`, the proof of the features, made the vectors.
         Self(unsafe { _mm512_mullo_epi32(self.0, other.0) })
     }
 }
@@ -40,7 +40,7 @@ impl BitOr for Quad {
     type Output = Self;
     #[inline(always)]
     fn bitor(self, other: Self) -> Self {
-        // SAFETY: see `bitand`.
+        // SAFETY: an `Avx512`, the proof of the features, made the vectors.
         Self(unsafe { _mm512_or_si512(self.0, other.0) })
     }
 }
@@ -49,7 +49,7 @@ impl Shl<u32> for Quad {
     type Output = Self;
     #[inline(always)]
     fn shl(self, n: u32) -> Self {
-        // SAFETY: see `bitand`.
+        // SAFETY: an `Avx512`, the proof of the features, made the vectors.
         Self(unsafe { _mm512_sllv_epi32(self.0, _mm512_set1_epi32(n.cast_signed())) })
     }
 }
@@ -58,7 +58,7 @@ impl Shr<u32> for Quad {
     type Output = Self;
     #[inline(always)]
     fn shr(self, n: u32) -> Self {
-        // SAFETY: see `bitand`.
+        // SAFETY: an `Avx512`, the proof of the features, made the vectors.
         Self(unsafe { _mm512_srlv_epi32(self.0, _mm512_set1_epi32(n.cast_signed())) })
     }
 }

@@ -87,7 +87,7 @@ fn check(ty: BlockType, weights: &[u8], x: &[f32], n_in: usize, n_rows: usize) {
     match (batch::<Evex>(ty).product, &x) {
         // SAFETY: the test has an `Evex`; the arguments are whole rows and columns.
         (Product::Q8_0(gemm), Columns::Q8_0(x)) => unsafe { gemm(weights, x, &mut out) },
-        // SAFETY: see above.
+        // SAFETY: the test has an `Evex`; the arguments are whole rows and columns.
         (Product::Q8K(gemm), Columns::Q8K(x)) => unsafe { gemm(weights, x, &mut out) },
         _ => panic!("{ty} takes other activations"),
     }

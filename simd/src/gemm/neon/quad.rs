@@ -14,7 +14,7 @@ impl Add for Quad {
     #[inline(always)]
     fn add(mut self, other: Self) -> Self {
         for q in 0..4 {
-            // SAFETY: see `bitand`.
+            // SAFETY: a `NeonTier`, the proof of the features, made the vectors.
             self.0[q] = unsafe { vaddq_u32(self.0[q], other.0[q]) };
         }
         self
@@ -26,7 +26,7 @@ impl Mul for Quad {
     #[inline(always)]
     fn mul(mut self, other: Self) -> Self {
         for q in 0..4 {
-            // SAFETY: see `bitand`.
+            // SAFETY: a `NeonTier`, the proof of the features, made the vectors.
             self.0[q] = unsafe { vmulq_u32(self.0[q], other.0[q]) };
         }
         self
@@ -50,7 +50,7 @@ impl BitOr for Quad {
     #[inline(always)]
     fn bitor(mut self, other: Self) -> Self {
         for q in 0..4 {
-            // SAFETY: see `bitand`.
+            // SAFETY: a `NeonTier`, the proof of the features, made the vectors.
             self.0[q] = unsafe { vorrq_u32(self.0[q], other.0[q]) };
         }
         self
@@ -62,7 +62,7 @@ impl Shl<u32> for Quad {
     #[inline(always)]
     fn shl(mut self, n: u32) -> Self {
         for q in 0..4 {
-            // SAFETY: see `bitand`.
+            // SAFETY: a `NeonTier`, the proof of the features, made the vectors.
             self.0[q] = unsafe { vshlq_u32(self.0[q], vdupq_n_s32(n.cast_signed())) };
         }
         self
@@ -74,7 +74,7 @@ impl Shr<u32> for Quad {
     #[inline(always)]
     fn shr(mut self, n: u32) -> Self {
         for q in 0..4 {
-            // SAFETY: see `bitand`.
+            // SAFETY: a `NeonTier`, the proof of the features, made the vectors.
             self.0[q] = unsafe { vshlq_u32(self.0[q], vdupq_n_s32(-n.cast_signed())) };
         }
         self

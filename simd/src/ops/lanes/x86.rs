@@ -5,7 +5,7 @@ use core::arch::x86_64::*;
 
 use super::Lanes;
 
-/// See [`super::Tier::sums_of_4`].
+/// See [`super::LaneOps::sums_of_4`].
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn sums_of_4(x: &[Lanes; 4]) -> [f32; 4] {
@@ -33,7 +33,7 @@ fn halves(x: &Lanes) -> [__m256; 2] {
     unsafe { [_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x.as_ptr().add(8))] }
 }
 
-/// See [`super::Tier::sums_of_16`].
+/// See [`super::LaneOps::sums_of_16`].
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn sums_of_16(x: &[Lanes; 16]) -> Lanes {

@@ -1,6 +1,6 @@
 //! Sixteen floats side by side, for the encoders: a lane is a sub-block.
 //!
-//! The search is one body, generic over [`Lanes`] and compiled under the target features of each tier
+//! The search is one body, generic over [`Wide`] and compiled under the target features of each tier
 //! with that tier's vectors. Every operation is IEEE, per lane, and fused only where the body says so,
 //! so all tiers give the same bits. (Left to plain arrays the compiler vectorises only some of the loops.)
 
@@ -23,17 +23,29 @@ pub(crate) use portable::Portable;
 pub(crate) const LANES: usize = 16;
 
 /// Sixteen floats in a tier's vectors.
-pub(crate) trait Lanes:
+pub(crate) trait Wide:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
 {
+    /// Proof that the CPU has the features of the tier: what vectors are made from, and hold.
+    type Proof: Copy;
+
     /// Lanes of integers.
-    type Pairs: Pairs;
+    type Pairs: Pairs<Proof = Self::Proof>;
+
+    /// The proof that it was made from.
+    fn proof(self) -> Self::Proof;
 
     /// `value` in every lane.
-    fn splat(value: f32) -> Self;
+    fn splat(isa: Self::Proof, value: f32) -> Self;
+
+    /// `value` in every lane.
+    #[inline(always)]
+    fn all(self, value: f32) -> Self {
+        Self::splat(self.proof(), value)
+    }
 
     /// The lanes from memory.
-    fn load(lanes: &[f32; LANES]) -> Self;
+    fn load(isa: Self::Proof, lanes: &[f32; LANES]) -> Self;
 
     /// The lanes in memory.
     fn store(self) -> [f32; LANES];
@@ -66,7 +78,7 @@ pub(crate) trait Lanes:
     fn to_f16(self) -> [u16; LANES];
 
     /// The values of f16s.
-    fn from_f16(halves: &[u16; LANES]) -> Self;
+    fn from_f16(isa: Self::Proof, halves: &[u16; LANES]) -> Self;
 
     /// The bits of the lanes.
     fn bits(self) -> Self::Pairs;
@@ -80,8 +92,8 @@ pub(crate) trait Lanes:
 
     /// Weight `i` of block `l` becomes lane `l` of number `i % 16` of half `i / 16`.
     #[inline(always)]
-    fn columns(blocks: &[[f32; 32]; LANES]) -> [[Self; LANES]; 2] {
-        [half_columns(blocks, 0), half_columns(blocks, 1)]
+    fn columns(isa: Self::Proof, blocks: &[[f32; 32]; LANES]) -> [[Self; LANES]; 2] {
+        [half_columns(isa, blocks, 0), half_columns(isa, blocks, 1)]
     }
 
     /// Row `l` becomes lane `l`, and lane `i` row `i`.
@@ -97,8 +109,8 @@ pub(crate) trait Lanes:
     /// 1 / lane, and zero where the lane is zero.
     #[inline(always)]
     fn recip_or_zero(self) -> Self {
-        let zero = Self::splat(0.0);
-        zero.less_then_else(self.abs(), Self::splat(1.0) / self, zero)
+        let zero = self.all(0.0);
+        zero.less_then_else(self.abs(), self.all(1.0) / self, zero)
     }
 
     /// Lane `l ^ BY` in lane `l`; `BY` is 1, 2, 4 or 8.
@@ -138,19 +150,19 @@ pub(crate) trait Lanes:
 
     /// The first value in lanes 0..8, the second in lanes 8..16.
     #[inline(always)]
-    fn from_halves([low, high]: [f32; 2]) -> Self {
+    fn from_halves(isa: Self::Proof, [low, high]: [f32; 2]) -> Self {
         let mut lanes = [low; LANES];
         lanes[8..].fill(high);
-        Self::load(&lanes)
+        Self::load(isa, &lanes)
     }
 }
 
 /// The first or the second sixteen weights of sixteen blocks, transposed.
 #[inline(always)]
-fn half_columns<V: Lanes>(blocks: &[[f32; 32]; LANES], half: usize) -> [V; LANES] {
-    let mut rows = [V::splat(0.0); LANES];
+fn half_columns<V: Wide>(isa: V::Proof, blocks: &[[f32; 32]; LANES], half: usize) -> [V; LANES] {
+    let mut rows = [V::splat(isa, 0.0); LANES];
     for (row, block) in rows.iter_mut().zip(blocks) {
-        *row = V::load(&block.as_chunks().0[half]);
+        *row = V::load(isa, &block.as_chunks().0[half]);
     }
     V::transpose(&rows)
 }
@@ -162,12 +174,12 @@ mod tests {
     #[test]
     fn rounding_is_to_nearest_even() {
         let values = [0.5, 1.5, 2.5, -0.5, -1.5, 62.5, 63.49, 0.49, 7.0, -3.2, 1e6, 0.0, 3.5, 4.5, 5.5, -2.5];
-        assert_eq!(Portable::load(&values).round().store(), values.map(f32::round_ties_even));
+        assert_eq!(Portable::load((), &values).round().store(), values.map(f32::round_ties_even));
     }
 
     #[test]
     fn comparisons_take_the_second_operand_where_one_is_nan() {
-        let (nan, one) = (Portable::splat(f32::NAN), Portable::splat(1.0));
+        let (nan, one) = (Portable::splat((), f32::NAN), Portable::splat((), 1.0));
         assert_eq!(nan.max(one).min(one).store(), [1.0; LANES]);
         assert_eq!(nan.less_then_else(one, nan, one).store(), [1.0; LANES]);
         assert_eq!(nan.recip_or_zero().store(), [0.0; LANES]);
@@ -177,12 +189,16 @@ mod tests {
     fn codes_are_rounded_to_nearest_even() {
         let mut values: [f32; LANES] = core::array::from_fn(|l| l as f32 * 16.5 - 128.0);
         values[15] = 127.4;
-        assert_eq!(Portable::load(&values).round_to_i8(), values.map(|value| value.round_ties_even() as i8));
+        assert_eq!(
+            Portable::load((), &values).round_to_i8(),
+            values.map(|value| value.round_ties_even() as i8)
+        );
     }
 
     #[test]
     fn transposing_puts_rows_into_lanes() {
-        let rows = core::array::from_fn(|l| Portable::load(&core::array::from_fn(|i| (16 * l + i) as f32)));
+        let rows =
+            core::array::from_fn(|l| Portable::load((), &core::array::from_fn(|i| (16 * l + i) as f32)));
         for (i, column) in Portable::transpose(&rows).iter().enumerate() {
             assert_eq!(column.store(), core::array::from_fn(|l| (16 * l + i) as f32));
         }
@@ -190,7 +206,7 @@ mod tests {
 
     #[test]
     fn runs_are_summed_and_compared_apart() {
-        let lanes = Portable::load(&core::array::from_fn(|l| l as f32));
+        let lanes = Portable::load((), &core::array::from_fn(|l| l as f32));
         assert_eq!(lanes.sum_runs(8).store(), core::array::from_fn(|l| [28.0, 92.0][l / 8]));
         assert_eq!(lanes.max_runs(8).store(), core::array::from_fn(|l| [7.0, 15.0][l / 8]));
         assert_eq!(lanes.sum_runs(16).store(), [120.0; LANES]);

@@ -3,12 +3,24 @@
 //! A lane of 32 bits is one integer or a pair of 16-bit numbers, of which a vector holds twice as many as of
 //! floats. Sums of integers are exact, so that every tier adds in the order that suits it.
 
-use super::{LANES, Lanes};
+use super::{LANES, Wide};
 
 /// Sixteen integers, or pairs of numbers, in a tier's vectors.
 pub(crate) trait Pairs: Copy {
+    /// See [`Wide::Proof`].
+    type Proof: Copy;
+
+    /// The proof that it was made from.
+    fn proof(self) -> Self::Proof;
+
     /// A pair in every lane.
-    fn splat(pair: [i16; 2]) -> Self;
+    fn splat(isa: Self::Proof, pair: [i16; 2]) -> Self;
+
+    /// A pair in every lane.
+    #[inline(always)]
+    fn all(self, pair: [i16; 2]) -> Self {
+        Self::splat(self.proof(), pair)
+    }
 
     /// The lanes in memory.
     fn store(self) -> [u32; LANES];
@@ -45,9 +57,9 @@ pub(crate) trait Pairs: Copy {
 /// The products of both with `factor`, rounded to the nearest integers, ties to even, and `plus`, which is even;
 /// for sums of 16 bits.
 #[inline(always)]
-pub(crate) fn rounded_products<V: Lanes>(first: V, second: V, factor: V, plus: i8) -> V::Pairs {
+pub(crate) fn rounded_products<V: Wide>(first: V, second: V, factor: V, plus: i8) -> V::Pairs {
     // Added to it, a number becomes the nearest integer, which stands in the low bits.
-    let magic = V::splat(12_582_912.0 + f32::from(plus));
+    let magic = first.all(12_582_912.0 + f32::from(plus));
     first.mul_add(factor, magic).bits().low_halves(second.mul_add(factor, magic).bits())
 }
 
@@ -68,7 +80,7 @@ pub(crate) fn halves<P: Pairs>(numbers: &[P; LANES]) -> [[[u8; 16]; LANES]; 2] {
 #[inline(always)]
 fn bytes<P: Pairs>(numbers: &[P; LANES], places: [i16; 2]) -> [[u8; 16]; LANES] {
     let (zero, low, high) =
-        (P::splat([0; 2]), P::splat(places), P::splat([256 * places[0], 256 * places[1]]));
+        (numbers[0].all([0; 2]), numbers[0].all(places), numbers[0].all([256 * places[0], 256 * places[1]]));
     let mut fours = [zero; 4];
     for (four, numbers) in fours.iter_mut().zip(numbers.as_chunks::<4>().0) {
         let first = zero.add_products(numbers[0], low).add_products(numbers[1], high);
@@ -82,10 +94,10 @@ fn bytes<P: Pairs>(numbers: &[P; LANES], places: [i16; 2]) -> [[u8; 16]; LANES] 
 /// `i + 16` that of second number `i`.
 #[inline(always)]
 pub(crate) fn fifth_bits<P: Pairs>(numbers: &[P; LANES]) -> [u32; LANES] {
-    let mut bits = P::splat([0; 2]);
+    let mut bits = numbers[0].all([0; 2]);
     for &number in numbers.iter().rev() {
         // 1 from 16 on.
-        let bit = number.plus(P::splat([-8; 2])).times(P::splat([1 << 11; 2]));
+        let bit = number.plus(number.all([-8; 2])).times(number.all([1 << 11; 2]));
         bits = bits.plus(bits).plus(bit);
     }
     bits.store()
@@ -94,13 +106,13 @@ pub(crate) fn fifth_bits<P: Pairs>(numbers: &[P; LANES]) -> [u32; LANES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::k::lanes::Portable;
+    use crate::wide::Portable;
 
     #[test]
     fn products_are_rounded_to_nearest_even() {
-        let lanes = |f: fn(usize) -> f32| Portable::load(&core::array::from_fn(f));
+        let lanes = |f: fn(usize) -> f32| Portable::load((), &core::array::from_fn(f));
         let (first, second) = (lanes(|l| l as f32 * 0.5 - 3.0), lanes(|l| 16384.0 - l as f32 * 1000.25));
-        let pairs = rounded_products(first, second, Portable::splat(1.0), 0).store();
+        let pairs = rounded_products(first, second, Portable::splat((), 1.0), 0).store();
         for (l, pair) in pairs.into_iter().enumerate() {
             let expected = [first, second].map(|lanes| lanes.store()[l].round_ties_even() as i16);
             assert_eq!([pair as i16, (pair >> 16) as i16], expected);
@@ -111,11 +123,12 @@ mod tests {
     fn bytes_and_bits_stand_where_blocks_have_them() {
         let number = |i: usize, l: usize, second: usize| ((7 * i + 5 * l + 11 * second) % 32) as i16;
         let numbers: [_; LANES] = core::array::from_fn(|i| {
-            let value =
-                |second: usize| Portable::load(&core::array::from_fn(|l| f32::from(number(i, l, second))));
-            rounded_products(value(0), value(1), Portable::splat(1.0), 0)
+            let value = |second: usize| {
+                Portable::load((), &core::array::from_fn(|l| f32::from(number(i, l, second))))
+            };
+            rounded_products(value(0), value(1), Portable::splat((), 1.0), 0)
         });
-        let low = numbers.map(|numbers| numbers.and(Pairs::splat([15; 2])));
+        let low = numbers.map(|numbers| numbers.and(numbers.all([15; 2])));
         let (bits, nibbles, [first, second]) = (fifth_bits(&numbers), nibbles(&low), halves(&numbers));
         for l in 0..LANES {
             for i in 0..LANES {

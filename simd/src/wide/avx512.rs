@@ -1,86 +1,96 @@
 //! Lanes in one AVX-512 vector.
 //!
-//! Only the encoders' wrappers in `block/<type>/avx512.rs` name this type, and they run only where the
-//! CPU has AVX-512: that is what every SAFETY line below refers to.
+//! A vector is made from the tier's token, or from another vector, and holds it: whoever has one is on a CPU
+//! with the features. That is what the SAFETY lines refer to.
 
 use core::arch::asm;
 use core::arch::x86_64::*;
 use core::ops::{Add, Div, Mul, Sub};
 
-use super::{LANES, Lanes, Pairs};
+use super::{LANES, Pairs, Wide};
+use crate::isa::Avx512;
 
 /// Sixteen floats.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx512(__m512);
+pub(crate) struct Avx512Floats(__m512, Avx512);
 
 /// Sixteen integers, or pairs of numbers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx512Pairs(__m512i);
+pub(crate) struct Avx512Pairs(__m512i, Avx512);
 
-impl Lanes for Avx512 {
+impl Wide for Avx512Floats {
+    type Proof = Avx512;
     type Pairs = Avx512Pairs;
 
     #[inline(always)]
-    fn splat(value: f32) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head.
-        Self(unsafe { _mm512_set1_ps(value) })
+    fn proof(self) -> Avx512 {
+        self.1
     }
 
     #[inline(always)]
-    fn load(lanes: &[f32; LANES]) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head; the reference is to 64 readable bytes.
-        Self(unsafe { _mm512_loadu_ps(lanes.as_ptr()) })
+    fn splat(isa: Avx512, value: f32) -> Self {
+        // SAFETY: `isa` proves AVX-512.
+        Self(unsafe { _mm512_set1_ps(value) }, isa)
+    }
+
+    #[inline(always)]
+    fn load(isa: Avx512, lanes: &[f32; LANES]) -> Self {
+        // SAFETY: `isa` proves AVX-512; the reference is to 64 readable bytes.
+        Self(unsafe { _mm512_loadu_ps(lanes.as_ptr()) }, isa)
     }
 
     #[inline(always)]
     fn store(self) -> [f32; LANES] {
         let mut lanes = [0.0; LANES];
-        // SAFETY: the CPU has AVX-512, see the module's head; the array is 64 writable bytes.
+        // SAFETY: `self` holds the proof of AVX-512; the array is 64 writable bytes.
         unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), self.0) };
         lanes
     }
 
     #[inline(always)]
     fn swap<const BY: usize>(self) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head.
-        Self(unsafe {
-            match BY {
-                1 => _mm512_permute_ps::<0b10_11_00_01>(self.0),
-                2 => _mm512_permute_ps::<0b01_00_11_10>(self.0),
-                4 => _mm512_shuffle_f32x4::<0b10_11_00_01>(self.0, self.0),
-                _ => _mm512_shuffle_f32x4::<0b01_00_11_10>(self.0, self.0),
-            }
-        })
+        // SAFETY: `self` holds the proof of AVX-512.
+        Self(
+            unsafe {
+                match BY {
+                    1 => _mm512_permute_ps::<0b10_11_00_01>(self.0),
+                    2 => _mm512_permute_ps::<0b01_00_11_10>(self.0),
+                    4 => _mm512_shuffle_f32x4::<0b10_11_00_01>(self.0, self.0),
+                    _ => _mm512_shuffle_f32x4::<0b01_00_11_10>(self.0, self.0),
+                }
+            },
+            self.1,
+        )
     }
 
     #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head.
-        Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
+        // SAFETY: `self` holds the proof of AVX-512.
+        Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) }, self.1)
     }
 
     #[inline(always)]
     fn mul_sub(self, factor: Self, subtrahend: Self) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head.
-        Self(unsafe { _mm512_fmsub_ps(self.0, factor.0, subtrahend.0) })
+        // SAFETY: `self` holds the proof of AVX-512.
+        Self(unsafe { _mm512_fmsub_ps(self.0, factor.0, subtrahend.0) }, self.1)
     }
 
     #[inline(always)]
     fn abs(self) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head.
-        Self(unsafe { _mm512_abs_ps(self.0) })
+        // SAFETY: `self` holds the proof of AVX-512.
+        Self(unsafe { _mm512_abs_ps(self.0) }, self.1)
     }
 
     #[inline(always)]
     fn round(self) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head.
-        Self(unsafe { _mm512_roundscale_ps::<_MM_FROUND_TO_NEAREST_INT>(self.0) })
+        // SAFETY: `self` holds the proof of AVX-512.
+        Self(unsafe { _mm512_roundscale_ps::<_MM_FROUND_TO_NEAREST_INT>(self.0) }, self.1)
     }
 
     #[inline(always)]
     fn round_to_i8(self) -> [i8; LANES] {
         let mut codes = [0; LANES];
-        // SAFETY: the CPU has AVX-512, see the module's head; the array is 16 writable bytes.
+        // SAFETY: `self` holds the proof of AVX-512; the array is 16 writable bytes.
         unsafe {
             _mm_storeu_si128(codes.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0)));
         }
@@ -90,7 +100,7 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn to_f16(self) -> [u16; LANES] {
         let mut halves = [0; LANES];
-        // SAFETY: the CPU has AVX-512, see the module's head; the array is 32 writable bytes.
+        // SAFETY: `self` holds the proof of AVX-512; the array is 32 writable bytes.
         unsafe {
             let bits = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0);
             _mm256_storeu_si256(halves.as_mut_ptr().cast(), bits);
@@ -99,26 +109,26 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn from_f16(halves: &[u16; LANES]) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head; the reference is to 32 readable bytes.
-        Self(unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(halves.as_ptr().cast())) })
+    fn from_f16(isa: Avx512, halves: &[u16; LANES]) -> Self {
+        // SAFETY: `isa` proves AVX-512; the reference is to 32 readable bytes.
+        Self(unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(halves.as_ptr().cast())) }, isa)
     }
 
     #[inline(always)]
     fn bits(self) -> Avx512Pairs {
-        // SAFETY: the CPU has AVX-512, see the module's head.
-        Avx512Pairs(unsafe { _mm512_castps_si512(self.0) })
+        // SAFETY: `self` holds the proof of AVX-512.
+        Avx512Pairs(unsafe { _mm512_castps_si512(self.0) }, self.1)
     }
 
     #[inline(always)]
     fn from_integers(integers: Avx512Pairs) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head.
-        Self(unsafe { _mm512_cvtepi32_ps(integers.0) })
+        // SAFETY: the vectors hold the proof of AVX-512.
+        Self(unsafe { _mm512_cvtepi32_ps(integers.0) }, integers.1)
     }
 
     #[inline(always)]
     fn extremes(all: &[[Self; LANES]; 2]) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head.
+        // SAFETY: the vectors hold the proof of AVX-512.
         unsafe {
             // As integers, floats of one sign order as their magnitudes do; which come last is up to the sign.
             let (mut highest, mut lowest) = (_mm512_setzero_si512(), _mm512_setzero_si512());
@@ -128,22 +138,22 @@ impl Lanes for Avx512 {
             }
             let magnitude = _mm512_and_si512(lowest, _mm512_set1_epi32(i32::MAX));
             let is_high = _mm512_cmpgt_epi32_mask(highest, magnitude);
-            Self(_mm512_castsi512_ps(_mm512_mask_blend_epi32(is_high, lowest, highest)))
+            Self(_mm512_castsi512_ps(_mm512_mask_blend_epi32(is_high, lowest, highest)), all[0][0].1)
         }
     }
 
     #[inline(always)]
-    fn columns(blocks: &[[f32; 32]; LANES]) -> [[Self; LANES]; 2] {
-        let mut columns = [[Self::splat(0.0); LANES]; 2];
+    fn columns(isa: Avx512, blocks: &[[f32; 32]; LANES]) -> [[Self; LANES]; 2] {
+        let mut columns = [[Self::splat(isa, 0.0); LANES]; 2];
         for (i, columns) in columns.as_flattened_mut().as_chunks_mut::<4>().0.iter_mut().enumerate() {
             prefetch_beyond(&blocks[2 * i]);
             prefetch_beyond(&blocks[2 * i + 1]);
-            // SAFETY: the CPU has AVX-512, see the module's head.
+            // SAFETY: `isa` proves AVX-512.
             let square = unsafe {
                 squares(fours(blocks, 0, i), fours(blocks, 1, i), fours(blocks, 2, i), fours(blocks, 3, i))
             };
             for (column, lanes) in columns.iter_mut().zip(square) {
-                *column = Self(lanes);
+                *column = Self(lanes, isa);
             }
         }
         columns
@@ -152,110 +162,120 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn transpose(rows: &[Self; LANES]) -> [Self; LANES] {
         let r = rows;
-        // SAFETY: the CPU has AVX-512, see the module's head.
+        // SAFETY: the vectors hold the proof of AVX-512.
         unsafe {
             let a = squares(r[0].0, r[1].0, r[2].0, r[3].0);
             let b = squares(r[4].0, r[5].0, r[6].0, r[7].0);
             let c = squares(r[8].0, r[9].0, r[10].0, r[11].0);
             let d = squares(r[12].0, r[13].0, r[14].0, r[15].0);
-            let [r0, r4, r8, r12] = quarters(a[0], b[0], c[0], d[0]);
-            let [r1, r5, r9, r13] = quarters(a[1], b[1], c[1], d[1]);
-            let [r2, r6, r10, r14] = quarters(a[2], b[2], c[2], d[2]);
-            let [r3, r7, r11, r15] = quarters(a[3], b[3], c[3], d[3]);
+            let [r0, r4, r8, r12] = quarters(r[0].1, a[0], b[0], c[0], d[0]);
+            let [r1, r5, r9, r13] = quarters(r[0].1, a[1], b[1], c[1], d[1]);
+            let [r2, r6, r10, r14] = quarters(r[0].1, a[2], b[2], c[2], d[2]);
+            let [r3, r7, r11, r15] = quarters(r[0].1, a[3], b[3], c[3], d[3]);
             [r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, r13, r14, r15]
         }
     }
 
     #[inline(always)]
     fn less_then_else(self, limit: Self, a: Self, b: Self) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head.
+        // SAFETY: `self` holds the proof of AVX-512.
         unsafe {
             let less = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, limit.0);
-            Self(_mm512_mask_blend_ps(less, b.0, a.0))
+            Self(_mm512_mask_blend_ps(less, b.0, a.0), self.1)
         }
     }
 
     #[inline(always)]
     fn max(self, other: Self) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head.
-        Self(unsafe { _mm512_max_ps(self.0, other.0) })
+        // SAFETY: `self` holds the proof of AVX-512.
+        Self(unsafe { _mm512_max_ps(self.0, other.0) }, self.1)
     }
 
     #[inline(always)]
     fn min(self, other: Self) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head.
-        Self(unsafe { _mm512_min_ps(self.0, other.0) })
+        // SAFETY: `self` holds the proof of AVX-512.
+        Self(unsafe { _mm512_min_ps(self.0, other.0) }, self.1)
     }
 }
 
 impl Pairs for Avx512Pairs {
+    type Proof = Avx512;
+
     #[inline(always)]
-    fn splat([first, second]: [i16; 2]) -> Self {
+    fn proof(self) -> Avx512 {
+        self.1
+    }
+
+    #[inline(always)]
+    fn splat(isa: Avx512, [first, second]: [i16; 2]) -> Self {
         let pair = i32::from(first) & 0xffff | i32::from(second) << 16;
-        // SAFETY: the CPU has AVX-512, see the module's head.
-        Self(unsafe { _mm512_set1_epi32(pair) })
+        // SAFETY: `isa` proves AVX-512.
+        Self(unsafe { _mm512_set1_epi32(pair) }, isa)
     }
 
     #[inline(always)]
     fn store(self) -> [u32; LANES] {
         let mut lanes = [0; LANES];
-        // SAFETY: the CPU has AVX-512, see the module's head; the array is 64 writable bytes.
+        // SAFETY: `self` holds the proof of AVX-512; the array is 64 writable bytes.
         unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), self.0) };
         lanes
     }
 
     #[inline(always)]
     fn and(self, other: Self) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head.
-        Self(unsafe { _mm512_and_si512(self.0, other.0) })
+        // SAFETY: `self` holds the proof of AVX-512.
+        Self(unsafe { _mm512_and_si512(self.0, other.0) }, self.1)
     }
 
     #[inline(always)]
     fn plus(self, other: Self) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head.
-        Self(unsafe { _mm512_add_epi16(self.0, other.0) })
+        // SAFETY: `self` holds the proof of AVX-512.
+        Self(unsafe { _mm512_add_epi16(self.0, other.0) }, self.1)
     }
 
     #[inline(always)]
     fn times(self, other: Self) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head.
-        Self(unsafe { _mm512_mulhrs_epi16(self.0, other.0) })
+        // SAFETY: `self` holds the proof of AVX-512.
+        Self(unsafe { _mm512_mulhrs_epi16(self.0, other.0) }, self.1)
     }
 
     #[inline(always)]
     fn max(self, other: Self) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head.
-        Self(unsafe { _mm512_max_epi16(self.0, other.0) })
+        // SAFETY: `self` holds the proof of AVX-512.
+        Self(unsafe { _mm512_max_epi16(self.0, other.0) }, self.1)
     }
 
     #[inline(always)]
     fn min(self, other: Self) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head.
-        Self(unsafe { _mm512_min_epi16(self.0, other.0) })
+        // SAFETY: `self` holds the proof of AVX-512.
+        Self(unsafe { _mm512_min_epi16(self.0, other.0) }, self.1)
     }
 
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head.
-        Self(unsafe { _mm512_add_epi32(self.0, other.0) })
+        // SAFETY: `self` holds the proof of AVX-512.
+        Self(unsafe { _mm512_add_epi32(self.0, other.0) }, self.1)
     }
 
     #[inline(always)]
     fn add_products(self, a: Self, b: Self) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head.
-        Self(unsafe { add_products(self.0, a.0, b.0) })
+        // SAFETY: `self` holds the proof of AVX-512.
+        Self(unsafe { add_products(self.0, a.0, b.0) }, self.1)
     }
 
     #[inline(always)]
     fn low_halves(self, other: Self) -> Self {
-        // SAFETY: the CPU has AVX-512, see the module's head.
-        Self(unsafe { _mm512_mask_blend_epi16(0xaaaa_aaaa, self.0, _mm512_slli_epi32::<16>(other.0)) })
+        // SAFETY: `self` holds the proof of AVX-512.
+        Self(
+            unsafe { _mm512_mask_blend_epi16(0xaaaa_aaaa, self.0, _mm512_slli_epi32::<16>(other.0)) },
+            self.1,
+        )
     }
 
     #[inline(always)]
     fn bytes_of_four(four: &[Self; 4]) -> [[u8; 16]; LANES] {
         let mut bytes = [[0; 16]; LANES];
-        // SAFETY: the CPU has AVX-512, see the module's head; each store writes 16 bytes.
+        // SAFETY: the vectors hold the proof of AVX-512; each store writes 16 bytes.
         unsafe {
             let [a, b, c, d] = [four[0].0, four[1].0, four[2].0, four[3].0];
             let floats = |v| _mm512_castsi512_ps(v);
@@ -272,8 +292,7 @@ impl Pairs for Avx512Pairs {
     }
 }
 
-/// The weights from `4 * i` on of every fourth block from `first` on, put together from memory: this leaves the
-/// shuffling of quarters to the load units.
+/// The weights from `4 * i` on of every fourth block from `first` on, put together as they are loaded.
 ///
 /// # Safety
 /// The CPU has AVX-512.
@@ -314,16 +333,16 @@ unsafe fn squares(r0: __m512, r1: __m512, r2: __m512, r3: __m512) -> [__m512; 4]
 /// # Safety
 /// The CPU has AVX-512.
 #[inline(always)]
-unsafe fn quarters(a: __m512, b: __m512, c: __m512, d: __m512) -> [Avx512; 4] {
+unsafe fn quarters(isa: Avx512, a: __m512, b: __m512, c: __m512, d: __m512) -> [Avx512Floats; 4] {
     // SAFETY: the caller's promise.
     unsafe {
         let (ab_low, ab_high) = (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
         let (cd_low, cd_high) = (_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
         [
-            Avx512(_mm512_shuffle_f32x4::<0x88>(ab_low, cd_low)),
-            Avx512(_mm512_shuffle_f32x4::<0xdd>(ab_low, cd_low)),
-            Avx512(_mm512_shuffle_f32x4::<0x88>(ab_high, cd_high)),
-            Avx512(_mm512_shuffle_f32x4::<0xdd>(ab_high, cd_high)),
+            Avx512Floats(_mm512_shuffle_f32x4::<0x88>(ab_low, cd_low), isa),
+            Avx512Floats(_mm512_shuffle_f32x4::<0xdd>(ab_low, cd_low), isa),
+            Avx512Floats(_mm512_shuffle_f32x4::<0x88>(ab_high, cd_high), isa),
+            Avx512Floats(_mm512_shuffle_f32x4::<0xdd>(ab_high, cd_high), isa),
         ]
     }
 }
@@ -335,8 +354,7 @@ const PREFETCH_BYTES: usize = 4096;
 #[inline(always)]
 fn prefetch_beyond(block: &[f32; 32]) {
     let ahead = block.as_ptr().cast::<i8>().wrapping_add(PREFETCH_BYTES);
-    // SAFETY: a prefetch never faults and changes nothing but caches, whatever the address; SSE is part of
-    // x86-64.
+    // SAFETY: a prefetch changes nothing but caches, whatever the address; SSE is part of x86-64.
     unsafe {
         _mm_prefetch::<_MM_HINT_T0>(ahead);
         _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64));
@@ -364,13 +382,13 @@ fn add_products(sums: __m512i, a: __m512i, b: __m512i) -> __m512i {
 
 macro_rules! operator {
     ($operator:ident, $method:ident, $instruction:ident) => {
-        impl $operator for Avx512 {
+        impl $operator for Avx512Floats {
             type Output = Self;
 
             #[inline(always)]
             fn $method(self, other: Self) -> Self {
-                // SAFETY: the CPU has AVX-512, see the module's head.
-                Self(unsafe { $instruction(self.0, other.0) })
+                // SAFETY: `self` holds the proof of AVX-512.
+                Self(unsafe { $instruction(self.0, other.0) }, self.1)
             }
         }
     };

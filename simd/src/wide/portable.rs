@@ -5,7 +5,7 @@
 
 use core::ops::{Add, Div, Mul, Sub};
 
-use super::{LANES, Lanes, Pairs};
+use super::{LANES, Pairs, Wide};
 use crate::array;
 use crate::half_float::{f16_to_f32, f32_to_f16};
 
@@ -28,16 +28,20 @@ impl Portable {
     }
 }
 
-impl Lanes for Portable {
+impl Wide for Portable {
+    type Proof = ();
     type Pairs = PortablePairs;
 
+    #[inline(always)]
+    fn proof(self) {}
+
     #[inline(never)]
-    fn splat(value: f32) -> Self {
+    fn splat((): (), value: f32) -> Self {
         Self([value; LANES])
     }
 
     #[inline(never)]
-    fn load(lanes: &[f32; LANES]) -> Self {
+    fn load((): (), lanes: &[f32; LANES]) -> Self {
         Self(*lanes)
     }
 
@@ -88,7 +92,7 @@ impl Lanes for Portable {
     }
 
     #[inline(never)]
-    fn from_f16(halves: &[u16; LANES]) -> Self {
+    fn from_f16((): (), halves: &[u16; LANES]) -> Self {
         Self(array::map(halves, f16_to_f32))
     }
 
@@ -179,8 +183,13 @@ impl PortablePairs {
 }
 
 impl Pairs for PortablePairs {
+    type Proof = ();
+
+    #[inline(always)]
+    fn proof(self) {}
+
     #[inline(never)]
-    fn splat([first, second]: [i16; 2]) -> Self {
+    fn splat((): (), [first, second]: [i16; 2]) -> Self {
         Self([pair(first, second); LANES])
     }
 

@@ -1,41 +1,48 @@
 //! Lanes in two AVX vectors.
 //!
-//! Only the encoders' wrappers in `block/<type>/avx2.rs` name this type, and they run only where the
-//! CPU has AVX2: that is what every SAFETY line below refers to.
+//! A vector is made from the tier's token, or from another vector, and holds it: whoever has one is on a CPU
+//! with the features. That is what the SAFETY lines refer to.
 
 use core::arch::x86_64::*;
 use core::ops::{Add, Div, Mul, Sub};
 
-use super::{LANES, Lanes, Pairs};
+use super::{LANES, Pairs, Wide};
 use crate::array;
+use crate::isa::Avx2;
 
 /// Sixteen floats.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx2([__m256; 2]);
+pub(crate) struct Avx2Floats([__m256; 2], Avx2);
 
 /// Sixteen integers, or pairs of numbers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx2Pairs([__m256i; 2]);
+pub(crate) struct Avx2Pairs([__m256i; 2], Avx2);
 
-impl Lanes for Avx2 {
+impl Wide for Avx2Floats {
+    type Proof = Avx2;
     type Pairs = Avx2Pairs;
 
     #[inline(always)]
-    fn splat(value: f32) -> Self {
-        // SAFETY: the CPU has AVX2, see the module's head.
-        Self(unsafe { [_mm256_set1_ps(value); 2] })
+    fn proof(self) -> Avx2 {
+        self.1
     }
 
     #[inline(always)]
-    fn load(lanes: &[f32; LANES]) -> Self {
-        // SAFETY: the CPU has AVX2, see the module's head; each load reads half of the 64 bytes.
-        Self(unsafe { [_mm256_loadu_ps(lanes.as_ptr()), _mm256_loadu_ps(lanes.as_ptr().add(8))] })
+    fn splat(isa: Avx2, value: f32) -> Self {
+        // SAFETY: `isa` proves AVX2.
+        Self(unsafe { [_mm256_set1_ps(value); 2] }, isa)
+    }
+
+    #[inline(always)]
+    fn load(isa: Avx2, lanes: &[f32; LANES]) -> Self {
+        // SAFETY: `isa` proves AVX2; each load reads half of the 64 bytes.
+        Self(unsafe { [_mm256_loadu_ps(lanes.as_ptr()), _mm256_loadu_ps(lanes.as_ptr().add(8))] }, isa)
     }
 
     #[inline(always)]
     fn store(self) -> [f32; LANES] {
         let mut lanes = [0.0; LANES];
-        // SAFETY: the CPU has AVX2, see the module's head; each store writes half of the 64 bytes.
+        // SAFETY: `self` holds the proof of AVX2; each store writes half of the 64 bytes.
         unsafe {
             _mm256_storeu_ps(lanes.as_mut_ptr(), self.0[0]);
             _mm256_storeu_ps(lanes.as_mut_ptr().add(8), self.0[1]);
@@ -47,49 +54,52 @@ impl Lanes for Avx2 {
     fn swap<const BY: usize>(self) -> Self {
         let [low, high] = self.0;
         if BY == 8 {
-            return Self([high, low]);
+            return Self([high, low], self.1);
         }
-        Self(array::two(|i| {
-            // SAFETY: the CPU has AVX2, see the module's head.
-            unsafe {
-                match BY {
-                    1 => _mm256_permute_ps::<0b10_11_00_01>(self.0[i]),
-                    2 => _mm256_permute_ps::<0b01_00_11_10>(self.0[i]),
-                    _ => _mm256_permute2f128_ps::<1>(self.0[i], self.0[i]),
+        Self(
+            array::two(|i| {
+                // SAFETY: `self` holds the proof of AVX2.
+                unsafe {
+                    match BY {
+                        1 => _mm256_permute_ps::<0b10_11_00_01>(self.0[i]),
+                        2 => _mm256_permute_ps::<0b01_00_11_10>(self.0[i]),
+                        _ => _mm256_permute2f128_ps::<1>(self.0[i], self.0[i]),
+                    }
                 }
-            }
-        }))
+            }),
+            self.1,
+        )
     }
 
     #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
-        // SAFETY: the CPU has AVX2 and FMA, see the module's head.
-        Self(array::two(|i| unsafe { _mm256_fmadd_ps(self.0[i], factor.0[i], addend.0[i]) }))
+        // SAFETY: `self` holds the proof of AVX2 and FMA.
+        Self(array::two(|i| unsafe { _mm256_fmadd_ps(self.0[i], factor.0[i], addend.0[i]) }), self.1)
     }
 
     #[inline(always)]
     fn mul_sub(self, factor: Self, subtrahend: Self) -> Self {
-        // SAFETY: the CPU has AVX2 and FMA, see the module's head.
-        Self(array::two(|i| unsafe { _mm256_fmsub_ps(self.0[i], factor.0[i], subtrahend.0[i]) }))
+        // SAFETY: `self` holds the proof of AVX2 and FMA.
+        Self(array::two(|i| unsafe { _mm256_fmsub_ps(self.0[i], factor.0[i], subtrahend.0[i]) }), self.1)
     }
 
     #[inline(always)]
     fn abs(self) -> Self {
-        // SAFETY: the CPU has AVX2, see the module's head.
-        Self(array::two(|i| unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0[i]) }))
+        // SAFETY: `self` holds the proof of AVX2.
+        Self(array::two(|i| unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0[i]) }), self.1)
     }
 
     #[inline(always)]
     fn round(self) -> Self {
         const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-        // SAFETY: the CPU has AVX2, see the module's head.
-        Self(array::two(|i| unsafe { _mm256_round_ps::<NEAREST>(self.0[i]) }))
+        // SAFETY: `self` holds the proof of AVX2.
+        Self(array::two(|i| unsafe { _mm256_round_ps::<NEAREST>(self.0[i]) }), self.1)
     }
 
     #[inline(always)]
     fn round_to_i8(self) -> [i8; LANES] {
         let mut codes = [0; LANES];
-        // SAFETY: the CPU has AVX2, see the module's head; the array is 16 writable bytes.
+        // SAFETY: `self` holds the proof of AVX2; the array is 16 writable bytes.
         unsafe {
             let [low, high] = array::two(|i| _mm256_cvtps_epi32(self.0[i]));
             // The packing leaves the quarters in the order 0, 2, 1, 3.
@@ -103,7 +113,7 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn to_f16(self) -> [u16; LANES] {
         let mut halves = [0; LANES];
-        // SAFETY: the CPU has AVX2 and F16C, see the module's head; each store writes half of the 32 bytes.
+        // SAFETY: `self` holds the proof of AVX2 and F16C; each store writes half of the 32 bytes.
         unsafe {
             let bits = array::two(|i| _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0[i]));
             _mm_storeu_si128(halves.as_mut_ptr().cast(), bits[0]);
@@ -113,40 +123,43 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn from_f16(halves: &[u16; LANES]) -> Self {
-        // SAFETY: the CPU has AVX2 and F16C, see the module's head; each load reads half of the 32 bytes.
-        Self(array::two(|i| unsafe { _mm256_cvtph_ps(_mm_loadu_si128(halves.as_ptr().add(8 * i).cast())) }))
+    fn from_f16(isa: Avx2, halves: &[u16; LANES]) -> Self {
+        // SAFETY: `isa` proves AVX2 and F16C; each load reads half of the 32 bytes.
+        Self(
+            array::two(|i| unsafe { _mm256_cvtph_ps(_mm_loadu_si128(halves.as_ptr().add(8 * i).cast())) }),
+            isa,
+        )
     }
 
     #[inline(always)]
     fn bits(self) -> Avx2Pairs {
-        // SAFETY: the CPU has AVX2, see the module's head.
-        Avx2Pairs(array::two(|i| unsafe { _mm256_castps_si256(self.0[i]) }))
+        // SAFETY: `self` holds the proof of AVX2.
+        Avx2Pairs(array::two(|i| unsafe { _mm256_castps_si256(self.0[i]) }), self.1)
     }
 
     #[inline(always)]
     fn from_integers(integers: Avx2Pairs) -> Self {
-        // SAFETY: the CPU has AVX2, see the module's head.
-        Self(array::two(|i| unsafe { _mm256_cvtepi32_ps(integers.0[i]) }))
+        // SAFETY: the vectors hold the proof of AVX2.
+        Self(array::two(|i| unsafe { _mm256_cvtepi32_ps(integers.0[i]) }), integers.1)
     }
 
     #[inline(always)]
     fn extremes(all: &[[Self; LANES]; 2]) -> Self {
-        // SAFETY: the CPU has AVX2, see the module's head.
-        Self(unsafe { [half_extremes(all, 0), half_extremes(all, 1)] })
+        // SAFETY: the vectors hold the proof of AVX2.
+        Self(unsafe { [half_extremes(all, 0), half_extremes(all, 1)] }, all[0][0].1)
     }
 
     #[inline(always)]
     fn transpose(rows: &[Self; LANES]) -> [Self; LANES] {
-        // SAFETY: the CPU has AVX2, see the module's head.
+        // SAFETY: the vectors hold the proof of AVX2.
         unsafe {
             // Columns 0..8 and 8..16, of rows 0..8 and 8..16.
             let (a, b) = (eights(rows, 0, 0), eights(rows, 8, 0));
             let (c, d) = (eights(rows, 0, 1), eights(rows, 8, 1));
             let mut columns = *rows;
             for i in 0..8 {
-                columns[i] = Self([a[i], b[i]]);
-                columns[8 + i] = Self([c[i], d[i]]);
+                columns[i] = Self([a[i], b[i]], rows[0].1);
+                columns[8 + i] = Self([c[i], d[i]], rows[0].1);
             }
             columns
         }
@@ -154,24 +167,24 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn less_then_else(self, limit: Self, a: Self, b: Self) -> Self {
-        // SAFETY: the CPU has AVX2, see the module's head.
+        // SAFETY: `self` holds the proof of AVX2.
         unsafe {
             let low = _mm256_cmp_ps::<_CMP_LT_OQ>(self.0[0], limit.0[0]);
             let high = _mm256_cmp_ps::<_CMP_LT_OQ>(self.0[1], limit.0[1]);
-            Self([_mm256_blendv_ps(b.0[0], a.0[0], low), _mm256_blendv_ps(b.0[1], a.0[1], high)])
+            Self([_mm256_blendv_ps(b.0[0], a.0[0], low), _mm256_blendv_ps(b.0[1], a.0[1], high)], self.1)
         }
     }
 
     #[inline(always)]
     fn max(self, other: Self) -> Self {
-        // SAFETY: the CPU has AVX2, see the module's head.
-        Self(unsafe { [_mm256_max_ps(self.0[0], other.0[0]), _mm256_max_ps(self.0[1], other.0[1])] })
+        // SAFETY: `self` holds the proof of AVX2.
+        Self(unsafe { [_mm256_max_ps(self.0[0], other.0[0]), _mm256_max_ps(self.0[1], other.0[1])] }, self.1)
     }
 
     #[inline(always)]
     fn min(self, other: Self) -> Self {
-        // SAFETY: the CPU has AVX2, see the module's head.
-        Self(unsafe { [_mm256_min_ps(self.0[0], other.0[0]), _mm256_min_ps(self.0[1], other.0[1])] })
+        // SAFETY: `self` holds the proof of AVX2.
+        Self(unsafe { [_mm256_min_ps(self.0[0], other.0[0]), _mm256_min_ps(self.0[1], other.0[1])] }, self.1)
     }
 }
 
@@ -180,7 +193,7 @@ impl Lanes for Avx2 {
 /// # Safety
 /// The CPU has AVX2.
 #[inline(always)]
-unsafe fn half_extremes(all: &[[Avx2; LANES]; 2], half: usize) -> __m256 {
+unsafe fn half_extremes(all: &[[Avx2Floats; LANES]; 2], half: usize) -> __m256 {
     // SAFETY: the caller's promise.
     unsafe {
         // As integers, floats of one sign order as their magnitudes do; which come last is up to the sign.
@@ -201,7 +214,7 @@ unsafe fn half_extremes(all: &[[Avx2; LANES]; 2], half: usize) -> __m256 {
 /// # Safety
 /// The CPU has AVX2.
 #[inline(always)]
-unsafe fn eights(rows: &[Avx2; LANES], first: usize, half: usize) -> [__m256; 8] {
+unsafe fn eights(rows: &[Avx2Floats; LANES], first: usize, half: usize) -> [__m256; 8] {
     // SAFETY: the caller's promise.
     unsafe {
         let (a, b) = (squares(rows, first, half), squares(rows, first + 4, half));
@@ -223,7 +236,7 @@ unsafe fn eights(rows: &[Avx2; LANES], first: usize, half: usize) -> [__m256; 8]
 /// # Safety
 /// The CPU has AVX2.
 #[inline(always)]
-unsafe fn squares(rows: &[Avx2; LANES], first: usize, half: usize) -> [__m256; 4] {
+unsafe fn squares(rows: &[Avx2Floats; LANES], first: usize, half: usize) -> [__m256; 4] {
     let (r0, r1) = (rows[first].0[half], rows[first + 1].0[half]);
     let (r2, r3) = (rows[first + 2].0[half], rows[first + 3].0[half]);
     // SAFETY: the caller's promise.
@@ -240,17 +253,24 @@ unsafe fn squares(rows: &[Avx2; LANES], first: usize, half: usize) -> [__m256; 4
 }
 
 impl Pairs for Avx2Pairs {
+    type Proof = Avx2;
+
     #[inline(always)]
-    fn splat([first, second]: [i16; 2]) -> Self {
+    fn proof(self) -> Avx2 {
+        self.1
+    }
+
+    #[inline(always)]
+    fn splat(isa: Avx2, [first, second]: [i16; 2]) -> Self {
         let pair = i32::from(first) & 0xffff | i32::from(second) << 16;
-        // SAFETY: the CPU has AVX2, see the module's head.
-        Self(unsafe { [_mm256_set1_epi32(pair); 2] })
+        // SAFETY: `isa` proves AVX2.
+        Self(unsafe { [_mm256_set1_epi32(pair); 2] }, isa)
     }
 
     #[inline(always)]
     fn store(self) -> [u32; LANES] {
         let mut lanes = [0; LANES];
-        // SAFETY: the CPU has AVX2, see the module's head; each store writes half of the 64 bytes.
+        // SAFETY: `self` holds the proof of AVX2; each store writes half of the 64 bytes.
         unsafe {
             _mm256_storeu_si256(lanes.as_mut_ptr().cast(), self.0[0]);
             _mm256_storeu_si256(lanes.as_mut_ptr().add(8).cast(), self.0[1]);
@@ -260,59 +280,65 @@ impl Pairs for Avx2Pairs {
 
     #[inline(always)]
     fn and(self, other: Self) -> Self {
-        // SAFETY: the CPU has AVX2, see the module's head.
-        Self(array::two(|i| unsafe { _mm256_and_si256(self.0[i], other.0[i]) }))
+        // SAFETY: `self` holds the proof of AVX2.
+        Self(array::two(|i| unsafe { _mm256_and_si256(self.0[i], other.0[i]) }), self.1)
     }
 
     #[inline(always)]
     fn plus(self, other: Self) -> Self {
-        // SAFETY: the CPU has AVX2, see the module's head.
-        Self(array::two(|i| unsafe { _mm256_add_epi16(self.0[i], other.0[i]) }))
+        // SAFETY: `self` holds the proof of AVX2.
+        Self(array::two(|i| unsafe { _mm256_add_epi16(self.0[i], other.0[i]) }), self.1)
     }
 
     #[inline(always)]
     fn times(self, other: Self) -> Self {
-        // SAFETY: the CPU has AVX2, see the module's head.
-        Self(array::two(|i| unsafe { _mm256_mulhrs_epi16(self.0[i], other.0[i]) }))
+        // SAFETY: `self` holds the proof of AVX2.
+        Self(array::two(|i| unsafe { _mm256_mulhrs_epi16(self.0[i], other.0[i]) }), self.1)
     }
 
     #[inline(always)]
     fn max(self, other: Self) -> Self {
-        // SAFETY: the CPU has AVX2, see the module's head.
-        Self(array::two(|i| unsafe { _mm256_max_epi16(self.0[i], other.0[i]) }))
+        // SAFETY: `self` holds the proof of AVX2.
+        Self(array::two(|i| unsafe { _mm256_max_epi16(self.0[i], other.0[i]) }), self.1)
     }
 
     #[inline(always)]
     fn min(self, other: Self) -> Self {
-        // SAFETY: the CPU has AVX2, see the module's head.
-        Self(array::two(|i| unsafe { _mm256_min_epi16(self.0[i], other.0[i]) }))
+        // SAFETY: `self` holds the proof of AVX2.
+        Self(array::two(|i| unsafe { _mm256_min_epi16(self.0[i], other.0[i]) }), self.1)
     }
 
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        // SAFETY: the CPU has AVX2, see the module's head.
-        Self(array::two(|i| unsafe { _mm256_add_epi32(self.0[i], other.0[i]) }))
+        // SAFETY: `self` holds the proof of AVX2.
+        Self(array::two(|i| unsafe { _mm256_add_epi32(self.0[i], other.0[i]) }), self.1)
     }
 
     #[inline(always)]
     fn add_products(self, a: Self, b: Self) -> Self {
-        // SAFETY: the CPU has AVX2, see the module's head.
-        Self(array::two(|i| unsafe { _mm256_add_epi32(self.0[i], _mm256_madd_epi16(a.0[i], b.0[i])) }))
+        // SAFETY: `self` holds the proof of AVX2.
+        Self(
+            array::two(|i| unsafe { _mm256_add_epi32(self.0[i], _mm256_madd_epi16(a.0[i], b.0[i])) }),
+            self.1,
+        )
     }
 
     #[inline(always)]
     fn low_halves(self, other: Self) -> Self {
-        // SAFETY: the CPU has AVX2, see the module's head.
-        Self(array::two(|i| unsafe {
-            _mm256_blend_epi16::<0xaa>(self.0[i], _mm256_slli_epi32::<16>(other.0[i]))
-        }))
+        // SAFETY: `self` holds the proof of AVX2.
+        Self(
+            array::two(|i| unsafe {
+                _mm256_blend_epi16::<0xaa>(self.0[i], _mm256_slli_epi32::<16>(other.0[i]))
+            }),
+            self.1,
+        )
     }
 
     #[inline(always)]
     fn bytes_of_four(four: &[Self; 4]) -> [[u8; 16]; LANES] {
         let mut bytes = [[0; 16]; LANES];
         for (half, bytes) in bytes.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-            // SAFETY: the CPU has AVX2, see the module's head; each store writes 16 bytes.
+            // SAFETY: the vectors hold the proof of AVX2; each store writes 16 bytes.
             unsafe {
                 let (a, b) = (four[0].0[half], four[1].0[half]);
                 let (c, d) = (four[2].0[half], four[3].0[half]);
@@ -336,13 +362,16 @@ impl Pairs for Avx2Pairs {
 
 macro_rules! operator {
     ($operator:ident, $method:ident, $instruction:ident) => {
-        impl $operator for Avx2 {
+        impl $operator for Avx2Floats {
             type Output = Self;
 
             #[inline(always)]
             fn $method(self, other: Self) -> Self {
-                // SAFETY: the CPU has AVX2, see the module's head.
-                Self(unsafe { [$instruction(self.0[0], other.0[0]), $instruction(self.0[1], other.0[1])] })
+                // SAFETY: `self` holds the proof of AVX2.
+                Self(
+                    unsafe { [$instruction(self.0[0], other.0[0]), $instruction(self.0[1], other.0[1])] },
+                    self.1,
+                )
             }
         }
     };
