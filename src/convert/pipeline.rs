@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{Builder, scope};
 use std::time::Instant;
 
+use gguf_simd::FloatEnvironment;
 use gguf_simd::kernels::Kernels;
 
 use crate::convert::plan::{Plan, Planned};
@@ -43,6 +44,7 @@ pub struct RunOptions {
 /// value that is not a finite number; [`Error::Limit`] for one that the chosen type cannot hold, or
 /// a full disk; [`Error::Io`]; [`Error::Interrupted`]. After an error nothing new is at `path`.
 pub fn run(plan: &Plan<'_>, path: &Path, options: &RunOptions, progress: &dyn Progress) -> Result<Summary> {
+    let _environment = FloatEnvironment::enter();
     let start = Instant::now();
     let writer = GgufWriter::create(path, plan.layout().clone(), options.overwrite)?;
     let job = Job {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use gguf_simd::{Isa, Kernels};
+use gguf_simd::{FloatEnvironment, Isa, Kernels};
 
 use super::memory::{self, Demand, Reserved, Room};
 use super::residency::{self, Plan, Residency};
@@ -48,6 +48,7 @@ impl Engine {
     /// # Errors
     /// What these give.
     pub fn load(path: &Path, options: EngineOptions) -> Result<Self> {
+        let _environment = FloatEnvironment::enter();
         let engine = Self::open(path, options)?;
         engine.settle(engine.plan(0)?)?;
         Ok(engine)

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use gguf_simd::FloatEnvironment;
+
 use super::engine::Engine;
 use super::sequence::Sequence;
 use super::session::SessionOptions;
@@ -178,6 +180,7 @@ impl<'e> Evaluator<'e> {
     /// not below `n_vocab`, for no ids when the last one's logits are wanted, or for a sequence of
     /// another engine, of other cache types or of more positions than this was made for.
     pub fn step(&mut self, parts: &mut [Part<'_, 'e>]) -> Result<StepLogits<'_>> {
+        let _environment = FloatEnvironment::enter();
         let n_vocab = self.engine.n_vocab();
         self.ends.clear();
         let mut n_wanted = 0usize;

@@ -5,6 +5,10 @@
 //! when nobody works. A region is announced by one atomic counter. Whoever waits spins for a moment,
 //! then yields, then sleeps. A worker that the system does not run in time is not waited for: the
 //! others take its parts.
+//!
+//! What runs in a region computes in the default floating-point environment, whatever the program that embeds
+//! this one has made of its threads ([`FloatEnvironment`]): on the caller's thread for the region, on the
+//! workers' for good.
 
 #![allow(unsafe_code, reason = "lends a caller's closure and slice to threads that outlive the call")]
 
@@ -17,6 +21,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use gguf_simd::FloatEnvironment;
 
 use crate::error::{Error, Result};
 use crate::limits::MAX_THREADS;
@@ -183,6 +189,7 @@ impl ThreadPool {
         parts: &mut [T],
         f: impl Fn(&mut S, usize, &mut T) + Sync,
     ) {
+        let _environment = FloatEnvironment::enter();
         assert!(scratch.len() >= self.n_threads(), "one scratch value per thread");
         if parts.len() <= 1 || self.workers.is_empty() || IN_REGION.get() {
             for (i, part) in parts.iter_mut().enumerate() {
@@ -242,6 +249,7 @@ impl Drop for ThreadPool {
 impl Shared {
     /// A worker's life.
     fn serve(&self, worker: usize) {
+        let _environment = FloatEnvironment::enter();
         self.started.fetch_add(1, Release);
         self.quiet.wake_all();
         let mut last_phase = 0;

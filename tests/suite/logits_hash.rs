@@ -40,7 +40,8 @@ fn ids() -> Vec<u32> {
 
 /// The SHA-256 of the logits of every position, as little-endian `f32`.
 fn hash(model: &Path, kv_type: CacheType) -> String {
-    let engine = Engine::load(model, EngineOptions { n_threads: Some(2), ..EngineOptions::default() }).unwrap();
+    let engine =
+        Engine::load(model, EngineOptions { n_threads: Some(2), ..EngineOptions::default() }).unwrap();
     let ids = ids();
     let options = SessionOptions { n_ctx: ids.len(), n_batch: 16, kv_types: KvTypes::both(kv_type) };
     let mut session = Session::new(&engine, options).unwrap();
@@ -66,5 +67,47 @@ fn logits_of_the_bundled_model_have_the_committed_bits() {
     }
     let (found, expected) = (Value::Object(found), fixture("hashes.json"));
     let text = serde_json::to_string_pretty(&found).unwrap();
-    assert!(found == expected, "the logits have other bits; these would be fixtures/logits/hashes.json:\n{text}");
+    assert!(
+        found == expected,
+        "the logits have other bits; these would be fixtures/logits/hashes.json:\n{text}"
+    );
+}
+
+/// Calls `f` on a thread whose arithmetic flushes subnormal numbers to zero and rounds towards zero, as that of
+/// an embedding program might, and which hands that down to the threads it starts.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn in_an_odd_environment(f: impl FnOnce()) {
+    use std::arch::asm;
+    #[cfg(target_arch = "x86_64")]
+    let set = |control: u32| {
+        // SAFETY: the bits are those of MXCSR: FTZ, DAZ, rounding, masked exceptions.
+        unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const control, options(nostack)) };
+    };
+    #[cfg(target_arch = "aarch64")]
+    let set = |control: u64| {
+        // SAFETY: the bits are those of FPCR: FZ and rounding.
+        unsafe { asm!("msr fpcr, {}", in(reg) control, options(nostack)) };
+    };
+    #[cfg(target_arch = "x86_64")]
+    let (odd, default) = (0x1f80 | 0x8040 | 0x6000, 0x1f80);
+    #[cfg(target_arch = "aarch64")]
+    let (odd, default) = (1 << 24 | 3 << 22, 0);
+    set(odd);
+    let rounds_oddly = std::hint::black_box(1.0f32) + std::hint::black_box(f32::EPSILON * 0.75) == 1.0;
+    f();
+    set(default);
+    assert!(rounds_oddly, "the environment was not set");
+}
+
+#[test]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn an_embedding_program_that_rounds_oddly_gets_the_same_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.gguf");
+    let mut found = String::new();
+    in_an_odd_environment(|| {
+        convert(&fairytale(), &path, FileType::Q8_0);
+        found = hash(&path, CacheType::F16);
+    });
+    assert_eq!(found, fixture("hashes.json")["Q8_0, keys and values F16"]);
 }

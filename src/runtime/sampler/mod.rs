@@ -10,6 +10,8 @@ mod random;
 
 use std::fmt;
 
+use gguf_simd::FloatEnvironment;
+
 use crate::error::{Error, Result};
 use crate::model::sampling::{MIN_P, REPEAT_PENALTY, TEMPERATURE, TOP_P};
 use penalty::{Recent, Strength};
@@ -137,6 +139,7 @@ impl Sampler {
     /// # Errors
     /// If a logit is NaN or plus infinity, or all are minus infinity.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, BadLogits> {
+        let _environment = FloatEnvironment::enter();
         if let Some((id, _)) = (0..).zip(logits).find(|(_, logit)| logit.is_nan() || **logit == f32::INFINITY)
         {
             return Err(BadLogits::NotFinite { id });
