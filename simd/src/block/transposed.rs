@@ -6,7 +6,7 @@ use crate::wide::{LANES, Wide};
 /// Weights in a block.
 pub(crate) const LEN: usize = 32;
 
-/// At most sixteen blocks, transposed: weight `i` of all of them lies side by side. Wide without a block
+/// At most sixteen blocks, transposed: weight `i` of all of them lies side by side. Lanes without a block
 /// hold zeros.
 pub(crate) struct Transposed<V> {
     /// The weights, each divided by the unit of its block.

@@ -4,7 +4,7 @@
 //! Nothing is unpacked: weights are widened as they are loaded, once for all columns of a tile, and
 //! each activation is loaded once for all its rows.
 
-use crate::block::lanes;
+use crate::block::float;
 use crate::columns::ColumnsMut;
 use crate::gemm::Tier;
 
@@ -113,10 +113,10 @@ fn tile<const N: usize, F: Float<N>, T: Tier, const R: usize, const C: usize>(
     if !columns[0].len().is_multiple_of(16) {
         let mut w = [tier.zero_lanes(); R];
         for r in 0..R {
-            w[r] = F::widen(tier, &lanes::padded(rows[r].as_chunks::<16>().1, [0; N]));
+            w[r] = F::widen(tier, &float::padded(rows[r].as_chunks::<16>().1, [0; N]));
         }
         for c in 0..C {
-            let x = tier.f32_lanes(&lanes::padded(columns[c].as_chunks::<16>().1, 0.0));
+            let x = tier.f32_lanes(&float::padded(columns[c].as_chunks::<16>().1, 0.0));
             for r in 0..R {
                 acc[c][r] = tier.fma(w[r], x, acc[c][r]);
             }
@@ -127,7 +127,7 @@ fn tile<const N: usize, F: Float<N>, T: Tier, const R: usize, const C: usize>(
         for r in 0..R {
             let mut stored = [0.0; 16];
             tier.store_lanes(acc[c][r], &mut stored);
-            sums[c][r] = lanes::sum(stored);
+            sums[c][r] = float::sum(stored);
         }
     }
     sums

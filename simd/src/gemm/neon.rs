@@ -1,6 +1,6 @@
 //! Batch products for NEON: a vector holds four codes of each of four rows, or eight of each of two.
 //!
-//! The tiers differ in the tiles only: [`lanes`] multiplies a lane's four codes with those of one column,
+//! The tiers differ in the tiles only: [`rows`] multiplies a lane's four codes with those of one column,
 //! by `sdot` or in the instructions every CPU has; [`matrix`] multiplies two rows with two columns by
 //! `smmla`. All of it is compiled for base NEON; see [`crate::isa::neon::Dot`].
 
@@ -13,9 +13,9 @@ use crate::gemm::{Format, Gemm, ROWS, Rows, Tier, Tile, block32, driver, k};
 use crate::isa::{Neon, NeonDotprod, NeonI8mm};
 use quad::Quad;
 
-mod lanes;
 mod matrix;
 mod quad;
+mod rows;
 mod terms;
 
 /// What NEON tiers do not share.
@@ -46,11 +46,11 @@ impl NeonTier for Neon {
     fn arrange(self, _codes: &mut [[u8; 64]; 64]) {}
 
     fn tile_k(class: k::Class, n_columns: usize) -> Tile<k::Panel> {
-        lanes::tile_of_k::<Self>(class, n_columns)
+        rows::tile_of_k::<Self>(class, n_columns)
     }
 
     fn tile_32(class: block32::Class, n_columns: usize) -> Tile<block32::Panel> {
-        lanes::tile_of_32::<Self>(class, n_columns)
+        rows::tile_of_32::<Self>(class, n_columns)
     }
 }
 
@@ -64,11 +64,11 @@ impl NeonTier for NeonDotprod {
     fn arrange(self, _codes: &mut [[u8; 64]; 64]) {}
 
     fn tile_k(class: k::Class, n_columns: usize) -> Tile<k::Panel> {
-        lanes::tile_of_k::<Self>(class, n_columns)
+        rows::tile_of_k::<Self>(class, n_columns)
     }
 
     fn tile_32(class: block32::Class, n_columns: usize) -> Tile<block32::Panel> {
-        lanes::tile_of_32::<Self>(class, n_columns)
+        rows::tile_of_32::<Self>(class, n_columns)
     }
 }
 

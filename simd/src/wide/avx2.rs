@@ -188,7 +188,7 @@ impl Wide for Avx2Floats {
     }
 }
 
-/// Half `half` of [`Lanes::extremes`].
+/// Half `half` of [`Wide::extremes`].
 ///
 /// # Safety
 /// The CPU has AVX2.

@@ -1,9 +1,9 @@
-//! F16 for AVX2; data flow: [`crate::block::lanes::avx2`].
+//! F16 for AVX2; data flow: [`crate::block::float::avx2`].
 
 use core::arch::x86_64::*;
 
 use super::scalar;
-use crate::block::lanes::avx2;
+use crate::block::float::avx2;
 use crate::isa::avx2::load_128;
 
 /// The scalar decoder, compiled for this tier.

@@ -1,9 +1,9 @@
-//! F16 for AVX-512; data flow: [`crate::block::lanes::avx512`].
+//! F16 for AVX-512; data flow: [`crate::block::float::avx512`].
 
 use core::arch::x86_64::*;
 
 use super::scalar;
-use crate::block::lanes::avx512;
+use crate::block::float::avx512;
 use crate::isa::avx2::load_256;
 
 /// The scalar decoder, compiled for this tier.

@@ -1,9 +1,9 @@
-//! F32 for AVX2; data flow: [`crate::block::lanes::avx2`].
+//! F32 for AVX2; data flow: [`crate::block::float::avx2`].
 
 use core::arch::x86_64::*;
 
 use super::scalar;
-use crate::block::lanes::avx2;
+use crate::block::float::avx2;
 use crate::isa::avx2::load_256;
 
 /// The scalar decoder, compiled for this tier.

@@ -1,9 +1,9 @@
-//! F32 for AVX-512; data flow: [`crate::block::lanes::avx512`].
+//! F32 for AVX-512; data flow: [`crate::block::float::avx512`].
 
 use core::arch::x86_64::*;
 
 use super::scalar;
-use crate::block::lanes::avx512;
+use crate::block::float::avx512;
 use crate::isa::avx512::load_512;
 
 /// The scalar decoder, compiled for this tier.

@@ -1,10 +1,10 @@
-//! F32 for NEON; data flow: [`crate::block::lanes::neon`].
+//! F32 for NEON; data flow: [`crate::block::float::neon`].
 
 use core::arch::aarch64::*;
 
 use super::scalar;
 use crate::array;
-use crate::block::lanes::neon;
+use crate::block::float::neon;
 use crate::isa::neon::load_u8;
 
 /// The scalar decoder, compiled for this tier.

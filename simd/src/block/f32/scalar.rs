@@ -1,6 +1,6 @@
 //! The definition of F32.
 
-use crate::block::lanes;
+use crate::block::float;
 
 /// The value of one weight.
 #[inline(always)]
@@ -27,5 +27,5 @@ pub(crate) fn encode(row: &[f32], _importance: Option<&[f32]>, out: &mut [u8]) {
 /// `out[r] = sum of w[r][i] * x[i]`, in 16 lanes.
 #[inline(always)]
 pub(crate) fn gemv(weights: &[u8], x: &[f32], out: &mut [f32]) {
-    lanes::gemv(weights, x, out, value);
+    float::gemv(weights, x, out, value);
 }

@@ -85,9 +85,9 @@ pub(crate) fn gemv<const B: usize, const AT: usize>(
 
 /// What a group of super-blocks with minima has stored.
 struct WithMinima {
-    /// Wide that add up to `isum`.
+    /// Lanes that add up to `isum`.
     isums: [__m256i; GROUP],
-    /// Wide that add up to `msum`.
+    /// Lanes that add up to `msum`.
     msums: [__m256i; GROUP],
     /// `d` in the low half, `dmin` in the high one.
     halves: [i32; GROUP],
@@ -124,7 +124,7 @@ impl WithMinima {
 
 /// What a group of super-blocks without minima has stored.
 struct WithoutMinima {
-    /// Wide that add up to `isum`.
+    /// Lanes that add up to `isum`.
     isums: [__m256i; GROUP],
     /// `d`.
     halves: [i32; GROUP],
@@ -173,7 +173,7 @@ pub(crate) fn load_sums(y: &Q8KWindow) -> __m256i {
     unsafe { _mm256_loadu_si256(y.sums.as_ptr().cast()) }
 }
 
-/// Wide that add up to `msum`: each minimum meets both sums of its sub-block.
+/// Lanes that add up to `msum`: each minimum meets both sums of its sub-block.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(crate) fn minima_sums(minima: [u8; 8], y: &Q8KWindow) -> __m256i {
@@ -190,7 +190,7 @@ pub(crate) fn minima_sums(minima: [u8; 8], y: &Q8KWindow) -> __m256i {
     _mm256_madd_epi16(_mm256_shuffle_epi8(minima, load_codes(&PLACES)), load_sums(y))
 }
 
-/// Wide that add up to the scaled sum of a super-block of eight sub-blocks; `dot(j)` gives the
+/// Lanes that add up to the scaled sum of a super-block of eight sub-blocks; `dot(j)` gives the
 /// 16-bit sums of sub-block `j`.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -213,7 +213,7 @@ pub(crate) fn scaled_by_32(scales: [u8; 8], dot: impl Fn(usize) -> __m256i) -> _
     sum
 }
 
-/// Wide that add up to the scaled sum of a super-block of sixteen sub-blocks, whose scales are `i8`;
+/// Lanes that add up to the scaled sum of a super-block of sixteen sub-blocks, whose scales are `i8`;
 /// `dot(k)` gives the 16-bit sums of sub-blocks `2 k` and `2 k + 1` in a half each.
 #[inline]
 #[target_feature(enable = "avx2")]

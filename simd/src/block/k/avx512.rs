@@ -86,9 +86,9 @@ pub(crate) fn gemv<const B: usize, const AT: usize>(
 
 /// What a group of super-blocks with minima has stored.
 struct WithMinima {
-    /// Wide that add up to `isum`.
+    /// Lanes that add up to `isum`.
     isums: [__m512i; GROUP],
-    /// Wide that add up to `msum`.
+    /// Lanes that add up to `msum`.
     msums: [__m256i; GROUP],
     /// `d` in the low half, `dmin` in the high one.
     halves: [i32; GROUP],
@@ -124,7 +124,7 @@ impl WithMinima {
 
 /// What a group of super-blocks without minima has stored.
 struct WithoutMinima {
-    /// Wide that add up to `isum`.
+    /// Lanes that add up to `isum`.
     isums: [__m512i; GROUP],
     /// `d`.
     halves: [i32; GROUP],
@@ -205,7 +205,7 @@ pub(crate) fn dot(codes: __m512i, y: &Q8KWindow, c: usize) -> __m512i {
     _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes, load_codes(&y.codes.as_chunks().0[c]))
 }
 
-/// Wide that add up to the scaled sum of a super-block of eight sub-blocks; `dots[c]` holds the
+/// Lanes that add up to the scaled sum of a super-block of eight sub-blocks; `dots[c]` holds the
 /// sums of sub-block `2 c` in its lower eight lanes and of `2 c + 1` in its upper.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]

@@ -95,7 +95,7 @@ pub(crate) fn error_weights(importance: Option<&[f32; SUPER_LEN]>) -> [f32; SUPE
             *lane += weight;
         }
     }
-    let scale = SUPER_LEN as f32 / super::lanes::sum(lanes);
+    let scale = SUPER_LEN as f32 / super::float::sum(lanes);
     if !scale.is_normal() {
         return [1.0; SUPER_LEN];
     }

@@ -111,7 +111,7 @@ pub(crate) fn dot<D: Dot>(dot: D, acc: int32x4_t, codes: uint8x16_t, y: &Q8KWind
     dot.add(acc, vreinterpretq_s8_u8(codes), load_codes(&y.codes.as_chunks().0[k]))
 }
 
-/// Wide that add up to `msum`: each minimum meets the pairwise sum of its sub-block.
+/// Lanes that add up to `msum`: each minimum meets the pairwise sum of its sub-block.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(crate) fn minima_sums(minima: [u8; 8], y: &Q8KWindow) -> int32x4_t {
@@ -130,7 +130,7 @@ pub(crate) fn load_sums(y: &Q8KWindow) -> (int16x8_t, int16x8_t) {
     unsafe { (vld1q_s16(y.sums.as_ptr()), vld1q_s16(y.sums.as_ptr().add(8))) }
 }
 
-/// Wide that add up to the scaled sum of a super-block of eight sub-blocks; `codes(c)` gives the
+/// Lanes that add up to the scaled sum of a super-block of eight sub-blocks; `codes(c)` gives the
 /// codes of weights `64 c ..`, in order.
 #[inline]
 #[target_feature(enable = "neon")]
@@ -153,7 +153,7 @@ pub(crate) fn scaled_by_32<D: Dot>(
     sum
 }
 
-/// Wide that add up to the scaled sum of a super-block of sixteen sub-blocks; `codes(half, i)` gives
+/// Lanes that add up to the scaled sum of a super-block of sixteen sub-blocks; `codes(half, i)` gives
 /// the codes of sub-blocks `8 half + i`, and 2, 4 and 6 further.
 #[inline]
 #[target_feature(enable = "neon")]
@@ -190,7 +190,7 @@ pub(crate) fn pairs_of_bits(bytes: uint8x16_t) -> [uint8x16_t; 4] {
     ]
 }
 
-/// Wide that add up to the sum of scale (or minimum) times activation sum of sixteen sub-blocks.
+/// Lanes that add up to the sum of scale (or minimum) times activation sum of sixteen sub-blocks.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(crate) fn scaled_sums(scales: int8x16_t, y: &Q8KWindow) -> int32x4_t {

@@ -13,7 +13,7 @@ pub(crate) fn add(sum: __m256i, codes: __m256i, y: &Q8KWindow, k: usize) -> __m2
     _mm256_add_epi16(sum, dot(codes, y, k))
 }
 
-/// Wide that add up to the sum of products with codes less 1: that takes away the sums of the
+/// Lanes that add up to the sum of products with codes less 1: that takes away the sums of the
 /// activations, one of which is for as many as a lane has products.
 #[inline]
 #[target_feature(enable = "avx2")]

@@ -8,13 +8,13 @@
 //! [`arrange`] brings a panel's codes into the order of `w` when it is unpacked; columns are brought
 //! together as they are loaded, once for eight rows. Those eight rows by four columns are eight vectors
 //! of sums, and eight more of scaled or float sums, of the 32 registers. Per panel and column of a
-//! window: 128 `smmla`, half of what `sdot` takes; the steps after them are those of [`super::lanes`],
+//! window: 128 `smmla`, half of what `sdot` takes; the steps after them are those of [`super::rows`],
 //! on sums brought into a row per lane again. An odd last column stands in for the one it lacks.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::lanes::{load_quarter, load_words};
+use super::rows::{load_quarter, load_words};
 use super::terms::{add_block, add_super_block, load, load_f32, store_f32};
 use crate::gemm::k::{self, WHOLE};
 use crate::gemm::{Column, Sums, Tile, block32};

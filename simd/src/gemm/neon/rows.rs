@@ -18,7 +18,7 @@ use crate::isa::neon::load_u8;
 use crate::isa::{Neon, NeonDotprod};
 
 /// A tier whose tiles have a row per lane.
-pub(super) trait LaneTier: NeonTier {
+pub(super) trait RowTier: NeonTier {
     /// Adds the products of four words of codes of sixteen rows with a column's sixteen codes. In 16
     /// bits, `FIT` words of products can be added: `2 * FIT * 127` times the largest magnitude of a code
     /// is less than 2^15.
@@ -30,7 +30,7 @@ pub(super) trait LaneTier: NeonTier {
     );
 }
 
-impl LaneTier for Neon {
+impl RowTier for Neon {
     #[inline(always)]
     fn add_words<const NC: usize, const FIT: usize>(
         self,
@@ -43,7 +43,7 @@ impl LaneTier for Neon {
     }
 }
 
-impl LaneTier for NeonDotprod {
+impl RowTier for NeonDotprod {
     #[inline(always)]
     fn add_words<const NC: usize, const FIT: usize>(
         self,
@@ -69,7 +69,7 @@ macro_rules! tiles {
 }
 
 /// The tile of a K type for some columns.
-pub(super) fn tile_of_k<T: LaneTier>(class: k::Class, n_columns: usize) -> Tile<k::Panel> {
+pub(super) fn tile_of_k<T: RowTier>(class: k::Class, n_columns: usize) -> Tile<k::Panel> {
     let tiles: [Tile<k::Panel>; 4] = match (class.sub_words, class.minima, class.bits) {
         (8, 8, ..6) => tiles!(tile_k, T, 8, 8, 4),
         (4, 0, ..6) => tiles!(tile_k, T, 4, 0, 4),
@@ -83,7 +83,7 @@ pub(super) fn tile_of_k<T: LaneTier>(class: k::Class, n_columns: usize) -> Tile<
 }
 
 /// The tile of a 32-weight type for some columns.
-pub(super) fn tile_of_32<T: LaneTier>(class: block32::Class, n_columns: usize) -> Tile<block32::Panel> {
+pub(super) fn tile_of_32<T: RowTier>(class: block32::Class, n_columns: usize) -> Tile<block32::Panel> {
     let tiles: [Tile<block32::Panel>; 4] = match (class.minima, class.bits) {
         (true, ..6) => tiles!(tile_32, T, true, 4),
         (false, ..6) => tiles!(tile_32, T, false, 4),
@@ -95,7 +95,7 @@ pub(super) fn tile_of_32<T: LaneTier>(class: block32::Class, n_columns: usize) -
 
 /// Adds the term of a super-block to the sums of `NC` columns.
 #[target_feature(enable = "neon")]
-fn tile_k<const NC: usize, T: LaneTier, const SUB_WORDS: usize, const MINIMA: usize, const FIT: usize>(
+fn tile_k<const NC: usize, T: RowTier, const SUB_WORDS: usize, const MINIMA: usize, const FIT: usize>(
     panel: &k::Panel,
     columns: &[Column],
     sums: &mut [Sums],
@@ -126,7 +126,7 @@ fn tile_k<const NC: usize, T: LaneTier, const SUB_WORDS: usize, const MINIMA: us
 
 /// Adds the term of a window of eight blocks to the sums of `NC` columns.
 #[target_feature(enable = "neon")]
-fn tile_32<const NC: usize, T: LaneTier, const MINIMA: bool, const FIT: usize>(
+fn tile_32<const NC: usize, T: RowTier, const MINIMA: bool, const FIT: usize>(
     panel: &block32::Panel,
     columns: &[Column],
     sums: &mut [Sums],
@@ -154,7 +154,7 @@ fn tile_32<const NC: usize, T: LaneTier, const MINIMA: bool, const FIT: usize>(
 /// The products of block `j` of `WORDS` words, added to what a bias has them begin with.
 #[inline]
 #[target_feature(enable = "neon")]
-fn block_dots<T: LaneTier, const NC: usize, const WORDS: usize, const MINIMA: bool, const FIT: usize>(
+fn block_dots<T: RowTier, const NC: usize, const WORDS: usize, const MINIMA: bool, const FIT: usize>(
     tier: T,
     codes: &[[u8; 64]; 64],
     columns: &[Column; NC],
@@ -176,7 +176,7 @@ fn block_dots<T: LaneTier, const NC: usize, const WORDS: usize, const MINIMA: bo
     dot
 }
 
-/// See [`LaneTier::add_words`].
+/// See [`RowTier::add_words`].
 #[inline]
 #[target_feature(enable = "neon")]
 fn widened_words<const NC: usize, const FIT: usize>(
