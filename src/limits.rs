@@ -41,6 +41,9 @@ pub const MAX_INDEX_BYTES: u64 = 128 << 20;
 /// Bytes of a model card (README.md) that are read for its front matter.
 pub const MAX_MODEL_CARD_BYTES: u64 = 1 << 20;
 
+/// Lists and mappings inside each other in a model card's front matter. Real ones have about eight.
+pub const MAX_MODEL_CARD_DEPTH: usize = 64;
+
 /// Bytes of the JSON header of a safetensors file, as its own reference reader limits it.
 pub const MAX_SAFETENSORS_HEADER_BYTES: usize = 100_000_000;
 
@@ -52,6 +55,12 @@ pub const MAX_LAYERS: usize = 4096;
 
 /// Any single dimension of a model: embedding, heads, feed-forward, vocabulary, context.
 pub const MAX_DIMENSION: usize = 1 << 27;
+
+/// Elements of an attention head; real ones have up to 512.
+pub const MAX_HEAD_DIM: usize = 1 << 16;
+
+/// Tokens of a vocabulary; real ones have up to 262,144.
+pub const MAX_VOCAB: usize = 1 << 21;
 
 /// Experts in a layer.
 pub const MAX_EXPERTS: usize = 4096;

@@ -20,6 +20,10 @@ pub struct Config {
     object: Map<String, Value>,
 }
 
+/// Characters of a value, and of a whole object, that messages show.
+const MAX_EXCERPT_CHARS: usize = 40;
+const MAX_DESCRIBED_CHARS: usize = 200;
+
 /// The largest integer up to which every integer is an `f64`.
 const MAX_EXACT_F64: f64 = 9_007_199_254_740_992.0;
 
@@ -175,6 +179,13 @@ impl Config {
         }))
     }
 
+    /// What it is and holds, for messages: `rope_scaling {"type":"linear","factor":2.0}`.
+    pub fn described(&self) -> String {
+        let name = self.prefix.trim_end_matches('.');
+        let json = excerpt_of(&Value::Object(self.object.clone()), MAX_DESCRIBED_CHARS);
+        if name.is_empty() { json } else { format!("{name} {json}") }
+    }
+
     /// [`Self::string`] of a key that must be there.
     ///
     /// # Errors
@@ -236,9 +247,12 @@ fn as_f32(value: &Value) -> Option<f32> {
 
 /// The beginning of a value, for a message.
 pub(crate) fn excerpt(value: &Value) -> String {
-    const SHOWN_CHARS: usize = 40;
+    excerpt_of(value, MAX_EXCERPT_CHARS)
+}
+
+fn excerpt_of(value: &Value, max_chars: usize) -> String {
     let text = value.to_string();
-    match text.char_indices().nth(SHOWN_CHARS) {
+    match text.char_indices().nth(max_chars) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::index::{self, ShardIndex};
 use crate::error::{Error, Result};
+use crate::limits;
 
 /// What an input turned out to be.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub(super) struct Located {
     pub(super) dir: PathBuf,
     /// The weights.
     pub(super) weights: Weights,
+    /// What was passed over on the way, a sentence each.
+    pub(super) notes: Vec<String>,
 }
 
 /// Where the weights are.
@@ -22,16 +25,27 @@ pub(super) enum Weights {
     Single(PathBuf),
     /// In the shards this index names.
     Index(PathBuf),
+    /// In all of these shards, which no index names.
+    Shards(Vec<PathBuf>),
 }
 
+/// The file that holds all weights, as transformers calls it.
+const SINGLE_NAME: &str = "model.safetensors";
+
 /// Finds the weights of `input`: a `.safetensors` file, a checkpoint's folder, or its index.
+///
+/// In a folder `model.safetensors` comes before an index, as in transformers' `from_pretrained`: one
+/// that stays behind when a sharded model is saved anew as one file names yesterday's weights. Where
+/// there is neither, a whole set of shards is taken, or the only file there is.
 ///
 /// # Errors
 /// [`Error::Io`] if there is nothing, [`Error::Usage`] or [`Error::Unsupported`] for something else.
 pub(super) fn locate(input: &Path) -> Result<Located> {
     let kind = fs::metadata(input).map_err(|e| Error::io(input, "cannot open", e))?;
+    let mut notes = Vec::new();
     if kind.is_dir() {
-        return Ok(Located { dir: input.to_owned(), weights: in_folder(input)? });
+        let weights = in_folder(input, &mut notes)?;
+        return Ok(Located { dir: input.to_owned(), weights, notes });
     }
     let name = input.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let dir = match input.parent() {
@@ -39,11 +53,11 @@ pub(super) fn locate(input: &Path) -> Result<Located> {
         _ => PathBuf::from("."),
     };
     if name.ends_with(".safetensors") {
-        let weights = beside(&dir, input, name)?;
-        return Ok(Located { dir, weights });
+        let weights = beside(&dir, input, name, &mut notes)?;
+        return Ok(Located { dir, weights, notes });
     }
     if name.ends_with(".json") {
-        return Ok(Located { dir, weights: Weights::Index(input.to_owned()) });
+        return Ok(Located { dir, weights: Weights::Index(input.to_owned()), notes });
     }
     if name.ends_with(".gguf") {
         return Err(Error::usage(format!("{} is a GGUF file already; give it to gguf-run", input.display())));
@@ -56,53 +70,84 @@ pub(super) fn locate(input: &Path) -> Result<Located> {
 }
 
 /// What a named `.safetensors` file stands for: itself, or all the shards it is one of.
-fn beside(dir: &Path, input: &Path, name: &str) -> Result<Weights> {
+fn beside(dir: &Path, input: &Path, name: &str, notes: &mut Vec<String>) -> Result<Weights> {
     if name == "adapter_model.safetensors" {
         return Err(adapter(dir));
     }
     let index = dir.join(index::FILE_NAME);
-    let has_index = index.is_file();
-    if has_index && ShardIndex::open(&index)?.shard_files().contains(name) {
+    if name != SINGLE_NAME && index.is_file() && ShardIndex::open(&index)?.shard_files().contains(name) {
         return Ok(Weights::Index(index));
     }
-    match shard_count(name) {
-        Some(n_shards) if n_shards > 1 => Err(Error::usage(format!(
-            "{} is one of {n_shards} shards, and {} beside it {}: download the model's index and all its shards",
-            input.display(),
-            index::FILE_NAME,
-            if has_index { "does not name it" } else { "is missing" }
-        ))),
+    match ShardName::parse(name) {
+        Some(shard) if shard.n_shards > 1 => joined(dir, &shard, notes),
         _ => Ok(Weights::Single(input.to_owned())),
     }
 }
 
-fn in_folder(dir: &Path) -> Result<Weights> {
-    let index = dir.join(index::FILE_NAME);
+fn in_folder(dir: &Path, notes: &mut Vec<String>) -> Result<Weights> {
+    let (single, index) = (dir.join(SINGLE_NAME), dir.join(index::FILE_NAME));
+    if single.is_file() {
+        if index.is_file() {
+            let beside = single.display();
+            notes
+                .push(format!("{} is left aside: {beside} comes first, as in transformers", index.display()));
+        }
+        return Ok(Weights::Single(single));
+    }
     if index.is_file() {
         return Ok(Weights::Index(index));
-    }
-    let single = dir.join("model.safetensors");
-    if single.is_file() {
-        return Ok(Weights::Single(single));
     }
     let names = file_names(dir)?;
     if names.iter().any(|name| name == "adapter_config.json") {
         return Err(adapter(dir));
     }
-    let mut candidates = names.iter().filter(|name| name.ends_with(".safetensors"));
-    match (candidates.next(), candidates.next()) {
-        (Some(only), None) => {
-            let path = dir.join(only);
-            beside(dir, &path, only)
+    let candidates: Vec<&str> =
+        names.iter().map(String::as_str).filter(|name| name.ends_with(".safetensors")).collect();
+    // Shards called as transformers calls them come before files of other formats in the folder.
+    let is_model = |name: &&str| ShardName::parse(name).is_some_and(|shard| shard.stem == "model");
+    let first = candidates.iter().copied().find(is_model).or(candidates.first().copied());
+    let Some(first) = first else { return Err(nothing_found(dir, &names)) };
+    let others: Vec<&str> = match ShardName::parse(first) {
+        Some(shard) if shard.stem == "model" => {
+            let of_model = candidates.iter().copied().filter(is_model);
+            of_model.filter(|name| !shard.is_of_one_set_with(name)).collect()
         }
-        (Some(first), Some(second)) => Err(Error::usage(format!(
-            "{} holds several .safetensors files ({first}, {second}, …) and no {}: name the one to convert, or \
+        Some(shard) => candidates.iter().copied().filter(|name| !shard.is_of_one_set_with(name)).collect(),
+        None => candidates[1..].to_vec(),
+    };
+    match others.first() {
+        None => beside(dir, &dir.join(first), first, notes),
+        Some(other) => Err(Error::usage(format!(
+            "{} holds several .safetensors files ({first}, {other}, …) and no {}: name the one to convert, or \
              download the index",
             dir.display(),
             index::FILE_NAME
         ))),
-        (None, _) => Err(nothing_found(dir, &names)),
     }
+}
+
+/// All shards of the set that `shard` is one of, if they are all there.
+fn joined(dir: &Path, shard: &ShardName<'_>, notes: &mut Vec<String>) -> Result<Weights> {
+    let (stem, n_shards) = (shard.stem, shard.n_shards);
+    if n_shards > limits::MAX_SHARDS {
+        let what = format!("{}: {n_shards} shards; the limit is {}", dir.display(), limits::MAX_SHARDS);
+        return Err(Error::limit(what));
+    }
+    let set: Vec<PathBuf> = (1..=n_shards).map(|number| dir.join(shard.sibling(number))).collect();
+    let missing = set.iter().filter(|path| !path.is_file()).filter_map(|path| path.file_name()?.to_str());
+    let missing: Vec<&str> = missing.collect();
+    if !missing.is_empty() {
+        let what = format!(
+            "{} of the {n_shards} shards of {stem} are missing, and so is an index that names them: {}; download them",
+            missing.len(),
+            listed(&missing)
+        );
+        return Err(Error::malformed(dir, what));
+    }
+    let index = dir.join(index::FILE_NAME);
+    let why = if index.is_file() { "does not name them" } else { "is not there" };
+    notes.push(format!("all {n_shards} shards of {stem} are taken, though {} {why}", index.display()));
+    Ok(Weights::Shards(set))
 }
 
 fn nothing_found(dir: &Path, names: &[String]) -> Error {
@@ -135,12 +180,46 @@ fn is_pickle_name(name: &str) -> bool {
     [".bin", ".pth", ".pt", ".ckpt"].iter().any(|extension| name.ends_with(extension))
 }
 
-/// The `2` of `model-00001-of-00002.safetensors`.
-fn shard_count(name: &str) -> Option<usize> {
-    let (head, count) = name.strip_suffix(".safetensors")?.rsplit_once("-of-")?;
-    let (_, number) = head.rsplit_once('-')?;
-    number.parse::<usize>().ok()?;
-    count.parse().ok()
+/// A file name such as `model-00001-of-00002.safetensors`, in parts.
+struct ShardName<'a> {
+    /// `model`
+    stem: &'a str,
+    /// The digits of `00001`.
+    n_digits: usize,
+    /// `00002`
+    count: &'a str,
+    n_shards: usize,
+}
+
+impl<'a> ShardName<'a> {
+    fn parse(name: &'a str) -> Option<Self> {
+        let (head, count) = name.strip_suffix(".safetensors")?.rsplit_once("-of-")?;
+        let (stem, number) = head.rsplit_once('-')?;
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if !is_number(number) || !is_number(count) {
+            return None;
+        }
+        Some(Self { stem, n_digits: number.len(), count, n_shards: count.parse().ok()? })
+    }
+
+    /// The name of shard `number` of the same set.
+    fn sibling(&self, number: usize) -> String {
+        format!("{}-{number:0width$}-of-{}.safetensors", self.stem, self.count, width = self.n_digits)
+    }
+
+    fn is_of_one_set_with(&self, name: &str) -> bool {
+        let other = ShardName::parse(name);
+        other.is_some_and(|other| {
+            (other.stem, other.count, other.n_digits) == (self.stem, self.count, self.n_digits)
+        })
+    }
+}
+
+/// The first few of `names`, for a message.
+pub(super) fn listed(names: &[&str]) -> String {
+    const SHOWN: usize = 8;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
 }
 
 /// The names in a folder that are UTF-8, sorted.
@@ -172,15 +251,21 @@ mod tests {
         locate(input).unwrap_err().to_string()
     }
 
+    const SHARDS: [&str; 2] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+
     #[test]
-    fn a_folder_prefers_the_index_then_the_single_file() {
+    fn a_folder_prefers_the_single_file_then_the_index() {
         let dir = folder(&["model.safetensors", "model.safetensors.index.json", "other.safetensors"]);
-        assert_eq!(locate(dir.path()).unwrap().weights, Weights::Index(dir.path().join(index::FILE_NAME)));
+        let located = locate(dir.path()).unwrap();
+        assert_eq!(located.weights, Weights::Single(dir.path().join("model.safetensors")));
+        let [note] = &located.notes[..] else { panic!("{:?}", located.notes) };
+        assert!(note.contains("index.json is left aside"), "{note}");
+        let dir = folder(&["model.safetensors.index.json", "other.safetensors", SHARDS[0], SHARDS[1]]);
+        let located = locate(dir.path()).unwrap();
+        assert_eq!(located.weights, Weights::Index(dir.path().join(index::FILE_NAME)));
+        assert!(located.notes.is_empty());
         let dir = folder(&["model.safetensors", "other.safetensors"]);
-        assert_eq!(
-            locate(dir.path()).unwrap().weights,
-            Weights::Single(dir.path().join("model.safetensors"))
-        );
+        assert!(locate(dir.path()).unwrap().notes.is_empty());
         let dir = folder(&["consolidated.safetensors"]);
         let only = dir.path().join("consolidated.safetensors");
         assert_eq!(locate(dir.path()).unwrap().weights, Weights::Single(only));
@@ -188,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_shard_stands_for_all_when_the_index_beside_it_names_it() {
-        let dir = folder(&["shard.safetensors", "model-00001-of-00002.safetensors", "other.safetensors"]);
+        let dir = folder(&["shard.safetensors", SHARDS[0], "other.safetensors"]);
         let index = dir.path().join(index::FILE_NAME);
         fs::write(&index, r#"{"weight_map": {"a": "shard.safetensors"}}"#).unwrap();
         let weights = |name| locate(&dir.path().join(name)).map(|located| located.weights);
@@ -197,19 +282,41 @@ mod tests {
             weights("other.safetensors").unwrap(),
             Weights::Single(dir.path().join("other.safetensors"))
         );
-        let stray = weights("model-00001-of-00002.safetensors").unwrap_err().to_string();
-        assert!(stray.contains("one of 2 shards") && stray.contains("does not name it"), "{stray}");
+        let stray = weights(SHARDS[0]).unwrap_err().to_string();
+        assert!(stray.contains(SHARDS[1]) && stray.contains("missing"), "{stray}");
     }
 
     #[test]
-    fn a_shard_without_an_index_is_refused() {
-        let dir = folder(&["model-00001-of-00002.safetensors"]);
-        for input in [dir.path().to_owned(), dir.path().join("model-00001-of-00002.safetensors")] {
-            let message = message(&input);
-            assert!(message.contains("one of 2 shards") && message.contains("is missing"), "{message}");
+    fn a_whole_set_of_shards_needs_no_index() {
+        for more in [&[][..], &["consolidated.safetensors"]] {
+            let dir = folder(&[&SHARDS[..], more].concat());
+            for input in [dir.path().to_owned(), dir.path().join(SHARDS[1])] {
+                let located = locate(&input).unwrap();
+                let set = SHARDS.map(|name| dir.path().join(name));
+                assert_eq!(located.weights, Weights::Shards(set.to_vec()));
+                let [note] = &located.notes[..] else { panic!("{:?}", located.notes) };
+                assert!(note.contains("all 2 shards") && note.contains("is not there"), "{note}");
+            }
         }
         let whole = folder(&["model-00001-of-00001.safetensors"]);
         assert!(matches!(locate(whole.path()).unwrap().weights, Weights::Single(_)));
+        let two_sets = folder(&[SHARDS[0], SHARDS[1], "model-00001-of-00003.safetensors"]);
+        assert!(message(two_sets.path()).contains("several"));
+    }
+
+    #[test]
+    fn missing_shards_are_named() {
+        let dir = folder(&["model-00002-of-00003.safetensors"]);
+        for input in [dir.path().to_owned(), dir.path().join("model-00002-of-00003.safetensors")] {
+            let message = message(&input);
+            assert!(message.contains("2 of the 3 shards of model are missing"), "{message}");
+            assert!(
+                message.contains("model-00001-of-00003.safetensors, model-00003-of-00003.safetensors"),
+                "{message}"
+            );
+        }
+        let many = folder(&["model-00001-of-99999999.safetensors"]);
+        assert!(message(many.path()).contains("the limit is"));
     }
 
     #[test]
@@ -227,9 +334,13 @@ mod tests {
     }
 
     #[test]
-    fn shard_counts_are_read_from_names() {
-        assert_eq!(shard_count("model-00001-of-00002.safetensors"), Some(2));
-        assert_eq!(shard_count("model.safetensors"), None);
-        assert_eq!(shard_count("best-of-luck.safetensors"), None);
+    fn shards_are_told_by_their_names() {
+        let count = |name| ShardName::parse(name).map(|shard| shard.n_shards);
+        assert_eq!(count("model-00001-of-00002.safetensors"), Some(2));
+        assert_eq!(count("model.safetensors"), None);
+        assert_eq!(count("best-of-luck.safetensors"), None);
+        assert_eq!(count("a-+1-of-2.safetensors"), None);
+        let shard = ShardName::parse("x-1-of-12.safetensors").unwrap();
+        assert_eq!(shard.sibling(10), "x-10-of-12.safetensors");
     }
 }

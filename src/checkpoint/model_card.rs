@@ -1,10 +1,13 @@
 //! The front matter of a model card (README.md): what the converter writes into `general.*`.
 //!
-//! Front matter is YAML. Read here is the part of YAML that model cards use for these keys: plain and
-//! quoted scalars, `[a, b]` lists and `- a` lists at the top level. Deeper structures are passed over.
-//! Source: the Hugging Face Hub's model card specification.
+//! Front matter is YAML, read here event by event, so that its depth is limited and an alias never
+//! multiplies what it stands for. Source: the Hugging Face Hub's model card specification.
 
 use std::collections::HashMap;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+
+use crate::limits::{MAX_MODEL_CARD_BYTES, MAX_MODEL_CARD_DEPTH};
 
 /// What a model card says of its model. Empty where it says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,9 +28,6 @@ pub struct ModelCard {
     pub base_models: Vec<String>,
 }
 
-/// The entries of front matter: each top-level key with its scalars.
-type Entries = HashMap<String, Vec<String>>;
-
 impl ModelCard {
     /// Reads the front matter of `text`; `Ok(None)` if it has none.
     ///
@@ -35,159 +35,161 @@ impl ModelCard {
     /// A sentence saying what is wrong with it. A card is a courtesy: nothing but a note should
     /// come of a broken one.
     pub fn parse(text: &str) -> Result<Option<Self>, String> {
-        let Some(lines) = front_matter(text)? else { return Ok(None) };
-        let mut entries = parse_entries(&lines)?;
-        let in_index =
-            entries.get("model-index").and_then(|items| items.iter().find_map(|item| name_in(item)));
-        let first =
-            |entries: &mut Entries, key: &str| entries.remove(key).and_then(|all| all.into_iter().next());
+        let Some(yaml) = front_matter(text)? else { return Ok(None) };
+        let root = Reader::new(Parser::new_from_str(&yaml)).document()?;
+        if !matches!(root, Node::Map(_) | Node::Null) {
+            return Err("its front matter is not a mapping of keys to values".into());
+        }
+        let first = |key: &str| root.get(key).texts().into_iter().next();
+        let in_index = || root.get("model-index").items().iter().find_map(|item| item.get("name").text());
         Ok(Some(Self {
-            name: first(&mut entries, "model_name").or(in_index),
-            license: first(&mut entries, "license"),
-            license_name: first(&mut entries, "license_name"),
-            license_link: first(&mut entries, "license_link"),
-            languages: entries.remove("language").unwrap_or_default(),
-            tags: entries.remove("tags").unwrap_or_default(),
-            base_models: entries.remove("base_model").unwrap_or_default(),
+            name: first("model_name").or_else(in_index),
+            license: first("license"),
+            license_name: first("license_name"),
+            license_link: first("license_link"),
+            languages: root.get("language").texts(),
+            tags: root.get("tags").texts(),
+            base_models: root.get("base_model").texts(),
         }))
     }
 }
 
 /// The lines between the first two `---`.
-fn front_matter(text: &str) -> Result<Option<Vec<&str>>, String> {
+fn front_matter(text: &str) -> Result<Option<String>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = text.lines();
     if lines.next().map(str::trim_end) != Some("---") {
         return Ok(None);
     }
-    let mut inside = Vec::new();
+    // A first line in place of the marker, so that the parser counts lines as the file does.
+    let mut inside = "\n".to_owned();
     for line in lines {
         if line.trim_end() == "---" {
             return Ok(Some(inside));
         }
-        inside.push(line);
+        inside.push_str(line);
+        inside.push('\n');
     }
     Err("its front matter has no closing line of ---".into())
 }
 
-fn parse_entries(lines: &[&str]) -> Result<Entries, String> {
-    let mut entries = Entries::new();
-    let mut lines = lines.iter().enumerate().peekable();
-    while let Some((i, line)) = lines.next() {
-        if is_blank(line) {
-            continue;
-        }
-        let broken = |what: &str| format!("line {} of its front matter {what}", i + 2);
-        if line.starts_with([' ', '\t', '-']) {
-            return Err(broken("belongs to no key"));
-        }
-        let (key, rest) = split_key(line).ok_or_else(|| broken("is no `key: value`"))?;
-        let rest = strip_comment(rest);
-        // The indented lines below, and list items even where they are not indented.
-        let mut below = Vec::new();
-        while let Some((_, next)) =
-            lines.next_if(|(_, next)| is_blank(next) || next.starts_with([' ', '\t', '-']))
-        {
-            below.push(*next);
-        }
-        let values = if rest.is_empty() {
-            list_items(&below)
-        } else if rest.starts_with('[') {
-            let flow = below.iter().fold(rest.to_owned(), |flow, next| flow + " " + strip_comment(next));
-            flow_items(&flow).ok_or_else(|| broken("opens a list that is not closed"))?
-        } else if rest.starts_with(['|', '>', '{', '&', '*', '!']) {
-            Vec::new()
-        } else {
-            vec![unquote(rest).ok_or_else(|| broken("opens a quotation that is not closed"))?]
-        };
-        entries.insert(key.to_owned(), values);
+/// A value of front matter, as far as cards use them: scalars stay text.
+#[derive(Debug)]
+enum Node {
+    Null,
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<(Node, Node)>),
+}
+
+impl Node {
+    /// The value of a key; the last one where it comes twice.
+    fn get(&self, key: &str) -> &Self {
+        let Self::Map(pairs) = self else { return &Self::Null };
+        let found = pairs.iter().rev().find(|(name, _)| matches!(name, Self::Text(name) if name == key));
+        found.map_or(&Self::Null, |(_, value)| value)
     }
-    Ok(entries)
-}
 
-fn is_blank(line: &str) -> bool {
-    strip_comment(line).is_empty()
-}
-
-/// Splits `key: value`; a colon counts only at the end or before a blank.
-fn split_key(line: &str) -> Option<(&str, &str)> {
-    let at = line.match_indices(':').map(|(at, _)| at).find(|at| {
-        let after = &line[at + 1..];
-        after.is_empty() || after.starts_with([' ', '\t'])
-    })?;
-    Some((line[..at].trim().trim_matches(['"', '\'']), &line[at + 1..]))
-}
-
-/// The items of a `- a` list, those of its outermost level.
-fn list_items(lines: &[&str]) -> Vec<String> {
-    let indent = |line: &str| line.len() - line.trim_start().len();
-    let is_item = |line: &str| line.trim_start().starts_with("- ");
-    let Some(outermost) = lines.iter().filter(|line| is_item(line)).map(|line| indent(line)).min() else {
-        return Vec::new();
-    };
-    lines
-        .iter()
-        .filter(|line| is_item(line) && indent(line) == outermost)
-        .filter_map(|line| unquote(strip_comment(&line.trim_start()[2..])))
-        .collect()
-}
-
-/// The items of `[a, b]`; `None` if it is not closed.
-fn flow_items(text: &str) -> Option<Vec<String>> {
-    let inside = text.trim().strip_prefix('[')?.strip_suffix(']')?;
-    // A doubled quote inside quotes closes and opens again, which parts nothing; an apostrophe
-    // inside a plain word opens nothing.
-    let mut quote = None;
-    let mut is_at_start = true;
-    let items = inside.split(|c| {
-        match (quote, c) {
-            (None, '"' | '\'') if is_at_start => quote = Some(c),
-            (Some(open), _) if c == open => quote = None,
-            _ => {}
+    fn items(&self) -> &[Self] {
+        match self {
+            Self::List(items) => items,
+            _ => &[],
         }
-        let parts = quote.is_none() && c == ',';
-        // A quote that has just closed may open again.
-        is_at_start = parts || quote.is_none() && (is_at_start && c == ' ' || matches!(c, '"' | '\''));
-        parts
-    });
-    items.map(str::trim).filter(|item| !item.is_empty()).map(unquote).collect()
-}
+    }
 
-/// A scalar without its quotes; `None` if they do not close.
-fn unquote(text: &str) -> Option<String> {
-    match text.chars().next() {
-        Some('"') => {
-            let inside = text[1..].strip_suffix('"')?;
-            Some(inside.replace("\\\"", "\"").replace("\\\\", "\\"))
+    fn text(&self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+            _ => None,
         }
-        Some('\'') => Some(text[1..].strip_suffix('\'')?.replace("''", "'")),
-        _ => Some(text.to_owned()),
+    }
+
+    /// The texts of a list, or the one text that stands for it.
+    fn texts(&self) -> Vec<String> {
+        match self {
+            Self::List(items) => items.iter().filter_map(Self::text).collect(),
+            one => one.text().into_iter().collect(),
+        }
     }
 }
 
-/// A line without a comment and outer blanks. A `#` begins one at the start or after a blank, and
-/// not inside quotes.
-fn strip_comment(line: &str) -> &str {
-    let line = line.trim();
-    let mut quote = None;
-    let mut before = ' ';
-    for (at, c) in line.char_indices() {
-        match (quote, c) {
-            (None, '#') if before.is_whitespace() => return line[..at].trim_end(),
-            // A quote opens where a value may begin; the apostrophe of a plain word opens nothing.
-            (None, '"' | '\'') if before.is_whitespace() || before == '[' || before == ',' => quote = Some(c),
-            (Some(open), _) if c == open => quote = None,
-            _ => {}
-        }
-        before = c;
-    }
-    line
+/// Puts events together.
+struct Reader<E> {
+    events: E,
+    /// Scalars with an anchor, which an alias may repeat. Lists and mappings are not repeated.
+    anchored: HashMap<usize, String>,
+    /// Bytes that aliases repeated.
+    n_repeated: usize,
 }
 
-/// The name in an item of `model-index`.
-fn name_in(item: &str) -> Option<String> {
-    let (key, value) = split_key(item)?;
-    if key == "name" { unquote(value.trim()) } else { None }
+impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), ScanError>>> Reader<E> {
+    fn new(events: E) -> Self {
+        Self { events, anchored: HashMap::new(), n_repeated: 0 }
+    }
+
+    /// The first document.
+    fn document(mut self) -> Result<Node, String> {
+        loop {
+            match self.next()? {
+                Event::Nothing | Event::StreamStart | Event::DocumentStart(_) => {}
+                Event::StreamEnd | Event::DocumentEnd => return Ok(Node::Null),
+                event => return self.node(event, 0),
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<Event<'t>, String> {
+        let event = self.events.next().ok_or("its front matter ends in the middle of a value")?;
+        let (event, _) = event.map_err(|e| {
+            format!("line {} of its front matter is not valid YAML: {}", e.marker().line(), e.info())
+        })?;
+        Ok(event)
+    }
+
+    /// The node that begins with `event`, `depth` lists and mappings deep.
+    fn node(&mut self, event: Event<'t>, depth: usize) -> Result<Node, String> {
+        if depth > MAX_MODEL_CARD_DEPTH {
+            return Err(format!("its front matter is nested more than {MAX_MODEL_CARD_DEPTH} deep"));
+        }
+        match event {
+            Event::Scalar(text, style, anchor, _) => {
+                if anchor != 0 {
+                    self.anchored.insert(anchor, text.clone().into_owned());
+                }
+                let is_null = style == ScalarStyle::Plain && matches!(&*text, "" | "~" | "null");
+                Ok(if is_null { Node::Null } else { Node::Text(text.into_owned()) })
+            }
+            Event::Alias(anchor) => {
+                let Some(text) = self.anchored.get(&anchor) else { return Ok(Node::Null) };
+                self.n_repeated += text.len();
+                if self.n_repeated as u64 > MAX_MODEL_CARD_BYTES {
+                    return Err("its front matter repeats too much by aliases".into());
+                }
+                Ok(Node::Text(text.clone()))
+            }
+            Event::SequenceStart(..) => {
+                let mut items = Vec::new();
+                loop {
+                    match self.next()? {
+                        Event::SequenceEnd => return Ok(Node::List(items)),
+                        event => items.push(self.node(event, depth + 1)?),
+                    }
+                }
+            }
+            Event::MappingStart(..) => {
+                let mut pairs = Vec::new();
+                loop {
+                    let key = match self.next()? {
+                        Event::MappingEnd => return Ok(Node::Map(pairs)),
+                        event => self.node(event, depth + 1)?,
+                    };
+                    let value = self.next()?;
+                    pairs.push((key, self.node(value, depth + 1)?));
+                }
+            }
+            _ => Ok(Node::Null),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -228,13 +230,40 @@ mod tests {
     }
 
     #[test]
+    fn yaml_beyond_plain_lists_is_read() {
+        let card = card(
+            "license: &l apache-2.0\nlicense_name: *l\nlanguage: [\n  en,\n  # a comment\n  no ]\n\
+             tags:\n- >-\n  two\n  lines\n- null\n- {a: b}\n- 1.5\nbase_model: !!str a/b\nextra: {x: [1, 2]}\n\
+             ? model_name\n: \"T\\u00e4le\"",
+        );
+        assert_eq!(card.license.as_deref(), Some("apache-2.0"));
+        assert_eq!(card.license_name.as_deref(), Some("apache-2.0"));
+        assert_eq!(card.languages, ["en", "no"]);
+        assert_eq!(card.tags, ["two lines", "1.5"]);
+        assert_eq!(card.base_models, ["a/b"]);
+        assert_eq!(card.name.as_deref(), Some("Täle"));
+    }
+
+    #[test]
+    fn bombs_are_errors_or_small() {
+        let parse = |front_matter: &str| ModelCard::parse(&format!("---\n{front_matter}\n---\n"));
+        let deep = format!("tags: {}{}", "[".repeat(200), "]".repeat(200));
+        assert!(parse(&deep).unwrap_err().contains("front matter"));
+        let laughs = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\ntags: [*c, *c]";
+        assert_eq!(parse(laughs).unwrap().unwrap().tags, [""; 0]);
+        let long = format!("a: &a {}\ntags: [{}]", "x".repeat(50_000), "*a, ".repeat(1000));
+        assert!(parse(&long).unwrap_err().contains("aliases"));
+        assert!(parse("tags: [*nowhere]").is_err());
+    }
+
+    #[test]
     fn broken_front_matter_is_an_error_with_a_reason() {
         for (text, reason) in [
             ("---\nlicense: mit\n", "closing"),
-            ("---\n- a\n---\n", "belongs to no key"),
-            ("---\ntags: [a, b\n---\n", "not closed"),
-            ("---\nlicense: \"mit\n---\n", "not closed"),
-            ("---\nhello\n---\n", "no `key: value`"),
+            ("---\n- a\n---\n", "not a mapping"),
+            ("---\ntags: [a, b\n---\n", "line 3"),
+            ("---\nlicense: \"mit\n---\n", "not valid YAML"),
+            ("---\nhello\n---\n", "not a mapping"),
         ] {
             let message = ModelCard::parse(text).unwrap_err();
             assert!(message.contains(reason), "{message} should say {reason}");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::config::Config;
 use super::folder::Folder;
 use super::index::ShardIndex;
-use super::locate::{Located, Weights, locate};
+use super::locate::{Located, Weights, listed, locate};
 use super::model_card::ModelCard;
 use super::shard::{Shard, TensorView};
 use crate::error::{Error, Result};
@@ -35,21 +35,23 @@ impl Checkpoint {
     /// [`Error::Usage`], as the files deserve; a tensor of a type that cannot be converted is an error
     /// only when it is asked for.
     pub fn open(input: &Path) -> Result<Self> {
-        let Located { dir, weights } = locate(input)?;
+        let Located { dir, weights, mut notes } = locate(input)?;
         let folder = Folder::new(dir);
         let config = open_config(&folder)?;
-        let mut notes = Vec::new();
         let generation_config = folder.read_config_tolerantly("generation_config.json", &mut notes);
         let (index_path, shards, shard_of) = match weights {
-            Weights::Single(path) => {
-                let shard = Shard::open(&path)?;
-                let shard_of = shard.tensor_names().map(|name| (name.to_owned(), 0)).collect();
-                (None, vec![shard], shard_of)
-            }
+            Weights::Single(path) => (None, vec![Shard::open(&path)?], None),
+            Weights::Shards(paths) => (None, open_all(paths.iter())?, None),
             Weights::Index(path) => {
-                let (shards, shard_of) = open_shards(folder.path(), &path)?;
-                (Some(path), shards, shard_of)
+                let index = ShardIndex::open(&path)?;
+                let shards = open_indexed(folder.path(), &path, &index)?;
+                let shard_of = follow(&index, &path, &shards, &mut notes)?;
+                (Some(path), shards, Some(shard_of))
             }
+        };
+        let shard_of = match shard_of {
+            Some(shard_of) => shard_of,
+            None => shards_of_names(&shards, |_, _, _| None)?,
         };
         let model_card = read_model_card(&folder, &mut notes);
         Ok(Self { folder, index_path, shards, shard_of, config, generation_config, model_card, notes })
@@ -101,19 +103,13 @@ impl Checkpoint {
         }
     }
 
-    /// The method by which the checkpoint was quantised before it came here, in lower case; `None`
-    /// for a plain one. Quantised ones need another reading of their tensors.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] if `quantization_config` is there and cannot be read.
-    pub fn quantization_method(&self) -> Result<Option<String>> {
-        for key in ["quantization_config", "compression_config"] {
-            if let Some(quantization) = self.config.object(key)? {
-                let method = quantization.string("quant_method")?.unwrap_or("unnamed");
-                return Ok(Some(method.to_ascii_lowercase()));
-            }
-        }
-        Ok(None)
+    /// The method by which the weights were quantised, in lower case, if config.json says that they
+    /// were. It may say so of weights that are plain again; the tensors tell.
+    pub fn quantization_method(&self) -> Option<String> {
+        let keys = ["quantization_config", "compression_config"];
+        let quantization = keys.iter().find_map(|key| self.config.value(key))?;
+        let method = quantization.get("quant_method").and_then(|method| method.as_str());
+        Some(method.unwrap_or("an unnamed method").to_ascii_lowercase())
     }
 
     /// The paths of the weight files, sorted.
@@ -141,39 +137,85 @@ fn open_config(folder: &Folder) -> Result<Config> {
     })
 }
 
-/// Opens all shards of an index and checks that index and shards agree: every tensor named is in the
-/// shard named, and no tensor is in two.
-fn open_shards(dir: &Path, index_path: &Path) -> Result<(Vec<Shard>, BTreeMap<String, usize>)> {
-    let index = ShardIndex::open(index_path)?;
-    let files: Vec<&str> = index.shard_files().into_iter().collect();
+fn open_all(paths: impl Iterator<Item = impl AsRef<Path>>) -> Result<Vec<Shard>> {
+    paths.map(|path| Shard::open(path.as_ref())).collect()
+}
+
+/// Opens all shards of an index, which must all be there.
+fn open_indexed(dir: &Path, index_path: &Path, index: &ShardIndex) -> Result<Vec<Shard>> {
+    let files = index.shard_files();
     let missing: Vec<&str> = files.iter().copied().filter(|file| !dir.join(file).is_file()).collect();
-    if let [first, ..] = missing[..] {
-        return Err(Error::malformed(
-            index_path,
-            format!(
-                "of its {} shards {} are missing in the folder, the first is {first}: download them",
-                files.len(),
-                missing.len()
-            ),
-        ));
+    if !missing.is_empty() {
+        let what = format!(
+            "of its {} shards {} are missing in the folder: {}; download them",
+            files.len(),
+            missing.len(),
+            listed(&missing)
+        );
+        return Err(Error::malformed(index_path, what));
     }
-    let shards = files.iter().map(|file| Shard::open(&dir.join(file))).collect::<Result<Vec<_>>>()?;
+    open_all(files.iter().map(|file| dir.join(file)))
+}
+
+/// The shard of every tensor. Where two shards have one of the same name, `prefer` chooses.
+///
+/// # Errors
+/// [`Error::Malformed`] if it does not.
+fn shards_of_names(
+    shards: &[Shard],
+    mut prefer: impl FnMut(&str, usize, usize) -> Option<usize>,
+) -> Result<BTreeMap<String, usize>> {
     let mut shard_of: BTreeMap<String, usize> = BTreeMap::new();
     for (i, shard) in shards.iter().enumerate() {
         for name in shard.tensor_names() {
-            if let Some(other) = shard_of.insert(name.to_owned(), i) {
-                let what = format!("tensor {} is also in {}", name.escape_debug(), files[other]);
-                return Err(Error::malformed(shard.path(), what));
-            }
+            let Some(other) = shard_of.insert(name.to_owned(), i) else { continue };
+            let Some(preferred) = prefer(name, other, i) else {
+                let (name, other) = (name.escape_debug(), shards[other].path().display());
+                return Err(Error::malformed(shard.path(), format!("tensor {name} is also in {other}")));
+            };
+            shard_of.insert(name.to_owned(), preferred);
         }
     }
-    for (name, file) in &index.shard_of {
-        if shard_of.get(name).is_none_or(|&i| files[i] != file) {
-            let what = format!("it says that tensor {} is in {file}, and it is not", name.escape_debug());
-            return Err(Error::malformed(index_path, what));
+    Ok(shard_of)
+}
+
+/// The shard of every tensor in the shards of `index`. The index decides between two shards that have
+/// the same tensor. What else it says and is not so is a note: a tensor it sends elsewhere is taken from
+/// where it is, one that it does not name counts all the same (as in transformers), and one that is
+/// nowhere is an error only when the model needs it.
+fn follow(
+    index: &ShardIndex,
+    index_path: &Path,
+    shards: &[Shard],
+    notes: &mut Vec<String>,
+) -> Result<BTreeMap<String, usize>> {
+    let is_named =
+        |shard: usize, file: &str| shards[shard].path().file_name().is_some_and(|name| name == file);
+    let mut twice = Vec::new();
+    let shard_of = shards_of_names(shards, |name, a, b| {
+        let file = index.shard_of.get(name)?;
+        let chosen = [a, b].into_iter().find(|&shard| is_named(shard, file))?;
+        twice.push(name.to_owned());
+        Some(chosen)
+    })?;
+    let sent: Vec<(&str, &str)> =
+        index.shard_of.iter().map(|(name, file)| (name.as_str(), file.as_str())).collect();
+    let of = |wanted: fn(Option<bool>) -> bool| -> Vec<&str> {
+        let held = |name: &str, file: &str| shard_of.get(name).map(|&shard| is_named(shard, file));
+        sent.iter().filter(|(name, file)| wanted(held(name, file))).map(|&(name, _)| name).collect()
+    };
+    let twice: Vec<&str> = twice.iter().map(String::as_str).collect();
+    for (names, what) in [
+        (twice, "tensors are in two shards, and are taken from the one it names"),
+        (of(|held| held == Some(false)), "tensors are not in the shards it names, and are taken from others"),
+        (of(|held| held.is_none()), "tensors that it names are in no shard"),
+    ] {
+        if !names.is_empty() {
+            let (path, n) = (index_path.display(), names.len());
+            notes.push(format!("{path}: {n} {what}: {}", listed(&names)));
         }
     }
-    Ok((shards, shard_of))
+    Ok(shard_of)
 }
 
 /// Reads the model card; whatever is wrong with it becomes a note.

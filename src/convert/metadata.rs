@@ -1,13 +1,16 @@
 //! The `general.*` keys: what a file says of itself, from configuration, model card and name.
 
 use crate::checkpoint::{Checkpoint, ModelCard, excerpt};
-use crate::convert::naming::{ModelName, folder_identifier, size_label};
+use crate::convert::naming::{ModelName, folder_identifier, is_local_path, is_repository, size_label};
 use crate::convert::recipe::Candidate;
 use crate::convert::{FileType, PlanOptions};
 use crate::gguf::Value;
 use crate::model::arch::Family;
 use crate::model::sampling::{MIN_P, TEMPERATURE, TOP_K, TOP_P};
 use crate::model::{Hparams, Role};
+
+/// Where repositories of the Hub are found.
+const HUB: &str = "https://huggingface.co/";
 
 /// The version of the block formats that the field writes.
 const QUANTIZATION_VERSION: u32 = 2;
@@ -29,14 +32,14 @@ impl General {
         tensors: &[Candidate],
     ) -> Self {
         let card = checkpoint.model_card().cloned().unwrap_or_default();
-        // Some checkpoints carry the path of a training machine here instead of a repository.
         let repository = checkpoint.config().string("_name_or_path").ok().flatten();
-        let repository = repository.filter(|id| !id.is_empty() && id.matches('/').count() <= 1);
+        let repository = repository.filter(|id| is_repository(id));
         let mut name = match repository {
             Some(repository) => ModelName::parse(repository),
             None => ModelName::parse(&folder_identifier(checkpoint.dir())),
         };
-        if let Some(given) = options.name.as_ref().or(card.name.as_ref()) {
+        let of_card = card.name.as_ref().filter(|name| !is_local_path(name));
+        if let Some(given) = options.name.as_ref().or(of_card) {
             given.clone_into(&mut name.name);
         }
         let size_label = name.size_label.clone().unwrap_or_else(|| counted_size(hparams, tensors));
@@ -81,7 +84,7 @@ pub(super) fn general(
         ("license.link", &card.license_link),
     ];
     pairs.extend(optional.iter().filter_map(|(key, value)| value.as_ref().map(|value| text(key, value))));
-    pairs.extend(base_models(&card.base_models));
+    pairs.extend(base_models(&card.base_models, notes));
     for (key, list) in [("tags", &card.tags), ("languages", &card.languages)] {
         if !list.is_empty() {
             pairs.push((format!("general.{key}"), Value::Strings(list.clone())));
@@ -131,22 +134,35 @@ fn sampling(checkpoint: &Checkpoint, notes: &mut Vec<String>) -> Vec<(String, Va
     pairs
 }
 
-/// The models that this one was made from, as `owner/name` on the Hub or as addresses.
-fn base_models(ids: &[String]) -> Vec<(String, Value)> {
+/// The models that this one was made from, as `owner/name` on the Hub or as addresses. What is
+/// neither, such as a path, is left out and told in `notes`.
+fn base_models(ids: &[String], notes: &mut Vec<String>) -> Vec<(String, Value)> {
+    let repository = |id: &str| {
+        let id = id.strip_prefix(HUB).unwrap_or(id);
+        is_repository(id).then(|| id.to_owned())
+    };
+    let is_address = |id: &str| id.starts_with("https://") || id.starts_with("http://");
+    let (ids, wrong): (Vec<&String>, Vec<&String>) =
+        ids.iter().partition(|id| repository(id).is_some() || is_address(id));
+    notes.extend(wrong.iter().map(|id| {
+        format!("the model card's base_model {id:?} is left out: it is not a repository of the Hub")
+    }));
     if ids.is_empty() {
         return Vec::new();
     }
     let mut pairs = vec![("general.base_model.count".to_owned(), Value::U32(ids.len() as u32))];
-    for (i, id) in ids.iter().enumerate() {
+    for (i, id) in ids.into_iter().enumerate() {
         let key = |name: &str| format!("base_model.{i}.{name}");
-        let repository = id.strip_prefix("https://huggingface.co/").unwrap_or(id);
-        let url = if id.contains("://") { id.clone() } else { format!("https://huggingface.co/{id}") };
-        if !repository.contains("://") {
-            let name = ModelName::parse(repository);
-            pairs.push(text(&key("name"), &name.name));
-            pairs.extend(name.version.map(|version| text(&key("version"), &version)));
-            pairs.extend(name.organization.map(|organization| text(&key("organization"), &organization)));
-        }
+        let url = match repository(id) {
+            None => id.clone(),
+            Some(repository) => {
+                let name = ModelName::parse(&repository);
+                pairs.push(text(&key("name"), &name.name));
+                pairs.extend(name.version.map(|version| text(&key("version"), &version)));
+                pairs.extend(name.organization.map(|organization| text(&key("organization"), &organization)));
+                format!("{HUB}{repository}")
+            }
+        };
         pairs.push(text(&key("repo_url"), &url));
     }
     pairs

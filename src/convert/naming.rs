@@ -50,6 +50,32 @@ impl ModelName {
     }
 }
 
+/// Whether `id` can be a repository of the Hub: `name` or `owner/name`, by the rules of
+/// `huggingface_hub.utils.validate_repo_id`. Paths of a training machine (`C:\\models\\x`, `/data/x`,
+/// `./x`, `~/x`, `a/b/c`) are none.
+pub(super) fn is_repository(id: &str) -> bool {
+    const MAX_BYTES: usize = 96;
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let is_part = |part: &str| {
+        part.starts_with(is_word)
+            && part.ends_with(is_word)
+            && part.chars().all(|c| is_word(c) || c == '-' || c == '.')
+            && part.len() <= MAX_BYTES
+    };
+    id.split('/').count() <= 2
+        && id.split('/').all(is_part)
+        && !id.contains("--")
+        && !id.contains("..")
+        && !id.ends_with(".git")
+}
+
+/// Whether a text for people is rather a path of the machine that it was written on.
+pub(super) fn is_local_path(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let has_drive = bytes.len() > 2 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':' && bytes[2] == b'/';
+    text.contains('\\') || has_drive || ["/", "./", "../", "~"].iter().any(|start| text.starts_with(start))
+}
+
 /// What a checkpoint's folder is called: its own name, or that of the repository in the Hugging Face
 /// cache, where the folder is `models--owner--name/snapshots/<revision>`.
 pub(super) fn folder_identifier(dir: &Path) -> String {
@@ -156,6 +182,41 @@ mod tests {
         let name = ModelName::parse("fairytale");
         assert_eq!(name, ModelName { name: "Fairytale".into(), ..ModelName::default() });
         assert_eq!(ModelName::parse("./my-model").name, "My Model");
+    }
+
+    #[test]
+    fn local_paths_are_no_repositories() {
+        for id in ["gpt2", "meta-llama/Llama-3.1-8B", "a/b_c.d", "0x/1"] {
+            assert!(is_repository(id) && !is_local_path(id), "{id}");
+        }
+        for id in [
+            "",
+            "/model",
+            "./local/base",
+            "../x",
+            "~/x",
+            "~",
+            "C:\\Users\\user\\llama",
+            "D:/models/x",
+            "a/b/c",
+            "a/",
+            "/",
+            "models\\x",
+            "two words",
+            ".",
+            "..",
+            "a/.b",
+            "a--b",
+            "x.git",
+            "-x/y",
+            "a//b",
+        ] {
+            assert!(!is_repository(id), "{id}");
+        }
+        for path in ["/model", "./local/base", "../x", "~/x", "C:\\x", "D:/models/x", "models\\x"] {
+            assert!(is_local_path(path), "{path}");
+        }
+        assert!(!is_local_path("A model: 7B/8B"));
     }
 
     #[test]

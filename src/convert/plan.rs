@@ -1,23 +1,19 @@
 //! Everything a conversion decides before it writes a byte.
 
-use std::collections::HashSet;
-
 use gguf_simd::BlockType;
+use regex::Regex;
 
-use crate::checkpoint::{Checkpoint, SourceType, TensorView};
-use crate::convert::FileType;
+use crate::checkpoint::{Checkpoint, Config, SourceType};
 use crate::convert::metadata::{self, General};
 use crate::convert::naming::{file_stem, folder_identifier};
 use crate::convert::recipe::{self, Candidate, Choice, Overrides};
-use crate::convert::transform::{Part, SourceRows};
+use crate::convert::transform::SourceRows;
+use crate::convert::{FileType, sources};
 use crate::error::{Error, Result};
 use crate::gguf::{DEFAULT_ALIGNMENT, Layout, PlannedTensor};
+use crate::model::Hparams;
 use crate::model::arch::{self, Family};
-use crate::model::{Hparams, Presence, Role, Source, TensorSpec, Transform};
 use crate::tokenizer::Vocabulary;
-
-/// Names listed in a warning before it says «and more».
-const MAX_LISTED: usize = 8;
 
 /// What a conversion is asked for.
 #[derive(Clone, Debug)]
@@ -28,12 +24,14 @@ pub struct PlanOptions {
     pub overrides: Overrides,
     /// `general.name`, if it is not to come from the model card or the folder.
     pub name: Option<String>,
+    /// Tensors of the checkpoint whose name one of these matches count as absent.
+    pub ignored: Vec<Regex>,
 }
 
 impl PlanOptions {
     /// A plain conversion to `file_type`.
     pub fn new(file_type: FileType) -> Self {
-        Self { file_type, overrides: Overrides::default(), name: None }
+        Self { file_type, overrides: Overrides::default(), name: None, ignored: Vec::new() }
     }
 }
 
@@ -79,28 +77,26 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// [`Error::Unsupported`] for an architecture, tokenizer, element type or kind of quantisation
-    /// this program does not have; [`Error::Malformed`] for tensors that are missing or of another
-    /// shape than config.json makes them; [`Error::Usage`] for types that do not fit.
+    /// this program does not have, or tensors without a place in the architecture;
+    /// [`Error::Malformed`] for tensors that are missing or of another shape than config.json makes
+    /// them; [`Error::Usage`] for types that do not fit.
     pub fn new(checkpoint: &'a Checkpoint, options: &PlanOptions) -> Result<Self> {
         let config = checkpoint.config();
-        let family = family_of(checkpoint)?;
-        let hparams = (family.hparams_from_config)(config)?;
-        let vocabulary = Vocabulary::from_checkpoint(checkpoint.folder(), config, hparams.n_vocab)?;
-        let specs = (family.tensors)(&hparams, Some(config))?;
         let mut warnings = checkpoint.notes().to_vec();
+        let (family, hparams) = read_config(checkpoint, &options.ignored, &mut warnings)?;
+        // Before the vocabulary is made: it has as many tokens as config.json says.
+        let found = sources::find(checkpoint, family, &hparams, &options.ignored, &mut warnings)?;
+        let vocabulary = Vocabulary::from_checkpoint(checkpoint.folder(), config, hparams.n_vocab)?;
         warnings.extend_from_slice(vocabulary.notes());
-        warnings.extend(window_warning(checkpoint, &hparams)?);
-        warnings.extend(leftover_warning(checkpoint, family, &specs));
+        warnings.extend((family.notes_from_config)(&hparams, config)?);
 
-        let mut candidates = Vec::with_capacity(specs.len());
-        let mut rows = Vec::with_capacity(specs.len());
-        for spec in specs {
-            if let Some(source) = source_rows(checkpoint, &spec)? {
+        let (candidates, rows): (Vec<Candidate>, Vec<SourceRows<'_>>) = found
+            .into_iter()
+            .map(|(spec, rows)| {
                 let name = spec.gguf_name();
-                candidates.push(Candidate { name, role: spec.role, layer: spec.layer, shape: spec.shape });
-                rows.push(source);
-            }
-        }
+                (Candidate { name, role: spec.role, layer: spec.layer, shape: spec.shape }, rows)
+            })
+            .unzip();
         let choices = recipe::choose(options.file_type, &hparams, &options.overrides, &candidates)?;
         warnings.extend(unused_overrides(&options.overrides, &candidates));
 
@@ -196,117 +192,79 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The family of the checkpoint's class, unless its tensors are quantised already.
-fn family_of(checkpoint: &Checkpoint) -> Result<&'static Family> {
-    let config = checkpoint.config();
+/// The family of the checkpoint's class; where config.json names none, of its `model_type`, by which
+/// transformers chooses a class.
+fn family_of(config: &Config, warnings: &mut Vec<String>) -> Result<&'static Family> {
+    let path = config.path().display();
     let classes = config.strings("architectures")?.unwrap_or_default();
+    let model_type = config.string("model_type")?;
+    let by_type = model_type.and_then(arch::by_model_type);
     let known = || arch::checkpoint_classes().collect::<Vec<&str>>().join(", ");
     if classes.is_empty() {
-        let what = format!("it names no class in \"architectures\"; supported are {}", known());
-        return Err(Error::unsupported(config.path(), what));
+        let Some(family) = by_type else {
+            let what = match model_type {
+                None => "it names neither \"architectures\" nor a \"model_type\"".into(),
+                Some(model_type) => format!("it names no \"architectures\", and model_type \"{model_type}\""),
+            };
+            return Err(Error::unsupported(config.path(), format!("{what}; supported are {}", known())));
+        };
+        warnings.push(format!("{path} names no \"architectures\"; its model_type says what the model is"));
+        return Ok(family);
     }
-    let Some(family) = classes.iter().find_map(|class| arch::by_checkpoint_class(class)) else {
+    let Some((class, family)) =
+        classes.iter().find_map(|class| Some((class, arch::by_checkpoint_class(class)?)))
+    else {
         let what = format!("architecture {}; supported are {}", classes.join(", "), known());
         return Err(Error::unsupported(config.path(), what));
     };
-    if let Some(method) = checkpoint.quantization_method()? {
-        let what = format!(
-            "weights that are already quantised ({method}); use the original F32, F16 or BF16 checkpoint"
-        );
-        return Err(Error::unsupported(config.path(), what));
+    if classes.len() > 1 {
+        warnings.push(format!("{path} names several \"architectures\"; {class} is taken"));
+    }
+    if let Some(model_type) = model_type.filter(|_| by_type.is_none()) {
+        warnings.push(format!(
+            "{path} names the model_type \"{model_type}\" beside the class {class}; the class is taken"
+        ));
     }
     Ok(family)
 }
 
-/// Finds the rows of a tensor; `None` for an optional tensor that is not there.
-fn source_rows<'a>(checkpoint: &'a Checkpoint, spec: &TensorSpec) -> Result<Option<SourceRows<'a>>> {
-    let (names, shape) = match &spec.source {
-        Source::Computed(values) => return Ok(Some(SourceRows::computed(values.clone()))),
-        Source::Checkpoint(name) => (std::slice::from_ref(name), &spec.shape[..]),
-        Source::Stacked(names) => (&names[..], &spec.shape[1..]),
-    };
-    let mut parts = Vec::with_capacity(names.len());
-    for name in names {
-        match checkpoint.tensor(name)? {
-            Some(view) => {
-                check_shape(&view, name, shape, spec)?;
-                parts.push(Part { name: name.clone(), view });
-            }
-            None if spec.presence == Presence::Optional => return Ok(None),
-            None => return Err(missing(checkpoint, name, spec)),
-        }
+/// Refuses quantised weights by their method. An entry that says so beside plain weights, as merging
+/// adapters into a model leaves it behind, is a warning.
+fn check_quantization(checkpoint: &Checkpoint, ignored: &[Regex], warnings: &mut Vec<String>) -> Result<()> {
+    let Some(method) = checkpoint.quantization_method() else { return Ok(()) };
+    let is_kept = |name: &&str| !ignored.iter().any(|pattern| pattern.is_match(name));
+    let packed = checkpoint.tensor_names().filter(is_kept).find(|name| checkpoint.tensor(name).is_err());
+    if let Some(name) = packed {
+        return Err(sources::quantised(checkpoint, &method, name));
     }
-    let (n_rows, n_in) = match (&spec.shape[..], spec.transform) {
-        (&[n], Transform::None) => (1, n),
-        (&[n], Transform::RotaryPairs { .. }) => (n, 1),
-        // No overflow: the parts were checked to have this shape, and they are mapped.
-        ([outer @ .., n_in], _) => (outer.iter().product(), *n_in),
-        ([], _) => unreachable!("families give every tensor a shape"),
-    };
-    Ok(Some(SourceRows::from_checkpoint(parts, spec.transform, n_rows, n_in)))
+    let path = checkpoint.config().path().display();
+    warnings.push(format!("{path} says that {method} quantised the weights; they are plain, and taken so"));
+    Ok(())
 }
 
-fn check_shape(view: &TensorView<'_>, name: &str, shape: &[usize], spec: &TensorSpec) -> Result<()> {
-    if view.shape == shape {
-        return Ok(());
-    }
-    let what = format!(
-        "tensor {name} has shape {:?}, but config.json makes it {shape:?} ({} in GGUF)",
-        view.shape,
-        spec.gguf_name()
-    );
-    Err(Error::malformed(view.path, what))
+/// The family and the numbers of a checkpoint.
+fn read_config(
+    checkpoint: &Checkpoint,
+    ignored: &[Regex],
+    warnings: &mut Vec<String>,
+) -> Result<(&'static Family, Hparams)> {
+    let config = checkpoint.config();
+    let family = family_of(config, warnings)?;
+    check_quantization(checkpoint, ignored, warnings)?;
+    Ok((family, (family.hparams_from_config)(config)?))
 }
 
-fn missing(checkpoint: &Checkpoint, name: &str, spec: &TensorSpec) -> Error {
-    let hint = match spec.role {
-        Role::Output => {
-            "; if the output shares the embedding, config.json must say \"tie_word_embeddings\": true"
-        }
-        _ => "; a part of the download may be missing",
-    };
-    let what = format!("tensor {name} is missing ({} in GGUF){hint}", spec.gguf_name());
-    Error::malformed(checkpoint.dir(), what)
-}
-
-/// Attention in the field's runtimes reaches over the whole context for this family.
-fn window_warning(checkpoint: &Checkpoint, hparams: &Hparams) -> Result<Option<String>> {
-    let window = checkpoint.config().count("sliding_window")?.filter(|&window| window < hparams.n_ctx_train);
-    Ok(window.map(|window| {
-        format!("the model was trained with a sliding window of {window} positions, which GGUF files of this architecture cannot say: beyond {window} tokens its answers may differ")
-    }))
-}
-
-/// Names what the checkpoint has and the family does not use.
-fn leftover_warning(checkpoint: &Checkpoint, family: &Family, specs: &[TensorSpec]) -> Option<String> {
-    let used: HashSet<&str> = specs
-        .iter()
-        .flat_map(|spec| match &spec.source {
-            Source::Checkpoint(name) => std::slice::from_ref(name),
-            Source::Stacked(names) => names,
-            Source::Computed(_) => &[],
-        })
-        .map(String::as_str)
-        .collect();
-    let is_tied = !specs.iter().any(|spec| spec.role == Role::Output);
-    let is_harmless = |name: &str| {
-        // Buffers that older versions of transformers saved, and an output matrix that is tied.
-        name.ends_with(".rotary_emb.inv_freq") || is_tied && name == "lm_head.weight"
-    };
-    let leftover: Vec<&str> =
-        checkpoint.tensor_names().filter(|&name| !used.contains(name) && !is_harmless(name)).collect();
-    let n = leftover.len();
-    let listed = leftover[..n.min(MAX_LISTED)].join(", ");
-    let more = if n > MAX_LISTED { format!(" and {} more", n - MAX_LISTED) } else { String::new() };
-    let arch = family.gguf_name;
-    (n > 0).then(|| {
-        format!("{n} tensors have no place in the {arch} architecture and are left out: {listed}{more}")
-    })
+/// Checks whether a checkpoint can be converted, as far as its configuration says.
+///
+/// # Errors
+/// As [`Plan::new`].
+pub fn check_config(checkpoint: &Checkpoint) -> Result<()> {
+    read_config(checkpoint, &[], &mut Vec::new()).map(drop)
 }
 
 /// Names the patterns that no tensor matched: most likely a slip.
 fn unused_overrides(overrides: &Overrides, tensors: &[Candidate]) -> Vec<String> {
-    let is_unused = |name: &regex::Regex| !tensors.iter().any(|tensor| name.is_match(&tensor.name));
+    let is_unused = |name: &Regex| !tensors.iter().any(|tensor| name.is_match(&tensor.name));
     overrides
         .tensors
         .iter()

@@ -58,6 +58,19 @@ impl<'a> SourceRows<'a> {
         Self { n_rows: 1, n_in: values.len(), origin: Origin::Computed(values), transform: Transform::None }
     }
 
+    /// The name in the checkpoint of the tensor that the rows are of, or of the first.
+    pub(super) fn name(&self) -> &str {
+        match &self.origin {
+            Origin::Checkpoint(parts) => &parts[0].name,
+            Origin::Computed(_) => "computed values",
+        }
+    }
+
+    /// Whether both are rows of one checkpoint tensor.
+    pub(super) fn is_of_the_same_tensor(&self, other: &Self) -> bool {
+        matches!((&self.origin, &other.origin), (Origin::Checkpoint(a), Origin::Checkpoint(b)) if a[0].name == b[0].name)
+    }
+
     /// Rows in all.
     pub(super) fn n_rows(&self) -> usize {
         self.n_rows

@@ -99,10 +99,10 @@ impl Hparams {
             ("the embedding length", self.n_embd, limits::MAX_DIMENSION),
             ("the number of attention heads", self.n_head, limits::MAX_DIMENSION),
             ("the number of key-value heads", self.n_head_kv, limits::MAX_DIMENSION),
-            ("the length of a key head", self.head_dim_k, limits::MAX_DIMENSION),
-            ("the length of a value head", self.head_dim_v, limits::MAX_DIMENSION),
+            ("the length of a key head", self.head_dim_k, limits::MAX_HEAD_DIM),
+            ("the length of a value head", self.head_dim_v, limits::MAX_HEAD_DIM),
             ("the feed-forward length", self.n_ff, limits::MAX_DIMENSION),
-            ("the vocabulary size", self.n_vocab, limits::MAX_DIMENSION),
+            ("the vocabulary size", self.n_vocab, limits::MAX_VOCAB),
             ("the context length", self.n_ctx_train, limits::MAX_DIMENSION),
         ];
         for (name, value, max) in counts {
@@ -157,6 +157,10 @@ impl Hparams {
                     return Some(format!(
                         "YaRN extends a context of {original_context}; it must be within 1..={max}"
                     ));
+                }
+                if self.rope.freq_base <= 1.0 {
+                    let base = self.rope.freq_base;
+                    return Some(format!("YaRN with a rotary base of {base}; it must be more than 1"));
                 }
                 if beta_fast <= beta_slow {
                     return Some(format!(
@@ -232,6 +236,16 @@ mod tests {
         assert!(fault_after(|h| h.n_head = limits::MAX_DIMENSION).contains("exceed"));
         assert!(fault_after(|h| h.rope.n_dims = 15).contains("rotated elements"));
         assert!(fault_after(|h| h.rope.n_dims = 18).contains("rotated elements"));
+        assert!(fault_after(|h| h.head_dim_k = limits::MAX_HEAD_DIM + 2).contains("key head"));
+        let yarn = RopeScaling::Yarn {
+            factor: 4.0,
+            original_context: 64,
+            attn_factor: 1.0,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+        };
+        let rope = |freq_base| Rope { n_dims: 16, freq_base, scaling: yarn.clone() };
+        assert!(fault_after(|h| h.rope = rope(1.0)).contains("rotary base of 1"));
         assert!(fault_after(|h| h.rms_eps = f32::NAN).contains("epsilon"));
         assert!(fault_after(|h| h.rope.freq_base = -1.0).contains("rotary base"));
         assert!(fault_after(|h| h.n_expert_used = 1).contains("dense model"));

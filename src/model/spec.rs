@@ -75,6 +75,8 @@ impl Role {
 pub enum Source {
     /// The checkpoint tensor of this name.
     Checkpoint(String),
+    /// The first of these checkpoint tensors that is there: a tied matrix is saved under either name.
+    FirstOf(Vec<String>),
     /// These checkpoint tensors of equal shape, stacked along a new outermost dimension (experts).
     Stacked(Vec<String>),
     /// Values computed from the configuration.

@@ -82,10 +82,12 @@ impl Spec {
     pub(crate) fn config(&self) -> Value {
         let mut config = json!({
             "architectures": [self.class],
+            "attention_bias": self.has_biases,
             "hidden_act": "silu",
             "hidden_size": self.n_embd,
             "intermediate_size": self.n_ff,
             "max_position_embeddings": 512,
+            "mlp_bias": self.has_biases,
             "num_attention_heads": self.n_head,
             "num_hidden_layers": self.n_layer,
             "num_key_value_heads": self.n_head_kv,

@@ -83,6 +83,7 @@ fn values_of(checkpoint: &Checkpoint, spec: &TensorSpec) -> Option<Vec<f32>> {
     };
     let values = match &spec.source {
         Source::Checkpoint(name) => read(name)?,
+        Source::FirstOf(names) => names.iter().find_map(|name| read(name))?,
         Source::Stacked(names) => {
             names.iter().map(|name| read(name).expect("an expert")).collect::<Vec<_>>().concat()
         }

@@ -31,7 +31,7 @@ fn neighbours_are_read() {
     assert!(config.value("rope_scaling").is_none());
     let generation = checkpoint.generation_config().unwrap();
     assert_eq!(generation.token_ids("eos_token_id").unwrap(), [4092, 4095]);
-    assert_eq!(checkpoint.quantization_method().unwrap(), None);
+    assert_eq!(checkpoint.quantization_method(), None);
     assert!(checkpoint.notes().is_empty());
     assert_eq!(checkpoint.total_bytes(), 14_696_792);
 }

@@ -202,16 +202,60 @@ fn shards_are_put_together() {
 }
 
 #[test]
-fn an_index_must_agree_with_its_shards() {
+fn an_index_decides_and_its_slips_are_notes() {
     let a = safetensors(&one_f32("a", 4), 16);
-    let map = format!(r#""a":"{}","b":"{}""#, SHARDS[0], SHARDS[1]);
-    let missing = folder(&[(INDEX, &index(&map)), (SHARDS[0], &a)]);
+    let b = safetensors(&one_f32("b", 2), 8);
+    let two = safetensors(
+        r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[2],"data_offsets":[16,24]}}"#,
+        24,
+    );
+    let map = |pairs: &[(&str, usize)]| {
+        let entries: Vec<String> =
+            pairs.iter().map(|(name, shard)| format!(r#""{name}":"{}""#, SHARDS[*shard])).collect();
+        index(&entries.join(","))
+    };
+    let open = |index: &[u8], shards: [&[u8]; 2]| {
+        let dir = folder(&[(INDEX, index), (SHARDS[0], shards[0]), (SHARDS[1], shards[1])]);
+        Checkpoint::open(dir.path()).map(|checkpoint| {
+            let place = |name: &str| {
+                let tensor = checkpoint.tensor(name).unwrap()?;
+                Some(tensor.path.file_name().unwrap().to_str().unwrap().to_owned())
+            };
+            (place("a"), place("b"), checkpoint.notes().join("\n"))
+        })
+    };
+    let in_shard = |shard: usize| Some(SHARDS[shard].to_owned());
+
+    for shard in [0, 1] {
+        let (of_a, of_b, notes) = open(&map(&[("a", shard), ("b", 1 - shard)]), [&two, &two]).unwrap();
+        assert_eq!((of_a, of_b), (in_shard(shard), in_shard(1 - shard)));
+        assert_says(&notes, &["2 tensors are in two shards", "a, b"]);
+    }
+    let (of_a, of_b, notes) = open(&map(&[("a", 1), ("b", 0)]), [&a, &b]).unwrap();
+    assert_eq!((of_a, of_b), (in_shard(0), in_shard(1)));
+    assert_says(&notes, &["2 tensors are not in the shards it names"]);
+    let (of_a, of_b, notes) = open(&map(&[("a", 0), ("b", 0), ("c", 1)]), [&a, &b]).unwrap();
+    assert_eq!((of_a, of_b), (in_shard(0), in_shard(1)));
+    assert_says(&notes, &["1 tensors that it names are in no shard: c"]);
+    // One that the index does not name counts, unless it is there twice.
+    let (of_a, of_b, notes) = open(&map(&[("a", 0), ("c", 1)]), [&a, &b]).unwrap();
+    assert_eq!((of_a, of_b), (in_shard(0), in_shard(1)));
+    assert_says(&notes, &["in no shard: c"]);
+    let twice = open(&map(&[("c", 0), ("d", 1)]), [&two, &two]).unwrap_err().to_string();
+    assert_says(&twice, &["tensor a is also in", SHARDS[0]]);
+    let missing = folder(&[(INDEX, &map(&[("a", 0), ("b", 1)])), (SHARDS[0], &a)]);
     assert_says(&refusal(&missing), &["of its 2 shards 1 are missing", SHARDS[1]]);
-    let in_two = folder(&[(INDEX, &index(&map)), (SHARDS[0], &a), (SHARDS[1], &a)]);
-    assert_says(&refusal(&in_two), &["tensor a is also in", SHARDS[0]]);
-    let not_there = format!(r#""a":"{0}","b":"{0}""#, SHARDS[0]);
-    let not_there = folder(&[(INDEX, &index(&not_there)), (SHARDS[0], &a)]);
-    assert_says(&refusal(&not_there), &["says that tensor b is in", "it is not"]);
+}
+
+#[test]
+fn shards_without_an_index_are_joined_or_named() {
+    let (a, b) = (safetensors(&one_f32("a", 4), 16), safetensors(&one_f32("b", 2), 8));
+    let dir = folder(&[(SHARDS[0], &a), (SHARDS[1], &b)]);
+    let checkpoint = Checkpoint::open(dir.path()).unwrap();
+    assert!(checkpoint.tensor_names().eq(["a", "b"]));
+    assert_says(&checkpoint.notes().join("\n"), &["all 2 shards of model are taken"]);
+    assert_says(&refusal(&folder(&[(SHARDS[0], &a), (SHARDS[1], &a)])), &["tensor a is also in"]);
+    assert_says(&refusal(&folder(&[(SHARDS[1], &a)])), &["1 of the 2 shards", SHARDS[0]]);
 }
 
 #[test]
@@ -262,13 +306,12 @@ fn a_quantised_checkpoint_says_how() {
         fs::write(dir.path().join("config.json"), text).unwrap();
         Checkpoint::open(dir.path()).unwrap().quantization_method()
     };
-    assert_eq!(
-        method(r#"{"quantization_config": {"quant_method": "GPTQ"}}"#).unwrap().as_deref(),
-        Some("gptq")
-    );
-    assert_eq!(method(r#"{"quantization_config": {}}"#).unwrap().as_deref(), Some("unnamed"));
-    assert_eq!(method(r#"{"quantization_config": null}"#).unwrap(), None);
-    assert!(method(r#"{"quantization_config": 4}"#).is_err());
+    assert_eq!(method(r#"{"quantization_config": {"quant_method": "GPTQ"}}"#).as_deref(), Some("gptq"));
+    for unnamed in ["{}", "4", "[]", r#"{"quant_method": 4}"#] {
+        let method = method(&format!(r#"{{"quantization_config": {unnamed}}}"#));
+        assert_eq!(method.as_deref(), Some("an unnamed method"), "{unnamed}");
+    }
+    assert_eq!(method(r#"{"quantization_config": null}"#), None);
 }
 
 #[test]

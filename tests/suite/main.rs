@@ -16,6 +16,7 @@ mod chat_templates;
 #[cfg(unix)]
 mod chat_terminal;
 mod checkpoint_fixture;
+mod checkpoint_meaning;
 mod cli;
 mod closed_streams;
 mod convert_cache;
@@ -31,6 +32,7 @@ mod gguf_peer;
 mod gguf_round_trip;
 mod gguf_writer;
 mod hostile_checkpoint;
+mod hostile_config;
 mod hostile_fixtures;
 mod hostile_gguf;
 mod logits_hash;

@@ -56,6 +56,9 @@ pub(super) struct Args {
     /// The model's name in the file [default: from the model card, config.json or the folder]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Leave out tensors of the checkpoint whose name matches REGEX; repeatable
+    #[arg(long = "ignore-tensor", value_name = "REGEX", value_parser = pattern)]
+    ignored: Vec<Regex>,
     /// Give tensors whose GGUF name matches REGEX this type; repeatable, first match wins
     #[arg(long = "tensor-type", value_name = "REGEX=TYPE", value_parser = tensor_type, help_heading = "Types of single tensors")]
     tensor_types: Vec<(Regex, BlockType)>,
@@ -87,8 +90,13 @@ impl Args {
             token_embd: self.token_embedding_type,
             pure: self.pure,
         };
-        Ok(PlanOptions { file_type: self.file_type, overrides, name: self.name.clone() })
+        let (name, ignored) = (self.name.clone(), self.ignored.clone());
+        Ok(PlanOptions { file_type: self.file_type, overrides, name, ignored })
     }
+}
+
+fn pattern(pattern: &str) -> Result<Regex, String> {
+    Regex::new(pattern).map_err(|e| e.to_string())
 }
 
 fn block_type(name: &str) -> Result<BlockType, String> {
@@ -101,8 +109,7 @@ fn block_type(name: &str) -> Result<BlockType, String> {
 /// `REGEX=TYPE`; the type comes after the last `=`.
 fn tensor_type(rule: &str) -> Result<(Regex, BlockType), String> {
     let (pattern, ty) = rule.rsplit_once('=').ok_or("REGEX=TYPE is needed, as in 'ffn_down=Q6_K'")?;
-    let pattern = Regex::new(pattern).map_err(|e| e.to_string())?;
-    Ok((pattern, block_type(ty)?))
+    Ok((self::pattern(pattern)?, block_type(ty)?))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::checkpoint::{Config, Folder};
 use crate::cli::output::{show, show_json};
 use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
+use crate::limits;
 use crate::tokenizer::{Tokenizer, Vocabulary};
 
 /// Show the tokens of a text.
@@ -93,6 +94,10 @@ fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
             let folder = if path.is_dir() { &path } else { path.parent().unwrap_or(Path::new(".")) };
             let config = Config::open(&folder.join("config.json"))?;
             let n_vocab = config.required_count("vocab_size")?;
+            if n_vocab > limits::MAX_VOCAB {
+                let what = format!("vocab_size is {n_vocab}; at most {} are read", limits::MAX_VOCAB);
+                return Err(Error::malformed(config.path(), what));
+            }
             Tokenizer::new(Vocabulary::from_checkpoint(&Folder::new(folder), &config, n_vocab)?)
         }
     }

@@ -19,12 +19,20 @@ pub type MetadataPairs = Vec<(String, Value)>;
 pub struct Family {
     /// `general.architecture` in a GGUF file, and the prefix of its hyperparameter keys.
     pub gguf_name: &'static str,
-    /// The `architectures` entries of config.json that belong to this family.
+    /// The `architectures` entries of config.json that belong to this family; a base model counts, whose
+    /// head is its embedding.
     pub checkpoint_classes: &'static [&'static str],
+    /// The `model_type`s of config.json that belong to this family.
+    pub model_types: &'static [&'static str],
+    /// What the names of a base model's tensors begin with inside the class with a head, and do not
+    /// when the base model is saved alone (transformers' `base_model_prefix`, with its dot).
+    pub base_prefix: &'static str,
     /// Reads the hyperparameters of a GGUF file.
     pub hparams_from_gguf: fn(&Metadata) -> Result<Hparams>,
     /// Reads the hyperparameters of a checkpoint.
     pub hparams_from_config: fn(&Config) -> Result<Hparams>,
+    /// What a GGUF file cannot carry of a configuration and the user should know, a sentence each.
+    pub notes_from_config: fn(&Hparams, &Config) -> Result<Vec<String>>,
     /// The hyperparameter keys to write, without the tokenizer's and the general ones.
     pub metadata: fn(&Hparams, &Config) -> Result<MetadataPairs>,
     /// Every tensor a model of this family may have. The configuration is at hand when a checkpoint
@@ -63,6 +71,11 @@ pub fn by_gguf_name(name: &str) -> Option<&'static Family> {
 /// The family of a class in the `architectures` of config.json.
 pub fn by_checkpoint_class(class: &str) -> Option<&'static Family> {
     FAMILIES.iter().copied().find(|family| family.checkpoint_classes.contains(&class))
+}
+
+/// The family of the `model_type` of config.json.
+pub fn by_model_type(model_type: &str) -> Option<&'static Family> {
+    FAMILIES.iter().copied().find(|family| family.model_types.contains(&model_type))
 }
 
 /// The GGUF architectures this program knows, for error messages.

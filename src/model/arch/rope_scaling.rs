@@ -6,6 +6,8 @@
 
 use std::f64::consts::TAU;
 
+use serde_json::Value as Json;
+
 use crate::checkpoint::Config;
 use crate::error::{Error, Result};
 use crate::gguf::{Metadata, Value};
@@ -21,6 +23,8 @@ pub(super) struct RopeConfig {
     pub(super) freq_base: f32,
     pub(super) scaling: RopeScaling,
     pub(super) llama3: Option<Llama3Scaling>,
+    /// What the user should know of it.
+    pub(super) notes: Vec<String>,
 }
 
 /// Llama 3's stretching of the low frequencies.
@@ -33,80 +37,116 @@ pub(super) struct Llama3Scaling {
 }
 
 impl RopeConfig {
-    /// Reads the base and the scaling of a checkpoint trained for `n_ctx_train` positions.
+    /// Reads the base and the scaling of a checkpoint trained for `n_ctx_train` positions, as
+    /// transformers 5 does: `rope_scaling` comes before `rope_parameters`, a base inside of either before
+    /// the one beside it, and `freq_base` is for a configuration that has none.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a kind of scaling that GGUF's keys cannot carry, or that this
     /// program does not compute; [`Error::Malformed`] for a kind without its numbers.
-    pub(super) fn read(config: &Config, n_ctx_train: usize) -> Result<Self> {
-        let parameters = match config.object("rope_parameters")? {
-            Some(parameters) => Some(parameters),
-            None => config.object("rope_scaling")?,
+    pub(super) fn read(config: &Config, n_ctx_train: usize, freq_base: f32) -> Result<Self> {
+        let scaling = config.object("rope_scaling")?.filter(|scaling| scaling.keys().next().is_some());
+        let parameters = match scaling {
+            Some(scaling) => Some(scaling),
+            None => config.object("rope_parameters")?,
         };
-        let base = match &parameters {
-            Some(parameters) => parameters.f32("rope_theta")?,
-            None => None,
-        };
-        let freq_base = match base {
-            Some(base) => base,
-            None => config.f32("rope_theta")?.unwrap_or(10000.0),
-        };
-        let unscaled = Self { freq_base, scaling: RopeScaling::None, llama3: None };
-        let Some(parameters) = parameters else {
-            return Ok(unscaled);
+        refuse_partial(config)?;
+        let beside = config.f32("rope_theta")?.unwrap_or(freq_base);
+        let mut read =
+            Self { freq_base: beside, scaling: RopeScaling::None, llama3: None, notes: Vec::new() };
+        let Some(parameters) = parameters else { return Ok(read) };
+        refuse_partial(&parameters)?;
+        read.freq_base = parameters.f32("rope_theta")?.unwrap_or(beside);
+        let original = || match config.count("original_max_position_embeddings")? {
+            Some(original) => Ok::<_, Error>(original),
+            None => Ok(parameters.count("original_max_position_embeddings")?.unwrap_or(n_ctx_train)),
         };
         let kind = match parameters.string("rope_type")? {
-            Some(kind) => kind,
-            None => parameters.string("type")?.unwrap_or("default"),
+            Some(kind) => Some(kind),
+            None => parameters.string("type")?,
         };
         match kind {
-            "default" | "none" => Ok(unscaled),
-            "linear" => {
-                let scaling = RopeScaling::Linear { factor: parameters.required_f32("factor")? };
-                Ok(Self { scaling, ..unscaled })
+            Some("default" | "none") => {}
+            Some("linear") => {
+                read.scaling = RopeScaling::Linear { factor: parameters.required_f32("factor")? }
             }
-            "llama3" => Ok(Self { llama3: Some(Llama3Scaling::read(&parameters)?), ..unscaled }),
-            "yarn" => Ok(Self { scaling: yarn_from_config(&parameters, n_ctx_train)?, ..unscaled }),
-            other => Err(Error::unsupported(
-                config.path(),
-                format!("rotary scaling \"{other}\"; supported are default, linear, llama3 and yarn"),
+            Some("llama3") => read.llama3 = Some(Llama3Scaling::read(&parameters, original()?)?),
+            Some("yarn") => read.scaling = yarn_from_config(&parameters, original()?, n_ctx_train)?,
+            Some("dynamic") => read.notes.push(format!(
+                "{}: dynamic scaling is left out, for GGUF has no key for it: it changes nothing up to \
+                 {n_ctx_train} positions, and beyond them answers may differ",
+                parameters.described()
             )),
+            None if parameters.keys().any(|key| parameters.value(key).is_some_and(Json::is_object)) => {
+                let what = format!("{}: rotary positions that differ by layer", parameters.described());
+                return Err(Error::unsupported(config.path(), what));
+            }
+            None if parameters.value("factor").is_none() => {}
+            None => read.notes.push(format!(
+                "{} names no type of scaling: it is taken for none, as in transformers",
+                parameters.described()
+            )),
+            Some(_) => {
+                let what = format!(
+                    "{}: this rotary scaling; supported are default, linear, llama3, yarn and, up to the \
+                     context trained for, dynamic",
+                    parameters.described()
+                );
+                return Err(Error::unsupported(config.path(), what));
+            }
         }
+        Ok(read)
     }
 }
 
-fn yarn_from_config(parameters: &Config, n_ctx_train: usize) -> Result<RopeScaling> {
-    for key in ["mscale", "mscale_all_dim"] {
-        if parameters.value(key).is_some() {
-            return Err(Error::unsupported(parameters.path(), format!("YaRN with \"{key}\"")));
-        }
+/// Refuses heads that are rotated in part.
+fn refuse_partial(parameters: &Config) -> Result<()> {
+    match parameters.f32("partial_rotary_factor")?.filter(|&part| part != 1.0) {
+        None => Ok(()),
+        Some(part) => Err(Error::unsupported(
+            parameters.path(),
+            format!("partial_rotary_factor {part}; whole heads are rotated in this architecture"),
+        )),
     }
+}
+
+fn yarn_from_config(parameters: &Config, original: usize, n_ctx_train: usize) -> Result<RopeScaling> {
     if parameters.bool("truncate")? == Some(false) {
         return Err(Error::unsupported(parameters.path(), "YaRN without truncation (\"truncate\": false)"));
     }
-    let factor = parameters.required_f32("factor")?;
-    // The checkpoint states the whole factor, GGUF what remains beside the paper's own.
-    let paper = 1.0 + 0.1 * libm::log(f64::from(factor));
-    let attn_factor = match parameters.f32("attention_factor")? {
-        Some(whole) => (f64::from(whole) / paper) as f32,
-        None => 1.0,
+    let number = |key: &str| Ok::<_, Error>(parameters.f32(key)?.filter(|&number| number != 0.0));
+    let factor = match parameters.f32("factor")? {
+        Some(factor) => factor,
+        None => n_ctx_train as f32 / original as f32,
     };
+    // Equation 22 of the paper, with a weight that came later.
+    let temperature = |weight: f64| {
+        let factor = f64::from(factor);
+        if factor <= 1.0 { 1.0 } else { 0.1 * weight * libm::log(factor) + 1.0 }
+    };
+    let whole = match (parameters.f32("attention_factor")?, number("mscale")?, number("mscale_all_dim")?) {
+        (Some(whole), _, _) => f64::from(whole),
+        (None, Some(mscale), Some(all)) => temperature(mscale.into()) / temperature(all.into()),
+        _ => temperature(1.0),
+    };
+    // The checkpoint states the whole factor, GGUF what remains beside the paper's own.
+    let paper = 0.1 * 1.0 * libm::log(f64::from(factor)) + 1.0;
     Ok(RopeScaling::Yarn {
         factor,
-        original_context: parameters.count("original_max_position_embeddings")?.unwrap_or(n_ctx_train),
-        attn_factor,
-        beta_fast: parameters.f32("beta_fast")?.unwrap_or(YARN_BETA_FAST),
-        beta_slow: parameters.f32("beta_slow")?.unwrap_or(YARN_BETA_SLOW),
+        original_context: original,
+        attn_factor: (whole / paper) as f32,
+        beta_fast: number("beta_fast")?.unwrap_or(YARN_BETA_FAST),
+        beta_slow: number("beta_slow")?.unwrap_or(YARN_BETA_SLOW),
     })
 }
 
 impl Llama3Scaling {
-    fn read(parameters: &Config) -> Result<Self> {
+    fn read(parameters: &Config, original_context: usize) -> Result<Self> {
         let scaling = Self {
             factor: parameters.required_f32("factor")?,
             low_freq_factor: parameters.required_f32("low_freq_factor")?,
             high_freq_factor: parameters.required_f32("high_freq_factor")?,
-            original_context: parameters.required_count("original_max_position_embeddings")?,
+            original_context,
         };
         let positive = |x: f32| x.is_finite() && x > 0.0;
         let sound = positive(scaling.factor)
@@ -116,7 +156,8 @@ impl Llama3Scaling {
             && scaling.original_context > 0;
         if !sound {
             let what = format!(
-                "rotary scaling llama3 with {scaling:?}: positive numbers with low_freq_factor below high_freq_factor are needed"
+                "{}: llama3 scaling needs positive numbers, and low_freq_factor below high_freq_factor",
+                parameters.described()
             );
             return Err(Error::malformed(parameters.path(), what));
         }
@@ -203,6 +244,78 @@ pub(super) fn from_metadata(metadata: &Metadata, arch: &str, n_ctx_train: usize)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(more: &str) -> Result<RopeConfig> {
+        let config = Config::parse(std::path::Path::new("config.json"), more).expect("JSON");
+        RopeConfig::read(&config, 4096, 10000.0)
+    }
+
+    #[test]
+    fn spellings_of_transformers_4_and_5_are_read_in_its_order() {
+        let base = |more: &str| read(more).expect(more).freq_base;
+        assert_eq!(base("{}"), 10000.0);
+        assert_eq!(base(r#"{"rope_theta": 5.0, "rope_scaling": null}"#), 5.0);
+        assert_eq!(base(r#"{"rope_theta": 5.0, "rope_parameters": {"rope_theta": 6.0}}"#), 6.0);
+        assert_eq!(
+            base(r#"{"rope_scaling": {"rope_theta": 7.0}, "rope_parameters": {"rope_theta": 6.0}}"#),
+            7.0
+        );
+        assert_eq!(base(r#"{"rope_scaling": {}, "rope_parameters": {"rope_theta": 6.0}}"#), 6.0);
+        let scaling = |more: &str| read(&format!(r#"{{"rope_scaling": {more}}}"#)).expect(more).scaling;
+        let linear = RopeScaling::Linear { factor: 2.0 };
+        assert_eq!(scaling(r#"{"type": "linear", "factor": 2}"#), linear);
+        assert_eq!(scaling(r#"{"rope_type": "linear", "type": "dynamic", "factor": 2.0}"#), linear);
+        assert_eq!(scaling(r#"{"rope_type": null, "type": "linear", "factor": 2.0}"#), linear);
+        assert_eq!(scaling(r#"{"type": "default", "factor": 2.0}"#), RopeScaling::None);
+        let untold = read(r#"{"rope_scaling": {"factor": 2.0}}"#).expect("taken for none");
+        assert!(untold.scaling == RopeScaling::None && untold.notes[0].contains("names no type"));
+    }
+
+    /// The whole attention factor of `_compute_yarn_parameters` in transformers 5.
+    #[test]
+    fn yarn_takes_its_numbers_as_transformers_does() {
+        let yarn = |more: &str| {
+            let text = format!(r#"{{"rope_scaling": {{"rope_type": "yarn"{more}}}}}"#);
+            match read(&text).expect(more).scaling {
+                RopeScaling::Yarn { factor, original_context, attn_factor, .. } => {
+                    let paper = 1.0 + 0.1 * libm::log(f64::from(factor));
+                    (factor, original_context, (f64::from(attn_factor) * paper) as f32)
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let (_, original, whole) = yarn(r#", "factor": 4.0"#);
+        assert_eq!((original, whole), (4096, 1.138_629_4));
+        assert_eq!(yarn(r#", "factor": 4.0, "attention_factor": 1.5"#).2, 1.5);
+        assert_eq!(yarn(r#", "factor": 40, "mscale": 1.0, "mscale_all_dim": 1.0"#).2, 1.0);
+        assert_eq!(yarn(r#", "factor": 40, "mscale": 0.707, "mscale_all_dim": 1.0"#).2, 0.921_042_3);
+        assert_eq!(yarn(r#", "factor": 4.0, "mscale": 0.707"#).2, 1.138_629_4);
+        assert_eq!(yarn(r#", "factor": 0.5"#).2, 1.0);
+        assert_eq!(
+            yarn(r#", "factor": null, "original_max_position_embeddings": 1024"#),
+            (4.0, 1024, 1.138_629_4)
+        );
+    }
+
+    #[test]
+    fn what_is_refused_is_shown_as_json() {
+        for (more, shown) in [
+            (r#"{"type": "longrope", "factor": 8.0}"#, r#"rope_scaling {"type":"longrope","factor":8.0}"#),
+            (
+                r#"{"type": "mrope", "mrope_section": [1]}"#,
+                r#"rope_scaling {"type":"mrope","mrope_section":[1]}"#,
+            ),
+            (
+                r#"{"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 1.0}"#,
+                r#""low_freq_factor":4.0,"high_freq_factor":1.0}: llama3 scaling needs"#,
+            ),
+        ] {
+            let message = read(&format!(r#"{{"rope_scaling": {more}}}"#)).expect_err(more).to_string();
+            assert!(message.contains(shown), "{message}");
+        }
+        assert!(read(r#"{"rope_scaling": "linear"}"#).is_err());
+        assert!(read(r#"{"rope_scaling": {"type": "linear"}}"#).is_err());
+    }
 
     /// Llama 3.1 8B: base 500000, heads of 128, factor 8 of 8192 positions.
     #[test]

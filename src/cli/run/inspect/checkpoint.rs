@@ -7,8 +7,8 @@ use serde_json::json;
 use super::{Totals, table};
 use crate::checkpoint::{Checkpoint, TensorView};
 use crate::cli::output::{bytes, count, show, show_json};
+use crate::convert::plan::check_config;
 use crate::error::Result;
-use crate::model::arch;
 use crate::printable;
 
 /// Shows the checkpoint at `path`, as text or as JSON.
@@ -87,17 +87,5 @@ fn tensor_lines(tensors: &[(&str, Result<TensorView<'_>, String>)]) -> String {
 
 /// Why the checkpoint cannot be converted, as far as its configuration says; `None` if it can.
 fn why_not_convertible(checkpoint: &Checkpoint) -> Option<String> {
-    let check = || -> Result<Option<String>> {
-        if let Some(method) = checkpoint.quantization_method()? {
-            return Ok(Some(format!("it is quantised already, by {method}")));
-        }
-        let classes = checkpoint.config().strings("architectures")?.unwrap_or_default();
-        let Some(family) = classes.iter().find_map(|class| arch::by_checkpoint_class(class)) else {
-            let known: Vec<_> = arch::checkpoint_classes().collect();
-            return Ok(Some(format!("its architecture is not known; known are {}", known.join(", "))));
-        };
-        (family.hparams_from_config)(checkpoint.config())?;
-        Ok(None)
-    };
-    check().unwrap_or_else(|error| Some(error.to_string()))
+    check_config(checkpoint).err().map(|error| error.to_string())
 }

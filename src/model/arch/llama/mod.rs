@@ -7,138 +7,45 @@
 //! The sliding window that Mistral 7B v0.1 was trained with has no key in `llama` files: as
 //! everywhere in the field, attention reaches over the whole context.
 
+mod from_config;
+mod from_gguf;
+
 use crate::checkpoint::Config;
 use crate::error::{Error, Result};
-use crate::gguf::{Metadata, Value};
-use crate::model::arch::rope_scaling::{self, RopeConfig};
+use crate::gguf::Value;
+use crate::model::arch::rope_scaling;
 use crate::model::arch::{Family, Gate, RopeOrder, Wiring};
-use crate::model::{Hparams, Presence, Role, Rope, Source, TensorSpec, Transform};
+use crate::model::{Hparams, Presence, Role, Source, TensorSpec, Transform};
+use from_config::{hparams_from_config, notes_from_config, rope_config};
+use from_gguf::hparams_from_gguf;
 
 const ARCH: &str = "llama";
+
+/// The names of the two matrices that may be one.
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
 
 /// The `llama` family.
 pub static FAMILY: Family = Family {
     gguf_name: ARCH,
-    checkpoint_classes: &["LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM", "MixtralForCausalLM"],
+    checkpoint_classes: &[
+        "LlamaForCausalLM",
+        "LLaMAForCausalLM",
+        "MistralForCausalLM",
+        "MixtralForCausalLM",
+        "LlamaModel",
+        "MistralModel",
+        "MixtralModel",
+    ],
+    model_types: &["llama", "mistral", "mixtral"],
+    base_prefix: "model.",
     hparams_from_gguf,
     hparams_from_config,
+    notes_from_config,
     metadata,
     tensors,
     wiring: Wiring { rope: RopeOrder::Pairs, gate: Gate::Silu },
 };
-
-fn hparams_from_gguf(metadata: &Metadata) -> Result<Hparams> {
-    let key = |name: &str| format!("{ARCH}.{name}");
-    let n_embd = metadata.required_count(&key("embedding_length"))?;
-    let n_head = required(metadata, &key("attention.head_count"))?;
-    let derived = n_embd.checked_div(n_head).unwrap_or(0);
-    let head_dim_k = metadata.count(&key("attention.key_length"))?.unwrap_or(derived);
-    let n_ctx_train = metadata.required_count(&key("context_length"))?;
-    let n_vocab = match metadata.array_len("tokenizer.ggml.tokens")? {
-        Some(n_vocab) => n_vocab,
-        None => metadata.required_count(&key("vocab_size"))?,
-    };
-    Hparams {
-        n_layer: metadata.required_count(&key("block_count"))?,
-        n_embd,
-        n_head,
-        n_head_kv: uniform_count(metadata, &key("attention.head_count_kv"))?.unwrap_or(n_head),
-        head_dim_k,
-        head_dim_v: metadata.count(&key("attention.value_length"))?.unwrap_or(derived),
-        n_ff: required(metadata, &key("feed_forward_length"))?,
-        n_vocab,
-        n_ctx_train,
-        rms_eps: metadata.required_f32(&key("attention.layer_norm_rms_epsilon"))?,
-        rope: Rope {
-            n_dims: metadata.count(&key("rope.dimension_count"))?.unwrap_or(head_dim_k),
-            freq_base: metadata.f32(&key("rope.freq_base"))?.unwrap_or(10000.0),
-            scaling: rope_scaling::from_metadata(metadata, ARCH, n_ctx_train)?,
-        },
-        n_expert: metadata.count(&key("expert_count"))?.unwrap_or(0),
-        n_expert_used: metadata.count(&key("expert_used_count"))?.unwrap_or(0),
-    }
-    .checked(metadata.path())
-}
-
-fn required(metadata: &Metadata, key: &str) -> Result<usize> {
-    uniform_count(metadata, key)?
-        .ok_or_else(|| Error::malformed(metadata.path(), format!("the key {key} is missing")))
-}
-
-/// A count that may be stated once or per layer, if all layers agree.
-fn uniform_count(metadata: &Metadata, key: &str) -> Result<Option<usize>> {
-    if metadata.array_len(key).is_err() {
-        return metadata.count(key);
-    }
-    let Some(counts) = metadata.i32s(key)? else {
-        return Ok(None);
-    };
-    let Some(&first) = counts.first() else {
-        return Err(Error::malformed(metadata.path(), format!("{key} is an empty array")));
-    };
-    if let Some(other) = counts.iter().find(|&&count| count != first) {
-        let what = format!("{key} differs from layer to layer ({first} and {other}); one value is needed");
-        return Err(Error::unsupported(metadata.path(), what));
-    }
-    match usize::try_from(first) {
-        Ok(count) => Ok(Some(count)),
-        Err(_) => Err(Error::malformed(metadata.path(), format!("{key} is {first}"))),
-    }
-}
-
-fn hparams_from_config(config: &Config) -> Result<Hparams> {
-    refuse_variants(config)?;
-    let n_embd = config.required_count("hidden_size")?;
-    let n_head = config.required_count("num_attention_heads")?;
-    let head_dim = match config.count("head_dim")? {
-        Some(head_dim) => head_dim,
-        None => derived_head_dim(config, n_embd, n_head)?,
-    };
-    let n_ctx_train = config.required_count("max_position_embeddings")?;
-    let rope = RopeConfig::read(config, n_ctx_train)?;
-    let n_expert = config.count("num_local_experts")?.unwrap_or(0);
-    Hparams {
-        n_layer: config.required_count("num_hidden_layers")?,
-        n_embd,
-        n_head,
-        n_head_kv: config.count("num_key_value_heads")?.unwrap_or(n_head),
-        head_dim_k: head_dim,
-        head_dim_v: head_dim,
-        n_ff: config.required_count("intermediate_size")?,
-        n_vocab: config.required_count("vocab_size")?,
-        n_ctx_train,
-        rms_eps: config.f32("rms_norm_eps")?.unwrap_or(1e-6),
-        rope: Rope { n_dims: head_dim, freq_base: rope.freq_base, scaling: rope.scaling },
-        n_expert,
-        n_expert_used: if n_expert == 0 { 0 } else { config.required_count("num_experts_per_tok")? },
-    }
-    .checked(config.path())
-}
-
-fn derived_head_dim(config: &Config, n_embd: usize, n_head: usize) -> Result<usize> {
-    if n_head == 0 || !n_embd.is_multiple_of(n_head) {
-        let what = format!(
-            "hidden_size {n_embd} does not divide among {n_head} attention heads, and head_dim is not given"
-        );
-        return Err(Error::malformed(config.path(), what));
-    }
-    Ok(n_embd / n_head)
-}
-
-/// Refuses what a class of this family can be configured to, but GGUF's `llama` cannot express.
-fn refuse_variants(config: &Config) -> Result<()> {
-    let unsupported = |what: String| Err(Error::unsupported(config.path(), what));
-    let activation = config.string("hidden_act")?.unwrap_or("silu");
-    if !matches!(activation, "silu" | "swish") {
-        return unsupported(format!("hidden_act \"{activation}\"; the llama architecture has silu"));
-    }
-    if let Some(part) = config.f32("partial_rotary_factor")?.filter(|&part| part != 1.0) {
-        return unsupported(format!(
-            "partial_rotary_factor {part}; whole heads are rotated in the llama architecture"
-        ));
-    }
-    Ok(())
-}
 
 fn metadata(hparams: &Hparams, config: &Config) -> Result<Vec<(String, Value)>> {
     let key = |name: &str| format!("{ARCH}.{name}");
@@ -169,34 +76,65 @@ fn metadata(hparams: &Hparams, config: &Config) -> Result<Vec<(String, Value)>> 
 }
 
 fn tensors(hparams: &Hparams, config: Option<&Config>) -> Result<Vec<TensorSpec>> {
-    let mut specs =
-        vec![whole_model(Role::TokenEmbd, &[hparams.n_vocab, hparams.n_embd], "model.embed_tokens.weight")];
+    let promised = Promised::of(config)?;
+    let vocab_shape = [hparams.n_vocab, hparams.n_embd];
+    let mut embedding = whole_model(Role::TokenEmbd, &vocab_shape, EMBEDDING);
+    if promised.head == Some(Presence::Optional) {
+        // A tied matrix may be saved under either name.
+        embedding.source = Source::FirstOf(vec![EMBEDDING.to_owned(), HEAD.to_owned()]);
+    }
+    let mut specs = vec![embedding];
     if let Some(factors) = rope_freqs(hparams, config)? {
         specs.push(factors);
     }
     for layer in 0..hparams.n_layer {
-        push_attention(&mut specs, hparams, layer);
+        push_attention(&mut specs, hparams, layer, &promised);
         if hparams.n_expert > 0 {
             push_experts(&mut specs, hparams, layer, config.is_some());
         } else {
-            push_feed_forward(&mut specs, hparams, layer);
+            push_feed_forward(&mut specs, hparams, layer, promised.mlp_bias);
         }
     }
     specs.push(whole_model(Role::OutputNorm, &[hparams.n_embd], "model.norm.weight"));
-    // In a GGUF file the output matrix is there or not; a checkpoint says whether it is tied, and
-    // one that is not must have it.
-    let tied = match config {
-        Some(config) => config.bool("tie_word_embeddings")?.unwrap_or(false),
-        None => false,
-    };
-    if !tied {
-        let mut output = whole_model(Role::Output, &[hparams.n_vocab, hparams.n_embd], "lm_head.weight");
-        if config.is_none() {
-            output.presence = Presence::Optional;
-        }
-        specs.push(output);
-    }
+    let head = whole_model(Role::Output, &vocab_shape, HEAD);
+    specs.extend(promised.head.map(|presence| TensorSpec { presence, ..head }));
     Ok(specs)
+}
+
+/// Which of the tensors that not every model has config.json says are there. `None` says that a tensor
+/// is not there, and has no place; in a GGUF file each may be there.
+struct Promised {
+    head: Option<Presence>,
+    /// Of q, k and v.
+    qkv_bias: Option<Presence>,
+    /// Of the attention's output. Models made from others that have none lack it, which transformers
+    /// takes for zeros.
+    output_bias: Option<Presence>,
+    mlp_bias: Option<Presence>,
+}
+
+impl Promised {
+    fn of(config: Option<&Config>) -> Result<Self> {
+        let optional = Some(Presence::Optional);
+        let Some(config) = config else {
+            return Ok(Self {
+                head: optional,
+                qkv_bias: optional,
+                output_bias: optional,
+                mlp_bias: optional,
+            });
+        };
+        let is = |key: &str| Ok::<_, Error>(config.bool(key)?.unwrap_or(false));
+        let required = |promised: bool| promised.then_some(Presence::Required);
+        let attention_bias = is("attention_bias")?;
+        Ok(Self {
+            // A tied head is the embedding, whether saved once more or not.
+            head: if is("tie_word_embeddings")? { optional } else { required(true) },
+            qkv_bias: required(attention_bias),
+            output_bias: optional.filter(|_| attention_bias),
+            mlp_bias: required(is("mlp_bias")?),
+        })
+    }
 }
 
 fn whole_model(role: Role, shape: &[usize], name: &str) -> TensorSpec {
@@ -220,7 +158,7 @@ fn rope_freqs(hparams: &Hparams, config: Option<&Config>) -> Result<Option<Tenso
     let n_dims = hparams.rope.n_dims;
     let (values, presence) = match config {
         None => (Vec::new(), Presence::Optional),
-        Some(config) => match RopeConfig::read(config, hparams.n_ctx_train)?.llama3 {
+        Some(config) => match rope_config(config, hparams.n_ctx_train)?.llama3 {
             None => return Ok(None),
             Some(scaling) => (scaling.divisors(n_dims, hparams.rope.freq_base), Presence::Required),
         },
@@ -235,7 +173,7 @@ fn rope_freqs(hparams: &Hparams, config: Option<&Config>) -> Result<Option<Tenso
     }))
 }
 
-fn push_attention(specs: &mut Vec<TensorSpec>, hparams: &Hparams, layer: usize) {
+fn push_attention(specs: &mut Vec<TensorSpec>, hparams: &Hparams, layer: usize, promised: &Promised) {
     let n_embd = hparams.n_embd;
     specs.push(of_layer(layer, Role::AttnNorm, &[n_embd], "input_layernorm.weight"));
     let paired = |n_head| Transform::RotaryPairs { n_head };
@@ -249,12 +187,18 @@ fn push_attention(specs: &mut Vec<TensorSpec>, hparams: &Hparams, layer: usize) 
     for (weight, bias, name, shape, transform) in projections {
         let spec = of_layer(layer, weight, &shape, &format!("self_attn.{name}.weight"));
         specs.push(TensorSpec { transform, ..spec });
+        let presence = if bias == Role::AttnOutputBias { promised.output_bias } else { promised.qkv_bias };
         let spec = of_layer(layer, bias, &shape[..1], &format!("self_attn.{name}.bias"));
-        specs.push(TensorSpec { transform, presence: Presence::Optional, ..spec });
+        specs.extend(presence.map(|presence| TensorSpec { transform, presence, ..spec }));
     }
 }
 
-fn push_feed_forward(specs: &mut Vec<TensorSpec>, hparams: &Hparams, layer: usize) {
+fn push_feed_forward(
+    specs: &mut Vec<TensorSpec>,
+    hparams: &Hparams,
+    layer: usize,
+    bias_presence: Option<Presence>,
+) {
     let (n_embd, n_ff) = (hparams.n_embd, hparams.n_ff);
     specs.push(of_layer(layer, Role::FfnNorm, &[n_embd], "post_attention_layernorm.weight"));
     let projections = [
@@ -265,7 +209,7 @@ fn push_feed_forward(specs: &mut Vec<TensorSpec>, hparams: &Hparams, layer: usiz
     for (weight, bias, name, shape) in projections {
         specs.push(of_layer(layer, weight, &shape, &format!("mlp.{name}.weight")));
         let spec = of_layer(layer, bias, &shape[..1], &format!("mlp.{name}.bias"));
-        specs.push(TensorSpec { presence: Presence::Optional, ..spec });
+        specs.extend(bias_presence.map(|presence| TensorSpec { presence, ..spec }));
     }
 }
 
@@ -292,6 +236,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::error::Error;
     use crate::gguf::{GgufFile, GgufWriter, Layout};
     use crate::model::RopeScaling;
 
@@ -343,7 +288,12 @@ mod tests {
         for (more, named) in [
             (r#""hidden_act": "gelu""#, "gelu"),
             (r#""partial_rotary_factor": 0.5"#, "partial_rotary_factor"),
-            (r#""rope_scaling": {"type": "dynamic", "factor": 2.0}"#, "dynamic"),
+            (r#""rope_scaling": {"type": "longrope", "factor": 2.0}"#, "longrope"),
+            (
+                r#""rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}"#,
+                "partial_rotary_factor",
+            ),
+            (r#""rope_parameters": {"full_attention": {"rope_type": "default"}}"#, "full_attention"),
         ] {
             let error = hparams_from_config(&config(more)).expect_err(more);
             assert!(
@@ -375,6 +325,56 @@ mod tests {
             specs.into_iter().find(|spec| spec.role == Role::Output).map(|spec| spec.presence)
         };
         assert_eq!(output(""), Some(Presence::Required));
-        assert_eq!(output(r#""tie_word_embeddings": true"#), None);
+        assert_eq!(output(r#""tie_word_embeddings": true"#), Some(Presence::Optional));
+    }
+
+    #[test]
+    fn biases_are_there_if_config_says_so() {
+        let biases = |more: &str| {
+            let config = config(more);
+            let specs = tensors(&hparams_from_config(&config).expect("sound"), Some(&config)).expect("specs");
+            let of_layer = specs.into_iter().filter(|spec| spec.layer == Some(0));
+            let biases = of_layer.filter(|spec| spec.gguf_name().ends_with(".bias"));
+            biases.map(|spec| (spec.role, spec.presence)).collect::<Vec<_>>()
+        };
+        assert_eq!(biases(""), []);
+        assert_eq!(biases(r#""attention_bias": false, "mlp_bias": null"#), []);
+        assert_eq!(
+            biases(r#""attention_bias": true"#),
+            [
+                (Role::AttnQBias, Presence::Required),
+                (Role::AttnKBias, Presence::Required),
+                (Role::AttnVBias, Presence::Required),
+                (Role::AttnOutputBias, Presence::Optional),
+            ]
+        );
+        assert_eq!(biases(r#""mlp_bias": true"#).len(), 3);
+    }
+
+    #[test]
+    fn silent_configurations_have_the_defaults_of_their_class() {
+        let silent = |more: &str| {
+            let text = format!(
+                r#"{{"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1, "intermediate_size": 64,
+                "vocab_size": 10, "max_position_embeddings": 64, {more}}}"#
+            );
+            let hparams = hparams_from_config(&Config::parse(Path::new("config.json"), &text).expect("JSON"));
+            let hparams = hparams.expect("sound");
+            (hparams.rms_eps, hparams.rope.freq_base)
+        };
+        // LlamaConfig, MistralConfig and MixtralConfig of transformers 5.
+        assert_eq!(silent(r#""model_type": "llama""#), (1e-6, 1e4));
+        assert_eq!(silent(r#""model_type": "mistral""#), (1e-6, 1e4));
+        assert_eq!(silent(r#""model_type": "mixtral""#), (1e-5, 1e6));
+        assert_eq!(silent(r#""architectures": ["MixtralForCausalLM"]"#), (1e-5, 1e6));
+    }
+
+    #[test]
+    fn dynamic_scaling_is_left_out_with_a_note() {
+        let config = config(r#""rope_scaling": {"type": "dynamic", "factor": 2.0}"#);
+        let hparams = hparams_from_config(&config).expect("sound");
+        assert_eq!(hparams.rope.scaling, RopeScaling::None);
+        let notes = notes_from_config(&hparams, &config).expect("sound");
+        assert!(notes.len() == 1 && notes[0].contains("dynamic") && notes[0].contains("32768"), "{notes:?}");
     }
 }

@@ -1,0 +1,131 @@
+//! The checkpoint's tensors under the names that families use.
+//!
+//! Families name tensors as transformers' classes with a language head do. Files may name them
+//! otherwise and mean the same:
+//!
+//! - A base model saved alone lacks the base's own prefix (`layers.0...` for `model.layers.0...`), which
+//!   transformers adds when it loads one into a class with a head. So does [`Names::find`].
+//! - Wrappers of training programs leave their attribute in the name (`module.` of data parallelism at
+//!   the start, `_orig_mod.` of `torch.compile` and the like anywhere). They say nothing of the model,
+//!   and are taken off.
+//!
+//! Other prefixes mean a larger model of which this would be a part; they are not accepted.
+
+use std::collections::BTreeMap;
+
+use regex::Regex;
+
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+
+/// What wrappers call the module that they wrap.
+const WRAPPERS: [&str; 3] = ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."];
+
+/// What data parallelism calls it, at the start of a name.
+const PARALLEL_WRAPPER: &str = "module.";
+
+/// Checkpoint tensors by name.
+#[derive(Debug)]
+pub(super) struct Names<'a> {
+    /// From names without wrappers to those in the file.
+    in_file: BTreeMap<String, &'a str>,
+    base_prefix: &'static str,
+}
+
+impl<'a> Names<'a> {
+    /// The names in `checkpoint`, except what `ignored` matches; `warnings` gets what was changed.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if two tensors have one name without their wrappers.
+    pub(super) fn of(
+        checkpoint: &'a Checkpoint,
+        base_prefix: &'static str,
+        ignored: &[Regex],
+        warnings: &mut Vec<String>,
+    ) -> Result<Self> {
+        let mut in_file: BTreeMap<String, &str> = BTreeMap::new();
+        let mut n_unwrapped = 0;
+        for name in checkpoint.tensor_names() {
+            if ignored.iter().any(|pattern| pattern.is_match(name)) {
+                continue;
+            }
+            let plain = without_wrappers(name);
+            n_unwrapped += usize::from(plain != name);
+            if let Some(other) = in_file.insert(plain, name) {
+                let what = format!(
+                    "tensors {} and {} are the same but for the wrappers in their names",
+                    other.escape_debug(),
+                    name.escape_debug()
+                );
+                return Err(Error::malformed(checkpoint.dir(), what));
+            }
+        }
+        if n_unwrapped > 0 {
+            warnings.push(format!(
+                "{n_unwrapped} tensors have the names of training wrappers (module., _orig_mod. or the like) \
+                 in theirs; they are taken without"
+            ));
+        }
+        Ok(Self { in_file, base_prefix })
+    }
+
+    /// The name in the file of the tensor that a family calls `name`.
+    pub(super) fn find(&self, name: &str) -> Option<&'a str> {
+        let alone = || self.in_file.get(name.strip_prefix(self.base_prefix)?);
+        self.in_file.get(name).or_else(alone).copied()
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.in_file.len()
+    }
+
+    /// All names in the file, in the order of those without wrappers.
+    pub(super) fn in_file(&self) -> impl Iterator<Item = &'a str> {
+        self.in_file.values().copied()
+    }
+
+    /// What the file may have instead of the absent tensor `name`, as a clause of a message.
+    pub(super) fn instead_of(&self, name: &str) -> Option<String> {
+        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        let has_stem = |found: &&&str| found.starts_with(stem) && found[stem.len()..].starts_with('.');
+        if let Some(other) = self.in_file.values().find(has_stem) {
+            return Some(format!("there is {}, of weights that are quantised already", other.escape_debug()));
+        }
+        let alone = name.strip_prefix(self.base_prefix).unwrap_or(name);
+        let longer = self.in_file.values().find(|found| found.ends_with(&format!(".{alone}")))?;
+        Some(format!("there is {}, as in a larger model that holds this one", longer.escape_debug()))
+    }
+}
+
+/// `name` without what wrappers added.
+fn without_wrappers(name: &str) -> String {
+    let mut name = name;
+    let at_start = || WRAPPERS.into_iter().chain([PARALLEL_WRAPPER]);
+    while let Some(rest) = at_start().find_map(|wrapper| name.strip_prefix(wrapper)) {
+        name = rest;
+    }
+    // Inside a name they count only as whole parts.
+    WRAPPERS.iter().fold(name.to_owned(), |name, wrapper| name.replace(&format!(".{wrapper}"), "."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrappers_are_taken_off_and_nothing_else() {
+        for (name, plain) in [
+            ("model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.weight"),
+            ("module.model.norm.weight", "model.norm.weight"),
+            ("_orig_mod.model.norm.weight", "model.norm.weight"),
+            ("module._orig_mod.model.norm.weight", "model.norm.weight"),
+            ("model._orig_mod.layers.0._orig_mod.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.weight"),
+            ("model.layers.0._fsdp_wrapped_module.mlp.weight", "model.layers.0.mlp.weight"),
+            ("model.module.weight", "model.module.weight"),
+            ("model.my_orig_mod.weight", "model.my_orig_mod.weight"),
+        ] {
+            assert_eq!(without_wrappers(name), plain);
+        }
+    }
+}
