@@ -27,7 +27,7 @@ fn prompt_is_followed_by_text_and_statistics() {
     assert!(output.status.success(), "{}", stderr(&output));
     let text = stdout(&output);
     assert!(text.starts_with(PROMPT) && text.len() > PROMPT.len() + 20 && text.ends_with('\n'), "{text:?}");
-    for word in ["tokens/s", "load", "cache", "ended by", "seed"] {
+    for word in ["tokens/s", "load", "cache", "ended       by ", "seed"] {
         assert!(stderr(&output).contains(word), "{word} is not in: {}", stderr(&output));
     }
 }

@@ -71,7 +71,7 @@ impl Environment {
                 self.kv_types,
                 self.n_ctx,
             ),
-            format!("ended by    {}; seed {}", describe(generation.finish, stop_strings), self.seed),
+            format!("ended       by {}; seed {}", describe(generation.finish, stop_strings), self.seed),
         ];
         lines.join("\n")
     }
