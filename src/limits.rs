@@ -11,8 +11,8 @@ pub const MAX_TENSORS: usize = 1 << 20;
 /// Key-value pairs in a GGUF header. Real files have up to about a hundred.
 pub const MAX_METADATA_PAIRS: usize = 1 << 16;
 
-/// Bytes of the key of a metadata pair. The format allows 65,535; real keys are below 100.
-pub const MAX_KEY_BYTES: usize = 1024;
+/// Bytes of the key of a metadata pair, as the format allows; real keys are below 100.
+pub const MAX_KEY_BYTES: usize = 65_535;
 
 /// Bytes of one string in a GGUF header. Long chat templates reach tens of kilobytes.
 pub const MAX_STRING_BYTES: usize = 16 << 20;

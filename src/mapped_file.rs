@@ -1,4 +1,6 @@
 //! Files mapped read-only into memory: the one place in this crate that holds `unsafe` for I/O.
+//!
+//! Bytes that the disk cannot deliver end the program by a signal. [`explain_read_faults`] makes it a message.
 
 #![allow(unsafe_code, reason = "memory-mapping a file is unsafe by nature; the contract is below")]
 
@@ -17,11 +19,25 @@ use memmap2::{Advice, UncheckedAdvice};
 use crate::error::{Error, Result};
 use crate::regular_file;
 
+#[cfg(unix)]
+mod fault;
+
+/// From now on a program that reads bytes of a mapped file which the disk cannot deliver, or which are
+/// gone because somebody cut the file short, says so on standard error and ends with status 1, rather
+/// than with a bare SIGBUS.
+///
+/// For programs, before they map their first file: it installs a handler of SIGBUS for the whole
+/// process. A library that finds one already there keeps it for all other faults.
+pub fn explain_read_faults() {
+    #[cfg(unix)]
+    fault::install();
+}
+
 /// A file mapped read-only.
 ///
 /// # Contract with the user
 /// The file must not be changed or truncated in place while it is mapped: the operating system
-/// would then show the change, or end the program (SIGBUS). Replacing it by renaming another file
+/// would then show the change, or end the program (SIGBUS; see [`explain_read_faults`]). Replacing it by renaming another file
 /// over it, as `gguf-convert` does, is safe: the mapping keeps the old file. Nothing read from a
 /// mapping is trusted to stay the same: what decides a bound is parsed once into an owned value.
 #[derive(Debug)]
@@ -33,6 +49,9 @@ pub struct MappedFile {
 #[derive(Debug)]
 enum Content {
     Mapped {
+        /// Dropped before the mapping, which the handler must not know any longer than it is there.
+        #[cfg(unix)]
+        _registered: Option<fault::Registered>,
         map: Mmap,
         /// The file, to tell the system what of it need not stay cached.
         #[cfg(target_os = "linux")]
@@ -61,6 +80,8 @@ impl MappedFile {
             #[cfg(target_os = "linux")]
             let _ = map.advise(Advice::HugePage);
             Content::Mapped {
+                #[cfg(unix)]
+                _registered: fault::Registered::new(path, &map),
                 map,
                 #[cfg(target_os = "linux")]
                 file,
@@ -79,25 +100,42 @@ impl MappedFile {
 
     /// Reads the whole file into memory, as far as the system lets it, and maps it page by page: what
     /// would otherwise happen bit by bit at the first use of its bytes.
-    pub fn populate(&self) {
-        self.populate_range(0..self.bytes().len());
+    ///
+    /// # Errors
+    /// [`Error::Io`] if some bytes cannot be read.
+    pub fn populate(&self) -> Result<()> {
+        self.populate_range(0..self.bytes().len()).map(drop)
     }
 
     /// As [`MappedFile::populate`], for some bytes. Returns whether they are all in memory now.
     ///
+    /// # Errors
+    /// [`Error::Io`] if some cannot be read: their use would end the program.
+    ///
     /// # Panics
     /// If the file does not have them.
-    pub fn populate_range(&self, range: Range<usize>) -> bool {
+    pub fn populate_range(&self, range: Range<usize>) -> Result<bool> {
         let bytes = &self.bytes()[range.clone()];
         match &self.content {
-            // Where the system refuses (before Linux 5.14), the first use does it.
             #[cfg(target_os = "linux")]
             Content::Mapped { map, .. } => {
-                map.advise_range(Advice::PopulateRead, range.start, bytes.len()).is_ok()
+                match map.advise_range(Advice::PopulateRead, range.start, bytes.len()) {
+                    Ok(()) => Ok(true),
+                    Err(e) if is_read_fault(&e) => Err(Error::io(
+                        &self.path,
+                        "cannot read",
+                        io::Error::other(
+                            "the disk reports an error, or the file was shortened while in use; check the disk, or \
+                             get the file again",
+                        ),
+                    )),
+                    // Where the system knows no such request (before Linux 5.14), the first use does it.
+                    Err(_) => Ok(false),
+                }
             }
             #[cfg(not(target_os = "linux"))]
-            Content::Mapped { .. } => bytes.is_empty(),
-            Content::Owned(_) => true,
+            Content::Mapped { .. } => Ok(bytes.is_empty()),
+            Content::Owned(_) => Ok(true),
         }
     }
 
@@ -124,7 +162,7 @@ impl MappedFile {
     pub fn release(&self, range: Range<usize>) {
         assert!(range.start <= range.end && range.end <= self.bytes().len(), "{range:?}");
         #[cfg(target_os = "linux")]
-        if let Content::Mapped { map, file } = &self.content {
+        if let Content::Mapped { map, file, .. } = &self.content {
             // A refusal leaves everything as it was.
             // SAFETY: the mapping is shared, read-only and backed by the file: what is forgotten is
             // where its pages are in memory, and the next use finds the same bytes in the file.
@@ -188,6 +226,14 @@ impl MappedFile {
     }
 }
 
+/// Whether populating failed at a page whose use would raise a signal: Linux reports such pages as bad
+/// addresses, and broken memory by a number of its own.
+#[cfg(target_os = "linux")]
+fn is_read_fault(error: &io::Error) -> bool {
+    let number = error.raw_os_error();
+    [libc::EFAULT, libc::EIO, libc::EHWPOISON].iter().any(|&fault| number == Some(fault))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,7 +280,7 @@ mod tests {
             eprintln!("skipped: an emulator takes advice on memory and does not follow it");
             return;
         }
-        assert!(mapped.populate_range(0..whole), "Linux 5.14 or later");
+        assert!(mapped.populate_range(0..whole).unwrap(), "Linux 5.14 or later");
         assert_eq!(resident_kilobytes(file.path()), 1024);
         mapped.release(half..whole);
         assert_eq!(resident_kilobytes(file.path()), 512);
@@ -248,10 +294,26 @@ mod tests {
         assert_eq!(mapped.bytes(), content);
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn populating_a_file_cut_short_is_an_error() {
+        if std::env::var_os("GGUF_EMULATED").is_some() {
+            eprintln!("skipped: an emulator takes advice on memory and does not follow it");
+            return;
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 20).unwrap();
+        let mapped = MappedFile::open(file.path()).unwrap();
+        file.as_file().set_len(1 << 16).unwrap();
+        assert!(mapped.populate_range(0..1 << 16).unwrap());
+        let message = mapped.populate().unwrap_err().to_string();
+        assert!(message.contains("the file was shortened"), "{message}");
+    }
+
     #[test]
     fn bytes_that_never_were_a_file_are_always_in_memory() {
         let mapped = MappedFile::from_bytes(Path::new("none"), vec![7; 100]);
-        assert!(mapped.populate_range(10..90) && mapped.lock(0..100).is_ok());
+        assert!(mapped.populate_range(10..90).unwrap() && mapped.lock(0..100).is_ok());
         mapped.release(0..100);
         assert_eq!(mapped.bytes(), [7; 100]);
     }

@@ -3,9 +3,13 @@
 // These macros panic where their stream is closed; `output` has what does not.
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::error::{Error, Result};
+use crate::mapped_file;
+use crate::printable;
 
 pub mod compute;
 pub mod convert;
@@ -13,6 +17,28 @@ pub mod interrupt;
 pub mod output;
 pub mod run;
 pub mod values;
+
+/// Prepares the process and reads its arguments. What is wrong with them, or the help that they ask
+/// for, is shown.
+///
+/// # Errors
+/// The exit status of a program that ends here.
+pub fn begin<T: clap::Parser>() -> Result<T, ExitCode> {
+    interrupt::install();
+    mapped_file::explain_read_faults();
+    T::try_parse().map_err(|error| {
+        // clap quotes arguments as they are, and file names among them may hold anything.
+        let is_harmless =
+            |arg: OsString| matches!(printable::lines(&arg.to_string_lossy()), Cow::Borrowed(_));
+        if std::env::args_os().all(is_harmless) {
+            // Help that is not read to its end is not a failure.
+            let _ = error.print();
+        } else {
+            output::say(error.render().to_string().trim_end());
+        }
+        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+    })
+}
 
 /// Turns the outcome of a program into its exit status, with the error on standard error. A reader
 /// that closed its end of our output is no failure.

@@ -126,15 +126,13 @@ impl<'a> Cursor<'a> {
         self.skip(n, what)
     }
 
-    /// A string that must be UTF-8: a key or a name.
+    /// The bytes of a key or a name, which should be UTF-8 and need not be.
     ///
     /// # Errors
-    /// As [`Self::string`], and [`Error::Malformed`] if it is not UTF-8.
-    pub(super) fn name(&mut self, limit: usize, what: fmt::Arguments<'_>) -> Result<&'a str> {
+    /// As [`Self::string`].
+    pub(super) fn name(&mut self, limit: usize, what: fmt::Arguments<'_>) -> Result<&'a [u8]> {
         let range = self.string(limit, what)?;
-        let at = range.start;
-        std::str::from_utf8(&self.bytes[range])
-            .map_err(|_| Error::malformed(self.path, format!("{what} at offset {at} is not UTF-8")))
+        Ok(&self.bytes[range])
     }
 }
 

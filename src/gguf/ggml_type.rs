@@ -1,15 +1,25 @@
 //! Tensor types as GGUF numbers them.
 //!
-//! The types this program computes with come from [`BlockType`]; the table here adds the rest, so
-//! that a file that holds them can be inspected and its bounds be checked.
+//! The types this program computes with come from [`BlockType`]; the tables here add what else files
+//! hold, so that they can be inspected and their bounds be checked.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use gguf_simd::BlockType;
 
-/// The type of a tensor in a GGUF file; one whose block is known, whether we compute with it or not.
+/// The type of a tensor in a GGUF file: any number, whether we know its block or not.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GgmlType(u32);
+
+/// How many elements a block holds, and in how many bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Elements in a block.
+    pub len: usize,
+    /// Bytes in a block.
+    pub bytes: usize,
+}
 
 /// A type we can measure but not compute with.
 struct Foreign {
@@ -45,11 +55,22 @@ const FOREIGN: [Foreign; 17] = {
     ]
 };
 
+/// Types that ggml has withdrawn: files of the time before hold them, and nobody reads those any more.
+const REMOVED: [(u32, &str); 8] = [
+    (4, "Q4_2"),
+    (5, "Q4_3"),
+    (31, "Q4_0_4_4"),
+    (32, "Q4_0_4_8"),
+    (33, "Q4_0_8_8"),
+    (36, "IQ4_NL_4_4"),
+    (37, "IQ4_NL_4_8"),
+    (38, "IQ4_NL_8_8"),
+];
+
 impl GgmlType {
-    /// The type with this number; `None` if its block is not known.
-    pub fn from_id(ggml_id: u32) -> Option<Self> {
-        let known = BlockType::from_ggml_id(ggml_id).is_some() || foreign(ggml_id).is_some();
-        known.then_some(Self(ggml_id))
+    /// The type with this number.
+    pub fn from_id(ggml_id: u32) -> Self {
+        Self(ggml_id)
     }
 
     /// The number of the type in a tensor description.
@@ -62,25 +83,24 @@ impl GgmlType {
         BlockType::from_ggml_id(self.0)
     }
 
-    /// The name the field uses.
-    pub fn name(self) -> &'static str {
-        self.look_up(BlockType::name, |row| row.name)
+    /// The name the field uses; the number where there is none ("type 139"), and beside the name of a
+    /// type that was removed ("type 31 (Q4_0_4_4)").
+    pub fn name(self) -> Cow<'static, str> {
+        let known = self.block_type().map(BlockType::name).or_else(|| foreign(self.0).map(|row| row.name));
+        if let Some(name) = known {
+            return name.into();
+        }
+        match REMOVED.iter().find(|&&(id, _)| id == self.0) {
+            Some((id, name)) => format!("type {id} ({name})").into(),
+            None => format!("type {}", self.0).into(),
+        }
     }
 
-    /// Elements in a block.
-    pub fn block_len(self) -> usize {
-        self.look_up(BlockType::block_len, |row| row.block_len)
-    }
-
-    /// Bytes in a block.
-    pub fn block_bytes(self) -> usize {
-        self.look_up(BlockType::block_bytes, |row| row.block_bytes)
-    }
-
-    fn look_up<T>(self, ours: impl Fn(BlockType) -> T, other: impl Fn(&Foreign) -> T) -> T {
+    /// Its block; `None` if this program does not know it.
+    pub fn block(self) -> Option<Block> {
         match self.block_type() {
-            Some(block_type) => ours(block_type),
-            None => other(foreign(self.0).expect("only known numbers become a GgmlType")),
+            Some(ours) => Some(Block { len: ours.block_len(), bytes: ours.block_bytes() }),
+            None => foreign(self.0).map(|row| Block { len: row.block_len, bytes: row.block_bytes }),
         }
     }
 }
@@ -93,13 +113,13 @@ impl From<BlockType> for GgmlType {
 
 impl fmt::Display for GgmlType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        f.pad(&self.name())
     }
 }
 
 impl fmt::Debug for GgmlType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(&self.name())
     }
 }
 
@@ -117,26 +137,29 @@ mod tests {
     fn foreign_rows_repeat_no_block_type_and_no_other_row() {
         let mut ids: HashSet<u32> = BlockType::all().map(BlockType::ggml_id).collect();
         let mut names: HashSet<&str> = BlockType::all().map(BlockType::name).collect();
-        for row in &FOREIGN {
-            assert!(ids.insert(row.ggml_id), "number {} twice", row.ggml_id);
-            assert!(names.insert(row.name), "name {} twice", row.name);
+        for (id, name) in FOREIGN.iter().map(|row| (row.ggml_id, row.name)).chain(REMOVED) {
+            assert!(ids.insert(id), "number {id} twice");
+            assert!(names.insert(name), "name {name} twice");
         }
     }
 
     #[test]
     fn our_types_answer_from_their_block_type() {
         for block_type in BlockType::all() {
-            let ty = GgmlType::from_id(block_type.ggml_id()).unwrap();
+            let ty = GgmlType::from_id(block_type.ggml_id());
             assert_eq!(ty, GgmlType::from(block_type));
-            assert_eq!((ty.name(), ty.block_len()), (block_type.name(), block_type.block_len()));
-            assert_eq!(ty.block_bytes(), block_type.block_bytes());
+            assert_eq!((ty.name(), ty.block_type()), (block_type.name().into(), Some(block_type)));
+            let block = Block { len: block_type.block_len(), bytes: block_type.block_bytes() };
+            assert_eq!(ty.block(), Some(block));
         }
     }
 
     #[test]
-    fn removed_and_unheard_of_numbers_are_unknown() {
-        for id in [4, 5, 31, 32, 33, 36, 37, 38, 1000, u32::MAX] {
-            assert_eq!(GgmlType::from_id(id), None, "{id}");
+    fn removed_and_unknown_types_are_called_by_their_number() {
+        for (id, name) in [(4, "type 4 (Q4_2)"), (36, "type 36 (IQ4_NL_4_4)"), (u32::MAX, "type 4294967295")]
+        {
+            let ty = GgmlType::from_id(id);
+            assert_eq!((ty.name().as_ref(), ty.block(), ty.block_type()), (name, None, None));
         }
     }
 }

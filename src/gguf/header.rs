@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::cursor::Cursor;
-use super::ggml_type::GgmlType;
+use super::ggml_type::{Block, GgmlType};
 use super::metadata::{Metadata, Stored, StoredArray, decode_scalar};
 use super::reader::TensorInfo;
-use super::value::{Value, ValueType};
+use super::value::ValueType;
 use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC};
 use crate::error::{Error, Result};
 use crate::file_kind;
@@ -30,14 +30,15 @@ struct Description {
     ty: GgmlType,
     /// From the start of the data section.
     offset: u64,
-    n_bytes: usize,
+    /// `None` for a type whose blocks are not known.
+    n_bytes: Option<usize>,
 }
 
 /// The fewest bytes of a metadata pair: a key of one byte, a type, a value of one byte.
 const LEAST_PAIR_BYTES: usize = 8 + 1 + 4 + 1;
 
-/// The fewest bytes of a tensor description: a name of one byte, one dimension, type and offset.
-const LEAST_TENSOR_BYTES: usize = 8 + 1 + 4 + 8 + 4 + 8;
+/// The fewest bytes of a tensor description: a name of one byte, no dimension, type and offset.
+const LEAST_TENSOR_BYTES: usize = 8 + 1 + 4 + 4 + 8;
 
 /// Reads and checks the whole header of `file`.
 ///
@@ -100,8 +101,10 @@ fn read_pair(cursor: &mut Cursor<'_>, i: usize) -> Result<(String, Stored)> {
     if key.is_empty() {
         return Err(Error::malformed(cursor.path(), format!("metadata key {i} is empty")));
     }
-    let ty = read_value_type(cursor, key)?;
-    Ok((key.to_owned(), read_value(cursor, key, ty)?))
+    let key = String::from_utf8_lossy(key).into_owned();
+    let ty = read_value_type(cursor, &key)?;
+    let value = read_value(cursor, &key, ty)?;
+    Ok((key, value))
 }
 
 fn read_value_type(cursor: &mut Cursor<'_>, key: &str) -> Result<ValueType> {
@@ -177,26 +180,15 @@ fn check_bools(path: &Path, key: &str, ty: ValueType, bytes: &[u8]) -> Result<()
 }
 
 fn read_alignment(metadata: &Metadata) -> Result<usize> {
-    let stated = match metadata.stored(ALIGNMENT_KEY) {
-        None => return Ok(DEFAULT_ALIGNMENT),
-        Some(Stored::Scalar(Value::U32(stated))) => *stated,
-        Some(_) => {
-            return Err(Error::malformed(
-                metadata.path(),
-                format!("metadata key {ALIGNMENT_KEY} is not a u32"),
-            ));
-        }
-    };
-    match usize::try_from(stated) {
-        Ok(n) if n.is_power_of_two() && n <= limits::MAX_ALIGNMENT => Ok(n),
-        _ => Err(Error::malformed(
-            metadata.path(),
-            format!(
-                "metadata key {ALIGNMENT_KEY} is {stated}; a power of two up to {} is needed",
-                limits::MAX_ALIGNMENT
-            ),
-        )),
-    }
+    let Some(stated) = metadata.u64(ALIGNMENT_KEY)? else { return Ok(DEFAULT_ALIGNMENT) };
+    // The format asks for multiples of 8, some writers use 1, and others read powers of two only:
+    // nothing here depends on it.
+    let fits = usize::try_from(stated).ok().filter(|n| (1..=limits::MAX_ALIGNMENT).contains(n));
+    fits.ok_or_else(|| {
+        let most = limits::MAX_ALIGNMENT;
+        let what = format!("metadata key {ALIGNMENT_KEY} is {stated}; it must be from 1 to {most}");
+        Error::malformed(metadata.path(), what)
+    })
 }
 
 fn read_descriptions(
@@ -207,13 +199,14 @@ fn read_descriptions(
     let mut names = HashSet::with_capacity(n_tensors);
     let mut descriptions = Vec::with_capacity(n_tensors);
     for i in 0..n_tensors {
-        let name = cursor.name(limits::MAX_TENSOR_NAME_BYTES, format_args!("the name of tensor {i}"))?;
-        if name.is_empty() || !names.insert(name) {
-            let fault = if name.is_empty() { "has no name" } else { "has the name of another" };
+        let bytes = cursor.name(limits::MAX_TENSOR_NAME_BYTES, format_args!("the name of tensor {i}"))?;
+        let name = String::from_utf8_lossy(bytes);
+        if bytes.is_empty() || !names.insert(bytes) {
+            let fault = if bytes.is_empty() { "has no name" } else { "has the name of another" };
             let what = format!("tensor {i} ({}) {fault}", name.escape_debug());
             return Err(Error::malformed(cursor.path(), what));
         }
-        descriptions.push(read_description(cursor, name, alignment)?);
+        descriptions.push(read_description(cursor, &name, alignment)?);
     }
     Ok(descriptions)
 }
@@ -225,46 +218,61 @@ fn read_description(cursor: &mut Cursor<'_>, name: &str, alignment: usize) -> Re
     let n_dims = cursor.u32(format_args!("the number of dimensions of tensor {shown}"))?;
     let n_dims = usize::try_from(n_dims)
         .ok()
-        .filter(|n| (1..=limits::MAX_DIMS).contains(n))
-        .ok_or_else(|| malformed(format!("{n_dims} dimensions; 1 to {} are allowed", limits::MAX_DIMS)))?;
+        .filter(|&n| n <= limits::MAX_DIMS)
+        .ok_or_else(|| malformed(format!("{n_dims} dimensions; 0 to {} are allowed", limits::MAX_DIMS)))?;
     let mut dims = Vec::with_capacity(n_dims);
     for d in 0..n_dims {
         dims.push(cursor.u64(format_args!("dimension {d} of tensor {shown}"))?);
     }
     let id = cursor.u32(format_args!("the type of tensor {shown}"))?;
     let offset = cursor.u64(format_args!("the offset of tensor {shown}"))?;
-    let ty = GgmlType::from_id(id).ok_or_else(|| {
-        let what = format!("tensor {shown} has type {id}, whose blocks this program does not know");
-        Error::unsupported(path, what)
-    })?;
+    let ty = GgmlType::from_id(id);
     let too_large = || malformed(format!("its dimensions {dims:?} are more than any machine can address"));
     let shape: Vec<usize> =
         dims.iter().rev().map(|&n| usize::try_from(n).map_err(|_| too_large())).collect::<Result<_>>()?;
-    let n_in = shape[n_dims - 1];
-    if !n_in.is_multiple_of(ty.block_len()) {
-        let what = format!("its rows hold {n_in} elements and {ty} needs a multiple of {}", ty.block_len());
+    // A scalar is a row of one element.
+    let n_in = shape.last().copied().unwrap_or(1);
+    if let Some(block) = ty.block().filter(|block| !n_in.is_multiple_of(block.len)) {
+        let what = format!("its rows hold {n_in} elements and {ty} needs a multiple of {}", block.len);
         return Err(malformed(what));
     }
     if !offset.is_multiple_of(alignment as u64) {
         return Err(malformed(format!("its offset {offset} is not a multiple of the alignment {alignment}")));
     }
-    let n_bytes = tensor_bytes(&shape, ty).ok_or_else(too_large)?;
+    let n_elements = count_elements(&shape).ok_or_else(too_large)?;
+    let n_bytes = match ty.block() {
+        Some(block) => Some(tensor_bytes(n_elements, block).ok_or_else(too_large)?),
+        None => None,
+    };
     Ok(Description { name: name.to_owned(), shape, ty, offset, n_bytes })
 }
 
-/// Bytes of a tensor; `None` on overflow, also where a zero among the dimensions would hide one.
-fn tensor_bytes(shape: &[usize], ty: GgmlType) -> Option<usize> {
-    let n_max = shape.iter().try_fold(1_usize, |n, &dim| n.checked_mul(dim.max(1)))?;
-    n_max.checked_mul(ty.block_bytes())?;
-    let n_elements: usize = shape.iter().product();
-    Some(n_elements / ty.block_len() * ty.block_bytes())
+/// Elements of a tensor; `None` on overflow, also where a zero among the dimensions would hide one.
+fn count_elements(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1_usize, |n, &dim| n.checked_mul(dim.max(1)))?;
+    Some(shape.iter().product())
+}
+
+/// Bytes of a tensor whose rows are whole blocks; `None` on overflow.
+fn tensor_bytes(n_elements: usize, block: Block) -> Option<usize> {
+    (n_elements / block.len).checked_mul(block.bytes)
 }
 
 /// Finds the tensors' places in the file, all inside it and none over another.
 fn place(path: &Path, n_file: usize, data_start: usize, found: Vec<Description>) -> Result<Vec<TensorInfo>> {
+    let start_of = |offset: u64| (data_start as u64).checked_add(offset);
+    let mut starts: Vec<u64> = found.iter().filter_map(|tensor| start_of(tensor.offset)).collect();
+    starts.sort_unstable();
+    // What lies between a tensor and the next one, or the end of the file.
+    let room_at = |start: u64| {
+        let next = starts.get(starts.partition_point(|&other| other <= start));
+        let end = next.map_or(n_file as u64, |&next| next.min(n_file as u64));
+        usize::try_from(end.saturating_sub(start)).expect("no more than the file, which is mapped")
+    };
     let mut tensors = Vec::with_capacity(found.len());
-    for Description { name, shape, ty, offset, n_bytes } in found {
-        let start = (data_start as u64).checked_add(offset);
+    for Description { name, shape, ty, offset, n_bytes: stated } in found {
+        let start = start_of(offset);
+        let n_bytes = stated.or(start.map(room_at)).unwrap_or(0);
         let end = start.and_then(|start| start.checked_add(n_bytes as u64));
         let (Some(offset), Some(end)) = (start, end) else {
             return Err(Error::malformed(
@@ -272,7 +280,7 @@ fn place(path: &Path, n_file: usize, data_start: usize, found: Vec<Description>)
                 format!("tensor {}: its offset overflows", name.escape_debug()),
             ));
         };
-        if end > n_file as u64 && n_bytes > 0 {
+        if end > n_file as u64 && (n_bytes > 0 || stated.is_none()) {
             return Err(Error::malformed(
                 path,
                 format!(

@@ -15,7 +15,7 @@ pub mod reader;
 pub mod value;
 pub mod writer;
 
-pub use ggml_type::GgmlType;
+pub use ggml_type::{Block, GgmlType};
 pub use layout::{Layout, PlacedTensor, PlannedTensor};
 pub use metadata::Metadata;
 pub use reader::{GgufFile, TensorInfo};

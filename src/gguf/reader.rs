@@ -25,15 +25,16 @@ pub struct GgufFile {
 /// no other tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
-    /// Its name.
+    /// Its name; bytes that are not UTF-8 are replaced by U+FFFD.
     pub name: String,
-    /// 1 to 4 dimensions, outermost first; a matrix is `[n_out, n_in]`.
+    /// Up to 4 dimensions, outermost first; a matrix is `[n_out, n_in]`, a scalar has none.
     pub shape: Vec<usize>,
     /// The type of its blocks; the last dimension is a multiple of the block length.
     pub ty: GgmlType,
     /// Offset of its data from the start of the file.
     pub offset: u64,
-    /// Bytes of its data.
+    /// Bytes of its data. Where the type's block is not known, those up to the next tensor or the end
+    /// of the file.
     pub n_bytes: usize,
 }
 
@@ -74,7 +75,7 @@ impl GgufFile {
         self.version
     }
 
-    /// What the offsets of tensors are multiples of, in bytes: a power of two.
+    /// What the offsets of tensors are multiples of, in bytes.
     pub fn alignment(&self) -> usize {
         self.alignment
     }

@@ -117,6 +117,7 @@ struct Loader<'a> {
 impl<'a> Loader<'a> {
     fn new(file: &'a GgufFile, family: &Family, hparams: &Hparams) -> Result<Self> {
         let mut loader = Self { file, found: HashMap::new() };
+        loader.check_types()?;
         let mut known = HashSet::new();
         for spec in (family.tensors)(hparams, None)? {
             let name = spec.gguf_name();
@@ -137,21 +138,26 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// Whether there are kernels for the type of each tensor.
+    fn check_types(&self) -> Result<()> {
+        let Some(tensor) = self.file.tensors().iter().find(|tensor| tensor.ty.block_type().is_none()) else {
+            return Ok(());
+        };
+        let names: Vec<_> = BlockType::all().map(BlockType::name).collect();
+        Err(self.unsupported(format!(
+            "tensor {} has blocks of {}, which this program does not compute with (supported: {})",
+            tensor.name,
+            tensor.ty.name(),
+            names.join(", ")
+        )))
+    }
+
     /// Whether a tensor is what its spec says.
     fn check(&self, spec: &TensorSpec, tensor: &TensorInfo) -> Result<()> {
         if tensor.shape != spec.shape {
             return Err(self.malformed(format!(
                 "tensor {} has shape {:?}, but the hyperparameters ask for {:?}",
                 tensor.name, tensor.shape, spec.shape
-            )));
-        }
-        if tensor.ty.block_type().is_none() {
-            let names: Vec<_> = BlockType::all().map(BlockType::name).collect();
-            return Err(self.unsupported(format!(
-                "tensor {} has type {} (supported: {})",
-                tensor.name,
-                tensor.ty.name(),
-                names.join(", ")
             )));
         }
         Ok(())

@@ -282,14 +282,18 @@ fn kernels_for(isa: Option<Isa>) -> Result<&'static Kernels> {
 /// The family of a file that holds a whole model.
 fn family_of(file: &GgufFile) -> Result<&'static Family> {
     let unsupported = |what| Err(Error::unsupported(file.path(), what));
+    // First, because only the first part has the rest of the metadata.
+    if let Some(n) = file.metadata().count("split.count")?.filter(|&n| n > 1) {
+        return unsupported(format!(
+            "one of the {n} parts of a split model; join them into one file first: llama-gguf-split --merge \
+             FIRST-PART OUTPUT"
+        ));
+    }
     let name = file.metadata().required_string("general.architecture")?;
     let Some(family) = arch::by_gguf_name(name) else {
         let names: Vec<_> = arch::gguf_names().collect();
-        return unsupported(format!("the architecture \"{name}\"; there are {}", names.join(", ")));
+        return unsupported(format!("architecture \"{name}\" (supported: {})", names.join(", ")));
     };
-    if let Some(n) = file.metadata().count("split.count")?.filter(|&n| n > 1) {
-        return unsupported(format!("one of {n} parts of a model; merge them first (gguf-split --merge)"));
-    }
     if file.tensors().is_empty() {
         return unsupported(
             "it has a vocabulary but no weights; it can be inspected and tokenised with".into(),

@@ -1,7 +1,7 @@
 //! What the tests against hostile files share: builders that write any bytes, right or wrong, and
 //! the walk that touches everything an opened file offers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::common::counting::allocated_here;
@@ -78,6 +78,13 @@ impl GgufBytes {
         self
     }
 
+    /// Writes it to the file `name` in `folder`.
+    pub(crate) fn write(&self, folder: &Path, name: &str) -> PathBuf {
+        let path = folder.join(name);
+        std::fs::write(&path, &self.0).expect("written");
+        path
+    }
+
     pub(crate) fn open(self) -> Result<GgufFile> {
         open_gguf(self.0)
     }
@@ -114,12 +121,18 @@ pub(crate) fn touch_gguf(file: &GgufFile) {
         let _ = (metadata.string(key), metadata.u32(key), metadata.u64(key), metadata.count(key));
         let _ = (metadata.f32(key), metadata.bool(key), metadata.array_len(key));
         let _ = metadata.strings(key).map(|strings| strings.map(Iterator::count));
+        let _ = (
+            metadata.string_bytes(key),
+            metadata.byte_strings(key).map(|strings| strings.map(Iterator::count)),
+        );
         let _ = (metadata.f32s(key), metadata.i32s(key));
         let _ = (metadata.display(key), metadata.to_json(key));
     }
     for tensor in file.tensors() {
         assert_eq!(file.bytes(tensor).len(), tensor.n_bytes);
-        assert_eq!(tensor.n_elements() / tensor.ty.block_len() * tensor.ty.block_bytes(), tensor.n_bytes);
+        if let Some(block) = tensor.ty.block() {
+            assert_eq!(tensor.n_elements() / block.len * block.bytes, tensor.n_bytes);
+        }
     }
 }
 

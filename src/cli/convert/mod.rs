@@ -9,7 +9,6 @@ mod report;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
 use gguf_simd::kernels::Kernels;
 
 use crate::checkpoint::Checkpoint;
@@ -24,8 +23,10 @@ use progress::Bar;
 
 /// Runs `gguf-convert` on the arguments of the process.
 pub fn main() -> ExitCode {
-    super::interrupt::install();
-    super::exit(run(&Args::parse()))
+    match super::begin::<Args>() {
+        Ok(args) => super::exit(run(&args)),
+        Err(status) => status,
+    }
 }
 
 fn run(args: &Args) -> Result<()> {

@@ -51,14 +51,9 @@ enum Command {
 
 /// Runs `gguf-run` on the arguments of the process.
 pub fn main() -> ExitCode {
-    super::interrupt::install();
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match super::begin() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help that nobody reads to its end is no failure.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+        Err(status) => return status,
     };
     super::exit(match cli.command {
         Command::Complete(args) => complete::run(&args),

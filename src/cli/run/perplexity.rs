@@ -10,7 +10,7 @@ use super::load::{Model, load};
 use super::progress::bar;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
-use crate::cli::output::{plural, say, show, show_json, warn};
+use crate::cli::output::{note, plural, say, show, show_json, warn};
 use crate::cli::values::count;
 use crate::error::Result;
 use crate::eval::{Chunks, perplexity};
@@ -121,6 +121,13 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let seconds = start.elapsed().as_secs_f64();
     let (estimate, nll) = (result.estimate(), result.mean_nll());
     let n_tokens = chunks.n_ctx() * chunks.n_chunks();
+    if !estimate.value.is_finite() {
+        note(format_args!(
+            "the perplexity is too large for a number (mean nll {:.1}): the text is practically impossible to this \
+             model, whose weights are probably broken",
+            nll.value
+        ));
+    }
     if args.json {
         return show_json(&json!({
             "model": path,

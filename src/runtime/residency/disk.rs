@@ -18,7 +18,7 @@ pub(super) fn rate(file: &MappedFile, parts: &Parts) -> Option<f64> {
     let start = Instant::now();
     let mut n_bytes = 0;
     for piece in parts.first_pieces() {
-        if !file.populate_range(piece.clone()) {
+        if !file.populate_range(piece.clone()).unwrap_or(false) {
             return None;
         }
         n_bytes += piece.len();

@@ -47,17 +47,18 @@ impl Residency {
     /// something else presses for memory.
     ///
     /// # Errors
-    /// [`Error::Limit`] if the system refuses to start a thread.
+    /// [`Error::Limit`] if the system refuses to start a thread, [`Error::Io`] if the disk cannot deliver
+    /// the weights.
     pub(super) fn new(file: &Arc<MappedFile>, reads: &Reads, plan: Plan) -> Result<Self> {
         let (mut refusal, mut reader) = (None, None);
         match &plan {
-            Plan::Whole { .. } => file.populate(),
+            Plan::Whole { .. } => file.populate()?,
             Plan::Unplanned => {}
             Plan::Divided(Division { parts, room_bytes, .. }) => {
                 if let Some(embedding) = &reads.embedding {
                     file.expect_scattered_use(embedding.clone());
                 }
-                refusal = pin(file, parts);
+                refusal = pin(file, parts)?;
                 let expert_room = room_bytes.saturating_sub(plan.held_bytes());
                 reader = Some(Reader::new(file, parts, expert_room)?);
             }
@@ -106,7 +107,10 @@ pub(super) fn pinned_bytes(reads: &Reads, room: u64) -> Option<u64> {
 }
 
 /// Reads what stays in memory, and locks it as far as the system allows.
-fn pin(file: &MappedFile, parts: &Parts) -> Option<Refusal> {
+///
+/// # Errors
+/// [`Error::Io`] if the disk cannot deliver it.
+fn pin(file: &MappedFile, parts: &Parts) -> Result<Option<Refusal>> {
     let mut refusal: Option<Refusal> = None;
     let mut locked_bytes = 0;
     let ends = parts.pinned.iter().skip(1).map(|next| next.start).chain([file.bytes().len()]);
@@ -118,7 +122,7 @@ fn pin(file: &MappedFile, parts: &Parts) -> Option<Refusal> {
             }
         }
         if refusal.is_some() {
-            file.populate_range(range.clone());
+            file.populate_range(range.clone())?;
         }
         // The system reads on behind the range; that would add up to more than there is room for.
         let behind = range.end..end;
@@ -126,5 +130,5 @@ fn pin(file: &MappedFile, parts: &Parts) -> Option<Refusal> {
             file.release(behind);
         }
     }
-    refusal
+    Ok(refusal)
 }

@@ -173,8 +173,8 @@ impl Shared {
     fn read<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let piece = self.piece(state.held.end);
         drop(state);
-        // Whatever the system does not read now, its use reads.
-        self.file.populate_range(piece.clone());
+        // Whatever the system does not read now, its use reads, or says why it cannot.
+        let _ = self.file.populate_range(piece.clone());
         let mut state = self.lock();
         state.held.end += 1;
         state.held_bytes += piece.len();

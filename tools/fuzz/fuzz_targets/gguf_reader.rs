@@ -16,6 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
     for key in metadata.keys() {
         let _ = (metadata.string(key), metadata.count(key), metadata.f32(key), metadata.bool(key));
         let _ = metadata.strings(key).map(|strings| strings.map(Iterator::count));
+        let _ = (metadata.string_bytes(key), metadata.byte_strings(key).map(|strings| strings.map(Iterator::count)));
         let _ = (metadata.f32s(key), metadata.i32s(key), metadata.display(key), metadata.to_json(key));
     }
     for tensor in file.tensors() {

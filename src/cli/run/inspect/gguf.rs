@@ -22,7 +22,7 @@ pub(super) fn show_gguf(path: &Path, full: bool, as_json: bool) -> Result<(), Er
     let file = GgufFile::open(path)?;
     let mut totals = Totals::default();
     for tensor in file.tensors() {
-        totals.add(tensor.ty.name(), tensor.n_elements() as u64, tensor.n_bytes as u64);
+        totals.add(&tensor.ty.name(), tensor.n_elements() as u64, tensor.n_bytes as u64);
     }
     let runs = run(&file);
     if as_json {
@@ -124,8 +124,9 @@ fn metadata_lines(file: &GgufFile, full: bool) -> String {
 fn tensor_lines(file: &GgufFile) -> String {
     let head = ["name", "shape", "type", "bytes"].map(str::to_owned).to_vec();
     let rows = file.tensors().iter().map(|tensor| {
-        let n_bytes = count(tensor.n_bytes as u64);
-        vec![tensor.name.clone(), format!("{:?}", tensor.shape), tensor.ty.name().to_owned(), n_bytes]
+        let up_to = if tensor.ty.block().is_some() { "" } else { "up to " };
+        let n_bytes = format!("{up_to}{}", count(tensor.n_bytes as u64));
+        vec![tensor.name.clone(), format!("{:?}", tensor.shape), tensor.ty.name().into_owned(), n_bytes]
     });
     table(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), &[false, false, false, true])
 }
@@ -141,8 +142,11 @@ fn to_json(file: &GgufFile, totals: &Totals, runs: &Result<Memory, String>) -> V
                 "name": tensor.name,
                 "shape": tensor.shape,
                 "type": tensor.ty.name(),
+                "type_id": tensor.ty.id(),
                 "offset": tensor.offset,
-                "bytes": tensor.n_bytes,
+                // Of a type whose blocks are not known, only the room it has is.
+                "bytes": tensor.ty.block().map(|_| tensor.n_bytes),
+                "room": tensor.n_bytes,
             })
         })
         .collect();

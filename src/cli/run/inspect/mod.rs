@@ -54,7 +54,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
 /// The tensors of one type.
 #[derive(Debug)]
 struct TypeTotal {
-    name: &'static str,
+    name: String,
     n_tensors: usize,
     n_elements: u64,
     n_bytes: u64,
@@ -67,11 +67,11 @@ struct Totals {
 }
 
 impl Totals {
-    fn add(&mut self, name: &'static str, n_elements: u64, n_bytes: u64) {
+    fn add(&mut self, name: &str, n_elements: u64, n_bytes: u64) {
         let total = match self.types.iter().position(|total| total.name == name) {
             Some(i) => &mut self.types[i],
             None => {
-                self.types.push(TypeTotal { name, n_tensors: 0, n_elements: 0, n_bytes: 0 });
+                self.types.push(TypeTotal { name: name.to_owned(), n_tensors: 0, n_elements: 0, n_bytes: 0 });
                 self.types.last_mut().expect("just pushed")
             }
         };
@@ -103,7 +103,7 @@ impl Totals {
     fn lines(&self) -> String {
         let rows = self.types.iter().map(|total| {
             let cells = [count(total.n_tensors as u64), count(total.n_elements), bytes(total.n_bytes)];
-            std::iter::once(total.name.to_owned()).chain(cells).collect()
+            std::iter::once(total.name.clone()).chain(cells).collect()
         });
         let head = ["type", "tensors", "elements", "bytes"].map(str::to_owned).to_vec();
         table(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), &[false, true, true, true])

@@ -1,0 +1,72 @@
+//! GGUF files as other programs write them: `inspect` shows what is in them, and says of each whether it
+//! runs as running it does.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::hostile::{GgufBytes, STRING, U32};
+use crate::program::{assert_fails, json_of, stdout_of};
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("paths of tests are UTF-8")
+}
+
+/// Two tensors, the first of type `ty`.
+fn file_with_type(ty: u32) -> GgufBytes {
+    let header = GgufBytes::new(2, 1).key("general.architecture", STRING).string("llama");
+    header.tensor("odd", &[1024], ty, 0).tensor("plain", &[8], 0, 4096).data(32, 4096 + 32)
+}
+
+#[test]
+fn inspect_shows_files_with_types_it_does_not_know() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (ty, name) in [(31, "type 31 (Q4_0_4_4)"), (36, "type 36 (IQ4_NL_4_4)"), (139, "type 139")] {
+        let path = file_with_type(ty).write(folder.path(), "types.gguf");
+        let shown = stdout_of(["inspect", text(&path)]);
+        for words in [name, "up to 4,096", "plain", "gguf-run cannot run it", "llama"] {
+            assert!(shown.contains(words), "{words:?} is not in {shown}");
+        }
+        let json = json_of(["inspect", text(&path), "--json"]);
+        let tensor = &json["tensors"][0];
+        assert_eq!(
+            (&tensor["type_id"], &tensor["bytes"], &tensor["room"]),
+            (&json!(ty), &Value::Null, &json!(4096))
+        );
+        assert_eq!(json["tensors"][1]["bytes"], 32);
+        assert_eq!(json["runs"], false);
+    }
+}
+
+#[test]
+fn inspect_shows_scalars_and_tensors_without_elements() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let header = GgufBytes::new(3, 0).tensor("scalar", &[], 0, 0).tensor("none", &[0], 0, 32);
+    let path = header.tensor("rows", &[4, 0], 0, 32).data(32, 32).write(folder.path(), "shapes.gguf");
+    let json = json_of(["inspect", text(&path), "--json"]);
+    let of = |i: usize| (json["tensors"][i]["shape"].clone(), json["tensors"][i]["bytes"].clone());
+    assert_eq!(of(0), (json!([]), json!(4)));
+    assert_eq!(of(1), (json!([0]), json!(0)));
+    assert_eq!(of(2), (json!([0, 4]), json!(0)));
+}
+
+#[test]
+fn a_part_of_a_split_model_is_shown_and_running_it_says_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Only the first part has the model's own metadata.
+    let header = GgufBytes::new(1, 2).key("split.no", U32).u32(1).key("split.count", U32).u32(3);
+    let path = header.tensor("plain", &[8], 0, 0).data(32, 32).write(folder.path(), "m-00002-of-00003.gguf");
+    let shown = stdout_of(["inspect", text(&path)]);
+    assert!(shown.contains("cannot run it") && shown.contains("3 parts of a split model"), "{shown}");
+    assert_fails(["complete", text(&path), "-p", "x"], 1, &["3 parts of a split model", "--merge"]);
+}
+
+#[test]
+fn texts_that_are_not_utf8_are_shown_with_replacements() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let header = GgufBytes::new(0, 2).key("general.name", STRING).string(b"caf\xe9");
+    let path = header.array("list", STRING, 1).string(b"\xff").write(folder.path(), "latin.gguf");
+    let shown = stdout_of(["inspect", text(&path)]);
+    assert!(shown.contains("\"caf\u{fffd}\"") && shown.contains("\"\u{fffd}\""), "{shown}");
+    assert_eq!(json_of(["inspect", text(&path), "--json"])["metadata"]["general.name"], "caf\u{fffd}");
+}
