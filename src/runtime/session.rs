@@ -57,6 +57,7 @@ impl<'e> Session<'e> {
         path: &Path,
         file: &File,
     ) -> Result<(Self, End)> {
+        engine.check_session(options)?;
         let evaluator = Evaluator::new(engine, options)?;
         let dimensions = (options.n_ctx, options.kv_types);
         let (sequence, end) = Sequence::read_file(engine, dimensions, path, file)?;
@@ -103,6 +104,11 @@ impl<'e> Session<'e> {
     /// Positions there is room for.
     pub fn n_ctx(&self) -> usize {
         self.sequence.n_ctx()
+    }
+
+    /// What it was made for; the batch may be smaller.
+    pub fn options(&self) -> SessionOptions {
+        self.evaluator.options()
     }
 
     /// Tokens evaluated together.

@@ -74,7 +74,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let mut session = session(&model, &chunks, args.kv.kv_types)?;
     let session_bytes = |session: &Session<'_>| session.free_bytes() + logits_bytes(session);
     let sessions = session_bytes(&base_session) + session_bytes(&session);
-    let base_plan = base.plan(sessions + model.engine.file().file_len())?;
+    // The model whole, or where that leaves the base no room, the least of it.
+    let least = model.engine.demand(session.options())?.least_weights;
+    let base_plan =
+        base.plan(sessions + model.engine.file().file_len()).or_else(|_| base.plan(sessions + least))?;
     let plan = model.plan(sessions + base_plan.held_bytes())?;
     base.follow(base_plan, session.n_batch(), args.quiet)?;
     model.follow(plan, session.n_batch(), args.quiet)?;

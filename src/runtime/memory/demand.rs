@@ -115,11 +115,11 @@ fn no_room(room: Option<Room>, least: Demand) -> Error {
             "--ram is too little for this model, which takes {parts}; use --ram {}M or more",
             enough_mebibytes(beside, needed)
         )),
-        Some(Room { beside, .. }) => Error::limit(format!(
+        Some(Room { beside, whole, .. }) => Error::limit(format!(
             "the model does not fit into memory: it takes {parts}, {} MiB with what is left free, and there are {} \
              MiB; end other programs, raise the limit of the container, or use a smaller model or type",
             mebibytes(beside.saturating_add(needed)),
-            (beside.saturating_add(room.map_or(0, |room| room.bytes))) >> 20,
+            whole >> 20,
         )),
         None => Error::limit(format!("the model does not fit into memory: it takes {parts}")),
     }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn room(bytes: u64, bound: Bound) -> Option<Room> {
-        Some(Room { bytes, beside: 50 * MIB, bound })
+        Some(Room { bytes, beside: 50 * MIB, whole: bytes + 50 * MIB, bound })
     }
 
     fn refusal(bytes: u64, bound: Bound, options: SessionOptions) -> String {

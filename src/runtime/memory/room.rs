@@ -22,6 +22,8 @@ pub(in crate::runtime) struct Room {
     pub(in crate::runtime) bytes: u64,
     /// Bytes that other things take or will take; part of no other number here.
     pub(in crate::runtime) beside: u64,
+    /// Bytes of the bound, before anything is taken off.
+    pub(in crate::runtime) whole: u64,
     /// What it is that ends there.
     pub(in crate::runtime) bound: Bound,
 }
@@ -60,20 +62,20 @@ impl Room {
 
     /// Room for `bytes`.
     pub(in crate::runtime) fn of(bytes: u64) -> Self {
-        Self { bytes, beside: 0, bound: Bound::System }
+        Self { bytes, beside: 0, whole: bytes, bound: Bound::System }
     }
 
     /// Of `ram` bytes for a process that has taken `own` of them.
     fn told(ram: u64, own: u64, set_aside: u64) -> Self {
         let beside = own.saturating_add(set_aside).saturating_add(BESIDE);
-        Self { bytes: ram.saturating_sub(beside), beside, bound: Bound::Told }
+        Self { bytes: ram.saturating_sub(beside), beside, whole: ram, bound: Bound::Told }
     }
 
     /// Of `bytes` that are still free, all but one of `share` parts of them.
     pub(super) fn left(bytes: u64, share: u64, set_aside: u64) -> Self {
         let uncounted = BESIDE.min(bytes / 4);
         let beside = (bytes / share).saturating_add(set_aside).saturating_add(uncounted);
-        Self { bytes: bytes.saturating_sub(beside), beside, bound: Bound::System }
+        Self { bytes: bytes.saturating_sub(beside), beside, whole: bytes, bound: Bound::System }
     }
 
     /// The bytes that can be advised to be taken a little later.
