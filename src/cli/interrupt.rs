@@ -15,9 +15,7 @@ const BUSY: u8 = 1;
 /// It was asked to stop: another signal ends the program.
 const STOPPING: u8 = 2;
 
-const SIGHUP: u8 = 1;
 const SIGINT: u8 = 2;
-const SIGTERM: u8 = 15;
 
 static STATE: AtomicU8 = AtomicU8::new(IDLE);
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -129,7 +127,10 @@ mod unix {
     use signal_hook::consts::SIGXFSZ;
     use signal_hook::iterator::Signals;
 
-    use super::{SIGHUP, SIGINT, SIGTERM, on_signal};
+    use super::{SIGINT, on_signal};
+
+    const SIGHUP: u8 = 1;
+    const SIGTERM: u8 = 15;
 
     pub(super) fn install() {
         // Where nothing can be installed, signals end the program at once, which is no worse than failing here.

@@ -244,7 +244,7 @@ fn a_torn_record_is_left_out_with_a_note_and_a_damaged_one_refused_as_it_is() {
     damaged[whole.len() - 5] ^= 1;
     fs::write(diary.path(), &damaged).expect("written");
     let output = diary.chat(&[]).stdin(Stdio::null()).output().expect("gguf-run starts");
-    assert_failed(&output, 1, &["diary is damaged", "record 3", "--session"]);
+    assert_failed(&output, 1, &["diary", "record 3", "checksum", "--session"]);
     assert!(fs::read(diary.path()).expect("it is there") == damaged, "a damaged file is left as it is");
 }
 

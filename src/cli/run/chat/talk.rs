@@ -1,6 +1,6 @@
 //! A conversation under way: what the user says is answered or obeyed.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Args;
 use super::commands::{HELP, Line, parse};
@@ -211,9 +211,12 @@ impl<'a> Chat<'a> {
 
     /// Lets the model answer the last message, which is taken back if it cannot be, or answer it anew.
     fn answer(&mut self) -> Result<()> {
+        // Also a prompt that takes long to write can be stopped.
+        let busy = Busy::begin();
         let is_new = self.diary.conversation().is_unanswered();
         let Some(prompt) = self.prompt(is_new)? else { return Ok(()) };
-        let (outcome, text, is_stopped) = self.generate(&prompt.ids);
+        let (outcome, text) = self.generate(&prompt.ids, busy.stop());
+        let is_stopped = busy.stop().load(Ordering::SeqCst);
         self.n_answered += 1;
         let is_empty = text.trim().is_empty();
         if !is_empty {
@@ -229,7 +232,8 @@ impl<'a> Chat<'a> {
         match (is_empty, is_new) {
             (true, true) => {
                 self.record(Change::TakenBack);
-                note("the answer is empty; the message is taken back");
+                let why = if is_stopped { "stopped before the answer began" } else { "the answer is empty" };
+                note(format_args!("{why}; the message is taken back"));
             }
             (true, false) => note("the new answer is empty; the old one stays"),
             (false, _) if !self.args.quiet => remark(generation.finish),
@@ -274,14 +278,13 @@ impl<'a> Chat<'a> {
         }
     }
 
-    /// Shows an answer as it comes; returns it as far as it came, and whether it was asked to stop.
-    fn generate(&mut self, ids: &[u32]) -> (Result<Generation>, String, bool) {
-        let busy = Busy::begin();
+    /// Shows an answer as it comes; returns it as far as it came.
+    fn generate(&mut self, ids: &[u32], stop: &AtomicBool) -> (Result<Generation>, String) {
         let request = Request {
             prompt: ids,
             max_tokens: self.args.max_tokens.and_then(MaxTokens::count),
             stop_strings: &self.args.stop_strings,
-            stop: busy.stop(),
+            stop,
         };
         let mut text = String::new();
         let generation = self.generator.run(&request, &mut self.sampler, &mut |piece| {
@@ -289,7 +292,7 @@ impl<'a> Chat<'a> {
             show_generated(piece)
         });
         let ended = generation.and_then(|generation| show("\n").map(|()| generation));
-        (ended, text, busy.stop().load(Ordering::SeqCst))
+        (ended, text)
     }
 }
 
