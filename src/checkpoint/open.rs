@@ -206,13 +206,13 @@ fn follow(
     };
     let twice: Vec<&str> = twice.iter().map(String::as_str).collect();
     for (names, what) in [
-        (twice, "tensors are in two shards, and are taken from the one it names"),
-        (of(|held| held == Some(false)), "tensors are not in the shards it names, and are taken from others"),
-        (of(|held| held.is_none()), "tensors that it names are in no shard"),
+        (twice, "in two shards, and taken from the one that it names"),
+        (of(|held| held == Some(false)), "in another shard than it names, and taken from there"),
+        (of(|held| held.is_none()), "in no shard, though it names one"),
     ] {
         if !names.is_empty() {
             let (path, n) = (index_path.display(), names.len());
-            notes.push(format!("{path}: {n} {what}: {}", listed(&names)));
+            notes.push(format!("{path}: tensors {what} ({n}): {}", listed(&names)));
         }
     }
     Ok(shard_of)

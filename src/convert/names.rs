@@ -87,13 +87,17 @@ impl<'a> Names<'a> {
 
     /// What the file may have instead of the absent tensor `name`, as a clause of a message.
     pub(super) fn instead_of(&self, name: &str) -> Option<String> {
-        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-        let has_stem = |found: &&&str| found.starts_with(stem) && found[stem.len()..].starts_with('.');
-        if let Some(other) = self.in_file.values().find(has_stem) {
-            return Some(format!("there is {}, of weights that are quantised already", other.escape_debug()));
+        let stem = format!("{}.", name.rsplit_once('.').map_or(name, |(stem, _)| stem));
+        let is_packed = |found: &str| found.starts_with(&stem) && !found.ends_with(".bias");
+        let ending = format!(".{}", name.strip_prefix(self.base_prefix).unwrap_or(name));
+        let first = |wanted: &dyn Fn(&str) -> bool| self.in_file.iter().find(|(plain, _)| wanted(plain));
+        if let Some((_, packed)) = first(&is_packed) {
+            return Some(format!(
+                "there is {}, of weights that are quantised already",
+                packed.escape_debug()
+            ));
         }
-        let alone = name.strip_prefix(self.base_prefix).unwrap_or(name);
-        let longer = self.in_file.values().find(|found| found.ends_with(&format!(".{alone}")))?;
+        let (_, longer) = first(&|found| found.ends_with(&ending))?;
         Some(format!("there is {}, as in a larger model that holds this one", longer.escape_debug()))
     }
 }

@@ -52,7 +52,7 @@ impl ModelName {
 
 /// Whether `id` can be a repository of the Hub: `name` or `owner/name`, by the rules of
 /// `huggingface_hub.utils.validate_repo_id`. Paths of a training machine (`C:\\models\\x`, `/data/x`,
-/// `./x`, `~/x`, `a/b/c`) are none.
+/// `./x`, `~/x`, `a/b/c`) are none, nor are the folders that trainers write to (`out/checkpoint-500`).
 pub(super) fn is_repository(id: &str) -> bool {
     const MAX_BYTES: usize = 96;
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
@@ -62,7 +62,12 @@ pub(super) fn is_repository(id: &str) -> bool {
             && part.chars().all(|c| is_word(c) || c == '-' || c == '.')
             && part.len() <= MAX_BYTES
     };
-    id.split('/').count() <= 2
+    let model = id.rsplit('/').next().unwrap_or_default();
+    let is_of_training = model
+        .strip_prefix("checkpoint-")
+        .is_some_and(|step| !step.is_empty() && step.bytes().all(|b| b.is_ascii_digit()));
+    !is_of_training
+        && id.split('/').count() <= 2
         && id.split('/').all(is_part)
         && !id.contains("--")
         && !id.contains("..")
@@ -186,7 +191,7 @@ mod tests {
 
     #[test]
     fn local_paths_are_no_repositories() {
-        for id in ["gpt2", "meta-llama/Llama-3.1-8B", "a/b_c.d", "0x/1"] {
+        for id in ["gpt2", "meta-llama/Llama-3.1-8B", "a/b_c.d", "0x/1", "a/checkpoint-x"] {
             assert!(is_repository(id) && !is_local_path(id), "{id}");
         }
         for id in [
@@ -210,6 +215,8 @@ mod tests {
             "x.git",
             "-x/y",
             "a//b",
+            "out/checkpoint-500",
+            "checkpoint-500",
         ] {
             assert!(!is_repository(id), "{id}");
         }

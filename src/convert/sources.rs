@@ -171,8 +171,9 @@ impl<'a> Finder<'a, '_> {
             ""
         };
         let what = format!(
-            "{n} tensors have no place in the {} architecture as config.json describes the model: {}{more}{biases}. To \
+            "{} no place in the {} architecture as config.json describes the model: {}{more}{biases}. To \
              leave tensors out, name them: gguf-convert --ignore-tensor REGEX",
+            if n == 1 { "1 tensor has".to_owned() } else { format!("{n} tensors have") },
             family.gguf_name,
             listed.join(", "),
         );

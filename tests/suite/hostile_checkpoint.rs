@@ -229,18 +229,18 @@ fn an_index_decides_and_its_slips_are_notes() {
     for shard in [0, 1] {
         let (of_a, of_b, notes) = open(&map(&[("a", shard), ("b", 1 - shard)]), [&two, &two]).unwrap();
         assert_eq!((of_a, of_b), (in_shard(shard), in_shard(1 - shard)));
-        assert_says(&notes, &["2 tensors are in two shards", "a, b"]);
+        assert_says(&notes, &["tensors in two shards, and taken from the one that it names (2): a, b"]);
     }
     let (of_a, of_b, notes) = open(&map(&[("a", 1), ("b", 0)]), [&a, &b]).unwrap();
     assert_eq!((of_a, of_b), (in_shard(0), in_shard(1)));
-    assert_says(&notes, &["2 tensors are not in the shards it names"]);
+    assert_says(&notes, &["tensors in another shard than it names", "(2): a, b"]);
     let (of_a, of_b, notes) = open(&map(&[("a", 0), ("b", 0), ("c", 1)]), [&a, &b]).unwrap();
     assert_eq!((of_a, of_b), (in_shard(0), in_shard(1)));
-    assert_says(&notes, &["1 tensors that it names are in no shard: c"]);
+    assert_says(&notes, &["tensors in no shard, though it names one (1): c"]);
     // One that the index does not name counts, unless it is there twice.
     let (of_a, of_b, notes) = open(&map(&[("a", 0), ("c", 1)]), [&a, &b]).unwrap();
     assert_eq!((of_a, of_b), (in_shard(0), in_shard(1)));
-    assert_says(&notes, &["in no shard: c"]);
+    assert_says(&notes, &["in no shard, though it names one (1): c"]);
     let twice = open(&map(&[("c", 0), ("d", 1)]), [&two, &two]).unwrap_err().to_string();
     assert_says(&twice, &["tensor a is also in", SHARDS[0]]);
     let missing = folder(&[(INDEX, &map(&[("a", 0), ("b", 1)])), (SHARDS[0], &a)]);
