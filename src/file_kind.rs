@@ -1,10 +1,10 @@
-//! Says what a file is that is not what it should be: people pass the wrong file far more often than
+//! Recognises files of other kinds by their first bytes: people pass the wrong file far more often than
 //! a broken one.
 
 use crate::limits;
 
 /// What a file with these first bytes looks like, with what to do about it; a phrase that follows
-/// «it is no GGUF file, but».
+/// "not a GGUF file but".
 ///
 /// Readers ask when a file does not begin as their own format does, so their own is never the answer
 /// they act on.
@@ -71,7 +71,7 @@ mod tests {
         ];
         for (bytes, expected) in cases {
             let kind = recognise(bytes).unwrap_or_default();
-            assert!(kind.contains(expected), "«{kind}» should say «{expected}»");
+            assert!(kind.contains(expected), "\"{kind}\" should say \"{expected}\"");
         }
         assert_eq!(recognise(b"\xde\xad\xbe\xef"), None);
     }

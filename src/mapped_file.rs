@@ -73,8 +73,8 @@ impl MappedFile {
         let content = if n_bytes == 0 {
             Content::Owned(Vec::new())
         } else {
-            // SAFETY: the mapping is read-only and private to this value. That nobody truncates
-            // the file meanwhile is the user's part of the contract above.
+            // SAFETY: the mapping is read-only and private to this value. Not truncating the file
+            // meanwhile is the user's part of the contract above.
             let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, "cannot map", e))?;
             // A hint, which a system may not know: pages not in memory yet are then read as huge ones.
             #[cfg(target_os = "linux")]
@@ -154,8 +154,8 @@ impl MappedFile {
         }
     }
 
-    /// Lets go of the memory that holds some bytes: of its whole pages those that nobody else maps or
-    /// has locked. Their next use reads them again.
+    /// Evicts some bytes from memory: of their whole pages those that no other process maps and none has
+    /// locked. Their next use reads them again.
     ///
     /// # Panics
     /// If the file does not have them.

@@ -79,7 +79,7 @@ pub fn also<T>(outcome: Result<T>, end: Result<()>) -> Result<T> {
     }
 }
 
-/// Bytes with a binary unit, as in «1.5 GiB».
+/// Bytes with a binary unit, as in "1.5 GiB".
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if n < 1024 {
@@ -94,7 +94,7 @@ pub fn bytes(n: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// A count with its thousands apart, as in «7,344,384».
+/// A count with its thousands apart, as in "7,344,384".
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() * 4 / 3);
@@ -107,7 +107,7 @@ pub fn count(n: u64) -> String {
     out
 }
 
-/// `n` things, as in «1 token» or «2 tokens».
+/// `n` things, as in "1 token" or "2 tokens".
 pub fn plural(n: usize, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
 }

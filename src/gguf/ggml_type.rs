@@ -55,7 +55,7 @@ const FOREIGN: [Foreign; 17] = {
     ]
 };
 
-/// Types that ggml has withdrawn: files of the time before hold them, and nobody reads those any more.
+/// Types that ggml has removed. Old files hold them; no current program reads those.
 const REMOVED: [(u32, &str); 8] = [
     (4, "Q4_2"),
     (5, "Q4_3"),

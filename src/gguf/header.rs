@@ -67,17 +67,19 @@ pub(super) fn read(file: &Arc<MappedFile>) -> Result<Header> {
     Ok(Header { version, alignment, metadata, tensors })
 }
 
-/// The error for a file that does not begin as a GGUF file does.
+/// The error for a file that does not start like a GGUF file.
 fn not_gguf(path: &Path, bytes: &[u8]) -> Error {
     let head = &bytes[..bytes.len().min(MAGIC.len())];
     if !head.is_empty() && MAGIC.starts_with(head) {
         return Error::malformed(path, "it ends within its first four bytes. Download or convert it again");
     }
-    let kind = match file_kind::recognise(bytes) {
-        Some(kind) => format!("but {kind}"),
-        None => format!("for it begins with the bytes {head:02x?}, not with GGUF"),
-    };
-    Error::unsupported(path, format!("it is no GGUF file, {kind}"))
+    Error::malformed(
+        path,
+        match file_kind::recognise(bytes) {
+            Some(kind) => format!("not a GGUF file but {kind}"),
+            None => format!("not a GGUF file: it starts with the bytes {head:02x?}"),
+        },
+    )
 }
 
 fn read_version(cursor: &mut Cursor<'_>) -> Result<u32> {

@@ -101,7 +101,7 @@ impl Metadata {
     /// An integer of any type, if it fits a `u64`.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the value is no integer or negative.
+    /// [`Error::Malformed`] if the value is not an integer, or is negative.
     pub fn u64(&self, key: &str) -> Result<Option<u64>> {
         let Some(stored) = self.stored(key) else { return Ok(None) };
         match integer(stored).map(u64::try_from) {
@@ -113,7 +113,7 @@ impl Metadata {
     /// An integer of any type, if it fits a `u32`.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the value is no integer, negative, or above `u32::MAX`.
+    /// [`Error::Malformed`] if the value is not an integer, negative, or above `u32::MAX`.
     pub fn u32(&self, key: &str) -> Result<Option<u32>> {
         self.narrowed(key, "an integer from 0 to 4294967295")
     }
@@ -121,7 +121,7 @@ impl Metadata {
     /// An integer of any type that counts something: fits a `usize`.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the value is no integer, negative, or too large for this machine.
+    /// [`Error::Malformed`] if the value is not an integer, negative, or too large for this machine.
     pub fn count(&self, key: &str) -> Result<Option<usize>> {
         self.narrowed(key, "a count")
     }
@@ -129,7 +129,7 @@ impl Metadata {
     /// A float; a stored f64 is rounded.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the value is no float, or not finite as an `f32`.
+    /// [`Error::Malformed`] if the value is not a float, or not finite as an `f32`.
     pub fn f32(&self, key: &str) -> Result<Option<f32>> {
         let Some(stored) = self.stored(key) else { return Ok(None) };
         let found = match stored {
@@ -179,7 +179,7 @@ impl Metadata {
     /// How many elements an array has.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the value is no array.
+    /// [`Error::Malformed`] if the value is not an array.
     pub fn array_len(&self, key: &str) -> Result<Option<usize>> {
         Ok(self.array(key, "an array")?.map(|array| array.len))
     }
@@ -221,7 +221,7 @@ impl Metadata {
     /// The floats of an array.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the value is no array of f32.
+    /// [`Error::Malformed`] if the value is not an array of f32.
     pub fn f32s(&self, key: &str) -> Result<Option<Vec<f32>>> {
         const EXPECTED: &str = "an array of f32";
         let Some(array) = self.array(key, EXPECTED)? else { return Ok(None) };
@@ -234,7 +234,7 @@ impl Metadata {
     /// The integers of an array of any integer type, as far as each fits an `i32`.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the value is no array of integers, or one does not fit.
+    /// [`Error::Malformed`] if the value is not an array of integers, or one does not fit.
     pub fn i32s(&self, key: &str) -> Result<Option<Vec<i32>>> {
         const EXPECTED: &str = "an array of integers that fit 32 bits";
         let Some(array) = self.array(key, EXPECTED)? else { return Ok(None) };
@@ -306,7 +306,7 @@ pub(super) fn decode_scalar(ty: ValueType, bytes: &[u8]) -> Value {
         ValueType::U64 => Value::U64(LittleEndian::read_u64(bytes)),
         ValueType::I64 => Value::I64(LittleEndian::read_i64(bytes)),
         ValueType::F64 => Value::F64(LittleEndian::read_f64(bytes)),
-        ValueType::String | ValueType::Array => unreachable!("{} is no scalar", ty.name()),
+        ValueType::String | ValueType::Array => unreachable!("{} is not a scalar", ty.name()),
     }
 }
 

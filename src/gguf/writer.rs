@@ -103,10 +103,9 @@ impl GgufWriter {
     }
 }
 
-/// Sees to it that the system caches the file in huge pages, which whoever maps it next profits from:
-/// one entry of the processor's address cache then covers 2 MB of weights. Linux chooses the size of a
-/// cached page by the first write to it, so a huge page is written with zeros, whole, before what belongs
-/// into it.
+/// Makes Linux cache the file in huge pages, so that reading it through a mapping costs fewer TLB misses:
+/// one entry then covers 2 MB of weights. Linux chooses the size of a cached page by the first write to it,
+/// so a huge page is filled with zeros before its content is written.
 #[derive(Debug)]
 struct HugePages {
     file_bytes: u64,

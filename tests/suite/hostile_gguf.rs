@@ -300,10 +300,10 @@ fn other_versions_and_byte_orders_are_named() {
 #[test]
 fn foreign_files_are_called_by_their_name() {
     let says = |bytes: &[u8], part| assert_says(&GgufBytes(bytes.to_vec()).refusal(), &[part]);
-    says(b"", "no GGUF file, but empty");
+    says(b"", "not a GGUF file but empty");
     says(b"GG", "ends within its first four bytes");
     says(b"\x10\0\0\0\0\0\0\0{\"a\":1}", "convert it with gguf-convert");
-    says(b"\xde\xad\xbe\xef!", "begins with the bytes [de, ad, be, ef]");
+    says(b"\xde\xad\xbe\xef!", "starts with the bytes [de, ad, be, ef]");
 }
 
 #[test]
