@@ -367,11 +367,10 @@ macro_rules! operator {
 
             #[inline(always)]
             fn $method(self, other: Self) -> Self {
+                let (a, b) = (self.0, other.0);
                 // SAFETY: `self` holds the proof of AVX2.
-                Self(
-                    unsafe { [$instruction(self.0[0], other.0[0]), $instruction(self.0[1], other.0[1])] },
-                    self.1,
-                )
+                let lanes = unsafe { [$instruction(a[0], b[0]), $instruction(a[1], b[1])] };
+                Self(lanes, self.1)
             }
         }
     };

@@ -83,11 +83,8 @@ impl<V: Wide, const N: usize> Weights<V> for Uneven<V, N> {
             sum = sum + w;
         }
         let scale = V::splat(isa, (N * together) as f32) / sum.sum_runs(together);
-        let is_usable = |yes, no| {
-            let positive = V::splat(isa, f32::MIN_POSITIVE).less_then_else(scale, yes, no);
-            scale.less_then_else(infinite, positive, no)
-        };
-        let (factor, floor) = (is_usable(scale, zero), is_usable(V::splat(isa, FLOOR), one));
+        let factor = if_usable(scale, scale, zero);
+        let floor = if_usable(scale, V::splat(isa, FLOOR), one);
         for w in &mut weights {
             *w = w.mul_add(factor, floor);
         }
@@ -98,6 +95,14 @@ impl<V: Wide, const N: usize> Weights<V> for Uneven<V, N> {
     fn times(&self, i: usize, lanes: V) -> V {
         lanes * self.0[i]
     }
+}
+
+/// `yes` in the lanes where a scale is finite and positive, else `no`. (A function, because the closure was not
+/// inlined into the AVX2 encoders.)
+#[inline(always)]
+fn if_usable<V: Wide>(scale: V, yes: V, no: V) -> V {
+    let positive = scale.all(f32::MIN_POSITIVE).less_then_else(scale, yes, no);
+    scale.less_then_else(scale.all(f32::INFINITY), positive, no)
 }
 
 /// Sixteen runs of `N`, one after the other, to `N` vectors of one element of each.
