@@ -28,8 +28,8 @@ fn bench() -> &'static Bench {
         let model = std::env::var_os("GGUF_FUZZ_MODEL").expect("GGUF_FUZZ_MODEL names a GGUF file");
         let engine = Engine::open(model.as_ref(), EngineOptions::default()).expect("a sound model");
         let path = std::env::temp_dir().join(format!("fuzz-{}.session", std::process::id()));
-        let empty = Sequence::new(&engine, N_CTX, KvTypes::default()).expect("memory");
-        empty.save(&path, &[]).expect("a writable folder");
+        let empty = Sequence::new(&engine, N_CTX, KvTypes::default());
+        empty.and_then(|empty| empty.save(&path, &[])).expect("memory and a writable folder");
         let header = std::fs::read(&path).expect("written above")[..68].to_vec();
         Bench { engine, header, path }
     })
