@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::Checkpoint;
 use crate::convert::cache_key;
 use crate::convert::naming::{file_stem, folder_identifier};
-use crate::convert::{FileType, Plan, PlanOptions, Progress, RunOptions, Summary, run};
+use crate::convert::{FileType, Plan, PlanOptions, Progress, RunOptions, Summary, TokenizerDifferences, run};
 use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
 
@@ -57,21 +57,25 @@ pub fn cached_in(
     progress: &dyn Progress,
 ) -> Result<Cached> {
     let checkpoint = Checkpoint::open(input)?;
-    let plan = Plan::new(&checkpoint, &PlanOptions::new(file_type))?;
+    let planned = |tokenizer_differences| {
+        Plan::new(&checkpoint, &PlanOptions { tokenizer_differences, ..PlanOptions::new(file_type) })
+    };
+    // The tokenizer of a file that is there already was compared when that was made.
+    let plan = planned(TokenizerDifferences::Unchecked)?;
     let key = cache_key::of(&checkpoint, &plan, options.kernels)?;
     let path =
         dir.join(format!("{}-{file_type}-{key}.gguf", file_stem(&folder_identifier(checkpoint.dir()))));
-    let warnings = plan.warnings().to_vec();
     // A file that cannot be read any more (a disk that filled up, a crash) is made again.
     if path.exists() && GgufFile::open(&path).is_ok() {
-        return Ok(Cached { path, made: None, warnings });
+        return Ok(Cached { path, made: None, warnings: plan.warnings().to_vec() });
     }
+    let plan = planned(TokenizerDifferences::Refused)?;
     let refused = |e| Error::io(dir, "cannot use the cache folder (GGUF_CACHE_DIR names another one)", e);
     fs::create_dir_all(dir).map_err(refused)?;
     tempfile::tempfile_in(dir).map_err(refused)?;
     // Whoever finishes last replaces a file with an equal one; readers keep what they have mapped.
     let made = run(&plan, &path, &RunOptions { overwrite: true, ..*options }, progress)?;
-    Ok(Cached { path, made: Some(made), warnings })
+    Ok(Cached { path, made: Some(made), warnings: plan.warnings().to_vec() })
 }
 
 /// The cache folder: `GGUF_CACHE_DIR`, or `gguf-kit` in the user's cache folder.

@@ -18,13 +18,14 @@ pub mod progress;
 pub mod recipe;
 mod sources;
 pub mod summary;
+mod tokenizer_check;
 mod transform;
 mod verify;
 
 pub use cache::{Cached, cached, cached_in};
 pub use file_type::FileType;
 pub use pipeline::{RunOptions, run};
-pub use plan::{Plan, PlanOptions, PlannedRow};
+pub use plan::{Plan, PlanOptions, PlannedRow, TokenizerDifferences};
 pub use progress::{Progress, Silent};
 pub use recipe::Overrides;
 pub use summary::{Summary, TensorSummary};

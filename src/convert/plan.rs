@@ -8,12 +8,24 @@ use crate::convert::metadata::{self, General};
 use crate::convert::naming::{file_stem, folder_identifier};
 use crate::convert::recipe::{self, Candidate, Choice, Overrides};
 use crate::convert::transform::SourceRows;
-use crate::convert::{FileType, sources};
+use crate::convert::{FileType, sources, tokenizer_check};
 use crate::error::{Error, Result};
 use crate::gguf::{DEFAULT_ALIGNMENT, Layout, PlannedTensor};
 use crate::model::Hparams;
 use crate::model::arch::{self, Family};
 use crate::tokenizer::Vocabulary;
+
+/// What a plan does about a tokenizer that reads texts otherwise than the checkpoint's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenizerDifferences {
+    /// Refuses it, with the texts.
+    #[default]
+    Refused,
+    /// Notes them.
+    Accepted,
+    /// Does not compare; only for a plan that is not carried out.
+    Unchecked,
+}
 
 /// What a conversion is asked for.
 #[derive(Clone, Debug)]
@@ -26,12 +38,20 @@ pub struct PlanOptions {
     pub name: Option<String>,
     /// Tensors of the checkpoint whose name one of these matches count as absent.
     pub ignored: Vec<Regex>,
+    /// What becomes of a tokenizer that differs from the checkpoint's own.
+    pub tokenizer_differences: TokenizerDifferences,
 }
 
 impl PlanOptions {
     /// A plain conversion to `file_type`.
     pub fn new(file_type: FileType) -> Self {
-        Self { file_type, overrides: Overrides::default(), name: None, ignored: Vec::new() }
+        Self {
+            file_type,
+            overrides: Overrides::default(),
+            name: None,
+            ignored: Vec::new(),
+            tokenizer_differences: TokenizerDifferences::default(),
+        }
     }
 }
 
@@ -105,6 +125,7 @@ impl<'a> Plan<'a> {
         pairs.extend((family.metadata)(&hparams, config)?);
         pairs.extend(metadata::file(options.file_type));
         pairs.extend(vocabulary.to_metadata());
+        warnings.extend(tokenizer_check::prove(checkpoint, &pairs, options.tokenizer_differences)?);
         let metadata_keys = pairs.iter().map(|(key, _)| key.clone()).collect();
         let planned = candidates.into_iter().zip(&choices);
         let tensors = planned.map(|(tensor, choice)| PlannedTensor {

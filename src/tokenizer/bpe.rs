@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use super::byte_chars;
 use super::merge::{Merger, Symbol};
 use super::pre_tokenizer::Splitter;
+use super::vocabulary::TokenType;
+use crate::error::{Error, Result};
 
 /// Encodes ordinary text (no special tokens) of a byte-level BPE vocabulary.
 pub(super) struct Bpe {
@@ -45,19 +47,22 @@ impl Symbols {
 }
 
 impl Bpe {
-    /// Builds the tables of `tokens` (index = id, in the printable alphabet) and `merges`
-    /// (`left right`, best first). A merge with characters outside the alphabet can never apply and is
+    /// Builds the tables of `tokens` (index = id, in the printable alphabet), their `types`, and `merges`
+    /// (`left right`, best first). Control, unknown and unused tokens never come of a text. A merge with characters outside the alphabet can never apply and is
     /// left out, as is a pair's second mention.
     pub(super) fn new<'a>(
         tokens: &[String],
+        types: &[TokenType],
         merges: impl Iterator<Item = (&'a str, &'a str)>,
         splitter: Splitter,
         unknown: Option<u32>,
     ) -> Self {
         let n_vocab = tokens.len() as u32;
         let mut symbols = Symbols { ids: HashMap::with_capacity(tokens.len()), n_vocab, extra: Vec::new() };
-        for (id, token) in tokens.iter().enumerate() {
-            if let Some(bytes) = byte_chars::bytes_of(token) {
+        for (id, (token, ty)) in tokens.iter().zip(types).enumerate() {
+            if matches!(ty, TokenType::Normal | TokenType::UserDefined | TokenType::Byte)
+                && let Some(bytes) = byte_chars::bytes_of(token)
+            {
                 symbols.ids.entry(bytes.into()).or_insert(id as u32);
             }
         }
@@ -77,22 +82,32 @@ impl Bpe {
     }
 
     /// Appends the ids of `text` to `ids`.
-    pub(super) fn encode(&self, text: &str, merger: &mut Merger, ids: &mut Vec<u32>) {
-        self.splitter.split(text, |word| self.encode_word(word.as_bytes(), merger, ids));
+    ///
+    /// # Errors
+    /// `Usage` for a byte that has no token where there is no unknown token.
+    pub(super) fn encode(&self, text: &str, merger: &mut Merger, ids: &mut Vec<u32>) -> Result<()> {
+        let mut failed = None;
+        self.splitter.split(text, |word| {
+            if failed.is_none() {
+                failed = self.encode_word(word, merger, ids).err();
+            }
+        });
+        failed.map_or(Ok(()), Err)
     }
 
-    fn encode_word(&self, word: &[u8], merger: &mut Merger, ids: &mut Vec<u32>) {
-        let whole = self.words.as_ref().and_then(|words| words.get(word));
+    fn encode_word(&self, word: &str, merger: &mut Merger, ids: &mut Vec<u32>) -> Result<()> {
+        let whole = self.words.as_ref().and_then(|words| words.get(word.as_bytes()));
         if let Some(&id) = whole.filter(|&&id| id < self.n_vocab) {
             ids.push(id);
-            return;
+            return Ok(());
         }
-        for symbol in self.join(word, merger) {
+        for symbol in self.join(word.as_bytes(), merger) {
             match symbol.id.checked_sub(self.n_vocab) {
                 None => ids.push(symbol.id),
-                Some(extra) => self.spell(&self.extra[extra as usize], ids),
+                Some(extra) => self.spell(&self.extra[extra as usize], word, ids)?,
             }
         }
+        Ok(())
     }
 
     /// Joins the bytes of `word` as far as the merges go.
@@ -112,12 +127,18 @@ impl Bpe {
         self.join(&bytes, &mut merger).map(|symbol| symbol.id).eq([id])
     }
 
-    /// Appends the tokens of single bytes. A byte without one becomes the unknown token, or, in a
-    /// vocabulary without that, nothing: there is no id that could stand for it.
-    fn spell(&self, bytes: &[u8], ids: &mut Vec<u32>) {
+    /// Appends the tokens of single bytes. A byte without one becomes the unknown token.
+    fn spell(&self, bytes: &[u8], word: &str, ids: &mut Vec<u32>) -> Result<()> {
         for &byte in bytes {
             let id = Some(self.bytes[usize::from(byte)]).filter(|&id| id < self.n_vocab);
-            ids.extend(id.or(self.unknown));
+            let missing = || {
+                Error::usage(format!(
+                    "the model's vocabulary has no token for the byte 0x{byte:02X} in {word:?}, and no unknown \
+                     token; leave the character out"
+                ))
+            };
+            ids.push(id.or(self.unknown).ok_or_else(missing)?);
         }
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@
 
 use super::byte_chars;
 use super::spm;
-use super::vocabulary::{Kind, TokenType};
+use super::vocabulary::{Kind, TokenType, Vocabulary};
 
 /// The bytes that each token shows.
 pub(super) struct Pieces {
@@ -18,12 +18,16 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// The pieces of `tokens` (index = id).
-    pub(super) fn new(kind: Kind, tokens: &[String], types: &[TokenType]) -> Self {
+    /// The pieces of the tokens of `vocabulary`, by `types`.
+    pub(super) fn new(vocabulary: &Vocabulary, types: &[TokenType]) -> Self {
+        let tokens = &vocabulary.tokens;
         let mut pieces =
             Self { bytes: Vec::new(), ends: Vec::with_capacity(tokens.len()), on_request: Vec::new() };
-        for (token, &ty) in tokens.iter().zip(types) {
-            pieces.push(kind, token, ty);
+        for (id, (token, &ty)) in (0..).zip(tokens.iter().zip(types)) {
+            match vocabulary.raw.get(&id) {
+                Some(bytes) => pieces.bytes.extend_from_slice(bytes),
+                None => pieces.push(vocabulary.kind, token, ty),
+            }
             pieces.ends.push(pieces.bytes.len());
             pieces.on_request.push(matches!(ty, TokenType::Control | TokenType::Unknown));
         }
@@ -142,14 +146,16 @@ fn is_incomplete(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tokenizer::vocabulary::tests::{bpe_vocabulary, spm_vocabulary};
 
     /// Pieces with one byte token per byte (id = byte), then a control token 256 and an unused 257.
     fn byte_pieces() -> Pieces {
-        let mut tokens: Vec<String> = (0..=255).map(spm::byte_token).collect();
-        tokens.extend(["<s>".to_owned(), "[PAD1]".to_owned(), "▁a▁".to_owned(), "▁u".to_owned()]);
+        let mut vocabulary = spm_vocabulary(&[]);
+        vocabulary.tokens = (0..=255).map(spm::byte_token).collect();
+        vocabulary.tokens.extend(["<s>", "[PAD1]", "▁a▁", "▁u"].map(str::to_owned));
         let mut types = vec![TokenType::Byte; 256];
         types.extend([TokenType::Control, TokenType::Unused, TokenType::Normal, TokenType::UserDefined]);
-        Pieces::new(Kind::SentencePiece, &tokens, &types)
+        Pieces::new(&vocabulary, &types)
     }
 
     fn streamed(bytes: &[u8]) -> Vec<String> {
@@ -217,10 +223,13 @@ mod tests {
 
     #[test]
     fn byte_level_pieces_are_bytes_and_foreign_characters_stand_for_themselves() {
-        let tokens = ["Ġa".to_owned(), "Ã".to_owned(), "a b".to_owned()];
-        let pieces = Pieces::new(Kind::ByteLevelBpe, &tokens, &[TokenType::Normal; 3]);
+        let normal = TokenType::Normal;
+        let mut vocabulary = bpe_vocabulary(&[("Ġa", normal), ("Ã", normal), ("a b", normal)], &[]);
+        let pieces = Pieces::new(&vocabulary, &vocabulary.types);
         assert_eq!(pieces.get(0, false), b" a");
         assert_eq!(pieces.get(1, false), b"\xc3");
         assert_eq!(pieces.get(2, false), b"a b");
+        vocabulary.raw.insert(0, (*b"\xff").into());
+        assert_eq!(Pieces::new(&vocabulary, &vocabulary.types).get(0, false), b"\xff");
     }
 }

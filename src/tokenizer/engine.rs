@@ -10,7 +10,7 @@ use super::merge::Merger;
 use super::pre_tokenizer::Splitter;
 use super::special_ids::{self, Role, SpecialIds};
 use super::special_tokens::{Fragment, SpecialTokens};
-use super::spm::Spm;
+use super::spm::{Spaces, Spm};
 use super::vocabulary::{Kind, TokenType, Vocabulary};
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
@@ -28,7 +28,7 @@ pub struct Tokenizer {
     end_of_generation: HashSet<u32>,
     adds_bos: bool,
     adds_eos: bool,
-    adds_space_prefix: bool,
+    spaces: Spaces,
     chat_template: Option<String>,
     named_templates: Vec<(String, String)>,
 }
@@ -56,7 +56,8 @@ impl Tokenizer {
     pub fn new(vocabulary: Vocabulary) -> Result<Self> {
         let resolved = special_ids::resolve(&vocabulary.tokens, &vocabulary.types, &vocabulary.ids);
         let specials = SpecialTokens::new(&vocabulary, &resolved.types)?;
-        let pieces = Pieces::new(vocabulary.kind, &vocabulary.tokens, &resolved.types);
+        let pieces = Pieces::new(&vocabulary, &resolved.types);
+        let types = vocabulary.types_of_words(&resolved.types);
         let unknown = resolved.ids.get(Role::Unknown);
         let (encoder, bos_by_default) = match vocabulary.kind {
             Kind::ByteLevelBpe => {
@@ -64,18 +65,24 @@ impl Tokenizer {
                     Error::usage(format!("the pre-tokenizer {:?} is not supported", vocabulary.pre))
                 })?;
                 let adds_bos = splitter.adds_bos();
-                let bpe = Bpe::new(&vocabulary.tokens, vocabulary.merge_pairs(), splitter, unknown);
+                let merges = vocabulary.merge_pairs();
+                let bpe = Bpe::new(&vocabulary.tokens, &types, merges, splitter, unknown);
                 (Encoder::Bpe(Box::new(bpe)), adds_bos)
             }
             Kind::SentencePiece => {
-                (Encoder::Spm(Box::new(Spm::new(&vocabulary.tokens, &vocabulary.scores, unknown))), true)
+                let spm = Spm::new(&vocabulary.tokens, &types, &vocabulary.scores, unknown);
+                (Encoder::Spm(Box::new(spm)), true)
             }
         };
         let is_spm = vocabulary.kind == Kind::SentencePiece;
         Ok(Self {
             adds_bos: adds("bos", vocabulary.add_bos, bos_by_default, resolved.ids.get(Role::Bos))?,
             adds_eos: adds("eos", vocabulary.add_eos, false, resolved.ids.get(Role::Eos))?,
-            adds_space_prefix: vocabulary.add_space_prefix.unwrap_or(is_spm) && is_spm,
+            spaces: Spaces {
+                prefix: Some(vocabulary.space_prefix)
+                    .filter(|_| is_spm && vocabulary.add_space_prefix != Some(false)),
+                removes_extra: is_spm && vocabulary.remove_extra_whitespaces == Some(true),
+            },
             encoder,
             spellings: specials.spellings()?,
             specials,
@@ -103,6 +110,18 @@ impl Tokenizer {
         ids.extend(self.bos().filter(|_| add_special && self.adds_bos));
         self.encode_parts(text, parse_special, &Vetoes::NONE, &mut ids)?;
         ids.extend(self.eos().filter(|_| add_special && self.adds_eos));
+        Ok(ids)
+    }
+
+    /// The ids of a `text` that is to be continued: the beginning is put in front of it as the model wants
+    /// it, and no end behind it, whatever the file says of texts.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_prompt(&self, text: &str, parse_special: bool) -> Result<Vec<u32>> {
+        let mut ids = Vec::with_capacity(text.len() / 3 + 1);
+        ids.extend(self.bos().filter(|_| self.adds_bos));
+        self.encode_parts(text, parse_special, &Vetoes::NONE, &mut ids)?;
         Ok(ids)
     }
 
@@ -141,19 +160,18 @@ impl Tokenizer {
             return Err(Error::limit(what));
         }
         let mut merger = Merger::default();
-        let mut after_special = true;
         for fragment in self.specials.partition(text, parse_special, vetoes) {
             match fragment {
                 Fragment::Token(id) => ids.push(id),
-                Fragment::Text(ref range) => match &self.encoder {
-                    Encoder::Bpe(bpe) => bpe.encode(&text[range.clone()], &mut merger, ids),
+                Fragment::Text(range) => match &self.encoder {
+                    Encoder::Bpe(bpe) => bpe.encode(&text[range], &mut merger, ids)?,
                     Encoder::Spm(spm) => {
-                        let space = self.adds_space_prefix && after_special;
-                        spm.encode(&text[range.clone()], space, &mut merger, ids)?;
+                        let is_first = range.start == 0;
+                        let (text, space) = self.spaces.prepare(&text[range], is_first);
+                        spm.encode(&text, space, &mut merger, ids)?;
                     }
                 },
             }
-            after_special = matches!(fragment, Fragment::Token(_));
         }
         Ok(())
     }
@@ -161,7 +179,8 @@ impl Tokenizer {
     /// The text of `ids`; control tokens appear in it only if `render_special`. Bytes that are not
     /// UTF-8 become U+FFFD. A space that encoding puts in front of a text is taken off again.
     pub fn decode(&self, ids: &[u32], render_special: bool) -> String {
-        let mut decoder = self.decoder().render_special(render_special).drop_space(self.adds_space_prefix);
+        let mut decoder =
+            self.decoder().render_special(render_special).drop_space(self.spaces.prefix.is_some());
         let mut text = String::new();
         for &id in ids {
             text.push_str(decoder.push(id));
@@ -181,7 +200,7 @@ impl Tokenizer {
         Some(String::from_utf8_lossy(self.pieces.get(id, true)))
     }
 
-    /// Token `id` in the file's own spelling, such as «Ġthe».
+    /// Token `id` in the file's own spelling, such as "Ġthe"; bytes that are not UTF-8 are U+FFFD.
     pub fn token_text(&self, id: u32) -> Option<&str> {
         self.tokens.get(id as usize).map(String::as_str)
     }
@@ -194,6 +213,14 @@ impl Tokenizer {
     /// Number of tokens.
     pub fn n_vocab(&self) -> usize {
         self.tokens.len()
+    }
+
+    /// The kind of tokenizer.
+    pub fn kind(&self) -> Kind {
+        match self.encoder {
+            Encoder::Bpe(_) => Kind::ByteLevelBpe,
+            Encoder::Spm(_) => Kind::SentencePiece,
+        }
     }
 
     /// The token with `role`, named by the file or known by its text.
@@ -251,119 +278,4 @@ fn adds(name: &str, file: Option<bool>, by_default: bool, id: Option<u32>) -> Re
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tokenizer::byte_chars;
-    use crate::tokenizer::vocabulary::tests::{bpe_vocabulary, spm_vocabulary};
-
-    /// Every byte as a token (id = byte), then `more`.
-    fn byte_level(more: &[(&str, TokenType)], merges: &[&str]) -> Vocabulary {
-        let bytes: Vec<String> = (0..=255).map(|byte| byte_chars::tests::char_of(byte).to_string()).collect();
-        let tokens: Vec<(&str, TokenType)> =
-            bytes.iter().map(|text| (text.as_str(), TokenType::Normal)).chain(more.iter().copied()).collect();
-        bpe_vocabulary(&tokens, merges)
-    }
-
-    #[test]
-    fn merges_apply_in_their_order_within_words() {
-        let more = [("ab", TokenType::Normal), ("bc", TokenType::Normal), ("Ġab", TokenType::Normal)];
-        let tokenizer = Tokenizer::new(byte_level(&more, &["b c", "a b", "Ġ ab"])).unwrap();
-        assert_eq!(tokenizer.encode("abc ab", false, false).unwrap(), [97, 257, 258]);
-        assert_eq!(tokenizer.encode("é\n", false, false).unwrap(), [0xC3, 0xA9, 10]);
-        assert_eq!(tokenizer.decode(&[97, 257, 258, 0xC3], false), "abc ab\u{fffd}");
-    }
-
-    #[test]
-    fn merges_that_yield_no_token_are_spelled_in_bytes() {
-        let more = [("abc", TokenType::Normal)];
-        let tokenizer = Tokenizer::new(byte_level(&more, &["a b", "ab c"])).unwrap();
-        assert_eq!(tokenizer.encode("abc ab", false, false).unwrap(), [256, 32, 97, 98]);
-    }
-
-    #[test]
-    fn bytes_without_a_token_become_the_unknown_one() {
-        let mut vocabulary = bpe_vocabulary(&[("a", TokenType::Normal), ("<unk>", TokenType::Unknown)], &[]);
-        assert_eq!(Tokenizer::new(vocabulary.clone()).unwrap().encode("ab", false, false).unwrap(), [0]);
-        vocabulary.ids.set(Role::Unknown, Some(1));
-        assert_eq!(Tokenizer::new(vocabulary).unwrap().encode("ab", false, false).unwrap(), [0, 1]);
-    }
-
-    #[test]
-    fn whole_words_bypass_the_merges_where_the_family_wants_it() {
-        let more = [("the", TokenType::Normal)];
-        let mut vocabulary = byte_level(&more, &[]);
-        assert_eq!(Tokenizer::new(vocabulary.clone()).unwrap().encode("the", false, false).unwrap().len(), 3);
-        vocabulary.pre = "llama-bpe".into();
-        assert_eq!(Tokenizer::new(vocabulary).unwrap().encode("the", false, false).unwrap(), [256]);
-    }
-
-    #[test]
-    fn tokens_around_a_text_follow_file_then_family() {
-        let more = [("<s>", TokenType::Control), ("</s>", TokenType::Control)];
-        let mut vocabulary = byte_level(&more, &[]);
-        vocabulary.ids.set(Role::Bos, Some(256));
-        vocabulary.ids.set(Role::Eos, Some(257));
-        let ids = |vocabulary: &Vocabulary| {
-            Tokenizer::new(vocabulary.clone()).unwrap().encode("a", true, false).unwrap()
-        };
-        assert_eq!(ids(&vocabulary), [97]);
-        vocabulary.pre = "llama-bpe".into();
-        assert_eq!(ids(&vocabulary), [256, 97]);
-        (vocabulary.add_bos, vocabulary.add_eos) = (Some(false), Some(true));
-        assert_eq!(ids(&vocabulary), [97, 257]);
-        vocabulary.ids.set(Role::Eos, None);
-        let message = Tokenizer::new(vocabulary).err().unwrap().to_string();
-        assert!(message.contains("eos_token_id"), "{message}");
-    }
-
-    #[test]
-    fn sentencepiece_puts_a_space_in_front_and_takes_it_off() {
-        let vocabulary = spm_vocabulary(&[("▁a", -1.0), ("▁", -2.0), ("a", -3.0)]);
-        let tokenizer = Tokenizer::new(vocabulary.clone()).unwrap();
-        let ids = tokenizer.encode("a a<s>a", true, true).unwrap();
-        assert_eq!(ids, [1, 259, 259, 1, 259]);
-        assert_eq!(tokenizer.decode(&ids[..3], false), "a a");
-        assert_eq!(tokenizer.encode(" a", false, false).unwrap(), [260, 259]);
-        assert_eq!(tokenizer.decode(&[260, 259], false), " a");
-        let mut continued = tokenizer.decoder();
-        assert_eq!(continued.push(259), " a");
-        let plain = Tokenizer::new(Vocabulary { add_space_prefix: Some(false), ..vocabulary }).unwrap();
-        assert_eq!(plain.encode("a", false, false).unwrap(), [261]);
-        assert_eq!(plain.decode(&[259], false), " a");
-    }
-
-    #[test]
-    fn pieces_and_types_are_there_for_every_token_and_no_other() {
-        let tokenizer = Tokenizer::new(spm_vocabulary(&[("▁a", -1.0)])).unwrap();
-        assert_eq!(tokenizer.n_vocab(), 260);
-        assert_eq!(tokenizer.piece(259).unwrap(), " a");
-        assert_eq!(tokenizer.token_text(259), Some("▁a"));
-        assert_eq!(tokenizer.piece(1).unwrap(), "<s>");
-        assert_eq!(tokenizer.token_type(3), Some(TokenType::Byte));
-        assert_eq!((tokenizer.piece(260), tokenizer.token_type(260)), (None, None));
-        assert!(tokenizer.is_end_of_generation(2) && !tokenizer.is_end_of_generation(259));
-    }
-
-    #[test]
-    fn a_million_equal_characters_take_no_more_than_their_share() {
-        const N: usize = 1_000_000;
-        let doubled: Vec<String> = (1..=10).map(|i| "a".repeat(1 << i)).collect();
-        let more: Vec<(&str, TokenType)> = doubled.iter().map(|t| (t.as_str(), TokenType::Normal)).collect();
-        let merges: Vec<String> = (0..10).map(|i| format!("{0} {0}", "a".repeat(1 << i))).collect();
-        let merges: Vec<&str> = merges.iter().map(String::as_str).collect();
-        let bpe = Tokenizer::new(byte_level(&more, &merges)).unwrap();
-        let scored = doubled.iter().enumerate().map(|(i, t)| (t.as_str(), -(i as f32)));
-        let scored: Vec<(&str, f32)> = scored.chain([("▁", -99.0)]).collect();
-        let spm = Tokenizer::new(spm_vocabulary(&scored)).unwrap();
-        let started = std::time::Instant::now();
-        for tokenizer in [&bpe, &spm] {
-            for unit in ["a", " ", "\n", "é", "1", "<s>", " a"] {
-                let text = unit.repeat(N / unit.len());
-                let ids = tokenizer.encode(&text, false, true).unwrap();
-                assert!(tokenizer.decode(&ids, true) == text, "{unit:?}");
-            }
-        }
-        assert_eq!(bpe.encode(&"a".repeat(N), false, false).unwrap().len(), N / 1024 + 2);
-        assert!(started.elapsed().as_secs() < 120, "{:?}", started.elapsed());
-    }
-}
+mod tests;

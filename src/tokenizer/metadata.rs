@@ -1,7 +1,7 @@
 //! A vocabulary in the keys of a GGUF, both ways.
 
 use super::special_ids::{Role, SpecialIds};
-use super::vocabulary::{Kind, TokenType, Vocabulary};
+use super::vocabulary::{AddedFlags, Kind, RawTokens, SpacePrefix, TokenType, Vocabulary};
 use crate::error::{Error, Result};
 use crate::gguf::{Metadata, Value};
 
@@ -15,6 +15,10 @@ const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
 const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
 const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 const REMOVE_EXTRA_WHITESPACES: &str = "tokenizer.ggml.remove_extra_whitespaces";
+/// Ours: for each added token its id and the number of its [`AddedFlags`].
+const ADDED_TOKENS: &str = "gguf-kit.tokenizer.added_tokens";
+/// Ours: where a space goes in front of texts, if not in front of every one ([`SpacePrefix`]).
+const SPACE_PREFIX: &str = "gguf-kit.tokenizer.space_prefix";
 const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 const CHAT_TEMPLATE_NAMES: &str = "tokenizer.chat_templates";
 
@@ -37,7 +41,7 @@ impl Kind {
 impl Vocabulary {
     /// Reads the `tokenizer.*` keys.
     ///
-    /// What a file leaves out: all types are normal, the pre-tokenizer is `default`, and SentencePiece
+    /// What a file leaves out: types are normal, scores 0, the pre-tokenizer is `default`, and SentencePiece
     /// vocabularies have their unknown, beginning and end tokens at 0, 1 and 2. Ids of minor roles
     /// that lie outside the vocabulary are left out, as files have them.
     ///
@@ -47,22 +51,22 @@ impl Vocabulary {
     /// outside the vocabulary.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
         let kind = kind_of(metadata)?;
-        let tokens = tokens_of(metadata)?;
-        let types = match metadata.i32s(TYPES)? {
-            Some(codes) => codes.into_iter().map(TokenType::from_code).collect(),
-            None => vec![TokenType::Normal; tokens.len()],
-        };
+        let (tokens, raw) = tokens_of(metadata)?;
+        // Both lists may be short, or absent, or too long; what a file does not say has its default.
+        let mut types = metadata.i32s(TYPES)?.unwrap_or_default();
+        types.resize(tokens.len(), TokenType::Normal as i32);
+        let types = types.into_iter().map(TokenType::from_code).collect();
         let (scores, merges) = match kind {
             Kind::SentencePiece => {
-                let absent = || {
-                    Error::malformed(metadata.path(), format!("a SentencePiece vocabulary without {SCORES}"))
-                };
-                (metadata.f32s(SCORES)?.ok_or_else(absent)?, Vec::new())
+                let mut scores = metadata.f32s(SCORES)?.unwrap_or_default();
+                scores.resize(tokens.len(), 0.0);
+                (scores, Vec::new())
             }
             Kind::ByteLevelBpe => {
                 let absent =
                     || Error::malformed(metadata.path(), format!("a BPE vocabulary without {MERGES}"));
-                (Vec::new(), metadata.strings(MERGES)?.ok_or_else(absent)?.map(str::to_owned).collect())
+                let merges = metadata.byte_strings(MERGES)?.ok_or_else(absent)?;
+                (Vec::new(), merges.map(|merge| String::from_utf8_lossy(merge).into_owned()).collect())
             }
         };
         let vocabulary = Self {
@@ -70,16 +74,20 @@ impl Vocabulary {
             pre: metadata.string(PRE)?.filter(|pre| !pre.is_empty()).unwrap_or("default").to_owned(),
             ids: ids_of(metadata, kind, tokens.len())?,
             tokens,
+            raw,
             types,
             scores,
             merges,
             add_bos: metadata.bool(ADD_BOS)?,
             add_eos: metadata.bool(ADD_EOS)?,
             add_space_prefix: metadata.bool(ADD_SPACE_PREFIX)?,
+            space_prefix: space_prefix_of(metadata)?,
             remove_extra_whitespaces: metadata.bool(REMOVE_EXTRA_WHITESPACES)?,
+            added: added_of(metadata)?,
             chat_template: metadata.string(CHAT_TEMPLATE)?.map(str::to_owned),
             named_templates: named_templates_of(metadata)?,
-            model_name: metadata.string("general.name")?.map(str::to_owned),
+            // A name that is odd tells nothing.
+            model_name: metadata.string("general.name").ok().flatten().map(str::to_owned),
             notes: Vec::new(),
         };
         vocabulary.checked(metadata.path())
@@ -118,6 +126,14 @@ impl Vocabulary {
                 put(key, Value::Bool(flag));
             }
         }
+        match self.space_prefix {
+            SpacePrefix::Always => {}
+            rule => put(SPACE_PREFIX, Value::String(space_prefix_name(rule).to_owned())),
+        }
+        if let Some(added) = self.added.as_ref().filter(|added| !added.is_empty()) {
+            let pairs = added.iter().flat_map(|&(id, flags)| [id as i32, flags.code()]);
+            put(ADDED_TOKENS, Value::I32s(pairs.collect()));
+        }
         if !self.named_templates.is_empty() {
             let names = self.named_templates.iter().map(|(name, _)| name.clone()).collect();
             put(CHAT_TEMPLATE_NAMES, Value::Strings(names));
@@ -145,13 +161,20 @@ fn kind_of(metadata: &Metadata) -> Result<Kind> {
     )
 }
 
-/// The tokens; an empty one, which could never be told from nothing, gets a name of its own.
-fn tokens_of(metadata: &Metadata) -> Result<Vec<String>> {
+/// The tokens, and the bytes of those that are not UTF-8. An empty one, which could never be told from
+/// nothing, gets a name of its own.
+fn tokens_of(metadata: &Metadata) -> Result<(Vec<String>, RawTokens)> {
     let absent = || Error::malformed(metadata.path(), format!("a tokenizer without {TOKENS}"));
-    let tokens = metadata.strings(TOKENS)?.ok_or_else(absent)?;
-    let named =
-        |(i, token): (usize, &str)| if token.is_empty() { format!("[EMPTY_{i}]") } else { token.to_owned() };
-    Ok(tokens.enumerate().map(named).collect())
+    let mut raw = RawTokens::new();
+    let text = |(id, bytes): (u32, &[u8])| {
+        let text = String::from_utf8_lossy(bytes);
+        if text.as_bytes() != bytes {
+            raw.insert(id, bytes.into());
+        }
+        if text.is_empty() { format!("[EMPTY_{id}]") } else { text.into_owned() }
+    };
+    let tokens = (0..).zip(metadata.byte_strings(TOKENS)?.ok_or_else(absent)?).map(text).collect();
+    Ok((tokens, raw))
 }
 
 fn ids_of(metadata: &Metadata, kind: Kind, n_vocab: usize) -> Result<SpecialIds> {
@@ -176,6 +199,33 @@ fn ids_of(metadata: &Metadata, kind: Kind, n_vocab: usize) -> Result<SpecialIds>
     let ends = ends.into_iter().filter_map(|id| u32::try_from(id).ok());
     ids.set_further_ends(ends.filter(|&id| (id as usize) < n_vocab).collect());
     Ok(ids)
+}
+
+fn space_prefix_name(rule: SpacePrefix) -> &'static str {
+    match rule {
+        SpacePrefix::Always => "always",
+        SpacePrefix::UnlessBlank => "unless_blank",
+        SpacePrefix::FirstUnlessBlank => "first_unless_blank",
+    }
+}
+
+fn space_prefix_of(metadata: &Metadata) -> Result<SpacePrefix> {
+    let Some(name) = metadata.string(SPACE_PREFIX)? else { return Ok(SpacePrefix::Always) };
+    let rules = [SpacePrefix::Always, SpacePrefix::UnlessBlank, SpacePrefix::FirstUnlessBlank];
+    rules.into_iter().find(|&rule| space_prefix_name(rule) == name).ok_or_else(|| {
+        let names = rules.map(space_prefix_name).join(", ");
+        Error::unsupported(metadata.path(), format!("{SPACE_PREFIX} {name:?}; supported are {names}"))
+    })
+}
+
+fn added_of(metadata: &Metadata) -> Result<Option<Vec<(u32, AddedFlags)>>> {
+    let Some(numbers) = metadata.i32s(ADDED_TOKENS)? else { return Ok(None) };
+    let (pairs, rest) = numbers.as_chunks();
+    if !rest.is_empty() {
+        let what = format!("{ADDED_TOKENS} has {} numbers; pairs are needed", numbers.len());
+        return Err(Error::malformed(metadata.path(), what));
+    }
+    Ok(Some(pairs.iter().map(|&[id, code]| (id as u32, AddedFlags::from_code(code))).collect()))
 }
 
 fn named_templates_of(metadata: &Metadata) -> Result<Vec<(String, String)>> {
@@ -228,6 +278,8 @@ mod tests {
         assert_eq!(read(bpe.to_metadata()).unwrap(), bpe);
         let mut spm = spm_vocabulary(&[("▁a", -1.5), ("a", 0.0)]);
         spm.add_space_prefix = Some(false);
+        spm.space_prefix = SpacePrefix::FirstUnlessBlank;
+        spm.added = Some(vec![(1, AddedFlags::from_code(0)), (2, AddedFlags::from_code(11))]);
         assert_eq!(read(spm.to_metadata()).unwrap(), spm);
     }
 
@@ -260,11 +312,27 @@ mod tests {
             let message = read(changed(&[(key, None)])).unwrap_err().to_string();
             assert!(message.contains(key), "{key}: {message}");
         }
-        assert!(read(changed(&[(TYPES, Some(Value::I32s(vec![1])))])).is_err());
         assert!(read(changed(&[(MERGES, Some(Value::Strings(vec!["ab".into()])))])).is_err());
-        let mut pairs = spm_vocabulary(&[]).to_metadata();
+        let numbers = Value::I32s(vec![1, 2, 3]);
+        let message = read(changed(&[(ADDED_TOKENS, Some(numbers))])).unwrap_err().to_string();
+        assert!(message.contains("3 numbers"), "{message}");
+        let rule = Value::String("sometimes".into());
+        let message = read(changed(&[(SPACE_PREFIX, Some(rule))])).unwrap_err().to_string();
+        assert!(message.contains("sometimes") && message.contains("first_unless_blank"), "{message}");
+    }
+
+    #[test]
+    fn types_and_scores_may_be_short_long_or_absent() {
+        let (normal, control) = (TokenType::Normal, TokenType::Control);
+        let short = read(changed(&[(TYPES, Some(Value::I32s(vec![3])))])).unwrap();
+        assert_eq!(short.types, [control, normal, normal]);
+        let long = read(changed(&[(TYPES, Some(Value::I32s(vec![3, 1, 1, 3, 3])))])).unwrap();
+        assert_eq!(long.types, [control, normal, normal]);
+        let mut pairs = spm_vocabulary(&[("a", -1.5)]).to_metadata();
         pairs.retain(|(key, _)| key != SCORES);
-        assert!(read(pairs).unwrap_err().to_string().contains(SCORES));
+        assert_eq!(read(pairs.clone()).unwrap().scores, [0.0; 260]);
+        pairs.push((SCORES.into(), Value::F32s(vec![-2.0; 300])));
+        assert_eq!(read(pairs).unwrap().scores, [-2.0; 260]);
     }
 
     #[test]

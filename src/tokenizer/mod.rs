@@ -22,5 +22,6 @@ mod vocabulary;
 
 pub use decoder::StreamDecoder;
 pub use engine::Tokenizer;
+pub use import::{Difference, Proof};
 pub use special_ids::{Role, SpecialIds};
 pub use vocabulary::{Kind, TokenType, Vocabulary};

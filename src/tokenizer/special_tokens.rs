@@ -5,13 +5,15 @@
 //! "leftmost-longest" where occurrences overlap.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError};
+use regex::Regex;
 
 use super::literal::{Spellings, Vetoes};
-use super::vocabulary::{TokenType, Vocabulary};
+use super::vocabulary::{AddedFlags, TokenType, Vocabulary};
 use crate::error::{Error, Result};
 
 /// A stretch of the text to encode.
@@ -23,25 +25,24 @@ pub(super) enum Fragment {
     Token(u32),
 }
 
-/// Which blanks around a special token go with it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Strip {
-    /// Blanks before it.
-    pub(super) left: bool,
-    /// Blanks after it.
-    pub(super) right: bool,
-}
-
 struct Special {
     id: u32,
     text: String,
     /// Found only where the caller asks for special tokens to be parsed.
     on_request: bool,
-    strip: Strip,
+    flags: AddedFlags,
 }
 
-/// The special tokens of a vocabulary, longest first, then by id.
+/// The special tokens of a vocabulary.
 pub(super) struct SpecialTokens {
+    /// Each cuts what the one before left: at the tokens that are looked for after normalisation last.
+    stages: Vec<Stage>,
+    /// Whether blanks are those of Unicode, as where files say which tokens take them; else of the C locale.
+    unicode_blanks: bool,
+}
+
+/// Special tokens that are looked for together, longest first, then by id.
+struct Stage {
     tokens: Vec<Special>,
     /// Finds them all at once; pattern i is `tokens[i]`.
     automaton: AhoCorasick,
@@ -52,11 +53,13 @@ pub(super) struct SpecialTokens {
 
 impl SpecialTokens {
     /// The control, unknown and user-defined tokens of `vocabulary`, by `types` (index = id). Empty
-    /// ones, which would be everywhere, are left out.
+    /// ones, which would be everywhere, are left out, and so are those that are not text.
     ///
     /// # Errors
     /// `Limit` if there are too many for a search automaton.
     pub(super) fn new(vocabulary: &Vocabulary, types: &[TokenType]) -> Result<Self> {
+        let known: Option<HashMap<u32, AddedFlags>> =
+            vocabulary.added.as_ref().map(|added| added.iter().copied().collect());
         let mut tokens: Vec<Special> = Vec::new();
         for (id, (text, ty)) in vocabulary.tokens.iter().zip(types).enumerate() {
             let on_request = match ty {
@@ -64,11 +67,53 @@ impl SpecialTokens {
                 TokenType::UserDefined => false,
                 TokenType::Undefined | TokenType::Normal | TokenType::Unused | TokenType::Byte => continue,
             };
-            if !text.is_empty() {
-                let strip = vocabulary.strip_of(text);
-                tokens.push(Special { id: id as u32, text: text.clone(), on_request, strip });
+            let flags = match &known {
+                Some(known) => known.get(&(id as u32)).copied().unwrap_or_default(),
+                None => vocabulary.guessed_flags(text),
+            };
+            if !text.is_empty() && !vocabulary.raw.contains_key(&(id as u32)) {
+                tokens.push(Special { id: id as u32, text: text.clone(), on_request, flags });
             }
         }
+        let (late, early): (Vec<_>, Vec<_>) = tokens.into_iter().partition(|token| token.flags.normalized);
+        let stages = [early, late].into_iter().filter(|tokens| !tokens.is_empty()).map(Stage::new);
+        Ok(Self { stages: stages.collect::<Result<_>>()?, unicode_blanks: known.is_some() })
+    }
+
+    /// Finds the places where a text spells tokens that are read on request only.
+    ///
+    /// # Errors
+    /// `Limit` if there are too many for a search automaton.
+    pub(super) fn spellings(&self) -> Result<Spellings> {
+        let requested = self.stages.iter().flat_map(|stage| &stage.tokens).filter(|token| token.on_request);
+        Spellings::new(requested.map(|token| token.text.as_str())).map_err(too_many)
+    }
+
+    /// Cuts `text` at its special tokens; at control and unknown ones only if `parse_special`, and
+    /// where `vetoes` allow.
+    pub(super) fn partition(&self, text: &str, parse_special: bool, vetoes: &Vetoes) -> Vec<Fragment> {
+        let mut fragments = Vec::new();
+        fragments.extend((!text.is_empty()).then_some(Fragment::Text(0..text.len())));
+        for stage in &self.stages {
+            let cut = |fragment: Fragment| match fragment {
+                Fragment::Token(_) => vec![fragment],
+                Fragment::Text(range) => {
+                    let may = |token: &Special, start: usize, end: usize| {
+                        let (start, end) = (range.start + start, range.start + end);
+                        !token.on_request || parse_special && !vetoes.forbid(start, end)
+                    };
+                    let cuts = stage.cuts(&text[range.clone()], parse_special, self.unicode_blanks, may);
+                    between(range, cuts)
+                }
+            };
+            fragments = fragments.into_iter().flat_map(cut).collect();
+        }
+        fragments
+    }
+}
+
+impl Stage {
+    fn new(mut tokens: Vec<Special>) -> Result<Self> {
         tokens.sort_by_key(|token| (Reverse(token.text.len()), token.id));
         let automaton = AhoCorasick::builder()
             .kind(Some(AhoCorasickKind::ContiguousNFA))
@@ -78,27 +123,24 @@ impl SpecialTokens {
         Ok(Self { shorter: shorter(&tokens), tokens, automaton, any_unrequested })
     }
 
-    /// Finds the places where a text spells tokens that are read on request only.
-    ///
-    /// # Errors
-    /// `Limit` if there are too many for a search automaton.
-    pub(super) fn spellings(&self) -> Result<Spellings> {
-        let requested = self.tokens.iter().filter(|token| token.on_request);
-        Spellings::new(requested.map(|token| token.text.as_str())).map_err(too_many)
-    }
-
-    /// Cuts `text` at its special tokens; at control and unknown ones only if `parse_special`, and
-    /// where `vetoes` allow.
+    /// The places in `text` where tokens are that it `may` have (token, start, end).
     ///
     /// Takes time in proportion to the text and the occurrences of tokens in it. Candidates, one for each
     /// place where a token begins, are tried longest first; one that does not apply makes room for the
     /// next shorter token in its place. As no longer one is left to come, what is taken already overlaps
     /// a candidate only if it holds its first or last byte.
-    pub(super) fn partition(&self, text: &str, parse_special: bool, vetoes: &Vetoes) -> Vec<Fragment> {
+    fn cuts(
+        &self,
+        text: &str,
+        parse_special: bool,
+        unicode_blanks: bool,
+        may: impl Fn(&Special, usize, usize) -> bool,
+    ) -> Vec<(Range<usize>, u32)> {
         let mut candidates = self.candidates(text, parse_special);
         if candidates.is_empty() {
-            return fragments(text, Vec::new());
+            return Vec::new();
         }
+        let is_blank = |c: char| if unicode_blanks { c.is_whitespace() } else { is_blank(c) };
         let mut taken = vec![false; text.len()];
         let mut cuts = Vec::new();
         while let Some(Reverse((i, start))) = candidates.pop() {
@@ -107,17 +149,27 @@ impl SpecialTokens {
             if taken[start] {
                 continue;
             }
-            let is_read = !token.on_request || parse_special && !vetoes.forbid(start, end);
-            if !is_read || taken[end - 1] {
+            let joins = token.flags.single_word && touches_word(text, start, end);
+            if taken[end - 1] || joins || !may(token, start, end) {
                 candidates.extend(self.shorter[i as usize].map(|shorter| Reverse((shorter, start))));
                 continue;
             }
-            let left = if token.strip.left { start_of_blanks(text, start, &taken) } else { start };
-            let right = if token.strip.right { end_of_blanks(text, end, &taken) } else { end };
+            let is_free_blank = |at: usize, c: char| is_blank(c) && !taken[at];
+            let (mut left, mut right) = (start, end);
+            if token.flags.lstrip {
+                let blanks = text[..start].char_indices().rev().take_while(|&(at, c)| is_free_blank(at, c));
+                left = blanks.last().map_or(start, |(at, _)| at);
+            }
+            if token.flags.rstrip {
+                let mut rest = text[end..].char_indices();
+                let next = rest.find(|&(at, c)| !is_free_blank(end + at, c));
+                right = next.map_or(text.len(), |(at, _)| end + at);
+            }
             taken[left..right].fill(true);
             cuts.push((left..right, token.id));
         }
-        fragments(text, cuts)
+        cuts.sort_unstable_by_key(|(cut, _)| cut.start);
+        cuts
     }
 
     /// The longest token that begins at each place of `text`, in order of (token, place).
@@ -158,31 +210,25 @@ fn shorter(tokens: &[Special]) -> Vec<Option<u32>> {
     shorter
 }
 
-/// The text of `text` between and around `cuts`, and the tokens there.
-fn fragments(text: &str, mut cuts: Vec<(Range<usize>, u32)>) -> Vec<Fragment> {
-    cuts.sort_unstable_by_key(|(cut, _)| cut.start);
+/// The text of `range` between and around `cuts`, which are relative to it, and the tokens there.
+fn between(range: Range<usize>, cuts: Vec<(Range<usize>, u32)>) -> Vec<Fragment> {
     let mut fragments = Vec::with_capacity(2 * cuts.len() + 1);
-    let mut from = 0;
+    let mut from = range.start;
     for (cut, id) in cuts {
-        fragments.extend((from < cut.start).then_some(Fragment::Text(from..cut.start)));
+        let start = range.start + cut.start;
+        fragments.extend((from < start).then_some(Fragment::Text(from..start)));
         fragments.push(Fragment::Token(id));
-        from = cut.end;
+        from = range.start + cut.end;
     }
-    fragments.extend((from < text.len()).then_some(Fragment::Text(from..text.len())));
+    fragments.extend((from < range.end).then_some(Fragment::Text(from..range.end)));
     fragments
 }
 
-/// Where the blanks begin that stand before `end` and are not taken.
-fn start_of_blanks(text: &str, end: usize, taken: &[bool]) -> usize {
-    let blanks = text[..end].char_indices().rev().take_while(|&(at, c)| is_blank(c) && !taken[at]);
-    blanks.last().map_or(end, |(at, _)| at)
-}
-
-/// Where the blanks end that stand from `start` on and are not taken.
-fn end_of_blanks(text: &str, start: usize, taken: &[bool]) -> usize {
-    let mut rest = text[start..].char_indices();
-    let next = rest.find(|&(at, c)| !is_blank(c) || taken[start + at]);
-    next.map_or(text.len(), |(at, _)| start + at)
+/// Whether a letter, a digit or the like is next to `start..end`.
+fn touches_word(text: &str, start: usize, end: usize) -> bool {
+    static WORD: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\w").expect("a valid expression"));
+    let neighbours = [text[..start].chars().next_back(), text[end..].chars().next()];
+    neighbours.into_iter().flatten().any(|c| WORD.is_match(c.encode_utf8(&mut [0; 4])))
 }
 
 /// The blanks of the C locale.
@@ -196,129 +242,4 @@ fn too_many(e: BuildError) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tokenizer::literal::unmarked;
-    use crate::tokenizer::vocabulary::tests::bpe_vocabulary;
-
-    fn specials(tokens: &[(&str, TokenType)], name: Option<&str>) -> SpecialTokens {
-        let mut vocabulary = bpe_vocabulary(tokens, &[]);
-        vocabulary.model_name = name.map(str::to_owned);
-        SpecialTokens::new(&vocabulary, &vocabulary.types).unwrap()
-    }
-
-    fn partition(specials: &SpecialTokens, text: &str, parse_special: bool) -> Vec<String> {
-        let shown = |fragment| match fragment {
-            Fragment::Text(range) => text[range].to_owned(),
-            Fragment::Token(id) => format!("#{id}"),
-        };
-        specials.partition(text, parse_special, &Vetoes::NONE).into_iter().map(shown).collect()
-    }
-
-    #[test]
-    fn control_tokens_are_text_unless_asked_for_and_user_defined_ones_never() {
-        let specials = specials(&[("<s>", TokenType::Control), ("<u>", TokenType::UserDefined)], None);
-        assert_eq!(partition(&specials, "a<s>b<u><u>", false), ["a<s>b", "#1", "#1"]);
-        assert_eq!(partition(&specials, "a<s>b<u><u>", true), ["a", "#0", "b", "#1", "#1"]);
-    }
-
-    #[test]
-    fn the_longest_token_wins_even_where_a_shorter_one_starts_earlier() {
-        let specials = specials(&[("ab", TokenType::Control), ("bcd", TokenType::Control)], None);
-        assert_eq!(partition(&specials, "abcd ab", true), ["a", "#1", " ", "#0"]);
-    }
-
-    #[test]
-    fn normal_tokens_do_not_split_text() {
-        let specials = specials(&[("x", TokenType::Normal), ("<s>", TokenType::Control)], None);
-        assert_eq!(partition(&specials, "axb", true), ["axb"]);
-    }
-
-    #[test]
-    fn empty_text_has_no_fragments_and_empty_tokens_are_nowhere() {
-        let specials = specials(&[("", TokenType::UserDefined), ("<s>", TokenType::Control)], None);
-        assert!(partition(&specials, "", true).is_empty());
-        assert_eq!(partition(&specials, "a<s>b", true), ["a", "#1", "b"]);
-    }
-
-    #[test]
-    fn a_vetoed_token_makes_room_for_a_shorter_one() {
-        let tokens =
-            [("<a>b", TokenType::Control), ("<a", TokenType::UserDefined), ("a>", TokenType::Control)];
-        let specials = specials(&tokens, None);
-        let (text, vetoes) = unmarked("<a>§b", '§');
-        let fragments = specials.partition(&text, true, &vetoes);
-        assert_eq!(fragments, [Fragment::Token(1), Fragment::Text(2..4)]);
-    }
-
-    /// The definition: cuts every occurrence of each token out of what the longer ones left.
-    fn partition_slowly(specials: &SpecialTokens, text: &str, parse_special: bool) -> Vec<Fragment> {
-        let mut fragments = fragments(text, Vec::new());
-        for token in specials.tokens.iter().filter(|token| parse_special || !token.on_request) {
-            let cut = |fragment| match fragment {
-                Fragment::Text(range) => cut_slowly(text, range, token),
-                Fragment::Token(_) => vec![fragment],
-            };
-            fragments = fragments.into_iter().flat_map(cut).collect();
-        }
-        fragments
-    }
-
-    fn cut_slowly(text: &str, mut rest: Range<usize>, token: &Special) -> Vec<Fragment> {
-        let mut out = Vec::new();
-        while let Some(offset) = text[rest.clone()].find(&token.text) {
-            let (start, end) = (rest.start + offset, rest.start + offset + token.text.len());
-            let (before, after) = (&text[rest.start..start], &text[end..rest.end]);
-            let before = if token.strip.left { before.trim_end_matches(is_blank) } else { before };
-            let after = if token.strip.right { after.trim_start_matches(is_blank) } else { after };
-            if !before.is_empty() {
-                out.push(Fragment::Text(rest.start..rest.start + before.len()));
-            }
-            out.push(Fragment::Token(token.id));
-            rest.start = rest.end - after.len();
-        }
-        if !rest.is_empty() {
-            out.push(Fragment::Text(rest));
-        }
-        out
-    }
-
-    #[test]
-    fn random_texts_are_cut_as_the_definition_says() {
-        let mut state = 7u64;
-        let mut below = move |n: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) % n
-        };
-        let mut word = move |max: u64| -> (String, u64) {
-            let n = 1 + below(max);
-            ((0..n).map(|_| ["a", "b", " ", "é"][below(4) as usize]).collect(), below(8))
-        };
-        for _ in 0..400 {
-            let tokens: Vec<(String, u64)> = (0..8).map(|_| word(5)).collect();
-            let typed = tokens.iter().map(|(text, flags)| {
-                (text.as_str(), if flags & 1 == 0 { TokenType::Control } else { TokenType::UserDefined })
-            });
-            let mut specials = specials(&typed.collect::<Vec<_>>(), None);
-            for token in &mut specials.tokens {
-                let flags = tokens[token.id as usize].1;
-                token.strip = Strip { left: flags & 2 != 0, right: flags & 4 != 0 };
-            }
-            for _ in 0..20 {
-                let (text, flags) = word(40);
-                let expected = partition_slowly(&specials, &text, flags & 1 == 0);
-                let found = specials.partition(&text, flags & 1 == 0, &Vetoes::NONE);
-                assert_eq!(found, expected, "{text:?} with {tokens:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn phi_3_takes_the_blanks_after_its_special_tokens() {
-        let tokens = [("<|user|>", TokenType::Control), ("<s>", TokenType::Control)];
-        let phi = specials(&tokens, Some("Phi-3-mini"));
-        assert_eq!(partition(&phi, "<s> <|user|>\n a ", true), ["#1", " ", "#0", "a "]);
-        let other = specials(&tokens, Some("Llama"));
-        assert_eq!(partition(&other, "<|user|>\na", true), ["#0", "\na"]);
-    }
-}
+mod tests;

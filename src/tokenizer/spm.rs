@@ -3,9 +3,11 @@
 //!
 //! Spaces travel as «▁» (U+2581). Unlike byte-level BPE there are no words: a text is one chain.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::merge::Merger;
+use super::vocabulary::{SpacePrefix, TokenType};
 use crate::error::{Error, Result};
 
 /// Stands for a space in the vocabulary.
@@ -16,6 +18,7 @@ const NO_TOKEN: u32 = u32::MAX;
 
 /// Encodes ordinary text (no special tokens) of a SentencePiece vocabulary.
 pub(super) struct Spm {
+    /// Tokens that texts are made of: ordinary and user-defined ones.
     ids: HashMap<Box<str>, u32>,
     /// Priority of joining to token i: lower goes first.
     priorities: Vec<u32>,
@@ -25,6 +28,7 @@ pub(super) struct Spm {
 }
 
 /// The text of the token for one byte, `<0x0A>`.
+#[cfg(test)]
 pub(super) fn byte_token(byte: u8) -> String {
     format!("<0x{byte:02X}>")
 }
@@ -43,17 +47,61 @@ fn priority(score: f32) -> u32 {
     !ascending
 }
 
+/// What becomes of the spaces of a text before it is joined.
+pub(super) struct Spaces {
+    /// Where one is put in front; `None` for nowhere.
+    pub(super) prefix: Option<SpacePrefix>,
+    /// Whether spaces at the ends go, and runs inside become one.
+    pub(super) removes_extra: bool,
+}
+
+impl Spaces {
+    /// `text` without the spaces that go, and whether one comes in front; `is_first` if it begins the
+    /// whole text.
+    pub(super) fn prepare<'t>(&self, text: &'t str, is_first: bool) -> (Cow<'t, str>, bool) {
+        let text = if self.removes_extra { without_extra(text) } else { Cow::Borrowed(text) };
+        let blank = text.starts_with([' ', SPACE]);
+        let space = match self.prefix {
+            None => false,
+            Some(SpacePrefix::Always) => true,
+            Some(SpacePrefix::UnlessBlank) => !blank,
+            Some(SpacePrefix::FirstUnlessBlank) => !blank && is_first,
+        };
+        let space = space && !text.is_empty();
+        (text, space)
+    }
+}
+
+fn without_extra(text: &str) -> Cow<'_, str> {
+    let text = text.trim_start_matches(' ').trim_end_matches([' ', SPACE]);
+    if !text.contains("  ") {
+        return Cow::Borrowed(text);
+    }
+    let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
+    Cow::Owned(words.join(" "))
+}
+
 impl Spm {
-    /// Builds the tables of `tokens` (index = id) and their `scores`.
-    pub(super) fn new(tokens: &[String], scores: &[f32], unknown: Option<u32>) -> Self {
+    /// Builds the tables of `tokens` (index = id), their `types` and their `scores`. Control, unknown
+    /// and unused tokens never come of a text, however it spells them.
+    pub(super) fn new(tokens: &[String], types: &[TokenType], scores: &[f32], unknown: Option<u32>) -> Self {
         let mut ids: HashMap<Box<str>, u32> = HashMap::with_capacity(tokens.len());
-        for (id, token) in tokens.iter().enumerate() {
-            ids.entry(token.as_str().into()).or_insert(id as u32);
+        let mut byte_ids = [None; 256];
+        for (id, (token, ty)) in tokens.iter().zip(types).enumerate() {
+            let id = id as u32;
+            if matches!(ty, TokenType::Normal | TokenType::UserDefined) {
+                ids.entry(token.as_str().into()).or_insert(id);
+            }
+            // Where a file has no types, byte tokens are ordinary ones.
+            if matches!(ty, TokenType::Normal | TokenType::Byte)
+                && let Some(byte) = byte_of_token(token)
+            {
+                byte_ids[usize::from(byte)].get_or_insert(id);
+            }
         }
         let bytes = std::array::from_fn(|byte| {
-            let byte = byte as u8;
-            let plain = byte.is_ascii().then(|| char::from(byte).to_string());
-            ids.get(byte_token(byte).as_str()).or_else(|| ids.get(plain?.as_str())).copied()
+            let plain = (byte as u8).is_ascii().then(|| char::from(byte as u8).to_string());
+            byte_ids[byte].or_else(|| ids.get(plain?.as_str()).copied())
         });
         let priorities = scores.iter().map(|&score| priority(score)).collect();
         let max_token_bytes = tokens.iter().map(String::len).max().unwrap_or(0);
@@ -63,7 +111,7 @@ impl Spm {
     /// Appends the ids of `text` to `ids`, with a space in front if `space_prefix`.
     ///
     /// # Errors
-    /// `Unsupported` if a character has neither token nor byte tokens and the vocabulary has no
+    /// `Usage` if a character has neither token nor byte tokens and the vocabulary has no
     /// unknown token.
     pub(super) fn encode(
         &self,
@@ -125,7 +173,7 @@ mod tests {
 
     fn spm(tokens: &[(&str, f32)], unknown: Option<u32>) -> Spm {
         let (texts, scores): (Vec<_>, Vec<_>) = tokens.iter().map(|&(t, s)| (t.to_owned(), s)).unzip();
-        Spm::new(&texts, &scores, unknown)
+        Spm::new(&texts, &vec![TokenType::Normal; texts.len()], &scores, unknown)
     }
 
     fn encode(spm: &Spm, text: &str) -> Vec<u32> {
@@ -157,6 +205,35 @@ mod tests {
         let bare = spm(&[("a", 0.0)], None);
         let error = bare.encode("ö", false, &mut Merger::default(), &mut Vec::new()).unwrap_err();
         assert!(error.to_string().contains("'ö'") || error.to_string().contains("\"ö\""), "{error}");
+    }
+
+    #[test]
+    fn control_unknown_and_unused_tokens_never_come_of_a_text() {
+        let texts = ["<", "s", ">", "<s", "<s>"].map(str::to_owned);
+        let (mut types, scores) = ([TokenType::Normal; 5], [-1.0; 5]);
+        for ty in [TokenType::Control, TokenType::Unknown, TokenType::Unused, TokenType::Byte] {
+            types[4] = ty;
+            assert_eq!(encode(&Spm::new(&texts, &types, &scores, None), "<s>"), [3, 2], "{ty:?}");
+        }
+        types[4] = TokenType::UserDefined;
+        assert_eq!(encode(&Spm::new(&texts, &types, &scores, None), "<s>"), [4]);
+    }
+
+    #[test]
+    fn extra_spaces_go_where_the_model_wants_it() {
+        let prepared = |prefix, removes_extra, text: &str, is_first| {
+            let (text, space) = Spaces { prefix, removes_extra }.prepare(text, is_first);
+            format!("{}{text}", if space { "_" } else { "" })
+        };
+        let always = Some(SpacePrefix::Always);
+        assert_eq!(prepared(always, true, "  a   b c  ", true), "_a b c");
+        assert_eq!(prepared(always, true, "   ", true), "");
+        assert_eq!(prepared(always, false, " a  b ", false), "_ a  b ");
+        assert_eq!(prepared(None, false, "a", true), "a");
+        assert_eq!(prepared(Some(SpacePrefix::UnlessBlank), false, " a", true), " a");
+        assert_eq!(prepared(Some(SpacePrefix::UnlessBlank), false, "a", false), "_a");
+        assert_eq!(prepared(Some(SpacePrefix::FirstUnlessBlank), false, "a", false), "a");
+        assert_eq!(prepared(Some(SpacePrefix::FirstUnlessBlank), false, "a", true), "_a");
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! A vocabulary in neutral form: what tokenizer files of checkpoints and GGUF keys both say.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::pre_tokenizer;
 use super::special_ids::SpecialIds;
-use super::special_tokens::Strip;
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -52,6 +52,53 @@ impl TokenType {
     }
 }
 
+/// The bytes of tokens that are not UTF-8, by id.
+pub(super) type RawTokens = BTreeMap<u32, Box<[u8]>>;
+
+/// How an added token is matched in a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct AddedFlags {
+    /// Blanks before it go with it.
+    pub(super) lstrip: bool,
+    /// Blanks behind it go with it.
+    pub(super) rstrip: bool,
+    /// Only where no letter or digit is next to it.
+    pub(super) single_word: bool,
+    /// After the tokens that are not.
+    pub(super) normalized: bool,
+}
+
+impl AddedFlags {
+    /// From the number that [`AddedFlags::code`] gives.
+    pub(super) fn from_code(code: i32) -> Self {
+        let has = |bit: i32| code & bit != 0;
+        Self { lstrip: has(1), rstrip: has(2), single_word: has(4), normalized: has(8) }
+    }
+
+    /// As a number: a bit for each flag, in their order.
+    pub(super) fn code(self) -> i32 {
+        let flags = [self.lstrip, self.rstrip, self.single_word, self.normalized];
+        flags.iter().rev().fold(0, |code, &flag| 2 * code + i32::from(flag))
+    }
+
+    /// Whether the token is matched otherwise than by its text alone.
+    pub(super) fn change_matches(self) -> bool {
+        self.lstrip || self.rstrip || self.single_word
+    }
+}
+
+/// Where a SentencePiece vocabulary that puts a space in front of texts does so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum SpacePrefix {
+    /// In front of every stretch between special tokens, as SentencePiece does.
+    #[default]
+    Always,
+    /// As that, unless the stretch begins with a space.
+    UnlessBlank,
+    /// In front of the whole text, unless it begins with a space or a special token.
+    FirstUnlessBlank,
+}
+
 /// Tokens and the rules of a tokenizer.
 ///
 /// Holds: at least one token, none empty; `types` as long as `tokens`; `scores` too for
@@ -64,6 +111,8 @@ pub struct Vocabulary {
     pub(super) pre: String,
     /// In the file's own spelling: «Ġthe», «▁the».
     pub(super) tokens: Vec<String>,
+    /// Their texts have U+FFFD in place of what is not UTF-8.
+    pub(super) raw: RawTokens,
     pub(super) types: Vec<TokenType>,
     /// Empty for byte-level BPE.
     pub(super) scores: Vec<f32>,
@@ -73,7 +122,10 @@ pub struct Vocabulary {
     pub(super) add_bos: Option<bool>,
     pub(super) add_eos: Option<bool>,
     pub(super) add_space_prefix: Option<bool>,
+    pub(super) space_prefix: SpacePrefix,
     pub(super) remove_extra_whitespaces: Option<bool>,
+    /// How added tokens are matched, by id; `None` where a file does not say.
+    pub(super) added: Option<Vec<(u32, AddedFlags)>>,
     pub(super) chat_template: Option<String>,
     /// Templates for other purposes, by name (`tool_use`, `rag`).
     pub(super) named_templates: Vec<(String, String)>,
@@ -185,16 +237,30 @@ impl Vocabulary {
         self.merges.iter().filter_map(|merge| split_merge(merge))
     }
 
-    /// Which blanks around the special token `text` go with it. Files do not say; the families are
-    /// known by name: Phi-3 (all but three tokens, after), the German, Spanish and code models of Jina
-    /// (the mask, before).
-    pub(super) fn strip_of(&self, text: &str) -> Strip {
+    /// `types`, with those tokens as unused that no ordinary text becomes: added ones, which are matched as
+    /// a whole or not at all, and ones that are not text.
+    pub(super) fn types_of_words(&self, types: &[TokenType]) -> Vec<TokenType> {
+        let mut types = types.to_vec();
+        for (id, _) in self.added.iter().flatten() {
+            if let Some(ty) = types.get_mut(*id as usize).filter(|ty| **ty == TokenType::UserDefined) {
+                *ty = TokenType::Unused;
+            }
+        }
+        self.raw.keys().for_each(|&id| types[id as usize] = TokenType::Unused);
+        types
+    }
+
+    /// Which blanks around the special token `text` go with it, for files that do not say. The families
+    /// are known by name: Phi-3 (all but three tokens, after), the German, Spanish and code models of
+    /// Jina (the mask, before).
+    pub(super) fn guessed_flags(&self, text: &str) -> AddedFlags {
         let name = self.model_name.as_deref().unwrap_or_default().to_lowercase();
         let phi_3 = name.contains("phi-3") || name.contains("phi3");
         let jina = ["jina-v2-de", "jina-v2-es", "jina-v2-code"].contains(&self.pre.as_str());
-        Strip {
-            left: jina && text == "<mask>",
-            right: phi_3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&text),
+        AddedFlags {
+            lstrip: jina && text == "<mask>",
+            rstrip: phi_3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&text),
+            ..AddedFlags::default()
         }
     }
 }
@@ -217,6 +283,7 @@ pub(super) mod tests {
             kind: Kind::ByteLevelBpe,
             pre: "gpt-2".into(),
             tokens: tokens.iter().map(|&(text, _)| text.to_owned()).collect(),
+            raw: BTreeMap::new(),
             types: tokens.iter().map(|&(_, ty)| ty).collect(),
             scores: Vec::new(),
             merges: merges.iter().map(|&merge| merge.to_owned()).collect(),
@@ -224,7 +291,9 @@ pub(super) mod tests {
             add_bos: None,
             add_eos: None,
             add_space_prefix: None,
+            space_prefix: SpacePrefix::Always,
             remove_extra_whitespaces: None,
+            added: None,
             chat_template: None,
             named_templates: Vec::new(),
             model_name: None,
@@ -287,6 +356,14 @@ pub(super) mod tests {
         assert!(complaint(Vocabulary { scores: vec![0.0], ..spm.clone() }).contains("1 token scores"));
         let scores = vec![f32::NAN; spm.n_vocab()];
         assert!(complaint(Vocabulary { scores, ..spm }).contains("not a number"));
+    }
+
+    #[test]
+    fn flags_of_added_tokens_come_back_from_their_number() {
+        for code in 0..16 {
+            assert_eq!(AddedFlags::from_code(code).code(), code);
+        }
+        assert_eq!(AddedFlags { rstrip: true, ..AddedFlags::default() }.code(), 2);
     }
 
     #[test]

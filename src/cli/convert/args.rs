@@ -8,7 +8,7 @@ use regex::Regex;
 
 use crate::cli::compute::ComputeArgs;
 use crate::convert::file_type::suggestion;
-use crate::convert::{FileType, Overrides, PlanOptions};
+use crate::convert::{FileType, Overrides, PlanOptions, TokenizerDifferences};
 use crate::error::{Error, Result};
 
 const TYPES: &str = "\
@@ -71,6 +71,9 @@ pub(super) struct Args {
     /// Give every quantised tensor the same type, without the usual mixture
     #[arg(long, help_heading = "Types of single tensors")]
     pure: bool,
+    /// Convert even if the file's tokenizer reads texts otherwise than the checkpoint's own
+    #[arg(long)]
+    accept_tokenizer_differences: bool,
     #[command(flatten)]
     pub(super) compute: ComputeArgs,
 }
@@ -91,7 +94,12 @@ impl Args {
             pure: self.pure,
         };
         let (name, ignored) = (self.name.clone(), self.ignored.clone());
-        Ok(PlanOptions { file_type: self.file_type, overrides, name, ignored })
+        let tokenizer_differences = if self.accept_tokenizer_differences {
+            TokenizerDifferences::Accepted
+        } else {
+            TokenizerDifferences::Refused
+        };
+        Ok(PlanOptions { file_type: self.file_type, overrides, name, ignored, tokenizer_differences })
     }
 }
 

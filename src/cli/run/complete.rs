@@ -11,7 +11,7 @@ use super::load::{Model, load};
 use super::statistics::Environment;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
-use crate::cli::output::{also, say, show_generated, show_json};
+use crate::cli::output::{also, note, say, show_generated, show_json};
 use crate::cli::values::{MaxTokens, max_tokens};
 use crate::error::{Error, Result};
 use crate::runtime::Sampler;
@@ -21,6 +21,8 @@ use crate::runtime::generate::{Finish, Generation, Generator, Request};
 ///
 /// Shows the prompt and then its continuation on standard output, as it is computed, until the model
 /// ends the text, the context is full, or -n tokens are reached; then statistics on standard error.
+/// Special tokens that the prompt spells out, such as <|eot_id|>, are read as such, unless
+/// --no-parse-special is given.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -35,6 +37,9 @@ pub(super) struct Args {
     /// End before this text comes up; may be given several times
     #[arg(long = "stop", value_name = "TEXT", allow_hyphen_values = true)]
     stop_strings: Vec<String>,
+    /// Take special tokens that are spelled out in the prompt, such as <|eot_id|>, for text; by default they are read
+    #[arg(long)]
+    no_parse_special: bool,
     /// Never let the model end the text
     #[arg(long)]
     ignore_eos: bool,
@@ -106,7 +111,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let session = args.context.open_session(&model.engine, n_ctx)?;
     model.settle(&session, 0, quiet)?;
     let environment = Environment::new(&model, &session, sampler.options().seed);
-    let ids = model.tokenizer.encode(&text, true, true)?;
+    let ids = model.tokenizer.encode_prompt(&text, !args.no_parse_special)?;
+    if !quiet && model.tokenizer.bos().is_some_and(|bos| ids.starts_with(&[bos, bos])) {
+        note(
+            "the prompt begins with the beginning-of-text token twice: it is added to every prompt, so leave it out",
+        );
+    }
     let busy = Busy::begin();
     let request = Request {
         prompt: &ids,

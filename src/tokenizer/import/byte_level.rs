@@ -1,59 +1,42 @@
 //! Byte-level BPE from tokenizer.json.
 
-use super::added_type;
+use super::Parts;
+use super::added::Adder;
 use super::detect::{self, Wanted};
 use super::settings::Settings;
 use super::token_list::TokenList;
 use super::tokenizer_json::{Merge, TokenizerJson, flatten, type_of};
 use crate::error::{Error, Result};
-use crate::tokenizer::vocabulary::{Kind, TokenType, Vocabulary};
+use crate::tokenizer::special_ids::Role;
+use crate::tokenizer::vocabulary::{Kind, SpacePrefix, TokenType, Vocabulary};
 
 /// Reads the vocabulary in `json`, for a model with `n_vocab` rows.
 pub(super) fn read(json: &TokenizerJson, settings: &Settings<'_>, n_vocab: usize) -> Result<Vocabulary> {
-    let vocab = match (json.model.ty.as_deref(), &json.model.vocab.0) {
-        (None | Some("BPE"), Some(vocab)) => vocab,
-        (ty, _) => {
-            let what = format!(
-                "a byte-level tokenizer with the model {:?}; supported is BPE",
-                ty.unwrap_or("Unigram")
-            );
-            return Err(Error::unsupported(&json.path, what));
-        }
-    };
     let mut list = TokenList::new(&json.path, n_vocab);
-    for (text, &id) in vocab {
-        list.set(id, text, TokenType::Normal, 0.0)?;
+    for (text, id) in json.bpe_vocab()? {
+        list.set(*id, text, TokenType::Normal, 0.0)?;
     }
-    for added in &json.added_tokens {
-        list.set(added.id, &added.content, added_type(&added.content, added.special), 0.0)?;
-    }
+    let mut notes = check_normalizer(json)?;
+    notes.extend(json.left_out());
+    let added = Adder::new(&mut list, Kind::ByteLevelBpe, &mut notes).add_all(Some(json), settings)?;
+    let unknown = json.model.unk_token.as_deref().and_then(|text| list.id_of(text));
     let tokens = list.finish();
     let merges = json.model.merges.iter().map(|merge| merge_line(merge, json)).collect::<Result<Vec<_>>>()?;
-
-    let mut notes = check_normalizer(json)?;
     let wanted = Wanted { tokens: &tokens, merges: &merges, ignore_merges: json.model.ignore_merges };
     let pre = detect::pre_tokenizer(json, &wanted, &mut notes)?;
-    let index = tokens.index();
-    let ids = settings.special_ids(&tokens.texts, |text| index.get(text).copied())?;
-    let (add_bos, add_eos) = settings.added_around(Some(json), &ids, &tokens.texts)?;
-    let templates = settings.templates()?;
-    Ok(Vocabulary {
+    let parts = Parts {
         kind: Kind::ByteLevelBpe,
-        pre: pre.to_owned(),
-        types: tokens.types,
-        scores: Vec::new(),
+        pre,
+        tokens,
         merges,
-        ids,
-        add_bos,
-        add_eos,
+        added,
+        ids: vec![(Role::Unknown, unknown.map(|id| id as u32))],
         add_space_prefix: None,
+        space_prefix: SpacePrefix::Always,
         remove_extra_whitespaces: None,
-        chat_template: templates.default,
-        named_templates: templates.named,
-        model_name: None,
         notes,
-        tokens: tokens.texts,
-    })
+    };
+    parts.assemble(Some(json), settings)
 }
 
 /// A merge as GGUF has it: two halves around a space. Newer files may have spaces inside the halves,

@@ -71,7 +71,7 @@ fn choose(rows: &[&'static Row], wanted: &Wanted<'_>) -> Option<&'static str> {
 fn merges_reach_all(wanted: &Wanted<'_>) -> bool {
     let Some(splitter) = Splitter::by_name("gpt-2") else { return false };
     let pairs = wanted.merges.iter().filter_map(|merge| split_merge(merge));
-    let bpe = Bpe::new(&wanted.tokens.texts, pairs, splitter, None);
+    let bpe = Bpe::new(&wanted.tokens.texts, &wanted.tokens.types, pairs, splitter, None);
     let normal = |id: &usize| wanted.tokens.types[*id] == TokenType::Normal;
     (0..wanted.tokens.texts.len()).filter(normal).all(|id| bpe.reaches(id as u32, &wanted.tokens.texts[id]))
 }

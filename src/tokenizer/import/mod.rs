@@ -4,8 +4,13 @@
 //! tokenizer.json that was made from one. Which pre-tokenizer a byte-level BPE has is found out by what
 //! it does ([`detect`]), not by a list of fingerprints.
 
+mod added;
+#[cfg(test)]
+mod added_tests;
 mod byte_level;
 mod detect;
+mod probes;
+mod proof;
 mod sentencepiece;
 mod sentencepiece_json;
 mod settings;
@@ -14,44 +19,112 @@ mod tests;
 mod token_list;
 mod tokenizer_json;
 
-use super::vocabulary::{TokenType, Vocabulary};
+pub use proof::{Difference, Proof};
+
+use super::special_ids::Role;
+use super::vocabulary::{AddedFlags, Kind, RawTokens, SpacePrefix, TokenType, Vocabulary};
 use crate::checkpoint::{Config, Folder};
 use crate::error::{Error, Result};
+use sentencepiece::Model;
 use settings::Settings;
+use token_list::Tokens;
 use tokenizer_json::TokenizerJson;
 
 impl Vocabulary {
     /// Reads the tokenizer files in `folder`, beside the model's `config`; the vocabulary has `n_vocab`
     /// tokens, as many as the embedding has rows.
     ///
-    /// tokenizer.json decides if it holds a byte-level BPE; else tokenizer.model is preferred, which
-    /// has the scores themselves.
+    /// tokenizer.json decides, as it does for fast tokenizers. A tokenizer.model beside it that has the same
+    /// tokens gives them its scores; one that has not is noted.
     ///
     /// # Errors
     /// `Unsupported` if no tokenizer is there or it is of another form, with what is supported;
-    /// `Malformed` for damaged files or more tokens than `n_vocab`; `Io` and `Limit` as they come.
+    /// `Malformed` for invalid files, more tokens than `n_vocab`, or two with one id or one text; `Io` and
+    /// `Limit` as they come.
     pub fn from_checkpoint(folder: &Folder, config: &Config, n_vocab: usize) -> Result<Self> {
         let settings = Settings::open(folder, config)?;
         let json = TokenizerJson::open(folder)?;
-        let preferred = match &json {
-            Some(json) if json.is_byte_level() => Some(byte_level::read(json, &settings, n_vocab)?),
-            _ => sentencepiece::read(folder, json.as_ref(), &settings, n_vocab)?,
+        let mut vocabulary = match &json {
+            Some(json) if json.is_byte_level() => byte_level::read(json, &settings, n_vocab)?,
+            Some(json) => match sentencepiece_json::read(json, Model::open(folder), &settings, n_vocab) {
+                // What this program cannot do of tokenizer.json may not matter to tokenizer.model.
+                Err(Error::Unsupported { path, what }) => match Model::open(folder) {
+                    Ok(Some(model)) => {
+                        let mut vocabulary = sentencepiece::read(&model, Some(json), &settings, n_vocab)?;
+                        let note = format!(
+                            "tokenizer: tokenizer.model is read, as tokenizer.json is not supported: {what}"
+                        );
+                        vocabulary.notes.push(note);
+                        vocabulary
+                    }
+                    _ => return Err(Error::Unsupported { path, what }),
+                },
+                read => read?,
+            },
+            None => match Model::open(folder)? {
+                Some(model) => sentencepiece::read(&model, None, &settings, n_vocab)?,
+                None => {
+                    let what = "the checkpoint has neither tokenizer.json nor tokenizer.model; \
+                                download them beside its weights";
+                    return Err(Error::unsupported(folder.path(), what));
+                }
+            },
         };
-        let mut vocabulary = match (preferred, &json) {
-            (Some(vocabulary), _) => vocabulary,
-            (None, Some(json)) => sentencepiece_json::read(json, &settings, n_vocab)?,
-            (None, None) => {
-                let what = "the checkpoint has neither tokenizer.json nor tokenizer.model; \
-                            download them beside its weights";
-                return Err(Error::unsupported(folder.path(), what));
-            }
-        };
+        let name = if json.is_some() { tokenizer_json::NAME } else { sentencepiece::NAME };
         vocabulary.notes.extend(settings.id_notes(vocabulary.tokens.len()));
-        vocabulary.checked(&folder.join(if json.is_some() {
-            tokenizer_json::NAME
-        } else {
-            sentencepiece::NAME
-        }))
+        vocabulary.checked(&folder.join(name))
+    }
+}
+
+/// What the forms of tokenizer files come to.
+struct Parts {
+    kind: Kind,
+    pre: &'static str,
+    tokens: Tokens,
+    merges: Vec<String>,
+    added: Vec<(u32, AddedFlags)>,
+    /// Tokens with roles that no file beside the tokenizer names.
+    ids: Vec<(Role, Option<u32>)>,
+    add_space_prefix: Option<bool>,
+    space_prefix: SpacePrefix,
+    remove_extra_whitespaces: Option<bool>,
+    notes: Vec<String>,
+}
+
+impl Parts {
+    /// The vocabulary, with what the files beside the tokenizer say.
+    fn assemble(self, json: Option<&TokenizerJson>, settings: &Settings<'_>) -> Result<Vocabulary> {
+        let index = self.tokens.index();
+        let find = |text: &str| index.get(text).copied();
+        let mut ids = settings.special_ids(&self.tokens.texts, find)?;
+        if let Some(json) = json {
+            Settings::add_template_ids(&mut ids, json, find);
+        }
+        for (role, id) in self.ids {
+            ids.set(role, ids.get(role).or(id));
+        }
+        let (add_bos, add_eos) = settings.added_around(json, &ids, &self.tokens.texts)?;
+        let templates = settings.templates()?;
+        Ok(Vocabulary {
+            kind: self.kind,
+            pre: self.pre.to_owned(),
+            raw: RawTokens::new(),
+            types: self.tokens.types,
+            scores: if self.kind == Kind::SentencePiece { self.tokens.scores } else { Vec::new() },
+            merges: self.merges,
+            ids,
+            add_bos,
+            add_eos,
+            add_space_prefix: self.add_space_prefix,
+            space_prefix: self.space_prefix,
+            remove_extra_whitespaces: self.remove_extra_whitespaces,
+            added: Some(self.added),
+            chat_template: templates.default,
+            named_templates: templates.named,
+            model_name: None,
+            notes: self.notes,
+            tokens: self.tokens.texts,
+        })
     }
 }
 

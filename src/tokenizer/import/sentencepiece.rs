@@ -2,22 +2,20 @@
 //!
 //! The fields are those of `sentencepiece_model.proto` in the SentencePiece project.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-use super::added_type;
+use super::Parts;
+use super::added::Adder;
 use super::settings::Settings;
-use super::token_list::{TokenList, Tokens};
+use super::token_list::TokenList;
 use super::tokenizer_json::TokenizerJson;
 use crate::checkpoint::Folder;
 use crate::error::{Error, Result};
 use crate::limits::MAX_JSON_BYTES;
 use crate::tokenizer::special_ids::Role;
-use crate::tokenizer::vocabulary::{Kind, TokenType, Vocabulary};
-
-/// The score of tokens added beside the model; they are matched as a whole, never joined.
-const ADDED_SCORE: f32 = -1000.0;
+use crate::tokenizer::vocabulary::{Kind, SpacePrefix, TokenType, Vocabulary};
 
 #[derive(Clone, PartialEq, Message)]
 struct ModelProto {
@@ -63,96 +61,90 @@ struct NormalizerSpec {
     precompiled_charsmap: Option<Vec<u8>>,
     #[prost(bool, optional, tag = "3")]
     add_dummy_prefix: Option<bool>,
+    /// True if absent, like the one above and the one below.
+    #[prost(bool, optional, tag = "4")]
+    remove_extra_whitespaces: Option<bool>,
+    #[prost(bool, optional, tag = "5")]
+    escape_whitespaces: Option<bool>,
 }
 
 /// The name of the file.
 pub(super) const NAME: &str = "tokenizer.model";
 
-/// Reads the vocabulary in the tokenizer.model of `folder`, if there is one, for a model with `n_vocab`
-/// rows; `json` is the tokenizer.json beside it, for the tokens added there.
+/// An opened tokenizer.model of a kind that GGUF can carry.
+pub(super) struct Model {
+    path: PathBuf,
+    proto: ModelProto,
+    notes: Vec<String>,
+}
+
+impl Model {
+    /// Reads the file in `folder`, if there is one.
+    ///
+    /// # Errors
+    /// `Io`; `Limit` for a file too long; `Malformed` if it is not of this form; `Unsupported` for a
+    /// kind that GGUF cannot carry.
+    pub(super) fn open(folder: &Folder) -> Result<Option<Self>> {
+        let Some(bytes) = folder.read(NAME, MAX_JSON_BYTES)? else { return Ok(None) };
+        let path = folder.join(NAME);
+        let proto = parse(&path, &bytes)?;
+        let notes = check_kind(&path, &proto)?;
+        Ok(Some(Self { path, proto, notes }))
+    }
+
+    /// Text, score and type of each piece; index = id. The text of an unused one may be empty.
+    pub(super) fn pieces(&self) -> impl ExactSizeIterator<Item = (&str, f32, TokenType)> {
+        self.proto.pieces.iter().map(|piece| {
+            let ty = TokenType::from_code(piece.ty.unwrap_or(TokenType::Normal as i32));
+            (piece.text.as_deref().unwrap_or_default(), piece.score.unwrap_or(0.0), ty)
+        })
+    }
+}
+
+/// Reads the vocabulary in `model`, for a model with `n_vocab` rows; `json` is a tokenizer.json beside it,
+/// for the tokens added there.
 pub(super) fn read(
-    folder: &Folder,
+    model: &Model,
     json: Option<&TokenizerJson>,
     settings: &Settings<'_>,
     n_vocab: usize,
-) -> Result<Option<Vocabulary>> {
-    let Some(bytes) = folder.read(NAME, MAX_JSON_BYTES)? else { return Ok(None) };
-    let path = &folder.join(NAME);
-    let model = parse(path, &bytes)?;
-    let notes = check_kind(path, &model)?;
-    let mut list = TokenList::new(path, n_vocab);
-    for (id, piece) in model.pieces.iter().enumerate() {
-        let ty = TokenType::from_code(piece.ty.unwrap_or(TokenType::Normal as i32));
-        let text = piece.text.as_deref().filter(|text| !text.is_empty());
-        match text {
-            Some(text) => list.set(id, text, ty, piece.score.unwrap_or(0.0))?,
-            None => list.set(id, &format!("[EMPTY_{id}]"), TokenType::Unused, 0.0)?,
-        }
-    }
-    let from_json = json.map_or(&[][..], |json| &json.added_tokens);
-    for added in from_json.iter().cloned().chain(settings.added_tokens()?) {
-        // Pieces with a type of their own keep it: <unk>, <s>, <0x0A>.
-        if matches!(
-            list.type_of(added.id),
-            None | Some(TokenType::Normal | TokenType::UserDefined | TokenType::Unused)
-        ) {
-            let ty = added_type(&added.content, added.special);
-            list.set(added.id, &plain_spaces(&added.content, ty), ty, ADDED_SCORE)?;
-        }
-    }
-    finish(list.finish(), &model, json, settings, notes).map(Some)
-}
-
-fn finish(
-    tokens: Tokens,
-    model: &ModelProto,
-    json: Option<&TokenizerJson>,
-    settings: &Settings<'_>,
-    notes: Vec<String>,
 ) -> Result<Vocabulary> {
-    let index = tokens.index();
-    let mut ids = settings.special_ids(&tokens.texts, |text| index.get(text).copied())?;
-    if let Some(trainer) = &model.trainer {
-        let own = [
-            (Role::Unknown, trainer.unk_id, 0),
-            (Role::Bos, trainer.bos_id, 1),
-            (Role::Eos, trainer.eos_id, 2),
-        ];
-        for (role, id, default) in own {
-            let id =
-                u32::try_from(id.unwrap_or(default)).ok().filter(|&id| (id as usize) < tokens.texts.len());
-            ids.set(role, ids.get(role).or(id));
-        }
+    let mut notes = model.notes.clone();
+    let mut list = TokenList::new(&model.path, n_vocab);
+    for (id, (text, score, ty)) in model.pieces().enumerate() {
+        list.set(id, text, ty, score)?;
     }
-    let (add_bos, add_eos) = settings.added_around(json, &ids, &tokens.texts)?;
-    let dummy_prefix = model.normalizer.as_ref().and_then(|spec| spec.add_dummy_prefix);
-    let templates = settings.templates()?;
-    Ok(Vocabulary {
+    let mut adder = Adder::new(&mut list, Kind::SentencePiece, &mut notes);
+    adder.replaces = true;
+    let added = adder.add_all(json, settings)?;
+    let tokens = list.finish();
+    let trainer = model.proto.trainer.clone().unwrap_or_default();
+    let id = |id: Option<i32>, default: i32| {
+        let id = u32::try_from(id.unwrap_or(default)).ok();
+        id.filter(|&id| model.proto.trainer.is_some() && (id as usize) < tokens.texts.len())
+    };
+    let ids = vec![
+        (Role::Unknown, id(trainer.unk_id, 0)),
+        (Role::Bos, id(trainer.bos_id, 1)),
+        (Role::Eos, id(trainer.eos_id, 2)),
+    ];
+    let normalizer = model.proto.normalizer.clone().unwrap_or_default();
+    let parts = Parts {
         kind: Kind::SentencePiece,
-        pre: "default".into(),
-        types: tokens.types,
-        scores: tokens.scores,
+        pre: "default",
+        tokens,
         merges: Vec::new(),
+        added,
         ids,
-        add_bos,
-        add_eos,
-        add_space_prefix: settings.flag("add_prefix_space")?.or(dummy_prefix.filter(|&yes| !yes)),
-        remove_extra_whitespaces: None,
-        chat_template: templates.default,
-        named_templates: templates.named,
-        model_name: None,
+        add_space_prefix: settings
+            .flag("add_prefix_space")?
+            .or(normalizer.add_dummy_prefix.filter(|&yes| !yes)),
+        space_prefix: SpacePrefix::Always,
+        remove_extra_whitespaces: Some(normalizer.remove_extra_whitespaces.unwrap_or(true))
+            .filter(|&yes| yes),
         notes,
-        tokens: tokens.texts,
-    })
-}
-
-/// User-defined tokens are matched in the text itself, so their spaces are spaces.
-pub(super) fn plain_spaces(text: &str, ty: TokenType) -> String {
-    if ty == TokenType::UserDefined {
-        text.replace(crate::tokenizer::spm::SPACE, " ")
-    } else {
-        text.to_owned()
-    }
+    };
+    parts.assemble(json, settings)
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<ModelProto> {
@@ -168,6 +160,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<ModelProto> {
 /// Checks that the model is one that GGUF's `llama` kind can carry, and says what it cannot.
 fn check_kind(path: &Path, model: &ModelProto) -> Result<Vec<String>> {
     let trainer = model.trainer.clone().unwrap_or_default();
+    let normalizer = model.normalizer.clone().unwrap_or_default();
     let kind = match trainer.model_type.unwrap_or(1) {
         2 => None,
         1 => Some("unigram"),
@@ -175,17 +168,18 @@ fn check_kind(path: &Path, model: &ModelProto) -> Result<Vec<String>> {
         4 => Some("char"),
         _ => Some("unknown"),
     };
+    let unsupported = |what: String| Err(Error::unsupported(path, what));
     if let Some(kind) = kind {
-        let what = format!("a SentencePiece model of the kind {kind}; supported is BPE");
-        return Err(Error::unsupported(path, what));
+        return unsupported(format!("a SentencePiece model of the kind {kind}; supported is BPE"));
     }
     if trainer.treat_whitespace_as_suffix == Some(true) {
-        return Err(Error::unsupported(
-            path,
-            "a SentencePiece model that puts spaces behind words; supported is before",
-        ));
+        return unsupported(
+            "a SentencePiece model that puts spaces behind words; supported is before".into(),
+        );
     }
-    let normalizer = model.normalizer.clone().unwrap_or_default();
+    if normalizer.escape_whitespaces == Some(false) {
+        return unsupported("a SentencePiece model that does not escape spaces (\"▁\")".into());
+    }
     let normalizes = normalizer.precompiled_charsmap.is_some_and(|map| !map.is_empty());
     let name = normalizer.name.unwrap_or_default();
     let note =
@@ -203,6 +197,8 @@ pub(super) mod tests {
 
     pub(in crate::tokenizer::import) fn model(pieces: Vec<Piece>, model_type: i32) -> impl Message {
         let trainer = TrainerSpec { model_type: Some(model_type), ..TrainerSpec::default() };
-        ModelProto { pieces, trainer: Some(trainer), normalizer: None }
+        let normalizer =
+            NormalizerSpec { remove_extra_whitespaces: Some(false), ..NormalizerSpec::default() };
+        ModelProto { pieces, trainer: Some(trainer), normalizer: Some(normalizer) }
     }
 }

@@ -4,68 +4,86 @@
 //! order in which it found them and scores them by minus that number, so the order of the merges gives
 //! the scores back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::added_type;
-use super::sentencepiece::plain_spaces;
+use super::Parts;
+use super::added::Adder;
+use super::sentencepiece::Model;
 use super::settings::Settings;
 use super::token_list::TokenList;
 use super::tokenizer_json::{TokenizerJson, flatten, type_of};
 use crate::error::{Error, Result};
 use crate::tokenizer::special_ids::Role;
 use crate::tokenizer::spm;
-use crate::tokenizer::vocabulary::{Kind, TokenType, Vocabulary};
+use crate::tokenizer::vocabulary::{Kind, SpacePrefix, TokenType, Vocabulary};
 
-/// Reads the vocabulary in `json`, for a model with `n_vocab` rows.
-pub(super) fn read(json: &TokenizerJson, settings: &Settings<'_>, n_vocab: usize) -> Result<Vocabulary> {
-    let vocab = match (json.model.ty.as_deref(), &json.model.vocab.0) {
-        (None | Some("BPE"), Some(vocab)) => vocab,
-        (ty, _) => {
-            let ty = ty.unwrap_or("Unigram");
-            let what = format!(
-                "the tokenizer model {ty:?} in tokenizer.json; supported is BPE, of bytes or SentencePiece"
-            );
-            return Err(Error::unsupported(&json.path, what));
+/// Ids by token.
+type Index<'a> = HashMap<&'a str, usize>;
+
+/// Reads the vocabulary in `json`, for a model with `n_vocab` rows; `model` is the tokenizer.model beside
+/// it, if there is one, or what is wrong with it.
+pub(super) fn read(
+    json: &TokenizerJson,
+    model: Result<Option<Model>>,
+    settings: &Settings<'_>,
+    n_vocab: usize,
+) -> Result<Vocabulary> {
+    let vocab = json.bpe_vocab()?;
+    let index: Index<'_> = vocab.iter().map(|(text, id)| (text.as_str(), *id)).collect();
+    let (prefixes, space_prefix) = space_prefix(json)?;
+    let mut notes: Vec<String> = json.left_out().into_iter().collect();
+    let model = match model {
+        Ok(model) => model.and_then(|model| agreeing(model, json, &index, &mut notes)),
+        Err(error) => {
+            notes.push(format!("tokenizer: tokenizer.json decides; tokenizer.model is left aside: {error}"));
+            None
         }
     };
-    let prefix = space_prefix(json)?;
-    let scores = scores(json, vocab)?;
+    let pieces: Vec<_> = model.iter().flat_map(Model::pieces).collect();
+    let scores = scores(json, vocab, &index)?;
     let mut list = TokenList::new(&json.path, n_vocab);
-    for (text, &id) in vocab {
-        let score = scores.get(text.as_str()).copied().unwrap_or(0.0);
-        list.set(id, text, piece_type(json, text), score)?;
+    for (text, id) in vocab {
+        let derived =
+            (text.as_str(), scores.get(text.as_str()).copied().unwrap_or(0.0), piece_type(json, text));
+        let (_, score, ty) = pieces.get(*id).copied().unwrap_or(derived);
+        list.set(*id, text, ty, score)?;
     }
-    for added in json.added_tokens.iter().cloned().chain(settings.added_tokens()?) {
-        let is_unknown = json.model.unk_token.as_deref() == Some(added.content.as_str());
-        if !is_unknown {
-            let ty = added_type(&added.content, added.special);
-            list.set(added.id, &plain_spaces(&added.content, ty), ty, 0.0)?;
-        }
-    }
-    let tokens = list.finish();
-    let index = tokens.index();
-    let mut ids = settings.special_ids(&tokens.texts, |text| index.get(text).copied())?;
-    let unknown = json.model.unk_token.as_deref().and_then(|text| index.get(text).copied());
-    ids.set(Role::Unknown, ids.get(Role::Unknown).or(unknown));
-    let (add_bos, add_eos) = settings.added_around(Some(json), &ids, &tokens.texts)?;
-    let templates = settings.templates()?;
-    Ok(Vocabulary {
+    let added = Adder::new(&mut list, Kind::SentencePiece, &mut notes).add_all(Some(json), settings)?;
+    let unknown = json.model.unk_token.as_deref().and_then(|text| list.id_of(text));
+    let parts = Parts {
         kind: Kind::SentencePiece,
-        pre: "default".into(),
-        types: tokens.types,
-        scores: tokens.scores,
+        pre: "default",
+        tokens: list.finish(),
         merges: Vec::new(),
-        ids,
-        add_bos,
-        add_eos,
-        add_space_prefix: settings.flag("add_prefix_space")?.or(Some(prefix).filter(|&yes| !yes)),
+        added,
+        ids: vec![(Role::Unknown, unknown.map(|id| id as u32))],
+        add_space_prefix: settings.flag("add_prefix_space")?.or(Some(prefixes).filter(|&yes| !yes)),
+        space_prefix,
         remove_extra_whitespaces: None,
-        chat_template: templates.default,
-        named_templates: templates.named,
-        model_name: None,
-        notes: Vec::new(),
-        tokens: tokens.texts,
-    })
+        notes,
+    };
+    parts.assemble(Some(json), settings)
+}
+
+/// `model`, if it has the tokens of `json` and no others; else a note says where they differ.
+fn agreeing(model: Model, json: &TokenizerJson, index: &Index<'_>, notes: &mut Vec<String>) -> Option<Model> {
+    let n_pieces = model.pieces().len();
+    let added: HashSet<&str> = json.added_tokens.iter().map(|token| token.content.as_str()).collect();
+    let piece = model
+        .pieces()
+        .enumerate()
+        .find(|&(id, (text, ..))| !text.is_empty() && index.get(text) != Some(&id) && !added.contains(text));
+    let beyond = index.iter().filter(|&(text, &id)| id >= n_pieces && !added.contains(text));
+    let (id, text) = match (piece, beyond.min_by_key(|&(_, &id)| id)) {
+        (Some((id, (text, ..))), _) => (id, text),
+        (None, Some((text, &id))) => (id, *text),
+        (None, None) => return Some(model),
+    };
+    notes.push(format!(
+        "tokenizer: tokenizer.json decides; tokenizer.model beside it has other tokens (the first is {text:?}, \
+         id {id}) and is left aside"
+    ));
+    None
 }
 
 fn piece_type(json: &TokenizerJson, text: &str) -> TokenType {
@@ -78,22 +96,23 @@ fn piece_type(json: &TokenizerJson, text: &str) -> TokenType {
     }
 }
 
-/// Whether a space is put in front of a text. Checks on the way that spaces become «▁» and nothing
-/// else happens to the text.
+/// Whether and where a space is put in front of a text. Checks on the way that spaces become "▁" and
+/// nothing else happens to the text.
 ///
 /// # Errors
 /// `Unsupported` if something does.
-fn space_prefix(json: &TokenizerJson) -> Result<bool> {
-    let (mut prefix, mut escapes) = (false, false);
+fn space_prefix(json: &TokenizerJson) -> Result<(bool, SpacePrefix)> {
+    let (mut prefix, mut escapes) = ((false, SpacePrefix::Always), false);
     for part in flatten(&json.normalizer).into_iter().chain(flatten(&json.pre_tokenizer)) {
         match type_of(part) {
-            "Prepend" if part["prepend"] == "▁" => prefix = true,
+            "Prepend" if part["prepend"] == "▁" => prefix = (true, SpacePrefix::Always),
             "Replace" if part["pattern"]["String"] == " " && part["content"] == "▁" => escapes = true,
             "Metaspace" if part["replacement"] == "▁" => {
                 escapes = true;
                 prefix = match part["prepend_scheme"].as_str() {
-                    Some(scheme) => scheme != "never",
-                    None => part["add_prefix_space"].as_bool().unwrap_or(true),
+                    Some("first") => (true, SpacePrefix::FirstUnlessBlank),
+                    Some(scheme) => (scheme != "never", SpacePrefix::UnlessBlank),
+                    None => (part["add_prefix_space"].as_bool().unwrap_or(true), SpacePrefix::UnlessBlank),
                 };
             }
             // Splits that Mistral's and Gemma's files make at spaces, which merges do not cross anyway.
@@ -101,8 +120,7 @@ fn space_prefix(json: &TokenizerJson) -> Result<bool> {
             other => {
                 let what = format!(
                     "a SentencePiece tokenizer.json with the component {other:?}; supported are Prepend, \
-                     Replace and \
-                     Metaspace with \"▁\""
+                     Replace and Metaspace with \"▁\""
                 );
                 return Err(Error::unsupported(&json.path, what));
             }
@@ -119,30 +137,31 @@ fn space_prefix(json: &TokenizerJson) -> Result<bool> {
 
 /// Scores by piece: what a merge yields gets minus the number of different pieces that merges before
 /// it yield; ordinary pieces that no merge yields (the characters) follow in the order of their ids.
-fn scores<'a>(json: &'a TokenizerJson, vocab: &'a HashMap<String, usize>) -> Result<HashMap<&'a str, f32>> {
+fn scores<'a>(
+    json: &'a TokenizerJson,
+    vocab: &'a [(String, usize)],
+    index: &Index<'a>,
+) -> Result<HashMap<&'a str, f32>> {
     let mut scores: HashMap<&str, f32> = HashMap::with_capacity(vocab.len());
     for (rank, merge) in json.model.merges.iter().enumerate() {
         let malformed = |what: &str| Error::malformed(&json.path, format!("merge {rank} {what}"));
         let (left, right) =
             merge.halves().ok_or_else(|| malformed("is not two texts with a space between"))?;
-        let (piece, _) = vocab
-            .get_key_value(&format!("{left}{right}"))
+        let (&piece, _) = index
+            .get_key_value(format!("{left}{right}").as_str())
             .ok_or_else(|| malformed(&format!("yields {left:?} + {right:?}, which is no token")))?;
         let next = -(scores.len() as f32);
         scores.entry(piece).or_insert(next);
     }
-    let mut rest: Vec<(&str, usize)> = vocab
-        .iter()
-        .filter(|(text, _)| {
-            !scores.contains_key(text.as_str()) && piece_type(json, text) == TokenType::Normal
-        })
-        .map(|(text, &id)| (text.as_str(), id))
-        .collect();
-    rest.retain(|(text, _)| json.added_tokens.iter().all(|added| added.content != *text));
-    rest.sort_by_key(|&(_, id)| id);
+    let added: HashSet<&str> = json.added_tokens.iter().map(|token| token.content.as_str()).collect();
+    let is_character = |text: &str| {
+        !scores.contains_key(text) && !added.contains(text) && piece_type(json, text) == TokenType::Normal
+    };
+    let mut rest: Vec<&(String, usize)> = vocab.iter().filter(|(text, _)| is_character(text)).collect();
+    rest.sort_by_key(|(_, id)| id);
     for (text, _) in rest {
         let next = -(scores.len() as f32);
-        scores.insert(text, next);
+        scores.entry(text).or_insert(next);
     }
     Ok(scores)
 }

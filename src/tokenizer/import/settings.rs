@@ -1,6 +1,8 @@
 //! The small files beside a tokenizer: which tokens have roles, which are added, what surrounds a
 //! text, how conversations are written.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::tokenizer_json::{AddedToken, TokenizerJson};
@@ -99,6 +101,19 @@ impl<'a> Settings<'a> {
         Ok(ids)
     }
 
+    /// Completes `ids` with the tokens that the template in `json` puts around every text, where no
+    /// other file names them.
+    pub(super) fn add_template_ids(
+        ids: &mut SpecialIds,
+        json: &TokenizerJson,
+        find: impl Fn(&str) -> Option<u32>,
+    ) {
+        let (first, last) = json.template_ends().unwrap_or_default();
+        for (role, text) in [(Role::Bos, first), (Role::Eos, last)] {
+            ids.set(role, ids.get(role).or_else(|| text.and_then(&find)));
+        }
+    }
+
     /// Every id in the lists of `eos_token_id` ends a generation.
     fn set_ends(&self, ids: &mut SpecialIds, texts: &[String]) -> Result<()> {
         let listed = self.numbers("eos_token_id", texts.len())?.into_iter().chain(ids.get(Role::Eos));
@@ -131,32 +146,45 @@ impl<'a> Settings<'a> {
         notes
     }
 
-    /// Tokens added to the vocabulary by added_tokens.json and tokenizer_config.json.
+    /// Tokens that the files beside the tokenizer add to it: those with ids, then special tokens by name.
     pub(super) fn added_tokens(&self) -> Result<Vec<AddedToken>> {
         let mut added = Vec::new();
         if let Some(config) = &self.added_tokens {
+            let specials: HashSet<&str> = self.special_values().filter_map(token_text).collect();
             for content in config.keys() {
-                let id = config.required_count(content)?;
-                added.push(AddedToken { id, content: content.to_owned(), special: false });
+                let special = specials.contains(content);
+                added.push(AddedToken::plain(Some(config.required_count(content)?), content, special));
             }
         }
         let decoder =
             self.tokenizer.as_ref().map_or(Ok(None), |config| config.object("added_tokens_decoder"))?;
-        if let Some(decoder) = decoder {
+        if let Some(decoder) = &decoder {
             for key in decoder.keys() {
-                let wrong = || {
-                    Error::malformed(
-                        decoder.path(),
-                        format!("added_tokens_decoder has the key {key:?}, not a token id"),
-                    )
-                };
-                let id = key.parse().map_err(|_| wrong())?;
-                let Some(entry) = decoder.object(key)? else { continue };
-                let content = entry.required_string("content")?.to_owned();
-                added.push(AddedToken { id, content, special: entry.bool("special")?.unwrap_or(false) });
+                added.extend(decoded_token(decoder, key)?);
             }
         }
+        added.sort_by_key(|token| token.id);
+        added.extend(self.special_values().filter_map(special_token));
         Ok(added)
+    }
+
+    /// The special tokens that tokenizer_config.json and special_tokens_map.json name, in the order in
+    /// which they would be added.
+    fn special_values(&self) -> impl Iterator<Item = &Value> {
+        let stems = ["bos", "eos", "unk", "sep", "pad", "cls", "mask"];
+        let named = stems.into_iter().flat_map(|stem| self.special_entries(&format!("{stem}_token")));
+        let lists = ["additional_special_tokens", "extra_special_tokens"];
+        let listed = lists.into_iter().flat_map(|key| self.special_entries(key));
+        named.chain(listed.filter_map(Value::as_array).flatten())
+    }
+
+    fn special_entries(&self, key: &str) -> impl Iterator<Item = &Value> + use<'_, 'a> {
+        let entries: Vec<&Value> = [&self.tokenizer, &self.special_tokens]
+            .into_iter()
+            .flatten()
+            .filter_map(|config| config.value(key))
+            .collect();
+        entries.into_iter()
     }
 
     /// The chat templates: of the file chat_template.jinja, else of tokenizer_config.json, else of
@@ -198,6 +226,37 @@ impl<'a> Settings<'a> {
     fn no_template(&self, what: &str) -> Error {
         Error::malformed(self.folder.join("tokenizer_config.json"), what)
     }
+}
+
+/// An entry of added_tokens_decoder; `None` for one that is null.
+fn decoded_token(decoder: &Config, key: &str) -> Result<Option<AddedToken>> {
+    let wrong = || {
+        let what = format!("added_tokens_decoder has the key {key:?}, not a token id");
+        Error::malformed(decoder.path(), what)
+    };
+    let id: usize = key.parse().map_err(|_| wrong())?;
+    let Some(entry) = decoder.object(key)? else { return Ok(None) };
+    Ok(Some(AddedToken {
+        id: Some(id),
+        content: entry.required_string("content")?.to_owned(),
+        special: entry.bool("special")?.unwrap_or(false),
+        lstrip: entry.bool("lstrip")?.unwrap_or(false),
+        rstrip: entry.bool("rstrip")?.unwrap_or(false),
+        single_word: entry.bool("single_word")?.unwrap_or(false),
+        normalized: entry.bool("normalized")?,
+    }))
+}
+
+/// A special token that is named by its text, or by an object with its flags.
+fn special_token(value: &Value) -> Option<AddedToken> {
+    let flag = |key: &str| value[key].as_bool().unwrap_or(false);
+    Some(AddedToken {
+        lstrip: flag("lstrip"),
+        rstrip: flag("rstrip"),
+        single_word: flag("single_word"),
+        normalized: value["normalized"].as_bool(),
+        ..AddedToken::plain(None, token_text(value).filter(|text| !text.is_empty())?, true)
+    })
 }
 
 /// The text of a special token: a string, or an object with `content`.

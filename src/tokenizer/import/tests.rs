@@ -10,13 +10,13 @@ use super::*;
 use crate::tokenizer::special_ids::Role;
 use crate::tokenizer::{Kind, Tokenizer};
 
-const LLAMA3: &str = concat!(
+pub(super) const LLAMA3: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+",
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 );
 
 /// A folder with the given files, and the vocabulary in it for a model of `n_vocab` rows.
-fn import(files: &[(&str, Value)], n_vocab: usize) -> Result<Vocabulary> {
+pub(super) fn import(files: &[(&str, Value)], n_vocab: usize) -> Result<Vocabulary> {
     let dir = tempfile::tempdir().unwrap();
     for (name, content) in files {
         fs::write(dir.path().join(name), content.to_string()).unwrap();
@@ -27,7 +27,7 @@ fn import(files: &[(&str, Value)], n_vocab: usize) -> Result<Vocabulary> {
     Vocabulary::from_checkpoint(&Folder::new(dir.path()), &config, n_vocab)
 }
 
-fn byte_level_json(expression: &str) -> Value {
+pub(super) fn byte_level_json(expression: &str) -> Value {
     json!({
         "added_tokens": [
             {"id": 5, "content": "<s>", "special": true},
@@ -166,7 +166,7 @@ fn tokens_beyond_the_embedding_missing_files_and_other_models_are_refused() {
 }
 
 /// A tokenizer.json as Llama 2 has it: `<unk>`, `<s>`, `</s>`, bytes, pieces, characters.
-fn sentencepiece_json() -> Value {
+pub(super) fn sentencepiece_json() -> Value {
     let mut vocab = serde_json::Map::new();
     let bytes = (0..=255).map(crate::tokenizer::spm::byte_token);
     let pieces = ["ab", "▁ab", "▁a", "▁", "a", "b"].map(str::to_owned);
@@ -211,20 +211,18 @@ fn sentencepiece_scores_come_back_from_the_order_of_merges() {
     assert_eq!(tokenizer.encode("ab ac", true, false).unwrap(), [1, 260, 261, 3 + 0x63]);
 }
 
-/// A tokenizer.model of the given kind with `<unk>`, `<s>`, `</s>`, «▁a» and «a».
-fn sentencepiece_model(model_type: i32) -> Vec<u8> {
-    let piece = |text: &str, score: f32, ty: i32| sentencepiece::tests::piece(text, score, ty);
-    let pieces = vec![
-        piece("<unk>", 0.0, 2),
-        piece("<s>", 0.0, 3),
-        piece("</s>", 0.0, 3),
-        piece("▁a", -0.0, 1),
-        piece("a", -1.0, 1),
-    ];
+/// A tokenizer.model of the given kind with these pieces and types; each scores minus its id.
+pub(super) fn sentencepiece_model(model_type: i32, pieces: &[(&str, i32)]) -> Vec<u8> {
+    let piece =
+        |(id, &(text, ty)): (usize, &(&str, i32))| sentencepiece::tests::piece(text, -(id as f32), ty);
+    let pieces = pieces.iter().enumerate().map(piece).collect();
     sentencepiece::tests::model(pieces, model_type).encode_to_vec()
 }
 
-fn import_model(bytes: &[u8], files: &[(&str, Value)], n_vocab: usize) -> Result<Vocabulary> {
+/// The pieces `<unk>`, `<s>`, `</s>`, "▁a" and "a".
+const PIECES: [(&str, i32); 5] = [("<unk>", 2), ("<s>", 3), ("</s>", 3), ("▁a", 1), ("a", 1)];
+
+pub(super) fn import_model(bytes: &[u8], files: &[(&str, Value)], n_vocab: usize) -> Result<Vocabulary> {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("tokenizer.model"), bytes).unwrap();
     for (name, content) in files {
@@ -249,11 +247,11 @@ fn sentencepiece_models_are_read_with_added_tokens() {
             }),
         ),
     ];
-    let vocabulary = import_model(&sentencepiece_model(2), &files, 8).unwrap();
+    let vocabulary = import_model(&sentencepiece_model(2, &PIECES), &files, 8).unwrap();
     assert_eq!(vocabulary.tokens(), ["<unk>", "<s>", "</s>", "▁a", "a", "<tool> x", "<|im_end|>", "[PAD7]"]);
     assert_eq!(vocabulary.types()[0], TokenType::Unknown);
     assert_eq!(vocabulary.types()[5..], [TokenType::UserDefined, TokenType::Control, TokenType::Unused]);
-    assert_eq!(vocabulary.scores[3..6], [0.0, -1.0, -1000.0]);
+    assert_eq!(vocabulary.scores[3..6], [-3.0, -4.0, -1000.0]);
     assert_eq!(vocabulary.ids.get(Role::Unknown), Some(0));
     assert_eq!((vocabulary.ids.get(Role::Bos), vocabulary.ids.get(Role::Eos)), (Some(1), Some(2)));
     assert_eq!((vocabulary.add_bos, vocabulary.add_eos), (Some(true), Some(false)));
@@ -261,7 +259,7 @@ fn sentencepiece_models_are_read_with_added_tokens() {
 
 #[test]
 fn other_kinds_of_sentencepiece_and_damaged_models_are_refused() {
-    let unigram = import_model(&sentencepiece_model(1), &[], 8).unwrap_err().to_string();
+    let unigram = import_model(&sentencepiece_model(1, &PIECES), &[], 8).unwrap_err().to_string();
     assert!(unigram.contains("unigram") && unigram.contains("BPE"), "{unigram}");
     for bytes in [&b""[..], b"\xff\xff\xff", b"just text\n"] {
         let message = import_model(bytes, &[], 8).unwrap_err().to_string();

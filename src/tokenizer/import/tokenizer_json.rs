@@ -1,6 +1,5 @@
 //! The file tokenizer.json of the `tokenizers` library, as far as conversion needs it.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use serde_json::Value;
 use crate::checkpoint::Folder;
 use crate::error::{Error, Result};
 use crate::limits::MAX_JSON_BYTES;
+use crate::tokenizer::vocabulary::AddedFlags;
 
 /// The name of the file.
 pub(super) const NAME: &str = "tokenizer.json";
@@ -36,10 +36,44 @@ pub(super) struct TokenizerJson {
 /// A token outside the model proper.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct AddedToken {
-    pub(super) id: usize,
+    /// `None` for a token that a file names without its number: it has the one it has already, or the next.
+    pub(super) id: Option<usize>,
     pub(super) content: String,
     #[serde(default)]
     pub(super) special: bool,
+    #[serde(default)]
+    pub(super) lstrip: bool,
+    #[serde(default)]
+    pub(super) rstrip: bool,
+    #[serde(default)]
+    pub(super) single_word: bool,
+    /// Whether it is looked for after normalisation; by default special tokens are not.
+    pub(super) normalized: Option<bool>,
+}
+
+impl AddedToken {
+    /// A token without flags.
+    pub(super) fn plain(id: Option<usize>, content: &str, special: bool) -> Self {
+        Self {
+            id,
+            content: content.to_owned(),
+            special,
+            lstrip: false,
+            rstrip: false,
+            single_word: false,
+            normalized: None,
+        }
+    }
+
+    /// How it is matched.
+    pub(super) fn flags(&self) -> AddedFlags {
+        AddedFlags {
+            lstrip: self.lstrip,
+            rstrip: self.rstrip,
+            single_word: self.single_word,
+            normalized: self.normalized.unwrap_or(!self.special),
+        }
+    }
 }
 
 /// The model: vocabulary and merges.
@@ -54,12 +88,15 @@ pub(super) struct Model {
     pub(super) unk_token: Option<String>,
     #[serde(default)]
     pub(super) byte_fallback: bool,
+    continuing_subword_prefix: Option<String>,
+    end_of_word_suffix: Option<String>,
+    dropout: Option<f64>,
     #[serde(default)]
     pub(super) ignore_merges: bool,
 }
 
-/// Ids by token; `None` where the file has a list of pieces instead (unigram models).
-pub(super) struct Vocab(pub(super) Option<HashMap<String, usize>>);
+/// Tokens and ids in the file's order; `None` where the file has a list of pieces instead (unigram models).
+pub(super) struct Vocab(pub(super) Option<Vec<(String, usize)>>);
 
 impl<'de> Deserialize<'de> for Vocab {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
@@ -72,11 +109,11 @@ impl<'de> Deserialize<'de> for Vocab {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> std::result::Result<Vocab, A::Error> {
-                let mut ids = HashMap::new();
-                while let Some((token, id)) = entries.next_entry()? {
-                    ids.insert(token, id);
+                let mut tokens = Vec::new();
+                while let Some(entry) = entries.next_entry()? {
+                    tokens.push(entry);
                 }
-                Ok(Vocab(Some(ids)))
+                Ok(Vocab(Some(tokens)))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut pieces: A) -> std::result::Result<Vocab, A::Error> {
@@ -123,6 +160,39 @@ impl TokenizerJson {
         let parsed: Self = serde_json::from_str(text)
             .map_err(|e| Error::malformed(path, format!("not a tokenizer.json: {e}")))?;
         Ok(Self { path: path.to_owned(), ..parsed })
+    }
+
+    /// The vocabulary of a BPE model.
+    ///
+    /// # Errors
+    /// `Unsupported` for another model, or one whose tokens have marks where words begin or end.
+    pub(super) fn bpe_vocab(&self) -> Result<&[(String, usize)]> {
+        let unsupported = |what: String| Err(Error::unsupported(&self.path, what));
+        let model = &self.model;
+        for (key, mark) in [
+            ("continuing_subword_prefix", &model.continuing_subword_prefix),
+            ("end_of_word_suffix", &model.end_of_word_suffix),
+        ] {
+            if let Some(mark) = mark.as_deref().filter(|mark| !mark.is_empty()) {
+                return unsupported(format!("{key} {mark:?} in tokenizer.json, which GGUF cannot say"));
+            }
+        }
+        match (model.ty.as_deref(), &model.vocab.0) {
+            (None | Some("BPE"), Some(vocab)) => Ok(vocab),
+            (ty, _) => {
+                let ty = ty.unwrap_or("Unigram");
+                unsupported(format!(
+                    "the tokenizer model {ty:?} in tokenizer.json; supported is BPE, of bytes or SentencePiece"
+                ))
+            }
+        }
+    }
+
+    /// What GGUF cannot say and is left out.
+    pub(super) fn left_out(&self) -> Option<String> {
+        self.model.dropout.filter(|&dropout| dropout > 0.0).map(|dropout| {
+            format!("tokenizer: dropout {dropout} in tokenizer.json, which makes ids random, is left out")
+        })
     }
 
     /// Whether the model joins bytes (GPT-2's way).
