@@ -210,7 +210,7 @@ const ALL_CHANGES: [u8; 255] = {
 };
 
 /// Changes, removes, repeats or moves a few bytes of the header.
-fn damage(bytes: &mut Vec<u8>, n_header: usize, random: &mut Random) {
+pub(crate) fn damage(bytes: &mut Vec<u8>, n_header: usize, random: &mut Random) {
     let at = random.below(n_header.min(bytes.len()));
     let n = (1 + random.below(16)).min(bytes.len() - at);
     match random.below(4) {

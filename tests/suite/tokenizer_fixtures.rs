@@ -1,0 +1,90 @@
+//! The small tokenizers of fixtures/tokenizer give the ids that sentencepiece and tokenizers give.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gguf_kit::checkpoint::{Config, Folder};
+use gguf_kit::gguf::{GgufFile, GgufWriter, Layout};
+use gguf_kit::tokenizer::{Tokenizer, Vocabulary};
+use serde_json::Value;
+
+use crate::hostile::{GgufBytes, STRING};
+
+fn fixtures() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+/// A text, its ids as text, and its ids with control tokens read, if the other program can do that.
+type Case = (String, Vec<u32>, Option<Vec<u32>>);
+
+fn cases(name: &str) -> Vec<Case> {
+    let expected = fs::read_to_string(fixtures().join("tokenizer/expected.json")).unwrap();
+    let expected: Value = serde_json::from_str(&expected).unwrap();
+    let ids = |ids: &Value| ids.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+    let case = |case: &Value| (case[0].as_str().unwrap().to_owned(), ids(&case[1]), case.get(2).map(ids));
+    let cases: Vec<Case> = expected[name].as_array().unwrap().iter().map(case).collect();
+    assert!(cases.len() > 150, "{name}: {}", cases.len());
+    cases
+}
+
+fn vocabulary(dir: &Path, n_vocab: usize) -> Vocabulary {
+    let config = Config::parse(Path::new("config.json"), "{}").unwrap();
+    Vocabulary::from_checkpoint(&Folder::new(dir), &config, n_vocab).unwrap()
+}
+
+/// The tokenizer of a file with this vocabulary.
+fn through_a_file(vocabulary: &Vocabulary) -> Tokenizer {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vocab.gguf");
+    let layout = Layout::new(vocabulary.to_metadata(), Vec::new(), 32).unwrap();
+    GgufWriter::create(&path, layout, false).unwrap().finish().unwrap();
+    Tokenizer::from_metadata(GgufFile::open(&path).unwrap().metadata()).unwrap()
+}
+
+fn check(name: &str, dir: &Path, n_vocab: usize) {
+    let tokenizer = through_a_file(&vocabulary(dir, n_vocab));
+    for (text, as_text, read) in cases(name) {
+        assert_eq!(tokenizer.encode(&text, false, false).unwrap(), as_text, "{name}: {text:?}");
+        if let Some(read) = read {
+            assert_eq!(
+                tokenizer.encode(&text, false, true).unwrap(),
+                read,
+                "{name}: {text:?}, specials read"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_byte_level_tokenizer_gives_the_ids_of_tokenizers() {
+    check("fairytale", &crate::common::fairytale(), 4096);
+}
+
+#[test]
+fn a_sentencepiece_model_gives_the_ids_of_sentencepiece() {
+    check("spm", &fixtures().join("tokenizer/spm"), 400);
+}
+
+#[test]
+fn added_tokens_of_every_kind_are_matched_as_by_tokenizers() {
+    let dir = fixtures().join("tokenizer/spm_json");
+    check("spm_json", &dir, 406);
+    let notes = vocabulary(&dir, 406).notes().join("\n");
+    assert!(notes.contains("lstrip") && notes.contains("<left>"), "{notes}");
+}
+
+#[test]
+fn tokens_that_are_not_utf8_are_bytes_and_no_text_becomes_one() {
+    let tokens: [&[u8]; 8] =
+        [b"<unk>", b"<s>", b"</s>", "▁".as_bytes(), b"a", b"\xe7\x8c", b"\xab", "\u{fffd}".as_bytes()];
+    let header = GgufBytes::new(0, 4);
+    let header = header.key("general.architecture", STRING).string("llama");
+    let header = header.key("general.name", STRING).string(b"\xff");
+    let header = header.key("tokenizer.ggml.model", STRING).string("llama");
+    let header = header.array("tokenizer.ggml.tokens", STRING, tokens.len() as u64);
+    let file = tokens.iter().fold(header, |header, token| header.string(token)).open().unwrap();
+    let tokenizer = Tokenizer::from_metadata(file.metadata()).unwrap();
+    assert_eq!(tokenizer.decode(&[4, 5, 6], false), "a猫");
+    assert_eq!(tokenizer.token_text(5), Some("\u{fffd}"));
+    assert_eq!(tokenizer.encode("a\u{fffd}", false, true).unwrap(), [3, 4, 7]);
+}
