@@ -17,6 +17,7 @@ pub mod model;
 pub mod new_file;
 pub mod printable;
 pub mod quantize;
+pub mod read_file;
 pub mod regular_file;
 pub mod runtime;
 pub mod threads;

@@ -12,7 +12,7 @@ use super::shard::{Shard, TensorView};
 use crate::error::{Error, Result};
 use crate::limits;
 
-/// An opened checkpoint: every shard mapped, every name in one place.
+/// An opened checkpoint: every shard opened, every name in one place.
 #[derive(Debug)]
 pub struct Checkpoint {
     folder: Folder,
@@ -112,9 +112,9 @@ impl Checkpoint {
         Some(method.unwrap_or("an unnamed method").to_ascii_lowercase())
     }
 
-    /// The paths of the weight files, sorted.
-    pub fn weight_paths(&self) -> impl ExactSizeIterator<Item = &Path> {
-        self.shards.iter().map(Shard::path)
+    /// The weight files, sorted by name.
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
     }
 
     /// The path of the index that names the weight files, if one was read.

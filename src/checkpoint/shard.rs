@@ -1,19 +1,17 @@
-//! One safetensors file: mapped, its header checked, its tensors found by name.
+//! One safetensors file: opened, its header checked, its tensors found by name and read at their offsets.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::ops::Range;
 use std::path::Path;
 
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, SafeTensorError};
+use safetensors::tensor::{Dtype, Metadata, SafeTensorError, TensorInfo};
 use serde::Deserializer as _;
 use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::{Error, Result};
 use crate::file_kind;
 use crate::limits;
-use crate::mapped_file::MappedFile;
+use crate::read_file::ReadFile;
 
 /// Element types that tensors can be converted from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,16 +67,37 @@ pub struct TensorView<'a> {
     pub dtype: SourceType,
     /// Its dimensions, outermost first; none for a scalar.
     pub shape: &'a [usize],
-    /// Its elements, little-endian, row by row: as many as the shape says.
-    pub bytes: &'a [u8],
-    /// The file it lies in, for messages.
-    pub path: &'a Path,
+    /// Bytes of its elements, which are little-endian, row by row: as many as the shape says.
+    pub n_bytes: u64,
+    /// Where they begin in the file.
+    offset: u64,
+    file: &'a ReadFile,
 }
 
-/// A mapped safetensors file.
+impl<'a> TensorView<'a> {
+    /// The file it lies in.
+    pub fn path(&self) -> &'a Path {
+        self.file.path()
+    }
+
+    /// Fills `out` with its bytes from byte `offset` of the tensor on.
+    ///
+    /// # Errors
+    /// As [`ReadFile::read_at`].
+    ///
+    /// # Panics
+    /// If the tensor ends before.
+    pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        let end = offset.checked_add(out.len() as u64);
+        assert!(end.is_some_and(|end| end <= self.n_bytes), "reading past the end of a tensor");
+        self.file.read_at(self.offset + offset, out)
+    }
+}
+
+/// An opened safetensors file.
 #[derive(Debug)]
 pub struct Shard {
-    file: MappedFile,
+    file: ReadFile,
     entries: BTreeMap<String, Entry>,
 }
 
@@ -86,43 +105,50 @@ pub struct Shard {
 struct Entry {
     dtype: Dtype,
     shape: Vec<usize>,
-    bytes: Range<usize>,
+    /// Where its data begin in the file.
+    offset: u64,
+    n_bytes: u64,
 }
 
 /// Bytes of the header's length, which come first.
 const LENGTH_BYTES: usize = 8;
 
 impl Shard {
-    /// Maps the file at `path` and checks its header.
+    /// Opens the file at `path` and checks its header.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be mapped, and as [`Self::from_mapped`].
+    /// [`Error::Io`] if it cannot be read, and as [`Self::from_file`].
     pub fn open(path: &Path) -> Result<Self> {
-        Self::from_mapped(MappedFile::open(path)?)
+        Self::from_file(ReadFile::open(path)?)
     }
 
-    /// Checks the header of a file already mapped: lengths, names, shapes against offsets, offsets
+    /// Checks the header of a file already opened: lengths, names, shapes against offsets, offsets
     /// without gaps or overlaps and inside the file.
     ///
     /// # Errors
     /// [`Error::Malformed`] if it breaks the format's rules, [`Error::Limit`] if it is too large,
-    /// [`Error::Unsupported`] for a file of another kind.
-    pub fn from_mapped(file: MappedFile) -> Result<Self> {
-        let path = file.path();
-        let header = header_bytes(path, file.bytes())?;
-        let data_start = LENGTH_BYTES + header.len();
-        check_names_and_ends(path, header, file.bytes().len() - data_start)?;
-        let (_, metadata) = SafeTensors::read_metadata(file.bytes()).map_err(|e| explain(path, &e))?;
+    /// [`Error::Unsupported`] for a file of another kind, [`Error::Io`] if it cannot be read.
+    pub fn from_file(file: ReadFile) -> Result<Self> {
+        let header = read_header(&file)?;
+        let data_start = (LENGTH_BYTES + header.len()) as u64;
+        let n_data = file.n_bytes() - data_start;
+        check_names_and_ends(file.path(), &header, n_data)?;
+        let metadata = parse(&header, n_data).map_err(|e| explain(file.path(), &e))?;
         let entries = metadata
             .tensors()
             .into_iter()
             .map(|(name, info)| {
                 let (start, end) = info.data_offsets;
-                let bytes = data_start + start..data_start + end;
-                (name, Entry { dtype: info.dtype, shape: info.shape.clone(), bytes })
+                let (offset, n_bytes) = (data_start + start as u64, (end - start) as u64);
+                (name, Entry { dtype: info.dtype, shape: info.shape.clone(), offset, n_bytes })
             })
             .collect();
         Ok(Self { file, entries })
+    }
+
+    /// The file.
+    pub fn file(&self) -> &ReadFile {
+        &self.file
     }
 
     /// The path it was opened by.
@@ -157,59 +183,86 @@ impl Shard {
                 ),
             ));
         };
-        let bytes = &self.file.bytes()[entry.bytes.clone()];
-        Ok(Some(TensorView { dtype, shape: &entry.shape, bytes, path: self.path() }))
+        let Entry { shape, offset, n_bytes, .. } = entry;
+        Ok(Some(TensorView { dtype, shape, n_bytes: *n_bytes, offset: *offset, file: &self.file }))
     }
 
     /// Bytes of the whole file.
     pub fn file_len(&self) -> u64 {
-        self.file.bytes().len() as u64
+        self.file.n_bytes()
     }
 }
 
-/// The JSON header, whose length was checked against the file and the limit.
-fn header_bytes<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a [u8]> {
-    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
-        let what = format!("the file has {} bytes, and safetensors begin with {LENGTH_BYTES}", bytes.len());
+/// Reads the JSON header, whose length is checked against the file and the limit.
+fn read_header(file: &ReadFile) -> Result<Vec<u8>> {
+    let path = file.path();
+    // As much as tells one kind of file from another.
+    let mut head = [0; 512];
+    let head = &mut head[..file.n_bytes().min(512) as usize];
+    file.read_at(0, head)?;
+    let Some((length, rest)) = head.split_first_chunk::<LENGTH_BYTES>() else {
+        let what = format!("the file has {} bytes, and safetensors begin with {LENGTH_BYTES}", head.len());
         return Err(Error::malformed(path, what));
     };
     if rest.first() != Some(&b'{') {
-        let kind = match file_kind::recognise(bytes) {
+        let kind = match file_kind::recognise(head) {
             Some(kind) => format!("but {kind}"),
             None => "for no { stands at its ninth byte".into(),
         };
         return Err(Error::unsupported(path, format!("it is no safetensors file, {kind}")));
     }
-    let stated = u64::from_le_bytes(*length);
-    match usize::try_from(stated) {
-        Ok(n) if n > limits::MAX_SAFETENSORS_HEADER_BYTES && n <= rest.len() => Err(Error::limit(format!(
-            "{}: the header has {n} bytes; at most {} are read",
-            path.display(),
-            limits::MAX_SAFETENSORS_HEADER_BYTES
-        ))),
-        Ok(n) if n <= rest.len() => Ok(&rest[..n]),
-        _ => Err(Error::malformed(
+    let (stated, n_rest) = (u64::from_le_bytes(*length), file.n_bytes() - LENGTH_BYTES as u64);
+    if stated > n_rest {
+        return Err(Error::malformed(
             path,
             format!(
-                "its header should have {stated} bytes, and the file has {} after the length: it was cut short, or \
-                 is no safetensors file. Download it again",
-                rest.len()
+                "its header should have {stated} bytes, and the file has {n_rest} after the length: it was cut \
+                 short, or is no safetensors file. Download it again"
             ),
-        )),
+        ));
     }
+    if stated > limits::MAX_SAFETENSORS_HEADER_BYTES as u64 {
+        return Err(Error::limit(format!(
+            "{}: the header has {stated} bytes; at most {} are read",
+            path.display(),
+            limits::MAX_SAFETENSORS_HEADER_BYTES
+        )));
+    }
+    let mut header = vec![0; stated as usize];
+    file.read_at(LENGTH_BYTES as u64, &mut header)?;
+    Ok(header)
+}
+
+/// The tensors of a header, checked as the format's own reader does it, which would need the whole file in
+/// memory: shapes against offsets, offsets without gaps or overlaps, all of the `n_data` bytes used.
+fn parse(header: &[u8], n_data: u64) -> Result<Metadata, SafeTensorError> {
+    #[derive(serde::Deserialize)]
+    struct Header {
+        #[serde(rename = "__metadata__")]
+        _metadata: Option<HashMap<String, String>>,
+        #[serde(flatten)]
+        tensors: HashMap<String, TensorInfo>,
+    }
+    let header: Header =
+        serde_json::from_slice(header).map_err(SafeTensorError::InvalidHeaderDeserialization)?;
+    let mut tensors: Vec<_> = header.tensors.into_iter().collect();
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
+    let end = tensors.last().map_or(0, |(_, info)| info.data_offsets.1 as u64);
+    let metadata = Metadata::new(None, tensors)?;
+    if end == n_data { Ok(metadata) } else { Err(SafeTensorError::MetadataIncompleteBuffer) }
 }
 
 /// Checks what the format's own reader takes on trust: that no name comes twice (the last would
 /// win), that names and their number keep within the limits, and that no offset reaches past the
 /// file (sums of offsets that are near the end of the address space could wrap there).
-fn check_names_and_ends(path: &Path, header: &[u8], n_data: usize) -> Result<()> {
+fn check_names_and_ends(path: &Path, header: &[u8], n_data: u64) -> Result<()> {
     let mut deserializer = serde_json::Deserializer::from_slice(header);
     let checked = deserializer.deserialize_map(HeaderCheck { n_data }).and_then(|()| deserializer.end());
     checked.map_err(|e| Error::malformed(path, format!("its header is not as it should be: {e}")))
 }
 
 struct HeaderCheck {
-    n_data: usize,
+    n_data: u64,
 }
 
 /// A tensor's entry, as far as it is checked here.
@@ -232,7 +285,7 @@ impl<'de> Visitor<'de> for HeaderCheck {
                 map.next_value::<IgnoredAny>()?;
             } else {
                 let (start, end) = map.next_value::<Offsets>()?.data_offsets;
-                if end > self.n_data as u64 {
+                if end > self.n_data {
                     return Err(A::Error::custom(format_args!(
                         "tensor {} lies at bytes {start} to {end} of the data, and the file has {} of them; it was \
                          cut short, or is hostile. Download it again",

@@ -15,6 +15,7 @@ use crate::convert::naming::{file_stem, folder_identifier};
 use crate::convert::{FileType, Plan, PlanOptions, Progress, RunOptions, Summary, TokenizerDifferences, run};
 use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
+use crate::new_file::remove_all_left_overs;
 
 /// The environment variable that names another cache folder.
 pub const CACHE_DIR_VARIABLE: &str = "GGUF_CACHE_DIR";
@@ -72,6 +73,7 @@ pub fn cached_in(
     let plan = planned(TokenizerDifferences::Refused)?;
     let refused = |e| Error::io(dir, "cannot use the cache folder (GGUF_CACHE_DIR names another one)", e);
     fs::create_dir_all(dir).map_err(refused)?;
+    remove_all_left_overs(dir);
     tempfile::tempfile_in(dir).map_err(refused)?;
     // Whoever finishes last replaces a file with an equal one; readers keep what they have mapped.
     let made = run(&plan, &path, &RunOptions { overwrite: true, ..*options }, progress)?;

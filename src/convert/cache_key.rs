@@ -7,9 +7,6 @@
 //! change and blocks spread evenly, since reading all of 15 GB would take longer than loading the result.
 //! What that cannot see is a change in place, outside those blocks, by somebody who sets the time back.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use gguf_simd::BlockType;
@@ -18,8 +15,9 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{Checkpoint, SourceType};
 use crate::convert::Plan;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::quantize::decode_source;
+use crate::read_file::ReadFile;
 
 /// Weight files up to this many bytes in all are digested whole.
 const WHOLE_DIGEST_BYTES: u64 = 1 << 30;
@@ -43,8 +41,8 @@ pub(super) fn of(checkpoint: &Checkpoint, plan: &Plan<'_>, kernels: &Kernels) ->
         hasher.update(format!("{name:?} {content:?};"));
     }
     let is_sampled = checkpoint.total_bytes() > WHOLE_DIGEST_BYTES;
-    for path in checkpoint.weight_paths() {
-        update_with_weights(&mut hasher, path, is_sampled).map_err(|e| Error::io(path, "cannot read", e))?;
+    for shard in checkpoint.shards() {
+        update_with_weights(&mut hasher, shard.file(), is_sampled)?;
     }
     Ok(hasher.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect())
 }
@@ -105,36 +103,27 @@ fn sample_rows() -> Vec<f32> {
     shapes.iter().flat_map(|shape| (0..ROW).map(|_| shape(normal())).collect::<Vec<_>>()).collect()
 }
 
-fn update_with_weights(hasher: &mut Sha256, path: &Path, is_sampled: bool) -> io::Result<()> {
-    let mut file = File::open(path)?;
-    let metadata = file.metadata()?;
-    hasher.update(format!("{:?} {};", path.file_name(), metadata.len()));
-    if !is_sampled {
-        return update_with(hasher, &mut file);
-    }
-    let changed = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    hasher.update(changed.map_or(0, |time| time.as_nanos()).to_le_bytes());
-    update_with_samples(hasher, &mut file, metadata.len())
-}
-
-fn update_with(hasher: &mut Sha256, reader: &mut impl Read) -> io::Result<()> {
+fn update_with_weights(hasher: &mut Sha256, file: &ReadFile, is_sampled: bool) -> Result<()> {
+    let n_bytes = file.n_bytes();
+    hasher.update(format!("{:?} {n_bytes};", file.path().file_name()));
     let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        match reader.read(&mut chunk)? {
-            0 => return Ok(()),
-            n => hasher.update(&chunk[..n]),
+    let mut update_with = |offset: u64, n: u64| -> Result<()> {
+        for start in (offset..offset + n).step_by(CHUNK_BYTES) {
+            let chunk = &mut chunk[..CHUNK_BYTES.min((offset + n - start) as usize)];
+            file.read_at(start, chunk)?;
+            hasher.update(chunk);
         }
+        Ok(())
+    };
+    if !is_sampled {
+        return update_with(0, n_bytes);
     }
-}
-
-/// The first megabyte, which holds the header, and blocks spread over the rest.
-fn update_with_samples(hasher: &mut Sha256, file: &mut File, len: u64) -> io::Result<()> {
-    update_with(hasher, &mut Read::by_ref(file).take(CHUNK_BYTES as u64))?;
-    for sample in 0..SAMPLES {
-        let offset = len.saturating_sub(SAMPLE_BYTES) / (SAMPLES - 1) * sample;
-        file.seek(SeekFrom::Start(offset))?;
-        update_with(hasher, &mut Read::by_ref(file).take(SAMPLE_BYTES))?;
-    }
+    // The first megabyte, which holds the header, and blocks spread over the rest.
+    update_with(0, n_bytes.min(CHUNK_BYTES as u64))?;
+    let last = n_bytes.saturating_sub(SAMPLE_BYTES);
+    (0..SAMPLES).try_for_each(|i| update_with(last / (SAMPLES - 1) * i, n_bytes.min(SAMPLE_BYTES)))?;
+    let changed = file.modified().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    hasher.update(changed.map_or(0, |time| time.as_nanos()).to_le_bytes());
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`Plan::new`] decides everything before a byte is written: whether the architecture and the
 //! tokenizer are known, which checkpoint tensors make which GGUF tensors, their types, the metadata
-//! and every offset. [`run`] then takes groups of rows in parallel from the mapped checkpoint to
+//! and every offset. [`run`] then takes groups of rows in parallel from the checkpoint to
 //! blocks in the file, reads the file back, and gives it its name. [`cached`] does both for a
 //! checkpoint that is to be run rather than converted, and keeps the result.
 
@@ -12,12 +12,14 @@ pub mod file_type;
 mod metadata;
 mod names;
 mod naming;
+mod parallel;
 pub mod pipeline;
 pub mod plan;
 pub mod progress;
 pub mod recipe;
 mod sources;
 pub mod summary;
+mod target;
 mod tokenizer_check;
 mod transform;
 mod verify;

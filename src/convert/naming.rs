@@ -99,11 +99,16 @@ pub(super) fn folder_identifier(dir: &Path) -> String {
     name(Some(&dir)).unwrap_or_else(|| "model".into())
 }
 
+/// Bytes of a model's name in the names of files.
+const MOST_STEM_BYTES: usize = 160;
+
 /// The model's part of an identifier, as far as it serves in a file name.
 pub(super) fn file_stem(identifier: &str) -> String {
     let model = identifier.rsplit('/').next().unwrap_or_default();
     let kept = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-    let stem: String = model.chars().map(kept).take(80).collect();
+    let mut stem: String = model.chars().map(kept).collect();
+    // A file name has at most 255 bytes, and type, key and extension follow.
+    stem.truncate(stem.floor_char_boundary(MOST_STEM_BYTES));
     if stem.is_empty() { "model".into() } else { stem }
 }
 

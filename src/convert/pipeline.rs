@@ -1,19 +1,20 @@
-//! Carries a plan out: groups of rows, in parallel, from the mapped checkpoint to blocks in the file.
+//! Carries a plan out: groups of rows, in parallel, from the checkpoint to blocks in the file.
 //!
-//! Workers take the groups one by one in file order, so that the disk is read and written nearly in
-//! sequence. A worker holds one group: about a megabyte of floats and its blocks. That bounds the
-//! memory of a conversion whatever the model. Which worker takes a group changes nothing: groups are
-//! cut the same way for any number of threads, and their errors are summed in order.
+//! The threads take the groups in file order (`parallel`); each holds one group, about a megabyte of floats
+//! and its blocks, which bounds the memory of a conversion whatever the model. Which thread takes a group
+//! changes nothing: groups are cut the same way for any number of threads, and their errors are summed in
+//! order.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{Builder, scope};
 use std::time::Instant;
 
 use gguf_simd::FloatEnvironment;
 use gguf_simd::kernels::Kernels;
+use rayon::ThreadPool;
 
+use crate::convert::parallel::{in_order, pool};
 use crate::convert::plan::{Plan, Planned};
+use crate::convert::transform::Reading;
 use crate::convert::verify::verify;
 use crate::convert::{Progress, Summary, TensorSummary};
 use crate::error::{Error, Result};
@@ -31,7 +32,7 @@ const MAX_F16: f32 = 65504.0;
 pub struct RunOptions {
     /// Whether an existing file is replaced.
     pub overwrite: bool,
-    /// Worker threads; at least one works.
+    /// Threads; at least one works.
     pub n_threads: usize,
     /// The arithmetic of this CPU.
     pub kernels: &'static Kernels,
@@ -40,28 +41,35 @@ pub struct RunOptions {
 /// Writes the file that `plan` decided to `path`, reads it back, and gives it its name.
 ///
 /// # Errors
-/// [`Error::Usage`] if the file exists and is not to be replaced; [`Error::Malformed`] for a source
-/// value that is not a finite number; [`Error::Limit`] for one that the chosen type cannot hold, or
-/// a full disk; [`Error::Io`]; [`Error::Interrupted`]. After an error nothing new is at `path`.
+/// [`Error::Usage`] if the file exists and is not to be replaced, or is one of those being read;
+/// [`Error::Malformed`] for a source value that is not a finite number, or a source that changed meanwhile;
+/// [`Error::Limit`] for a value that the chosen type cannot hold, or a full disk; [`Error::Io`];
+/// [`Error::Interrupted`]. The file at `path` is then as it was; only if it cannot have its name, a
+/// finished file is kept under another, which the error tells.
 pub fn run(plan: &Plan<'_>, path: &Path, options: &RunOptions, progress: &dyn Progress) -> Result<Summary> {
     let _environment = FloatEnvironment::enter();
     let start = Instant::now();
+    plan.check_target(path, options.overwrite)?;
+    let groups = cut(plan);
+    let pool = pool(options.n_threads, groups.len())?;
     let writer = GgufWriter::create(path, plan.layout().clone(), options.overwrite)?;
-    let job = Job {
-        plan,
-        writer: &writer,
-        options,
-        progress,
-        groups: cut(plan),
-        next: AtomicUsize::new(0),
-        is_stopped: AtomicBool::new(false),
-    };
+    let job = Job { plan, writer: &writer, options, progress };
     progress
         .begin(plan.sources().iter().map(|planned| planned.rows.source_bytes(planned.rows.n_rows())).sum());
-    let errors = job.run()?;
+    let written = job.write(&pool, &groups)?;
     progress.verifying();
-    verify(plan, writer.partial_path(), options.kernels)?;
+    writer.sync()?;
+    verify(&job, &pool, &groups, &written)?;
+    plan.check_unchanged()?;
+    // Asked last of all, so that an interrupt counts until the file has its name.
+    if progress.is_cancelled() {
+        return Err(Error::Interrupted);
+    }
     let path = writer.finish()?;
+    let mut errors = vec![ErrorStats::default(); plan.sources().len()];
+    for (group, written) in groups.iter().zip(&written) {
+        errors[group.tensor].merge(&written.error);
+    }
     let tensors = plan.layout().tensors().iter().zip(errors);
     Ok(Summary {
         path,
@@ -82,13 +90,22 @@ pub fn run(plan: &Plan<'_>, path: &Path, options: &RunOptions, progress: &dyn Pr
 
 /// Rows of one tensor that are converted together.
 #[derive(Clone, Copy, Debug)]
-struct Group {
-    tensor: usize,
-    first_row: usize,
-    n_rows: usize,
+pub(super) struct Group {
+    pub(super) tensor: usize,
+    pub(super) first_row: usize,
+    pub(super) n_rows: usize,
 }
 
-fn cut(plan: &Plan<'_>) -> Vec<Group> {
+/// A group in the file.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// What its encoding lost.
+    error: ErrorStats,
+    /// The CRC-32 of its blocks.
+    pub(super) crc: u32,
+}
+
+pub(super) fn cut(plan: &Plan<'_>) -> Vec<Group> {
     let mut groups = Vec::new();
     for (tensor, Planned { rows, .. }) in plan.sources().iter().enumerate() {
         let most = (GROUP_ELEMENTS / rows.n_in()).max(1);
@@ -102,96 +119,36 @@ fn cut(plan: &Plan<'_>) -> Vec<Group> {
     groups
 }
 
-/// What the workers share.
-struct Job<'a> {
-    plan: &'a Plan<'a>,
-    writer: &'a GgufWriter,
-    options: &'a RunOptions,
-    progress: &'a dyn Progress,
-    groups: Vec<Group>,
-    next: AtomicUsize,
-    is_stopped: AtomicBool,
+/// What the threads share.
+pub(super) struct Job<'a> {
+    pub(super) plan: &'a Plan<'a>,
+    pub(super) writer: &'a GgufWriter,
+    pub(super) options: &'a RunOptions,
+    pub(super) progress: &'a dyn Progress,
 }
 
-/// What a worker keeps between groups.
+/// What a thread keeps between groups.
 #[derive(Default)]
 struct Worker {
     rows: Vec<f32>,
     blocks: Vec<u8>,
     scratch: Vec<f32>,
-    /// The groups done, with what each lost.
-    done: Vec<(usize, ErrorStats)>,
+    reading: Reading,
 }
 
 impl Job<'_> {
-    /// Converts all groups; what each tensor lost, in order.
-    fn run(&self) -> Result<Vec<ErrorStats>> {
-        let n_workers = self.options.n_threads.clamp(1, self.groups.len().max(1));
-        let outcomes = scope(|scope| {
-            let mut others = Vec::with_capacity(n_workers - 1);
-            for _ in 1..n_workers {
-                // A thread that the system refuses is one fewer; the caller's own always works.
-                others.extend(Builder::new().name("convert".into()).spawn_scoped(scope, || self.work()));
-            }
-            let own = self.work();
-            let joined = others
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            std::iter::once(own).chain(joined).collect::<Vec<_>>()
-        });
-        let mut done = Vec::with_capacity(self.groups.len());
-        let mut first_error = None;
-        for outcome in outcomes {
-            match outcome {
-                Ok(groups) => done.extend(groups),
-                Err((group, error)) if first_error.as_ref().is_none_or(|&(first, _)| group < first) => {
-                    first_error = Some((group, error));
-                }
-                Err(_) => {}
-            }
-        }
-        match first_error {
-            Some((_, error)) => Err(error),
-            None => Ok(self.per_tensor(done)),
-        }
+    /// Converts all groups; what became of each.
+    pub(super) fn write(&self, pool: &ThreadPool, groups: &[Group]) -> Result<Vec<Written>> {
+        in_order(pool, groups.len(), |worker, i| self.convert(worker, groups[i]))
     }
 
-    fn per_tensor(&self, mut done: Vec<(usize, ErrorStats)>) -> Vec<ErrorStats> {
-        done.sort_unstable_by_key(|&(group, _)| group);
-        let mut tensors = vec![ErrorStats::default(); self.plan.sources().len()];
-        for (group, error) in &done {
-            tensors[self.groups[*group].tensor].merge(error);
-        }
-        tensors
-    }
-
-    /// Takes groups until none is left or somebody failed. An error comes with its group: groups are
-    /// taken in order and finished, so the first of all errors does not depend on timing.
-    fn work(&self) -> Result<Vec<(usize, ErrorStats)>, (usize, Error)> {
-        let mut worker = Worker::default();
-        while !self.is_stopped.load(Ordering::Relaxed) {
-            let i = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(&group) = self.groups.get(i) else {
-                break;
-            };
-            match self.convert(&mut worker, group) {
-                Ok(error) => worker.done.push((i, error)),
-                Err(error) => {
-                    self.is_stopped.store(true, Ordering::Relaxed);
-                    return Err((i, error));
-                }
-            }
-        }
-        Ok(worker.done)
-    }
-
-    fn convert(&self, worker: &mut Worker, group: Group) -> Result<ErrorStats> {
+    fn convert(&self, worker: &mut Worker, group: Group) -> Result<Written> {
         if self.progress.is_cancelled() {
             return Err(Error::Interrupted);
         }
         let rows = &self.plan.sources()[group.tensor].rows;
         worker.rows.resize(group.n_rows * rows.n_in(), 0.0);
-        rows.read(group.first_row, &mut worker.rows);
+        rows.read(group.first_row, &mut worker.rows, &mut worker.reading)?;
         let largest = largest_magnitude(&worker.rows);
         if !largest.is_finite() {
             let is_at_fault = |value: &f32| !value.is_finite();
@@ -201,13 +158,13 @@ impl Job<'_> {
             let what = format!("{element} is {}; every weight must be a finite number", worker.rows[at]);
             return Err(Error::malformed(file, what));
         }
-        let error = self.encode(worker, group, largest)?;
+        let written = self.encode(worker, group, largest)?;
         self.progress.advance(rows.source_bytes(group.n_rows));
-        Ok(error)
+        Ok(written)
     }
 
     /// Encodes and writes a group whose values have magnitudes up to `largest`.
-    fn encode(&self, worker: &mut Worker, group: Group, largest: f32) -> Result<ErrorStats> {
+    fn encode(&self, worker: &mut Worker, group: Group, largest: f32) -> Result<Written> {
         let placed = &self.plan.layout().tensors()[group.tensor];
         let n_in = self.plan.sources()[group.tensor].rows.n_in();
         let ty = placed.block_type;
@@ -223,7 +180,7 @@ impl Job<'_> {
             )));
         }
         self.writer.write_at(group.tensor, (group.first_row * row_bytes) as u64, blocks)?;
-        Ok(error)
+        Ok(Written { error, crc: crc32fast::hash(blocks) })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Everything a conversion decides before it writes a byte.
 
+use std::path::Path;
+
 use gguf_simd::BlockType;
 use regex::Regex;
 
@@ -8,7 +10,7 @@ use crate::convert::metadata::{self, General};
 use crate::convert::naming::{file_stem, folder_identifier};
 use crate::convert::recipe::{self, Candidate, Choice, Overrides};
 use crate::convert::transform::SourceRows;
-use crate::convert::{FileType, sources, tokenizer_check};
+use crate::convert::{FileType, sources, target, tokenizer_check};
 use crate::error::{Error, Result};
 use crate::gguf::{DEFAULT_ALIGNMENT, Layout, PlannedTensor};
 use crate::model::Hparams;
@@ -66,6 +68,7 @@ pub struct Plan<'a> {
     layout: Layout,
     sources: Vec<Planned<'a>>,
     warnings: Vec<String>,
+    checkpoint: &'a Checkpoint,
 }
 
 /// How one tensor is made.
@@ -144,6 +147,7 @@ impl<'a> Plan<'a> {
             layout,
             sources,
             warnings,
+            checkpoint,
         })
     }
 
@@ -198,6 +202,23 @@ impl<'a> Plan<'a> {
     pub fn bits_per_weight(&self) -> f64 {
         let n_bytes: u64 = self.layout.tensors().iter().map(|placed| placed.n_bytes).sum();
         n_bytes as f64 * 8.0 / self.n_parameters() as f64
+    }
+
+    /// Whether the file may be written to `path`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if `path` is one of the files being read, under whatever name, or would become one
+    /// of the checkpoint's; if it exists and `overwrite` is false; or if no file can be there.
+    pub fn check_target(&self, path: &Path, overwrite: bool) -> Result<()> {
+        target::check(self.checkpoint, path, overwrite)
+    }
+
+    /// Makes sure that nobody wrote to the weights since they were opened.
+    ///
+    /// # Errors
+    /// As [`ReadFile::check_unchanged`](crate::read_file::ReadFile::check_unchanged).
+    pub(super) fn check_unchanged(&self) -> Result<()> {
+        self.checkpoint.shards().iter().try_for_each(|shard| shard.file().check_unchanged())
     }
 
     pub(super) fn layout(&self) -> &Layout {

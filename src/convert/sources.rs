@@ -10,7 +10,7 @@ use regex::Regex;
 
 use crate::checkpoint::{Checkpoint, TensorView};
 use crate::convert::names::Names;
-use crate::convert::transform::{Part, SourceRows};
+use crate::convert::transform::{Part, Reading, SourceRows};
 use crate::error::{Error, Result};
 use crate::model::arch::Family;
 use crate::model::{Hparams, Presence, Role, Source, TensorSpec, Transform};
@@ -50,7 +50,7 @@ pub(super) fn find<'a>(
             found.push((spec, rows));
         }
     }
-    drop_tied_head(&mut found, warnings);
+    drop_tied_head(&mut found, warnings)?;
     finder.refuse_leftovers(family, &used)?;
     warnings.extend(unused_patterns(checkpoint, ignored));
     Ok(found)
@@ -123,7 +123,7 @@ impl<'a> Finder<'a, '_> {
             let what = format!(
                 "vocab_size is {}, but the embedding ({name} in {}) has {n_rows} rows; both must be the same",
                 self.hparams.n_vocab,
-                view.path.display()
+                view.path().display()
             );
             return Err(Error::malformed(self.checkpoint.config().path(), what));
         }
@@ -132,7 +132,7 @@ impl<'a> Finder<'a, '_> {
             view.shape,
             spec.gguf_name()
         );
-        Err(Error::malformed(view.path, what))
+        Err(Error::malformed(view.path(), what))
     }
 
     fn missing(&self, name: &str, spec: &TensorSpec) -> Error {
@@ -193,12 +193,17 @@ pub(super) fn quantised(checkpoint: &Checkpoint, method: &str, name: &str) -> Er
 
 /// Removes the head of a tied model if it is the embedding once more. One that differs is kept: then
 /// config.json is wrong and not the weights, as transformers 5 has it.
-fn drop_tied_head(found: &mut Vec<Found<'_>>, warnings: &mut Vec<String>) {
+///
+/// # Errors
+/// [`Error::Io`] if the two cannot be read.
+fn drop_tied_head(found: &mut Vec<Found<'_>>, warnings: &mut Vec<String>) -> Result<()> {
     let position = |role| found.iter().position(|(spec, _)| spec.role == role);
-    let (Some(head), Some(embedding)) = (position(Role::Output), position(Role::TokenEmbd)) else { return };
+    let (Some(head), Some(embedding)) = (position(Role::Output), position(Role::TokenEmbd)) else {
+        return Ok(());
+    };
     // A head that must be there is none that config.json ties.
     if found[head].0.presence == Presence::Required {
-        return;
+        return Ok(());
     }
     if found[embedding].1.is_of_the_same_tensor(&found[head].1) {
         warnings.push(format!(
@@ -206,7 +211,7 @@ fn drop_tied_head(found: &mut Vec<Found<'_>>, warnings: &mut Vec<String>) {
             found[head].1.name()
         ));
         found.remove(head);
-    } else if are_equal(&found[embedding].1, &found[head].1) {
+    } else if are_equal(&found[embedding].1, &found[head].1)? {
         found.remove(head);
     } else {
         warnings.push(format!(
@@ -214,20 +219,28 @@ fn drop_tied_head(found: &mut Vec<Found<'_>>, warnings: &mut Vec<String>) {
             found[head].1.name()
         ));
     }
+    Ok(())
 }
 
 /// Whether two tensors of one shape hold the same values.
-fn are_equal(a: &SourceRows<'_>, b: &SourceRows<'_>) -> bool {
+///
+/// # Errors
+/// [`Error::Io`] if they cannot be read.
+fn are_equal(a: &SourceRows<'_>, b: &SourceRows<'_>) -> Result<bool> {
     let (n_rows, n_in) = (a.n_rows(), a.n_in());
     let together = (COMPARED_ELEMENTS / n_in).clamp(1, n_rows);
     let mut values = [vec![0.0; together * n_in], vec![0.0; together * n_in]];
-    (0..n_rows).step_by(together).all(|first| {
+    let mut reading = Reading::default();
+    for first in (0..n_rows).step_by(together) {
         let n = together.min(n_rows - first) * n_in;
         let [of_a, of_b] = &mut values;
-        a.read(first, &mut of_a[..n]);
-        b.read(first, &mut of_b[..n]);
-        of_a[..n] == of_b[..n]
-    })
+        a.read(first, &mut of_a[..n], &mut reading)?;
+        b.read(first, &mut of_b[..n], &mut reading)?;
+        if of_a[..n] != of_b[..n] {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Names the patterns that no tensor matched: most likely a slip.

@@ -1,14 +1,15 @@
 //! Where each row of a GGUF tensor is in the checkpoint.
 //!
 //! Both reorderings that a conversion needs move whole rows: the rotary order of q and k inside a
-//! head, and experts stacked along a new dimension. So nothing is ever shuffled in memory: an output
-//! row is read from the place this file computes.
+//! head, and experts stacked along a new dimension. So an output row is read from the place this file
+//! computes, together with its neighbours in the file as far as they are asked for as well.
 
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{SourceType, TensorView};
+use crate::error::Result;
 use crate::model::Transform;
 use crate::quantize::decode_source;
 
@@ -35,6 +36,14 @@ pub(super) struct Part<'a> {
     pub(super) name: String,
     /// Its elements.
     pub(super) view: TensorView<'a>,
+}
+
+/// What reading keeps from one group of rows to the next.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    bytes: Vec<u8>,
+    /// The rows of a group as (row of all parts, row of the group), in the order of the file.
+    order: Vec<(usize, usize)>,
 }
 
 impl<'a> SourceRows<'a> {
@@ -113,7 +122,7 @@ impl<'a> SourceRows<'a> {
                 for Part { name, view } in parts {
                     hasher.update(format!(
                         "{name:?} {:?} {} {:?};",
-                        view.path.file_name(),
+                        view.path().file_name(),
                         view.dtype,
                         view.shape
                     ));
@@ -139,26 +148,43 @@ impl<'a> SourceRows<'a> {
             // A vector is one row, or as many rows of one element where a transform moves them.
             format!("[{}]", row.max(column))
         };
-        (view.path, format!("tensor {name}, element {element}"))
+        (view.path(), format!("tensor {name}, element {element}"))
     }
 
     /// Decodes output rows `first..` into `out`, `[rows, n_in]`.
-    pub(super) fn read(&self, first: usize, out: &mut [f32]) {
-        match &self.origin {
-            Origin::Computed(values) => out.copy_from_slice(values),
-            Origin::Checkpoint(parts) => {
-                for (i, row) in out.chunks_exact_mut(self.n_in).enumerate() {
-                    self.read_row(parts, first + i, row);
-                }
+    ///
+    /// # Errors
+    /// As [`TensorView::read_at`].
+    pub(super) fn read(&self, first: usize, out: &mut [f32], reading: &mut Reading) -> Result<()> {
+        let parts = match &self.origin {
+            Origin::Checkpoint(parts) => parts,
+            Origin::Computed(values) => {
+                out.copy_from_slice(values);
+                return Ok(());
+            }
+        };
+        let rows_per_part = self.n_rows / parts.len();
+        let Reading { bytes, order } = reading;
+        order.clear();
+        order.extend((0..out.len() / self.n_in).map(|i| {
+            let (part, row) = self.locate(parts.len(), first + i);
+            (part * rows_per_part + row, i)
+        }));
+        order.sort_unstable();
+        let follows = |&(a, _): &(usize, usize), &(b, _): &(usize, usize)| {
+            b == a + 1 && !b.is_multiple_of(rows_per_part)
+        };
+        for run in order.chunk_by(follows) {
+            let (part, row) = (run[0].0 / rows_per_part, run[0].0 % rows_per_part);
+            let view = &parts[part].view;
+            let row_bytes = self.n_in * view.dtype.element_bytes();
+            bytes.resize(run.len() * row_bytes, 0);
+            view.read_at((row * row_bytes) as u64, bytes)?;
+            for (row, &(_, i)) in bytes.chunks_exact(row_bytes).zip(run) {
+                decode_source(view.dtype, row, &mut out[i * self.n_in..][..self.n_in]);
             }
         }
-    }
-
-    fn read_row(&self, parts: &[Part<'a>], row: usize, out: &mut [f32]) {
-        let (part, row) = self.locate(parts.len(), row);
-        let TensorView { dtype, bytes, .. } = parts[part].view;
-        let row_bytes = self.n_in * dtype.element_bytes();
-        decode_source(dtype, &bytes[row * row_bytes..][..row_bytes], out);
+        Ok(())
     }
 
     /// The part, and the row in it, that output row `row` is read from.

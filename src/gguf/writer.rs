@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use super::layout::{Layout, PlacedTensor};
 use crate::error::{Error, Result};
@@ -18,16 +17,16 @@ pub struct GgufWriter {
     new: NewFile,
     /// Bytes written of each tensor.
     written: Vec<AtomicU64>,
-    pages: Mutex<HugePages>,
 }
 
 impl GgufWriter {
-    /// Whether [`Self::create`] would take `path`, as far as can be told without touching the disk.
+    /// Where [`Self::create`] would write a file of this path, if it would, as far as can be told without
+    /// touching the disk.
     ///
     /// # Errors
     /// [`Error::Usage`] as there.
-    pub fn check(path: &Path, overwrite: bool) -> Result<()> {
-        check_target(path, overwrite).map(|_| ())
+    pub fn check(path: &Path, overwrite: bool) -> Result<PathBuf> {
+        check_target(path, overwrite)
     }
 
     /// Reserves the space of the whole file under a temporary name and writes its header.
@@ -39,14 +38,9 @@ impl GgufWriter {
         let target = check_target(path, overwrite)?;
         let new = NewFile::create(target)?;
         reserve(new.file(), layout.file_bytes()).map_err(|e| refused(path, &layout, e))?;
-        let mut pages = HugePages::of(layout.file_bytes());
-        let header = layout.header();
-        pages
-            .begin(new.file(), 0, header.len() as u64)
-            .and_then(|()| write_all_at(new.file(), header, 0))
-            .map_err(|e| refused(path, &layout, e))?;
+        write_all_at(new.file(), layout.header(), 0).map_err(|e| refused(path, &layout, e))?;
         let written = layout.tensors().iter().map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { overwrite, layout, new, written, pages: Mutex::new(pages) })
+        Ok(Self { overwrite, layout, new, written })
     }
 
     /// The plan it follows.
@@ -54,9 +48,28 @@ impl GgufWriter {
         &self.layout
     }
 
-    /// Where the file is until [`Self::finish`] gives it its name: to read back what was written.
-    pub fn partial_path(&self) -> &Path {
+    /// The path of the finished file.
+    pub fn target(&self) -> &Path {
+        self.new.target()
+    }
+
+    /// A path to open the file by until [`Self::finish`] gives it its name: to read back what was written.
+    pub fn partial_path(&self) -> PathBuf {
         self.new.partial_path()
+    }
+
+    /// Brings what was written so far to disk. Linux is then asked to drop what it cached of the file, so
+    /// that whoever reads it reads the disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Limit`] if the system refuses.
+    pub fn sync(&self) -> Result<()> {
+        let file = self.new.file();
+        file.sync_all().map_err(|e| refused(self.new.target(), &self.layout, e))?;
+        // A hint. Not to follow it costs no more than the proof that the disk has the bytes.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+        Ok(())
     }
 
     /// Writes part of a tensor's data; any number of threads may do so at once.
@@ -73,13 +86,7 @@ impl GgufWriter {
         let n_bytes = bytes.len() as u64;
         let end = byte_offset_in_tensor.checked_add(n_bytes);
         assert!(end.is_some_and(|end| end <= tensor.n_bytes), "writing past the end of {}", tensor.name);
-        let (file, offset) = (self.new.file(), tensor.offset + byte_offset_in_tensor);
-        let begun = {
-            let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
-            pages.begin(file, offset, n_bytes)
-        };
-        begun
-            .and_then(|()| write_all_at(file, bytes, offset))
+        write_all_at(self.new.file(), bytes, tensor.offset + byte_offset_in_tensor)
             .map_err(|e| refused(self.new.target(), &self.layout, e))?;
         self.written[tensor_index].fetch_add(n_bytes, Ordering::Relaxed);
         Ok(())
@@ -89,52 +96,20 @@ impl GgufWriter {
     ///
     /// # Errors
     /// [`Error::Malformed`] if a tensor was not written whole, [`Error::Usage`] if another file took
-    /// the name meanwhile, [`Error::Io`] if the system refuses. The target is then as it was.
+    /// the name meanwhile, [`Error::Io`] if the system refuses. [`NewFile::finish`] says what becomes of
+    /// the file; a finished one that cannot have its name is kept, and the error tells where.
     pub fn finish(self) -> Result<PathBuf> {
-        let Self { overwrite, layout, new, written, .. } = self;
+        let Self { overwrite, layout, new, written } = self;
         for (tensor, written) in layout.tensors().iter().zip(written) {
             check_whole(new.target(), tensor, written.into_inner())?;
         }
         let target = new.target().to_owned();
         new.finish(overwrite).map_err(|e| match e.kind() {
-            io::ErrorKind::AlreadyExists => already_exists(&target),
+            io::ErrorKind::AlreadyExists => {
+                Error::usage(format!("{} was made by another program meanwhile: {e}", target.display()))
+            }
             _ => refused(&target, &layout, e),
         })
-    }
-}
-
-/// Makes Linux cache the file in huge pages, so that reading it through a mapping costs fewer TLB misses:
-/// one entry then covers 2 MB of weights. Linux chooses the size of a cached page by the first write to it,
-/// so a huge page is filled with zeros before its content is written.
-#[derive(Debug)]
-struct HugePages {
-    file_bytes: u64,
-    zeros: Vec<u8>,
-    /// For each huge page, whether it has been written.
-    begun: Vec<bool>,
-}
-
-impl HugePages {
-    /// Bytes of a huge page.
-    const BYTES: u64 = 2 << 20;
-
-    fn of(file_bytes: u64) -> Self {
-        let n_pages = if cfg!(target_os = "linux") { file_bytes.div_ceil(Self::BYTES) } else { 0 };
-        let zeros = vec![0; file_bytes.min(Self::BYTES) as usize];
-        Self { file_bytes, zeros, begun: vec![false; n_pages as usize] }
-    }
-
-    /// Writes zeros to the huge pages of a range that nothing was written to yet.
-    fn begin(&mut self, file: &File, offset: u64, n_bytes: u64) -> io::Result<()> {
-        for page in offset / Self::BYTES..(offset + n_bytes).div_ceil(Self::BYTES) {
-            if let Some(begun @ false) = self.begun.get_mut(page as usize) {
-                let start = page * Self::BYTES;
-                let n_bytes = Self::BYTES.min(self.file_bytes - start);
-                write_all_at(file, &self.zeros[..n_bytes as usize], start)?;
-                *begun = true;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -175,19 +150,22 @@ fn reserve(file: &File, n_bytes: u64) -> io::Result<()> {
     file.set_len(n_bytes)
 }
 
-/// The error for a write the system refused; a disk that is full is told apart.
+/// The error for a write the system refused; want of room is told apart.
 fn refused(path: &Path, layout: &Layout, e: io::Error) -> Error {
-    match e.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            Error::limit(format!(
-                "{}: {} bytes are needed and the disk has no room for them ({e}). Make room, choose a smaller \
-                 --type, or write elsewhere with -o; nothing was left behind",
-                path.display(),
-                layout.file_bytes()
-            ))
+    let (why, remedy) = match e.kind() {
+        io::ErrorKind::StorageFull => ("the disk has no room for them", "Make room"),
+        io::ErrorKind::QuotaExceeded => ("your quota on this disk has no room for them", "Make room"),
+        io::ErrorKind::FileTooLarge => {
+            ("files may not be so long here", "Raise the limit of this shell (ulimit -f) if it has one")
         }
-        _ => Error::io(path, "cannot write", e),
-    }
+        _ => return Error::io(path, "cannot write", e),
+    };
+    Error::limit(format!(
+        "{}: {} bytes are needed and {why} ({e}). {remedy}, choose a smaller --type, or write elsewhere with -o; \
+         nothing was left behind",
+        path.display(),
+        layout.file_bytes()
+    ))
 }
 
 #[cfg(unix)]

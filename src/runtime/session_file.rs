@@ -179,11 +179,8 @@ fn write_new(
     // A clone shares its lock.
     let file = new.file().try_clone().map_err(failed)?;
     lock(&file, path)?;
-    match new.finish(overwrite) {
-        Ok(_) => Ok((file, Some(end))),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && !overwrite => Ok((file, None)),
-        Err(e) => Err(failed(e)),
-    }
+    let named = if overwrite { new.finish(true).map(Some) } else { new.finish_unless_taken() };
+    Ok((file, named.map_err(failed)?.map(|_| end)))
 }
 
 fn lock(file: &File, path: &Path) -> Result<()> {

@@ -78,7 +78,9 @@ fn values_of(checkpoint: &Checkpoint, spec: &TensorSpec) -> Option<Vec<f32>> {
     let read = |name: &str| {
         let tensor = checkpoint.tensor(name).expect("a sound checkpoint")?;
         assert_eq!(tensor.dtype, SourceType::BF16);
-        let halves = tensor.bytes.chunks_exact(2);
+        let mut bytes = vec![0; tensor.n_bytes as usize];
+        tensor.read_at(0, &mut bytes).expect("a sound checkpoint");
+        let halves = bytes.chunks_exact(2);
         Some(halves.map(|half| bf16::from_le_bytes([half[0], half[1]]).to_f32()).collect::<Vec<_>>())
     };
     let values = match &spec.source {

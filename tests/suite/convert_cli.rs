@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use crate::common::checkpoint::{self, Spec};
 use serde_json::Value;
@@ -139,28 +138,4 @@ fn a_pattern_that_matches_nothing_is_a_warning() {
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings[0].starts_with("warning: --ignore-tensor vision matches no tensor"));
     assert!(warnings[1].starts_with("warning: --tensor-type ffn_dwon=F16 matches no tensor"));
-}
-
-#[cfg(unix)]
-#[test]
-fn ctrl_c_ends_with_130_and_leaves_nothing() {
-    let dir = workplace();
-    // Large enough to be caught at work: 69 M weights, all zero, in a file with holes.
-    let spec = Spec { n_layer: 1, n_embd: 2048, n_ff: 8192, n_head: 32, n_head_kv: 8, ..Spec::default() };
-    let large = dir.path().join("large");
-    fs::create_dir(&large).expect("a writable folder");
-    spec.write_sparse(&large);
-    let out = dir.path().join("out");
-    fs::create_dir(&out).expect("a writable folder");
-    let mut child =
-        command(&out, &["../large", "--type", "Q4_K_M", "--threads", "1"]).spawn().expect("it starts");
-    let is_empty = |dir: &Path| fs::read_dir(dir).expect("a folder").next().is_none();
-    while is_empty(&out) && child.try_wait().expect("its status").is_none() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is there");
-    assert!(kill.success());
-    let status = child.wait().expect("it ends");
-    assert_eq!(status.code(), Some(130));
-    assert!(is_empty(&out));
 }

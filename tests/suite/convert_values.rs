@@ -19,7 +19,9 @@ fn converted(file: &GgufFile, name: &str) -> Vec<f32> {
 fn original(checkpoint: &Checkpoint, name: &str) -> Vec<f32> {
     let view = checkpoint.tensor(name).expect("a known type").unwrap_or_else(|| panic!("{name} is missing"));
     let mut values = vec![0.0; view.shape.iter().product()];
-    decode_source(view.dtype, view.bytes, &mut values);
+    let mut bytes = vec![0; view.n_bytes as usize];
+    view.read_at(0, &mut bytes).expect("a sound checkpoint");
+    decode_source(view.dtype, &bytes, &mut values);
     values
 }
 

@@ -41,8 +41,9 @@ fn an_unfinished_file_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let writer = GgufWriter::create(&dir.path().join("m.gguf"), layout(), false).unwrap();
     writer.write_at(0, 0, &[1; 100]).unwrap();
-    assert_eq!(names_in(dir.path()).len(), 1, "the temporary file lies beside the target");
-    assert!(!dir.path().join("m.gguf").exists());
+    // Where files can do without a name it has none, else a hidden one.
+    assert!(names_in(dir.path()).iter().all(|name| name.starts_with(".m.gguf.")));
+    assert_eq!(fs::metadata(writer.partial_path()).unwrap().len(), layout().file_bytes());
     drop(writer);
     assert_eq!(names_in(dir.path()), [""; 0]);
 }
@@ -109,15 +110,78 @@ fn an_existing_file_is_kept_unless_told_otherwise() {
 }
 
 #[test]
-fn a_file_that_appears_meanwhile_is_kept() {
+fn a_file_that_appears_meanwhile_is_kept_and_so_is_the_finished_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.gguf");
     let writer = GgufWriter::create(&path, layout(), false).unwrap();
     writer.write_at(0, 0, &[7; N_ROWS * ROW_BYTES]).unwrap();
     fs::write(&path, "precious").unwrap();
-    assert_says(&writer.finish().unwrap_err(), &["m.gguf exists"]);
+    let refused = writer.finish().unwrap_err();
+    assert!(matches!(refused, Error::Usage { .. }), "{refused:?}");
     assert_eq!(fs::read(&path).unwrap(), b"precious");
+    let kept = names_in(dir.path()).into_iter().find(|name| name != "m.gguf").expect("a second file");
+    assert!(kept.starts_with("m.kept-") && kept.ends_with(".gguf"), "{kept}");
+    assert_says(&refused, &["m.gguf was made by another program meanwhile", "kept as", &kept]);
+    assert_eq!(GgufFile::open(&dir.path().join(kept)).unwrap().tensors().len(), 1);
+}
+
+#[test]
+fn a_file_that_appears_meanwhile_with_the_same_content_makes_ours_needless() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.gguf");
+    let writer = GgufWriter::create(&path, layout(), false).unwrap();
+    writer.write_at(0, 0, &[7; N_ROWS * ROW_BYTES]).unwrap();
+    write_whole(&path, false).unwrap();
+    assert_says(&writer.finish().unwrap_err(), &["m.gguf was made by another program", "the same content"]);
     assert_eq!(names_in(dir.path()), ["m.gguf"]);
+}
+
+#[test]
+fn a_name_that_cannot_be_replaced_leaves_the_finished_file_under_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.gguf");
+    let writer = GgufWriter::create(&path, layout(), true).unwrap();
+    writer.write_at(0, 0, &[7; N_ROWS * ROW_BYTES]).unwrap();
+    // Nothing takes the place of a folder that has files.
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("precious"), "").unwrap();
+    let refused = writer.finish().unwrap_err();
+    let kept = names_in(dir.path()).into_iter().find(|name| name != "m.gguf").expect("a second file");
+    assert_says(&refused, &["cannot write", "m.gguf", "kept as", &kept]);
+    assert!(!kept.starts_with('.'));
+    assert_eq!(GgufFile::open(&dir.path().join(kept)).unwrap().tensors().len(), 1);
+}
+
+/// Only a file that never had a name can have one elsewhere.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_whose_folder_is_removed_meanwhile_is_kept_in_the_one_above() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("out");
+    fs::create_dir(&folder).unwrap();
+    let writer = GgufWriter::create(&folder.join("m.gguf"), layout(), false).unwrap();
+    writer.write_at(0, 0, &[7; N_ROWS * ROW_BYTES]).unwrap();
+    if !names_in(&folder).is_empty() {
+        eprintln!("skipped: the file system of {} has no files without names", dir.path().display());
+        return;
+    }
+    fs::remove_dir(&folder).unwrap();
+    let refused = writer.finish().unwrap_err();
+    let [kept] = &names_in(dir.path())[..] else { panic!("{:?}", names_in(dir.path())) };
+    assert_says(&refused, &["cannot write", "out/m.gguf", "kept as", kept]);
+    assert_eq!(GgufFile::open(&dir.path().join(kept)).unwrap().tensors().len(), 1);
+}
+
+#[test]
+fn names_of_255_bytes_can_be_written_and_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["x".repeat(255), "\u{6a21}".repeat(85)] {
+        let path = dir.path().join(name);
+        write_whole(&path, false).unwrap();
+        write_whole(&path, true).unwrap();
+        assert_eq!(GgufFile::open(&path).unwrap().tensors().len(), 1);
+    }
+    assert_eq!(names_in(dir.path()).len(), 2);
 }
 
 #[test]
@@ -140,7 +204,7 @@ fn targets_that_are_no_files_are_refused() {
     assert_says(&write_whole(dir.path(), true).unwrap_err(), &["is a directory", "model.gguf"]);
     let nowhere = dir.path().join("no/such/m.gguf");
     assert_says(&write_whole(&nowhere, true).unwrap_err(), &["no/such does not exist", "create it"]);
-    assert_says(&write_whole(Path::new(""), true).unwrap_err(), &["no file name"]);
+    assert_says(&write_whole(Path::new(""), true).unwrap_err(), &["does not name a file"]);
     if cfg!(unix) {
         assert_says(&write_whole(Path::new("/dev/null"), true).unwrap_err(), &["pipe or a device"]);
     }
@@ -158,7 +222,7 @@ fn a_disk_too_small_is_known_before_the_work() {
     let needed = layout.file_bytes().to_string();
     let refused = GgufWriter::create(&dir.path().join("m.gguf"), layout, false).unwrap_err();
     assert!(matches!(refused, Error::Limit { .. }), "{refused:?}");
-    assert_says(&refused, &["m.gguf", &needed, "no room", "nothing was left behind"]);
+    assert_says(&refused, &["m.gguf", &needed, "smaller --type", "nothing was left behind"]);
     assert_eq!(names_in(dir.path()), [""; 0]);
 }
 

@@ -58,7 +58,7 @@ fn the_sound_file_is_read_whole() {
     touch_shard(&shard);
     assert!(shard.tensor_names().eq(["a", "b", "c"]));
     assert_eq!(shard.tensor("a").unwrap().unwrap().shape, [2, 4]);
-    assert_eq!(shard.tensor("b").unwrap().unwrap().bytes.len(), 4);
+    assert_eq!(shard.tensor("b").unwrap().unwrap().n_bytes, 4);
     assert!(shard.tensor("d").unwrap().is_none());
 }
 
@@ -194,8 +194,9 @@ fn shards_are_put_together() {
         let checkpoint = Checkpoint::open(&input).unwrap();
         assert!(checkpoint.tensor_names().eq(["a", "b"]));
         let b = checkpoint.tensor("b").unwrap().unwrap();
-        assert_eq!((b.shape, b.path.file_name().unwrap()), ([2].as_slice(), SHARDS[1].as_ref()));
-        let names: Vec<_> = checkpoint.weight_paths().map(|path| path.file_name().unwrap()).collect();
+        assert_eq!((b.shape, b.path().file_name().unwrap()), ([2].as_slice(), SHARDS[1].as_ref()));
+        let names: Vec<_> =
+            checkpoint.shards().iter().map(|shard| shard.path().file_name().unwrap()).collect();
         assert_eq!(names, SHARDS.map(std::ffi::OsStr::new));
         assert_eq!(checkpoint.index_path(), Some(&*dir.path().join(INDEX)));
     }
@@ -219,7 +220,7 @@ fn an_index_decides_and_its_slips_are_notes() {
         Checkpoint::open(dir.path()).map(|checkpoint| {
             let place = |name: &str| {
                 let tensor = checkpoint.tensor(name).unwrap()?;
-                Some(tensor.path.file_name().unwrap().to_str().unwrap().to_owned())
+                Some(tensor.path().file_name().unwrap().to_str().unwrap().to_owned())
             };
             (place("a"), place("b"), checkpoint.notes().join("\n"))
         })

@@ -21,6 +21,7 @@ mod cli;
 mod closed_streams;
 mod convert_cache;
 mod convert_cli;
+mod convert_output;
 mod convert_refuses;
 mod convert_types;
 mod convert_values;

@@ -18,7 +18,17 @@ const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
 
 /// The storeys of the house, lowest first: a module imports from its own storey or from below.
 const STOREYS: &[&[&str]] = &[
-    &["error", "file_kind", "limits", "mapped_file", "new_file", "printable", "regular_file", "threads"],
+    &[
+        "error",
+        "file_kind",
+        "limits",
+        "mapped_file",
+        "new_file",
+        "printable",
+        "read_file",
+        "regular_file",
+        "threads",
+    ],
     &["gguf", "checkpoint"],
     &["model", "quantize", "tokenizer"],
     &["convert", "runtime", "chat", "server", "eval"],

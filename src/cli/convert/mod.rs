@@ -16,7 +16,6 @@ use crate::cli::interrupt::Busy;
 use crate::cli::output::{show, show_json, warn};
 use crate::convert::{self, Plan, RunOptions};
 use crate::error::Result;
-use crate::gguf::GgufWriter;
 use crate::threads;
 use args::Args;
 use progress::Bar;
@@ -39,7 +38,7 @@ fn run(args: &Args) -> Result<()> {
         warn(warning);
     }
     if args.dry_run {
-        if let Err(error) = GgufWriter::check(&output, args.force) {
+        if let Err(error) = plan.check_target(&output, args.force) {
             warn(error);
         }
         return if args.json {
@@ -49,7 +48,7 @@ fn run(args: &Args) -> Result<()> {
         };
     }
     // Told before the first byte is read, not when the file is to be written.
-    GgufWriter::check(&output, args.force)?;
+    plan.check_target(&output, args.force)?;
     let busy = Busy::begin();
     let bar = Bar::new(args.quiet, busy.stop());
     let summary = convert::run(&plan, &output, &run_options, &bar);

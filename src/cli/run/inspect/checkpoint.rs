@@ -22,8 +22,8 @@ pub(super) fn show_checkpoint(path: &Path, as_json: bool) -> Result<()> {
     for name in checkpoint.tensor_names() {
         match checkpoint.tensor(name) {
             Ok(Some(tensor)) => {
-                let n_elements = tensor.bytes.len() / tensor.dtype.element_bytes();
-                totals.add(tensor.dtype.name(), n_elements as u64, tensor.bytes.len() as u64);
+                let n_elements = tensor.n_bytes / tensor.dtype.element_bytes() as u64;
+                totals.add(tensor.dtype.name(), n_elements, tensor.n_bytes);
                 tensors.push((name, Ok(tensor)));
             }
             Ok(None) => {}
@@ -37,7 +37,7 @@ pub(super) fn show_checkpoint(path: &Path, as_json: bool) -> Result<()> {
             .iter()
             .map(|(name, tensor)| match tensor {
                 Ok(tensor) => {
-                    json!({ "name": name, "shape": tensor.shape, "type": tensor.dtype.name(), "bytes": tensor.bytes.len() })
+                    json!({ "name": name, "shape": tensor.shape, "type": tensor.dtype.name(), "bytes": tensor.n_bytes })
                 }
                 Err(error) => json!({ "name": name, "error": error }),
             })
@@ -78,7 +78,7 @@ fn tensor_lines(tensors: &[(&str, Result<TensorView<'_>, String>)]) -> String {
             (*name).to_owned(),
             format!("{:?}", tensor.shape),
             tensor.dtype.name().to_owned(),
-            count(tensor.bytes.len() as u64),
+            count(tensor.n_bytes),
         ],
         Err(error) => vec![(*name).to_owned(), error.clone(), String::new(), String::new()],
     });
