@@ -57,6 +57,11 @@ pub fn is_ending() -> bool {
     ENDING.load(Ordering::SeqCst) != 0
 }
 
+/// Whether the computation that ended last was asked to stop, even if too late to notice.
+pub fn was_stopped() -> bool {
+    STOP.load(Ordering::SeqCst)
+}
+
 /// From now on, the first signal that comes while nothing is being computed calls `wake` instead of
 /// ending the program. What it wakes calls [`end_in_order`], and so it does.
 pub fn wake_by(wake: impl Fn() + Send + 'static) {

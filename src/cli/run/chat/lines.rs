@@ -71,6 +71,11 @@ impl Lines {
     /// # Errors
     /// [`Error::Io`] if standard input or the terminal fails.
     pub(super) fn read(&self) -> Result<Input> {
+        // A signal that came when an answer was over, and its computation not yet, woke nothing. From here on
+        // nothing is being computed, and signals wake.
+        if interrupt::is_ending() || interrupt::was_stopped() && !self.is_terminal() {
+            return Ok(self.end_in_order());
+        }
         let event = match self.events.try_recv() {
             Ok(event) => event,
             Err(_) => {
@@ -81,13 +86,15 @@ impl Lines {
         };
         match event {
             Event::Read(input) => input,
-            Event::Signal => {
-                interrupt::end_in_order();
-                self.restore_terminal();
-                Ok(Input::Signal)
-            }
+            Event::Signal => Ok(self.end_in_order()),
             Event::Gone => Ok(Input::End),
         }
+    }
+
+    fn end_in_order(&self) -> Input {
+        interrupt::end_in_order();
+        self.restore_terminal();
+        Input::Signal
     }
 
     /// Sets the terminal, if there is one, as it was at the beginning: a line that was being edited when
