@@ -79,5 +79,8 @@ pub const MAX_TEMPLATE_BYTES: usize = 1 << 20;
 /// Steps of a chat template's program for one conversation; a message takes about a hundred.
 pub const MAX_TEMPLATE_STEPS: u64 = 20_000_000;
 
-/// Bytes that a chat template may write for one conversation.
-pub const MAX_RENDERED_BYTES: usize = 256 << 20;
+/// Bytes that the values of a chat template may take while it runs. A conversation of 10 MB takes about 50.
+pub const MAX_TEMPLATE_MEMORY: usize = 256 << 20;
+
+/// Bytes that a chat template may write for one conversation: far more than any context holds.
+pub const MAX_RENDERED_BYTES: usize = 64 << 20;

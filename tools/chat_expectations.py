@@ -47,6 +47,35 @@ def raise_exception(message):
     raise jinja2.exceptions.TemplateError(message)
 
 
+class Mappings:
+    """The global `dict`: calls and `fromkeys`, nothing else of the type."""
+
+    def __call__(self, *args, **kwargs):
+        return dict(*args, **kwargs)
+
+    def fromkeys(self, *args, **kwargs):
+        return dict.fromkeys(*args, **kwargs)
+
+
+class TemplateNamespace(jinja2.utils.Namespace):
+    """A namespace without names that begin with an underscore."""
+
+    def __init__(*args, **kwargs):
+        attributes = dict(*args[1:], **kwargs)
+        for name in attributes:
+            refuse_underscore(name)
+        jinja2.utils.Namespace.__init__(args[0], attributes)
+
+    def __setitem__(self, name, value):
+        refuse_underscore(name)
+        jinja2.utils.Namespace.__setitem__(self, name, value)
+
+
+def refuse_underscore(name):
+    if name.startswith("_"):
+        raise jinja2.exceptions.SecurityError(name)
+
+
 def environment():
     env = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"]
@@ -54,6 +83,8 @@ def environment():
     env.filters["tojson"] = to_json
     env.globals["raise_exception"] = raise_exception
     env.globals["strftime_now"] = lambda form: "today"
+    env.globals["dict"] = Mappings()
+    env.globals["namespace"] = TemplateNamespace
     return env
 
 

@@ -2,6 +2,7 @@
 
 pub mod conversation;
 pub mod diary;
+mod jinja;
 pub mod prompt;
 mod strftime;
 pub mod template;

@@ -44,6 +44,8 @@ mod reads;
 mod saved_sequences;
 mod sequences;
 mod speech;
+mod template_limits;
+mod template_meaning;
 mod terminal;
 mod tidy;
 mod tokenizer_checkpoints;

@@ -1,0 +1,317 @@
+//! Filters of strings.
+
+use super::super::args::{CallArgs, integer, required};
+use super::super::fault::{Fault, Result};
+use super::super::format::printf;
+use super::super::meter;
+use super::super::methods::{cased, replace};
+use super::super::show;
+use super::super::text::{Builder, Text, is_space};
+use super::super::value::{Dict, Value};
+use super::is_true;
+
+/// `value | name(args)`.
+pub(super) fn apply(name: &str, value: &Value, args: CallArgs) -> Result<Value> {
+    if name == "urlencode" || name == "xmlattr" {
+        return attributes(name, value, args);
+    }
+    let text = match name {
+        "pprint" => {
+            let mut out = Builder::default();
+            show::write_repr(&mut out, value, 0)?;
+            out.finish()?
+        }
+        _ => show::to_text(value)?,
+    };
+    meter::room(4 * text.len())?;
+    match name {
+        "center" => {
+            let [width] = args.bind(name, ["width"])?;
+            let width = Value::Int(integer(width.as_ref(), 80, name)?.into());
+            let args = CallArgs { positional: vec![width], named: Vec::new() };
+            super::super::methods::call(&Value::Str(text), "center", args)
+        }
+        "format" => {
+            if !args.named.is_empty() && !args.positional.is_empty() {
+                return Err(Fault::failed("can't handle positional and keyword arguments at the same time"));
+            }
+            let values = if args.named.is_empty() {
+                Value::tuple(args.positional)?
+            } else {
+                let mut dict = Dict::new()?;
+                for (name, value) in args.named {
+                    dict.insert(Value::text(&*name)?, value)?;
+                }
+                Value::Dict(std::rc::Rc::new(dict))
+            };
+            Ok(Value::Str(printf(&text, &values)?))
+        }
+        "indent" => indent(&text, args),
+        "replace" => {
+            let [old, new, count] = args.bind(name, ["old", "new", "count"])?;
+            let old = show::to_text(&required(old, name)?)?;
+            let new = show::to_text(&required(new, name)?)?;
+            let count = count.filter(|count| !matches!(count, Value::None));
+            let count = integer(count.as_ref(), -1, name)?;
+            Ok(Value::Str(replace(&text, &old, &new, usize::try_from(count).unwrap_or(usize::MAX))?))
+        }
+        "trim" => {
+            let [chars] = args.bind(name, ["chars"])?;
+            let args = CallArgs { positional: chars.into_iter().collect(), named: Vec::new() };
+            super::super::methods::call(&Value::Str(text), "strip", args)
+        }
+        "truncate" => truncate(&text, args),
+        "wordwrap" => wordwrap(&text, args),
+        _ => {
+            args.none(name)?;
+            plain(name, text)
+        }
+    }
+}
+
+/// Filters that take nothing.
+fn plain(name: &str, text: Text) -> Result<Value> {
+    match name {
+        "capitalize" | "lower" | "upper" => Value::text(cased(&text, name).unwrap_or_default()),
+        "e" | "escape" | "forceescape" => Ok(Value::Str(escape(&text)?)),
+        "striptags" => Value::text(striptags(&text)),
+        "title" => {
+            let mut is_start = true;
+            let mut out = String::with_capacity(text.len());
+            for c in text.chars() {
+                if is_start {
+                    out.extend(c.to_uppercase())
+                } else {
+                    out.extend(c.to_lowercase())
+                }
+                is_start = is_space(c) || "-({[<".contains(c);
+            }
+            Value::text(out)
+        }
+        "wordcount" => {
+            let mut words = 0;
+            let mut is_inside = false;
+            for c in text.chars() {
+                let is_word = c == '_' || c.is_alphanumeric();
+                words += i128::from(is_word && !is_inside);
+                is_inside = is_word;
+            }
+            Ok(Value::Int(words))
+        }
+        _ => Ok(Value::Str(text)),
+    }
+}
+
+fn escape(text: &str) -> Result<Text> {
+    let mut out = Builder::default();
+    for c in text.chars() {
+        match c {
+            '&' => out.push("&amp;")?,
+            '<' => out.push("&lt;")?,
+            '>' => out.push("&gt;")?,
+            '\'' => out.push("&#39;")?,
+            '"' => out.push("&#34;")?,
+            c => out.push_char(c)?,
+        }
+    }
+    out.finish()
+}
+
+/// The text without tags and comments, its whitespace made single spaces.
+fn striptags(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('<') {
+        let (end, len) = if rest[at..].starts_with("<!--") { ("-->", 3) } else { (">", 1) };
+        let Some(close) = rest[at..].find(end) else { break };
+        kept.push_str(&rest[..at]);
+        rest = &rest[at + close + len..];
+    }
+    kept.push_str(rest);
+    let words: Vec<&str> = kept.split(is_space).filter(|word| !word.is_empty()).collect();
+    let mut plain = words.join(" ");
+    for (escaped, c) in
+        [("&lt;", "<"), ("&gt;", ">"), ("&#39;", "'"), ("&#34;", "\""), ("&quot;", "\""), ("&amp;", "&")]
+    {
+        plain = plain.replace(escaped, c);
+    }
+    plain
+}
+
+fn indent(text: &str, args: CallArgs) -> Result<Value> {
+    let [width, first, blank] = args.bind("indent", ["width", "first", "blank"])?;
+    let indention = match &width {
+        Some(Value::Str(text)) => text.clone(),
+        width => {
+            let mut out = Builder::default();
+            out.repeat(" ", usize::try_from(integer(width.as_ref(), 4, "indent")?).unwrap_or(0))?;
+            out.finish()?
+        }
+    };
+    let with_newline = Text::concat(text, "\n")?;
+    let args = CallArgs::default();
+    let lines = super::super::methods::call(&Value::Str(with_newline), "splitlines", args)?.items()?;
+    let mut out = Builder::default();
+    for (i, line) in lines.items.iter().enumerate() {
+        let line = line.as_str().unwrap_or_default();
+        let is_indented = if i == 0 { is_true(&first) } else { is_true(&blank) || !line.is_empty() };
+        out.push(if i > 0 { "\n" } else { "" })?;
+        out.push(if is_indented { &indention } else { "" })?;
+        out.push(line)?;
+    }
+    Ok(Value::Str(out.finish()?))
+}
+
+fn truncate(text: &str, args: CallArgs) -> Result<Value> {
+    let [length, kill, end, leeway] = args.bind("truncate", ["length", "killwords", "end", "leeway"])?;
+    let length = integer(length.as_ref(), 255, "truncate")?;
+    let end = match end {
+        Some(end) => show::to_text(&end)?,
+        None => Text::new("...")?,
+    };
+    let leeway = integer(leeway.filter(|leeway| !matches!(leeway, Value::None)).as_ref(), 5, "truncate")?;
+    let n_end = end.chars().count() as i64;
+    if length < n_end || leeway < 0 {
+        return Err(Fault::failed(format!("expected length >= {n_end}, got {length}")));
+    }
+    if text.chars().count() as i64 <= length.saturating_add(leeway) {
+        return Value::text(text);
+    }
+    let kept: String = text.chars().take((length - n_end) as usize).collect();
+    let kept =
+        if is_true(&kill) { &*kept } else { kept.rsplit_once(' ').map_or(&*kept, |(before, _)| before) };
+    Value::text(format!("{kept}{}", &*end))
+}
+
+fn wordwrap(text: &str, args: CallArgs) -> Result<Value> {
+    let [width, long, with, hyphens] =
+        args.bind("wordwrap", ["width", "break_long_words", "wrapstring", "break_on_hyphens"])?;
+    let width = usize::try_from(integer(width.as_ref(), 79, "wordwrap")?).unwrap_or(0);
+    if width == 0 {
+        return Err(Fault::failed("invalid width 0 (must be > 0)"));
+    }
+    let breaks = long.is_none() || is_true(&long);
+    let hyphens = hyphens.is_none() || is_true(&hyphens);
+    let with = match with.filter(|with| !matches!(with, Value::None)) {
+        Some(with) => show::to_text(&with)?,
+        None => Text::new("\n")?,
+    };
+    let lines =
+        super::super::methods::call(&Value::text(text)?, "splitlines", CallArgs::default())?.items()?;
+    let mut out = Builder::default();
+    for (i, line) in lines.items.iter().enumerate() {
+        out.push(if i > 0 { &with } else { "" })?;
+        let wrapped = wrap(line.as_str().unwrap_or_default(), width, breaks, hyphens);
+        for (i, line) in wrapped.iter().enumerate() {
+            out.push(if i > 0 { &with } else { "" })?;
+            out.push(line)?;
+        }
+    }
+    Ok(Value::Str(out.finish()?))
+}
+
+/// Lines of at most `width` characters. Words and the spaces between them are placed in turn; spaces at
+/// the end of a line, and at the beginning of all but the first, go.
+fn wrap(text: &str, width: usize, breaks: bool, hyphens: bool) -> Vec<String> {
+    let mut chunks: Vec<Vec<char>> = Vec::new();
+    for c in text.chars() {
+        let before = chunks.last().and_then(|chunk| chunk.last()).copied();
+        let continues = before.is_some_and(|before| {
+            let ends_at_hyphen = hyphens
+                && before == '-'
+                && c.is_alphabetic()
+                && chunks.last().is_some_and(|chunk| chunk.len() > 2);
+            (is_space(before) == is_space(c)) && !ends_at_hyphen
+        });
+        match chunks.last_mut() {
+            Some(chunk) if continues => chunk.push(c),
+            _ => chunks.push(vec![c]),
+        }
+    }
+    chunks.reverse();
+    let mut lines: Vec<String> = Vec::new();
+    while !chunks.is_empty() {
+        let mut line: Vec<char> = Vec::new();
+        if !lines.is_empty() && chunks.last().is_some_and(|chunk| is_space(chunk[0])) {
+            chunks.pop();
+        }
+        while let Some(chunk) = chunks.pop() {
+            if line.len() + chunk.len() <= width {
+                line.extend(chunk);
+            } else if chunk.len() > width && breaks {
+                let room = width - line.len();
+                line.extend(&chunk[..room]);
+                chunks.push(chunk[room..].to_vec());
+                break;
+            } else if line.is_empty() {
+                line = chunk;
+                break;
+            } else {
+                chunks.push(chunk);
+                break;
+            }
+        }
+        let text: String = line.into_iter().collect();
+        let text = text.trim_end_matches(is_space);
+        if !text.is_empty() {
+            lines.push(text.to_owned());
+        }
+    }
+    lines
+}
+
+fn attributes(name: &str, value: &Value, args: CallArgs) -> Result<Value> {
+    let mut out = Builder::default();
+    if name == "urlencode" {
+        args.none(name)?;
+        match value {
+            Value::Dict(_) | Value::Seq(..) => {
+                let pairs = match value {
+                    Value::Dict(dict) => super::super::methods::entries(dict)?.items()?,
+                    _ => value.items()?,
+                };
+                for (i, pair) in pairs.items.iter().enumerate() {
+                    let pair = pair.items()?;
+                    let [key, value] = pair.items.as_slice() else { return Err(Fault::failed("not a pair")) };
+                    out.push(if i > 0 { "&" } else { "" })?;
+                    quote(&mut out, &show::to_text(key)?, true)?;
+                    out.push("=")?;
+                    quote(&mut out, &show::to_text(value)?, true)?;
+                }
+            }
+            _ => quote(&mut out, &show::to_text(value)?, false)?,
+        }
+        return Ok(Value::Str(out.finish()?));
+    }
+    let [space] = args.bind(name, ["autospace"])?;
+    let Value::Dict(dict) = value else { return Err(Fault::failed("xmlattr wants a mapping")) };
+    let mut is_first = true;
+    for (key, value) in dict.iter() {
+        let Some(key) = key.as_str() else { return Err(Fault::failed("xmlattr wants strings as keys")) };
+        if matches!(value, Value::None | Value::Undefined(_)) {
+            continue;
+        }
+        if key.contains(|c| is_space(c) || "/>=".contains(c)) {
+            return Err(Fault::failed(format!("Invalid character in attribute name: {key}")));
+        }
+        out.push(if is_first && !(space.is_none() || is_true(&space)) { "" } else { " " })?;
+        is_first = false;
+        out.push(&format!("{}=\"{}\"", &*escape(key)?, &*escape(&show::to_text(value)?)?))?;
+    }
+    Ok(Value::Str(out.finish()?))
+}
+
+/// Percent-encodes `text`; in a query `/` too, and spaces become `+`.
+fn quote(out: &mut Builder, text: &str, in_query: bool) -> Result<()> {
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => {
+                out.push_char(char::from(byte))?
+            }
+            b'/' if !in_query => out.push("/")?,
+            b' ' if in_query => out.push("+")?,
+            _ => out.push(&format!("%{byte:02X}"))?,
+        }
+    }
+    Ok(())
+}
