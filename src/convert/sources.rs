@@ -94,7 +94,7 @@ impl<'a> Finder<'a, '_> {
         let (n_rows, n_in) = match (&spec.shape[..], spec.transform) {
             (&[n], Transform::None) => (1, n),
             (&[n], Transform::RotaryPairs { .. }) => (n, 1),
-            // No overflow: the parts were checked to have this shape, and they are mapped.
+            // No overflow: the parts were checked to have this shape, and they are in files.
             ([outer @ .., n_in], _) => (outer.iter().product(), *n_in),
             ([], _) => unreachable!("families give every tensor a shape"),
         };

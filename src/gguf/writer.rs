@@ -108,7 +108,8 @@ impl GgufWriter {
             io::ErrorKind::AlreadyExists => {
                 Error::usage(format!("{} was made by another program meanwhile: {e}", target.display()))
             }
-            _ => refused(&target, &layout, e),
+            // Not for want of room: that was reserved.
+            _ => Error::io(&target, "cannot write", e),
         })
     }
 }
