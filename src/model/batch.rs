@@ -2,9 +2,22 @@
 
 use gguf_simd::attention::CHUNK;
 
-use super::KvCache;
+use super::kv_cache::{KvCache, KvTypes};
 use super::memory::Buffers;
 use crate::error::Result;
+
+/// The greatest batch that buffers are made for.
+#[derive(Clone, Copy, Debug)]
+pub struct Dimensions {
+    /// Tokens of a batch, of all sequences together.
+    pub n_batch: usize,
+    /// Positions of the longest sequence.
+    pub n_ctx: usize,
+    /// The types of keys and values.
+    pub kv_types: KvTypes,
+    /// Threads.
+    pub n_threads: usize,
+}
 
 /// What a batch takes of one sequence: some ids at the positions that follow those in its cache.
 pub trait BatchPart: Sync {

@@ -8,28 +8,27 @@
 //! it into logits. A layer takes five parallel regions: q, k, v; the heads; the output; gate and up;
 //! down. What lies between them is divided by tokens, and runs on the caller's thread for one token.
 
-use gguf_simd::ops::Norm;
-
-use super::arch::Wiring;
-use super::attention::Does;
-use super::batch::{Batch, BatchPart};
-use super::compute::{Compute, RowsMut, pieces};
-use super::inputs::{Formats, InputRows};
+use super::batch::{Batch, BatchPart, Dimensions};
+use super::compute::{Compute, pieces};
+use super::hparams::Hparams;
+use super::inputs::Formats;
+use super::layer::Layer;
+use super::layer::attention::{Does, Rows};
+use super::load::Weights;
 use super::product::Product;
+use super::reads::Reads;
 use super::rope::Frequencies;
-use super::weights::{FeedForward, Weights};
-use super::workspace::{Dimensions, Workspace};
-use super::{Family, Hparams};
+use super::workspace::Workspace;
 use crate::error::Result;
 use crate::gguf::GgufFile;
+use crate::model::arch::Family;
 
 /// A model ready to compute: its numbers, its weights, its angles.
 #[derive(Debug)]
 pub struct Decoder {
-    pub(super) hparams: Hparams,
-    pub(super) wiring: Wiring,
-    pub(super) weights: Weights,
-    pub(super) frequencies: Frequencies,
+    hparams: Hparams,
+    weights: Weights,
+    frequencies: Frequencies,
 }
 
 impl Decoder {
@@ -40,7 +39,7 @@ impl Decoder {
     pub fn load(file: &GgufFile, family: &Family, hparams: Hparams) -> Result<Self> {
         let weights = Weights::load(file, family, &hparams)?;
         let frequencies = Frequencies::new(&hparams.rope, weights.rope_freqs.as_deref());
-        Ok(Self { hparams, wiring: family.wiring, weights, frequencies })
+        Ok(Self { hparams, weights, frequencies })
     }
 
     /// The model's numbers.
@@ -48,17 +47,22 @@ impl Decoder {
         &self.hparams
     }
 
+    /// What passes read of the file.
+    pub fn reads(&self) -> Reads {
+        Reads::new(&self.weights, self.hparams.n_expert, self.hparams.n_expert_used)
+    }
+
     /// The buffers for batches of these dimensions.
     ///
     /// # Errors
     /// [`crate::Error::Limit`] if the system refuses the memory.
     pub fn workspace(&self, dimensions: Dimensions) -> Result<Workspace> {
-        Workspace::new(&self.hparams, &self.weights, dimensions)
+        Workspace::new(&self.weights, self.frequencies.len(), dimensions)
     }
 
     /// Bytes that [`Decoder::workspace`] takes.
     pub fn workspace_bytes(&self, dimensions: Dimensions) -> u64 {
-        Workspace::n_bytes(&self.hparams, &self.weights, dimensions)
+        Workspace::n_bytes(&self.weights, self.frequencies.len(), dimensions)
     }
 
     /// Evaluates the ids of all `parts` as one batch, appends them to their caches, and leaves the
@@ -82,18 +86,15 @@ impl Decoder {
             let is_all_wanted = || parts.iter().all(|part| part.n_wanted() == part.ids().len());
             let mut does = Does::Both;
             if i == last && !is_all_wanted() {
-                self.attend(compute, (i, layer), parts, space, &batch, Does::Store);
-                space.keep_wanted(parts, &mut batch, [self.hparams.n_embd, self.frequencies.len()]);
+                attend(compute, (i, layer), parts, space, (&batch, Does::Store));
+                space.keep_wanted(parts, &mut batch);
                 does = Does::Attend;
             }
             if batch.n() == 0 {
                 break;
             }
-            self.attend(compute, (i, layer), parts, space, &batch, does);
-            match &layer.feed_forward {
-                FeedForward::Dense(part) => self.feed_forward(compute, layer, part, space, batch.n()),
-                FeedForward::Experts(experts) => self.route(compute, layer, experts, space, batch.n()),
-            }
+            attend(compute, (i, layer), parts, space, (&batch, does));
+            feed_forward(compute, layer, space, batch.n());
         }
         for part in parts {
             let n = part.ids().len();
@@ -111,52 +112,43 @@ impl Decoder {
         let (output, n) = (&self.weights.output, space.batch.n());
         assert_eq!(out.len(), n * self.hparams.n_vocab, "logits of {n} tokens");
         compute.before(self.weights.layers.len());
-        self.norm(compute, &self.weights.output_norm, Formats::of([output]), space, n);
+        let norm = &self.weights.output_norm;
+        norm.step(compute, &space.stream, n, Formats::of([output]), &mut space.normed);
         compute.multiply([Product::of_matrix(output, space.normed.for_consumer(output, 0..n), out)]);
     }
 
     /// Starts the streams with the rows of the embedding, and computes the angles of the positions.
     fn embed(&self, compute: Compute<'_>, space: &mut Workspace, batch: &Batch) {
-        let (n_embd, n_angles) = (self.hparams.n_embd, self.frequencies.len());
-        let n = batch.n();
-        // A sine and a cosine take about as long as 256 multiply-adds of a matrix.
-        let row_work = n_embd + 256 * n_angles;
-        let piece_len = compute.piece_len(n, row_work);
-        let streams = pieces(RowsMut { values: &mut space.residual[..n * n_embd], width: n_embd }, piece_len);
-        let angles = |values| pieces(RowsMut { values, width: n_angles }, piece_len);
-        let cos = angles(&mut space.attention.cos[..n * n_angles]);
-        let sin = angles(&mut space.attention.sin[..n * n_angles]);
-        let parts = streams.zip(cos).zip(sin).zip(batch.tokens.chunks(piece_len));
-        compute.for_each(n * row_work, parts, |(((streams, cos), sin), tokens)| {
-            let angles = cos.values.chunks_exact_mut(n_angles).zip(sin.values.chunks_exact_mut(n_angles));
-            for (token, (cos, sin)) in tokens.iter().zip(angles) {
-                self.frequencies.angles(token.position, cos, sin);
-            }
+        let (n, n_embd) = (batch.n(), self.hparams.n_embd);
+        space.angles.fill(compute, &self.frequencies, n, |row| batch.tokens[row].position);
+        let piece_len = compute.piece_len(n, n_embd);
+        let parts = pieces(space.stream.rows_mut(n), piece_len).zip(batch.tokens.chunks(piece_len));
+        compute.for_each(n * n_embd, parts, |(streams, tokens)| {
             for (stream, token) in streams.values.chunks_exact_mut(n_embd).zip(tokens) {
                 let row = self.weights.token_embd.rows(token.id as usize..token.id as usize + 1);
                 compute.kernels.decode(row.block_type, row.bytes, stream);
             }
         });
     }
+}
 
-    /// Norms the streams of the first `n` rows and quantises them into `formats`.
-    pub(super) fn norm(
-        &self,
-        compute: Compute<'_>,
-        weight: &[f32],
-        formats: Formats,
-        space: &mut Workspace,
-        n: usize,
-    ) {
-        let n_embd = self.hparams.n_embd;
-        let norm = Norm::Rms { weight, eps: self.hparams.rms_eps };
-        let piece_len = compute.piece_len(n, 4 * n_embd);
-        let streams = space.residual[..n * n_embd].chunks(piece_len * n_embd);
-        let parts = streams.zip(pieces(space.normed.rows_mut(0..n), piece_len));
-        compute.for_each(4 * n * n_embd, parts, |(streams, mut normed): (&[f32], InputRows<'_>)| {
-            normed.for_each(formats, |i, out| {
-                compute.kernels.norm(norm, &streams[i * n_embd..][..n_embd], out);
-            });
-        });
-    }
+/// Lets a layer, which comes with its number, do its attention for the rows of a batch.
+fn attend<P: BatchPart>(
+    compute: Compute<'_>,
+    (i, layer): (usize, &Layer),
+    parts: &mut [P],
+    space: &mut Workspace,
+    (batch, does): (&Batch, Does),
+) {
+    let Workspace { stream, normed, angles, attention, .. } = space;
+    layer.attn_norm.step(compute, stream, batch.n(), layer.attention.input_formats(), normed);
+    let mut rows = Rows { parts, batch, angles, layer: i, does };
+    layer.attention.step(compute, &mut rows, normed, attention, stream);
+}
+
+/// Lets a layer do its feed-forward part for the first `n` rows.
+fn feed_forward(compute: Compute<'_>, layer: &Layer, space: &mut Workspace, n: usize) {
+    let Workspace { stream, normed, ffn, .. } = space;
+    layer.ffn_norm.step(compute, stream, n, layer.ffn.input_formats(), normed);
+    layer.ffn.step(compute, normed, n, ffn, stream);
 }

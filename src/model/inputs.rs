@@ -5,8 +5,8 @@ use std::ops::Range;
 use gguf_simd::{Activation, ActivationFormat, InputRow, Kernels, Q8KWindow, Q8Window, WINDOW_LEN};
 
 use super::compute::{Divide, RowsMut};
-use super::matrix::Matrix;
 use super::memory::Buffers;
+use super::weights::Matrix;
 use crate::error::Result;
 
 /// The quantised formats that the consumers of an input want beside its floats.

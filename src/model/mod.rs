@@ -1,16 +1,14 @@
 //! What converter and runtime both know of a model: its numbers, its tensors, its parts.
 
 pub mod arch;
-mod attention;
 mod batch;
 mod compute;
 mod decoder;
-mod experts;
-mod feed_forward;
 pub mod hparams;
 mod inputs;
 mod kv_cache;
-mod matrix;
+mod layer;
+mod load;
 mod memory;
 mod product;
 mod profile;
@@ -22,7 +20,7 @@ mod weights;
 mod workspace;
 
 pub use arch::Family;
-pub use batch::BatchPart;
+pub use batch::{BatchPart, Dimensions};
 pub use compute::{Compute, Observer};
 pub use decoder::Decoder;
 pub use hparams::{Hparams, Rope, RopeScaling};
@@ -30,4 +28,4 @@ pub use kv_cache::{KvCache, KvTypes, Promise, Promises};
 pub use profile::{Phase, PhaseTimes, Profile};
 pub use reads::Reads;
 pub use spec::{Presence, Role, Source, TensorSpec, Transform};
-pub use workspace::{Dimensions, Workspace};
+pub use workspace::Workspace;

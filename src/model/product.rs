@@ -3,9 +3,8 @@
 use gguf_simd::{Activation, ColumnsMut, Kernels};
 
 use super::compute::{Compute, Divide, MAX_PARTS, MIN_PART_WORK, pieces};
-use super::matrix::{Matrix, MatrixRows};
 use super::profile::Phase;
-use super::weights::Linear;
+use super::weights::{Linear, Matrix, MatrixRows};
 
 /// Parts are cut at multiples of this many rows, which GEMM takes at a time.
 const ROW_GROUP: usize = 16;

@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 
-use super::decoder::Decoder;
-use super::matrix::Matrix;
-use super::weights::{FeedForward, LayerWeights};
+use super::load::Weights;
+use super::weights::Matrix;
 
 /// The bytes of a model's file that its matrices take, by how a pass reads them. What is decoded at load
 /// (norms, biases) is not among them.
@@ -21,44 +20,24 @@ pub struct Reads {
     pub used_expert_bytes: usize,
 }
 
-impl Decoder {
-    /// What passes read of the file.
-    pub fn reads(&self) -> Reads {
-        let weights = &self.weights;
+impl Reads {
+    /// What passes through a model with these weights read; each token goes through `n_expert_used` of
+    /// `n_expert` experts.
+    pub(super) fn new(weights: &Weights, n_expert: usize, n_expert_used: usize) -> Self {
         let output = weights.output.span();
         let embedding = weights.token_embd.span();
-        let experts = weights.layers.iter().map(|layer| expert_matrices(layer).map(span_len).sum::<usize>());
+        let experts = weights.layers.iter().map(|layer| layer.expert_matrices().map(span_len).sum::<usize>());
         let (expert_bytes, most) = experts.fold((0, 0), |(sum, most), n: usize| (sum + n, most.max(n)));
-        let (n_used, n_expert) = (self.hparams.n_expert_used, self.hparams.n_expert.max(1));
-        let layers = weights.layers.iter().map(|layer| dense_matrices(layer).map(Matrix::span).collect());
-        Reads {
+        let layers = weights.layers.iter().map(|layer| layer.matrices().map(Matrix::span).collect());
+        Self {
             stages: layers.chain([vec![output.clone()]]).collect(),
             embedding: (embedding != output).then_some(embedding),
             expert_bytes,
-            used_expert_bytes: most / n_expert * n_used,
+            used_expert_bytes: most / n_expert.max(1) * n_expert_used,
         }
     }
 }
 
 fn span_len(matrix: &Matrix) -> usize {
     matrix.span().len()
-}
-
-/// The matrices of a layer that every token meets.
-fn dense_matrices(layer: &LayerWeights) -> impl Iterator<Item = &Matrix> {
-    let attention = [&layer.q, &layer.k, &layer.v, &layer.attn_output].map(|linear| &linear.matrix);
-    let (dense, router) = match &layer.feed_forward {
-        FeedForward::Dense(part) => (Some([&part.gate, &part.up, &part.down]), None),
-        FeedForward::Experts(experts) => (None, Some(&experts.router)),
-    };
-    attention.into_iter().chain(router).chain(dense.into_iter().flatten().map(|linear| &linear.matrix))
-}
-
-/// The matrices of a layer of which every token meets a part.
-fn expert_matrices(layer: &LayerWeights) -> impl Iterator<Item = &Matrix> {
-    let experts = match &layer.feed_forward {
-        FeedForward::Dense(_) => None,
-        FeedForward::Experts(experts) => Some([&experts.gate, &experts.up, &experts.down]),
-    };
-    experts.into_iter().flatten()
 }

@@ -6,7 +6,10 @@
 
 use std::f64::consts::PI;
 
+use super::compute::{Compute, RowsMut, pieces};
+use super::memory::Buffers;
 use super::{Rope, RopeScaling};
+use crate::error::Result;
 
 /// The frequencies of a model.
 #[derive(Debug)]
@@ -62,6 +65,62 @@ impl Frequencies {
             let (s, c) = libm::sincos(position as f64 * frequency);
             *cos = (c * self.magnitude) as f32;
             *sin = (s * self.magnitude) as f32;
+        }
+    }
+}
+
+/// The cosines and sines of the positions of a batch's rows.
+#[derive(Debug)]
+pub(super) struct Angles {
+    n_angles: usize,
+    /// `[n_batch, n_angles]`.
+    cos: Vec<f32>,
+    /// `[n_batch, n_angles]`.
+    sin: Vec<f32>,
+}
+
+impl Angles {
+    /// Room for `n_batch` rows.
+    ///
+    /// # Errors
+    /// [`crate::Error::Limit`] if the system refuses the memory.
+    pub(super) fn new(buffers: &mut Buffers, n_batch: usize, n_angles: usize) -> Result<Self> {
+        let mut rows = || buffers.zeroed(0.0, n_batch, n_angles);
+        Ok(Self { n_angles, cos: rows()?, sin: rows()? })
+    }
+
+    /// Computes the angles of the first `n` rows, which are at `position(row)`.
+    pub(super) fn fill(
+        &mut self,
+        compute: Compute<'_>,
+        frequencies: &Frequencies,
+        n: usize,
+        position: impl Fn(usize) -> usize + Sync,
+    ) {
+        let width = self.n_angles;
+        // A sine and a cosine take about as long as 256 multiply-adds of a matrix.
+        let row_work = 256 * width;
+        let piece_len = compute.piece_len(n, row_work);
+        let rows = |values| pieces(RowsMut { values, width }, piece_len);
+        let parts = rows(&mut self.cos[..n * width]).zip(rows(&mut self.sin[..n * width])).enumerate();
+        compute.for_each(n * row_work, parts, |(i, (cos, sin))| {
+            let rows = cos.values.chunks_exact_mut(width).zip(sin.values.chunks_exact_mut(width));
+            for (row, (cos, sin)) in (i * piece_len..).zip(rows) {
+                frequencies.angles(position(row), cos, sin);
+            }
+        });
+    }
+
+    /// The cosines and sines of a row, each `[n_angles]`.
+    pub(super) fn of(&self, row: usize) -> (&[f32], &[f32]) {
+        let row = row * self.n_angles..(row + 1) * self.n_angles;
+        (&self.cos[row.clone()], &self.sin[row])
+    }
+
+    /// Moves the angles of row `from` to row `to`.
+    pub(super) fn move_row(&mut self, from: usize, to: usize) {
+        for values in [&mut self.cos, &mut self.sin] {
+            values.copy_within(from * self.n_angles..(from + 1) * self.n_angles, to * self.n_angles);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What a model family says of each tensor: the contract between converter and runtime.
 //!
 //! The converter walks the specs to find, transform and place every tensor; the runtime walks the
-//! same specs to find them again, with the same shapes.
+//! same specs to find them again, with the same shapes. `layer` says what the decoder makes of them.
+
+pub mod layer;
 
 /// The part a tensor plays. Recipes choose block types by it, the decoder looks tensors up by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

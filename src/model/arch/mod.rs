@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::gguf::{Metadata, Value};
 use crate::model::{Hparams, TensorSpec};
 
+pub use crate::model::spec::layer::RopeOrder;
 pub use gguf_simd::ops::Gate;
 
 /// Metadata to write, in order.
@@ -49,15 +50,6 @@ pub struct Wiring {
     pub rope: RopeOrder,
     /// The feed-forward gate's activation.
     pub gate: Gate,
-}
-
-/// Which elements of a head rotate together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RopeOrder {
-    /// Elements `2 i` and `2 i + 1`.
-    Pairs,
-    /// Elements `i` and `i + n_dims / 2`.
-    Halves,
 }
 
 /// The registry: a new family is one file and one row.

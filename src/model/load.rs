@@ -7,80 +7,29 @@ use std::collections::{HashMap, HashSet};
 
 use gguf_simd::{BlockType, Kernels};
 
-use super::matrix::Matrix;
-use super::{Family, Hparams, Presence, Role, TensorSpec};
+use super::arch::Family;
+use super::hparams::Hparams;
+use super::layer::ffn::{Experts, Gated};
+use super::layer::{Attention, Ffn, Layer, Norm};
+use super::spec::layer::{FfnSpec, GatedSpec, LayerSpec, NormSpec};
+use super::spec::{Presence, Role, TensorSpec};
+use super::weights::{Linear, Matrix};
 use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, TensorInfo};
 
 /// The weights of a decoder.
 #[derive(Debug)]
-pub struct Weights {
+pub(super) struct Weights {
+    /// What every layer is.
+    pub(super) spec: LayerSpec,
     /// `[n_vocab, n_embd]`.
     pub(super) token_embd: Matrix,
     /// `[n_dims / 2]`: divisors of the rotary frequencies.
     pub(super) rope_freqs: Option<Vec<f32>>,
-    pub(super) layers: Vec<LayerWeights>,
-    /// `[n_embd]`.
-    pub(super) output_norm: Vec<f32>,
+    pub(super) layers: Vec<Layer>,
+    pub(super) output_norm: Norm,
     /// `[n_vocab, n_embd]`: the embedding itself where they are tied.
     pub(super) output: Matrix,
-}
-
-/// The weights of a layer.
-#[derive(Debug)]
-pub(super) struct LayerWeights {
-    /// `[n_embd]`.
-    pub(super) attn_norm: Vec<f32>,
-    /// `[n_head * head_dim_k, n_embd]`.
-    pub(super) q: Linear,
-    /// `[n_head_kv * head_dim_k, n_embd]`.
-    pub(super) k: Linear,
-    /// `[n_head_kv * head_dim_v, n_embd]`.
-    pub(super) v: Linear,
-    /// `[n_embd, n_head * head_dim_v]`.
-    pub(super) attn_output: Linear,
-    /// `[n_embd]`.
-    pub(super) ffn_norm: Vec<f32>,
-    pub(super) feed_forward: FeedForward,
-}
-
-/// A matrix and the bias it may have.
-#[derive(Debug)]
-pub(super) struct Linear {
-    pub(super) matrix: Matrix,
-    /// `[n_out]`.
-    pub(super) bias: Option<Vec<f32>>,
-}
-
-/// The feed-forward part of a layer.
-#[derive(Debug)]
-pub(super) enum FeedForward {
-    Dense(Gated),
-    Experts(Experts),
-}
-
-/// `down(activation(gate(x)) * up(x))`.
-#[derive(Debug)]
-pub(super) struct Gated {
-    /// `[n_ff, n_embd]`.
-    pub(super) gate: Linear,
-    /// `[n_ff, n_embd]`.
-    pub(super) up: Linear,
-    /// `[n_embd, n_ff]`.
-    pub(super) down: Linear,
-}
-
-/// Several gated parts, of which each token goes through a few.
-#[derive(Debug)]
-pub(super) struct Experts {
-    /// `[n_expert, n_embd]`.
-    pub(super) router: Matrix,
-    /// `[n_expert * n_ff, n_embd]`.
-    pub(super) gate: Matrix,
-    /// `[n_expert * n_ff, n_embd]`.
-    pub(super) up: Matrix,
-    /// `[n_expert * n_embd, n_ff]`.
-    pub(super) down: Matrix,
 }
 
 impl Weights {
@@ -90,20 +39,22 @@ impl Weights {
     /// [`Error::Malformed`] naming a tensor that is missing or has another shape than the
     /// hyperparameters say, [`Error::Unsupported`] naming one that has a type without kernels or is no
     /// part of the family.
-    pub fn load(file: &GgufFile, family: &Family, hparams: &Hparams) -> Result<Self> {
+    pub(super) fn load(file: &GgufFile, family: &Family, hparams: &Hparams) -> Result<Self> {
         let loader = Loader::new(file, family, hparams)?;
         let token_embd = loader.matrix(Role::TokenEmbd, None)?;
         let output = match loader.find(Role::Output, None) {
             Some(_) => loader.matrix(Role::Output, None)?,
             None => token_embd.clone(),
         };
-        let layers = (0..hparams.n_layer).map(|layer| loader.layer(layer, hparams)).collect::<Result<_>>()?;
+        let spec = LayerSpec::new(hparams, family.wiring.rope, family.wiring.gate);
+        let layers = (0..hparams.n_layer).map(|layer| loader.layer(layer, &spec)).collect::<Result<_>>()?;
         Ok(Self {
             token_embd,
             rope_freqs: loader.rope_freqs()?,
             layers,
-            output_norm: loader.vector(Role::OutputNorm, None)?,
+            output_norm: loader.norm(Role::OutputNorm, None, spec.norm)?,
             output,
+            spec,
         })
     }
 }
@@ -163,31 +114,43 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    fn layer(&self, layer: usize, hparams: &Hparams) -> Result<LayerWeights> {
+    fn layer(&self, layer: usize, spec: &LayerSpec) -> Result<Layer> {
         let layer = Some(layer);
-        let feed_forward = if hparams.n_expert > 0 {
-            FeedForward::Experts(Experts {
-                router: self.matrix(Role::FfnGateInp, layer)?,
-                gate: self.matrix(Role::FfnGateExps, layer)?,
-                up: self.matrix(Role::FfnUpExps, layer)?,
-                down: self.matrix(Role::FfnDownExps, layer)?,
-            })
-        } else {
-            FeedForward::Dense(Gated {
-                gate: self.linear(Role::FfnGate, Role::FfnGateBias, layer)?,
-                up: self.linear(Role::FfnUp, Role::FfnUpBias, layer)?,
-                down: self.linear(Role::FfnDown, Role::FfnDownBias, layer)?,
-            })
-        };
-        Ok(LayerWeights {
-            attn_norm: self.vector(Role::AttnNorm, layer)?,
-            q: self.linear(Role::AttnQ, Role::AttnQBias, layer)?,
-            k: self.linear(Role::AttnK, Role::AttnKBias, layer)?,
-            v: self.linear(Role::AttnV, Role::AttnVBias, layer)?,
-            attn_output: self.linear(Role::AttnOutput, Role::AttnOutputBias, layer)?,
-            ffn_norm: self.vector(Role::FfnNorm, layer)?,
-            feed_forward,
+        Ok(Layer {
+            attn_norm: self.norm(Role::AttnNorm, layer, spec.norm)?,
+            attention: Attention {
+                spec: spec.attention,
+                q: self.linear(Role::AttnQ, Role::AttnQBias, layer)?,
+                k: self.linear(Role::AttnK, Role::AttnKBias, layer)?,
+                v: self.linear(Role::AttnV, Role::AttnVBias, layer)?,
+                output: self.linear(Role::AttnOutput, Role::AttnOutputBias, layer)?,
+            },
+            ffn_norm: self.norm(Role::FfnNorm, layer, spec.norm)?,
+            ffn: match spec.ffn {
+                FfnSpec::Gated(spec) => Ffn::Gated(self.gated(layer, spec)?),
+                FfnSpec::Experts { n_used, expert, .. } => Ffn::Experts(Experts {
+                    n_used,
+                    spec: expert,
+                    router: self.matrix(Role::FfnGateInp, layer)?,
+                    gate: self.matrix(Role::FfnGateExps, layer)?,
+                    up: self.matrix(Role::FfnUpExps, layer)?,
+                    down: self.matrix(Role::FfnDownExps, layer)?,
+                }),
+            },
         })
+    }
+
+    fn gated(&self, layer: Option<usize>, spec: GatedSpec) -> Result<Gated> {
+        Ok(Gated {
+            spec,
+            gate: self.linear(Role::FfnGate, Role::FfnGateBias, layer)?,
+            up: self.linear(Role::FfnUp, Role::FfnUpBias, layer)?,
+            down: self.linear(Role::FfnDown, Role::FfnDownBias, layer)?,
+        })
+    }
+
+    fn norm(&self, role: Role, layer: Option<usize>, spec: NormSpec) -> Result<Norm> {
+        Ok(Norm { spec, weight: self.vector(role, layer)? })
     }
 
     fn find(&self, role: Role, layer: Option<usize>) -> Option<&'a TensorInfo> {

@@ -2,12 +2,14 @@
 
 use gguf_simd::attention::CHUNK;
 
+use super::Attention;
 use super::chunks::{Partial, Running};
 use crate::error::Result;
+use crate::model::batch::Dimensions;
 use crate::model::compute::MAX_PARTS;
 use crate::model::inputs::{Formats, Inputs};
 use crate::model::memory::Buffers;
-use crate::model::{Hparams, workspace::Dimensions};
+use crate::model::spec::layer::AttentionSpec;
 
 /// Queries that a chunk of keys meets together, unless a group alone is larger: with their scores, the
 /// keys and the values they fit into the second cache.
@@ -15,11 +17,7 @@ const MAX_QUERIES: usize = 64;
 
 /// The buffers of attention.
 #[derive(Debug)]
-pub(in crate::model) struct AttentionSpace {
-    /// `[n_batch, n_dims / 2]`.
-    pub(in crate::model) cos: Vec<f32>,
-    /// `[n_batch, n_dims / 2]`.
-    pub(in crate::model) sin: Vec<f32>,
+pub(in crate::model) struct AttentionScratch {
     /// `[n_batch, n_head * head_dim_k]`.
     pub(super) q: Vec<f32>,
     /// `[n_batch, n_head_kv * head_dim_k]`.
@@ -65,43 +63,39 @@ pub(super) fn max_divided(n_threads: usize) -> usize {
     if n_threads == 1 { 0 } else { (2 * n_threads - 1).min(MAX_PARTS - 1) }
 }
 
-impl AttentionSpace {
-    /// Buffers for batches of these dimensions; `formats` is what the consumers of the heads' outputs
-    /// want.
+impl AttentionScratch {
+    /// Buffers for batches of these dimensions in any of `parts`, which have equal specs.
     ///
     /// # Errors
     /// [`crate::Error::Limit`] if the system refuses the memory.
-    pub(in crate::model) fn new(
+    pub(in crate::model) fn new<'a>(
         buffers: &mut Buffers,
-        hparams: &Hparams,
+        spec: &AttentionSpec,
+        parts: impl Iterator<Item = &'a Attention>,
         dimensions: Dimensions,
-        formats: Formats,
     ) -> Result<Self> {
         let Dimensions { n_batch, n_ctx, kv_types, n_threads } = dimensions;
-        let n_angles = hparams.rope.n_dims / 2;
-        let group = hparams.n_head / hparams.n_head_kv;
-        let n_queries = group * max_tokens(group).min(n_batch);
+        let n_queries = spec.group() * max_tokens(spec.group()).min(n_batch);
         let query_format = Formats::only(kv_types.keys.query_format());
+        let formats = Formats::of(parts.map(|part| &part.output.matrix));
         Ok(Self {
-            cos: buffers.zeroed(0.0, n_batch, n_angles)?,
-            sin: buffers.zeroed(0.0, n_batch, n_angles)?,
-            q: buffers.zeroed(0.0, n_batch, hparams.n_embd_q())?,
-            k: buffers.zeroed(0.0, n_batch, hparams.n_embd_k())?,
-            v: buffers.zeroed(0.0, n_batch, hparams.n_embd_v())?,
-            queries: Inputs::new(buffers, n_batch * hparams.n_head, hparams.head_dim_k, query_format)?,
+            q: buffers.zeroed(0.0, n_batch, spec.n_embd_q())?,
+            k: buffers.zeroed(0.0, n_batch, spec.n_embd_k())?,
+            v: buffers.zeroed(0.0, n_batch, spec.n_embd_v())?,
+            queries: Inputs::new(buffers, n_batch * spec.n_head, spec.head_dim_k, query_format)?,
             query_format,
-            heads: Inputs::new(buffers, n_batch, hparams.n_head * hparams.head_dim_v, formats)?,
+            heads: Inputs::new(buffers, n_batch, spec.n_embd_out(), formats)?,
             scratch: (0..n_threads)
-                .map(|_| Scratch::new(buffers, n_queries, hparams.head_dim_v))
+                .map(|_| Scratch::new(buffers, n_queries, spec.head_dim_v))
                 .collect::<Result<_>>()?,
-            partials: buffers.zeroed(0.0, n_ctx.div_ceil(CHUNK), Self::chunk_len(hparams, n_threads))?,
+            partials: buffers.zeroed(0.0, n_ctx.div_ceil(CHUNK), Self::chunk_len(spec, n_threads))?,
         })
     }
 
     /// Floats of `partials` for each chunk: none if there are always enough heads for the threads.
-    fn chunk_len(hparams: &Hparams, n_threads: usize) -> usize {
-        let n_tokens = max_divided(n_threads) / hparams.n_head_kv;
-        n_tokens.saturating_mul(hparams.n_head).saturating_mul(Partial::query_len(hparams.head_dim_v))
+    fn chunk_len(spec: &AttentionSpec, n_threads: usize) -> usize {
+        let n_tokens = max_divided(n_threads) / spec.n_head_kv;
+        n_tokens.saturating_mul(spec.n_head).saturating_mul(Partial::query_len(spec.head_dim_v))
     }
 }
 

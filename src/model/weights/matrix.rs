@@ -10,7 +10,7 @@ use crate::mapped_file::MappedFile;
 /// A matrix `[n_out, n_in]` in a mapped file; a stack of experts is one matrix, their rows one after
 /// the other.
 #[derive(Clone, Debug)]
-pub(super) struct Matrix {
+pub(in crate::model) struct Matrix {
     file: Arc<MappedFile>,
     offset: usize,
     row_bytes: usize,
@@ -21,18 +21,18 @@ pub(super) struct Matrix {
 
 /// Some rows of a [`Matrix`].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct MatrixRows<'a> {
+pub(in crate::model) struct MatrixRows<'a> {
     /// The rows, whole blocks one after the other.
-    pub(super) bytes: &'a [u8],
-    pub(super) block_type: BlockType,
-    pub(super) n_in: usize,
+    pub(in crate::model) bytes: &'a [u8],
+    pub(in crate::model) block_type: BlockType,
+    pub(in crate::model) n_in: usize,
     row_bytes: usize,
 }
 
 impl Matrix {
     /// The matrix of `shape = [n_out, n_in]` at `offset` of the file; `None` if its rows are not
     /// whole blocks or it does not lie inside the file.
-    pub(super) fn new(
+    pub(in crate::model) fn new(
         file: &Arc<MappedFile>,
         offset: u64,
         block_type: BlockType,
@@ -52,22 +52,22 @@ impl Matrix {
     }
 
     /// The type of its blocks.
-    pub(super) fn block_type(&self) -> BlockType {
+    pub(in crate::model) fn block_type(&self) -> BlockType {
         self.block_type
     }
 
     /// Rows: elements of its output.
-    pub(super) fn n_out(&self) -> usize {
+    pub(in crate::model) fn n_out(&self) -> usize {
         self.n_out
     }
 
     /// The bytes of all its rows in the file.
-    pub(super) fn span(&self) -> Range<usize> {
+    pub(in crate::model) fn span(&self) -> Range<usize> {
         self.span_of(0..self.n_out)
     }
 
     /// The bytes of some of its rows in the file.
-    pub(super) fn span_of(&self, rows: Range<usize>) -> Range<usize> {
+    pub(in crate::model) fn span_of(&self, rows: Range<usize>) -> Range<usize> {
         self.offset + rows.start * self.row_bytes..self.offset + rows.end * self.row_bytes
     }
 
@@ -75,7 +75,7 @@ impl Matrix {
     ///
     /// # Panics
     /// If they do not all exist.
-    pub(super) fn rows(&self, rows: Range<usize>) -> MatrixRows<'_> {
+    pub(in crate::model) fn rows(&self, rows: Range<usize>) -> MatrixRows<'_> {
         assert!(rows.start <= rows.end && rows.end <= self.n_out, "rows {rows:?} of {}", self.n_out);
         let start = self.offset + rows.start * self.row_bytes;
         let bytes = &self.file.bytes()[start..start + rows.len() * self.row_bytes];
@@ -83,14 +83,14 @@ impl Matrix {
     }
 
     /// All its rows.
-    pub(super) fn all(&self) -> MatrixRows<'_> {
+    pub(in crate::model) fn all(&self) -> MatrixRows<'_> {
         self.rows(0..self.n_out)
     }
 }
 
 impl MatrixRows<'_> {
     /// Rows `0..row` and rows `row..`.
-    pub(super) fn split_at(self, row: usize) -> (Self, Self) {
+    pub(in crate::model) fn split_at(self, row: usize) -> (Self, Self) {
         let (before, after) = self.bytes.split_at(row * self.row_bytes);
         (Self { bytes: before, ..self }, Self { bytes: after, ..self })
     }

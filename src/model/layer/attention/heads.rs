@@ -8,15 +8,17 @@ use gguf_simd::ColumnsMut;
 use gguf_simd::attention::CHUNK;
 
 use super::chunks::{Partial, Running, Tile};
-use super::space::{AttentionSpace, Scratch, max_divided, max_tokens};
-use super::{Batch, BatchPart, Decoder, Run};
+use super::scratch::{AttentionScratch, Scratch, max_divided, max_tokens};
+use super::{Attention, Rows};
+use crate::model::batch::{Batch, BatchPart, Run};
 use crate::model::compute::{ByToken, Compute, pieces, pieces_of};
 use crate::model::inputs::Inputs;
 use crate::model::profile::Phase;
+use crate::model::spec::layer::AttentionSpec;
 
 /// A layer whose queries and keys are ready.
 struct Ready<'a, P> {
-    decoder: &'a Decoder,
+    spec: &'a AttentionSpec,
     compute: Compute<'a>,
     layer: usize,
     parts: &'a [P],
@@ -24,20 +26,19 @@ struct Ready<'a, P> {
     batch: &'a Batch,
 }
 
-impl Decoder {
-    /// Computes the outputs of all query heads for `batch`, whose queries `space` holds.
-    pub(super) fn attend_heads<P: BatchPart>(
+impl Attention {
+    /// Computes the outputs of all query heads for `rows`, whose queries `scratch` holds.
+    pub(super) fn attend<P: BatchPart>(
         &self,
         compute: Compute<'_>,
-        layer: usize,
-        parts: &[P],
-        space: &mut AttentionSpace,
-        batch: &Batch,
+        rows: &Rows<'_, P>,
+        scratch: &mut AttentionScratch,
     ) {
-        let AttentionSpace { queries, heads: outputs, scratch, partials, .. } = space;
-        let outputs = outputs.floats_mut(0..batch.n());
+        let AttentionScratch { queries, heads: outputs, scratch, partials, .. } = scratch;
+        let outputs = outputs.floats_mut(0..rows.batch.n());
         compute.enter(Phase::Attention);
-        let ready = Ready { decoder: self, compute, layer, parts, queries, batch };
+        let &Rows { ref parts, batch, layer, .. } = rows;
+        let ready = Ready { spec: &self.spec, compute, layer, parts, queries, batch };
         let is_few = ready.n_groups() <= max_divided(compute.pool.n_threads());
         if is_few && ready.max_keys() > CHUNK {
             ready.divide_chunks(scratch, partials, outputs);
@@ -61,12 +62,12 @@ impl<P: BatchPart> Ready<'_, P> {
 
     /// Query heads for each key-value head.
     fn group(&self) -> usize {
-        self.decoder.hparams.n_head / self.n_heads()
+        self.spec.group()
     }
 
     /// Key-value heads.
     fn n_heads(&self) -> usize {
-        self.decoder.hparams.n_head_kv
+        self.spec.n_head_kv
     }
 
     /// Groups of queries: a token's for a key-value head.
@@ -76,9 +77,8 @@ impl<P: BatchPart> Ready<'_, P> {
 
     /// Multiply-adds of all groups.
     fn work(&self) -> usize {
-        let h = &self.decoder.hparams;
         let n_pairs: usize = self.batch.runs.iter().map(|run| run.n * n_keys(run)).sum();
-        n_pairs * h.n_head * (h.head_dim_k + h.head_dim_v)
+        n_pairs * self.spec.n_head * (self.spec.head_dim_k + self.spec.head_dim_v)
     }
 
     /// The queries of `n_tokens` tokens from `first` on of run `run` for a key-value head.
@@ -103,12 +103,11 @@ impl<P: BatchPart> Ready<'_, P> {
     /// Computes `outputs: [n, n_head * head_dim_v]`, each part for one key-value head and some tokens
     /// of a run.
     fn divide_tokens(&self, scratch: &mut [Scratch], outputs: &mut [f32]) {
-        let h = &self.decoder.hparams;
         let (n, work) = (self.batch.n(), self.work());
         let even = self.compute.piece_len(self.n_groups(), work / self.n_groups());
         let n_tokens = even.min(max_tokens(self.group()));
-        let group_len = self.group() * h.head_dim_v;
-        let outputs = ByToken(ColumnsMut::new(outputs, h.n_head * h.head_dim_v, n));
+        let group_len = self.group() * self.spec.head_dim_v;
+        let outputs = ByToken(ColumnsMut::new(outputs, self.spec.n_embd_out(), n));
         let by_run = pieces_of(outputs, self.batch.runs.iter().map(|run| run.n)).enumerate();
         let parts = by_run.flat_map(|(run, outputs)| {
             let by_head = pieces(outputs.0, group_len).enumerate();
@@ -131,7 +130,7 @@ impl<P: BatchPart> Ready<'_, P> {
 
     /// As [`Ready::divide_tokens`], each part for one token, one key-value head and some chunks.
     fn divide_chunks(&self, scratch: &mut [Scratch], partials: &mut [f32], outputs: &mut [f32]) {
-        let head_dim_v = self.decoder.hparams.head_dim_v;
+        let head_dim_v = self.spec.head_dim_v;
         let (n_heads, n_groups) = (self.n_heads(), self.n_groups());
         let partial_len = self.group() * Partial::query_len(head_dim_v);
         let n_chunks = self.max_keys().div_ceil(CHUNK);

@@ -6,32 +6,50 @@
 //! read once per batch; the outputs are added in the order of each token's own choice, which the
 //! batch does not change.
 
-use super::Hparams;
-use super::compute::{Compute, Divide, RowsMut, pieces};
-use super::decoder::Decoder;
-use super::inputs::{Formats, InputRows, Inputs};
-use super::matrix::Matrix;
-use super::memory::Buffers;
-use super::product::Product;
-use super::weights::{Experts, LayerWeights};
-use super::workspace::Workspace;
+use super::gated::GatedScratch;
 use crate::error::Result;
+use crate::model::compute::{Compute, Divide, RowsMut, pieces};
+use crate::model::inputs::{Formats, InputRows, Inputs};
+use crate::model::layer::Stream;
+use crate::model::memory::Buffers;
+use crate::model::product::Product;
+use crate::model::spec::layer::GatedSpec;
+use crate::model::weights::Matrix;
+
+/// Several gated parts, of which each token goes through a few.
+#[derive(Debug)]
+pub(in crate::model) struct Experts {
+    /// Experts each token goes through.
+    pub(in crate::model) n_used: usize,
+    /// One expert.
+    pub(in crate::model) spec: GatedSpec,
+    /// `[n_expert, n_embd]`.
+    pub(in crate::model) router: Matrix,
+    /// `[n_expert * n_ff, n_embd]`.
+    pub(in crate::model) gate: Matrix,
+    /// `[n_expert * n_ff, n_embd]`.
+    pub(in crate::model) up: Matrix,
+    /// `[n_expert * n_embd, n_ff]`.
+    pub(in crate::model) down: Matrix,
+}
 
 /// The buffers of routing. A *slot* is a pair of a token and one of its experts; slots are sorted by
 /// expert.
 #[derive(Debug)]
-pub(super) struct ExpertSpace {
+pub(in crate::model) struct ExpertScratch {
     /// `[n_batch, n_expert]`.
     probabilities: Vec<f32>,
-    /// `[n_batch, n_expert_used]`.
+    /// `[n_batch, n_used]`.
     choices: Vec<Choice>,
     /// `[n_expert + 1]`: expert `e` has the slots `starts[e]..starts[e + 1]`.
     starts: Vec<usize>,
-    /// `[n_batch * n_expert_used]`: the token of each slot.
+    /// `[n_batch * n_used]`: the token of each slot.
     tokens: Vec<usize>,
-    /// `[n_batch * n_expert_used, n_embd]`: the input of each slot.
+    /// `[n_batch * n_used, n_embd]`: the input of each slot.
     inputs: Inputs,
-    /// `[n_batch * n_expert_used, n_embd]`: the output of each slot.
+    /// The experts' own, a row for each slot.
+    gated: GatedScratch,
+    /// `[n_batch * n_used, n_embd]`: the output of each slot.
     outputs: Vec<f32>,
 }
 
@@ -43,26 +61,26 @@ struct Choice {
     slot: usize,
 }
 
-impl ExpertSpace {
-    /// Room for `n_batch` tokens.
+impl ExpertScratch {
+    /// Buffers for batches of `n_batch` tokens in any of `parts`; `None` without parts.
     ///
     /// # Errors
     /// [`crate::Error::Limit`] if the system refuses the memory.
-    pub(super) fn new(
-        buffers: &mut Buffers,
-        [n_expert, n_used, n_embd]: [usize; 3],
-        n_batch: usize,
-        formats: Formats,
-    ) -> Result<Self> {
-        let n_slots = n_batch * n_used;
-        Ok(Self {
+    pub(super) fn new(buffers: &mut Buffers, parts: &[&Experts], n_batch: usize) -> Result<Option<Self>> {
+        let Some(first) = parts.first() else { return Ok(None) };
+        let GatedSpec { n_embd, n_ff, .. } = first.spec;
+        let (n_expert, n_slots) = (first.n_expert(), n_batch * first.n_used);
+        let inputs = Formats::of(parts.iter().flat_map(|part| [&part.gate, &part.up]));
+        let hidden = Formats::of(parts.iter().map(|part| &part.down));
+        Ok(Some(Self {
             probabilities: buffers.zeroed(0.0, n_batch, n_expert)?,
             choices: buffers.zeroed(Choice::default(), n_slots, 1)?,
             starts: buffers.zeroed(0, n_expert + 1, 1)?,
             tokens: buffers.zeroed(0, n_slots, 1)?,
-            inputs: Inputs::new(buffers, n_slots, n_embd, formats)?,
+            inputs: Inputs::new(buffers, n_slots, n_embd, inputs)?,
+            gated: GatedScratch::with_rows(buffers, n_slots, n_ff, hidden)?,
             outputs: buffers.zeroed(0.0, n_slots, n_embd)?,
-        })
+        }))
     }
 
     /// Gives every choice of the first `n` tokens its slot.
@@ -87,27 +105,43 @@ impl ExpertSpace {
     }
 }
 
-impl Decoder {
-    /// Adds the chosen experts' outputs to the residual stream of the first `n` rows.
-    pub(super) fn route(
+impl Experts {
+    /// Experts.
+    fn n_expert(&self) -> usize {
+        self.router.n_out()
+    }
+
+    /// The matrix that scores the experts.
+    pub(super) fn router(&self) -> &Matrix {
+        &self.router
+    }
+
+    /// The matrices of all experts.
+    pub(super) fn stacks(&self) -> [&Matrix; 3] {
+        [&self.gate, &self.up, &self.down]
+    }
+
+    /// The formats its input is needed in. The experts quantise their rows themselves.
+    pub(super) fn input_formats(&self) -> Formats {
+        Formats::of([&self.router])
+    }
+
+    /// Adds the chosen experts' outputs for the first `n` rows of `input` to `stream`.
+    pub(super) fn step(
         &self,
         compute: Compute<'_>,
-        layer: &LayerWeights,
-        experts: &Experts,
-        space: &mut Workspace,
+        input: &Inputs,
         n: usize,
+        scratch: &mut ExpertScratch,
+        stream: &mut Stream,
     ) {
-        let (n_used, n_embd) = (self.hparams.n_expert_used, self.hparams.n_embd);
-        let formats = Formats::of([&experts.router]);
-        self.norm(compute, &layer.ffn_norm, formats, space, n);
-        self.choose(compute, experts, space, n);
+        self.choose(compute, input, n, scratch);
+        self.run(compute, input, n, scratch);
+        let (n_used, n_embd) = (self.n_used, self.spec.n_embd);
         let n_slots = n * n_used;
-        self.run_experts(compute, experts, space, n);
-        let Some(routing) = &space.experts else { return };
-        let (choices, outputs) = (&routing.choices[..n_slots], &routing.outputs);
-        let stream = &mut space.residual[..n * n_embd];
+        let (choices, outputs) = (&scratch.choices[..n_slots], &scratch.outputs);
         let piece_len = compute.piece_len(n, n_used * n_embd);
-        let parts = pieces(RowsMut { values: stream, width: n_embd }, piece_len).enumerate();
+        let parts = pieces(stream.rows_mut(n), piece_len).enumerate();
         compute.for_each(n_slots * n_embd, parts, |(i, rows): (usize, RowsMut<'_, f32>)| {
             let choices = choices[i * piece_len * n_used..].chunks_exact(n_used);
             for (sum, choices) in rows.values.chunks_exact_mut(n_embd).zip(choices) {
@@ -119,52 +153,47 @@ impl Decoder {
         });
     }
 
-    /// Chooses the experts of each of the first `n` tokens, from its normed stream.
-    fn choose(&self, compute: Compute<'_>, experts: &Experts, space: &mut Workspace, n: usize) {
-        let (n_expert, n_used) = (self.hparams.n_expert, self.hparams.n_expert_used);
-        let Some(routing) = &mut space.experts else { return };
-        let scores = &mut routing.probabilities[..n * n_expert];
-        let x = space.normed.for_consumer(&experts.router, 0..n);
-        compute.multiply([Product::of_matrix(&experts.router, x, scores)]);
-        for (row, choices) in scores.chunks_exact_mut(n_expert).zip(routing.choices.chunks_exact_mut(n_used))
-        {
+    /// Chooses the experts of each of the first `n` tokens, from its row of `input`.
+    fn choose(&self, compute: Compute<'_>, input: &Inputs, n: usize, scratch: &mut ExpertScratch) {
+        let (n_expert, n_used) = (self.n_expert(), self.n_used);
+        let scores = &mut scratch.probabilities[..n * n_expert];
+        let x = input.for_consumer(&self.router, 0..n);
+        compute.multiply([Product::of_matrix(&self.router, x, scores)]);
+        let rows = scores.chunks_exact_mut(n_expert).zip(scratch.choices.chunks_exact_mut(n_used));
+        for (row, choices) in rows {
             compute.kernels.ops().softmax(row);
             choose_top(row, choices);
         }
-        routing.assign_slots(n, n_used);
+        scratch.assign_slots(n, n_used);
     }
 
     /// Computes the outputs of all slots.
-    fn run_experts(&self, compute: Compute<'_>, experts: &Experts, space: &mut Workspace, n: usize) {
-        let Hparams { n_ff, n_embd, n_expert, .. } = self.hparams;
-        let Some(routing) = &mut space.experts else { return };
-        let n_slots = n * self.hparams.n_expert_used;
-        for stack in [&experts.gate, &experts.up, &experts.down] {
+    fn run(&self, compute: Compute<'_>, input: &Inputs, n: usize, scratch: &mut ExpertScratch) {
+        let GatedSpec { n_embd, n_ff, .. } = self.spec;
+        let (n_expert, n_slots) = (self.n_expert(), n * self.n_used);
+        let ExpertScratch { starts, tokens, inputs, gated, outputs, .. } = scratch;
+        for stack in self.stacks() {
             let n_out = stack.n_out() / n_expert;
-            let chosen = chosen_experts(&routing.starts);
+            let chosen = chosen_experts(starts);
             chosen.for_each(|e| compute.observer.soon(stack.span_of(e * n_out..(e + 1) * n_out)));
         }
-        let formats = Formats::of([&experts.gate, &experts.up]);
-        let (tokens, starts, normed) = (&routing.tokens, &routing.starts, &space.normed);
+        let formats = Formats::of([&self.gate, &self.up]);
         let work = 8 * n_slots * n_embd;
         let piece_len = compute.piece_len(n_slots, 8 * n_embd);
-        let parts = pieces(routing.inputs.rows_mut(0..n_slots), piece_len).enumerate();
+        let parts = pieces(inputs.rows_mut(0..n_slots), piece_len).enumerate();
         compute.for_each(work, parts, |(i, mut slots): (usize, InputRows<'_>)| {
             let slot_tokens = &tokens[i * piece_len..][..slots.n_rows()];
-            for (input, &token) in slots.floats().chunks_exact_mut(n_embd).zip(slot_tokens) {
-                input.copy_from_slice(normed.floats(token..token + 1));
+            for (slot, &token) in slots.floats().chunks_exact_mut(n_embd).zip(slot_tokens) {
+                slot.copy_from_slice(input.floats(token..token + 1));
             }
             slots.quantize(compute.kernels, formats);
         });
-        let inputs = &routing.inputs;
-        let hidden = &mut space.feed_forward;
-        let products = |stack, out| stack_products(stack, n_expert, starts, inputs, out);
-        let gates = products(&experts.gate, &mut hidden.gate[..n_slots * n_ff]);
-        let ups = products(&experts.up, &mut hidden.up[..n_slots * n_ff]);
+        let gates = stack_products(&self.gate, n_expert, starts, inputs, &mut gated.gate[..n_slots * n_ff]);
+        let ups = stack_products(&self.up, n_expert, starts, inputs, &mut gated.up[..n_slots * n_ff]);
         compute.multiply_all(2 * n_slots * n_ff * n_embd, gates.chain(ups));
-        self.activate(compute, Formats::of([&experts.down]), hidden, n_slots);
-        let outputs = &mut routing.outputs[..n_slots * n_embd];
-        let downs = stack_products(&experts.down, n_expert, starts, &hidden.hidden, outputs);
+        gated.activate(compute, self.spec, Formats::of([&self.down]), n_slots);
+        let outputs = &mut outputs[..n_slots * n_embd];
+        let downs = stack_products(&self.down, n_expert, starts, &gated.hidden, outputs);
         compute.multiply_all(n_slots * n_ff * n_embd, downs);
     }
 }
@@ -232,15 +261,20 @@ mod tests {
 
     #[test]
     fn slots_are_sorted_by_expert_and_keep_their_token() {
-        let mut space = ExpertSpace::new(&mut Buffers::real(), [4, 2, 1], 3, Formats::default()).unwrap();
-        let experts = [3, 0, 1, 3, 3, 1];
-        for (choice, expert) in space.choices.iter_mut().zip(experts) {
-            choice.expert = expert;
-        }
-        space.assign_slots(3, 2);
-        assert_eq!(space.starts, [0, 1, 3, 3, 6]);
-        assert_eq!(space.tokens, [0, 1, 2, 0, 1, 2]);
-        let slots: Vec<_> = space.choices.iter().map(|choice| choice.slot).collect();
+        let buffers = &mut Buffers::real();
+        let mut scratch = ExpertScratch {
+            probabilities: Vec::new(),
+            choices: [3, 0, 1, 3, 3, 1].map(|expert| Choice { expert, ..Choice::default() }).to_vec(),
+            starts: vec![0; 5],
+            tokens: vec![0; 6],
+            inputs: Inputs::new(buffers, 0, 1, Formats::default()).unwrap(),
+            gated: GatedScratch::with_rows(buffers, 0, 1, Formats::default()).unwrap(),
+            outputs: Vec::new(),
+        };
+        scratch.assign_slots(3, 2);
+        assert_eq!(scratch.starts, [0, 1, 3, 3, 6]);
+        assert_eq!(scratch.tokens, [0, 1, 2, 0, 1, 2]);
+        let slots: Vec<_> = scratch.choices.iter().map(|choice| choice.slot).collect();
         assert_eq!(slots, [3, 0, 1, 4, 5, 2]);
     }
 }

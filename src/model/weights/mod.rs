@@ -1,0 +1,7 @@
+//! Weights, in place in the mapped file.
+
+mod linear;
+mod matrix;
+
+pub(super) use linear::Linear;
+pub(super) use matrix::{Matrix, MatrixRows};
