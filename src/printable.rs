@@ -13,12 +13,12 @@ pub fn line(text: &str) -> Cow<'_, str> {
     escape(text, steers, |c, out| out.extend(c.escape_default()))
 }
 
-/// A path on one line, as [`line`] shows it.
+/// A path on one line, as [`line()`] shows it.
 pub fn path(path: &Path) -> String {
     line(&path.to_string_lossy()).into_owned()
 }
 
-/// As [`line`], but line feeds and tabs stay.
+/// As [`line()`], but line feeds and tabs stay.
 pub fn lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| steers(c) && !matches!(c, '\n' | '\t'), |c, out| out.extend(c.escape_default()))
 }

@@ -1,6 +1,6 @@
 //! Chat templates: Jinja programs, shipped with models, that write a conversation as the model's text.
 //!
-//! What they mean, and what they may use, is [`super::jinja`]'s affair.
+//! What they mean, and what they may use, is `super::jinja`'s affair.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Variable, json};

@@ -3,7 +3,7 @@
 //! A tier is a set of CPU features that kernels are compiled for. Its token, a value of no size, comes from
 //! looking at the CPU (`detect`) or from code that is itself compiled for the features (`here`), which can
 //! only be reached with them. So a function that takes the token may execute the tier's instructions, though
-//! it is safe to call: tables of kernels are made from a [`Proof`], and the generic bodies that are compiled
+//! it is safe to call: tables of kernels are made from a `Proof`, and the generic bodies that are compiled
 //! for several tiers pass the token on to the few functions that differ.
 
 #[cfg(target_arch = "x86_64")]

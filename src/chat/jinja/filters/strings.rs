@@ -80,9 +80,9 @@ fn plain(name: &str, text: Text) -> Result<Value> {
             let mut out = String::with_capacity(text.len());
             for c in text.chars() {
                 if is_start {
-                    out.extend(c.to_uppercase())
+                    out.extend(c.to_uppercase());
                 } else {
-                    out.extend(c.to_lowercase())
+                    out.extend(c.to_lowercase());
                 }
                 is_start = is_space(c) || "-({[<".contains(c);
             }
@@ -306,7 +306,7 @@ fn quote(out: &mut Builder, text: &str, in_query: bool) -> Result<()> {
     for byte in text.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => {
-                out.push_char(char::from(byte))?
+                out.push_char(char::from(byte))?;
             }
             b'/' if !in_query => out.push("/")?,
             b' ' if in_query => out.push("+")?,

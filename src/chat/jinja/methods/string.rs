@@ -128,9 +128,9 @@ pub(in super::super) fn cased(text: &str, name: &str) -> Option<String> {
             for c in text.chars() {
                 let letter = c.is_lowercase() || c.is_uppercase();
                 if is_inside {
-                    out.extend(c.to_lowercase())
+                    out.extend(c.to_lowercase());
                 } else {
-                    out.push_str(&titlecase(c))
+                    out.push_str(&titlecase(c));
                 }
                 is_inside = letter;
             }
