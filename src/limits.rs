@@ -84,3 +84,6 @@ pub const MAX_TEMPLATE_MEMORY: usize = 256 << 20;
 
 /// Bytes that a chat template may write for one conversation: far more than any context holds.
 pub const MAX_RENDERED_BYTES: usize = 64 << 20;
+
+/// Components of a tokenizer's normalizer, pre-tokenizer, post-processor or decoder; real ones have up to about ten.
+pub const MAX_TOKENIZER_COMPONENTS: usize = 64;

@@ -143,8 +143,8 @@ impl Partial {
             // A link never takes the place of a file, and a rename does: by way of a hidden name.
             #[cfg(target_os = "linux")]
             Self::Unnamed(file) => {
-                // Locked before it has the name, so that nobody can take it for a left-over in between:
-                // once removed, it could not be given another. Where there are no locks, nobody can at all.
+                // Locked before it has the name, so that no other program takes it for a left-over in between:
+                // once removed, it could not be given another. Without locks none can.
                 let _ = file.lock();
                 let link = |path: &Path| unnamed::link(&file, path).and_then(|()| file.try_clone());
                 match names::hidden(target, link) {

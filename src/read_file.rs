@@ -101,7 +101,7 @@ impl ReadFile {
         })
     }
 
-    /// Makes sure that nobody wrote to the file since it was opened.
+    /// Checks that the file has not changed since it was opened.
     ///
     /// # Errors
     /// [`Error::Malformed`] if somebody did; [`Error::Io`] if that cannot be found out.

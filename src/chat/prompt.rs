@@ -188,7 +188,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_beginning_is_there_once_whoever_writes_it() {
+    fn the_beginning_is_there_once_with_and_without_the_templates_own() {
         let (tokenizer, own) = fairytale();
         for template in [own, template("{{ messages[0].content }}")] {
             let ids = conversation().prompt(&template, &tokenizer, 512).unwrap().ids;

@@ -1,8 +1,8 @@
 //! A checkpoint's folder. Hands out the files beside the weights and records every request.
 //!
-//! What a conversion depends on is thereby known without a list that somebody has to keep: the cache
+//! What a conversion depends on is thereby known without a list kept by hand: the cache
 //! key is made of what was read here and of what was looked for and absent, and none of these files is
-//! ever written over. So whoever reads a file beside the weights reads it through this type.
+//! ever written over. Every file beside the weights is therefore read through this type.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -206,18 +206,18 @@ fn read_header(file: &ReadFile) -> Result<Vec<u8>> {
     };
     if rest.first() != Some(&b'{') {
         let kind = match file_kind::recognise(head) {
-            Some(kind) => format!("but {kind}"),
-            None => "for no { stands at its ninth byte".into(),
+            Some(kind) => format!("it is {kind}"),
+            None => "byte 9 is not `{`".into(),
         };
-        return Err(Error::unsupported(path, format!("it is no safetensors file, {kind}")));
+        return Err(Error::unsupported(path, format!("not a safetensors file: {kind}")));
     }
     let (stated, n_rest) = (u64::from_le_bytes(*length), file.n_bytes() - LENGTH_BYTES as u64);
     if stated > n_rest {
         return Err(Error::malformed(
             path,
             format!(
-                "its header should have {stated} bytes, and the file has {n_rest} after the length: it was cut \
-                 short, or is no safetensors file. Download it again"
+                "the header should have {stated} bytes, but only {n_rest} follow its length: the file was cut short, or \
+                 is not a safetensors file; download it again"
             ),
         ));
     }

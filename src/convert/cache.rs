@@ -75,7 +75,7 @@ pub fn cached_in(
     fs::create_dir_all(dir).map_err(refused)?;
     remove_all_left_overs(dir);
     tempfile::tempfile_in(dir).map_err(refused)?;
-    // Whoever finishes last replaces a file with an equal one; readers keep what they have mapped.
+    // The last to finish replaces a file with an equal one; readers keep what they have mapped.
     let made = run(&plan, &path, &RunOptions { overwrite: true, ..*options }, progress)?;
     Ok(Cached { path, made: Some(made), warnings: plan.warnings().to_vec() })
 }

@@ -8,17 +8,17 @@ use std::path::Path;
 /// A model's name in parts, from an identifier such as `meta-llama/Llama-3.1-8B-Instruct`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ModelName {
-    /// For people: «Llama 3.1 8B Instruct».
+    /// For people: "Llama 3.1 8B Instruct".
     pub(super) name: String,
-    /// Who published it: «Meta Llama».
+    /// Who published it: "Meta Llama".
     pub(super) organization: Option<String>,
-    /// What comes before the size: «Llama-3.1».
+    /// What comes before the size: "Llama-3.1".
     pub(super) basename: Option<String>,
-    /// The size as the name states it: «8B».
+    /// The size as the name states it: "8B".
     pub(super) size_label: Option<String>,
-    /// What comes after the size: «Instruct».
+    /// What comes after the size: "Instruct".
     pub(super) finetune: Option<String>,
-    /// A version after the size: «v0.3».
+    /// A version after the size: "v0.3".
     pub(super) version: Option<String>,
 }
 

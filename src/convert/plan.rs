@@ -213,7 +213,7 @@ impl<'a> Plan<'a> {
         target::check(self.checkpoint, path, overwrite)
     }
 
-    /// Makes sure that nobody wrote to the weights since they were opened.
+    /// Checks that the weights have not changed since they were opened.
     ///
     /// # Errors
     /// As [`ReadFile::check_unchanged`](crate::read_file::ReadFile::check_unchanged).

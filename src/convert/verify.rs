@@ -10,7 +10,7 @@
 //! they come from its cache. What cannot be noticed: a disk that answers from a cache of its own, and a
 //! source that was read wrongly twice in the same way.
 //!
-//! Reading goes through huge pages, so that the cache holds the file in them for whoever maps it next.
+//! Reading goes through huge pages, so that the page cache holds the file in them for its next mapping.
 
 use rayon::ThreadPool;
 

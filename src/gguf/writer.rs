@@ -58,8 +58,8 @@ impl GgufWriter {
         self.new.partial_path()
     }
 
-    /// Brings what was written so far to disk. Linux is then asked to drop what it cached of the file, so
-    /// that whoever reads it reads the disk.
+    /// Syncs what was written so far. Linux is then asked to evict the file from the page cache, so that reading
+    /// it reads the disk.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::Limit`] if the system refuses.

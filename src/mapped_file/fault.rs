@@ -1,7 +1,7 @@
 //! Says what happened when bytes of a mapped file cannot be read.
 //!
-//! A disk that reports an error, or a file that is cut short while it is mapped, shows itself to whoever
-//! touches the bytes as the signal SIGBUS, whose default is the end of the program without a word. The
+//! A disk that reports an error, or a file that is cut short while it is mapped, raises SIGBUS in the
+//! thread that touches the bytes, which by default ends the program without a message. The
 //! handler here writes a message that was prepared when the file was mapped, and ends the program with
 //! status 1. Faults elsewhere go to the handler that was there before: Rust's own, which reports stack
 //! overflows, or an embedding program's.

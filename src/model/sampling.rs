@@ -39,7 +39,7 @@ impl SamplingNumber {
     }
 }
 
-/// What is allowed, as in «between 0 and 1; 1 is off».
+/// What is allowed, as in "between 0 and 1; 1 is off".
 impl fmt::Display for SamplingNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "between {} and {}; {}", self.range.0, self.range.1, self.remark)

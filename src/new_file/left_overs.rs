@@ -12,12 +12,12 @@ use super::target::parent_of;
 /// Nothing else tells, for they took no lock.
 const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Removes the unfinished files beside `target` that were to become it, as far as nobody works on them.
+/// Removes the unfinished files beside `target` that were to become it, if no program works on them.
 pub fn remove_left_overs(target: &Path) {
     remove_in(parent_of(target), Some(target));
 }
 
-/// Removes the unfinished files in `folder`, which nobody but this program writes to.
+/// Removes the unfinished files in `folder`, which only this program writes to.
 pub fn remove_all_left_overs(folder: &Path) {
     remove_in(folder, None);
 }

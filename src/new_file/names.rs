@@ -41,7 +41,7 @@ pub(super) fn hidden(
         let file = create(path)?;
         let locked = file.lock();
         // Between creation and lock it may have been taken for a left-over; then the name is free again.
-        // Where there are no locks, nobody takes one to remove the file.
+        // Where there are no locks, no program takes one to remove the file.
         if locked.is_ok() && !path.exists() { Err(io::ErrorKind::AlreadyExists.into()) } else { Ok(file) }
     })
 }

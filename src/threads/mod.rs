@@ -2,8 +2,8 @@
 //!
 //! A token passes through hundreds of short parallel regions, so a region must cost well under a
 //! microsecond when workers are awake, nothing when one thread is asked for, and no processor time
-//! when nobody works. A region is announced by one atomic counter. Whoever waits spins for a moment,
-//! then yields, then sleeps. A worker that the system does not run in time is not waited for: the
+//! while idle. A region is announced by one atomic counter. Waiting threads spin for a moment,
+//! then yield, then sleep. A worker that the system does not run in time is not waited for: the
 //! others take its parts.
 //!
 //! What runs in a region computes in the default floating-point environment, whatever the program that embeds
@@ -63,9 +63,9 @@ type Body<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
 #[derive(Debug)]
 struct Shared {
-    /// The region's number, doubled, plus 1 while it is open; times 2^16, plus the workers inside.
+    /// Bits 63..17: the region's number; bit 16: it is open; bits 15..0: the workers inside.
     state: AtomicU64,
-    /// The body of the region. Written while the region is closed and nobody can look, read by
+    /// The body of the region. Written while the region is closed and unreachable, read by
     /// workers that entered while it was open; `state` orders the two.
     body: UnsafeCell<Option<Lent>>,
     /// Each worker's share of the parts: the next one, and the end times 2^32.
@@ -288,13 +288,13 @@ impl Shared {
         }));
         IN_REGION.set(false);
         if let Err(payload) = outcome {
-            // Nobody starts another part; the first payload is the one reported.
+            // No further part is started; the first payload is the one reported.
             self.shares.iter().for_each(|share| share.0.store(0, Relaxed));
             lock(&self.panic).get_or_insert(payload);
         }
     }
 
-    /// A part nobody has taken yet: the next of the worker's own share, else the last of another's.
+    /// A part not taken yet: the next of the worker's own share, else the last of another's.
     fn take(&self, worker: usize) -> Option<usize> {
         let claim = |share: &Share, own: bool| {
             let claimed = share.0.try_update(Relaxed, Relaxed, |bounds| {

@@ -2,7 +2,7 @@
 //!
 //! GPT-2 introduced it so that vocabularies are text files: bytes that print in Latin-1 stand for
 //! themselves, and the 68 others (controls, space, soft hyphen) get the characters from U+0100 on,
-//! in byte order. A space is «Ġ» (U+0120), a line feed «Ċ» (U+010A).
+//! in byte order. A space is `Ġ` (U+0120), a line feed `Ċ` (U+010A).
 
 /// Whether `byte` stands for itself.
 const fn prints(byte: u8) -> bool {

@@ -1,6 +1,6 @@
 //! Ids back to text, whole or as they come.
 //!
-//! A token is a run of bytes, not of characters: a «猫» may arrive in three tokens. Text is handed out
+//! A token is a run of bytes, not of characters: a `猫` may arrive in three tokens. Text is handed out
 //! in whole characters only; bytes that cannot become one are replaced by U+FFFD as soon as that is
 //! certain, exactly where [`String::from_utf8_lossy`] would on the bytes as a whole.
 

@@ -1,7 +1,7 @@
 //! SentencePiece BPE as GGUF calls `llama`: characters joined wherever the joined text is a token,
 //! the token with the highest score first; what stays no token is spelled in byte tokens.
 //!
-//! Spaces travel as «▁» (U+2581). Unlike byte-level BPE there are no words: a text is one chain.
+//! Spaces travel as `▁` (U+2581). Unlike byte-level BPE there are no words: a text is one chain.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -109,7 +109,7 @@ pub struct Vocabulary {
     pub(super) kind: Kind,
     /// The pre-tokenizer's name in GGUF files.
     pub(super) pre: String,
-    /// In the file's own spelling: «Ġthe», «▁the».
+    /// In the file's own spelling: `Ġthe`, `▁the`.
     pub(super) tokens: Vec<String>,
     /// Their texts have U+FFFD in place of what is not UTF-8.
     pub(super) raw: RawTokens,

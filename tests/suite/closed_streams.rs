@@ -1,4 +1,4 @@
-//! `gguf-run` and `gguf-convert` whose output nobody reads: the exit status tells how the work went.
+//! `gguf-run` and `gguf-convert` whose output is not read: the exit status tells how the work went.
 
 use std::process::{Command, Stdio};
 
@@ -35,7 +35,7 @@ fn talkative() -> Vec<(Vec<String>, i32)> {
 }
 
 #[test]
-fn exit_status_is_kept_where_nobody_reads_standard_error() {
+fn exit_status_is_kept_where_standard_error_is_not_read() {
     for (args, expected) in talkative() {
         assert_eq!(status(command(&args), without_reader()), Some(expected), "{args:?}");
     }

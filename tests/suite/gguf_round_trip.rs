@@ -142,7 +142,7 @@ fn display_is_short_and_escaped() {
 fn a_layout_refuses_what_no_reader_takes() {
     let says = |pairs: Vec<(String, Value)>, tensors: Vec<PlannedTensor>, alignment, part: &str| {
         let message = Layout::new(pairs, tensors, alignment).unwrap_err().to_string();
-        assert!(message.contains(part), "«{message}» should say «{part}»");
+        assert!(message.contains(part), "{message:?} should say {part:?}");
     };
     let pair = |key: &str| (key.to_owned(), Value::U32(1));
     let tensor = |shape: &[usize]| planned("w", shape, BlockType::F32);

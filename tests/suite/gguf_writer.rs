@@ -32,7 +32,7 @@ fn names_in(dir: &Path) -> Vec<String> {
 fn assert_says(error: &Error, parts: &[&str]) {
     let message = error.to_string();
     for part in parts {
-        assert!(message.contains(part), "«{message}» should say «{part}»");
+        assert!(message.contains(part), "{message:?} should say {part:?}");
     }
 }
 

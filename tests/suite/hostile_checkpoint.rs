@@ -47,7 +47,7 @@ fn shard_refusal(header: &str, n_data: usize) -> String {
 #[track_caller]
 fn assert_says(message: &str, parts: &[&str]) {
     for part in parts {
-        assert!(message.contains(part), "«{message}» should say «{part}»");
+        assert!(message.contains(part), "{message:?} should say {part:?}");
     }
 }
 
@@ -87,7 +87,7 @@ fn reader_rejects_headers_longer_than_the_file() {
         let mut bytes = length.to_le_bytes().to_vec();
         bytes.extend(b"{}");
         let message = open_shard(bytes).unwrap_err().to_string();
-        assert_says(&message, &[&format!("should have {length} bytes"), "the file has 2"]);
+        assert_says(&message, &[&format!("should have {length} bytes"), "only 2 follow"]);
     }
 }
 
@@ -164,7 +164,7 @@ fn reader_rejects_headers_nested_a_million_deep() {
 fn foreign_files_are_called_by_their_name() {
     let says =
         |bytes: &[u8], part| assert_says(&open_shard(bytes.to_vec()).unwrap_err().to_string(), &[part]);
-    says(b"GGUF\x03\0\0\0\0\0\0\0", "no safetensors file, but a GGUF file");
+    says(b"GGUF\x03\0\0\0\0\0\0\0", "not a safetensors file: it is a GGUF file");
     says(b"PK\x03\x04\0\0\0\0\0\0", "zip archive");
     says(b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull");
     says(b"<!DOCTYPE html><html>", "web page");

@@ -105,7 +105,7 @@ fn every_hostile_file_is_refused_by_name() {
         };
         let message = refused.to_string();
         for part in says.iter().chain([&name]) {
-            assert!(message.contains(part), "«{message}» should say «{part}»");
+            assert!(message.contains(part), "{message:?} should say {part:?}");
         }
     }
 }

@@ -48,7 +48,7 @@ fn one_tensor(dims: &[u64], ty: u32, offset: u64) -> GgufBytes {
 #[track_caller]
 fn assert_says(message: &str, parts: &[&str]) {
     for part in parts {
-        assert!(message.contains(part), "«{message}» should say «{part}»");
+        assert!(message.contains(part), "{message:?} should say {part:?}");
     }
 }
 

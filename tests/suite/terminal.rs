@@ -100,7 +100,7 @@ fn names_and_types_of_a_checkpoint_are_harmless() {
     assert_harmless(&run(["inspect", path]), &["\\u{1b}"]);
 }
 
-/// Where nobody looks, what a model wrote stays byte for byte.
+/// In a pipe, what a model wrote stays byte for byte.
 #[test]
 fn generated_text_in_a_pipe_is_what_the_model_wrote() {
     let model = fairytale();

@@ -31,7 +31,7 @@ UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def n_bytes(text):
-    """Bytes of «512M» or «1.5 GiB»."""
+    """Bytes of '512M' or '1.5 GiB'."""
     number, unit = re.fullmatch(r"([0-9.]+) ?([KMG]?)(?:i?B)?", text).groups()
     return int(float(number) * UNITS[unit])
 

@@ -51,7 +51,7 @@ impl core::fmt::Display for CacheType {
     }
 }
 
-/// Rows of one head in one type; whoever has it knows that the head divides into blocks.
+/// Rows of one head in one type; having it proves that the head divides into blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheRows {
     cache_type: CacheType,

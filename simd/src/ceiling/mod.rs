@@ -1,7 +1,7 @@
 //! What a CPU can do at most: the multiply-adds that tiles are made of, on registers only.
 //!
 //! A benchmark that divides what a kernel does by this, measured in the same run, says how much of the
-//! CPU it uses, whatever the clock does and whoever shares the machine.
+//! CPU it uses, whatever the clock does and whatever else the machine runs.
 
 use crate::{BlockType, Isa};
 

@@ -1,7 +1,7 @@
 //! Lanes in four NEON vectors.
 //!
-//! A vector is made from the tier's token, or from another vector, and holds it: whoever has one is on a CPU
-//! with the features. That is what the SAFETY lines refer to.
+//! A vector is made from the tier's token, or from another vector, and holds it: its existence
+//! proves the features. That is what the SAFETY lines refer to.
 
 use core::arch::aarch64::*;
 use core::array::from_fn;

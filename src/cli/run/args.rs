@@ -27,7 +27,7 @@ pub(super) struct ModelArgs {
     pub ram: Option<u64>,
 }
 
-/// Bytes from a number with a binary unit, as in «3G», «1.5 GiB» or «512M».
+/// Bytes from a number with a binary unit, as in `3G`, `1.5 GiB` or `512M`.
 fn parse_bytes(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is not an amount of memory; give one as in 512M, 3G or 1.5G");
     let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());

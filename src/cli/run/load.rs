@@ -103,7 +103,7 @@ pub(super) fn load(model: &ModelArgs, compute: &ComputeArgs, quiet: bool) -> Res
 
 /// The GGUF file for `model`.
 fn gguf_path(model: &ModelArgs, options: &EngineOptions, quiet: bool) -> Result<PathBuf> {
-    let file_type = model.file_type.as_deref().map(parse_file_type).transpose()?;
+    let file_type = model.file_type.as_deref().map(str::parse).transpose()?;
     match (locate(&model.model)?, file_type) {
         (Located::Gguf(path), None) => Ok(path),
         (Located::Gguf(path), Some(file_type)) => Err(Error::usage(format!(
@@ -114,13 +114,6 @@ fn gguf_path(model: &ModelArgs, options: &EngineOptions, quiet: bool) -> Result<
             from_checkpoint(&path, file_type.unwrap_or(DEFAULT_FILE_TYPE), options, quiet)
         }
     }
-}
-
-fn parse_file_type(name: &str) -> Result<FileType> {
-    FileType::from_name(name).ok_or_else(|| {
-        let names: Vec<_> = FileType::ALL.iter().map(|file_type| file_type.name()).collect();
-        Error::usage(format!("{name} is no type to convert to; there are {}", names.join(", ")))
-    })
 }
 
 /// The GGUF file in the cache folder for the checkpoint at `input`: the one from last time, or one

@@ -35,8 +35,8 @@ Examples:
   gguf-run chat model.gguf --system \"Answer briefly.\"
   gguf-run perplexity model.gguf -f text.txt
 
-`gguf-run COMMAND --help` explains each command. Exit status: 0 success, 1 failure, 2 wrong usage, 130 Ctrl-C,
-143 SIGTERM, 129 a closed terminal.";
+`gguf-run COMMAND --help` explains each command. Exit status: 0 success, 1 failure, 2 wrong usage;
+ended by a signal: 130 Ctrl-C, 143 SIGTERM, 129 a closed terminal.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

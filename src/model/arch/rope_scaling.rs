@@ -218,7 +218,7 @@ pub(super) fn from_metadata(metadata: &Metadata, arch: &str, n_ctx_train: usize)
         Some(factor) => Some(factor),
         None => metadata.f32(&format!("{arch}.rope.scale_linear"))?,
     };
-    // 0 and 1 both say «unscaled».
+    // 0 and 1 both say "unscaled".
     let factor = factor.filter(|&factor| factor != 0.0).unwrap_or(1.0);
     match kind.unwrap_or("linear") {
         "none" => Ok(RopeScaling::None),

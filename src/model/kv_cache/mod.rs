@@ -2,7 +2,7 @@
 //!
 //! A cache is a row of chunks, each with the keys and values of some positions in all layers. Memory for the
 //! whole context is reserved at once but touched only as positions are filled. What a cache has in common
-//! with others, it shares in whole chunks that nobody writes to: a fork copies less than a chunk. A cache
+//! with others, it shares in whole read-only chunks: a fork copies less than a chunk. A cache
 //! that is cut down to a shared chunk and filled again gets a chunk of its own first.
 
 mod chunk;

@@ -1,5 +1,5 @@
 //! What a model and a session of it take in memory, and which session fits: the one place where this is
-//! counted, for the check before anything is allocated, for its advice and for whoever wants to show it.
+//! counted, for the check before anything is allocated, for its advice and for `inspect`.
 
 use super::room::{Bound, Room};
 use crate::error::{Error, Result};

@@ -3,7 +3,7 @@
 //! Every layer gives an equal share to be streamed: so the disk has work all through a pass, and what has
 //! to be held of a layer while it is computed is small. The output matrix gives last: prompts may not need
 //! it, and tied to the embedding it is read here and there. The unit is a huge page of the file, since the
-//! system caches and lets go of whole ones; a unit that two stages share stays.
+//! system caches and evicts whole ones; a unit that two stages share stays.
 
 use std::ops::Range;
 
@@ -12,8 +12,8 @@ use crate::model::Reads;
 /// Bytes of a unit: a huge page of most systems.
 const UNIT: usize = 2 << 20;
 
-/// Bytes of a unit at least. Models whose layers are smaller than a few huge pages get smaller units: of
-/// what is let go of, some then stays in memory, where the system caches in larger pieces.
+/// Bytes of a unit at least. Models whose layers are smaller than a few huge pages get smaller units;
+/// some evicted pages then stay resident, where the system caches in larger pieces.
 const MIN_UNIT: usize = 64 << 10;
 
 /// Units of a layer at least, on average, unless they are the smallest.

@@ -79,8 +79,8 @@ impl Streamer {
         Ok(Self { shared, helper: Some(helper) })
     }
 
-    /// Returns when all pieces of `stage`, which a pass is about to read, are in memory; those of the stages
-    /// before are let go of. Passes that overlap are served in the order of their announcements: none waits
+    /// Returns when all pieces of `stage`, which a pass is about to read, are in memory, and evicts those of the
+    /// stages before. Passes that overlap are served in the order of their announcements: none waits
     /// for ever, but they read more than one after the other would.
     pub(super) fn before(&self, stage: usize) {
         let shared = &*self.shared;
@@ -126,7 +126,7 @@ impl Shared {
 
     /// The helper's life.
     fn serve(&self) {
-        /// Nobody waits for a helper that has gone, whyever it did.
+        /// Wakes all waiters when the helper ends, for whatever reason.
         struct Leaving<'a>(&'a Shared);
         impl Drop for Leaving<'_> {
             fn drop(&mut self) {

@@ -283,3 +283,14 @@ fn the_bundled_checkpoint_gives_its_ids() {
         assert_eq!(tokenizer.encode(&text, true, true).unwrap(), expected.get_ids(), "{text:?}");
     }
 }
+
+#[test]
+fn a_pre_tokenizer_of_thousands_of_components_is_refused_before_any_is_compiled() {
+    let mut file = byte_level_json(LLAMA3);
+    let components = file["pre_tokenizer"]["pretokenizers"].as_array_mut().unwrap();
+    components.splice(0..0, vec![components[0].clone(); 20_000]);
+    let error = import(&[("tokenizer.json", file)], 8).unwrap_err();
+    let message = error.to_string();
+    assert!(matches!(error, Error::Limit { .. }) && message.contains("20002 components"), "{message}");
+    assert!(message.len() < 300, "{message}");
+}

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::checkpoint::Folder;
 use crate::error::{Error, Result};
-use crate::limits::MAX_JSON_BYTES;
+use crate::limits::{MAX_JSON_BYTES, MAX_TOKENIZER_COMPONENTS};
 use crate::tokenizer::vocabulary::AddedFlags;
 
 /// The name of the file.
@@ -156,9 +156,23 @@ impl TokenizerJson {
     }
 
     /// Parses `text`; `path` is for messages.
+    ///
+    /// # Errors
+    /// `Malformed` if it is not of this form; `Limit` for a normalizer or pre-tokenizer of too many components,
+    /// each of which would be compiled and run.
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self> {
         let parsed: Self = serde_json::from_str(text)
             .map_err(|e| Error::malformed(path, format!("not a tokenizer.json: {e}")))?;
+        for component in [&parsed.normalizer, &parsed.pre_tokenizer] {
+            let n = flatten(component).len();
+            if n > MAX_TOKENIZER_COMPONENTS {
+                return Err(Error::limit(format!(
+                    "{}: a {} of {n} components; at most {MAX_TOKENIZER_COMPONENTS} are read",
+                    path.display(),
+                    type_of(component),
+                )));
+            }
+        }
         Ok(Self { path: path.to_owned(), ..parsed })
     }
 

@@ -25,7 +25,7 @@ struct Spec {
     kind: Option<char>,
 }
 
-/// Digits behind the point that are computed; Python allows more and nobody wants them.
+/// Digits behind the point that are computed; Python allows more.
 const MAX_PRECISION: usize = 1000;
 
 /// The number at the beginning of `rest`, which is consumed.

@@ -53,7 +53,7 @@ impl Lines {
         let (requests, asked) = mpsc::channel();
         let (events_in, events) = mpsc::channel();
         let on_signal = events_in.clone();
-        // Nobody waits for what cannot be sent.
+        // Without a receiver there is nothing to wake.
         interrupt::wake_by(move || drop(on_signal.send(Event::Signal)));
         let read = move || serve(is_terminal, &asked, events_in);
         let thread = std::thread::Builder::new().name("input".to_owned()).spawn(read);
