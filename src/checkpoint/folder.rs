@@ -41,7 +41,7 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// The content of the file `name`, of at most `limit` bytes; `None` if there is no such file.
+    /// The content of the file `name`, of at most `limit` bytes; `None` if it does not exist.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Limit`] if it is longer, [`Error::Malformed`] if it changed since it was
@@ -59,7 +59,7 @@ impl Folder {
         }
     }
 
-    /// The text of the file `name`, of at most `limit` bytes; `None` if there is no such file.
+    /// The text of the file `name`, of at most `limit` bytes; `None` if it does not exist.
     ///
     /// # Errors
     /// As [`Self::read`], and [`Error::Malformed`] if it is not UTF-8.
@@ -67,7 +67,7 @@ impl Folder {
         self.read(name, limit)?.map(|bytes| json::text_of(&self.join(name), bytes)).transpose()
     }
 
-    /// The JSON object in the file `name`; `None` if there is no such file.
+    /// The JSON object in the file `name`; `None` if it does not exist.
     ///
     /// # Errors
     /// As [`Self::read_text`], and [`Error::Malformed`] if it is not a JSON object.

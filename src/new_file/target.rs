@@ -84,14 +84,14 @@ pub fn check_not_an_input<'a>(target: &Path, inputs: impl IntoIterator<Item = &'
     }
 }
 
-/// What two paths to one file have in common; `None` if there is no such file.
+/// What two paths to one file have in common; `None` if it does not exist.
 #[cfg(unix)]
 fn identity(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
-/// What two paths to one file have in common, hard links aside; `None` if there is no such file.
+/// What two paths to one file have in common, hard links aside; `None` if it does not exist.
 #[cfg(not(unix))]
 fn identity(path: &Path) -> Option<PathBuf> {
     fs::canonicalize(path).ok()

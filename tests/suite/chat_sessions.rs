@@ -153,7 +153,7 @@ fn a_chat_killed_at_random_loses_no_message() {
     let mut expected = Vec::new();
     for round in 0..12 {
         let mut talk = Talk::begin(diary.chat(&["--quiet"]));
-        // Whoever has an answer has been heard.
+        // A message that was answered has been written.
         for n in 0..random.below(3) {
             let message = format!("This is message {n} of round {round}.");
             talk.say(&message);

@@ -226,3 +226,11 @@ pub(crate) fn damage(bytes: &mut Vec<u8>, n_header: usize, random: &mut Random) 
         _ => bytes[at] = random.below(4) as u8,
     }
 }
+
+/// Asserts that `message` contains all of `parts`.
+#[track_caller]
+pub(crate) fn assert_says(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "{message:?} should say {part:?}");
+    }
+}

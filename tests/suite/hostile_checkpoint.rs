@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::hostile::{Effort, for_each_mutation, open_shard, safetensors, touch_shard};
+use crate::hostile::{Effort, assert_says, for_each_mutation, open_shard, safetensors, touch_shard};
 use gguf_kit::Error;
 use gguf_kit::checkpoint::{Checkpoint, Config};
 use tempfile::TempDir;
@@ -42,13 +42,6 @@ fn refusal(dir: &TempDir) -> String {
 
 fn shard_refusal(header: &str, n_data: usize) -> String {
     open_shard(safetensors(header, n_data)).expect_err("a broken shard opened").to_string()
-}
-
-#[track_caller]
-fn assert_says(message: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(message.contains(part), "{message:?} should say {part:?}");
-    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //! an unbounded allocation, or a read outside the file.
 
 use crate::hostile::{
-    ARRAY, BOOL, Effort, F32, GgufBytes, STRING, U32, U64, for_each_mutation, open_gguf, touch_gguf,
+    ARRAY, BOOL, Effort, F32, GgufBytes, STRING, U32, U64, assert_says, for_each_mutation, open_gguf,
+    touch_gguf,
 };
 use gguf_kit::Error;
 
@@ -43,13 +44,6 @@ fn sound() -> GgufBytes {
 /// A header with one tensor, described so, and 64 bytes of data.
 fn one_tensor(dims: &[u64], ty: u32, offset: u64) -> GgufBytes {
     GgufBytes::new(1, 0).tensor("w", dims, ty, offset).data(32, 64)
-}
-
-#[track_caller]
-fn assert_says(message: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(message.contains(part), "{message:?} should say {part:?}");
-    }
 }
 
 #[test]

@@ -224,7 +224,7 @@ fn memory_is_promised_for_what_a_fork_fills_again_and_given_back() {
     fill(&mut evaluator, &mut parent, 155);
     assert_eq!(counts(), (chunk + 2 * half, 3 * chunk));
     child.clear();
-    assert_eq!(counts(), (chunk + 2 * half, 3 * chunk), "nobody shares its first chunk any more");
+    assert_eq!(counts(), (chunk + 2 * half, 3 * chunk), "its first chunk is no longer shared");
     drop(parent);
     assert_eq!(counts(), (chunk + half, chunk));
     drop(child);

@@ -128,7 +128,7 @@ fn a_shared_chunk_is_filled_again_in_a_copy_while_it_is_shared() {
     parent.truncate(10);
     assert_eq!(parent.missing_bytes(1), (shape().position_bytes() * CHUNK) as u64);
     drop(child);
-    assert_eq!(parent.missing_bytes(1), 0, "nobody else has it any more");
+    assert_eq!(parent.missing_bytes(1), 0, "its chunk is no longer shared");
     append(&mut parent, &promises, 1, 1);
     assert_rows(&parent, &[[0; 10].as_slice(), &[1]].concat());
 }
