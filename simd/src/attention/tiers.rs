@@ -111,8 +111,8 @@ macro_rules! compile_for {
     ($tier:expr, $lanes:expr, #[$features:meta]) => {
         Attention {
             f16: compile_f16!($lanes, #[$features]),
-            q8_0: compile_blocks!(q8_0::Q8_0, compile_for!(@scores $tier, q8_0::unpack::Q8_0), $lanes, #[$features]),
-            q4_0: compile_blocks!(q4_0::Q4_0, compile_for!(@scores $tier, q4_0::unpack::Q4_0), $lanes, #[$features]),
+            q8_0: compile_blocks!(q8_0::Q8_0, compile_for!(@scores $tier, q8_0::unpack::Unpack), $lanes, #[$features]),
+            q4_0: compile_blocks!(q4_0::Q4_0, compile_for!(@scores $tier, q4_0::unpack::Unpack), $lanes, #[$features]),
         }
     };
     (@scores $tier:expr, $($format:ident)::+) => {

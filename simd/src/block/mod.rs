@@ -1,4 +1,4 @@
-//! The block formats: one folder per type, and the table that names them.
+//! The block formats: one folder per type, and the table that names them ([`types`]).
 //!
 //! `block/<type>/scalar.rs` is the definition of a type: decode, encode and dot. The float order of
 //! a dot product is fixed there, once, and every other kernel reproduces it:
@@ -47,34 +47,11 @@ pub(crate) mod ternary;
 pub(crate) mod tq1_0;
 pub(crate) mod tq2_0;
 pub(crate) mod transposed;
+pub(crate) mod types;
 pub(crate) mod windows;
 
 use crate::activation::ActivationFormat;
-
-/// A block type this crate can decode, encode and multiply with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-#[allow(non_camel_case_types, missing_docs, reason = "the field's own names, described in TABLE")]
-pub enum BlockType {
-    F32,
-    F16,
-    BF16,
-    Q4_0,
-    Q4_1,
-    Q5_0,
-    Q5_1,
-    Q8_0,
-    Q2_K,
-    Q3_K,
-    Q4_K,
-    Q5_K,
-    Q6_K,
-    IQ4_NL,
-    MXFP4,
-    TQ1_0,
-    TQ2_0,
-    IQ4_XS,
-}
+pub(crate) use types::block_types;
 
 /// What a block type looks like from outside.
 #[derive(Clone, Copy, Debug)]
@@ -93,34 +70,42 @@ pub struct BlockInfo {
     pub activation: ActivationFormat,
 }
 
-#[rustfmt::skip]
-const TABLE: [BlockInfo; 18] = {
-    use ActivationFormat::{F32 as A32, Q8_0 as A8, Q8K as AK};
-    use BlockType::{BF16, F16, F32, IQ4_NL, IQ4_XS, MXFP4, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, TQ1_0, TQ2_0};
-    const fn row(block_type: BlockType, name: &'static str, ggml_id: u32, block_len: usize, block_bytes: usize, activation: ActivationFormat) -> BlockInfo {
-        BlockInfo { block_type, name, ggml_id, block_len, block_bytes, activation }
-    }
-    [
-        row(F32,  "F32",   0,   1,   4, A32),
-        row(F16,  "F16",   1,   1,   2, A32),
-        row(BF16, "BF16", 30,   1,   2, A32),
-        row(Q4_0, "Q4_0",  2,  32,  18, A8),
-        row(Q4_1, "Q4_1",  3,  32,  20, A8),
-        row(Q5_0, "Q5_0",  6,  32,  22, A8),
-        row(Q5_1, "Q5_1",  7,  32,  24, A8),
-        row(Q8_0, "Q8_0",  8,  32,  34, A8),
-        row(Q2_K, "Q2_K", 10, 256,  84, AK),
-        row(Q3_K, "Q3_K", 11, 256, 110, AK),
-        row(Q4_K, "Q4_K", 12, 256, 144, AK),
-        row(Q5_K, "Q5_K", 13, 256, 176, AK),
-        row(Q6_K, "Q6_K", 14, 256, 210, AK),
-        row(IQ4_NL, "IQ4_NL", 20, 32, 18, A8),
-        row(MXFP4, "MXFP4", 39, 32, 17, A8),
-        row(TQ1_0, "TQ1_0", 34, 256, 54, AK),
-        row(TQ2_0, "TQ2_0", 35, 256, 66, AK),
-        row(IQ4_XS, "IQ4_XS", 23, 256, 136, AK),
-    ]
-};
+/// The activations that types of a kind take.
+macro_rules! activation {
+    (Float) => {
+        ActivationFormat::F32
+    };
+    (Block32) => {
+        ActivationFormat::Q8_0
+    };
+    (K) => {
+        ActivationFormat::Q8K
+    };
+}
+
+/// Makes the enumeration and its table from the rows of [`block_types`].
+macro_rules! declare {
+    ($($ty:ident: $ggml_id:literal, $len:literal, $bytes:literal, $kind:ident, $folder:ident;)*) => {
+        /// A block type this crate can decode, encode and multiply with.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        #[allow(non_camel_case_types, missing_docs, reason = "the field's own names")]
+        pub enum BlockType {
+            $($ty,)*
+        }
+
+        /// Every type, at its discriminant.
+        const TABLE: &[BlockInfo] = &[$(BlockInfo {
+            block_type: BlockType::$ty,
+            name: stringify!($ty),
+            ggml_id: $ggml_id,
+            block_len: $len,
+            block_bytes: $bytes,
+            activation: activation!($kind),
+        },)*];
+    };
+}
+block_types!(declare);
 
 impl BlockType {
     /// How many types there are; a type's discriminant is below it.

@@ -3,6 +3,12 @@
 //! A benchmark that divides what a kernel does by this, measured in the same run, says how much of the
 //! CPU it uses, whatever the clock does and whatever else the machine runs.
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use crate::gemm::{Codes, codes};
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Avx2;
+#[cfg(target_arch = "aarch64")]
+use crate::isa::Neon;
 use crate::{BlockType, Isa};
 
 #[cfg(target_arch = "aarch64")]
@@ -28,22 +34,17 @@ pub fn multiply_adds(isa: Isa, ty: BlockType) -> Option<usize> {
 
 #[cfg(target_arch = "x86_64")]
 fn loop_of(isa: Isa, ty: BlockType) -> Option<Loop> {
-    let found: Loop = match isa {
-        Isa::Avx512 if ty.is_float() => (x86::floats_512, 14 * 16),
-        Isa::Avx512 => (x86::dots_512, 14 * 64),
-        Isa::Avx2 | Isa::AvxVnni if ty.is_float() => (x86::floats_256, 10 * 8),
-        Isa::AvxVnni => (x86::dots_vnni_256, 12 * 32),
-        Isa::Avx2 => match ty {
-            BlockType::Q8_0 | BlockType::IQ4_NL | BlockType::IQ4_XS => (x86::signed_dots_256, 8 * 32),
-            BlockType::Q6_K => (x86::dots_256::<2>, 4 * 2 * 32),
-            BlockType::Q5_0
-            | BlockType::Q5_1
-            | BlockType::Q2_K
-            | BlockType::Q3_K
-            | BlockType::Q5_K
-            | BlockType::MXFP4 => (x86::dots_256::<4>, 4 * 4 * 32),
-            _ => (x86::dots_256::<8>, 4 * 8 * 32),
-        },
+    let found: Loop = match (isa, codes::<Avx2>(ty)) {
+        (Isa::Avx512, None) => (x86::floats_512, 14 * 16),
+        (Isa::Avx512, _) => (x86::dots_512, 14 * 64),
+        (Isa::Avx2 | Isa::AvxVnni, None) => (x86::floats_256, 10 * 8),
+        (Isa::AvxVnni, _) => (x86::dots_vnni_256, 12 * 32),
+        (Isa::Avx2, Some(Codes { bits: 8, .. })) => (x86::signed_dots_256, 8 * 32),
+        (Isa::Avx2, Some(Codes { bits: 6, .. })) => (x86::dots_256::<2>, 4 * 2 * 32),
+        (Isa::Avx2, Some(Codes { bits: 5, .. } | Codes { sub_words: 4, .. })) => {
+            (x86::dots_256::<4>, 4 * 4 * 32)
+        }
+        (Isa::Avx2, _) => (x86::dots_256::<8>, 4 * 8 * 32),
         _ => return None,
     };
     Some(found)
@@ -52,15 +53,13 @@ fn loop_of(isa: Isa, ty: BlockType) -> Option<Loop> {
 #[cfg(target_arch = "aarch64")]
 fn loop_of(isa: Isa, ty: BlockType) -> Option<Loop> {
     const CHAINS: usize = neon::CHAINS;
-    let found: Loop = match isa {
-        Isa::Neon | Isa::NeonDotprod | Isa::NeonI8mm if ty.is_float() => (neon::floats, CHAINS * 4),
-        Isa::Neon => match ty {
-            BlockType::Q8_0 | BlockType::IQ4_NL | BlockType::MXFP4 => (neon::widened::<1>, CHAINS * 16),
-            BlockType::Q6_K => (neon::widened::<2>, CHAINS * 2 * 16),
-            _ => (neon::widened::<4>, CHAINS * 4 * 16),
-        },
-        Isa::NeonDotprod => (neon::sdot, CHAINS * 16),
-        Isa::NeonI8mm => (neon::smmla, CHAINS * 32),
+    let found: Loop = match (isa, codes::<Neon>(ty)) {
+        (Isa::Neon | Isa::NeonDotprod | Isa::NeonI8mm, None) => (neon::floats, CHAINS * 4),
+        (Isa::Neon, Some(Codes { bits: 8, .. })) => (neon::widened::<1>, CHAINS * 16),
+        (Isa::Neon, Some(Codes { bits: 6, .. })) => (neon::widened::<2>, CHAINS * 2 * 16),
+        (Isa::Neon, _) => (neon::widened::<4>, CHAINS * 4 * 16),
+        (Isa::NeonDotprod, _) => (neon::sdot, CHAINS * 16),
+        (Isa::NeonI8mm, _) => (neon::smmla, CHAINS * 32),
         _ => return None,
     };
     Some(found)

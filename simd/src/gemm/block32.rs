@@ -3,7 +3,7 @@
 use core::marker::PhantomData;
 
 use crate::activation::Q8Window;
-use crate::gemm::{Column, Format, ROWS, Rows, Tier, Tile};
+use crate::gemm::{Codes, Column, Format, ROWS, Rows, Tier, Tile};
 
 /// Sixteen rows of one window each. Vectors come first: each lies in a cache line of its own.
 #[derive(Clone, Copy)]
@@ -68,6 +68,10 @@ impl<const N: usize, F: Format32<N>> Format<N> for Block32<F> {
                 -bias * window.sums[j]
             };
         }
+    }
+
+    fn codes<T: Tier>() -> Codes {
+        Codes { bits: F::CLASS.bits, sub_words: 8 }
     }
 
     #[inline(always)]

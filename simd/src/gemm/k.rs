@@ -3,7 +3,7 @@
 use core::marker::PhantomData;
 
 use crate::activation::Q8KWindow;
-use crate::gemm::{Column, Format, ROWS, Rows, Tier, Tile};
+use crate::gemm::{Codes, Column, Format, ROWS, Rows, Tier, Tile};
 
 /// Sixteen rows of one super-block each.
 #[derive(Clone, Copy)]
@@ -106,6 +106,11 @@ impl<const N: usize, F: KFormat<N>> Format<N> for K<F> {
                 }
             }
         }
+    }
+
+    fn codes<T: Tier>() -> Codes {
+        let Class { bits, sub_words, .. } = F::class::<T>();
+        Codes { bits, sub_words }
     }
 
     #[inline(always)]

@@ -37,7 +37,7 @@ use core::ops::{Add, BitAnd, BitOr, Mul, Shl, Shr};
 use crate::activation::WINDOW_LEN;
 use crate::columns::ColumnsMut;
 
-pub(crate) use table::{Batch, Product, batch};
+pub(crate) use table::{Batch, Product, batch, codes};
 
 /// A batch product: whole rows of weights, whole columns of activations, and as many rows and columns
 /// of results; at least one of each. Calling it takes the CPU features of its tier.
@@ -67,8 +67,21 @@ pub(crate) trait Format<const N: usize> {
     /// Lays out a window of activations for the tiles.
     fn copy<T: Tier>(window: &Self::Window, column: &mut Column);
 
+    /// What its tiles multiply.
+    fn codes<T: Tier>() -> Codes;
+
     /// The tile for `n_columns` columns, in `1..=T::MAX_COLUMNS`.
     fn tile<T: Tier>(n_columns: usize) -> Tile<Self::Panel>;
+}
+
+/// What the tiles of a type multiply: it decides how many products are summed before they are widened.
+#[derive(Clone, Copy)]
+pub(crate) struct Codes {
+    /// Bits of a code.
+    pub(crate) bits: u32,
+    /// Words of four codes that share a scale.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "what only AVX2's sums depend on"))]
+    pub(crate) sub_words: usize,
 }
 
 /// Adds to `sums[c]` the window terms of a panel with column `c`. Calling it takes the CPU features of

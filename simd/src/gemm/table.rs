@@ -1,18 +1,15 @@
-//! Which type takes which tiles: one row per block type, for every tier.
+//! Which type takes which tiles, for every tier, from the rows of [`block_types`].
 
 use crate::activation::{Q8KWindow, Q8Window};
-use crate::block::{
-    BlockType, bf16, f16, f32, iq4_nl, iq4_xs, mxfp4, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k,
-    q8_0, tq1_0, tq2_0,
-};
+use crate::block::{self, BlockType, block_types};
 use crate::gemm::block32::Block32;
 use crate::gemm::k::K;
-use crate::gemm::{Gemm, Tier};
+use crate::gemm::{Codes, Format, Gemm, Tier};
 
 /// A batch product, by the activations it takes.
 #[derive(Clone, Copy)]
 pub(crate) enum Product {
-    F32(Gemm<core::primitive::f32>),
+    F32(Gemm<f32>),
     Q8_0(Gemm<Q8Window>),
     Q8K(Gemm<Q8KWindow>),
 }
@@ -26,27 +23,39 @@ pub(crate) struct Batch {
     pub(crate) product: Product,
 }
 
+/// The batch product of a type of a kind, and its codes.
+macro_rules! product {
+    (Float, $folder:ident) => {
+        (Product::F32(T::float_gemm::<_, block::$folder::unpack::Unpack>()), None)
+    };
+    (Block32, $folder:ident) => {
+        product!(Q8_0 of Block32<block::$folder::unpack::Unpack>)
+    };
+    (K, $folder:ident) => {
+        product!(Q8K of K<block::$folder::unpack::Unpack>)
+    };
+    ($activation:ident of $format:ty) => {
+        (Product::$activation(T::gemm::<_, $format>()), Some(<$format>::codes::<T>()))
+    };
+}
+
+/// Makes the function below from the rows of [`block_types`].
+macro_rules! rows {
+    ($($ty:ident: $ggml_id:literal, $len:literal, $bytes:literal, $kind:ident, $folder:ident;)*) => {
+        /// The batch product of a type on a tier, and the codes that it multiplies, if they are no floats.
+        fn product<T: Tier>(ty: BlockType) -> (Product, Option<Codes>) {
+            match ty { $(BlockType::$ty => product!($kind, $folder),)* }
+        }
+    };
+}
+block_types!(rows);
+
 /// The batch product of a type on a tier.
 pub(crate) fn batch<T: Tier>(ty: BlockType) -> Batch {
-    let product = match ty {
-        BlockType::F32 => Product::F32(T::float_gemm::<_, f32::unpack::F32>()),
-        BlockType::F16 => Product::F32(T::float_gemm::<_, f16::unpack::F16>()),
-        BlockType::BF16 => Product::F32(T::float_gemm::<_, bf16::unpack::BF16>()),
-        BlockType::Q4_0 => Product::Q8_0(T::gemm::<_, Block32<q4_0::unpack::Q4_0>>()),
-        BlockType::Q4_1 => Product::Q8_0(T::gemm::<_, Block32<q4_1::unpack::Q4_1>>()),
-        BlockType::Q5_0 => Product::Q8_0(T::gemm::<_, Block32<q5_0::unpack::Q5_0>>()),
-        BlockType::Q5_1 => Product::Q8_0(T::gemm::<_, Block32<q5_1::unpack::Q5_1>>()),
-        BlockType::Q8_0 => Product::Q8_0(T::gemm::<_, Block32<q8_0::unpack::Q8_0>>()),
-        BlockType::Q2_K => Product::Q8K(T::gemm::<_, K<q2_k::unpack::Q2K>>()),
-        BlockType::Q3_K => Product::Q8K(T::gemm::<_, K<q3_k::unpack::Q3K>>()),
-        BlockType::Q4_K => Product::Q8K(T::gemm::<_, K<q4_k::unpack::Q4K>>()),
-        BlockType::Q5_K => Product::Q8K(T::gemm::<_, K<q5_k::unpack::Q5K>>()),
-        BlockType::Q6_K => Product::Q8K(T::gemm::<_, K<q6_k::unpack::Q6K>>()),
-        BlockType::IQ4_NL => Product::Q8_0(T::gemm::<_, Block32<iq4_nl::unpack::Iq4Nl>>()),
-        BlockType::MXFP4 => Product::Q8_0(T::gemm::<_, Block32<mxfp4::unpack::Mxfp4>>()),
-        BlockType::TQ1_0 => Product::Q8K(T::gemm::<_, K<tq1_0::unpack::Tq1>>()),
-        BlockType::TQ2_0 => Product::Q8K(T::gemm::<_, K<tq2_0::unpack::Tq2>>()),
-        BlockType::IQ4_XS => Product::Q8K(T::gemm::<_, K<iq4_xs::unpack::Iq4Xs>>()),
-    };
-    Batch { min_columns: T::MIN_COLUMNS, product }
+    Batch { min_columns: T::MIN_COLUMNS, product: product::<T>(ty).0 }
+}
+
+/// What the tiles of a tier multiply for a type; nothing, if these are floats.
+pub(crate) fn codes<T: Tier>(ty: BlockType) -> Option<Codes> {
+    product::<T>(ty).1
 }

@@ -1,7 +1,7 @@
-//! What each tier has for each block type: one row per type.
+//! What each tier has for each block type, from the rows of [`block_types`].
 
 use crate::activation::{Q8KWindow, Q8Window};
-use crate::block::{self, BlockType};
+use crate::block::{self, BlockType, block_types};
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::gemm::Tier;
 use crate::gemm::{self, Batch};
@@ -48,85 +48,68 @@ impl Layer {
     const EMPTY: Self = Self { decode: None, encode: None, gemv: None, gemm: None };
 }
 
-/// `decode`, `encode` and `gemv` from the module of a type's folder for some CPU.
+/// What a type of a kind has in its folder for some CPU: `decode`, `encode`, and `gemv` by its activations.
 macro_rules! kernels {
-    ($folder:ident::$cpu:ident, $activation:ident) => {
+    (Float, $folder:ident::$cpu:ident) => {
+        kernels!(with F32, $folder::$cpu)
+    };
+    (Block32, $folder:ident::$cpu:ident $(, $dot:ident)?) => {
+        kernels!(with Q8_0, $folder::$cpu $(, $dot)?)
+    };
+    (K, $folder:ident::$cpu:ident $(, $dot:ident)?) => {
+        kernels!(with Q8K, $folder::$cpu $(, $dot)?)
+    };
+    (with $activation:ident, $folder:ident::$cpu:ident $(, $dot:ident)?) => {
         (
             block::$folder::$cpu::decode as Decode,
             block::$folder::$cpu::encode as Encode,
-            Gemv::$activation(block::$folder::$cpu::gemv),
+            Gemv::$activation(block::$folder::$cpu::gemv $(::<$dot>)?),
         )
     };
 }
 
-/// `gemv` from the NEON module of a type's folder, with the dot product of a tier.
+/// [`kernels`] for NEON, with the dot product of a tier; floats have none.
 #[cfg(target_arch = "aarch64")]
-macro_rules! neon_gemv {
-    ($folder:ident, F32, $dot:ident) => {
-        Gemv::F32(block::$folder::neon::gemv)
+macro_rules! neon_kernels {
+    (Float, $folder:ident, $dot:ident) => {
+        kernels!(Float, $folder::neon)
     };
-    ($folder:ident, $activation:ident, $dot:ident) => {
-        Gemv::$activation(block::$folder::neon::gemv::<$dot>)
+    ($kind:ident, $folder:ident, $dot:ident) => {
+        kernels!($kind, $folder::neon, $dot)
     };
 }
 
-/// Makes the functions below from the rows: a type, its folder in `block/`, the activations it takes.
+/// Makes the functions below from the rows of [`block_types`].
 macro_rules! rows {
-    ($($ty:ident: $folder:ident, $activation:ident;)*) => {
+    ($($ty:ident: $ggml_id:literal, $len:literal, $bytes:literal, $kind:ident, $folder:ident;)*) => {
         /// The definition of a type.
         pub(super) fn scalar(ty: BlockType) -> (Decode, Encode, Gemv) {
-            match ty { $(BlockType::$ty => kernels!($folder::scalar, $activation),)* }
+            match ty { $(BlockType::$ty => kernels!($kind, $folder::scalar),)* }
         }
 
         #[cfg(target_arch = "x86_64")]
         fn avx2(ty: BlockType) -> (Decode, Encode, Gemv) {
-            match ty { $(BlockType::$ty => kernels!($folder::avx2, $activation),)* }
+            match ty { $(BlockType::$ty => kernels!($kind, $folder::avx2),)* }
         }
 
         #[cfg(target_arch = "x86_64")]
         fn avx512(ty: BlockType) -> (Decode, Encode, Gemv) {
-            match ty { $(BlockType::$ty => kernels!($folder::avx512, $activation),)* }
+            match ty { $(BlockType::$ty => kernels!($kind, $folder::avx512),)* }
         }
 
         #[cfg(target_arch = "aarch64")]
         fn neon(ty: BlockType) -> (Decode, Encode, Gemv) {
-            match ty {
-                $(BlockType::$ty => (
-                    block::$folder::neon::decode,
-                    block::$folder::neon::encode,
-                    neon_gemv!($folder, $activation, Neon),
-                ),)*
-            }
+            match ty { $(BlockType::$ty => neon_kernels!($kind, $folder, Neon),)* }
         }
 
         #[cfg(target_arch = "aarch64")]
         fn neon_dotprod(ty: BlockType) -> Option<Gemv> {
-            let gemv = match ty { $(BlockType::$ty => neon_gemv!($folder, $activation, NeonDotprod),)* };
+            let (_, _, gemv) = match ty { $(BlockType::$ty => neon_kernels!($kind, $folder, NeonDotprod),)* };
             (!ty.is_float()).then_some(gemv)
         }
     };
 }
-
-rows! {
-    F32:  f32,  F32;
-    F16:  f16,  F32;
-    BF16: bf16, F32;
-    Q4_0: q4_0, Q8_0;
-    Q4_1: q4_1, Q8_0;
-    Q5_0: q5_0, Q8_0;
-    Q5_1: q5_1, Q8_0;
-    Q8_0: q8_0, Q8_0;
-    Q2_K: q2_k, Q8K;
-    Q3_K: q3_k, Q8K;
-    Q4_K: q4_k, Q8K;
-    Q5_K: q5_k, Q8K;
-    Q6_K: q6_k, Q8K;
-    IQ4_NL: iq4_nl, Q8_0;
-    MXFP4: mxfp4, Q8_0;
-    TQ1_0: tq1_0, Q8K;
-    TQ2_0: tq2_0, Q8K;
-    IQ4_XS: iq4_xs, Q8K;
-}
+block_types!(rows);
 
 /// What a tier of this target has for a type.
 pub(super) fn layer(tier: Isa, ty: BlockType) -> Layer {

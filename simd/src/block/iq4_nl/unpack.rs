@@ -8,9 +8,9 @@ use crate::gemm::block32::{Class, Format32, Panel, store_codes, unpack_nibbles};
 use crate::gemm::{Rows, Tier};
 
 /// IQ4_NL in batch products.
-pub(crate) struct Iq4Nl;
+pub(crate) struct Unpack;
 
-impl Format32<{ 8 * BYTES }> for Iq4Nl {
+impl Format32<{ 8 * BYTES }> for Unpack {
     const CLASS: Class = Class { minima: false, bits: 8 };
     /// What [`Tier::signed_codes`] adds is the tier's own matter.
     const BIAS: i32 = 0;

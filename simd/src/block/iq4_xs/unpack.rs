@@ -9,9 +9,9 @@ use crate::gemm::k::{Class, KFormat, Panel, less_32};
 use crate::gemm::{Rows, Tier};
 
 /// IQ4_XS in batch products.
-pub(crate) struct Iq4Xs;
+pub(crate) struct Unpack;
 
-impl KFormat<BLOCK_BYTES> for Iq4Xs {
+impl KFormat<BLOCK_BYTES> for Unpack {
     fn class<T: Tier>() -> Class {
         Class { sub_words: 8, minima: 0, bias: T::BYTE_BIAS, bits: 8 }
     }

@@ -8,9 +8,9 @@ use crate::gemm::block32::{Class, Format32, Panel, store_codes, unpack_nibbles};
 use crate::gemm::{Rows, Tier};
 
 /// MXFP4 in batch products: doubled values of -12..=12 make codes of five bits.
-pub(crate) struct Mxfp4;
+pub(crate) struct Unpack;
 
-impl Format32<{ 8 * BYTES }> for Mxfp4 {
+impl Format32<{ 8 * BYTES }> for Unpack {
     const CLASS: Class = Class { minima: false, bits: 5 };
     const BIAS: i32 = 12;
 

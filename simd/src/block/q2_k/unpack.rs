@@ -10,7 +10,7 @@ use crate::gemm::{Rows, Tier};
 ///
 /// A code times its scale is at most 3 * 15 = 45. Where the tiles take that, they get the products for
 /// codes, and no scales.
-pub(crate) struct Q2K;
+pub(crate) struct Unpack;
 
 /// Whether the tiles of a tier get products.
 #[inline(always)]
@@ -18,7 +18,7 @@ const fn gets_products<T: Tier>() -> bool {
     3 * 15 <= T::TOP_WHOLE_CODE
 }
 
-impl KFormat<BLOCK_BYTES> for Q2K {
+impl KFormat<BLOCK_BYTES> for Unpack {
     fn class<T: Tier>() -> Class {
         let (sub_words, bits) = if gets_products::<T>() { (WHOLE, 6) } else { (4, 2) };
         Class { sub_words, minima: 16, bias: 0, bits }

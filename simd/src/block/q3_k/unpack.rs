@@ -10,7 +10,7 @@ use crate::gemm::{Rows, Tier};
 ///
 /// A code in `-4..=3` times its scale in `-32..=31` lies in `-124..=128`. Where the tiles take bytes up to
 /// 252, they get the products, raised by 124, for codes, and no scales.
-pub(crate) struct Q3K;
+pub(crate) struct Unpack;
 
 /// What the products are raised by.
 const PRODUCT_BIAS: u32 = 124;
@@ -21,7 +21,7 @@ const fn gets_products<T: Tier>() -> bool {
     128 + PRODUCT_BIAS <= T::TOP_WHOLE_CODE
 }
 
-impl KFormat<BLOCK_BYTES> for Q3K {
+impl KFormat<BLOCK_BYTES> for Unpack {
     fn class<T: Tier>() -> Class {
         if gets_products::<T>() {
             Class { sub_words: WHOLE, minima: 0, bias: PRODUCT_BIAS.cast_signed(), bits: 8 }

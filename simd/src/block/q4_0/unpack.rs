@@ -5,9 +5,9 @@ use crate::gemm::block32::{Class, Format32, Panel, store_codes, unpack_nibbles};
 use crate::gemm::{Rows, Tier};
 
 /// Q4_0 in batch products.
-pub(crate) struct Q4_0;
+pub(crate) struct Unpack;
 
-impl Format32<{ 8 * BYTES }> for Q4_0 {
+impl Format32<{ 8 * BYTES }> for Unpack {
     const CLASS: Class = Class { minima: false, bits: 4 };
     const BIAS: i32 = 8;
 

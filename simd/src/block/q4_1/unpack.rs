@@ -5,9 +5,9 @@ use crate::gemm::block32::{Class, Format32, Panel, store_codes, unpack_nibbles};
 use crate::gemm::{Rows, Tier};
 
 /// Q4_1 in batch products.
-pub(crate) struct Q4_1;
+pub(crate) struct Unpack;
 
-impl Format32<{ 8 * BYTES }> for Q4_1 {
+impl Format32<{ 8 * BYTES }> for Unpack {
     const CLASS: Class = Class { minima: true, bits: 4 };
     const BIAS: i32 = 0;
 

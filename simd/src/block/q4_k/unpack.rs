@@ -5,9 +5,9 @@ use crate::gemm::k::{Class, KFormat, Panel, unpack_head};
 use crate::gemm::{Rows, Tier};
 
 /// Q4_K in batch products.
-pub(crate) struct Q4K;
+pub(crate) struct Unpack;
 
-impl KFormat<BLOCK_BYTES> for Q4K {
+impl KFormat<BLOCK_BYTES> for Unpack {
     fn class<T: Tier>() -> Class {
         Class { sub_words: 8, minima: 8, bias: 0, bits: 4 }
     }

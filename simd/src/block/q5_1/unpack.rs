@@ -5,9 +5,9 @@ use crate::gemm::block32::{Class, Format32, Panel, add_fifth_bits, store_codes, 
 use crate::gemm::{Rows, Tier};
 
 /// Q5_1 in batch products.
-pub(crate) struct Q5_1;
+pub(crate) struct Unpack;
 
-impl Format32<{ 8 * BYTES }> for Q5_1 {
+impl Format32<{ 8 * BYTES }> for Unpack {
     const CLASS: Class = Class { minima: true, bits: 5 };
     const BIAS: i32 = 0;
 

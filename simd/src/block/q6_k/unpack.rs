@@ -7,9 +7,9 @@ use crate::gemm::k::{Class, KFormat, Panel};
 use crate::gemm::{Rows, Tier};
 
 /// Q6_K in batch products.
-pub(crate) struct Q6K;
+pub(crate) struct Unpack;
 
-impl KFormat<BLOCK_BYTES> for Q6K {
+impl KFormat<BLOCK_BYTES> for Unpack {
     fn class<T: Tier>() -> Class {
         Class { sub_words: 4, minima: 0, bias: 32, bits: 6 }
     }

@@ -7,9 +7,9 @@ use crate::gemm::block32::{Class, Format32, Panel};
 use crate::gemm::{Rows, Tier};
 
 /// Q8_0 in batch products.
-pub(crate) struct Q8_0;
+pub(crate) struct Unpack;
 
-impl Format32<{ 8 * BYTES }> for Q8_0 {
+impl Format32<{ 8 * BYTES }> for Unpack {
     const CLASS: Class = Class { minima: false, bits: 8 };
     /// What [`Tier::signed_codes`] adds is the tier's own matter.
     const BIAS: i32 = 0;

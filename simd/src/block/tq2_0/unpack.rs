@@ -7,9 +7,9 @@ use crate::gemm::k::{Class, KFormat, Panel, WHOLE};
 use crate::gemm::{Rows, Tier};
 
 /// TQ2_0 in batch products.
-pub(crate) struct Tq2;
+pub(crate) struct Unpack;
 
-impl KFormat<BLOCK_BYTES> for Tq2 {
+impl KFormat<BLOCK_BYTES> for Unpack {
     fn class<T: Tier>() -> Class {
         Class { sub_words: WHOLE, minima: 0, bias: 1, bits: 2 }
     }
