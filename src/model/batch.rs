@@ -2,8 +2,8 @@
 
 use gguf_simd::attention::CHUNK;
 
-use super::kv_cache::{KvCache, KvTypes};
 use super::memory::Buffers;
+use super::state::kv::{KvCache, KvTypes};
 use crate::error::Result;
 
 /// The greatest batch that buffers are made for.

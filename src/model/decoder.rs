@@ -18,6 +18,7 @@ use super::load::Weights;
 use super::product::Product;
 use super::reads::Reads;
 use super::rope::Frequencies;
+use super::spec::kv::KvSpec;
 use super::workspace::Workspace;
 use crate::error::Result;
 use crate::gguf::GgufFile;
@@ -27,6 +28,7 @@ use crate::model::arch::Family;
 #[derive(Debug)]
 pub struct Decoder {
     hparams: Hparams,
+    kv_spec: KvSpec,
     weights: Weights,
     frequencies: Frequencies,
 }
@@ -39,12 +41,17 @@ impl Decoder {
     pub fn load(file: &GgufFile, family: &Family, hparams: Hparams) -> Result<Self> {
         let weights = Weights::load(file, family, &hparams)?;
         let frequencies = Frequencies::new(&hparams.rope, weights.rope_freqs.as_deref());
-        Ok(Self { hparams, weights, frequencies })
+        Ok(Self { kv_spec: hparams.kv_spec(), hparams, weights, frequencies })
     }
 
     /// The model's numbers.
     pub fn hparams(&self) -> &Hparams {
         &self.hparams
+    }
+
+    /// What its layers keep of every position.
+    pub fn kv_spec(&self) -> &KvSpec {
+        &self.kv_spec
     }
 
     /// What passes read of the file.
@@ -74,7 +81,7 @@ impl Decoder {
     /// more logits are wanted than there are ids, or a cache was made for another model, more positions
     /// or another type of keys than `space`.
     pub fn forward<P: BatchPart>(&self, compute: Compute<'_>, parts: &mut [P], space: &mut Workspace) {
-        parts.iter().for_each(|part| space.check(part, &self.hparams));
+        parts.iter().for_each(|part| space.check(part, &self.kv_spec));
         let mut batch = core::mem::take(&mut space.batch);
         batch.fill(parts);
         assert!(batch.n() <= space.n_batch, "{} ids exceed the batch", batch.n());

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::model::spec::kv::{KvLayer, KvSpec};
 
 /// Shape and constants of a dense or mixture-of-experts decoder.
 #[derive(Clone, Debug, PartialEq)]
@@ -176,6 +177,12 @@ impl Hparams {
         let bad = |value: &f32| !(value.is_finite() && *value > 0.0);
         let (name, value) = constants.into_iter().find(|(_, value)| bad(value))?;
         Some(format!("{name} is {value}; it must be a positive number"))
+    }
+
+    /// What the layers keep of every position.
+    pub fn kv_spec(&self) -> KvSpec {
+        let &Self { n_layer, n_head_kv, head_dim_k, head_dim_v, .. } = self;
+        KvSpec { layers: vec![Some(KvLayer { n_head_kv, head_dim_k, head_dim_v, window: None }); n_layer] }
     }
 
     /// Elements of all query heads of a token.

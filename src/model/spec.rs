@@ -3,6 +3,7 @@
 //! The converter walks the specs to find, transform and place every tensor; the runtime walks the
 //! same specs to find them again, with the same shapes. `layer` says what the decoder makes of them.
 
+pub mod kv;
 pub mod layer;
 
 /// The part a tensor plays. Recipes choose block types by it, the decoder looks tensors up by it.

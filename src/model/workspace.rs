@@ -1,15 +1,15 @@
 //! The buffers of a step, allocated once for a batch.
 
 use super::batch::{Batch, BatchPart, Dimensions};
-use super::hparams::Hparams;
 use super::inputs::{Formats, Inputs};
-use super::kv_cache::KvTypes;
 use super::layer::attention::AttentionScratch;
 use super::layer::ffn::FfnScratch;
 use super::layer::{Layer, Stream};
 use super::load::Weights;
 use super::memory::Buffers;
 use super::rope::Angles;
+use super::spec::kv::KvSpec;
+use super::state::kv::KvTypes;
 use crate::error::Result;
 
 /// Every buffer that a step of up to `n_batch` tokens needs. Rows belong to tokens.
@@ -73,13 +73,13 @@ impl Workspace {
         })
     }
 
-    /// Whether these buffers do for a part of a batch of the model with `hparams`.
+    /// Whether these buffers do for a part of a batch of the model with `kv_spec`.
     ///
     /// # Panics
     /// If they do not.
-    pub(super) fn check<P: BatchPart>(&self, part: &P, hparams: &Hparams) {
+    pub(super) fn check<P: BatchPart>(&self, part: &P, kv_spec: &KvSpec) {
         let (cache, n) = (part.cache(), part.ids().len());
-        assert!(cache.is_of(hparams), "a cache of another model");
+        assert!(cache.is_of(kv_spec), "a cache of another model");
         assert!(n <= cache.n_ctx() - cache.n_past(), "{n} ids exceed the cache");
         assert!(
             cache.n_ctx() <= self.n_ctx && cache.types() == self.kv_types,

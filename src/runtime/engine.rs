@@ -183,7 +183,7 @@ impl Engine {
         /// Bytes for each token of the vocabulary: its logit, and its place among a sampler's candidates.
         const CANDIDATE_BYTES: u64 = 16;
         let SessionOptions { n_ctx, n_batch, kv_types } = options;
-        let position_bytes = KvCache::position_bytes(self.hparams(), kv_types)? as u64;
+        let position_bytes = KvCache::position_bytes(self.decoder.kv_spec(), kv_types)? as u64;
         let within = n_ctx.min(MAX_DIMENSION);
         let dimensions =
             Dimensions { n_batch: n_batch.min(within), n_ctx: within, kv_types, n_threads: self.n_threads() };

@@ -29,8 +29,8 @@ impl<'e> Sequence<'e> {
         if n_ctx == 0 {
             return Err(Error::usage("a sequence needs a --ctx of at least 1"));
         }
-        let hparams = engine.hparams();
-        let position_bytes = KvCache::position_bytes(hparams, kv_types)? as u64;
+        let kv_spec = engine.decoder().kv_spec();
+        let position_bytes = KvCache::position_bytes(kv_spec, kv_types)? as u64;
         let n_bytes = position_bytes.saturating_mul(n_ctx as u64);
         let promise = engine.promise(n_bytes).map_err(|left| {
             // A little later there may be a little less.
@@ -48,7 +48,7 @@ impl<'e> Sequence<'e> {
             )));
         }
         let ids = reserved_ids(n_ctx)?;
-        let cache = KvCache::new(hparams, kv_types, n_ctx, promise)?;
+        let cache = KvCache::new(kv_spec, kv_types, n_ctx, promise)?;
         Ok(Self { engine, cache, ids, attached: Vec::new() })
     }
 

@@ -156,7 +156,8 @@ impl<'e> Sequence<'e> {
         let header = Header::read(&mut input).map_err(refused)?;
         let growth = header.growth(path)?;
         let n = header.check(&Header::of(engine, kv_types, 0, 0), n_ctx, path)?;
-        let position_bytes = KvCache::position_bytes(engine.hparams(), kv_types)? + size_of::<u32>();
+        let position_bytes =
+            KvCache::position_bytes(engine.decoder().kv_spec(), kv_types)? + size_of::<u32>();
         let at = header.check_file_bytes(position_bytes, file_bytes, path)?;
         let mut sequence = Self::new(engine, n_ctx, kv_types)?;
         sequence.read(n, &mut input).map_err(refused)?;

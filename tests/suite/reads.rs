@@ -96,9 +96,9 @@ fn passes_announce_their_stages_in_order_and_the_experts_they_chose() {
     let compute = Compute { kernels: Kernels::best(), pool: &pool, observer: &diary, profile: None };
     let dimensions = Dimensions { n_batch: 4, n_ctx: 8, kv_types: KvTypes::default(), n_threads: 2 };
     let mut space = decoder.workspace(dimensions).unwrap();
-    let position_bytes = KvCache::position_bytes(decoder.hparams(), KvTypes::default()).unwrap() as u64;
+    let position_bytes = KvCache::position_bytes(decoder.kv_spec(), KvTypes::default()).unwrap() as u64;
     let promise = Promises::default().take(8 * position_bytes).unwrap();
-    let cache = KvCache::new(decoder.hparams(), KvTypes::default(), 8, promise).unwrap();
+    let cache = KvCache::new(decoder.kv_spec(), KvTypes::default(), 8, promise).unwrap();
     let mut parts = [Ids { ids: &[5], cache }];
     for ids in [&[5][..], &[7, 8, 9, 10][..]] {
         diary.0.lock().unwrap().clear();

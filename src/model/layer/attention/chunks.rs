@@ -22,7 +22,7 @@ use gguf_simd::attention::{Attention, CHUNK};
 use gguf_simd::ops::Ops;
 use gguf_simd::{Activation, ColumnsMut};
 
-use crate::model::kv_cache::KvHead;
+use crate::model::state::kv::KvHead;
 
 /// The queries of a key-value head for consecutive tokens.
 #[derive(Clone, Copy)]
@@ -140,7 +140,7 @@ mod tests {
 
     use super::*;
     use crate::model::KvCache;
-    use crate::model::kv_cache::KvRows;
+    use crate::model::state::kv::KvRows;
 
     const HEAD_DIM: usize = 8;
     const N_KEYS: usize = 2 * CHUNK + 30;

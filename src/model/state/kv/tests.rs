@@ -1,19 +1,23 @@
 use std::collections::HashMap;
 use std::ptr;
 
+use gguf_simd::attention::CacheType;
+
 use super::*;
+use crate::model::spec::kv::KvLayer;
 
 const N_CTX: usize = 2 * CHUNK + 60;
 
 /// Two layers of two heads with keys and values of two halves.
-fn shape() -> Shape {
-    let rows = CacheRows::new(CacheType::F16, 2).expect("F16 takes any head");
-    Shape { n_layer: 2, n_head_kv: 2, rows: KvRows { keys: rows, values: rows } }
+fn layout() -> Layout {
+    let layer = KvLayer { n_head_kv: 2, head_dim_k: 2, head_dim_v: 2, window: None };
+    let spec = KvSpec { layers: vec![Some(layer); 2] };
+    Layout::new(&spec, KvTypes::both(CacheType::F16)).expect("F16 takes any head")
 }
 
 fn empty(promises: &Promises) -> KvCache {
-    let promise = promises.take((shape().position_bytes() * N_CTX) as u64).expect("few");
-    KvCache::of_shape(shape(), N_CTX, promise).expect("memory")
+    let promise = promises.take((layout().position_bytes * N_CTX) as u64).expect("few");
+    KvCache::of_layout(Arc::new(layout()), N_CTX, promise).expect("memory")
 }
 
 /// The key of `position` in text `text`; the value has one more in its last byte.
@@ -108,7 +112,7 @@ fn caches_keep_their_rows_and_count_their_bytes_through_any_operations() {
 fn forks_share_whole_chunks_and_reserve_only_the_rest() {
     let promises = Promises::default();
     let mut parent = empty(&promises);
-    let position_bytes = shape().position_bytes() as u64;
+    let position_bytes = layout().position_bytes as u64;
     append(&mut parent, &promises, 0, 2 * CHUNK + 50);
     let child = parent.fork(CHUNK + 30, promises.take(parent.fork_bytes(CHUNK + 30)).unwrap()).unwrap();
     let chunk = |cache: &KvCache, i: usize| cache.head(0, 0).keys(i * CHUNK..i * CHUNK + 1).as_ptr();
@@ -126,7 +130,7 @@ fn a_shared_chunk_is_filled_again_in_a_copy_while_it_is_shared() {
     append(&mut parent, &promises, 0, CHUNK);
     let child = parent.fork(CHUNK, promises.take(parent.fork_bytes(CHUNK)).unwrap()).unwrap();
     parent.truncate(10);
-    assert_eq!(parent.missing_bytes(1), (shape().position_bytes() * CHUNK) as u64);
+    assert_eq!(parent.missing_bytes(1), (layout().position_bytes * CHUNK) as u64);
     drop(child);
     assert_eq!(parent.missing_bytes(1), 0, "its chunk is no longer shared");
     append(&mut parent, &promises, 1, 1);

@@ -6,71 +6,29 @@
 //! that is cut down to a shared chunk and filled again gets a chunk of its own first.
 
 mod chunk;
+mod layout;
 mod promises;
 mod transfer;
 
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use gguf_simd::attention::{CHUNK, CacheRows, CacheType};
+use gguf_simd::attention::CHUNK;
 
-use super::Hparams;
-use super::memory::reserved;
-use crate::error::{Error, Result};
-use chunk::{Chunk, HeadMut, Shape};
+use crate::error::Result;
+use crate::model::memory::reserved;
+use crate::model::spec::kv::KvSpec;
+use chunk::{Chunk, HeadMut};
+use layout::{LayerRows, Layout};
 
-pub(super) use chunk::KvRows;
+pub(in crate::model) use layout::KvRows;
+pub use layout::KvTypes;
 pub use promises::{Promise, Promises};
-
-/// The types of cached keys and values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KvTypes {
-    /// Of the keys.
-    pub keys: CacheType,
-    /// Of the values.
-    pub values: CacheType,
-}
-
-impl KvTypes {
-    /// The same type for keys and values.
-    pub fn both(cache_type: CacheType) -> Self {
-        Self { keys: cache_type, values: cache_type }
-    }
-
-    /// The rows of a model's heads in these types.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] if the heads do not divide into the blocks of a type.
-    pub(super) fn rows(self, hparams: &Hparams) -> Result<KvRows> {
-        let rows = |what, cache_type, head_dim| {
-            CacheRows::new(cache_type, head_dim).map_err(|uneven| {
-                Error::usage(format!(
-                    "this model's {what} cannot be cached as {cache_type}: {uneven} (--kv-type f16)"
-                ))
-            })
-        };
-        Ok(KvRows {
-            keys: rows("keys", self.keys, hparams.head_dim_k)?,
-            values: rows("values", self.values, hparams.head_dim_v)?,
-        })
-    }
-}
-
-/// One name if both are the same, else both, the keys' first.
-impl fmt::Display for KvTypes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.keys == self.values {
-            return self.keys.fmt(f);
-        }
-        f.pad(&format!("{},{}", self.keys, self.values))
-    }
-}
 
 /// The keys and values of every layer and key-value head.
 #[derive(Debug)]
 pub struct KvCache {
-    shape: Shape,
+    layout: Arc<Layout>,
     n_ctx: usize,
     n_past: usize,
     /// `[n_ctx / CHUNK]`, rounded up: those after the filled positions may be missing.
@@ -79,9 +37,9 @@ pub struct KvCache {
 
 /// The keys and values of one head of one layer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct KvHead<'a> {
+pub(in crate::model) struct KvHead<'a> {
     cache: &'a KvCache,
-    layer: usize,
+    layer: &'a LayerRows,
     head: usize,
 }
 
@@ -90,8 +48,8 @@ impl KvCache {
     ///
     /// # Errors
     /// [`Error::Usage`] if the model's heads do not divide into the blocks of a type.
-    pub fn position_bytes(hparams: &Hparams, types: KvTypes) -> Result<usize> {
-        Ok(Shape::new(hparams, types)?.position_bytes())
+    pub fn position_bytes(spec: &KvSpec, types: KvTypes) -> Result<usize> {
+        Ok(Layout::new(spec, types)?.position_bytes)
     }
 
     /// A cache with room for `n_ctx` positions, for which `promise` has the bytes.
@@ -102,13 +60,13 @@ impl KvCache {
     ///
     /// # Panics
     /// If more than [`KvCache::position_bytes`] for each position was promised, or less.
-    pub fn new(hparams: &Hparams, types: KvTypes, n_ctx: usize, promise: Promise) -> Result<Self> {
-        Self::of_shape(Shape::new(hparams, types)?, n_ctx, promise)
+    pub fn new(spec: &KvSpec, types: KvTypes, n_ctx: usize, promise: Promise) -> Result<Self> {
+        Self::of_layout(Arc::new(Layout::new(spec, types)?), n_ctx, promise)
     }
 
-    fn of_shape(shape: Shape, n_ctx: usize, mut promise: Promise) -> Result<Self> {
+    fn of_layout(layout: Arc<Layout>, n_ctx: usize, mut promise: Promise) -> Result<Self> {
         let n_chunks = n_ctx.div_ceil(CHUNK);
-        let mut cache = Self { shape, n_ctx, n_past: 0, chunks: reserved(n_chunks, 1)? };
+        let mut cache = Self { layout, n_ctx, n_past: 0, chunks: reserved(n_chunks, 1)? };
         for i in 0..n_chunks {
             let chunk = cache.new_chunk(i, &mut promise)?;
             cache.chunks.push(Some(Arc::new(chunk)));
@@ -119,15 +77,19 @@ impl KvCache {
 
     /// A cache of one layer with one head.
     #[cfg(test)]
-    pub(super) fn of_one_head(rows: KvRows, n_ctx: usize) -> Self {
-        let shape = Shape { n_layer: 1, n_head_kv: 1, rows };
-        let promise = Promises::default().take((shape.position_bytes() * n_ctx) as u64);
-        Self::of_shape(shape, n_ctx, promise.expect("few bytes")).expect("memory")
+    pub(in crate::model) fn of_one_head(rows: KvRows, n_ctx: usize) -> Self {
+        let KvRows { keys, values } = rows;
+        let types = KvTypes { keys: keys.cache_type(), values: values.cache_type() };
+        let (head_dim_k, head_dim_v) = (keys.head_dim(), values.head_dim());
+        let layer = crate::model::KvLayer { n_head_kv: 1, head_dim_k, head_dim_v, window: None };
+        let layout = Layout::new(&KvSpec { layers: vec![Some(layer)] }, types).expect("rows that there are");
+        let promise = Promises::default().take((layout.position_bytes * n_ctx) as u64);
+        Self::of_layout(Arc::new(layout), n_ctx, promise.expect("few bytes")).expect("memory")
     }
 
     /// An empty chunk for place `i`.
     fn new_chunk(&self, i: usize, promise: &mut Promise) -> Result<Chunk> {
-        Chunk::new(self.shape, self.chunk_len(i), promise.split(self.chunk_bytes(i)))
+        Chunk::new(Arc::clone(&self.layout), self.chunk_len(i), promise.split(self.chunk_bytes(i)))
     }
 
     /// Positions of the chunk at place `i`.
@@ -136,7 +98,7 @@ impl KvCache {
     }
 
     fn chunk_bytes(&self, i: usize) -> u64 {
-        self.shape.position_bytes() as u64 * self.chunk_len(i) as u64
+        self.layout.position_bytes as u64 * self.chunk_len(i) as u64
     }
 
     /// Positions there is room for.
@@ -151,13 +113,12 @@ impl KvCache {
 
     /// The types of its keys and values.
     pub fn types(&self) -> KvTypes {
-        let KvRows { keys, values } = self.shape.rows;
-        KvTypes { keys: keys.cache_type(), values: values.cache_type() }
+        self.layout.types
     }
 
     /// Bytes of all positions, those it shares included.
     pub fn reserved_bytes(&self) -> usize {
-        self.shape.position_bytes() * self.n_ctx
+        self.layout.position_bytes * self.n_ctx
     }
 
     /// Bytes of the chunks that it has reserved and not filled.
@@ -239,11 +200,11 @@ impl KvCache {
             };
             chunks.push(Some(Arc::new(chunk)));
         }
-        Ok(Self { chunks, n_past, ..*self })
+        Ok(Self { layout: Arc::clone(&self.layout), n_ctx: self.n_ctx, n_past, chunks })
     }
 
     /// Counts `n` positions that every layer has filled.
-    pub(super) fn advance(&mut self, n: usize) {
+    pub(in crate::model) fn advance(&mut self, n: usize) {
         let places = self.places_of_next(n);
         self.n_past += n;
         let n_past = self.n_past;
@@ -260,29 +221,30 @@ impl KvCache {
         own(&mut self.chunks[i])
     }
 
-    /// Whether it has the heads of the model with `hparams`.
-    pub(super) fn is_of(&self, hparams: &Hparams) -> bool {
-        let rows = self.shape.rows;
-        (self.shape.n_layer, self.shape.n_head_kv) == (hparams.n_layer, hparams.n_head_kv)
-            && rows.keys.head_dim() == hparams.head_dim_k
-            && rows.values.head_dim() == hparams.head_dim_v
+    /// Whether it keeps what `spec` says.
+    pub(in crate::model) fn is_of(&self, spec: &KvSpec) -> bool {
+        self.layout.spec == *spec
     }
 
     /// A head of a layer.
-    pub(super) fn head(&self, layer: usize, head: usize) -> KvHead<'_> {
-        KvHead { cache: self, layer, head }
+    ///
+    /// # Panics
+    /// If the layer keeps no keys and values.
+    pub(in crate::model) fn head(&self, layer: usize, head: usize) -> KvHead<'_> {
+        KvHead { cache: self, layer: self.layout.layer(layer), head }
     }
 
     /// The heads of a layer, to be written: chunk by chunk from that of `position` on, head by head.
     ///
     /// # Panics
-    /// When it comes to a chunk that is missing or shared.
-    pub(super) fn heads_mut(
+    /// If the layer keeps no keys and values; when it comes to a chunk that is missing or shared.
+    pub(in crate::model) fn heads_mut(
         &mut self,
         layer: usize,
         position: usize,
     ) -> impl Iterator<Item = impl Iterator<Item = HeadMut<'_>>> {
-        self.chunks[position / CHUNK..].iter_mut().map(move |chunk| own(chunk).heads_mut(layer))
+        let layer = *self.layout.layer(layer);
+        self.chunks[position / CHUNK..].iter_mut().map(move |chunk| own(chunk).heads_mut(&layer))
     }
 }
 
@@ -290,27 +252,20 @@ fn own(chunk: &mut Option<Arc<Chunk>>) -> &mut Chunk {
     chunk.as_mut().and_then(Arc::get_mut).expect("a chunk of its own, prepared before positions are written")
 }
 
-impl Shape {
-    fn new(hparams: &Hparams, types: KvTypes) -> Result<Self> {
-        let Hparams { n_layer, n_head_kv, .. } = *hparams;
-        Ok(Self { n_layer, n_head_kv, rows: types.rows(hparams)? })
-    }
-}
-
 impl<'a> KvHead<'a> {
     /// What its rows look like.
-    pub(super) fn rows(self) -> KvRows {
-        self.cache.shape.rows
+    pub(in crate::model) fn rows(self) -> KvRows {
+        self.layer.rows
     }
 
     /// The keys of some positions of one chunk.
-    pub(super) fn keys(self, positions: Range<usize>) -> &'a [u8] {
+    pub(in crate::model) fn keys(self, positions: Range<usize>) -> &'a [u8] {
         let (chunk, positions) = self.find(positions);
         chunk.keys(self.layer, self.head, positions)
     }
 
     /// The values of some positions of one chunk.
-    pub(super) fn values(self, positions: Range<usize>) -> &'a [u8] {
+    pub(in crate::model) fn values(self, positions: Range<usize>) -> &'a [u8] {
         let (chunk, positions) = self.find(positions);
         chunk.values(self.layer, self.head, positions)
     }

@@ -2,10 +2,11 @@
 
 use std::io::{self, Read, Write};
 use std::ops::Range;
+use std::sync::Arc;
 
 use gguf_simd::attention::{CHUNK, CacheType};
 
-use super::{KvCache, KvTypes};
+use super::{KvCache, KvHead, KvTypes};
 
 impl KvCache {
     /// Writes the rows of all positions: the keys and then the values of each head, layer by layer.
@@ -13,8 +14,7 @@ impl KvCache {
     /// # Errors
     /// What `out` says.
     pub fn write_rows(&self, out: &mut impl Write) -> io::Result<()> {
-        for (layer, head) in self.all_heads() {
-            let head = self.head(layer, head);
+        for head in self.heads() {
             chunks(self.n_past).try_for_each(|positions| out.write_all(head.keys(positions)))?;
             chunks(self.n_past).try_for_each(|positions| out.write_all(head.values(positions)))?;
         }
@@ -32,7 +32,8 @@ impl KvCache {
     pub fn read_rows(&mut self, n: usize, input: &mut impl Read) -> io::Result<()> {
         assert!(n <= self.n_ctx, "{n} positions in a cache of {}", self.n_ctx);
         self.truncate(0);
-        for (layer, head) in self.all_heads() {
+        let layout = Arc::clone(&self.layout);
+        for (layer, head) in layout.heads() {
             for positions in chunks(n) {
                 let mut heads = self.chunk_mut(positions.start / CHUNK).heads_mut(layer);
                 let mut rows = heads.nth(head).expect("one of its heads");
@@ -51,18 +52,16 @@ impl KvCache {
     /// Whether all keys and values of the positions there are are finite numbers.
     pub fn is_finite(&self) -> bool {
         let KvTypes { keys, values } = self.types();
-        self.all_heads().all(|(layer, head)| {
-            let head = self.head(layer, head);
+        self.heads().all(|head| {
             chunks(self.n_past).all(|positions| {
                 are_finite(keys, head.keys(positions.clone())) && are_finite(values, head.values(positions))
             })
         })
     }
 
-    /// The layer and the number of every head, in order.
-    fn all_heads(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let n_head_kv = self.shape.n_head_kv;
-        (0..self.shape.n_layer).flat_map(move |layer| (0..n_head_kv).map(move |head| (layer, head)))
+    /// The heads of all layers, in order.
+    fn heads(&self) -> impl Iterator<Item = KvHead<'_>> {
+        self.layout.heads().map(|(layer, head)| KvHead { cache: self, layer, head })
     }
 }
 

@@ -1,0 +1,3 @@
+//! What layers remember of the positions before.
+
+pub(super) mod kv;
