@@ -5,6 +5,7 @@
 pub(crate) mod checkpoint;
 pub(crate) mod counting;
 pub(crate) mod model;
+pub(crate) mod npy;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -138,7 +138,9 @@ fn unknown_architecture_is_refused_with_those_there_are() {
 
 #[test]
 fn help_is_no_error_and_shows_examples() {
-    for subcommand in ["complete", "chat", "perplexity", "divergence", "bench", "inspect", "tokenize"] {
+    for subcommand in
+        ["complete", "chat", "perplexity", "divergence", "logits", "bench", "inspect", "tokenize"]
+    {
         let output = run([subcommand, "--help"]);
         assert!(output.status.success(), "{}", stderr(&output));
         assert!(stdout(&output).contains(&format!("gguf-run {subcommand} ")), "{subcommand} has no example");

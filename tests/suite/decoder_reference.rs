@@ -10,6 +10,7 @@ use std::process::Command;
 
 use crate::common::checkpoint::Spec;
 use crate::common::model::{new_path, write_gguf, write_gguf_with};
+use crate::common::npy::floats;
 use crate::common::required_variable;
 use gguf_kit::gguf::Value;
 use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session};
@@ -38,10 +39,6 @@ fn distance(found: &[f32], reference: &[f32]) -> f32 {
     let variance = reference.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>() / n;
     let difference = found.iter().zip(reference).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     difference / variance.sqrt()
-}
-
-fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect()
 }
 
 struct Reference {

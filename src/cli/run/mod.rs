@@ -13,6 +13,7 @@ mod input;
 mod inspect;
 mod load;
 mod locate;
+mod logits;
 mod memory;
 mod perplexity;
 mod progress;
@@ -44,6 +45,7 @@ enum Command {
     Chat(chat::Args),
     Perplexity(perplexity::Args),
     Divergence(divergence::Args),
+    Logits(logits::Args),
     Bench(bench::Args),
     Inspect(inspect::Args),
     Tokenize(tokenize::Args),
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::Chat(args) => chat::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Divergence(args) => divergence::run(&args),
+        Command::Logits(args) => logits::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),

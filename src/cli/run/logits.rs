@@ -1,0 +1,281 @@
+//! `gguf-run logits`: writes what a model computes to a file, to compare it with anything.
+
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use super::args::{KvArgs, ModelArgs};
+use super::input::{read_text, read_text_trimmed};
+use super::load::{Model, load};
+use super::progress::bar;
+use crate::cli::compute::ComputeArgs;
+use crate::cli::interrupt::Busy;
+use crate::cli::output::{plural, say, warn};
+use crate::cli::values::count;
+use crate::error::{Error, Result};
+use crate::new_file::{NewFile, check_not_an_input, target_of};
+use crate::runtime::{Logits, Session, SessionOptions};
+
+/// Write the logits of a text to a NumPy file.
+///
+/// The file holds an array of 32-bit floats, a row for each token and a column for each token of the
+/// vocabulary: how likely the model finds each one to come next, before softmax and sampling. They do not
+/// depend on threads, batch or CPU tier.
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = EXAMPLES,
+    override_usage = "gguf-run logits [OPTIONS] --output <FILE> <MODEL> <TEXT|--file <FILE>|--ids <FILE>>"
+)]
+pub(super) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    input: InputArgs,
+    /// The .npy file to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Replace an existing .npy file
+    #[arg(long)]
+    force: bool,
+    /// Write only the last row: what follows the text
+    #[arg(long)]
+    last: bool,
+    /// Take special tokens that are spelled out in the text, such as <|eot_id|>, for text; by default they are read
+    #[arg(long)]
+    no_parse_special: bool,
+    /// Tokens of context; some models compute differently when more is reserved [default: as many as are given]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
+    ctx: Option<usize>,
+    /// Tokens to compute at once; memory holds the logits of so many
+    #[arg(short, long, value_name = "N", default_value_t = DEFAULT_BATCH, allow_negative_numbers = true, value_parser = count)]
+    batch: usize,
+    #[command(flatten)]
+    kv: KvArgs,
+    /// No progress, notes or summary
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  gguf-run logits model.gguf \"Once upon a time\" -o logits.npy
+  gguf-run logits model.gguf --ids ids.txt -o last.npy --last
+  gguf-run tokenize model.gguf \"Once\" --ids | gguf-run logits model.gguf --ids - -o logits.npy";
+
+/// Enough for the matrix kernels, and few enough that the logits of a large vocabulary stay small
+/// (256 Ki words: 64 MiB).
+const DEFAULT_BATCH: usize = 64;
+
+#[derive(clap::Args, Debug)]
+#[group(required = true, multiple = false)]
+struct InputArgs {
+    /// The text; - reads standard input
+    #[arg(value_name = "TEXT", allow_hyphen_values = true)]
+    text: Option<String>,
+    /// A file with the text
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// A file with the numbers of tokens, apart by white space or commas; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    ids: Option<PathBuf>,
+}
+
+/// What to evaluate.
+enum Input {
+    Text(String),
+    Ids(Vec<u32>),
+}
+
+impl InputArgs {
+    fn read(&self) -> Result<Input> {
+        match (&self.text, &self.file, &self.ids) {
+            (Some(text), ..) if text == "-" => read_text_trimmed("-".as_ref()).map(Input::Text),
+            (Some(text), ..) => Ok(Input::Text(text.clone())),
+            (_, Some(file), _) => read_text_trimmed(file).map(Input::Text),
+            (.., Some(file)) => parse_ids(&read_text(file)?, file).map(Input::Ids),
+            (None, None, None) => Err(Error::usage("tokens are needed: TEXT, -f FILE or --ids FILE")),
+        }
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.file.iter().chain(&self.ids).map(|path| &**path)
+    }
+}
+
+/// The ids that `text`, the content of `file`, lists.
+fn parse_ids(text: &str, file: &Path) -> Result<Vec<u32>> {
+    let mut ids = Vec::new();
+    for (line, words) in text.lines().enumerate() {
+        for word in words.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty()) {
+            ids.push(word.parse().map_err(|_| {
+                Error::usage(format!(
+                    "{}: line {}: {word:?} is not the number of a token; give numbers apart by white space or commas",
+                    file.display(),
+                    line + 1
+                ))
+            })?);
+        }
+    }
+    Ok(ids)
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Any; [`Error::Interrupted`] after Ctrl-C.
+pub(super) fn run(args: &Args) -> Result<()> {
+    if args.batch == 0 {
+        return Err(Error::usage("--batch 0 computes nothing; give 1 or more"));
+    }
+    // Told before the model is loaded, not when the file is to be written.
+    let new = create(args)?;
+    let input = args.input.read()?;
+    let model = load(&args.model, &args.compute, args.quiet)?;
+    check_not_an_input(new.target(), [model.engine.file().path()])?;
+    let ids = match input {
+        Input::Ids(ids) => ids,
+        Input::Text(text) => model.tokenizer.encode_prompt(&text, !args.no_parse_special)?,
+    };
+    if ids.is_empty() {
+        return Err(Error::usage(
+            "there are no tokens to evaluate; give a text, or the numbers of some tokens",
+        ));
+    }
+    let mut session = session(args, &model, ids.len())?;
+    let batch_bytes = session.n_batch() * model.engine.n_vocab() * size_of::<f32>();
+    model.settle(&session, if args.last { 0 } else { batch_bytes as u64 }, args.quiet)?;
+    let n_rows = if args.last { 1 } else { ids.len() };
+    let shape = (n_rows, model.engine.n_vocab());
+    write(args, &mut session, &ids, shape, new.file())?;
+    let path = new.finish(args.force).map_err(|e| Error::io(&args.output, "cannot write", e))?;
+    if !args.quiet {
+        say(format_args!("{}: {} of {} logits", path.display(), plural(n_rows, "row"), shape.1));
+    }
+    Ok(())
+}
+
+/// The output, refused if that would replace anything but another array.
+fn create(args: &Args) -> Result<NewFile> {
+    let target = target_of(&args.output, "logits.npy")?;
+    check_not_an_input(&target, args.input.paths().chain([&*args.model.model]))?;
+    if target.exists() {
+        let path = args.output.display();
+        if !args.force {
+            return Err(Error::usage(format!(
+                "{path} exists; use --force to replace it, or -o for another name"
+            )));
+        }
+        if !is_npy(&target) {
+            return Err(Error::usage(format!(
+                "{path} is not a .npy file, so --force does not replace it; write to another file"
+            )));
+        }
+    }
+    NewFile::create(target)
+}
+
+/// Whether a file begins as arrays of NumPy do, or is empty.
+fn is_npy(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(NPY_MAGIC.len() as u64).read_to_end(&mut head));
+    read.is_ok() && (head.is_empty() || head == NPY_MAGIC)
+}
+
+fn session<'e>(args: &Args, model: &'e Model, n_ids: usize) -> Result<Session<'e>> {
+    let trained = model.engine.hparams().n_ctx_train;
+    let n_ctx = args.ctx.unwrap_or(n_ids);
+    if n_ctx > trained {
+        warn(format_args!(
+            "the model was trained with {trained} positions; beyond them (--ctx {n_ctx}) it predicts badly"
+        ));
+    }
+    if n_ctx < n_ids {
+        return Err(Error::limit(format!(
+            "{n_ids} tokens exceed the context of {n_ctx}; use a greater --ctx"
+        )));
+    }
+    let options = SessionOptions { n_ctx, n_batch: args.batch, kv_types: args.kv.kv_types };
+    Session::new(&model.engine, options)
+}
+
+/// Evaluates `ids` and writes `shape.0` rows, batch by batch.
+fn write(
+    args: &Args,
+    session: &mut Session<'_>,
+    ids: &[u32],
+    shape: (usize, usize),
+    file: &File,
+) -> Result<()> {
+    let cannot_write = |e| Error::io(&args.output, "cannot write", e);
+    let mut out = BufWriter::new(file);
+    out.write_all(&npy_header(shape)).map_err(cannot_write)?;
+    let busy = Busy::begin();
+    let bar = bar(ids.len(), "tokens", args.quiet);
+    let mut n_done = 0;
+    for batch in ids.chunks(session.n_batch()) {
+        n_done += batch.len();
+        let is_last = n_done == ids.len();
+        let wanted = match (args.last, is_last) {
+            (false, _) => Logits::All,
+            (true, true) => Logits::Last,
+            (true, false) => Logits::None,
+        };
+        for logit in session.step(batch, wanted)? {
+            out.write_all(&logit.to_le_bytes()).map_err(cannot_write)?;
+        }
+        if busy.stop().load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        bar.set_position(n_done as u64);
+    }
+    bar.finish_and_clear();
+    out.flush().map_err(cannot_write)
+}
+
+/// What .npy files begin with.
+const NPY_MAGIC: &[u8] = b"\x93NUMPY";
+
+/// The header of format version 1.0 for an array `shape` of little-endian floats: the magic, the version, the
+/// length of what follows, and a Python dictionary, padded so that the data begin at a multiple of 64 bytes.
+fn npy_header((n_rows, n_columns): (usize, usize)) -> Vec<u8> {
+    const ALIGNMENT: usize = 64;
+    let dictionary =
+        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({n_rows}, {n_columns}), }}");
+    let fixed = NPY_MAGIC.len() + 2 + size_of::<u16>();
+    let whole = (fixed + dictionary.len() + 1).next_multiple_of(ALIGNMENT);
+    let width = whole - fixed - 1;
+    let mut header = NPY_MAGIC.to_vec();
+    header.extend([1, 0]);
+    // Two numbers of at most 20 digits: far below 2^16.
+    header.extend((width as u16 + 1).to_le_bytes());
+    header.extend(format!("{dictionary:width$}\n").bytes());
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_apart_by_white_space_or_commas() {
+        let parse = |text: &str| parse_ids(text, Path::new("ids.txt"));
+        assert_eq!(parse("1, 2\n\t3,,4\r\n").expect("numbers"), [1, 2, 3, 4]);
+        for wrong in ["1\n2 x3", "1\n-1", "\n4294967296"] {
+            let message = parse(wrong).expect_err("no number").to_string();
+            assert!(message.contains("ids.txt: line 2"), "{message}");
+        }
+    }
+
+    #[test]
+    fn npy_header_is_numpys() {
+        // numpy.save of numpy.zeros((40, 256), "<f4").
+        let numpys = format!("{:119}\n", "v\0{'descr': '<f4', 'fortran_order': False, 'shape': (40, 256), }");
+        let ours = npy_header((40, 256));
+        assert_eq!(ours.len(), 128);
+        assert_eq!(&ours[..8], b"\x93NUMPY\x01\x00");
+        assert_eq!(&ours[8..], numpys.as_bytes());
+    }
+}
