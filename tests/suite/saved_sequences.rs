@@ -187,7 +187,8 @@ fn keys_that_are_no_numbers_are_the_fault_of_the_file() {
         // The scale of the last block of values, or their last element; the type's block is a NaN then.
         let n_bytes = kv_type.block_type().block_bytes();
         let at = content.len() - n_bytes;
-        content[at..at + 2].copy_from_slice(&[0, 0x7e]);
+        let nan: &[u8] = if kv_type == CacheType::F32 { &[0, 0, 0xc0, 0x7f] } else { &[0, 0x7e] };
+        content[at..at + nan.len()].copy_from_slice(nan);
         fs::write(&file, seal(content)).unwrap();
         let error = Sequence::load(&engine, 400, kv_types, &file).expect_err("a NaN");
         let message = error.to_string();

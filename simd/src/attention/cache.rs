@@ -7,6 +7,8 @@ use crate::block::BlockType;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[allow(non_camel_case_types, reason = "the field's own names")]
 pub enum CacheType {
+    /// Single precision, 32 bits an element: what was computed, unrounded.
+    F32,
     /// Half precision, 16 bits an element.
     #[default]
     F16,
@@ -18,11 +20,12 @@ pub enum CacheType {
 
 impl CacheType {
     /// Every type, the most exact first.
-    pub const ALL: [Self; 3] = [Self::F16, Self::Q8_0, Self::Q4_0];
+    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Q8_0, Self::Q4_0];
 
     /// The block type of the rows.
     pub fn block_type(self) -> BlockType {
         match self {
+            Self::F32 => BlockType::F32,
             Self::F16 => BlockType::F16,
             Self::Q8_0 => BlockType::Q8_0,
             Self::Q4_0 => BlockType::Q4_0,
@@ -60,7 +63,7 @@ pub struct CacheRows {
 }
 
 impl CacheRows {
-    /// Rows of `head_dim` elements. Half precision takes any number, the block types multiples of 32
+    /// Rows of `head_dim` elements. The floats take any number, the block types multiples of 32
     /// (64, 96, 128, 192 and 256, but not 80 or 112).
     ///
     /// # Errors
@@ -133,6 +136,7 @@ mod tests {
             }
         }
         for head_dim in [80, 112, 1] {
+            assert!(CacheRows::new(CacheType::F32, head_dim).is_ok());
             assert!(CacheRows::new(CacheType::F16, head_dim).is_ok());
             for cache_type in [CacheType::Q8_0, CacheType::Q4_0] {
                 assert_eq!(CacheRows::new(cache_type, head_dim), Err(UnevenHead { cache_type, head_dim }));

@@ -1,10 +1,10 @@
 //! Attention's inner products with cached keys and values, the same bits on every tier.
 //!
-//! Keys and values of one head are cached as consecutive rows of `head_dim` elements, each in half
+//! Keys and values of one head are cached as consecutive rows of `head_dim` elements, each in single or half
 //! precision or in blocks of Q8_0 or Q4_0. There are three things to do with them:
 //!
-//! - *store* (`q8_0`, `q4_0`): floats to rows, by rounding to nearest and without a search;
-//! - *scores* (`scores_f16`, `scores_q8`): some queries against consecutive keys, `out[q][k]`;
+//! - *store* (`floats`, `q8_0`, `q4_0`): floats to rows, by rounding to nearest and without a search;
+//! - *scores* (`scores_floats`, `scores_q8`): some queries against consecutive keys, `out[q][k]`;
 //! - *weighted sums* (`sums`): consecutive values, each times its weight, for some queries.
 //!
 //! The queries of heads that share keys go together, and so may those of several tokens: each row of
@@ -12,23 +12,23 @@
 //!
 //! # The order of the floats
 //! A score is the dot product of [`crate::block`] with the key's block type, whose activations are the
-//! query: floats in 16 lanes for half precision, or 8-bit codes with a scale per 32 elements and exact
+//! query: floats in 16 lanes for single and half precision, or 8-bit codes with a scale per 32 elements and exact
 //! integer sums inside a block. It depends on one query and one key alone, so keys can be divided
 //! anywhere.
 //!
 //! A weighted sum is taken in *chunks* of [`CHUNK`] rows, counted from the first: in a chunk each
 //! element is a chain `s = fma(factor, code, s)` in the order of the rows, starting from +0, with the
-//! factor `weight` for half precision (whose code is the value) and `weight * d`, rounded, for a block
+//! factor `weight` for those two (whose code is the value) and `weight * d`, rounded, for a block
 //! of scale `d`; the chunk sums are added in order, starting from +0. So rows can be divided between
 //! threads at multiples of [`CHUNK`].
 
 #![allow(clippy::needless_range_loop, reason = "index loops are what compiles well here: see `ops::lanes`")]
 
 mod cache;
-mod f16;
+mod floats;
 mod q4_0;
 mod q8_0;
-mod scores_f16;
+mod scores_floats;
 mod scores_q8;
 mod sums;
 #[cfg(test)]
@@ -48,6 +48,7 @@ pub const CHUNK: usize = 256;
 /// The operations on cached rows, compiled for one tier.
 #[derive(Debug)]
 pub struct Attention {
+    f32: Format<f32>,
     f16: Format<f32>,
     q8_0: Format<Q8Window>,
     q4_0: Format<Q8Window>,
@@ -94,7 +95,7 @@ impl Attention {
     }
 
     /// Stores floats, `x: [n, head_dim]`, as `n` rows. A block that holds a NaN or an infinity becomes
-    /// NaN throughout; half precision keeps both where they are.
+    /// NaN throughout; floats keep both where they are.
     ///
     /// # Panics
     /// If `x` or `out` is not whole rows, or they are not equally many.
@@ -102,6 +103,7 @@ impl Attention {
         assert!(x.len().is_multiple_of(rows.head_dim()), "{} floats for {rows:?}", x.len());
         assert_eq!(rows.count(out), x.len() / rows.head_dim(), "{rows:?} for {} floats", x.len());
         match rows.cache_type() {
+            CacheType::F32 => self.f32.store(x, out),
             CacheType::F16 => self.f16.store(x, out),
             CacheType::Q8_0 => self.q8_0.store(x, out),
             CacheType::Q4_0 => self.q4_0.store(x, out),
@@ -128,6 +130,7 @@ impl Attention {
         }
         let row_bytes = rows.row_bytes();
         match (rows.cache_type(), queries) {
+            (CacheType::F32, Activation::F32(x)) => self.f32.scores(keys, row_bytes, x, &mut out),
             (CacheType::F16, Activation::F32(x)) => self.f16.scores(keys, row_bytes, x, &mut out),
             (CacheType::Q8_0, Activation::Q8_0(x)) => self.q8_0.scores(keys, row_bytes, x, &mut out),
             (CacheType::Q4_0, Activation::Q8_0(x)) => self.q4_0.scores(keys, row_bytes, x, &mut out),
@@ -156,6 +159,7 @@ impl Attention {
         assert_eq!(Some(weights.len()), n.checked_mul(out.n_cols()), "one weight per query and value");
         assert!(visible.iter().all(|&seen| seen <= n), "queries see {visible:?} of {n} values");
         let weighted_sums = match rows.cache_type() {
+            CacheType::F32 => self.f32.weighted_sums,
             CacheType::F16 => self.f16.weighted_sums,
             CacheType::Q8_0 => self.q8_0.weighted_sums,
             CacheType::Q4_0 => self.q4_0.weighted_sums,

@@ -2,7 +2,7 @@
 
 use super::sums::Unit;
 use super::vectors::Vectors;
-use super::{Attention, Format, f16, q4_0, q8_0, scores_f16, scores_q8, sums};
+use super::{Attention, Format, floats, q4_0, q8_0, scores_floats, scores_q8, sums};
 use crate::activation::Q8Window;
 use crate::block;
 use crate::columns::ColumnsMut;
@@ -34,9 +34,9 @@ impl Attention {
     }
 }
 
-/// Weighted sums of half precision, with as many units together as the tier has registers for.
+/// Weighted sums of floats, with as many units together as the tier has registers for.
 #[inline(always)]
-fn sums_of_f16<T: Vectors>(
+fn sums_of_floats<T: Vectors, F: Unit<1, B>, const B: usize>(
     isa: T,
     values: &[u8],
     weights: &[f32],
@@ -44,9 +44,9 @@ fn sums_of_f16<T: Vectors>(
     out: &mut ColumnsMut<'_>,
 ) {
     if T::SIDE_BY_SIDE == 16 {
-        sums::weighted_sums::<T, f16::F16, 1, _, 8, 4>(isa, values, weights, visible, out);
+        sums::weighted_sums::<T, F, 1, B, 8, 4>(isa, values, weights, visible, out);
     } else {
-        sums::weighted_sums::<T, f16::F16, 1, _, 4, 2>(isa, values, weights, visible, out);
+        sums::weighted_sums::<T, F, 1, B, 4, 2>(isa, values, weights, visible, out);
     }
 }
 
@@ -66,20 +66,20 @@ fn sums_of_blocks<T: Vectors, F: Unit<2, B>, const B: usize>(
     }
 }
 
-/// The [`Format`] of half precision, with the bodies under `#[$features]`.
-macro_rules! compile_f16 {
-    ($lanes:expr $(, #[$features:meta])?) => {{
+/// The [`Format`] of a precision, with the bodies under `#[$features]`.
+macro_rules! compile_floats {
+    ($Floats:ident, $lanes:expr $(, #[$features:meta])?) => {{
         $(#[$features])?
         fn store(x: &[f32], out: &mut [u8]) {
-            f16::store($lanes, x, out);
+            floats::store::<_, floats::$Floats, _>($lanes, x, out);
         }
         $(#[$features])?
         fn scores(keys: &[u8], row_bytes: usize, queries: &[f32], out: &mut ColumnsMut<'_>) {
-            scores_f16::scores($lanes, keys, row_bytes, queries, out);
+            scores_floats::scores::<_, floats::$Floats, _>($lanes, keys, row_bytes, queries, out);
         }
         $(#[$features])?
         fn weighted_sums(values: &[u8], weights: &[f32], visible: &[usize], out: &mut ColumnsMut<'_>) {
-            sums_of_f16($lanes, values, weights, visible, out);
+            sums_of_floats::<_, floats::$Floats, _>($lanes, values, weights, visible, out);
         }
         Format { store, scores, weighted_sums }
     }};
@@ -110,7 +110,8 @@ macro_rules! compile_blocks {
 macro_rules! compile_for {
     ($tier:expr, $lanes:expr, #[$features:meta]) => {
         Attention {
-            f16: compile_f16!($lanes, #[$features]),
+            f32: compile_floats!(F32, $lanes, #[$features]),
+            f16: compile_floats!(F16, $lanes, #[$features]),
             q8_0: compile_blocks!(q8_0::Q8_0, compile_for!(@scores $tier, q8_0::unpack::Unpack), $lanes, #[$features]),
             q4_0: compile_blocks!(q4_0::Q4_0, compile_for!(@scores $tier, q4_0::unpack::Unpack), $lanes, #[$features]),
         }
@@ -135,7 +136,8 @@ macro_rules! scalar_scores {
 }
 
 pub(super) static SCALAR: Attention = Attention {
-    f16: compile_f16!(Portable),
+    f32: compile_floats!(F32, Portable),
+    f16: compile_floats!(F16, Portable),
     q8_0: compile_blocks!(q8_0::Q8_0, scalar_scores!(q8_0), Portable),
     q4_0: compile_blocks!(q4_0::Q4_0, scalar_scores!(q4_0), Portable),
 };

@@ -3,6 +3,7 @@
 //! The bodies of [`super::sums`] keep many of these over a long loop. As arrays of floats they would be
 //! so many elements that the compiler leaves some in memory; as vectors they stay where they are.
 
+use super::floats::{F16, F32, Floats};
 use crate::half_float;
 use crate::ops::lanes::{self, LANES, LaneOps, Lanes};
 
@@ -16,6 +17,9 @@ pub(super) trait Vectors: LaneOps {
 
     /// Sixteen numbers of half precision, least byte first.
     fn halves(self, bytes: &[u8; 2 * LANES]) -> Self::Vector;
+
+    /// Sixteen numbers of single precision, least byte first.
+    fn floats(self, bytes: &[u8; 4 * LANES]) -> Self::Vector;
 
     /// Sixteen small integers.
     fn integers(self, x: &[i8; LANES]) -> Self::Vector;
@@ -40,7 +44,12 @@ impl Vectors for lanes::Portable {
 
     #[inline(always)]
     fn halves(self, bytes: &[u8; 2 * LANES]) -> Lanes {
-        super::f16::widen(self, bytes)
+        F16::widen(self, bytes)
+    }
+
+    #[inline(always)]
+    fn floats(self, bytes: &[u8; 4 * LANES]) -> Lanes {
+        F32::widen(self, bytes)
     }
 
     #[inline(always)]
@@ -91,6 +100,13 @@ mod x86 {
             unsafe {
                 [_mm256_cvtph_ps(_mm_loadu_si128(first)), _mm256_cvtph_ps(_mm_loadu_si128(first.add(1)))]
             }
+        }
+
+        #[inline(always)]
+        fn floats(self, bytes: &[u8; 4 * LANES]) -> [__m256; 2] {
+            let first = bytes.as_ptr().cast::<f32>();
+            // SAFETY: `self` proves AVX2, FMA and F16C; two times 32 bytes are loaded from 64, from anywhere.
+            unsafe { [_mm256_loadu_ps(first), _mm256_loadu_ps(first.add(8))] }
         }
 
         #[inline(always)]
@@ -146,6 +162,12 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn floats(self, bytes: &[u8; 4 * LANES]) -> __m512 {
+            // SAFETY: `self` proves AVX-512 F and F16C; 64 bytes are loaded from 64, from anywhere.
+            unsafe { _mm512_loadu_ps(bytes.as_ptr().cast()) }
+        }
+
+        #[inline(always)]
         fn integers(self, x: &[i8; LANES]) -> __m512 {
             // SAFETY: `self` proves AVX-512 F and F16C; 16 bytes are loaded from 16.
             unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(x.as_ptr().cast()))) }
@@ -194,6 +216,12 @@ mod neon {
         fn halves(self, bytes: &[u8; 2 * LANES]) -> [float32x4_t; 4] {
             // SAFETY: `self` proves NEON; 8 bytes are loaded from each quarter of 32.
             four(|q| unsafe { vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(bytes.as_ptr().add(8 * q)))) })
+        }
+
+        #[inline(always)]
+        fn floats(self, bytes: &[u8; 4 * LANES]) -> [float32x4_t; 4] {
+            // SAFETY: `self` proves NEON; 16 bytes are loaded from each quarter of 64.
+            four(|q| unsafe { vreinterpretq_f32_u8(vld1q_u8(bytes.as_ptr().add(16 * q))) })
         }
 
         #[inline(always)]

@@ -68,8 +68,8 @@ pub(super) struct ContextArgs {
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "Context")]
 pub(super) struct KvArgs {
-    /// Type of cached keys and values: f16, q8_0 (half the memory) or q4_0 (a quarter); or two, the keys'
-    /// first, as in q8_0,f16
+    /// Type of cached keys and values: f16, q8_0 (half the memory), q4_0 (a quarter) or f32 (unrounded, twice
+    /// the memory); or two, the keys' first, as in q8_0,f16
     #[arg(long = "kv-type", value_name = "TYPE", default_value = "f16", value_parser = parse_kv_types)]
     pub kv_types: KvTypes,
 }
@@ -279,7 +279,7 @@ mod tests {
         }
         for wrong in ["", "q5_1", "q8_0,", "q8_0,f16,f16"] {
             let message = parse_kv_types(wrong).expect_err("no such type");
-            assert!(message.contains("f16, q8_0, q4_0"), "{message}");
+            assert!(message.contains("f32, f16, q8_0, q4_0"), "{message}");
         }
     }
 }

@@ -46,6 +46,7 @@ fn scores_come_near_those_of_the_floats() {
         let found = scores(scalar(), rows, &keys, &Queries::new(rows, &q), 3);
         // Relative to the lengths of the vectors; the errors of the elements average out.
         let allowed = match rows.cache_type() {
+            CacheType::F32 => 1e-6,
             CacheType::F16 => 1e-4,
             CacheType::Q8_0 => 4e-3,
             CacheType::Q4_0 => 5e-2,
@@ -114,6 +115,7 @@ fn stored_rows_come_within_their_bounds() {
                 for (x, back) in x.iter().zip(back) {
                     let error = (f64::from(*x) - back).abs() / amax;
                     let allowed = match rows.cache_type() {
+                        CacheType::F32 => 0.0,
                         CacheType::F16 => 1.0 / 2048.0,
                         CacheType::Q8_0 => 1.0 / 254.0 + 1.0 / 2048.0,
                         CacheType::Q4_0 => 1.0 / 8.0 + 1.0 / 2048.0,

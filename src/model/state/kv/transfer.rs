@@ -65,15 +65,43 @@ impl KvCache {
     }
 }
 
-/// Whether rows are finite: each block of any type starts with a half, which is its scale or its element.
+/// Whether rows are finite: a block has an exponent in its first half, which is its scale or its element, but a
+/// float of single precision in its last.
 fn are_finite(cache_type: CacheType, rows: &[u8]) -> bool {
-    const EXPONENT: u16 = 0x7c00;
+    let (at, exponent) = match cache_type {
+        CacheType::F32 => (2, 0x7f80),
+        CacheType::F16 | CacheType::Q8_0 | CacheType::Q4_0 => (0, 0x7c00),
+    };
     let blocks = rows.chunks_exact(cache_type.block_type().block_bytes());
-    let mut halves = blocks.map(|block| u16::from_le_bytes([block[0], block[1]]));
-    halves.all(|half| half & EXPONENT != EXPONENT)
+    let mut halves = blocks.map(|block| u16::from_le_bytes([block[at], block[at + 1]]));
+    halves.all(|half| half & exponent != exponent)
 }
 
 /// Positions `0..n`, chunk by chunk.
 fn chunks(n: usize) -> impl Iterator<Item = Range<usize>> {
     (0..n).step_by(CHUNK).map(move |start| start..n.min(start + CHUNK))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exponent_of_every_type_is_looked_at() {
+        let one = |cache_type: CacheType| match cache_type {
+            CacheType::F32 => 1e38_f32.to_le_bytes().to_vec(),
+            // The scale of a block, or an element: 60000.
+            _ => [&[0x53, 0x7b][..], &vec![0xff; cache_type.block_type().block_bytes() - 2]].concat(),
+        };
+        for cache_type in CacheType::ALL {
+            let mut rows = [one(cache_type), one(cache_type)].concat();
+            assert!(are_finite(cache_type, &rows), "{cache_type}");
+            let (at, bytes) = match cache_type {
+                CacheType::F32 => (rows.len() - 4, &f32::INFINITY.to_le_bytes()[..]),
+                _ => (rows.len() / 2, &[0x00, 0x7c][..]),
+            };
+            rows[at..at + bytes.len()].copy_from_slice(bytes);
+            assert!(!are_finite(cache_type, &rows), "{cache_type}");
+        }
+    }
 }

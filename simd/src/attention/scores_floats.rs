@@ -1,9 +1,9 @@
-//! Scores against keys in half precision.
+//! Scores against keys of floats, in half or single precision.
 //!
 //! A tile of keys and queries keeps sixteen lanes for each pair: sixteen elements of each key are
 //! widened once for all queries of the tile, and the lanes of all pairs are added together at the end.
 
-use super::f16::widen;
+use super::floats::Floats;
 use crate::columns::ColumnsMut;
 use crate::ops::lanes::{self, LANES, LaneOps, Lanes};
 
@@ -12,33 +12,39 @@ const KEYS: usize = 64;
 
 /// Multiplies the keys, rows of `row_bytes` bytes, with the queries; there is at least one of each.
 #[inline(always)]
-pub(super) fn scores<T: LaneOps>(
+pub(super) fn scores<T: LaneOps, F: Floats<B>, const B: usize>(
     isa: T,
     keys: &[u8],
     row_bytes: usize,
     queries: &[f32],
     out: &mut ColumnsMut<'_>,
 ) {
-    let head_dim = row_bytes / 2;
+    let head_dim = row_bytes / (B / LANES);
     let n_queries = out.n_cols();
     let queries = |first: usize, n: usize| &queries[first * head_dim..(first + n) * head_dim];
     for (i, keys) in keys.chunks(KEYS * row_bytes).enumerate() {
         let first_key = i * KEYS;
         let mut q = 0;
         while T::SIDE_BY_SIDE == 16 && q + 4 <= n_queries {
-            tiles::<T, 4, 4>(isa, &Keys { bytes: keys, row_bytes, first: first_key }, queries(q, 4), q, out);
+            tiles::<T, F, B, 4, 4>(
+                isa,
+                &Keys { bytes: keys, row_bytes, first: first_key },
+                queries(q, 4),
+                q,
+                out,
+            );
             q += 4;
         }
         while q + 2 <= n_queries {
             match T::SIDE_BY_SIDE {
-                16 => tiles::<T, 8, 2>(
+                16 => tiles::<T, F, B, 8, 2>(
                     isa,
                     &Keys { bytes: keys, row_bytes, first: first_key },
                     queries(q, 2),
                     q,
                     out,
                 ),
-                _ => tiles::<T, 2, 2>(
+                _ => tiles::<T, F, B, 2, 2>(
                     isa,
                     &Keys { bytes: keys, row_bytes, first: first_key },
                     queries(q, 2),
@@ -50,14 +56,14 @@ pub(super) fn scores<T: LaneOps>(
         }
         if q < n_queries {
             match T::SIDE_BY_SIDE {
-                16 => tiles::<T, 16, 1>(
+                16 => tiles::<T, F, B, 16, 1>(
                     isa,
                     &Keys { bytes: keys, row_bytes, first: first_key },
                     queries(q, 1),
                     q,
                     out,
                 ),
-                _ => tiles::<T, 4, 1>(
+                _ => tiles::<T, F, B, 4, 1>(
                     isa,
                     &Keys { bytes: keys, row_bytes, first: first_key },
                     queries(q, 1),
@@ -80,7 +86,7 @@ struct Keys<'a> {
 /// Multiplies all `keys` with `C` queries, `R` keys at a time. Where there are fewer, the last one
 /// stands in for the others.
 #[inline(always)]
-fn tiles<T: LaneOps, const R: usize, const C: usize>(
+fn tiles<T: LaneOps, F: Floats<B>, const B: usize, const R: usize, const C: usize>(
     isa: T,
     keys: &Keys<'_>,
     queries: &[f32],
@@ -95,7 +101,7 @@ fn tiles<T: LaneOps, const R: usize, const C: usize>(
         for r in 0..R {
             rows[r] = &keys.bytes[(first + r).min(n_keys - 1) * row_bytes..][..row_bytes];
         }
-        let sums = tile::<T, R, C>(isa, &rows, queries);
+        let sums = tile::<T, F, B, R, C>(isa, &rows, queries);
         let n = R.min(n_keys - first);
         for c in 0..C {
             let out = &mut out.column(first_query + c)[keys.first + first..][..n];
@@ -111,7 +117,7 @@ fn tiles<T: LaneOps, const R: usize, const C: usize>(
 
 /// The products of `R` keys with `C` queries.
 #[inline(always)]
-fn tile<T: LaneOps, const R: usize, const C: usize>(
+fn tile<T: LaneOps, F: Floats<B>, const B: usize, const R: usize, const C: usize>(
     isa: T,
     rows: &[&[u8]; R],
     queries: &[f32],
@@ -125,7 +131,7 @@ fn tile<T: LaneOps, const R: usize, const C: usize>(
             x[c] = queries[c * head_dim..].as_chunks().0[i];
         }
         for r in 0..R {
-            let key = widen(isa, &rows[r].as_chunks().0[i]);
+            let key = F::widen(isa, &rows[r].as_chunks().0[i]);
             for c in 0..C {
                 acc[c][r] = lanes::fma(&x[c], &key, &acc[c][r]);
             }
@@ -134,9 +140,10 @@ fn tile<T: LaneOps, const R: usize, const C: usize>(
     let rest = head_dim - n_groups * LANES;
     if rest > 0 {
         for r in 0..R {
-            let mut bytes = [0; 2 * LANES];
-            bytes[..2 * rest].copy_from_slice(&rows[r][2 * LANES * n_groups..]);
-            let key = widen(isa, &bytes);
+            let mut bytes = [0; B];
+            let end = &rows[r][B * n_groups..];
+            bytes[..end.len()].copy_from_slice(end);
+            let key = F::widen(isa, &bytes);
             for c in 0..C {
                 let query = &queries[c * head_dim + LANES * n_groups..][..rest];
                 acc[c][r] = lanes::fma(&lanes::padded(query, 0.0), &key, &acc[c][r]);
