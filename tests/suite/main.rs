@@ -29,6 +29,7 @@ mod cpu_features;
 mod decoder_reference;
 mod determinism;
 mod engine_errors;
+mod families;
 mod foreign_gguf;
 mod gguf_peer;
 mod gguf_round_trip;

@@ -1,0 +1,132 @@
+//! Every family computes what its authors' code computes: tiny random checkpoints with the logits that
+//! transformers gives them (tools/family_fixtures.py), by way of the converter.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::common::{self, npy::read_npy};
+use gguf_kit::convert::FileType;
+use gguf_kit::model::{Family, KvTypes, arch};
+use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session, SessionOptions};
+use gguf_simd::Isa;
+use gguf_simd::attention::CacheType;
+
+/// The greatest error of a logit, relative to the greatest logit. Rounding costs about 1e-6, and a feature that
+/// is left out or misread more than 1e-3.
+const TOLERANCE: f32 = 1e-4;
+
+/// What the fixtures' positions need.
+const N_CTX: usize = 64;
+
+/// A checkpoint and what it should compute.
+struct Fixture {
+    name: String,
+    path: PathBuf,
+    family: &'static Family,
+}
+
+impl Fixture {
+    fn ids(&self) -> Vec<u32> {
+        let ids = fs::read_to_string(self.path.join("ids.txt")).expect("ids.txt");
+        ids.split_whitespace().map(|id| id.parse().expect("a number")).collect()
+    }
+
+    /// Converts to F32, with the tokenizer that all fixtures share.
+    fn convert(&self, dir: &Path) -> PathBuf {
+        let checkpoint = dir.join(&self.name);
+        fs::create_dir(&checkpoint).expect("a new folder");
+        for from in [&self.path, &fixtures().join("tokenizer")] {
+            for entry in fs::read_dir(from).expect("a fixture") {
+                let entry = entry.expect("readable");
+                fs::copy(entry.path(), checkpoint.join(entry.file_name())).expect("copied");
+            }
+        }
+        let gguf = dir.join(format!("{}.gguf", self.name));
+        common::convert(&checkpoint, &gguf, FileType::F32);
+        gguf
+    }
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/families")
+}
+
+/// The fixtures of families that are registered.
+fn registered() -> Vec<Fixture> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(fixtures()).expect("the fixtures") {
+        let entry = entry.expect("readable");
+        let name = entry.file_name().into_string().expect("UTF-8");
+        let Ok(config) = fs::read_to_string(entry.path().join("config.json")) else { continue };
+        let config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
+        let class = config["architectures"][0].as_str().expect("a class");
+        if let Some(family) = arch::by_checkpoint_class(class) {
+            assert!(name.starts_with(family.gguf_name), "{name} is of {}", family.gguf_name);
+            found.push(Fixture { name, path: entry.path(), family });
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+/// The logits of all `ids`, in batches of `n_batch`.
+fn logits(engine: &Engine, ids: &[u32], n_batch: usize) -> Vec<f32> {
+    let kv_types = KvTypes::both(CacheType::F32);
+    let options = SessionOptions { n_ctx: N_CTX, n_batch: ids.len(), kv_types };
+    let mut session = Session::new(engine, options).expect("little memory");
+    let steps = ids.chunks(n_batch);
+    steps.flat_map(|batch| session.step(batch, Logits::All).expect("a step").to_vec()).collect()
+}
+
+#[test]
+fn every_family_has_a_fixture() {
+    let found = registered();
+    for name in arch::gguf_names() {
+        assert!(found.iter().any(|fixture| fixture.family.gguf_name == name), "{name} has none");
+    }
+}
+
+#[test]
+fn every_family_computes_the_logits_of_transformers() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut wrong = Vec::new();
+    for fixture in registered() {
+        let gguf = fixture.convert(dir.path());
+        let engine = Engine::load(&gguf, EngineOptions::default()).expect("a sound file");
+        let ids = fixture.ids();
+        let (shape, theirs) = read_npy(&fixture.path.join("logits.npy"));
+        assert_eq!(shape, [ids.len(), engine.n_vocab()], "{}", fixture.name);
+        let ours = logits(&engine, &ids, ids.len());
+        let greatest = theirs.iter().fold(0.0, |greatest: f32, x| greatest.max(x.abs()));
+        let difference = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        println!("{}: {:.1e}", fixture.name, difference / greatest);
+        // Not the other way round: a NaN is wrong.
+        if !(ours.iter().all(|x| x.is_finite()) && difference <= TOLERANCE * greatest) {
+            wrong.push(format!("{}: {:.1e}", fixture.name, difference / greatest));
+        }
+    }
+    assert!(wrong.is_empty(), "relative errors: {wrong:?}");
+}
+
+#[test]
+fn every_family_computes_the_same_bits_on_every_tier_in_any_batches() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for fixture in registered() {
+        let gguf = fixture.convert(dir.path());
+        let ids = fixture.ids();
+        let mut expected: Option<Vec<u32>> = None;
+        for isa in Isa::available() {
+            for n_threads in [1, 3] {
+                let options =
+                    EngineOptions { n_threads: Some(n_threads), isa: Some(isa), ..EngineOptions::default() };
+                let engine = Engine::load(&gguf, options).expect("a sound file");
+                for n_batch in [1, 7, ids.len()] {
+                    let bits: Vec<_> = logits(&engine, &ids, n_batch).into_iter().map(f32::to_bits).collect();
+                    let what =
+                        format!("{} on {isa}, {n_threads} threads, batches of {n_batch}", fixture.name);
+                    assert!(*expected.get_or_insert_with(|| bits.clone()) == bits, "{what}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+"""Makes fixtures/families: tiny random models of every family, with the logits that transformers computes.
+
+Usage: python tools/family_fixtures.py fixtures/families [NAME...]
+
+A folder holds what `save_pretrained` writes (weights in BF16), `ids.txt` and `logits.npy`: float32,
+`[n_ids, n_vocab]`, computed in float32 by "eager" attention from the folder as it was read back. A seed is
+taken only if
+- float64 computes the same within `MOST_NOISE`, so that no expert is chosen by a rounding error, and
+- every tensor matters: noise of a tenth of its spread changes the logits by at least `LEAST_EFFECT`.
+`tokenizer/` serves all of them; a test lays it beside a checkpoint. tools/family_shapes.py says what is made.
+
+Needs torch, transformers, numpy; `fixtures/models/fairytale` for the tokenizer.
+"""
+
+import json
+import pathlib
+import shutil
+import sys
+import tempfile
+
+import numpy as np
+import torch
+from family_shapes import N_VOCAB, SHAPES
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers.utils import logging
+
+N_IDS = 40
+N_SEEDS = 20
+# Relative to the greatest logit.
+MOST_NOISE = 1e-5
+LEAST_EFFECT = 3e-4
+MOST_BYTES = 150_000
+
+
+def spread(name, tensor, generator):
+    """Random values for a tensor of this name and initial value."""
+    normal = torch.randn(tensor.shape, generator=generator)
+    uniform = torch.rand(tensor.shape, generator=generator)
+    if "sinks" in name:
+        return 1.0 + normal
+    if name.endswith("bias"):
+        return 0.2 * normal
+    if tensor.ndim < 2:
+        # Norms, whose weights are ones or, stored less one, zeros; and scales.
+        return tensor.detach() + uniform - 0.5
+    if "embed" in name or "wte" in name or "wpe" in name:
+        return normal
+    sharp = ("q_proj", "k_proj", "qkv", "q_b_proj", "kv_b_proj", "gate.weight", "router", "lm_head")
+    gain = 2.0 if any(word in name for word in sharp) else 1.2
+    return gain * normal * tensor.shape[-1] ** -0.5
+
+
+def randomise(model, seed):
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if tensor.is_floating_point():
+            tensor.data = spread(name, tensor, generator).bfloat16().float()
+    model.tie_weights()
+
+
+def logits_of(model, ids):
+    with torch.no_grad():
+        return model(torch.tensor([ids]), use_cache=False).logits[0]
+
+
+def distance(a, b):
+    return ((a - b).abs().max() / b.abs().max()).item()
+
+
+def idle_tensors(model, ids, logits):
+    """The names of tensors that hardly matter."""
+    idle = []
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if not tensor.is_floating_point():
+            continue
+        kept = tensor.data.clone()
+        noise = torch.randn(kept.shape, generator=torch.Generator().manual_seed(1))
+        tensor.data = kept + 0.1 * max(kept.std(correction=0).item(), 0.1) * noise
+        if distance(logits_of(model, ids), logits) < LEAST_EFFECT:
+            idle.append(name)
+        tensor.data = kept
+    return idle
+
+
+def load(folder):
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        experts_implementation="eager",
+        local_files_only=True,
+    )
+    return model.eval()
+
+
+def make(name, folder):
+    """Writes the fixture; returns the seed it took and how far float32 is from float64."""
+    model_type, arguments = SHAPES[name]
+    found = "no seed"
+    for seed in range(N_SEEDS):
+        config = CONFIG_MAPPING[model_type](**arguments)
+        model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
+        randomise(model, seed)
+        model.to(torch.bfloat16).save_pretrained(folder)
+        model = load(folder)
+        ids = np.random.default_rng(seed).integers(0, N_VOCAB, N_IDS).tolist()
+        logits = logits_of(model, ids)
+        idle = idle_tensors(model, ids, logits)
+        noise = distance(logits, logits_of(model.double(), ids))
+        found = f"noise {noise:.1e}, idle {idle}"
+        if noise <= MOST_NOISE and not idle:
+            break
+        print(f"{name}: seed {seed}: {found}", file=sys.stderr)
+    else:
+        raise SystemExit(f"{name}: {found}")
+    (folder / "ids.txt").write_text(" ".join(map(str, ids)) + "\n")
+    np.save(folder / "logits.npy", logits.numpy().astype("<f4"))
+    n_bytes = sum(file.stat().st_size for file in folder.iterdir())
+    if n_bytes > MOST_BYTES:
+        raise SystemExit(f"{name}: {n_bytes} bytes are more than {MOST_BYTES}")
+    greatest = logits.abs().max().item()
+    return f"seed {seed}, noise {noise:.1e}, greatest logit {greatest:.2f}, {n_bytes} bytes"
+
+
+def make_tokenizer(folder):
+    """All bytes, a few merges and two special tokens of the fairytale model's tokenizer."""
+    source = pathlib.Path(__file__).parent.parent / "fixtures/models/fairytale"
+    tokenizer = json.loads((source / "tokenizer.json").read_text())
+    model, added = tokenizer["model"], tokenizer["added_tokens"][:2]
+    model["merges"] = model["merges"][: N_VOCAB - 256 - len(added)]
+    spelled = [pair if isinstance(pair, list) else pair.split(" ") for pair in model["merges"]]
+    singles = [token for token in sorted(model["vocab"], key=model["vocab"].get) if len(token) == 1]
+    tokens = singles + ["".join(pair) for pair in spelled]
+    model["vocab"] = {token: id for id, token in enumerate(tokens)}
+    for id, token in enumerate(added, len(tokens)):
+        token["id"] = id
+    assert len(singles) == 256 and len(tokens) + len(added) == N_VOCAB
+    bos, eos = (token["content"] for token in added)
+    template = tokenizer["post_processor"]["processors"][1]
+    template["special_tokens"][bos]["ids"] = [len(tokens)]
+    tokenizer["added_tokens"] = added
+    config = {
+        "bos_token": bos,
+        "clean_up_tokenization_spaces": False,
+        "eos_token": eos,
+        "model_max_length": 64,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False) + "\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def main():
+    families = pathlib.Path(sys.argv[1])
+    names = sys.argv[2:] or SHAPES
+    torch.set_num_threads(1)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    make_tokenizer(families / "tokenizer")
+    for name in names:
+        with tempfile.TemporaryDirectory() as made:
+            told = make(name, pathlib.Path(made))
+            shutil.rmtree(families / name, ignore_errors=True)
+            (families / name).mkdir()
+            # Not copytree: temporary folders and the files of save_pretrained are private.
+            for file in pathlib.Path(made).iterdir():
+                shutil.copyfile(file, families / name / file.name)
+        print(f"{name}: {told}", flush=True)
+
+
+main()
