@@ -21,13 +21,17 @@ OUT = REPOSITORY / "fixtures/blocks"
 MODEL = "fixtures/models/fairytale/model.safetensors"
 TENSOR = "model.layers.0.mlp.up_proj.weight"
 FLOATS = ["F32", "F16", "BF16"]
-# Where the half-precision numbers of a block stand, in bytes.
+# Where the half-precision numbers of a block stand, in bytes. (That of IQ1_M is in pieces; its upper byte, of
+# which the exponent is cleared, has the upper four bits of the number.)
 HALVES = {
     "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
     "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
     "IQ4_NL": [0], "MXFP4": [], "TQ1_0": [52], "TQ2_0": [64], "IQ4_XS": [0],
     "Q2_K": [80, 82], "Q3_K": [108],
+    "IQ2_XXS": [0], "IQ2_XS": [0], "IQ2_S": [0], "IQ3_XXS": [0], "IQ3_S": [0], "IQ1_S": [0], "IQ1_M": [],
 }  # fmt: skip
+# Types that we do not encode.
+NOT_ENCODED = ["IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ1_S", "IQ1_M"]
 K_TYPES = ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
 N_ROWS, N_IN = 64, 1024
 
@@ -119,6 +123,8 @@ def random_blocks(name, n_blocks, block_bytes, random):
         blocks[is_special, at + 1] &= 0xBF
     if name == "MXFP4":
         blocks[:4, 0] = 0, 1, 254, 255  # Subnormal scales, an extreme one, and what might be a NaN.
+    if name == "IQ1_M":
+        blocks[:, 55] &= 0xBF
     return blocks.reshape(1, -1)
 
 
@@ -131,7 +137,10 @@ def main():
         n = 2048 // block_len if block_len > 1 else 1024
         made = random_blocks(name, n, block_bytes, random)
         if name in HALVES:
-            made = np.concatenate([made, quantize(type_, random.normals(2048).reshape(1, -1))], axis=1)
+            rows = random.normals(2048).reshape(1, -1)
+            # Some types cannot be made without an importance.
+            importance = np.ones(2048, np.float32) if name in NOT_ENCODED else None
+            made = np.concatenate([made, quantize(type_, rows, importance)], axis=1)
         (OUT / f"{name.lower()}.bin").write_bytes(made.tobytes())
         with np.errstate(all="ignore"):
             values = quants.dequantize(made, type_).astype("<f4")
@@ -143,7 +152,7 @@ def main():
     rows = {"normal": normal, "cubed": cubed.astype(np.float32), f"model@{offset}": from_model}
     lines = ["# rows, n_in, type, relative root mean square error of llama.cpp"]
     for title, x in rows.items():
-        for name in HALVES:
+        for name in [name for name in HALVES if name not in NOT_ENCODED]:
             type_ = GGMLQuantizationType[name]
             decoded = quants.dequantize(quantize(type_, x), type_).astype(np.float64)
             error = np.sqrt(((decoded - x) ** 2).sum() / (x.astype(np.float64) ** 2).sum())
@@ -161,7 +170,7 @@ make them again.
 
 | file | content | how |
 |---|---|---|
-| `<type>.bin` | blocks of the type; of a quantised type one half has random bytes under finite scales, the other holds 2048 nearly normal numbers (seed 2024) | random bytes; `ggml_quantize_chunk` of llama.cpp without importance |
+| `<type>.bin` | blocks of the type; of a quantised type one half has random bytes under finite scales, the other holds 2048 nearly normal numbers (seed 2024) | random bytes; `ggml_quantize_chunk` of llama.cpp, without importance or, for the IQ1, IQ2 and IQ3 types, with one of 1 throughout |
 | `<type>.f32` | the values of those blocks, little-endian f32 | `gguf.quants.dequantize` |
 | `errors.tsv` | the relative root mean square error llama.cpp's quantiser makes on rows the tests can rebuild | `ggml_quantize_chunk`, then `gguf.quants.dequantize` |
 | `k_errors.tsv` | the same for the K types on harder rows and with importance, the error weighted by it | the same, with the importance as imatrix |

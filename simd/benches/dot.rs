@@ -6,6 +6,8 @@
 
 #![allow(missing_docs, reason = "criterion_group makes a function without documentation")]
 
+mod weights;
+
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -36,8 +38,7 @@ fn dot(criterion: &mut Criterion) {
     let scalar = Kernels::get(Isa::Scalar).expect("every CPU runs the scalar kernels");
     let mut group = criterion.benchmark_group("dot");
     for ty in BlockType::all() {
-        let mut weights = vec![0; ty.row_bytes(rows.len()).expect("whole blocks")];
-        Kernels::best().encode(ty, &rows, None, &mut weights);
+        let weights = weights::weights(ty, &rows);
         let activation = match ty.activation() {
             ActivationFormat::F32 => Activation::F32(&x),
             ActivationFormat::Q8_0 => Activation::Q8_0(&q8_0),

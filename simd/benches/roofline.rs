@@ -8,6 +8,8 @@
 //! encoding in million weights a second. Everything is one thread's CPU time, medians of repetitions;
 //! answers are compared with the scalar kernels' before they are timed.
 
+mod weights;
+
 use std::hint::black_box;
 
 use gguf_simd::ceiling::multiply_adds;
@@ -47,8 +49,7 @@ fn main() {
 /// Measures and prints one type on one tier.
 fn row(kernels: &Kernels, ty: BlockType, bytes: &[u8]) {
     let values = floats(N_IN * N_OUT);
-    let mut weights = vec![0; ty.row_bytes(values.len()).expect("whole blocks")];
-    kernels.encode(ty, &values, None, &mut weights);
+    let mut weights = weights::weights(ty, &values);
     let peak = peak(kernels.isa(), ty);
     print!("{:6}{:9.1}", ty.name(), peak * 1e-9);
     for n_cols in COLUMNS {
@@ -86,15 +87,19 @@ fn row(kernels: &Kernels, ty: BlockType, bytes: &[u8]) {
         black_box(sum(black_box(bytes)));
     });
     let encode = median_seconds(|| {
-        kernels.encode(ty, black_box(&values[..16 * N_IN]), None, black_box(&mut weights[..16 * row_bytes]));
+        if ty.is_encoded() {
+            let blocks = black_box(&mut weights[..16 * row_bytes]);
+            kernels.encode(ty, black_box(&values[..16 * N_IN]), None, blocks);
+        }
     });
+    let encoded = if ty.is_encoded() { (16 * N_IN) as f64 / encode * 1e-6 } else { f64::NAN };
     let bandwidth = MEMORY_BYTES as f64 / read;
     println!(
         "{:9.1}{:9.1}{:6.2}{:9.1}",
         (16 * n_cached * row_bytes) as f64 / cache * 1e-9,
         matrix.len() as f64 / memory * 1e-9,
         matrix.len() as f64 / memory / bandwidth,
-        (16 * N_IN) as f64 / encode * 1e-6
+        encoded
     );
 }
 

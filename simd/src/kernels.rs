@@ -51,10 +51,10 @@ impl Operation {
 }
 
 /// The tier whose kernel does `operation` on `ty` in the table of `isa`, whether this CPU has `isa` or
-/// not; `None` if the tier belongs to another architecture than this program. Where a tier has no
-/// kernel of its own, this is one below it.
+/// not; `None` if the tier belongs to another architecture than this program, or if no tier encodes the
+/// type. Where a tier has no kernel of its own, this is one below it.
 pub fn origin(isa: Isa, ty: BlockType, operation: Operation) -> Option<Isa> {
-    isa.is_of_target().then(|| Table::of(isa).origin(ty, operation))
+    if isa.is_of_target() { Table::of(isa).origin(ty, operation) } else { None }
 }
 
 /// As [`origin`], for the quantisers of activations.
@@ -124,13 +124,14 @@ impl Kernels {
     /// rows are faster together. A weight that is not finite is encoded as some finite one.
     ///
     /// # Panics
-    /// If `row` does not divide into blocks, `out` is not exactly their bytes, or `importance` is
-    /// not as long as `row`.
+    /// If the type has no encoder ([`BlockType::is_encoded`]), `row` does not divide into blocks, `out` is not
+    /// exactly their bytes, or `importance` is not as long as `row`.
     pub fn encode(&self, ty: BlockType, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         assert_eq!(Some(out.len()), ty.row_bytes(row.len()), "{ty} blocks of {} floats", row.len());
         assert!(importance.is_none_or(|w| w.len() == row.len()), "one importance per element");
+        let Some(encode) = self.table.kernels(ty).encode else { panic!("{ty} has no encoder") };
         // SAFETY: `of` took the proof that this CPU has the features of the table's functions.
-        unsafe { (self.table.kernels(ty).encode.function)(row, importance, out) }
+        unsafe { (encode.function)(row, importance, out) }
     }
 
     /// Quantises a row of activations to 8 bits with one scale per 32 values; pads the last window.
@@ -253,8 +254,9 @@ impl Kernels {
     }
 
     /// The tier whose kernel does `operation` on `ty`: this table's own or, where that has none, one
-    /// below. A batch product without a kernel is one dot product per column.
-    pub fn origin(&self, ty: BlockType, operation: Operation) -> Isa {
+    /// below; `None` for an encoder that there is not. A batch product without a kernel is one dot product per
+    /// column.
+    pub fn origin(&self, ty: BlockType, operation: Operation) -> Option<Isa> {
         self.table.origin(ty, operation)
     }
 }

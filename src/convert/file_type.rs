@@ -138,9 +138,20 @@ impl FromStr for FileType {
     fn from_str(name: &str) -> Result<Self> {
         Self::from_name(name).ok_or_else(|| {
             let all = Self::ALL.map(Self::name);
+            if is_only_read(name) {
+                let (name, all) = (name.to_ascii_uppercase(), all.join(", "));
+                return Error::usage(format!("{name} files are read, but not made; supported: {all}"));
+            }
             Error::usage(format!("unknown type {name}; {}", suggestion(name, &all)))
         })
     }
+}
+
+/// Whether this names a file type of the field whose blocks have no encoder here: those of IQ1_S to IQ3_M.
+fn is_only_read(name: &str) -> bool {
+    const BESIDE_BLOCK_TYPES: [&str; 3] = ["IQ2_M", "IQ3_XS", "IQ3_M"];
+    BlockType::from_name(name).is_some_and(|ty| !ty.is_encoded())
+        || BESIDE_BLOCK_TYPES.iter().any(|other| other.eq_ignore_ascii_case(name))
 }
 
 /// "did you mean X? Supported: X, Y, Z", where something is close enough to `name`.
@@ -176,6 +187,8 @@ mod tests {
         assert!(message("Q4KM").contains("did you mean Q4_K_M?"), "{}", message("Q4KM"));
         assert!(message("q8-0_").contains("did you mean Q8_0?"));
         assert!(message("fp16").contains("did you mean F16?"));
+        assert!(message("iq2_xs").starts_with("IQ2_XS files are read, but not made; supported: F32, F16,"));
+        assert!(message("IQ3_M").starts_with("IQ3_M files are read, but not made"));
         assert!(message("int8").starts_with("unknown type int8; supported: F32, F16,"));
     }
 }

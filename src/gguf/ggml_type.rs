@@ -30,25 +30,18 @@ struct Foreign {
 }
 
 #[rustfmt::skip]
-const FOREIGN: [Foreign; 17] = {
+const FOREIGN: [Foreign; 10] = {
     const fn row(ggml_id: u32, name: &'static str, block_len: usize, block_bytes: usize) -> Foreign {
         Foreign { ggml_id, name, block_len, block_bytes }
     }
     [
         row( 9, "Q8_1",     32,  36),
         row(15, "Q8_K",    256, 292),
-        row(16, "IQ2_XXS", 256,  66),
-        row(17, "IQ2_XS",  256,  74),
-        row(18, "IQ3_XXS", 256,  98),
-        row(19, "IQ1_S",   256,  50),
-        row(21, "IQ3_S",   256, 110),
-        row(22, "IQ2_S",   256,  82),
         row(24, "I8",        1,   1),
         row(25, "I16",       1,   2),
         row(26, "I32",       1,   4),
         row(27, "I64",       1,   8),
         row(28, "F64",       1,   8),
-        row(29, "IQ1_M",   256,  56),
         row(40, "NVFP4",    64,  36),
         row(41, "Q1_0",    128,  18),
         row(42, "Q2_0",     64,  18),

@@ -65,10 +65,26 @@ fn block_type(spec: &TensorSpec, wanted: BlockType) -> BlockType {
 
 fn encode(ty: BlockType, values: &[f32], n_in: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
+    if !ty.is_encoded() {
+        return unencoded(ty, ty.row_bytes(values.len()).expect("whole blocks"));
+    }
     for row in values.chunks_exact(n_in) {
         let mut encoded = vec![0; ty.row_bytes(n_in).expect("whole blocks")];
         Kernels::best().encode(ty, row, None, &mut encoded);
         bytes.extend(encoded);
+    }
+    bytes
+}
+
+/// Blocks of a type that has no encoder: any bytes under scales below 0.004.
+fn unencoded(ty: BlockType, n_bytes: usize) -> Vec<u8> {
+    // The upper bits of a product with PCG's multiplier look random.
+    let noise = |i: usize| ((i as u64 + 1).wrapping_mul(6_364_136_223_846_793_005) >> 48) as u8;
+    let mut bytes: Vec<u8> = (0..n_bytes).map(noise).collect();
+    for block in bytes.chunks_exact_mut(ty.block_bytes()) {
+        // The upper byte of the f16 is the second, but for IQ1_M; there the last one has its upper four bits.
+        let upper = if ty == BlockType::IQ1_M { ty.block_bytes() - 1 } else { 1 };
+        block[upper] &= if ty == BlockType::IQ1_M { 0x1f } else { 0x1b };
     }
     bytes
 }

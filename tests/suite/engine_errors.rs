@@ -75,14 +75,14 @@ fn a_type_without_kernels_is_named_with_those_that_have_some() {
     let mut bytes = fs::read(&path).unwrap();
     let name = b"blk.0.attn_q.weight";
     let at = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len();
-    // The number of dimensions (2), the dimensions, then the type: IQ2_XXS.
+    // The number of dimensions (2), the dimensions, then the type: I8.
     let ty = at + 4 + 2 * 8;
-    bytes[ty..ty + 4].copy_from_slice(&16u32.to_le_bytes());
+    bytes[ty..ty + 4].copy_from_slice(&24u32.to_le_bytes());
     fs::write(&path, bytes).unwrap();
     let error = load(&path).expect_err("no kernels");
     let message = error.to_string();
     assert!(matches!(error, Error::Unsupported { .. }), "{message}");
-    assert!(message.contains("blk.0.attn_q.weight") && message.contains("IQ2_XXS"), "{message}");
+    assert!(message.contains("blk.0.attn_q.weight") && message.contains("blocks of I8"), "{message}");
     assert!(message.contains("Q4_K"), "{message}");
 }
 

@@ -21,9 +21,17 @@
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod arranged;
 pub(crate) mod bf16;
+pub(crate) mod codebook;
 pub(crate) mod f16;
 pub(crate) mod f32;
 pub(crate) mod float;
+pub(crate) mod iq1_m;
+pub(crate) mod iq1_s;
+pub(crate) mod iq2_s;
+pub(crate) mod iq2_xs;
+pub(crate) mod iq2_xxs;
+pub(crate) mod iq3_s;
+pub(crate) mod iq3_xxs;
 pub(crate) mod iq4_nl;
 pub(crate) mod iq4_xs;
 pub(crate) mod k;
@@ -68,6 +76,8 @@ pub struct BlockInfo {
     pub block_bytes: usize,
     /// The activations its dot product takes.
     pub activation: ActivationFormat,
+    /// Whether this crate encodes it, and not only decodes and multiplies.
+    pub is_encoded: bool,
 }
 
 /// The activations that types of a kind take.
@@ -81,12 +91,25 @@ macro_rules! activation {
     (K) => {
         ActivationFormat::Q8K
     };
+    (Codebook) => {
+        ActivationFormat::Q8K
+    };
+}
+
+/// Whether types of a kind have encoders.
+macro_rules! is_encoded {
+    (Codebook) => {
+        false
+    };
+    ($kind:ident) => {
+        true
+    };
 }
 
 /// Makes the enumeration and its table from the rows of [`block_types`].
 macro_rules! declare {
     ($($ty:ident: $ggml_id:literal, $len:literal, $bytes:literal, $kind:ident, $folder:ident;)*) => {
-        /// A block type this crate can decode, encode and multiply with.
+        /// A block type this crate can decode and multiply with, and mostly encode: see [`BlockType::is_encoded`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
         #[allow(non_camel_case_types, missing_docs, reason = "the field's own names")]
@@ -102,6 +125,7 @@ macro_rules! declare {
             block_len: $len,
             block_bytes: $bytes,
             activation: activation!($kind),
+            is_encoded: is_encoded!($kind),
         },)*];
     };
 }
@@ -144,6 +168,16 @@ impl BlockType {
     /// The activations its dot product takes.
     pub fn activation(self) -> ActivationFormat {
         self.info().activation
+    }
+
+    /// Whether this crate encodes it, and not only decodes and multiplies.
+    pub fn is_encoded(self) -> bool {
+        self.info().is_encoded
+    }
+
+    /// Every type that this crate encodes.
+    pub fn all_encoded() -> impl Iterator<Item = Self> {
+        Self::all().filter(|ty| ty.is_encoded())
     }
 
     /// Bytes of a row of `n_in` elements; `None` if it does not divide into blocks or overflows.

@@ -9,6 +9,7 @@
 //! | `Float` | plain floats | `scalar` and a module for each family of CPUs have `decode`, `encode`, `gemv`; `unpack` widens for batch products |
 //! | `Block32` | windows of Q8_0: float scales of 32 weights or fewer | the same, but `unpack` fills the panels of [`crate::gemm::block32`] |
 //! | `K` | windows of Q8_K: super-blocks of 256 with integer scales | the same, with the panels of [`crate::gemm::k`] |
+//! | `Codebook` | windows of Q8_K | `Book`, a [`crate::block::codebook::Codebook`]; there are no encoders |
 
 /// Hands all rows to the macro `$consumer`.
 macro_rules! block_types {
@@ -32,6 +33,13 @@ macro_rules! block_types {
             TQ1_0:  34, 256,  54, K,       tq1_0;
             TQ2_0:  35, 256,  66, K,       tq2_0;
             IQ4_XS: 23, 256, 136, K,       iq4_xs;
+            IQ2_XXS: 16, 256,  66, Codebook, iq2_xxs;
+            IQ2_XS: 17, 256,  74, Codebook, iq2_xs;
+            IQ2_S:  22, 256,  82, Codebook, iq2_s;
+            IQ3_XXS: 18, 256,  98, Codebook, iq3_xxs;
+            IQ3_S:  21, 256, 110, Codebook, iq3_s;
+            IQ1_S:  19, 256,  50, Codebook, iq1_s;
+            IQ1_M:  29, 256,  56, Codebook, iq1_m;
         }
     };
 }

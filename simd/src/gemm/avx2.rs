@@ -47,10 +47,12 @@ impl YmmTier for Avx2 {
         quad
     }
 
-    /// Half the sum twice, as a pair of `i16` that `vpmaddwd` multiplies with a pair of scales.
+    /// The sum in two halves, as a pair of `i16` that `vpmaddwd` multiplies with a pair of scales: at most
+    /// 32 * 127 * 15 = 60960 in magnitude.
     #[inline(always)]
     fn first_sum(sum: i32) -> i32 {
-        (sum / 2) & 0xffff | (sum / 2) << 16
+        let half = sum >> 1;
+        half & 0xffff | (sum - half) << 16
     }
 
     fn tile_k(class: k::Class, n_columns: usize) -> Tile<k::Panel> {
@@ -58,9 +60,11 @@ impl YmmTier for Avx2 {
             (8, 8, 4) => TILES_K_8_MINIMA_4_BITS[n_columns - 1],
             (8, 8, 5) => TILES_K_8_MINIMA_5_BITS[n_columns - 1],
             (4, 16, 2) => TILES_K_4_MINIMA_2_BITS[n_columns - 1],
-            (4, 0, 3) => TILES_K_4_3_BITS[n_columns - 1],
+            (8, 0, 5) => TILES_K_8_5_BITS[n_columns - 1],
+            (4, 0, 3 | 5) => TILES_K_4_5_BITS[n_columns - 1],
             (4, 0, 6) => TILES_K_4_6_BITS[n_columns - 1],
             (8, 0, 8) => TILES_K_8_8_BITS[n_columns - 1],
+            (4, 0, 8) => TILES_K_4_8_BITS[n_columns - 1],
             (WHOLE, 0, 2) => TILES_K_WHOLE_2_BITS[n_columns - 1],
             _ => unreachable!("no type has this class"),
         }
@@ -89,9 +93,11 @@ type Tiles<Panel> = [Tile<Panel>; <Avx2 as YmmTier>::MAX_COLUMNS];
 static TILES_K_8_MINIMA_4_BITS: Tiles<k::Panel> = tiles!(tile_k, 8, 8, 8);
 static TILES_K_8_MINIMA_5_BITS: Tiles<k::Panel> = tiles!(tile_k, 8, 8, 4);
 static TILES_K_4_MINIMA_2_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, 16, 4);
-static TILES_K_4_3_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, 0, 4);
+static TILES_K_8_5_BITS: Tiles<k::Panel> = tiles!(tile_k, 8, 0, 4);
+static TILES_K_4_5_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, 0, 4);
 static TILES_K_4_6_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, 0, 2);
 static TILES_K_8_8_BITS: Tiles<k::Panel> = tiles!(tile_k, 8, 0, 1);
+static TILES_K_4_8_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, 0, 1);
 static TILES_K_WHOLE_2_BITS: Tiles<k::Panel> = tiles!(tile_k, WHOLE, 0, 32);
 static TILES_32_4_BITS: Tiles<block32::Panel> = tiles!(tile_32, false, 8);
 static TILES_32_5_BITS: Tiles<block32::Panel> = tiles!(tile_32, false, 4);
@@ -126,7 +132,7 @@ fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: usize, const WO
             add_pairs(&mut isum, scale, columns, j);
         }
         if WORDS == 1 {
-            add_signed_dots(&mut isum, &panel.codes.as_chunks().0[j], columns, 8 * j, scale);
+            add_signed_dots::<NC, SUB_WORDS>(&mut isum, &panel.codes.as_chunks().0[j], columns, j, scale);
         } else if WORDS == 2 {
             add_scaled_dots(&mut isum, &panel.codes, columns, j, scale);
         } else {

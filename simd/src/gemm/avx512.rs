@@ -8,6 +8,7 @@
 
 use core::arch::x86_64::*;
 
+use crate::block::codebook::{self, Entries, Marks};
 use crate::columns::ColumnsMut;
 use crate::gemm::float::{self, Float};
 use crate::gemm::k::WHOLE;
@@ -100,6 +101,12 @@ impl Tier for Avx512 {
     fn store_half_powers(self, quad: Quad, out: &mut [f32; ROWS]) {
         // SAFETY: `self` proves the features.
         unsafe { quad::store_half_powers(quad, out) }
+    }
+
+    #[inline(always)]
+    fn store_entries<E: Entries>(self, entries: E, marks: u64, how: Marks, bias: u8, out: &mut [u8; 64]) {
+        // SAFETY: `self` proves the features.
+        unsafe { codebook::avx512::store_codes(entries.vector_512(self), marks, how, bias, out) }
     }
 
     #[inline(always)]

@@ -43,6 +43,9 @@ pub(crate) const WHOLE: usize = 64;
 
 /// A K type of `N` bytes a super-block.
 pub(crate) trait KFormat<const N: usize> {
+    /// What [`Panel::d`] is to be multiplied with.
+    const UNIT: f32 = 1.0;
+
     /// Its tiles on a tier.
     fn class<T: Tier>() -> Class;
 
@@ -76,7 +79,7 @@ impl<const N: usize, F: KFormat<N>> Format<N> for K<F> {
     #[inline(always)]
     fn copy<T: Tier>(window: &Q8KWindow, column: &mut Column) {
         column.set_codes(&window.codes);
-        column.scales[0] = window.scale;
+        column.scales[0] = window.scale * F::UNIT;
         let (sums, class) = (window.sums, F::class::<T>());
         let pair = |low: i16, high: i16| i32::from(low.cast_unsigned()) | i32::from(high) << 16;
         match (class.minima, class.sub_words) {

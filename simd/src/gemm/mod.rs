@@ -35,6 +35,7 @@ mod table;
 use core::ops::{Add, BitAnd, BitOr, Mul, Shl, Shr};
 
 use crate::activation::WINDOW_LEN;
+use crate::block::codebook::{Entries, Marks};
 use crate::columns::ColumnsMut;
 
 pub(crate) use table::{Batch, Product, batch, codes};
@@ -173,11 +174,14 @@ pub(crate) trait Tier: Copy {
     /// Stores 2^(e - 128), with `e` each row's first byte.
     fn store_half_powers(self, quad: Self::Quad, out: &mut [f32; ROWS]);
 
+    /// Stores the codes of 64 entries plus `bias`, which wraps, in the order of the weights.
+    fn store_entries<E: Entries>(self, entries: E, marks: u64, how: Marks, bias: u8, out: &mut [u8; 64]);
+
     /// Brings the words of a panel's codes into the order that the tier's tiles want.
     #[inline(always)]
     fn arrange(self, _codes: &mut [[u8; 64]; 64]) {}
 
-    /// The sum (even) that a K type's bias has to begin with, as the tiles want it.
+    /// The sum that a K type's bias has to begin with, as the tiles want it.
     fn first_sum(sum: i32) -> i32;
 
     /// Asks for the cache lines of a value, to use soon.

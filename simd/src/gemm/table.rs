@@ -34,6 +34,9 @@ macro_rules! product {
     (K, $folder:ident) => {
         product!(Q8K of K<block::$folder::unpack::Unpack>)
     };
+    (Codebook, $folder:ident) => {
+        product!(Q8K of K<block::$folder::Book>)
+    };
     ($activation:ident of $format:ty) => {
         (Product::$activation(T::gemm::<_, $format>()), Some(<$format>::codes::<T>()))
     };

@@ -48,7 +48,14 @@ impl Layer {
     const EMPTY: Self = Self { decode: None, encode: None, gemv: None, gemm: None };
 }
 
-/// What a type of a kind has in its folder for some CPU: `decode`, `encode`, and `gemv` by its activations.
+/// What a type has for some CPU.
+pub(super) struct Own {
+    pub(super) decode: Decode,
+    pub(super) encode: Option<Encode>,
+    pub(super) gemv: Gemv,
+}
+
+/// What a type of a kind has for some CPU: the functions in its folder, or those that all codebooks share.
 macro_rules! kernels {
     (Float, $folder:ident::$cpu:ident) => {
         kernels!(with F32, $folder::$cpu)
@@ -59,12 +66,19 @@ macro_rules! kernels {
     (K, $folder:ident::$cpu:ident $(, $dot:ident)?) => {
         kernels!(with Q8K, $folder::$cpu $(, $dot)?)
     };
+    (Codebook, $folder:ident::$cpu:ident $(, $dot:ident)?) => {
+        Own {
+            decode: block::codebook::$cpu::decode::<_, block::$folder::Book>,
+            encode: None,
+            gemv: Gemv::Q8K(block::codebook::$cpu::gemv::<_, block::$folder::Book $(, $dot)?>),
+        }
+    };
     (with $activation:ident, $folder:ident::$cpu:ident $(, $dot:ident)?) => {
-        (
-            block::$folder::$cpu::decode as Decode,
-            block::$folder::$cpu::encode as Encode,
-            Gemv::$activation(block::$folder::$cpu::gemv $(::<$dot>)?),
-        )
+        Own {
+            decode: block::$folder::$cpu::decode,
+            encode: Some(block::$folder::$cpu::encode),
+            gemv: Gemv::$activation(block::$folder::$cpu::gemv $(::<$dot>)?),
+        }
     };
 }
 
@@ -83,29 +97,29 @@ macro_rules! neon_kernels {
 macro_rules! rows {
     ($($ty:ident: $ggml_id:literal, $len:literal, $bytes:literal, $kind:ident, $folder:ident;)*) => {
         /// The definition of a type.
-        pub(super) fn scalar(ty: BlockType) -> (Decode, Encode, Gemv) {
+        pub(super) fn scalar(ty: BlockType) -> Own {
             match ty { $(BlockType::$ty => kernels!($kind, $folder::scalar),)* }
         }
 
         #[cfg(target_arch = "x86_64")]
-        fn avx2(ty: BlockType) -> (Decode, Encode, Gemv) {
+        fn avx2(ty: BlockType) -> Own {
             match ty { $(BlockType::$ty => kernels!($kind, $folder::avx2),)* }
         }
 
         #[cfg(target_arch = "x86_64")]
-        fn avx512(ty: BlockType) -> (Decode, Encode, Gemv) {
+        fn avx512(ty: BlockType) -> Own {
             match ty { $(BlockType::$ty => kernels!($kind, $folder::avx512),)* }
         }
 
         #[cfg(target_arch = "aarch64")]
-        fn neon(ty: BlockType) -> (Decode, Encode, Gemv) {
+        fn neon(ty: BlockType) -> Own {
             match ty { $(BlockType::$ty => neon_kernels!($kind, $folder, Neon),)* }
         }
 
         #[cfg(target_arch = "aarch64")]
         fn neon_dotprod(ty: BlockType) -> Option<Gemv> {
-            let (_, _, gemv) = match ty { $(BlockType::$ty => neon_kernels!($kind, $folder, NeonDotprod),)* };
-            (!ty.is_float()).then_some(gemv)
+            let own = match ty { $(BlockType::$ty => neon_kernels!($kind, $folder, NeonDotprod),)* };
+            (!ty.is_float()).then_some(own.gemv)
         }
     };
 }
@@ -113,12 +127,8 @@ block_types!(rows);
 
 /// What a tier of this target has for a type.
 pub(super) fn layer(tier: Isa, ty: BlockType) -> Layer {
-    let whole = |(decode, encode, gemv), gemm| Layer {
-        decode: Some(decode),
-        encode: Some(encode),
-        gemv: Some(gemv),
-        gemm,
-    };
+    let whole =
+        |Own { decode, encode, gemv }, gemm| Layer { decode: Some(decode), encode, gemv: Some(gemv), gemm };
     match tier {
         Isa::Scalar => whole(scalar(ty), None),
         #[cfg(target_arch = "x86_64")]

@@ -1,7 +1,7 @@
 //! The functions of a tier, whether this CPU has it or not: to look at; calling one takes the features.
 
 use super::Operation;
-use super::rows::{self, Decode, Encode, Gemv, Layer, Quantisers};
+use super::rows::{self, Decode, Encode, Gemv, Layer, Own, Quantisers};
 use crate::block::BlockType;
 use crate::gemm::Batch;
 use crate::isa::Isa;
@@ -17,7 +17,8 @@ pub(super) struct Entry<F> {
 #[derive(Clone, Copy)]
 pub(super) struct TypeKernels {
     pub(super) decode: Entry<Decode>,
-    pub(super) encode: Entry<Encode>,
+    /// For the types that are encoded.
+    pub(super) encode: Option<Entry<Encode>>,
     pub(super) gemv: Entry<Gemv>,
     /// Batch products, where a tier has better ones than a dot product per column.
     pub(super) gemm: Option<Entry<Batch>>,
@@ -29,8 +30,8 @@ impl TypeKernels {
         fn entry<F>(function: F) -> Entry<F> {
             Entry { function, tier: Isa::Scalar }
         }
-        let (decode, encode, gemv) = rows::scalar(ty);
-        Self { decode: entry(decode), encode: entry(encode), gemv: entry(gemv), gemm: None }
+        let Own { decode, encode, gemv } = rows::scalar(ty);
+        Self { decode: entry(decode), encode: encode.map(entry), gemv: entry(gemv), gemm: None }
     }
 
     /// Takes over what a tier has.
@@ -41,7 +42,9 @@ impl TypeKernels {
             }
         }
         set(&mut self.decode, layer.decode, tier);
-        set(&mut self.encode, layer.encode, tier);
+        if let Some(function) = layer.encode {
+            self.encode = Some(Entry { function, tier });
+        }
         set(&mut self.gemv, layer.gemv, tier);
         if let Some(function) = layer.gemm {
             self.gemm = Some(Entry { function, tier });
@@ -86,13 +89,13 @@ impl Table {
     }
 
     /// See [`super::Kernels::origin`].
-    pub(super) fn origin(&self, ty: BlockType, operation: Operation) -> Isa {
+    pub(super) fn origin(&self, ty: BlockType, operation: Operation) -> Option<Isa> {
         let kernels = self.kernels(ty);
         match operation {
-            Operation::Decode => kernels.decode.tier,
-            Operation::Encode => kernels.encode.tier,
-            Operation::Gemv => kernels.gemv.tier,
-            Operation::Gemm => kernels.gemm.map_or(kernels.gemv.tier, |gemm| gemm.tier),
+            Operation::Decode => Some(kernels.decode.tier),
+            Operation::Encode => kernels.encode.map(|encode| encode.tier),
+            Operation::Gemv => Some(kernels.gemv.tier),
+            Operation::Gemm => Some(kernels.gemm.map_or(kernels.gemv.tier, |gemm| gemm.tier)),
         }
     }
 }

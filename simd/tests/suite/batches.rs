@@ -2,7 +2,7 @@
 //! and the bytes.
 
 use crate::activations::Activations;
-use crate::common::{Random, assert_same_bits, better_tiers, scalar};
+use crate::common::{Random, assert_same_bits, better_tiers, plausible_blocks, scalar};
 use crate::effort::FULL;
 use gguf_simd::{BlockType, ColumnsMut, Kernels};
 
@@ -82,14 +82,7 @@ fn bytes(ty: BlockType, n_in: usize) -> usize {
 
 #[test]
 fn batches_equal_dot_products_on_encoded_weights() {
-    let encoded = |ty: BlockType, n_in: usize, random: &mut Random| {
-        let mut weights = vec![0; bytes(ty, n_in)];
-        for row in weights.chunks_exact_mut(bytes(ty, n_in) / MOST) {
-            scalar().encode(ty, &random.floats(n_in), None, row);
-        }
-        weights
-    };
-    check_all(1, encoded, 1.0);
+    check_all(1, |ty, n_in, random| plausible_blocks(ty, MOST * n_in, random), 1.0);
 }
 
 /// Any bytes are valid blocks: scales that are huge, tiny, infinite or NaN among them.
@@ -131,8 +124,7 @@ fn batches_equal_dot_products_across_blocks_of_columns() {
 fn check_large((n_in, n_rows, n_cols): (usize, usize, usize)) {
     let mut random = Random::new(4);
     for ty in BlockType::all() {
-        let mut weights = vec![0; n_rows * ty.row_bytes(n_in).expect("whole blocks")];
-        scalar().encode(ty, &random.floats(n_rows * n_in), None, &mut weights);
+        let weights = plausible_blocks(ty, n_rows * n_in, &mut random);
         let x = random.floats(n_cols * n_in);
         let x = Activations::of(ty, &x, n_in);
         for kernels in better_tiers() {

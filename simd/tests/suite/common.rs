@@ -1,6 +1,29 @@
 //! What the tests of this crate share: random bytes and floats, and equality of results.
 
-use gguf_simd::{Isa, Kernels};
+use std::path::PathBuf;
+
+use gguf_simd::{BlockType, Isa, Kernels};
+
+/// A file of `fixtures/`.
+pub(crate) fn fixture(name: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Blocks of `n` weights as a file has them: random numbers encoded or, for a type without an encoder, blocks of
+/// the fixtures in a random order.
+pub(crate) fn plausible_blocks(ty: BlockType, n: usize, random: &mut Random) -> Vec<u8> {
+    let n_bytes = ty.row_bytes(n).expect("whole blocks");
+    if ty.is_encoded() {
+        let mut bytes = vec![0; n_bytes];
+        Kernels::best().encode(ty, &random.floats(n), None, &mut bytes);
+        return bytes;
+    }
+    let blocks = fixture(&format!("blocks/{}.bin", ty.name().to_lowercase()));
+    let blocks: Vec<&[u8]> = blocks.chunks_exact(ty.block_bytes()).collect();
+    let any = |_| blocks[random.next() as usize % blocks.len()];
+    (0..n_bytes / ty.block_bytes()).flat_map(any).copied().collect()
+}
 
 /// A small generator (xorshift), so that a failure names a seed that repeats it.
 pub(crate) struct Random(u64);

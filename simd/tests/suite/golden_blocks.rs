@@ -1,16 +1,9 @@
 //! Blocks of other programs mean what their makers say, and our own are no worse than theirs.
 //! `fixtures/blocks/MANIFEST.md` tells where the expected values come from.
 
-use std::path::PathBuf;
-
-use crate::common::{Random, assert_same_bits, better_tiers, scalar};
+use crate::common::{Random, assert_same_bits, better_tiers, fixture, scalar};
 use gguf_simd::half_float::{f16_to_f32, f32_to_f16};
 use gguf_simd::{BlockType, Kernels};
-
-fn fixture(name: &str) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(name);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
 
 #[test]
 fn decoded_blocks_are_those_of_the_gguf_package() {
@@ -88,7 +81,7 @@ fn encoders_err_less_than_those_of_llama_cpp() {
         );
         seen += 1;
     }
-    assert_eq!(seen, 3 * BlockType::all().filter(|ty| !ty.is_float()).count());
+    assert_eq!(seen, 3 * BlockType::all_encoded().filter(|ty| !ty.is_float()).count());
 }
 
 /// The squared error of a block of Q4_0 or Q5_0 whose scale gives the extreme weight the code `low`.
@@ -123,7 +116,7 @@ fn no_block_errs_more_than_if_it_were_rounded_plainly() {
 #[test]
 fn what_is_on_the_grid_survives_encoding() {
     let mut random = Random::new(8);
-    for ty in BlockType::all().filter(|ty| !ty.is_float() && ty.block_len() == 32) {
+    for ty in BlockType::all_encoded().filter(|ty| !ty.is_float() && ty.block_len() == 32) {
         // A block whose codes reach both ends of the grid, so that its scale is not in doubt.
         let mut blocks = random.bytes(ty.block_bytes());
         let halves = if matches!(ty, BlockType::Q4_1 | BlockType::Q5_1) { 2 } else { 1 };
@@ -146,7 +139,7 @@ fn what_is_on_the_grid_survives_encoding() {
 
 #[test]
 fn weights_and_importance_that_are_not_finite_leave_finite_blocks() {
-    for ty in BlockType::all().filter(|ty| !ty.is_float()) {
+    for ty in BlockType::all_encoded().filter(|ty| !ty.is_float()) {
         let n = 2 * ty.block_len();
         for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 1e-45] {
             let mut x: Vec<f32> = (0..n).map(|i| (i as f32 * 0.7).sin()).collect();
@@ -165,7 +158,7 @@ fn weights_and_importance_that_are_not_finite_leave_finite_blocks() {
 
 #[test]
 fn zero_rows_encode_to_zeros() {
-    for ty in BlockType::all() {
+    for ty in BlockType::all_encoded() {
         let n = 3 * ty.block_len();
         let mut blocks = vec![0xff; ty.row_bytes(n).expect("whole blocks")];
         scalar().encode(ty, &vec![0.0; n], None, &mut blocks);
@@ -178,7 +171,7 @@ fn zero_rows_encode_to_zeros() {
 #[test]
 fn importance_moves_the_error_to_the_columns_that_matter_less() {
     let mut random = Random::new(9);
-    for ty in BlockType::all().filter(|ty| !ty.is_float()) {
+    for ty in BlockType::all_encoded().filter(|ty| !ty.is_float()) {
         let (n_in, mut plain, mut weighted) = (512, 0.0, 0.0);
         let importance: Vec<f32> = (0..n_in).map(|i| if i % 4 == 0 { 30.0 } else { 0.1 }).collect();
         for _ in 0..32 {

@@ -1,9 +1,9 @@
 //! Every tier of kernels gives the scalar definition's bits.
 
 use crate::activations::Activations;
-use crate::common::{Random, assert_same_bits, better_tiers, scalar};
+use crate::common::{Random, assert_same_bits, better_tiers, plausible_blocks, scalar};
 use crate::effort::FULL;
-use gguf_simd::{BlockType, ColumnsMut, Kernels, Q8KWindow, Q8Window};
+use gguf_simd::{BlockType, ColumnsMut, Q8KWindow, Q8Window};
 
 /// Blocks in a row: none, few, a window more or less, many.
 const BLOCKS: &[usize] =
@@ -33,11 +33,7 @@ fn weights(ty: BlockType, n: usize, fill: Fill, random: &mut Random) -> Vec<u8> 
     match fill {
         Fill::Random => random.bytes(n_bytes),
         Fill::Byte(byte) => vec![byte; n_bytes],
-        Fill::Encoded => {
-            let mut bytes = vec![0; n_bytes];
-            Kernels::best().encode(ty, &random.floats(n), None, &mut bytes);
-            bytes
-        }
+        Fill::Encoded => plausible_blocks(ty, n, random),
     }
 }
 
@@ -177,6 +173,9 @@ fn decode_and_encode_equal_scalar_on_misaligned_slices() {
                 scalar().decode(ty, blocks, &mut expected);
                 kernels.decode(ty, blocks, &mut found[shift..]);
                 assert_same_bits(&expected, &found[shift..], || format!("{} {ty}", kernels.isa()));
+                if !ty.is_encoded() {
+                    continue;
+                }
                 let (mut expected, mut found) = (vec![1; n_bytes], vec![2; n_bytes + shift]);
                 scalar().encode(ty, &row[shift..], None, &mut expected);
                 kernels.encode(ty, &row[shift..], None, &mut found[shift..]);
@@ -190,7 +189,7 @@ fn decode_and_encode_equal_scalar_on_misaligned_slices() {
 fn encode_equals_scalar_byte_for_byte() {
     let mut random = Random::new(5);
     for kernels in better_tiers() {
-        for ty in BlockType::all() {
+        for ty in BlockType::all_encoded() {
             for n in [0, 1, 2, 3, 7, 16, 17].map(|n| n * ty.block_len()) {
                 let row = activations(n, true, &mut random);
                 let mut importance = random.floats(n);

@@ -108,10 +108,12 @@ fn pattern(pattern: &str) -> Result<Regex, String> {
 }
 
 fn block_type(name: &str) -> Result<BlockType, String> {
-    BlockType::from_name(name).ok_or_else(|| {
-        let all: Vec<&str> = BlockType::all().map(BlockType::name).collect();
-        format!("unknown tensor type {name}; {}", suggestion(name, &all))
-    })
+    let all = || BlockType::all_encoded().map(BlockType::name).collect::<Vec<_>>();
+    match BlockType::from_name(name) {
+        Some(ty) if ty.is_encoded() => Ok(ty),
+        Some(ty) => Err(format!("{ty} tensors are read, but not made; supported: {}", all().join(", "))),
+        None => Err(format!("unknown tensor type {name}; {}", suggestion(name, &all()))),
+    }
 }
 
 /// `REGEX=TYPE`; the type comes after the last `=`.

@@ -63,14 +63,28 @@ pub(crate) fn gemv<const B: usize, const AT: usize>(
     out: &mut [f32],
     sum: impl Fn(&[u8; B], &Q8KWindow) -> __m256i,
 ) {
+    gemv_in_units(weights, x, out, 1.0, |block| [block[AT], block[AT + 1]], sum);
+}
+
+/// [`gemv`] for types whose blocks give `d` by a function and have it in `unit`s.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn gemv_in_units<const B: usize>(
+    weights: &[u8],
+    x: &[Q8KWindow],
+    out: &mut [f32],
+    unit: f32,
+    d: impl Fn(&[u8; B]) -> [u8; 2],
+    sum: impl Fn(&[u8; B], &Q8KWindow) -> __m256i,
+) {
     let (mut now, mut before) = (&mut WithoutMinima::new(), &mut WithoutMinima::new());
     let mut lane = 0;
     let mut rows = RowSums::new(out, x.len());
     for row in weights.chunks_exact(B * x.len()) {
         for (block, y) in row.as_chunks::<B>().0.iter().zip(x) {
             now.isums[lane] = sum(block, y);
-            now.halves[lane] = i32::from(u16::from_le_bytes([block[AT], block[AT + 1]]));
-            now.dys[lane] = y.scale;
+            now.halves[lane] = i32::from(u16::from_le_bytes(d(block)));
+            now.dys[lane] = y.scale * unit;
             rows.add_late(lane);
             lane += 1;
             if lane == GROUP {

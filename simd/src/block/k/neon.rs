@@ -67,6 +67,20 @@ pub(crate) fn gemv<D: Dot, const B: usize, const AT: usize>(
     out: &mut [f32],
     sum: impl Fn(D, &[u8; B], &Q8KWindow) -> int32x4_t,
 ) {
+    gemv_in_units(weights, x, out, 1.0, |block| [block[AT], block[AT + 1]], sum);
+}
+
+/// [`gemv`] for types whose blocks give `d` by a function and have it in `unit`s.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(crate) fn gemv_in_units<D: Dot, const B: usize>(
+    weights: &[u8],
+    x: &[Q8KWindow],
+    out: &mut [f32],
+    unit: f32,
+    d: impl Fn(&[u8; B]) -> [u8; 2],
+    sum: impl Fn(D, &[u8; B], &Q8KWindow) -> int32x4_t,
+) {
     let dot = D::proof();
     let mut isums = [vdupq_n_s32(0); GROUP];
     let (mut ds, mut dys) = ([0; GROUP], [0.0; GROUP]);
@@ -75,8 +89,8 @@ pub(crate) fn gemv<D: Dot, const B: usize, const AT: usize>(
         for (blocks, ys) in row.as_chunks::<B>().0.chunks(GROUP).zip(x.chunks(GROUP)) {
             for (i, (block, y)) in blocks.iter().zip(ys).enumerate() {
                 isums[i] = sum(dot, block, y);
-                ds[i] = u16::from_le_bytes([block[AT], block[AT + 1]]);
-                dys[i] = y.scale;
+                ds[i] = u16::from_le_bytes(d(block));
+                dys[i] = y.scale * unit;
             }
             let d = vmulq_f32(halves_to_f32(ds), load_f32(&dys));
             let isum = vcvtq_f32_s32(sums_of_4(isums));

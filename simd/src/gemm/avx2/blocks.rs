@@ -27,7 +27,7 @@ pub(super) fn tile_32<const NC: usize, const MINIMA: bool, const WORDS: usize>(
     for j in 0..panel.n_blocks.min(8) {
         let mut isum = [[_mm256_setzero_si256(); 2]; NC];
         if WORDS == 1 {
-            add_signed_dots(&mut isum, &panel.codes.as_chunks().0[j], columns, 8 * j, [ones; 2]);
+            add_signed_dots::<NC, 8>(&mut isum, &panel.codes.as_chunks().0[j], columns, j, [ones; 2]);
         } else {
             let dot = unsigned_dots!(NC, WORDS, panel.codes, columns, 8 * j);
             for c in 0..NC {

@@ -133,23 +133,22 @@ fn add_scaled_half<const NC: usize, const H: usize>(
     }
 }
 
-/// Adds the products of the eight words of a block of signed codes, from the `first`,
-/// times pairs of equal `i16` for each row.
+/// Adds the products of the words of block `j` of signed codes, times pairs of equal `i16` for each row.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn add_signed_dots<const NC: usize>(
+pub(super) fn add_signed_dots<const NC: usize, const WORDS: usize>(
     isum: &mut [Halves; NC],
-    codes: &[[u8; 64]; 8],
+    codes: &[[u8; 64]; WORDS],
     columns: &[Column; NC],
-    first: usize,
+    j: usize,
     scale: Halves,
 ) {
-    for i in 0..8 {
+    for i in 0..WORDS {
         let w = load_codes(&codes[i]);
         for h in 0..2 {
             let magnitude = _mm256_abs_epi8(w[h]);
             for c in 0..NC {
-                let y = _mm256_set1_epi32(columns[c].codes[first + i]);
+                let y = _mm256_set1_epi32(columns[c].codes[WORDS * j + i]);
                 let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(y, w[h]));
                 isum[c][h] = in_register(_mm256_add_epi32(isum[c][h], _mm256_madd_epi16(pairs, scale[h])));
             }

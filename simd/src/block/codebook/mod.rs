@@ -1,0 +1,278 @@
+//! What the codebook types share: IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS and IQ3_S.
+//!
+//! A super-block of 256 weights holds indices into a table of *entries*, each the magnitudes of eight weights or
+//! of four, and *marks*, a bit for each weight. Entry and mark make a small integer, the *code*; a weight is
+//!
+//! ```text
+//! (d * UNIT) * (scale * code)      marks that negate: code = +entry or -entry
+//!                                  marks that raise:  code = entry - 9, or two more
+//! ```
+//!
+//! with an odd integer `scale` of sixteen or 32 weights and `UNIT` a power of two, which makes integers of the
+//! field's halves and eighths. The product of scale and code is exact, and so is each weight: eleven bits of `d`,
+//! five of the scale, six of the code.
+//!
+//! A type is an implementation of [`Codebook`], and nothing else is specific to it: what the kernels of a CPU
+//! need is in this folder once. Entries are looked up one by one, since gather instructions take longer than the
+//! loads that they stand for; everything else is done with vectors.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+pub(crate) mod scalar;
+mod unpack;
+
+#[cfg(target_arch = "aarch64")]
+use core::arch::aarch64::*;
+#[cfg(target_arch = "x86_64")]
+use core::arch::x86_64::*;
+
+use crate::array;
+#[cfg(target_arch = "aarch64")]
+use crate::isa::Neon;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::{Avx2, Avx512};
+
+/// What the marks of a type do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Marks {
+    /// They make a code of the entry with the other sign.
+    Negate,
+    /// They add two. Entries are eight times a number of -1 to 1 plus 8, so that with less 9 a code is eight
+    /// times that number, less or plus one.
+    Raise,
+}
+
+impl Marks {
+    /// What is to be subtracted from entries.
+    pub(crate) const fn bias(self) -> u8 {
+        match self {
+            Self::Negate => 0,
+            Self::Raise => 9,
+        }
+    }
+}
+
+/// A codebook type with super-blocks of `B` bytes.
+pub(crate) trait Codebook<const B: usize> {
+    /// Entries of 64 weights.
+    type Entries: Entries;
+
+    /// What `d` is multiplied with.
+    const UNIT: f32;
+
+    /// Weights that share a scale: 16 or 32.
+    const SUB_LEN: usize;
+
+    /// The largest entry.
+    const TOP: u8;
+
+    /// What the marks do.
+    const MARKS: Marks;
+
+    /// `d`, as f16 bits.
+    fn d(block: &[u8; B]) -> [u8; 2];
+
+    /// The scale of each sixteen weights, at most 31.
+    fn scales(block: &[u8; B]) -> [u8; 16];
+
+    /// The entries of weights `64 c ..`.
+    fn entries(block: &[u8; B], c: usize) -> Self::Entries;
+
+    /// The marks: bit `i` of word `c` is that of weight `64 c + i`.
+    fn marks(block: &[u8; B]) -> [u64; 4];
+}
+
+/// Entries of 64 weights, the first in the lowest byte of the first.
+pub(crate) trait Entries: Copy {
+    /// One after the other.
+    fn bytes(self) -> [u8; 64];
+
+    /// One after the other, in a vector.
+    #[cfg(target_arch = "x86_64")]
+    fn vector_512(self, proof: Avx512) -> __m512i;
+
+    /// The first or the second half, in a vector.
+    #[cfg(target_arch = "x86_64")]
+    fn vector_256(self, proof: Avx2, half: usize) -> __m256i;
+
+    /// Quarter `q`, in a vector.
+    #[cfg(target_arch = "aarch64")]
+    fn vector_128(self, proof: Neon, q: usize) -> uint8x16_t;
+}
+
+impl Entries for [u64; 8] {
+    #[inline(always)]
+    fn bytes(self) -> [u8; 64] {
+        array::build(|i| self[i / 8].to_le_bytes()[i % 8])
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn vector_512(self, _proof: Avx512) -> __m512i {
+        let [a, b, c, d, e, f, g, h] = self.map(u64::cast_signed);
+        // SAFETY: the proof is of the features.
+        unsafe { _mm512_setr_epi64(a, b, c, d, e, f, g, h) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn vector_256(self, _proof: Avx2, half: usize) -> __m256i {
+        let of = |i: usize| self[4 * half + i].cast_signed();
+        // SAFETY: the proof is of the features.
+        unsafe { _mm256_setr_epi64x(of(0), of(1), of(2), of(3)) }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[inline(always)]
+    fn vector_128(self, _proof: Neon, q: usize) -> uint8x16_t {
+        // SAFETY: the proof is of the features.
+        unsafe { vcombine_u8(vcreate_u8(self[2 * q]), vcreate_u8(self[2 * q + 1])) }
+    }
+}
+
+impl Entries for [u32; 16] {
+    #[inline(always)]
+    fn bytes(self) -> [u8; 64] {
+        array::build(|i| self[i / 4].to_le_bytes()[i % 4])
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn vector_512(self, _proof: Avx512) -> __m512i {
+        let of = |i: usize| self[i].cast_signed();
+        // SAFETY: the proof is of the features.
+        unsafe {
+            _mm512_setr_epi32(
+                of(0),
+                of(1),
+                of(2),
+                of(3),
+                of(4),
+                of(5),
+                of(6),
+                of(7),
+                of(8),
+                of(9),
+                of(10),
+                of(11),
+                of(12),
+                of(13),
+                of(14),
+                of(15),
+            )
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn vector_256(self, _proof: Avx2, half: usize) -> __m256i {
+        let of = |i: usize| self[8 * half + i].cast_signed();
+        // SAFETY: the proof is of the features.
+        unsafe { _mm256_setr_epi32(of(0), of(1), of(2), of(3), of(4), of(5), of(6), of(7)) }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[inline(always)]
+    fn vector_128(self, _proof: Neon, q: usize) -> uint8x16_t {
+        let two = |i: usize| u64::from(self[4 * q + i]) | u64::from(self[4 * q + i + 1]) << 32;
+        // SAFETY: the proof is of the features.
+        unsafe { vcombine_u8(vcreate_u8(two(0)), vcreate_u8(two(2))) }
+    }
+}
+
+/// Entries of eight from the packed ones of a `grid.rs`: two bits choose one of `levels`.
+pub(crate) const fn entries_of_8<const N: usize>(packed: &[u16; N], levels: [u8; 3]) -> [u64; N] {
+    let mut entries = [0; N];
+    let mut i = 0;
+    while i < 8 * N {
+        let level = levels[(packed[i / 8] >> (2 * (i % 8)) & 3) as usize];
+        entries[i / 8] |= (level as u64) << (8 * (i % 8));
+        i += 1;
+    }
+    entries
+}
+
+/// Entries of four from the packed ones of a `grid.rs`: three bits choose one of `levels`.
+pub(crate) const fn entries_of_4<const N: usize>(packed: &[u16; N], levels: [u8; 8]) -> [u32; N] {
+    let mut entries = [0; N];
+    let mut i = 0;
+    while i < 4 * N {
+        let level = levels[(packed[i / 4] >> (3 * (i % 4)) & 7) as usize];
+        entries[i / 4] |= (level as u32) << (8 * (i % 4));
+        i += 1;
+    }
+    entries
+}
+
+/// Signs of seven weights in each byte, as the marks of eight: an even number of them are negative.
+#[inline(always)]
+pub(crate) fn even_marks(sevens: u64) -> u64 {
+    // The lowest bit of each byte becomes the parity of all its bits. What neighbours shift in stays above it.
+    let halves = sevens ^ sevens >> 4;
+    let quarters = halves ^ halves >> 2;
+    let parity = (quarters ^ quarters >> 1) & 0x0101_0101_0101_0101;
+    sevens | parity << 7
+}
+
+/// Seven bits in each byte, from two words that hold four times seven bits in their lower 28.
+#[inline(always)]
+pub(crate) fn sevens([low, high]: [u32; 2]) -> u64 {
+    let word = u64::from(low) | u64::from(high) << 32;
+    let of = |i: u32| word << i & 0x0000_007f_0000_007f << (8 * i);
+    of(0) | of(1) | of(2) | of(3)
+}
+
+/// Twice each nibble plus one, low nibbles first.
+#[inline(always)]
+pub(crate) fn odd_scales(nibbles: &[u8; 8]) -> [u8; 16] {
+    array::build(|k| (nibbles[k / 2] >> (4 * (k % 2)) & 15) * 2 + 1)
+}
+
+/// Bytes `at..at + N` of a block.
+#[inline(always)]
+pub(crate) fn bytes_at<const N: usize, const B: usize>(block: &[u8; B], at: usize) -> &[u8; N] {
+    block[at..].first_chunk().expect("the field is inside the block")
+}
+
+/// Word `i` of 32 bits of those that begin at byte `at`.
+#[inline(always)]
+pub(crate) fn word_at<const B: usize>(block: &[u8; B], at: usize, i: usize) -> u32 {
+    u32::from_le_bytes(*bytes_at(block, at + 4 * i))
+}
+
+/// Word `i` of 16 bits of those that begin at byte `at`.
+#[inline(always)]
+pub(crate) fn half_at<const B: usize>(block: &[u8; B], at: usize, i: usize) -> u16 {
+    u16::from_le_bytes(*bytes_at(block, at + 2 * i))
+}
+
+/// Word `i` of 64 bits of those that begin at byte `at`.
+#[inline(always)]
+pub(crate) fn long_at<const B: usize>(block: &[u8; B], at: usize, i: usize) -> u64 {
+    u64::from_le_bytes(*bytes_at(block, at + 8 * i))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signs_of_seven_are_completed_to_an_even_number() {
+        for seven in 0..128u64 {
+            let expected = seven | u64::from(seven.count_ones() % 2) << 7;
+            assert_eq!(even_marks(seven * 0x0101_0101_0101_0101), expected * 0x0101_0101_0101_0101);
+        }
+    }
+
+    #[test]
+    fn seven_bits_get_a_byte_each() {
+        let fields = [1, 127, 64, 85, 3, 126, 2, 99];
+        let pack = |four: &[u32]| four.iter().rev().fold(0xf, |word, field| word << 7 | field);
+        let found = sevens([pack(&fields[..4]), pack(&fields[4..])]);
+        assert_eq!(found.to_le_bytes().map(u32::from), fields);
+    }
+}

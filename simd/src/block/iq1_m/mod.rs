@@ -1,0 +1,57 @@
+//! IQ1_M: 256 weights in 56 bytes, 1.75 bits each, a [`crate::block::codebook`] with the entries of IQ1_S.
+//!
+//! | bytes | field | content |
+//! |---|---|---|
+//! | 0..32 | `qs` | the low eight bits of the index of each eight weights |
+//! | 32..48 | `qh` | nibble `g`, low ones first: the high three bits of index `g`, and whether its weights are an eighth less than the entry says, or an eighth more |
+//! | 48..56 | `scales` | four times 16 bits: the scales of four times sixteen weights in three bits each, then four bits of the f16 `d`, the lowest first |
+//!
+//! A weight is `d / 8 * (2 scale + 1) * code`. Any bytes are a valid block.
+
+use crate::array;
+use crate::block::codebook::{Codebook, Marks, half_at, long_at};
+use crate::block::iq1_s::ENTRIES;
+
+const BYTES: usize = 56;
+
+/// IQ1_M as a codebook.
+pub(crate) struct Book;
+
+impl Codebook<BYTES> for Book {
+    type Entries = [u64; 8];
+    const UNIT: f32 = 0.125;
+    const SUB_LEN: usize = 16;
+    const TOP: u8 = 16;
+    const MARKS: Marks = Marks::Raise;
+
+    #[inline(always)]
+    fn d(block: &[u8; BYTES]) -> [u8; 2] {
+        let part = |i: usize| half_at(block, 48, i) >> 12 << (4 * i);
+        (part(0) | part(1) | part(2) | part(3)).to_le_bytes()
+    }
+
+    #[inline(always)]
+    fn scales(block: &[u8; BYTES]) -> [u8; 16] {
+        array::build(|k| (half_at(block, 48, k / 4) >> (3 * (k % 4)) & 7) as u8 * 2 + 1)
+    }
+
+    #[inline(always)]
+    fn entries(block: &[u8; BYTES], c: usize) -> [u64; 8] {
+        array::build(|g| {
+            let high = usize::from(block[32 + 4 * c + g / 2]) >> (4 * (g % 2)) << 8 & 0x700;
+            ENTRIES[high | usize::from(block[8 * c + g])]
+        })
+    }
+
+    #[inline(always)]
+    fn marks(block: &[u8; BYTES]) -> [u64; 4] {
+        // Bit 3 of nibble `g` moves to bit `8 g`, and from there to the seven above.
+        let of = |nibbles: u64| {
+            let nibbles = nibbles >> 3 & 0x1111_1111;
+            let pairs = (nibbles | nibbles << 16) & 0x0000_1111_0000_1111;
+            let ones = (pairs | pairs << 8) & 0x0011_0011_0011_0011;
+            ((ones | ones << 4) & 0x0101_0101_0101_0101) * 0xff
+        };
+        array::build(|c| of(!(long_at(block, 32, c / 2) >> (32 * (c % 2)))))
+    }
+}

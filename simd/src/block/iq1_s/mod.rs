@@ -1,0 +1,54 @@
+//! IQ1_S: 256 weights in 50 bytes, 1.5625 bits each, a [`crate::block::codebook`] of 2048 entries of eight.
+//!
+//! | bytes | field | content |
+//! |---|---|---|
+//! | 0..2 | `d` | f16 scale of the scales |
+//! | 2..34 | `qs` | the low eight bits of the index of each eight weights |
+//! | 34..50 | `qh` | 16 bits for each 32 weights: the high three bits of four indices, the scale in three bits, and whether a weight is an eighth less than its entry says, or an eighth more |
+//!
+//! A weight is `d / 8 * (2 scale + 1) * code`. Any bytes are a valid block.
+
+pub(super) mod grid;
+
+use crate::array;
+use crate::block::codebook::{Codebook, Marks, bytes_at, entries_of_8, half_at};
+
+const BYTES: usize = 50;
+
+/// The entries of this type and of IQ1_M.
+pub(super) static ENTRIES: [u64; 2048] = entries_of_8(&grid::PACKED, [0, 8, 16]);
+
+/// IQ1_S as a codebook.
+pub(crate) struct Book;
+
+impl Codebook<BYTES> for Book {
+    type Entries = [u64; 8];
+    const UNIT: f32 = 0.125;
+    const SUB_LEN: usize = 32;
+    const TOP: u8 = 16;
+    const MARKS: Marks = Marks::Raise;
+
+    #[inline(always)]
+    fn d(block: &[u8; BYTES]) -> [u8; 2] {
+        *bytes_at(block, 0)
+    }
+
+    #[inline(always)]
+    fn scales(block: &[u8; BYTES]) -> [u8; 16] {
+        array::build(|k| (half_at(block, 34, k / 2) >> 12 & 7) as u8 * 2 + 1)
+    }
+
+    #[inline(always)]
+    fn entries(block: &[u8; BYTES], c: usize) -> [u64; 8] {
+        array::build(|g| {
+            let high = usize::from(half_at(block, 34, 2 * c + g / 4)) >> (3 * (g % 4)) << 8 & 0x700;
+            ENTRIES[high | usize::from(block[2 + 8 * c + g])]
+        })
+    }
+
+    #[inline(always)]
+    fn marks(block: &[u8; BYTES]) -> [u64; 4] {
+        let is_raised = |j: usize| u64::from(!half_at(block, 34, j) >> 15);
+        array::build(|c| (is_raised(2 * c) | is_raised(2 * c + 1) << 32) * 0xffff_ffff)
+    }
+}

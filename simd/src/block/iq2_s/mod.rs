@@ -1,0 +1,54 @@
+//! IQ2_S: 256 weights in 82 bytes, 2.5625 bits each, a [`crate::block::codebook`] of 1024 entries of eight.
+//!
+//! | bytes | field | content |
+//! |---|---|---|
+//! | 0..2 | `d` | f16 scale of the scales |
+//! | 2..34 | `qs` | the low eight bits of the index of each eight weights |
+//! | 34..66 | `signs` | a bit for each weight, set where it is negative |
+//! | 66..74 | `qh` | the high two bits of four indices a byte, the first in the lowest |
+//! | 74..82 | `scales` | nibble `k`, low ones first, is the scale of weights `16 k ..` |
+//!
+//! A weight is `d / 8 * (2 scale + 1) * code`. Any bytes are a valid block.
+
+mod grid;
+
+use crate::array;
+use crate::block::codebook::{Codebook, Marks, bytes_at, entries_of_8, long_at, odd_scales};
+
+const BYTES: usize = 82;
+
+static ENTRIES: [u64; 1024] = entries_of_8(&grid::PACKED, [8, 25, 43]);
+
+/// IQ2_S as a codebook.
+pub(crate) struct Book;
+
+impl Codebook<BYTES> for Book {
+    type Entries = [u64; 8];
+    const UNIT: f32 = 0.125;
+    const SUB_LEN: usize = 16;
+    const TOP: u8 = 43;
+    const MARKS: Marks = Marks::Negate;
+
+    #[inline(always)]
+    fn d(block: &[u8; BYTES]) -> [u8; 2] {
+        *bytes_at(block, 0)
+    }
+
+    #[inline(always)]
+    fn scales(block: &[u8; BYTES]) -> [u8; 16] {
+        odd_scales(bytes_at(block, 74))
+    }
+
+    #[inline(always)]
+    fn entries(block: &[u8; BYTES], c: usize) -> [u64; 8] {
+        array::build(|g| {
+            let high = usize::from(block[66 + 2 * c + g / 4]) << (8 - 2 * (g % 4)) & 0x300;
+            ENTRIES[high | usize::from(block[2 + 8 * c + g])]
+        })
+    }
+
+    #[inline(always)]
+    fn marks(block: &[u8; BYTES]) -> [u64; 4] {
+        array::build(|c| long_at(block, 34, c))
+    }
+}

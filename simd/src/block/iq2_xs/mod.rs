@@ -1,0 +1,50 @@
+//! IQ2_XS: 256 weights in 74 bytes, 2.3125 bits each, a [`crate::block::codebook`] of 512 entries of eight.
+//!
+//! | bytes | field | content |
+//! |---|---|---|
+//! | 0..2 | `d` | f16 scale of the scales |
+//! | 2..66 | `qs` | 16 bits for each eight weights: nine of the index, then the signs of seven weights (the eighth makes the number of negative ones even) |
+//! | 66..74 | `scales` | nibble `k`, low ones first, is the scale of weights `16 k ..` |
+//!
+//! A weight is `d / 8 * (2 scale + 1) * code`. Any bytes are a valid block.
+
+mod grid;
+
+use crate::array;
+use crate::block::codebook::{Codebook, Marks, bytes_at, entries_of_8, even_marks, half_at, odd_scales};
+
+const BYTES: usize = 74;
+
+static ENTRIES: [u64; 512] = entries_of_8(&grid::PACKED, [8, 25, 43]);
+
+/// IQ2_XS as a codebook.
+pub(crate) struct Book;
+
+impl Codebook<BYTES> for Book {
+    type Entries = [u64; 8];
+    const UNIT: f32 = 0.125;
+    const SUB_LEN: usize = 16;
+    const TOP: u8 = 43;
+    const MARKS: Marks = Marks::Negate;
+
+    #[inline(always)]
+    fn d(block: &[u8; BYTES]) -> [u8; 2] {
+        *bytes_at(block, 0)
+    }
+
+    #[inline(always)]
+    fn scales(block: &[u8; BYTES]) -> [u8; 16] {
+        odd_scales(bytes_at(block, 66))
+    }
+
+    #[inline(always)]
+    fn entries(block: &[u8; BYTES], c: usize) -> [u64; 8] {
+        array::build(|g| ENTRIES[usize::from(half_at(block, 2, 8 * c + g) & 511)])
+    }
+
+    #[inline(always)]
+    fn marks(block: &[u8; BYTES]) -> [u64; 4] {
+        let sevens: [u8; 32] = array::build(|g| (half_at(block, 2, g) >> 9) as u8);
+        array::build(|c| even_marks(u64::from_le_bytes(sevens.as_chunks().0[c])))
+    }
+}

@@ -1,0 +1,54 @@
+//! IQ2_XXS: 256 weights in 66 bytes, 2.0625 bits each, a [`crate::block::codebook`] of 256 entries of eight.
+//!
+//! | bytes | field | content |
+//! |---|---|---|
+//! | 0..2 | `d` | f16 scale of the scales |
+//! | 2..66 | | eight bytes for each 32 weights: four indices, then 32 bits: four times the signs of seven weights (the eighth makes the number of negative ones even), and the scale in the upper four |
+//!
+//! A weight is `d / 8 * (2 scale + 1) * code`. Any bytes are a valid block.
+
+mod grid;
+
+use crate::array;
+use crate::block::codebook::{Codebook, Marks, bytes_at, entries_of_8, even_marks, sevens, word_at};
+
+const BYTES: usize = 66;
+
+static ENTRIES: [u64; 256] = entries_of_8(&grid::PACKED, [8, 25, 43]);
+
+/// IQ2_XXS as a codebook.
+pub(crate) struct Book;
+
+/// The word of signs and scale of weights `32 j ..`.
+#[inline(always)]
+fn word(block: &[u8; BYTES], j: usize) -> u32 {
+    word_at(block, 2, 2 * j + 1)
+}
+
+impl Codebook<BYTES> for Book {
+    type Entries = [u64; 8];
+    const UNIT: f32 = 0.125;
+    const SUB_LEN: usize = 32;
+    const TOP: u8 = 43;
+    const MARKS: Marks = Marks::Negate;
+
+    #[inline(always)]
+    fn d(block: &[u8; BYTES]) -> [u8; 2] {
+        *bytes_at(block, 0)
+    }
+
+    #[inline(always)]
+    fn scales(block: &[u8; BYTES]) -> [u8; 16] {
+        array::build(|k| (word(block, k / 2) >> 28) as u8 * 2 + 1)
+    }
+
+    #[inline(always)]
+    fn entries(block: &[u8; BYTES], c: usize) -> [u64; 8] {
+        array::build(|g| ENTRIES[usize::from(block[2 + 16 * c + 8 * (g / 4) + g % 4])])
+    }
+
+    #[inline(always)]
+    fn marks(block: &[u8; BYTES]) -> [u64; 4] {
+        array::build(|c| even_marks(sevens([word(block, 2 * c), word(block, 2 * c + 1)])))
+    }
+}

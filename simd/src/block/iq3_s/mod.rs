@@ -1,0 +1,54 @@
+//! IQ3_S: 256 weights in 110 bytes, 3.4375 bits each, a [`crate::block::codebook`] of 512 entries of four.
+//!
+//! | bytes | field | content |
+//! |---|---|---|
+//! | 0..2 | `d` | f16 scale of the scales |
+//! | 2..66 | `qs` | the low eight bits of the index of each four weights |
+//! | 66..74 | `qh` | the high bit of each index |
+//! | 74..106 | `signs` | a bit for each weight, set where it is negative |
+//! | 106..110 | `scales` | nibble `j`, low ones first, is the scale of weights `32 j ..` |
+//!
+//! A weight is `d * (2 scale + 1) * code`. Any bytes are a valid block.
+
+mod grid;
+
+use crate::array;
+use crate::block::codebook::{Codebook, Marks, bytes_at, entries_of_4, long_at};
+
+const BYTES: usize = 110;
+
+static ENTRIES: [u32; 512] = entries_of_4(&grid::PACKED, [1, 3, 5, 7, 9, 11, 13, 15]);
+
+/// IQ3_S as a codebook.
+pub(crate) struct Book;
+
+impl Codebook<BYTES> for Book {
+    type Entries = [u32; 16];
+    const UNIT: f32 = 1.0;
+    const SUB_LEN: usize = 32;
+    const TOP: u8 = 15;
+    const MARKS: Marks = Marks::Negate;
+
+    #[inline(always)]
+    fn d(block: &[u8; BYTES]) -> [u8; 2] {
+        *bytes_at(block, 0)
+    }
+
+    #[inline(always)]
+    fn scales(block: &[u8; BYTES]) -> [u8; 16] {
+        array::build(|k| (block[106 + k / 4] >> (4 * (k / 2 % 2)) & 15) * 2 + 1)
+    }
+
+    #[inline(always)]
+    fn entries(block: &[u8; BYTES], c: usize) -> [u32; 16] {
+        array::build(|g| {
+            let high = usize::from(block[66 + 2 * c + g / 8]) << (8 - g % 8) & 0x100;
+            ENTRIES[high | usize::from(block[2 + 16 * c + g])]
+        })
+    }
+
+    #[inline(always)]
+    fn marks(block: &[u8; BYTES]) -> [u64; 4] {
+        array::build(|c| long_at(block, 74, c))
+    }
+}

@@ -1,0 +1,49 @@
+//! IQ3_XXS: 256 weights in 98 bytes, 3.0625 bits each, a [`crate::block::codebook`] of 256 entries of four.
+//!
+//! | bytes | field | content |
+//! |---|---|---|
+//! | 0..2 | `d` | f16 scale of the scales |
+//! | 2..66 | `qs` | the index of each four weights |
+//! | 66..98 | | 32 bits for each 32 weights: four times the signs of seven weights (the eighth makes the number of negative ones even), and the scale in the upper four |
+//!
+//! A weight is `d / 4 * (2 scale + 1) * code`. Any bytes are a valid block.
+
+mod grid;
+
+use crate::array;
+use crate::block::codebook::{Codebook, Marks, bytes_at, entries_of_4, even_marks, sevens, word_at};
+
+const BYTES: usize = 98;
+
+static ENTRIES: [u32; 256] = entries_of_4(&grid::PACKED, [4, 12, 20, 28, 36, 44, 52, 62]);
+
+/// IQ3_XXS as a codebook.
+pub(crate) struct Book;
+
+impl Codebook<BYTES> for Book {
+    type Entries = [u32; 16];
+    const UNIT: f32 = 0.25;
+    const SUB_LEN: usize = 32;
+    const TOP: u8 = 62;
+    const MARKS: Marks = Marks::Negate;
+
+    #[inline(always)]
+    fn d(block: &[u8; BYTES]) -> [u8; 2] {
+        *bytes_at(block, 0)
+    }
+
+    #[inline(always)]
+    fn scales(block: &[u8; BYTES]) -> [u8; 16] {
+        array::build(|k| (word_at(block, 66, k / 2) >> 28) as u8 * 2 + 1)
+    }
+
+    #[inline(always)]
+    fn entries(block: &[u8; BYTES], c: usize) -> [u32; 16] {
+        array::build(|g| ENTRIES[usize::from(block[2 + 16 * c + g])])
+    }
+
+    #[inline(always)]
+    fn marks(block: &[u8; BYTES]) -> [u64; 4] {
+        array::build(|c| even_marks(sevens([word_at(block, 66, 2 * c), word_at(block, 66, 2 * c + 1)])))
+    }
+}
