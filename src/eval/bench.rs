@@ -114,17 +114,23 @@ pub fn time(
     }
     let ids = ids_of(workload, session);
     let depth = session.n_past();
+    session.checkpoint();
     run(session, workload, &ids, stop)?;
     let mut samples = Vec::with_capacity(n_repetitions);
     for _ in 0..n_repetitions {
-        session.truncate(depth);
+        go_back(session, depth, stop)?;
         let start = Instant::now();
         run(session, workload, &ids, stop)?;
         samples.push(ids.len() as f64 / start.elapsed().as_secs_f64());
     }
-    session.truncate(depth);
+    go_back(session, depth, stop)?;
     samples.sort_unstable_by(f64::total_cmp);
     Ok(Speed { workload, depth, samples })
+}
+
+/// Forgets what a workload has added to `depth` positions, of which [`fill`] made those that cannot be kept.
+fn go_back(session: &mut Session<'_>, depth: usize, stop: &AtomicBool) -> Result<()> {
+    if session.rewind(depth) < depth { fill(session, depth, stop) } else { Ok(()) }
 }
 
 /// Where the time of a workload goes.
@@ -177,6 +183,7 @@ fn profile_once(
     let (depth, path) = (session.n_past(), session.engine().file().path());
     let mut sampler = Sampler::new(SamplerOptions::default())?;
     let mut sampling = Duration::ZERO;
+    session.checkpoint();
     session.start_profile();
     let ran = run_watched(session, workload, ids, stop, &mut |logits| {
         let start = Instant::now();
@@ -186,7 +193,7 @@ fn profile_once(
         Ok(())
     });
     let phases = session.end_profile().unwrap_or_default();
-    session.truncate(depth);
+    go_back(session, depth, stop)?;
     ran.map(|()| Breakdown { phases, sampling, n_tokens: ids.len() })
 }
 

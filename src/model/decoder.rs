@@ -85,6 +85,10 @@ impl Decoder {
         let mut batch = core::mem::take(&mut space.batch);
         batch.fill(parts);
         assert!(batch.n() <= space.n_batch, "{} ids exceed the batch", batch.n());
+        for part in parts.iter_mut() {
+            let n = part.ids().len();
+            part.cache_mut().begin(n);
+        }
         self.embed(compute, space, &batch);
         let last = self.weights.layers.len() - 1;
         for (i, layer) in self.weights.layers.iter().enumerate() {

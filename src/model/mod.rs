@@ -28,5 +28,5 @@ pub use profile::{Phase, PhaseTimes, Profile};
 pub use reads::Reads;
 pub use spec::kv::{KvLayer, KvSpec};
 pub use spec::{Presence, Role, Source, TensorSpec, Transform};
-pub use state::kv::{KvCache, KvTypes, Promise, Promises};
+pub use state::kv::{KvCache, KvOptions, KvTypes, Promise, Promises};
 pub use workspace::Workspace;

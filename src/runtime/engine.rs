@@ -7,12 +7,13 @@ use gguf_simd::{FloatEnvironment, Isa, Kernels};
 
 use super::memory::{self, Demand, Reserved, Room};
 use super::residency::{self, Plan, Residency};
-use super::session::SessionOptions;
+use super::session_options::SessionOptions;
 use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, Metadata};
 use crate::limits::MAX_DIMENSION;
 use crate::model::{
-    Compute, Decoder, Dimensions, Family, Hparams, KvCache, KvTypes, Profile, Promise, Promises, Reads, arch,
+    Compute, Decoder, Dimensions, Family, Hparams, KvCache, KvSpec, KvTypes, Profile, Promise, Promises,
+    Reads, arch,
 };
 use crate::threads::{ThreadPool, default_thread_count};
 
@@ -132,6 +133,11 @@ impl Engine {
         self.decoder.hparams()
     }
 
+    /// What its layers keep of every position.
+    pub fn kv_spec(&self) -> &KvSpec {
+        self.decoder.kv_spec()
+    }
+
     /// Tokens of the vocabulary: logits per position. Ids are below it.
     pub fn n_vocab(&self) -> usize {
         self.hparams().n_vocab
@@ -183,7 +189,7 @@ impl Engine {
         /// Bytes for each token of the vocabulary: its logit, and its place among a sampler's candidates.
         const CANDIDATE_BYTES: u64 = 16;
         let SessionOptions { n_ctx, n_batch, kv_types } = options;
-        let position_bytes = KvCache::position_bytes(self.decoder.kv_spec(), kv_types)? as u64;
+        let cache = KvCache::n_bytes(self.kv_spec(), options.cache())?;
         let within = n_ctx.min(MAX_DIMENSION);
         let dimensions =
             Dimensions { n_batch: n_batch.min(within), n_ctx: within, kv_types, n_threads: self.n_threads() };
@@ -192,7 +198,7 @@ impl Engine {
         Ok(Demand {
             weights: self.file.file_len(),
             least_weights: residency::least_bytes(&self.reads).min(self.file.file_len()),
-            cache: position_bytes.saturating_mul(n_ctx as u64),
+            cache,
             buffers: buffers.saturating_add(self.n_vocab() as u64 * CANDIDATE_BYTES),
             tokenizer: memory::tokenizer_bytes(self.metadata()),
         })

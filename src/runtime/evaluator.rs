@@ -6,9 +6,9 @@ use gguf_simd::FloatEnvironment;
 
 use super::engine::Engine;
 use super::sequence::Sequence;
-use super::session::SessionOptions;
+use super::session_options::SessionOptions;
 use crate::error::{Error, Result};
-use crate::model::{BatchPart, Dimensions, KvCache, KvTypes, Phase, PhaseTimes, Profile, Workspace};
+use crate::model::{BatchPart, Dimensions, KvCache, Phase, PhaseTimes, Profile, Workspace};
 
 /// The positions of a step whose logits are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +96,8 @@ impl<'a> StepLogits<'a> {
 /// with a piece of a prompt, in one batch that reads the weights once.
 ///
 /// What a sequence gets depends on its own ids alone, to the last bit. Steps allocate nothing, but for
-/// the first one with so many logits or so many parts, and for one that fills positions again which the
-/// sequence shared with another before it was truncated.
+/// the first one with so many logits or so many parts, and for one that comes to positions which the
+/// sequence shares with another or with a checkpoint.
 ///
 /// ```no_run
 /// # use std::path::Path;
@@ -106,8 +106,8 @@ impl<'a> StepLogits<'a> {
 /// let engine = Engine::load(Path::new("model.gguf"), EngineOptions::default())?;
 /// let options = SessionOptions { n_ctx: 4096, n_batch: 512, kv_types: KvTypes::default() };
 /// let mut evaluator = Evaluator::new(&engine, options)?;
-/// let mut writer = Sequence::new(&engine, 4096, options.kv_types)?;
-/// let mut reader = Sequence::new(&engine, 1024, options.kv_types)?;
+/// let mut writer = Sequence::new(&engine, options)?;
+/// let mut reader = Sequence::new(&engine, SessionOptions { n_ctx: 1024, ..options })?;
 /// let mut parts =
 ///     [Part::new(&mut writer, &[17], Logits::Last), Part::new(&mut reader, &[1, 5, 9], Logits::None)];
 /// let after_17 = evaluator.step(&mut parts)?.of(0);
@@ -133,18 +133,14 @@ impl<'e> Evaluator<'e> {
     /// # Errors
     /// [`Error::Usage`] for a context or a batch of none; [`Error::Limit`] if the memory is not there.
     pub fn new(engine: &'e Engine, options: SessionOptions) -> Result<Self> {
-        let SessionOptions { n_ctx, n_batch, kv_types } = options;
-        if n_ctx == 0 || n_batch == 0 {
-            return Err(Error::usage("a session needs a --ctx and a --batch of at least 1"));
-        }
+        let options = options.checked()?;
         engine.check_evaluator(options)?;
+        let SessionOptions { n_ctx, n_batch, kv_types } = options;
         let n_threads = engine.n_threads();
-        let n_batch = n_batch.min(n_ctx);
         let mut logits = Vec::new();
         reserve_logits(&mut logits, engine.n_vocab())?;
         let dimensions = Dimensions { n_batch, n_ctx, kv_types, n_threads };
         let space = engine.decoder().workspace(dimensions)?;
-        let options = SessionOptions { n_batch, ..options };
         Ok(Self { engine, space, options, logits, ends: Vec::with_capacity(1), profile: None })
     }
 
@@ -176,9 +172,9 @@ impl<'e> Evaluator<'e> {
     /// # Errors
     /// Before anything is computed, and naming the part if there are several: [`Error::Limit`] if a
     /// sequence has no room for its ids, or memory none for the logits or for positions that a sequence
-    /// shared before it was truncated; [`Error::Usage`] for an id that is
-    /// not below `n_vocab`, for no ids when the last one's logits are wanted, or for a sequence of
-    /// another engine, of other cache types or of more positions than this was made for.
+    /// shares; [`Error::Usage`] for an id that is not below `n_vocab`, for no ids when the last one's logits
+    /// are wanted, or for a sequence of another engine, of other cache types, of more positions or of smaller
+    /// batches than this was made for.
     pub fn step(&mut self, parts: &mut [Part<'_, 'e>]) -> Result<StepLogits<'_>> {
         let _environment = FloatEnvironment::enter();
         let n_vocab = self.engine.n_vocab();
@@ -190,8 +186,6 @@ impl<'e> Evaluator<'e> {
             self.ends.push(n_wanted.saturating_mul(n_vocab));
         }
         for (i, part) in parts.iter_mut().enumerate() {
-            // Positions of a step that panicked half way are dropped.
-            part.sequence.truncate(part.sequence.n_past());
             let prepared = part.sequence.prepare(part.ids.len());
             prepared.map_err(|error| if self.ends.len() > 1 { named(error, i) } else { error })?;
         }
@@ -230,7 +224,7 @@ impl<'e> Evaluator<'e> {
         if !std::ptr::eq(sequence.engine(), self.engine) {
             return Err(Error::usage("a sequence is evaluated by the engine that it was made with"));
         }
-        self.check_shape(sequence.n_ctx(), sequence.kv_types())?;
+        self.check_shape(sequence.options())?;
         let (n_past, n_ctx) = (sequence.n_past(), sequence.n_ctx());
         if part.ids.len() > n_ctx - n_past {
             return Err(Error::limit(format!(
@@ -247,15 +241,21 @@ impl<'e> Evaluator<'e> {
         }
     }
 
-    fn check_shape(&self, n_ctx: usize, kv_types: KvTypes) -> Result<()> {
+    fn check_shape(&self, SessionOptions { n_ctx, n_batch, kv_types }: SessionOptions) -> Result<()> {
         let own = self.options;
-        if n_ctx <= own.n_ctx && kv_types == own.kv_types {
-            return Ok(());
+        if n_ctx > own.n_ctx || kv_types != own.kv_types {
+            return Err(Error::usage(format!(
+                "a sequence of {n_ctx} positions with keys and values in {kv_types} does not fit an evaluator of {} in {}",
+                own.n_ctx, own.kv_types
+            )));
         }
-        Err(Error::usage(format!(
-            "a sequence of {n_ctx} positions with keys and values in {kv_types} does not fit an evaluator of {} in {}",
-            own.n_ctx, own.kv_types
-        )))
+        if n_batch < own.n_batch.min(n_ctx) {
+            return Err(Error::usage(format!(
+                "a sequence for batches of {n_batch} tokens does not fit an evaluator for batches of {}",
+                own.n_batch
+            )));
+        }
+        Ok(())
     }
 }
 

@@ -12,11 +12,13 @@ mod sequence;
 mod sequence_file;
 mod session;
 mod session_file;
+mod session_options;
 
 pub use engine::{Engine, EngineOptions};
 pub use evaluator::{Evaluator, Logits, Part, StepLogits};
 pub use memory::Demand;
 pub use sampler::{Random, Sampler, SamplerOptions};
 pub use sequence::Sequence;
-pub use session::{Session, SessionOptions};
+pub use session::Session;
 pub use session_file::{Resumed, SessionFile};
+pub use session_options::SessionOptions;

@@ -1,7 +1,8 @@
 //! A text as the model has read it: the keys and values of its positions.
 
 use super::engine::Engine;
-use super::memory::shown;
+use super::memory::{greatest_that, shown};
+use super::session_options::SessionOptions;
 use crate::error::{Error, Result};
 use crate::limits::MAX_DIMENSION;
 use crate::model::{KvCache, KvTypes, Promise};
@@ -19,22 +20,27 @@ pub struct Sequence<'e> {
 }
 
 impl<'e> Sequence<'e> {
-    /// An empty sequence with room for `n_ctx` positions, all of which it reserves.
+    /// An empty sequence with room for `n_ctx` positions, all of which it reserves, to be evaluated in batches
+    /// of `n_batch` tokens at most.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a context of none, or heads that do not divide into the blocks of a cache
-    /// type; [`Error::Limit`] if the memory is not there, beside what the other sequences of the engine
+    /// [`Error::Usage`] for a context or a batch of none, or heads that do not divide into the blocks of a
+    /// cache type; [`Error::Limit`] if the memory is not there, beside what the other sequences of the engine
     /// have reserved and not filled, naming the greatest context that fits.
-    pub fn new(engine: &'e Engine, n_ctx: usize, kv_types: KvTypes) -> Result<Self> {
-        if n_ctx == 0 {
-            return Err(Error::usage("a sequence needs a --ctx of at least 1"));
-        }
-        let kv_spec = engine.decoder().kv_spec();
-        let position_bytes = KvCache::position_bytes(kv_spec, kv_types)? as u64;
-        let n_bytes = position_bytes.saturating_mul(n_ctx as u64);
+    pub fn new(engine: &'e Engine, options: SessionOptions) -> Result<Self> {
+        let options = options.checked()?;
+        let SessionOptions { n_ctx, n_batch, .. } = options;
+        let kv_spec = engine.kv_spec();
+        let n_bytes = KvCache::n_bytes(kv_spec, options.cache())?;
         let promise = engine.promise(n_bytes).map_err(|left| {
-            // A little later there may be a little less.
-            let fits = ((left - left / 32) / position_bytes.max(1)).min(MAX_DIMENSION as u64);
+            let fits = greatest_that(
+                |n_ctx| {
+                    let smaller = SessionOptions { n_ctx, n_batch: n_batch.min(n_ctx), ..options };
+                    // A little later there may be a little less.
+                    KvCache::n_bytes(kv_spec, smaller.cache()).is_ok_and(|n_bytes| n_bytes <= left - left / 32)
+                },
+                n_ctx.min(MAX_DIMENSION),
+            );
             Error::limit(format!(
                 "a context of {n_ctx} does not fit into memory: its keys and values take {} and there is room for \
                  {}; use --ctx {fits} or less",
@@ -48,27 +54,28 @@ impl<'e> Sequence<'e> {
             )));
         }
         let ids = reserved_ids(n_ctx)?;
-        let cache = KvCache::new(kv_spec, kv_types, n_ctx, promise)?;
+        let cache = KvCache::new(kv_spec, options.cache(), promise)?;
         Ok(Self { engine, cache, ids, attached: Vec::new() })
     }
 
-    /// A sequence of the same dimensions that starts with the first `n_past` positions of this one: a
-    /// prompt that several texts begin with is evaluated once. Keys and values are shared in chunks of
-    /// [`CHUNK`](gguf_simd::attention::CHUNK) positions; what is left of a chunk is copied. The fork reserves
-    /// memory for the positions that it does not share.
+    /// A sequence of the same dimensions that starts with the first `n` positions of this one, or with as many
+    /// of them as [`Sequence::reach`] says: a prompt that several texts begin with is evaluated once. Keys and
+    /// values are shared in chunks of [`CHUNK`](gguf_simd::attention::CHUNK) positions; what is left of a chunk
+    /// is copied. The fork reserves memory for the positions that it does not share.
     ///
     /// # Errors
     /// [`Error::Usage`] if there are fewer positions, [`Error::Limit`] if there is no memory for those
     /// that are not shared.
-    pub fn fork(&self, n_past: usize) -> Result<Self> {
-        if n_past > self.n_past() {
-            let what = format!("a fork after {n_past} positions of a sequence of {}", self.n_past());
+    pub fn fork(&self, n: usize) -> Result<Self> {
+        if n > self.n_past() {
+            let what = format!("a fork after {n} positions of a sequence of {}", self.n_past());
             return Err(Error::usage(what));
         }
-        let promise = self.promise(self.cache.fork_bytes(n_past))?;
+        let promise = self.promise(self.cache.fork_bytes(n))?;
+        let cache = self.cache.fork(n, promise)?;
         let mut ids = reserved_ids(self.n_ctx())?;
-        ids.extend_from_slice(&self.ids[..n_past]);
-        Ok(Self { engine: self.engine, cache: self.cache.fork(n_past, promise)?, ids, attached: Vec::new() })
+        ids.extend_from_slice(&self.ids[..cache.n_past()]);
+        Ok(Self { engine: self.engine, cache, ids, attached: Vec::new() })
     }
 
     /// The engine.
@@ -101,8 +108,13 @@ impl<'e> Sequence<'e> {
         self.cache.types()
     }
 
+    /// What it was made for; the batch may be smaller.
+    pub fn options(&self) -> SessionOptions {
+        SessionOptions { n_ctx: self.n_ctx(), n_batch: self.cache.n_batch(), kv_types: self.kv_types() }
+    }
+
     /// Bytes of the cache, those that it shares included.
-    pub fn cache_bytes(&self) -> usize {
+    pub fn cache_bytes(&self) -> u64 {
         self.cache.reserved_bytes()
     }
 
@@ -121,31 +133,49 @@ impl<'e> Sequence<'e> {
         })
     }
 
-    /// Reserves what the next `n` positions need and was shared before.
+    /// Reserves what the next `n` positions need because chunks are shared. Checkpoints are given up where
+    /// there is no memory for both.
     ///
     /// # Errors
     /// [`Error::Limit`] if there is no memory for it.
     pub(super) fn prepare(&mut self, n: usize) -> Result<()> {
-        match self.cache.missing_bytes(n) {
-            0 => Ok(()),
-            n_bytes => {
-                let promise = self.promise(n_bytes)?;
-                self.cache.prepare(n, promise)
-            }
+        if self.cache.is_prepared(n) {
+            return Ok(());
         }
+        let promise = match self.promise(self.cache.missing_bytes(n)) {
+            Err(_) if self.cache.forget_checkpoints() => self.promise(self.cache.missing_bytes(n))?,
+            promised => promised?,
+        };
+        self.cache.prepare(n, promise)
     }
 
-    /// Forgets all positions from `n_past` on; does nothing if there are none. The memory of the sequence's
-    /// own positions stays reserved for it. What it shares with others it gives up: the step that fills those
-    /// positions again reserves memory for them, and fails if there is none.
-    pub fn truncate(&mut self, n_past: usize) {
-        self.cache.truncate(n_past);
-        self.ids.truncate(self.cache.n_past());
+    /// Remembers the windows of layers that see no more than those, so that [`Sequence::rewind`] can come back
+    /// to this position; the last few are kept, as far as there is memory. For models without windows, this
+    /// does nothing: they can go back anywhere.
+    pub fn checkpoint(&mut self) {
+        self.cache.checkpoint();
+    }
+
+    /// How many of the first `n` positions [`Sequence::rewind`] would keep.
+    pub fn reach(&self, n: usize) -> usize {
+        self.cache.reach(n)
+    }
+
+    /// Forgets the positions from `n` on, and returns how many are kept: `n` of them if there are as many,
+    /// unless the model has layers with a window of which too much has passed. Then it is the position of a
+    /// checkpoint or 0, and what lies between has to be evaluated again.
+    ///
+    /// The memory of the sequence's own positions stays reserved for it. What it shares with others it gives
+    /// up: the step that fills those positions again reserves memory for them, and fails if there is none.
+    pub fn rewind(&mut self, n: usize) -> usize {
+        let kept = self.cache.rewind(n);
+        self.ids.truncate(kept);
+        kept
     }
 
     /// Forgets all positions.
     pub fn clear(&mut self) {
-        self.truncate(0);
+        self.rewind(0);
     }
 }
 

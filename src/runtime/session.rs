@@ -7,19 +7,9 @@ use super::engine::Engine;
 use super::evaluator::{Evaluator, Logits, Part};
 use super::sequence::Sequence;
 use super::sequence_file::End;
+use super::session_options::SessionOptions;
 use crate::error::Result;
 use crate::model::{KvTypes, PhaseTimes};
-
-/// The dimensions of a session.
-#[derive(Clone, Copy, Debug)]
-pub struct SessionOptions {
-    /// Positions there is room for.
-    pub n_ctx: usize,
-    /// Tokens evaluated together; at most `n_ctx` are used. It changes speed and memory, never results.
-    pub n_batch: usize,
-    /// The types of cached keys and values.
-    pub kv_types: KvTypes,
-}
 
 /// A [`Sequence`] with an [`Evaluator`] of its own. After the first step with [`Logits::All`] of a
 /// length, steps allocate nothing; others never do.
@@ -37,7 +27,7 @@ impl<'e> Session<'e> {
     pub fn new(engine: &'e Engine, options: SessionOptions) -> Result<Self> {
         engine.check_session(options)?;
         let evaluator = Evaluator::new(engine, options)?;
-        Ok(Self { evaluator, sequence: Sequence::new(engine, options.n_ctx, options.kv_types)? })
+        Ok(Self { evaluator, sequence: Sequence::new(engine, options)? })
     }
 
     /// Makes a session that goes on from what `path` holds ([`Sequence::save`]).
@@ -47,7 +37,7 @@ impl<'e> Session<'e> {
     pub fn load(engine: &'e Engine, options: SessionOptions, path: &Path) -> Result<Self> {
         engine.check_session(options)?;
         let evaluator = Evaluator::new(engine, options)?;
-        Ok(Self { evaluator, sequence: Sequence::load(engine, options.n_ctx, options.kv_types, path)? })
+        Ok(Self { evaluator, sequence: Sequence::load(engine, options, path)? })
     }
 
     /// As [`Session::load`], from a file that was opened from `path`.
@@ -59,8 +49,7 @@ impl<'e> Session<'e> {
     ) -> Result<(Self, End)> {
         engine.check_session(options)?;
         let evaluator = Evaluator::new(engine, options)?;
-        let dimensions = (options.n_ctx, options.kv_types);
-        let (sequence, end) = Sequence::read_file(engine, dimensions, path, file)?;
+        let (sequence, end) = Sequence::read_file(engine, options, path, file)?;
         Ok((Self { evaluator, sequence }, end))
     }
 
@@ -117,7 +106,7 @@ impl<'e> Session<'e> {
     }
 
     /// Bytes reserved for the cache.
-    pub fn cache_bytes(&self) -> usize {
+    pub fn cache_bytes(&self) -> u64 {
         self.sequence.cache_bytes()
     }
 
@@ -131,9 +120,14 @@ impl<'e> Session<'e> {
         self.sequence.kv_types()
     }
 
-    /// As [`Sequence::truncate`].
-    pub fn truncate(&mut self, n_past: usize) {
-        self.sequence.truncate(n_past);
+    /// As [`Sequence::checkpoint`].
+    pub fn checkpoint(&mut self) {
+        self.sequence.checkpoint();
+    }
+
+    /// As [`Sequence::rewind`].
+    pub fn rewind(&mut self, n: usize) -> usize {
+        self.sequence.rewind(n)
     }
 
     /// Forgets all positions.

@@ -18,7 +18,8 @@ use super::engine::Engine;
 use super::journal::{self, Sum};
 use super::sequence::Sequence;
 use super::sequence_file::{End, Growth, attached_bytes, target};
-use super::session::{Session, SessionOptions};
+use super::session::Session;
+use super::session_options::SessionOptions;
 use crate::error::{Error, Result};
 use crate::new_file::NewFile;
 

@@ -31,7 +31,7 @@ fn assert_steps_allocate_nothing(engine: &Engine, kv_types: KvTypes) {
         // The tokens after these see more than one chunk of keys.
         session.step(&many, Logits::None).unwrap();
         session.step(&ids, Logits::Last).unwrap();
-        session.truncate(250);
+        assert_eq!(session.rewind(250), 250);
         for id in 0..40 {
             session.step(&[id], Logits::Last).unwrap();
         }
@@ -46,8 +46,9 @@ fn assert_steps_allocate_nothing(engine: &Engine, kv_types: KvTypes) {
 
 /// A prompt in pieces beside the tokens of another sequence, across the borders of batches and chunks.
 fn assert_joint_steps_allocate_nothing(engine: &Engine, kv_types: KvTypes) {
-    let mut evaluator = Evaluator::new(engine, SessionOptions { kv_types, ..options(400, 16) }).unwrap();
-    let mut sequences = [(); 2].map(|()| Sequence::new(engine, 400, kv_types).unwrap());
+    let options = SessionOptions { kv_types, ..options(400, 16) };
+    let mut evaluator = Evaluator::new(engine, options).unwrap();
+    let mut sequences = [(); 2].map(|()| Sequence::new(engine, options).unwrap());
     let ids: Vec<u32> = (0..45).collect();
     let mut step = |wanted| {
         let [a, b] = &mut sequences;

@@ -9,6 +9,7 @@ use crate::common::fairytale;
 use crate::program::{assert_failed, command, run_with_input, stderr, stdout};
 use crate::random::Random;
 use gguf_kit::chat::Conversation;
+use gguf_kit::runtime::{Engine, EngineOptions, Sequence};
 
 /// A session file in a folder of its own.
 pub(crate) struct Diary {
@@ -68,7 +69,7 @@ impl Diary {
 /// The conversation in a session file that ends with no journal.
 pub(crate) fn attached(path: &Path) -> Conversation {
     let bytes = fs::read(path).expect("a session file");
-    let n = u64::from_le_bytes(bytes[76..84].try_into().expect("eight bytes")) as usize;
+    let n = Sequence::attached_bytes(path).expect("a session file").expect("it exists") as usize;
     Conversation::from_json(&bytes[bytes.len() - 32 - n..bytes.len() - 32]).expect("a conversation")
 }
 
@@ -288,9 +289,6 @@ fn complete_and_chat_leave_each_others_sessions_alone() {
 
 #[test]
 fn a_session_of_the_first_version_goes_on() {
-    use gguf_kit::model::KvTypes;
-    use gguf_kit::runtime::{Engine, EngineOptions, Sequence};
-
     let diary = Diary::new();
     let model = diary.folder.path().join("tale.gguf");
     let mut convert = Command::new(env!("CARGO_BIN_EXE_gguf-convert"));
@@ -298,7 +296,7 @@ fn a_session_of_the_first_version_goes_on() {
     assert!(converted.expect("gguf-convert starts").success());
     let engine = Engine::load(&model, EngineOptions::default()).expect("a model");
     let kept = br#"{"system":"Be brief.","messages":[{"role":"user","content":"One."},{"role":"assistant","content":"Yes."}]}"#;
-    let sequence = Sequence::new(&engine, 16, KvTypes::default()).expect("room");
+    let sequence = Sequence::new(&engine, crate::common::options(16, 16)).expect("room");
     sequence.save(&diary.path(), kept).expect("written");
     let mut chat = command(["chat"]);
     chat.arg(&model).args(["-n", "2", "--session"]).arg(diary.path());

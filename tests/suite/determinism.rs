@@ -127,7 +127,7 @@ fn logits_have_the_same_bits_whatever_computes_them_for_every_type_of_keys_and_v
                     last_logits(&mut session) == expected,
                     "{kv_types}: {isa}, {n_threads} threads, batches of {n_batch}"
                 );
-                session.truncate(333);
+                assert_eq!(session.rewind(333), 333);
                 assert!(last_logits(&mut session) == expected, "{kv_types}: {isa}, continued");
             }
         }
@@ -149,10 +149,10 @@ fn a_truncated_cache_continues_with_the_same_bits() {
     session.clear();
     session.step(&ids[..30], Logits::None).unwrap();
     session.step(&[1, 2, 3], Logits::Last).unwrap();
-    session.truncate(25);
+    assert_eq!(session.rewind(25), 25);
     assert_eq!(session.n_past(), 25);
     assert_eq!(bits(session.step(&ids[25..], Logits::Last).unwrap()), bits(last));
-    session.truncate(39);
+    assert_eq!(session.rewind(39), 39);
     assert_eq!(bits(session.step(&ids[39..], Logits::All).unwrap()), bits(last));
 }
 

@@ -7,7 +7,9 @@ use std::sync::Mutex;
 use crate::common::checkpoint::Spec;
 use crate::common::model::{new_path, write_gguf};
 use gguf_kit::gguf::GgufFile;
-use gguf_kit::model::{BatchPart, Compute, Decoder, Dimensions, KvCache, KvTypes, Observer, Promises, arch};
+use gguf_kit::model::{
+    BatchPart, Compute, Decoder, Dimensions, KvCache, KvOptions, KvTypes, Observer, Promises, arch,
+};
 use gguf_kit::threads::ThreadPool;
 use gguf_simd::{BlockType, Kernels};
 
@@ -96,9 +98,9 @@ fn passes_announce_their_stages_in_order_and_the_experts_they_chose() {
     let compute = Compute { kernels: Kernels::best(), pool: &pool, observer: &diary, profile: None };
     let dimensions = Dimensions { n_batch: 4, n_ctx: 8, kv_types: KvTypes::default(), n_threads: 2 };
     let mut space = decoder.workspace(dimensions).unwrap();
-    let position_bytes = KvCache::position_bytes(decoder.kv_spec(), KvTypes::default()).unwrap() as u64;
-    let promise = Promises::default().take(8 * position_bytes).unwrap();
-    let cache = KvCache::new(decoder.kv_spec(), KvTypes::default(), 8, promise).unwrap();
+    let options = KvOptions { n_ctx: 8, n_batch: 4, types: KvTypes::default() };
+    let promise = Promises::default().take(KvCache::n_bytes(decoder.kv_spec(), options).unwrap()).unwrap();
+    let cache = KvCache::new(decoder.kv_spec(), options, promise).unwrap();
     let mut parts = [Ids { ids: &[5], cache }];
     for ids in [&[5][..], &[7, 8, 9, 10][..]] {
         diary.0.lock().unwrap().clear();

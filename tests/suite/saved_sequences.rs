@@ -45,7 +45,7 @@ fn bits(logits: &[f32]) -> Vec<u32> {
 }
 
 fn refusal(engine: &Engine, path: &Path) -> (Error, String) {
-    let error = Sequence::load(engine, 400, KvTypes::default(), path).expect_err("it must be refused");
+    let error = Sequence::load(engine, options(400, 64), path).expect_err("it must be refused");
     let message = error.to_string();
     (error, message)
 }
@@ -77,7 +77,7 @@ fn a_fork_is_saved_with_what_it_shares() {
     let (_, engine) = model(dir.path(), "m");
     let [forked, whole] = ["forked", "whole"].map(|name| dir.path().join(name));
     session(&engine, 300, KvTypes::default()).sequence().save(&whole, &[]).unwrap();
-    let sequence = Sequence::load(&engine, 400, KvTypes::default(), &whole).unwrap();
+    let sequence = Sequence::load(&engine, options(400, 64), &whole).unwrap();
     sequence.fork(300).unwrap().save(&forked, &[]).unwrap();
     assert!(fs::read(&forked).unwrap() == fs::read(&whole).unwrap());
 }
@@ -91,7 +91,7 @@ fn a_file_that_does_not_go_with_the_request_is_refused_with_the_remedy() {
     let (error, message) = refusal(&engine, &file);
     assert!(matches!(error, Error::Usage { .. }) && message.contains("--kv-type q8_0,f16"), "{message}");
     session(&engine, 30, KvTypes::default()).sequence().save(&file, &[]).unwrap();
-    let error = Sequence::load(&engine, 29, KvTypes::default(), &file).expect_err("no room");
+    let error = Sequence::load(&engine, options(29, 64), &file).expect_err("no room");
     assert!(matches!(error, Error::Limit { .. }) && error.to_string().contains("--ctx 30"), "{error}");
 
     // One bit of a weight, at the end of the file.
@@ -103,7 +103,7 @@ fn a_file_that_does_not_go_with_the_request_is_refused_with_the_remedy() {
     assert!(matches!(error, Error::Usage { .. }) && message.contains("another model"), "{message}");
     let copied = dir.path().join("copied.gguf");
     fs::copy(&path, &copied).unwrap();
-    Sequence::load(&load(&copied), 400, KvTypes::default(), &file).expect("the same model elsewhere");
+    Sequence::load(&load(&copied), options(400, 64), &file).expect("the same model elsewhere");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_damaged_file_is_refused_whatever_its_bytes() {
     let file = dir.path().join("text.session");
     session(&engine, 30, KvTypes::default()).sequence().save(&file, &[]).unwrap();
     let sound = fs::read(&file).unwrap();
-    for len in [0, 7, 8, 20, 75, 83, 84, 100, sound.len() - 33, sound.len() - 1] {
+    for len in [0, 7, 8, 20, 75, 88, 95, 104, 111, 112, 128, sound.len() - 33, sound.len() - 1] {
         fs::write(&file, &sound[..len]).unwrap();
         let (error, message) = refusal(&engine, &file);
         assert!(message.contains("text.session"), "{message}");
@@ -125,19 +125,23 @@ fn a_damaged_file_is_refused_whatever_its_bytes() {
         fs::write(&file, changed).unwrap();
         refusal(&engine, &file)
     };
-    // The magic, the version, a type nobody knows, the layers.
+    // The magic, the version, a type nobody knows, the number of layers, the heads and the window of one.
     assert!(matches!(with(0, b"GGUF").0, Error::Usage { .. }));
-    assert!(matches!(with(8, &[3]).0, Error::Unsupported { .. }));
+    assert!(matches!(with(8, &[5]).0, Error::Unsupported { .. }));
     assert!(with(44, &[200]).1.contains("type 200"));
-    assert!(matches!(with(52, &[9]).0, Error::Malformed { .. }));
+    for (at, byte) in [(52, 9), (55, 1), (56, 3), (68, 5)] {
+        assert!(matches!(with(at, &[byte]).0, Error::Malformed { .. }), "{at}");
+    }
     // Positions beyond the context, beyond the file, and beyond counting.
-    assert!(matches!(with(68, &500u64.to_le_bytes()).0, Error::Limit { .. }));
-    assert!(with(68, &31u64.to_le_bytes()).1.contains("31 positions"));
-    assert!(matches!(with(68, &u64::MAX.to_le_bytes()).0, Error::Limit { .. }));
-    assert!(with(76, &[1]).1.contains("1 bytes more"));
-    assert!(with(76, &u64::MAX.to_le_bytes()).1.contains("more than can be counted"));
+    assert!(matches!(with(88, &500u64.to_le_bytes()).0, Error::Limit { .. }));
+    assert!(with(88, &31u64.to_le_bytes()).1.contains("31 positions"));
+    assert!(matches!(with(88, &u64::MAX.to_le_bytes()).0, Error::Limit { .. }));
+    assert!(with(96, &[1]).1.contains("1 bytes more"));
+    assert!(with(96, &u64::MAX.to_le_bytes()).1.contains("more than can be counted"));
+    // Positions that are left out although they are seen.
+    assert!(with(104, &256u64.to_le_bytes()).1.contains("begin at positions [256] of 30"));
     // A token, a key and the digest.
-    for at in [84, sound.len() / 2, sound.len() - 1] {
+    for at in [112, sound.len() / 2, sound.len() - 1] {
         let (error, message) = with(at, &[!sound[at]]);
         assert!(matches!(error, Error::Malformed { .. }) && message.contains("digest"), "{message}");
     }
@@ -163,15 +167,41 @@ fn whatever_a_file_with_a_sound_digest_says_is_refused_or_there() {
     let whole = fs::read(&file).unwrap();
     let content = &whole[..whole.len() - 32];
     assert!(seal(content.to_vec()) == whole);
-    // Magic, version, fingerprint, types, shape, counts, and five ids.
-    let n_header = 8 + 4 + 32 + 8 + 16 + 16 + 5 * 4;
+    // Magic, version, fingerprint, types, two layers, counts, where the rows begin, and five ids.
+    let n_header = 8 + 4 + 32 + 8 + 4 + 2 * 16 + 16 + 8 + 5 * 4;
     for_each_mutation(content, n_header, Effort::SMALL, |mutated| {
         fs::write(&file, seal(mutated)).unwrap();
-        if let Ok(sequence) = Sequence::load(&engine, 400, KvTypes::default(), &file) {
+        if let Ok(sequence) = Sequence::load(&engine, options(400, 64), &file) {
             assert!(sequence.n_past() <= 400 && sequence.ids().len() == sequence.n_past());
             assert!(sequence.ids().iter().all(|&id| (id as usize) < engine.n_vocab()));
         }
     });
+}
+
+#[test]
+fn a_file_of_an_earlier_version_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, engine) = model(dir.path(), "m");
+    let file = dir.path().join("text.session");
+    let mut saved = session(&engine, 300, KvTypes::default());
+    saved.sequence().save(&file, b"attached").unwrap();
+    let whole = fs::read(&file).unwrap();
+    let (before, rest) = whole[..whole.len() - 32].split_at(8);
+    // The version, the types and what they follow, the layers, the counts, and where the rows begin.
+    let (_, rest) = rest.split_at(4);
+    let (model, rest) = rest.split_at(32 + 8);
+    let (layers, rest) = rest.split_at(4 + 2 * 16);
+    let (counts, rest) = rest.split_at(16);
+    let shape: Vec<u8> = [2u32, 1, 64, 64].into_iter().flat_map(u32::to_le_bytes).collect();
+    assert_eq!((&shape[..4], &shape[4..]), (&layers[..4], &layers[4..16]));
+    let version = 1u32.to_le_bytes();
+    let early = [before, &version, model, &shape, counts, &rest[8..]].concat();
+    fs::write(&file, seal(early)).unwrap();
+    let mut loaded = Session::load(&engine, options(310, 64), &file).unwrap();
+    assert_eq!(loaded.sequence().ids(), saved.sequence().ids());
+    assert_eq!(loaded.sequence().attached(), b"attached");
+    let expected = bits(saved.step(&[5], Logits::Last).unwrap());
+    assert!(bits(loaded.step(&[5], Logits::Last).unwrap()) == expected);
 }
 
 #[test]
@@ -190,7 +220,8 @@ fn keys_that_are_no_numbers_are_the_fault_of_the_file() {
         let nan: &[u8] = if kv_type == CacheType::F32 { &[0, 0, 0xc0, 0x7f] } else { &[0, 0x7e] };
         content[at..at + nan.len()].copy_from_slice(nan);
         fs::write(&file, seal(content)).unwrap();
-        let error = Sequence::load(&engine, 400, kv_types, &file).expect_err("a NaN");
+        let options = SessionOptions { kv_types, ..options(400, 64) };
+        let error = Sequence::load(&engine, options, &file).expect_err("a NaN");
         let message = error.to_string();
         assert!(matches!(error, Error::Malformed { .. }), "{message}");
         assert!(message.contains("text.session") && message.contains("--session"), "{message}");

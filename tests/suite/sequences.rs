@@ -68,7 +68,7 @@ fn assert_same_together(engine: &Engine, options: SessionOptions, expected: &[Ve
     let n_vocab = engine.n_vocab();
     let texts = [0, 1, 2].map(|text| ids(text, LENS[text]));
     let mut evaluator = Evaluator::new(engine, options).unwrap();
-    let mut sequences = LENS.map(|n| Sequence::new(engine, n, options.kv_types).unwrap());
+    let mut sequences = LENS.map(|n| Sequence::new(engine, SessionOptions { n_ctx: n, ..options }).unwrap());
     for (i, step) in STEPS.into_iter().enumerate() {
         // All logits in one step and the last one's in the next, if there is one; none of what is long.
         let wanted = |n| match (n, i % 2) {
@@ -129,13 +129,13 @@ fn sequences_that_share_their_beginning_get_the_bits_they_get_alone() {
         let engine = engine(path, 2, Isa::best());
         let options = SessionOptions { kv_types, ..options(640, 64) };
         let mut evaluator = Evaluator::new(&engine, options).unwrap();
-        let mut parent = Sequence::new(&engine, 640, kv_types).unwrap();
+        let mut parent = Sequence::new(&engine, options).unwrap();
         let prompt = ids(0, 530);
         evaluator.step(&mut [Part::new(&mut parent, &prompt, Logits::None)]).unwrap();
         // The forks go on with texts of their own, and the parent with its own.
         let mut forks: Vec<_> = [0, 1, 256, 400, 512, 530].map(|n| parent.fork(n).unwrap()).into();
         let mut late = forks[3].fork(300).unwrap();
-        late.truncate(290);
+        assert_eq!(late.rewind(290), 290);
         forks.extend([late, parent]);
         let texts: Vec<Vec<u32>> =
             forks.iter().zip(1..).map(|(fork, i)| [fork.ids(), &ids(i, 9)].concat()).collect();
@@ -159,13 +159,13 @@ fn sequences_that_share_their_beginning_get_the_bits_they_get_alone() {
 fn a_fork_after_more_positions_than_there_are_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let engine = engine(&models(dir.path())[0], 1, Isa::best());
-    let error = Sequence::new(&engine, 8, KvTypes::default()).unwrap().fork(1).expect_err("nothing is there");
+    let error = Sequence::new(&engine, options(8, 8)).unwrap().fork(1).expect_err("nothing is there");
     assert!(matches!(error, Error::Usage { .. }), "{error}");
 }
 
 /// The error of a step with a sequence that cannot make it, and another one, which stays as it was.
 fn refusal<'e>(evaluator: &mut Evaluator<'e>, bad: &mut Sequence<'e>, ids: &[u32], wanted: Logits) -> Error {
-    let mut good = Sequence::new(evaluator.engine(), 16, KvTypes::default()).unwrap();
+    let mut good = Sequence::new(evaluator.engine(), options(16, 4)).unwrap();
     let mut parts = [Part::new(&mut good, &[1, 2], Logits::Last), Part::new(bad, ids, wanted)];
     let error = evaluator.step(&mut parts).expect_err("it cannot be made");
     assert!(error.to_string().contains("sequence 1"), "{error}");
@@ -180,18 +180,20 @@ fn a_step_that_one_sequence_cannot_make_is_refused_for_all_and_names_it() {
     let engine = engine(path, 1, Isa::best());
     let other = self::engine(path, 1, Isa::best());
     let mut evaluator = Evaluator::new(&engine, options(16, 4)).unwrap();
-    let mut good = Sequence::new(&engine, 16, KvTypes::default()).unwrap();
-    let mut short = Sequence::new(&engine, 3, KvTypes::default()).unwrap();
+    let mut good = Sequence::new(&engine, options(16, 4)).unwrap();
+    let mut short = Sequence::new(&engine, options(3, 4)).unwrap();
     let error = refusal(&mut evaluator, &mut short, &[1; 4], Logits::Last);
     assert!(matches!(error, Error::Limit { .. }) && error.to_string().contains("context of 3"), "{error}");
     for (ids, wanted) in [(&[u32::MAX][..], Logits::None), (&[], Logits::Last)] {
         let error = refusal(&mut evaluator, &mut short, ids, wanted);
         assert!(matches!(error, Error::Usage { .. }), "{error}");
     }
-    let long = Sequence::new(&engine, 17, KvTypes::default()).unwrap();
-    let fine = Sequence::new(&engine, 16, KEYS_APART).unwrap();
-    let foreign = Sequence::new(&other, 16, KvTypes::default()).unwrap();
-    for (mut bad, word) in [(long, "17"), (fine, "Q8_0,F16"), (foreign, "engine")] {
+    let long = Sequence::new(&engine, options(17, 4)).unwrap();
+    let small = Sequence::new(&engine, options(16, 3)).unwrap();
+    let fine = Sequence::new(&engine, SessionOptions { kv_types: KEYS_APART, ..options(16, 4) }).unwrap();
+    let foreign = Sequence::new(&other, options(16, 4)).unwrap();
+    let refused = [(long, "17"), (small, "batches of 3"), (fine, "Q8_0,F16"), (foreign, "engine")];
+    for (mut bad, word) in refused {
         let error = refusal(&mut evaluator, &mut bad, &[1], Logits::Last);
         assert!(matches!(error, Error::Usage { .. }) && error.to_string().contains(word), "{error}");
     }
@@ -209,7 +211,7 @@ fn memory_is_promised_for_what_a_fork_fills_again_and_given_back() {
     let engine = engine(&models(dir.path())[0], 1, Isa::best());
     let counts = || (engine.promised_bytes(), engine.held_bytes());
     let mut evaluator = Evaluator::new(&engine, options(640, 64)).unwrap();
-    let mut parent = Sequence::new(&engine, 640, KvTypes::default()).unwrap();
+    let mut parent = Sequence::new(&engine, options(640, 64)).unwrap();
     let chunk = counts().0 / 640 * 256;
     let half = chunk / 2;
     assert_eq!(counts(), (2 * chunk + half, 0), "three chunks, the last of them half as long");
@@ -217,7 +219,7 @@ fn memory_is_promised_for_what_a_fork_fills_again_and_given_back() {
     assert_eq!(counts(), (half, 2 * chunk));
     let mut child = parent.fork(300).unwrap();
     assert_eq!(counts(), (half + chunk + half, 2 * chunk), "the first chunk is shared");
-    parent.truncate(100);
+    assert_eq!(parent.rewind(100), 100);
     assert_eq!(counts(), (half + chunk + half, 2 * chunk), "its second chunk stays reserved, and in memory");
     fill(&mut evaluator, &mut parent, 1);
     assert_eq!(counts(), (2 * chunk + 2 * half, 2 * chunk), "its first chunk is a copy now");
@@ -259,7 +261,7 @@ fn evaluators_on_several_threads_get_the_bits_they_get_alone() {
 fn sequences_together_are_not_promised_more_than_there_is() {
     let dir = tempfile::tempdir().unwrap();
     let engine = engine(&models(dir.path())[0], 1, Isa::best());
-    let new = |n_ctx| Sequence::new(&engine, n_ctx, KvTypes::default());
+    let new = |n_ctx| Sequence::new(&engine, options(n_ctx, 64));
     let message = new(usize::MAX).expect_err("no machine has it").to_string();
     let (_, fits) = message.split_once("--ctx ").expect("the greatest context that fits");
     let fits: usize = fits.split(' ').next().and_then(|n| n.parse().ok()).expect("a number");

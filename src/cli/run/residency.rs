@@ -1,8 +1,8 @@
 //! Says what becomes of a model that does not fit into memory.
 
 use crate::cli::output::{bytes, note, warn};
-use crate::runtime::Session;
 use crate::runtime::residency::{Division, Plan, Residency};
+use crate::runtime::{Session, SessionOptions};
 
 /// Says what is planned, if that is not simply to have the whole model in memory. Sessions take `n_batch`
 /// tokens of a prompt at once.
@@ -30,8 +30,10 @@ pub(super) fn shorter_context(plan: &Plan, session: &Session<'_>) -> Option<Stri
     if streamed == 0 || n_ctx <= SHORT_CTX || n_past > SHORT_CTX {
         return None;
     }
-    let freed = free / n_ctx as u64 * (n_ctx - SHORT_CTX) as u64;
-    let pinned = session.engine().pinned_bytes_in(division.room_bytes + freed)?;
+    let engine = session.engine();
+    let short = engine.demand(SessionOptions { n_ctx: SHORT_CTX, ..session.options() }).ok()?;
+    let freed = free.saturating_sub(short.cache);
+    let pinned = engine.pinned_bytes_in(division.room_bytes + freed)?;
     let gain = pinned.saturating_sub(division.pinned_bytes());
     (gain > streamed / 10).then(|| {
         format!(

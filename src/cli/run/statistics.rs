@@ -18,7 +18,7 @@ pub(super) struct Environment {
     load_time: Duration,
     file_bytes: u64,
     weights: Weights,
-    cache_bytes: usize,
+    cache_bytes: u64,
     kv_types: KvTypes,
     n_ctx: usize,
     seed: u64,
@@ -67,7 +67,7 @@ impl Environment {
             format!(
                 "memory      file {} mapped, cache {} ({}) for {} tokens{peak}",
                 bytes(self.file_bytes),
-                bytes(self.cache_bytes as u64),
+                bytes(self.cache_bytes),
                 self.kv_types,
                 self.n_ctx,
             ),

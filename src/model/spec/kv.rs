@@ -9,7 +9,7 @@ pub struct KvLayer {
     pub head_dim_k: usize,
     /// Elements of a value head.
     pub head_dim_v: usize,
-    /// Positions that a query sees at most, its own among them; `None`: all of them.
+    /// Positions that a query sees at most, its own among them, so at least 1; `None`: all of them.
     pub window: Option<usize>,
 }
 
@@ -18,4 +18,18 @@ pub struct KvLayer {
 pub struct KvSpec {
     /// `[n_layer]`: `None` for a layer that keeps nothing of its own.
     pub layers: Vec<Option<KvLayer>>,
+}
+
+impl KvSpec {
+    /// The windows that layers have, `None` among them if some see all positions: each once, in the order of
+    /// the first layer that has it.
+    pub fn windows(&self) -> Vec<Option<usize>> {
+        let mut windows = Vec::new();
+        for layer in self.layers.iter().flatten() {
+            if !windows.contains(&layer.window) {
+                windows.push(layer.window);
+            }
+        }
+        windows
+    }
 }

@@ -105,6 +105,9 @@ impl<'e> Generator<'e> {
         let first = self.evaluate_prompt(request, sampler)?;
         generation.prompt_time = start.elapsed();
         if let Some(first) = first {
+            // The next prompt often goes on from here: an answer may be asked for again, and templates leave
+            // parts of it out, as what the model thought.
+            self.session.checkpoint();
             let start = Instant::now();
             self.go_on(first, request, sampler, show, &mut generation)?;
             generation.generation_time = start.elapsed();
@@ -131,14 +134,13 @@ impl<'e> Generator<'e> {
         Ok(())
     }
 
-    /// Keeps what cache and `prompt` have in common, but for the last token of the prompt, whose
-    /// logits are needed. Returns the length of it.
+    /// Keeps what cache and `prompt` have in common, as far as that can be gone back to, but for the last token
+    /// of the prompt, whose logits are needed. Returns the length of it.
     fn keep_common_prefix(&mut self, prompt: &[u32]) -> usize {
         let cached = self.session.sequence().ids();
         let common = cached.iter().zip(prompt).take_while(|(a, b)| a == b).count();
         let kept = common.min(prompt.len() - 1);
-        self.session.truncate(kept);
-        kept
+        self.session.rewind(kept)
     }
 
     /// Computes the rest of the prompt and chooses the first token; `None` if the user stopped it.

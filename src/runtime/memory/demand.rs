@@ -4,7 +4,7 @@
 use super::room::{Bound, Room};
 use crate::error::{Error, Result};
 use crate::limits::MAX_DIMENSION;
-use crate::runtime::SessionOptions;
+use crate::runtime::session_options::SessionOptions;
 
 /// The batch that a session is advised to take where buffers leave no room for its context.
 const SMALL_BATCH: usize = 32;
@@ -17,7 +17,7 @@ pub struct Demand {
     /// Of the weights what has to be in memory: a part that stays, and the window through which the rest is
     /// streamed.
     pub least_weights: u64,
-    /// Keys and values of the whole context.
+    /// Keys and values of the whole context, or of the windows of layers that see no more.
     pub cache: u64,
     /// What steps compute in, and the ids and the text of the whole context.
     pub buffers: u64,
@@ -134,7 +134,7 @@ fn enough_mebibytes(beside: u64, needed: u64) -> u64 {
 
 /// The greatest number in `1..=most` that `fits`, if greater ones never do when smaller ones do not; 0 if
 /// none.
-fn greatest_that(fits: impl Fn(usize) -> bool, most: usize) -> usize {
+pub(in crate::runtime) fn greatest_that(fits: impl Fn(usize) -> bool, most: usize) -> usize {
     let (mut enough, mut too_many) = (0, most.saturating_add(1));
     while too_many - enough > 1 {
         let middle = usize::midpoint(enough, too_many);

@@ -9,7 +9,7 @@ mod groups;
 mod room;
 
 pub use demand::Demand;
-pub(super) use demand::{check_session, check_start, mebibytes, shown};
+pub(super) use demand::{check_session, check_start, greatest_that, mebibytes, shown};
 pub(super) use room::{Bound, Reserved, Room};
 
 /// Bytes that the tokenizer of `metadata` takes, about and rather less than it does. One of byte-level BPE with

@@ -7,11 +7,15 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use gguf_kit::model::KvTypes;
-use gguf_kit::runtime::{Engine, EngineOptions, Sequence};
+use gguf_kit::runtime::{Engine, EngineOptions, Sequence, SessionOptions};
 use libfuzzer_sys::fuzz_target;
 use sha2::{Digest, Sha256};
 
 const N_CTX: usize = 300;
+
+fn options() -> SessionOptions {
+    SessionOptions { n_ctx: N_CTX, n_batch: 64, kv_types: KvTypes::default() }
+}
 
 struct Bench {
     engine: Engine,
@@ -28,9 +32,10 @@ fn bench() -> &'static Bench {
         let model = std::env::var_os("GGUF_FUZZ_MODEL").expect("GGUF_FUZZ_MODEL names a GGUF file");
         let engine = Engine::open(model.as_ref(), EngineOptions::default()).expect("a sound model");
         let path = std::env::temp_dir().join(format!("fuzz-{}.session", std::process::id()));
-        let empty = Sequence::new(&engine, N_CTX, KvTypes::default());
+        let empty = Sequence::new(&engine, options());
         empty.and_then(|empty| empty.save(&path, &[])).expect("memory and a writable folder");
-        let header = std::fs::read(&path).expect("written above")[..68].to_vec();
+        let n_header = 8 + 4 + 32 + 8 + 4 + 16 * engine.kv_spec().layers.len();
+        let header = std::fs::read(&path).expect("written above")[..n_header].to_vec();
         Bench { engine, header, path }
     })
 }
@@ -45,7 +50,7 @@ fuzz_target!(|bytes: &[u8]| {
     let digest = Sha256::digest(&content);
     content.extend(digest);
     std::fs::write(path, content).expect("a writable folder");
-    if let Ok(sequence) = Sequence::load(engine, N_CTX, KvTypes::default(), path) {
+    if let Ok(sequence) = Sequence::load(engine, options(), path) {
         assert!(sequence.n_past() <= N_CTX && sequence.ids().len() == sequence.n_past());
         assert!(sequence.ids().iter().all(|&id| (id as usize) < engine.n_vocab()));
     }

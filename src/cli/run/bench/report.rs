@@ -55,7 +55,7 @@ impl Report<'_> {
             self.session.kv_types()
         );
         if let Some(own) = self.own_bytes {
-            let cache = bytes(self.session.cache_bytes() as u64);
+            let cache = bytes(self.session.cache_bytes());
             out += &format!("Memory: {} beyond the mapped file, of it {cache} keys and values\n", bytes(own));
         }
         if let Some(ceilings) = &self.ceilings {

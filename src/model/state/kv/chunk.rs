@@ -1,5 +1,5 @@
-//! Memory for the keys and values of [`CHUNK`] positions in all layers: the unit in which caches reserve,
-//! share and give back memory.
+//! Memory for the keys and values of [`CHUNK`] positions in the layers of a group: the unit in which caches
+//! reserve, share and give back memory.
 //!
 //! A chunk is, layer by layer and head by head, the keys of its positions, then their values, so that
 //! attention reads both in one piece. It is a mapping of its own: the system gives its pages as they are filled, and
@@ -11,14 +11,14 @@ use std::sync::Arc;
 use gguf_simd::attention::{Attention, CHUNK, CacheRows};
 use memmap2::MmapMut;
 
-use super::layout::{KvRows, LayerRows, Layout};
+use super::layout::{GroupLayout, KvRows, LayerRows};
 use super::promises::Promise;
 use crate::error::{Error, Result};
 
 /// The keys and values of up to [`CHUNK`] positions.
 #[derive(Debug)]
 pub(super) struct Chunk {
-    layout: Arc<Layout>,
+    layout: Arc<GroupLayout>,
     /// Positions there is room for.
     n: usize,
     bytes: MmapMut,
@@ -39,7 +39,7 @@ impl Chunk {
     ///
     /// # Errors
     /// [`Error::Limit`] if the system refuses the memory.
-    pub(super) fn new(layout: Arc<Layout>, n: usize, promise: Promise) -> Result<Self> {
+    pub(super) fn new(layout: Arc<GroupLayout>, n: usize, promise: Promise) -> Result<Self> {
         debug_assert!(0 < n && n <= CHUNK);
         let n_bytes = layout.position_bytes.saturating_mul(n);
         let bytes = MmapMut::map_anon(n_bytes).map_err(|e| {
@@ -51,19 +51,15 @@ impl Chunk {
         Ok(Self { layout, n, bytes, promise })
     }
 
-    /// A chunk of as many positions with the first `n_rows` of this one.
-    ///
-    /// # Errors
-    /// As [`Chunk::new`].
-    pub(super) fn copy(&self, n_rows: usize, promise: Promise) -> Result<Self> {
-        let mut copy = Self::new(Arc::clone(&self.layout), self.n, promise)?;
-        for layer in self.layout.layers() {
-            for (head, mut to) in copy.heads_mut(layer).enumerate() {
-                to.keys_mut(0..n_rows).copy_from_slice(self.keys(layer, head, 0..n_rows));
-                to.values_mut(0..n_rows).copy_from_slice(self.values(layer, head, 0..n_rows));
+    /// Takes over the first `n_rows` positions of `from`.
+    pub(super) fn copy_from(&mut self, from: &Self, n_rows: usize) {
+        let layout = Arc::clone(&self.layout);
+        for layer in &layout.layers {
+            for (head, mut to) in self.heads_mut(layer).enumerate() {
+                to.keys_mut(0..n_rows).copy_from_slice(from.keys(layer, head, 0..n_rows));
+                to.values_mut(0..n_rows).copy_from_slice(from.values(layer, head, 0..n_rows));
             }
         }
-        Ok(copy)
     }
 
     /// Bytes reserved.
@@ -76,9 +72,9 @@ impl Chunk {
         self.promise.is_kept()
     }
 
-    /// Notes that its first `n_rows` positions are filled.
+    /// Notes that its first `n_rows` positions are filled, or all if it has fewer.
     pub(super) fn note_filled(&mut self, n_rows: usize) {
-        if n_rows == self.n {
+        if n_rows >= self.n {
             self.promise.keep();
         }
     }
@@ -102,7 +98,7 @@ impl Chunk {
 
     /// The heads of a layer.
     pub(super) fn heads_mut(&mut self, layer: &LayerRows) -> impl Iterator<Item = HeadMut<'_>> + use<'_> {
-        let &LayerRows { offset, n_head_kv, rows } = layer;
+        let &LayerRows { offset, n_head_kv, rows, .. } = layer;
         let (key_bytes, head_bytes) = self.head_bytes(rows);
         let heads = self.bytes[offset * self.n..][..n_head_kv * head_bytes].chunks_exact_mut(head_bytes);
         heads.map(move |head| {

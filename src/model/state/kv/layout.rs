@@ -1,8 +1,9 @@
-//! Where the rows of each layer lie in the chunks of a cache.
+//! Which layers share chunks, and where the rows of each lie in them.
 
 use std::fmt;
+use std::sync::Arc;
 
-use gguf_simd::attention::{CacheRows, CacheType};
+use gguf_simd::attention::{CHUNK, CacheRows, CacheType};
 
 use crate::error::{Error, Result};
 use crate::model::spec::kv::{KvLayer, KvSpec};
@@ -58,10 +59,23 @@ pub(in crate::model) struct KvRows {
     pub(in crate::model) values: CacheRows,
 }
 
-/// The rows of a layer in a chunk.
+/// The room of a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvOptions {
+    /// Positions there is room for.
+    pub n_ctx: usize,
+    /// Positions that are appended together, at most: layers with a window hold these beside the window.
+    pub n_batch: usize,
+    /// The types of keys and values.
+    pub types: KvTypes,
+}
+
+/// The rows of a layer in the chunks of its group.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LayerRows {
-    /// Bytes of a position in the layers before it.
+    /// The number of its group.
+    pub(super) group: usize,
+    /// Bytes of a position in the group's layers before it.
     pub(super) offset: usize,
     pub(super) n_head_kv: usize,
     pub(super) rows: KvRows,
@@ -75,15 +89,46 @@ impl LayerRows {
     }
 }
 
-/// What the chunks of a cache look like.
+/// What the chunks of a group look like: of the layers that have one window, or of those that have none.
+#[derive(Debug)]
+pub(super) struct GroupLayout {
+    /// Positions that a query sees at most, its own among them.
+    pub(super) window: Option<usize>,
+    pub(super) layers: Vec<LayerRows>,
+    /// Bytes of one position in all of its layers, [`usize::MAX`] if they cannot be counted.
+    pub(super) position_bytes: usize,
+}
+
+impl GroupLayout {
+    /// The first position that a query at `position` sees.
+    pub(super) fn first_seen(&self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
+    }
+
+    /// Chunks that it needs at a time: those that a batch sees or writes. These are `window - 1 + n_batch`
+    /// consecutive positions at most, wherever in a chunk they start.
+    pub(super) fn n_chunks(&self, options: KvOptions) -> usize {
+        let n_all = options.n_ctx.div_ceil(CHUNK);
+        let n_batch = options.n_batch.min(options.n_ctx);
+        let of = |window: usize| (window - 1).saturating_add(n_batch).div_ceil(CHUNK) + 1;
+        self.window.map_or(n_all, |window| of(window).min(n_all))
+    }
+
+    /// Bytes of these chunks, [`u64::MAX`] if they cannot be counted.
+    fn n_bytes(&self, options: KvOptions) -> u64 {
+        let n_positions = options.n_ctx.min(self.n_chunks(options).saturating_mul(CHUNK));
+        (self.position_bytes as u64).saturating_mul(n_positions as u64)
+    }
+}
+
+/// How a cache is laid out.
 #[derive(Debug)]
 pub(super) struct Layout {
     pub(super) spec: KvSpec,
-    pub(super) types: KvTypes,
     /// `[n_layer]`: `None` for a layer that keeps nothing of its own.
     layers: Vec<Option<LayerRows>>,
-    /// Bytes of one position in all layers together, [`usize::MAX`] if they cannot be counted.
-    pub(super) position_bytes: usize,
+    /// In the order of [`KvSpec::windows`].
+    pub(super) groups: Vec<Arc<GroupLayout>>,
 }
 
 impl Layout {
@@ -91,20 +136,33 @@ impl Layout {
     ///
     /// # Errors
     /// [`Error::Usage`] if their heads do not divide into the blocks of a type.
+    ///
+    /// # Panics
+    /// If a window is of no position.
     pub(super) fn new(spec: &KvSpec, types: KvTypes) -> Result<Self> {
-        let mut layers = Vec::with_capacity(spec.layers.len());
-        let mut position_bytes = 0usize;
-        for layer in &spec.layers {
-            let Some(layer) = layer else {
-                layers.push(None);
-                continue;
-            };
-            let rows = types.rows(layer)?;
-            let layer = LayerRows { offset: position_bytes, n_head_kv: layer.n_head_kv, rows };
-            position_bytes = position_bytes.saturating_add(layer.position_bytes());
-            layers.push(Some(layer));
-        }
-        Ok(Self { spec: spec.clone(), types, layers, position_bytes })
+        let windows = spec.windows();
+        let group = |&window: &Option<usize>| {
+            assert_ne!(window, Some(0), "a query sees its own position");
+            GroupLayout { window, layers: Vec::new(), position_bytes: 0 }
+        };
+        let mut groups: Vec<GroupLayout> = windows.iter().map(group).collect();
+        let mut place = |layer: &KvLayer| {
+            let is_its = |(_, group): &(usize, &mut GroupLayout)| group.window == layer.window;
+            let (number, group) = groups.iter_mut().enumerate().find(is_its).expect("one for each window");
+            let (offset, n_head_kv) = (group.position_bytes, layer.n_head_kv);
+            let layer = LayerRows { group: number, offset, n_head_kv, rows: types.rows(layer)? };
+            group.position_bytes = offset.saturating_add(layer.position_bytes());
+            group.layers.push(layer);
+            Ok(layer)
+        };
+        let layers = spec.layers.iter().map(|layer| layer.as_ref().map(&mut place).transpose());
+        let layers = layers.collect::<Result<_>>()?;
+        Ok(Self { spec: spec.clone(), layers, groups: groups.into_iter().map(Arc::new).collect() })
+    }
+
+    /// Bytes of a cache with the room of `options`, [`u64::MAX`] if they cannot be counted.
+    pub(super) fn n_bytes(&self, options: KvOptions) -> u64 {
+        self.groups.iter().fold(0, |sum: u64, group| sum.saturating_add(group.n_bytes(options)))
     }
 
     /// The rows of layer `layer`.
@@ -115,13 +173,9 @@ impl Layout {
         self.layers[layer].as_ref().unwrap_or_else(|| panic!("layer {layer} keeps no keys and values"))
     }
 
-    /// The layers that keep keys and values, in order.
-    pub(super) fn layers(&self) -> impl Iterator<Item = &LayerRows> {
-        self.layers.iter().flatten()
-    }
-
-    /// The heads of these layers, in order.
+    /// The heads of the layers that keep keys and values, in order.
     pub(super) fn heads(&self) -> impl Iterator<Item = (&LayerRows, usize)> {
-        self.layers().flat_map(|layer| (0..layer.n_head_kv).map(move |head| (layer, head)))
+        let layers = self.layers.iter().flatten();
+        layers.flat_map(|layer| (0..layer.n_head_kv).map(move |head| (layer, head)))
     }
 }

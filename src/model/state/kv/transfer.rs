@@ -6,62 +6,98 @@ use std::sync::Arc;
 
 use gguf_simd::attention::{CHUNK, CacheType};
 
-use super::{KvCache, KvHead, KvTypes};
+use super::layout::Layout;
+use super::{KvCache, KvTypes};
+use crate::error::Result;
+use crate::model::spec::kv::KvSpec;
 
 impl KvCache {
-    /// Writes the rows of all positions: the keys and then the values of each head, layer by layer.
+    /// The first position of which [`KvCache::write_rows`] writes rows, for each window of
+    /// [`KvSpec::windows`]; a multiple of [`CHUNK`].
+    pub fn first_held(&self) -> Vec<usize> {
+        self.groups.iter().map(|group| group.span(self.n_past).start * CHUNK).collect()
+    }
+
+    /// Bytes of the rows that [`KvCache::write_rows`] writes of `n` positions, those before `first` left out
+    /// for each window; [`u64::MAX`] if they cannot be counted, `None` if positions are left out that the next
+    /// one sees, or a part of a chunk is.
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] if the model's heads do not divide into the blocks of a type.
+    pub fn row_bytes(spec: &KvSpec, types: KvTypes, n: usize, first: &[usize]) -> Result<Option<u64>> {
+        let layout = Layout::new(spec, types)?;
+        let mut n_bytes = 0u64;
+        for (group, &first) in layout.groups.iter().zip(first) {
+            if !first.is_multiple_of(CHUNK) || first > group.first_seen(n) {
+                return Ok(None);
+            }
+            let of_group = (group.position_bytes as u64).saturating_mul((n - first) as u64);
+            n_bytes = n_bytes.saturating_add(of_group);
+        }
+        Ok(Some(n_bytes))
+    }
+
+    /// Writes the rows that it holds: the keys and then the values of each head, layer by layer, each from
+    /// the first position that its window has ([`KvCache::first_held`]).
     ///
     /// # Errors
     /// What `out` says.
     pub fn write_rows(&self, out: &mut impl Write) -> io::Result<()> {
-        for head in self.heads() {
-            chunks(self.n_past).try_for_each(|positions| out.write_all(head.keys(positions)))?;
-            chunks(self.n_past).try_for_each(|positions| out.write_all(head.values(positions)))?;
+        let first = self.first_held();
+        for (layer, head) in self.layout.heads() {
+            let (head, positions) = (self.head_of(layer, head), || chunks(first[layer.group]..self.n_past));
+            positions().try_for_each(|positions| out.write_all(head.keys(positions)))?;
+            positions().try_for_each(|positions| out.write_all(head.values(positions)))?;
         }
         Ok(())
     }
 
-    /// Replaces what it holds by the rows of `n` positions, as [`KvCache::write_rows`] writes them.
-    /// Any bytes are valid rows.
+    /// Replaces what it holds by the rows of `n` positions, as [`KvCache::write_rows`] writes them; `first`
+    /// is what [`KvCache::first_held`] said then, and [`KvCache::row_bytes`] can count them. Any bytes are
+    /// valid rows.
     ///
     /// # Errors
     /// What `input` says; the cache is then empty.
     ///
     /// # Panics
     /// If there is no room for `n` positions, or some of its chunks are shared or missing.
-    pub fn read_rows(&mut self, n: usize, input: &mut impl Read) -> io::Result<()> {
-        assert!(n <= self.n_ctx, "{n} positions in a cache of {}", self.n_ctx);
-        self.truncate(0);
+    pub fn read_rows(&mut self, n: usize, first: &[usize], input: &mut impl Read) -> io::Result<()> {
+        assert!(n <= self.n_ctx(), "{n} positions in a cache of {}", self.n_ctx());
+        self.rewind(0);
+        // A window may be written with more positions than it has slots for here.
+        let kept: Vec<_> =
+            self.groups.iter_mut().zip(first).map(|(group, &first)| group.assign(first, n)).collect();
         let layout = Arc::clone(&self.layout);
         for (layer, head) in layout.heads() {
-            for positions in chunks(n) {
-                let mut heads = self.chunk_mut(positions.start / CHUNK).heads_mut(layer);
+            let (first, kept) = (first[layer.group], kept[layer.group]);
+            let group = &mut self.groups[layer.group];
+            skip(input, (kept - first) * layer.rows.keys.row_bytes())?;
+            for positions in chunks(kept..n) {
+                let mut heads = group.chunk_mut(positions.start / CHUNK).heads_mut(layer);
                 let mut rows = heads.nth(head).expect("one of its heads");
                 input.read_exact(rows.keys_mut(0..positions.len()))?;
             }
-            for positions in chunks(n) {
-                let mut heads = self.chunk_mut(positions.start / CHUNK).heads_mut(layer);
+            skip(input, (kept - first) * layer.rows.values.row_bytes())?;
+            for positions in chunks(kept..n) {
+                let mut heads = group.chunk_mut(positions.start / CHUNK).heads_mut(layer);
                 let mut rows = heads.nth(head).expect("one of its heads");
                 input.read_exact(rows.values_mut(0..positions.len()))?;
             }
         }
-        self.advance(n);
+        self.groups.iter_mut().zip(kept).for_each(|(group, kept)| group.note_filled(kept, n));
+        self.n_past = n;
         Ok(())
     }
 
-    /// Whether all keys and values of the positions there are are finite numbers.
+    /// Whether all keys and values that [`KvCache::write_rows`] writes are finite numbers.
     pub fn is_finite(&self) -> bool {
-        let KvTypes { keys, values } = self.types();
-        self.heads().all(|head| {
-            chunks(self.n_past).all(|positions| {
+        let (KvTypes { keys, values }, first) = (self.types(), self.first_held());
+        self.layout.heads().all(|(layer, head)| {
+            let head = self.head_of(layer, head);
+            chunks(first[layer.group]..self.n_past).all(|positions| {
                 are_finite(keys, head.keys(positions.clone())) && are_finite(values, head.values(positions))
             })
         })
-    }
-
-    /// The heads of all layers, in order.
-    fn heads(&self) -> impl Iterator<Item = KvHead<'_>> {
-        self.layout.heads().map(|(layer, head)| KvHead { cache: self, layer, head })
     }
 }
 
@@ -77,9 +113,16 @@ fn are_finite(cache_type: CacheType, rows: &[u8]) -> bool {
     halves.all(|half| half & exponent != exponent)
 }
 
-/// Positions `0..n`, chunk by chunk.
-fn chunks(n: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..n).step_by(CHUNK).map(move |start| start..n.min(start + CHUNK))
+/// Reads over `n_bytes`.
+fn skip(input: &mut impl Read, n_bytes: usize) -> io::Result<()> {
+    let n_read = io::copy(&mut input.take(n_bytes as u64), &mut io::sink())?;
+    if n_read == n_bytes as u64 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// Positions, which start with a chunk, chunk by chunk.
+fn chunks(positions: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = positions.end;
+    positions.step_by(CHUNK).map(move |start| start..end.min(start + CHUNK))
 }
 
 #[cfg(test)]

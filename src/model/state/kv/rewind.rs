@@ -1,0 +1,123 @@
+//! Going back in the text: to any position whose window is still there, else to a checkpoint.
+
+use std::iter;
+
+use super::KvCache;
+use super::group::{Group, Held};
+
+/// Checkpoints that a cache keeps; of more, the oldest goes.
+const MAX_CHECKPOINTS: usize = 4;
+
+/// What a cache held when it was at some position.
+#[derive(Clone, Debug)]
+pub(super) struct Checkpoint {
+    pub(super) n_past: usize,
+    /// `[n_groups]`: `None` for groups that drop nothing.
+    pub(super) held: Vec<Option<Held>>,
+}
+
+/// How far a cache can go back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WayBack {
+    /// Positions that are kept.
+    pub(super) n_past: usize,
+    /// The checkpoint that has their windows; `None` if the groups do.
+    checkpoint: Option<usize>,
+}
+
+impl KvCache {
+    /// Remembers what it holds, so that [`KvCache::rewind`] can come back to this position. That takes no
+    /// memory at once, but chunks that a checkpoint has are not used again: the positions that follow take
+    /// others. Does nothing where all positions are held anyway.
+    pub fn checkpoint(&mut self) {
+        let is_there = self.checkpoints.last().is_some_and(|last| last.n_past == self.n_past);
+        if self.n_past == 0 || is_there || !self.groups.iter().any(Group::drops) {
+            return;
+        }
+        if self.checkpoints.len() == MAX_CHECKPOINTS {
+            self.drop_checkpoint(0);
+        }
+        let n_past = self.n_past;
+        let held = self.groups.iter().map(|group| group.drops().then(|| group.held(n_past))).collect();
+        self.checkpoints.push(Checkpoint { n_past, held });
+    }
+
+    /// Gives the memory of all checkpoints back; returns whether there were any.
+    pub fn forget_checkpoints(&mut self) -> bool {
+        let are_there = !self.checkpoints.is_empty();
+        self.checkpoints.clear();
+        are_there
+    }
+
+    /// How many of the first `n` positions [`KvCache::rewind`] would keep.
+    pub fn reach(&self, n: usize) -> usize {
+        self.way_back(n).n_past
+    }
+
+    /// Forgets the positions from `n` on, and as many before as it takes to have whole windows: layers without
+    /// a window can go back anywhere, those with one as far as they hold the window before, or to a
+    /// checkpoint, or to the beginning. Returns how many positions are kept.
+    ///
+    /// Chunks that others share go; its own stay reserved, in memory where they were filled.
+    pub fn rewind(&mut self, n: usize) -> usize {
+        let WayBack { n_past, checkpoint } = self.way_back(n);
+        if let Some(i) = checkpoint {
+            let checkpoint = &mut self.checkpoints[i];
+            checkpoint.n_past = n_past;
+            for (group, held) in self.groups.iter_mut().zip(&mut checkpoint.held) {
+                if let Some(held) = held {
+                    group.restore(n_past, held);
+                    held.cut(n_past).for_each(|chunk| group.give_back(chunk));
+                }
+            }
+        }
+        while let Some(later) = self.checkpoints.iter().position(|checkpoint| checkpoint.n_past > n_past) {
+            self.drop_checkpoint(later);
+        }
+        self.n_past = n_past;
+        self.groups.iter_mut().for_each(|group| group.release(n_past));
+        n_past
+    }
+
+    pub(super) fn way_back(&self, n: usize) -> WayBack {
+        let n = n.min(self.n_past);
+        if self.groups.iter().all(|group| group.reaches(n)) {
+            return WayBack { n_past: n, checkpoint: None };
+        }
+        // The newest first: of several that keep as much, the last is taken, which is the oldest.
+        let ways = self.checkpoints.iter().enumerate().rev().map(|(i, checkpoint)| {
+            let reaches = |(group, held): (&Group, &Option<Held>)| {
+                held.as_ref().is_none_or(|held| group.reaches_with(held, n))
+            };
+            let n_past = match checkpoint.n_past {
+                earlier if earlier <= n => earlier,
+                _ if self.groups.iter().zip(&checkpoint.held).all(reaches) => n,
+                _ => 0,
+            };
+            WayBack { n_past, checkpoint: Some(i) }
+        });
+        let nowhere = WayBack { n_past: 0, checkpoint: None };
+        ways.filter(|way| way.n_past > 0).max_by_key(|way| way.n_past).unwrap_or(nowhere)
+    }
+
+    /// What each group needs to go on at the end of `way`.
+    pub(super) fn held(&self, way: WayBack) -> Vec<Held> {
+        let of_checkpoint = way.checkpoint.map(|i| self.checkpoints[i].held.as_slice());
+        let of_checkpoint = of_checkpoint.unwrap_or_default().iter().map(Option::as_ref);
+        let groups = self.groups.iter().zip(of_checkpoint.chain(iter::repeat(None)));
+        groups.map(|(group, held)| held.cloned().unwrap_or_else(|| group.held(way.n_past))).collect()
+    }
+
+    /// The checkpoints of the first `n_past` positions.
+    pub(super) fn checkpoints_within(&self, n_past: usize) -> Vec<Checkpoint> {
+        self.checkpoints.iter().filter(|checkpoint| checkpoint.n_past <= n_past).cloned().collect()
+    }
+
+    /// Forgets a checkpoint; its chunks are used again.
+    fn drop_checkpoint(&mut self, i: usize) {
+        let mut checkpoint = self.checkpoints.remove(i);
+        for (group, held) in self.groups.iter_mut().zip(&mut checkpoint.held) {
+            held.iter_mut().flat_map(|held| held.cut(0)).for_each(|chunk| group.give_back(chunk));
+        }
+    }
+}

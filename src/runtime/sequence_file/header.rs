@@ -1,0 +1,233 @@
+//! What stands in a file before the tokens of a sequence, and whether that goes with a model and a request.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use gguf_simd::attention::CacheType;
+
+use super::{DIGEST_BYTES, Growth, MAGIC};
+use crate::error::{Error, Result};
+use crate::limits::MAX_LAYERS;
+use crate::model::{KvCache, KvLayer, KvSpec, KvTypes};
+use crate::runtime::engine::Engine;
+use crate::runtime::fingerprint::fingerprint;
+
+/// What stands before the tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    version: Version,
+    fingerprint: [u8; DIGEST_BYTES],
+    types: Types,
+    kv_spec: KvSpec,
+    pub(super) n_positions: u64,
+    pub(super) n_attached: u64,
+    /// For each window: as [`KvCache::first_held`].
+    pub(super) first_held: Vec<usize>,
+}
+
+/// The version of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version {
+    growth: Growth,
+    /// Whether all layers are alike and see all positions, as in versions 1 and 2.
+    is_early: bool,
+}
+
+impl Version {
+    const ALL: [(u32, Self); 4] = [
+        (1, Self { growth: Growth::Fixed, is_early: true }),
+        (2, Self { growth: Growth::Journal, is_early: true }),
+        (3, Self { growth: Growth::Fixed, is_early: false }),
+        (4, Self { growth: Growth::Journal, is_early: false }),
+    ];
+
+    fn number(self) -> u32 {
+        Self::ALL.into_iter().find(|&(_, version)| version == self).map_or(0, |(number, _)| number)
+    }
+}
+
+/// The types of keys and values, as GGUF numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Types {
+    keys: u32,
+    values: u32,
+}
+
+impl Header {
+    /// The header of a sequence without positions.
+    pub(super) fn of(engine: &Engine, kv_types: KvTypes, growth: Growth) -> Self {
+        let ggml_id = |ty: CacheType| ty.block_type().ggml_id();
+        let kv_spec = engine.kv_spec().clone();
+        Self {
+            version: Version { growth, is_early: false },
+            fingerprint: fingerprint(engine.file()),
+            types: Types { keys: ggml_id(kv_types.keys), values: ggml_id(kv_types.values) },
+            n_positions: 0,
+            n_attached: 0,
+            first_held: vec![0; kv_spec.windows().len()],
+            kv_spec,
+        }
+    }
+
+    /// What may follow the sequence.
+    pub(super) fn growth(&self) -> Growth {
+        self.version.growth
+    }
+
+    /// Bytes from the magic up to the tokens.
+    fn n_bytes(&self) -> u64 {
+        let n_layer_bytes = match self.version.is_early {
+            true => 4 * 4,
+            false => 4 + self.kv_spec.layers.len() * 4 * 4 + self.first_held.len() * 8,
+        };
+        (MAGIC.len() + 4 + DIGEST_BYTES + 2 * 4 + n_layer_bytes + 2 * 8) as u64
+    }
+
+    /// Writes what follows the magic.
+    pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        out.write_all(&self.version.number().to_le_bytes())?;
+        out.write_all(&self.fingerprint)?;
+        // All are within `limits`, far below 2^32.
+        let mut numbers = vec![self.types.keys, self.types.values, self.kv_spec.layers.len() as u32];
+        for layer in &self.kv_spec.layers {
+            numbers.extend(layer.map_or([0; 4], |layer| {
+                let KvLayer { n_head_kv, head_dim_k, head_dim_v, window } = layer;
+                [n_head_kv, head_dim_k, head_dim_v, window.unwrap_or(0)].map(|n| n as u32)
+            }));
+        }
+        numbers.iter().try_for_each(|number| out.write_all(&number.to_le_bytes()))?;
+        let first_held = self.first_held.iter().map(|&first| first as u64);
+        let mut counts = [self.n_positions, self.n_attached].into_iter().chain(first_held);
+        counts.try_for_each(|count| out.write_all(&count.to_le_bytes()))
+    }
+
+    /// Reads what follows the magic.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for an unknown version, [`Error::Malformed`] for more layers than there are,
+    /// [`Error::Io`].
+    pub(super) fn read(input: &mut impl Read, path: &Path) -> Result<Self> {
+        let refused = |e| refused(e, path);
+        let number = read_u32(input).map_err(refused)?;
+        let Some((_, version)) = Version::ALL.into_iter().find(|&(known, _)| known == number) else {
+            let what = format!("a saved session of version {number}; this program has 1 to 4");
+            return Err(Error::unsupported(path, what));
+        };
+        let mut fingerprint = [0; DIGEST_BYTES];
+        input.read_exact(&mut fingerprint).map_err(refused)?;
+        let [keys, values, n_layer] = read_u32s(input).map_err(refused)?;
+        let n_layer = n_layer as usize;
+        if n_layer > MAX_LAYERS {
+            return Err(Error::malformed(path, format!("it is of a model with {n_layer} layers")));
+        }
+        let layers: io::Result<_> = match version.is_early {
+            true => read_u32s(input).map(|[heads, k, v]| vec![Some(layer([heads, k, v, 0])); n_layer]),
+            false => (0..n_layer)
+                .map(|_| read_u32s(input).map(|numbers| (numbers != [0; 4]).then(|| layer(numbers))))
+                .collect(),
+        };
+        let kv_spec = KvSpec { layers: layers.map_err(refused)? };
+        let [n_positions, n_attached] =
+            [read_u64(input).map_err(refused)?, read_u64(input).map_err(refused)?];
+        let n_windows = kv_spec.windows().len();
+        let first_held = match version.is_early {
+            true => vec![0; n_windows],
+            false => (0..n_windows)
+                // One that cannot be counted is behind all positions, as this is.
+                .map(|_| read_u64(input).map(|first| usize::try_from(first).unwrap_or(usize::MAX)))
+                .collect::<io::Result<_>>()
+                .map_err(refused)?,
+        };
+        let types = Types { keys, values };
+        Ok(Self { version, fingerprint, types, kv_spec, n_positions, n_attached, first_held })
+    }
+
+    /// Whether this header goes with that of an empty sequence of `n_ctx` positions; the number of its
+    /// own positions.
+    pub(super) fn check(&self, own: &Self, n_ctx: usize, path: &Path) -> Result<usize> {
+        let shown = path.display();
+        if self.fingerprint != own.fingerprint {
+            return Err(Error::usage(format!(
+                "{shown} was saved with another model or another file of it; name another file (--session)"
+            )));
+        }
+        if self.types != own.types {
+            let types = [self.types.keys, self.types.values].map(type_name).join(",").to_lowercase();
+            return Err(Error::usage(format!(
+                "{shown} holds keys and values in {types}; use --kv-type {types}, or name another file (--session)"
+            )));
+        }
+        if self.kv_spec != own.kv_spec {
+            let what = "the keys and values in it are not those that this model's layers have; name another file \
+                        (--session)";
+            return Err(Error::malformed(path, what));
+        }
+        usize::try_from(self.n_positions).ok().filter(|&n| n <= n_ctx).ok_or_else(|| {
+            let n = self.n_positions;
+            Error::limit(format!(
+                "{shown} holds {n} tokens and the context is {n_ctx}; use --ctx {n} or more, or name another file \
+                 (--session)"
+            ))
+        })
+    }
+
+    /// Whether a file has the bytes of what this header, which was checked, announces, and more only where a
+    /// journal may follow; their number.
+    pub(super) fn check_file_bytes(&self, types: KvTypes, found: u64, path: &Path) -> Result<u64> {
+        let (n, n_attached) = (self.n_positions, self.n_attached);
+        let Some(rows) = KvCache::row_bytes(&self.kv_spec, types, n as usize, &self.first_held)? else {
+            let what = format!("the rows of its windows begin at positions {:?} of {n}", self.first_held);
+            return Err(Error::malformed(path, what));
+        };
+        let before = self.n_bytes() + n * size_of::<u32>() as u64;
+        let announced = rows.checked_add(before).and_then(|bytes| bytes.checked_add(n_attached));
+        let expected = announced.and_then(|bytes| bytes.checked_add(DIGEST_BYTES as u64));
+        let may_grow = self.growth() == Growth::Journal;
+        if let Some(bytes) = expected.filter(|&bytes| bytes == found || may_grow && bytes < found) {
+            return Ok(bytes);
+        }
+        let expected = expected.map_or("more than can be counted".to_owned(), |n| n.to_string());
+        let what =
+            format!("{n} positions and {n_attached} bytes more take {expected} bytes; the file has {found}");
+        Err(Error::malformed(path, what))
+    }
+}
+
+/// What a layer keeps; a window of 0 stands for none.
+fn layer(numbers: [u32; 4]) -> KvLayer {
+    let [n_head_kv, head_dim_k, head_dim_v, window] = numbers.map(|n| n as usize);
+    KvLayer { n_head_kv, head_dim_k, head_dim_v, window: (window > 0).then_some(window) }
+}
+
+fn type_name(ggml_id: u32) -> String {
+    let ty = CacheType::ALL.into_iter().find(|ty| ty.block_type().ggml_id() == ggml_id);
+    ty.map_or_else(|| format!("type {ggml_id}"), |ty| ty.name().to_owned())
+}
+
+/// The error of a file that cannot be read on.
+pub(super) fn refused(e: io::Error, path: &Path) -> Error {
+    match e.kind() {
+        io::ErrorKind::UnexpectedEof => Error::malformed(path, "it ends in the middle"),
+        _ => Error::io(path, "cannot read", e),
+    }
+}
+
+pub(super) fn read_u32(input: &mut impl Read) -> io::Result<u32> {
+    let mut bytes = [0; 4];
+    input.read_exact(&mut bytes)?;
+    Ok(u32::from_le_bytes(bytes))
+}
+
+fn read_u32s<const N: usize>(input: &mut impl Read) -> io::Result<[u32; N]> {
+    let mut numbers = [0; N];
+    for number in &mut numbers {
+        *number = read_u32(input)?;
+    }
+    Ok(numbers)
+}
+
+fn read_u64(input: &mut impl Read) -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    input.read_exact(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
+}
