@@ -165,8 +165,8 @@ impl<'e> Sequence<'e> {
     /// unless the model has layers with a window of which too much has passed. Then it is the position of a
     /// checkpoint or 0, and what lies between has to be evaluated again.
     ///
-    /// The memory of the sequence's own positions stays reserved for it. What it shares with others it gives
-    /// up: the step that fills those positions again reserves memory for them, and fails if there is none.
+    /// The memory of the positions stays reserved. Where it is shared with other sequences, the step that fills
+    /// them again reserves other memory, and fails if there is none.
     pub fn rewind(&mut self, n: usize) -> usize {
         let kept = self.cache.rewind(n);
         self.ids.truncate(kept);

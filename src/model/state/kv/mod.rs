@@ -201,7 +201,7 @@ impl KvCache {
     /// The heads of a layer, to be written: chunk by chunk from that of `position` on, head by head.
     ///
     /// # Panics
-    /// If the layer keeps no keys and values; when it comes to a chunk that is missing or shared.
+    /// If the layer keeps no keys and values; when it comes to a chunk that was not prepared or is shared.
     pub(in crate::model) fn heads_mut(
         &mut self,
         layer: usize,

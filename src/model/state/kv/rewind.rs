@@ -56,9 +56,8 @@ impl KvCache {
 
     /// Forgets the positions from `n` on, and as many before as it takes to have whole windows: layers without
     /// a window can go back anywhere, those with one as far as they hold the window before, or to a
-    /// checkpoint, or to the beginning. Returns how many positions are kept.
-    ///
-    /// Chunks that others share go; its own stay reserved, in memory where they were filled.
+    /// checkpoint, or to the beginning. Returns how many positions are kept. The chunks stay reserved, in memory
+    /// where they were filled.
     pub fn rewind(&mut self, n: usize) -> usize {
         let WayBack { n_past, checkpoint } = self.way_back(n);
         if let Some(i) = checkpoint {
@@ -75,7 +74,6 @@ impl KvCache {
             self.drop_checkpoint(later);
         }
         self.n_past = n_past;
-        self.groups.iter_mut().for_each(|group| group.release(n_past));
         n_past
     }
 

@@ -60,7 +60,7 @@ impl KvCache {
     /// What `input` says; the cache is then empty.
     ///
     /// # Panics
-    /// If there is no room for `n` positions, or some of its chunks are shared or missing.
+    /// If there is no room for `n` positions, or some of its chunks are shared.
     pub fn read_rows(&mut self, n: usize, first: &[usize], input: &mut impl Read) -> io::Result<()> {
         assert!(n <= self.n_ctx(), "{n} positions in a cache of {}", self.n_ctx());
         self.rewind(0);

@@ -8,7 +8,6 @@ use gguf_simd::attention::CHUNK;
 
 use super::{Group, Slot};
 use crate::error::Result;
-use crate::model::memory::reserved;
 use crate::model::state::kv::chunk::Chunk;
 use crate::model::state::kv::promises::Promise;
 
@@ -26,6 +25,10 @@ pub(in crate::model::state::kv) struct Held {
 impl Held {
     pub(in crate::model::state::kv) fn places(&self) -> impl Iterator<Item = (usize, &Arc<Chunk>)> {
         (self.first..).zip(&self.chunks)
+    }
+
+    fn chunk(&self, place: usize) -> Option<&Arc<Chunk>> {
+        self.chunks.get(place.checked_sub(self.first)?)
     }
 
     /// Takes the chunks out that hold none of the first `n_past` positions.
@@ -53,8 +56,8 @@ impl Group {
     pub(in crate::model::state::kv) fn held(&self, n_past: usize) -> Held {
         let places = self.span(n_past);
         let chunk = |place| {
-            let chunk = self.slot(place).chunk.as_ref().filter(|_| self.holds(place));
-            Arc::clone(chunk.expect("the window is there"))
+            assert!(self.holds(place), "place {place} was dropped, and {n_past} positions were to be held");
+            Arc::clone(&self.slot(place).chunk)
         };
         Held { first: places.start, chunks: places.map(chunk).collect() }
     }
@@ -74,9 +77,9 @@ impl Group {
     pub(in crate::model::state::kv) fn restore(&mut self, n_past: usize, held: &Held) {
         for (place, chunk) in held.places().take_while(|(place, _)| place * CHUNK < n_past) {
             let at = place % self.slots.len();
-            let restored = Slot { place: Some(place), chunk: Some(Arc::clone(chunk)) };
+            let restored = Slot { place: Some(place), chunk: Arc::clone(chunk) };
             let before = mem::replace(&mut self.slots[at], restored);
-            before.chunk.into_iter().for_each(|chunk| self.give_back(chunk));
+            self.give_back(before.chunk);
         }
     }
 
@@ -84,15 +87,6 @@ impl Group {
     pub(in crate::model::state::kv) fn give_back(&mut self, chunk: Arc<Chunk>) {
         if Arc::strong_count(&chunk) == 1 {
             self.spares.push(chunk);
-        }
-    }
-
-    /// Gives up the chunks after the first `n_past` positions that others share.
-    pub(in crate::model::state::kv) fn release(&mut self, n_past: usize) {
-        for slot in &mut self.slots {
-            if slot.place.is_some_and(|place| place >= n_past.div_ceil(CHUNK)) && !slot.is_own() {
-                *slot = Slot::EMPTY;
-            }
         }
     }
 
@@ -117,24 +111,25 @@ impl Group {
         promise: &mut Promise,
     ) -> Result<Self> {
         let n_slots = self.slots.len();
-        let layout = Arc::clone(&self.layout);
-        let mut fork = Self { layout, n_ctx: self.n_ctx, slots: reserved(n_slots, 1)?, spares: Vec::new() };
-        fork.slots.resize_with(n_slots, || Slot::EMPTY);
-        for (place, chunk) in held.places().take_while(|(place, _)| place * CHUNK < n_past) {
-            let at = place % n_slots;
-            let chunk = if is_whole(place, n_past) {
-                if self.drops() {
-                    fork.spares.push(fork.new_chunk(at, promise)?);
+        let mut fork = Self::without_chunks(Arc::clone(&self.layout), self.n_ctx, n_slots)?;
+        for at in 0..n_slots {
+            let place = held.first + (at + n_slots - held.first % n_slots) % n_slots;
+            let shared = held.chunk(place).filter(|_| place * CHUNK < n_past);
+            let chunk = match shared {
+                Some(shared) if is_whole(place, n_past) => {
+                    if self.drops() {
+                        fork.spares.push(fork.new_chunk(at, promise)?);
+                    }
+                    Arc::clone(shared)
                 }
-                Arc::clone(chunk)
-            } else {
-                let mut copy = fork.new_chunk(at, promise)?;
-                Arc::get_mut(&mut copy).expect("it is new").copy_from(chunk, n_past - place * CHUNK);
-                copy
+                _ => fork.new_chunk(at, promise)?,
             };
-            fork.slots[at] = Slot { place: Some(place), chunk: Some(chunk) };
+            let mut slot = Slot { place: shared.map(|_| place), chunk };
+            if let Some((chunk, shared)) = Arc::get_mut(&mut slot.chunk).zip(shared) {
+                chunk.copy_from(shared, n_past - place * CHUNK);
+            }
+            fork.slots.push(slot);
         }
-        fork.fill_slots(promise)?;
         Ok(fork)
     }
 }

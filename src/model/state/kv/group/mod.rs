@@ -37,14 +37,13 @@ pub(super) struct Group {
 pub(super) struct Slot {
     /// The place that the chunk is of; `None` before it is of any.
     place: Option<usize>,
-    /// `None` if it was shared and is to be filled again.
-    chunk: Option<Arc<Chunk>>,
+    chunk: Arc<Chunk>,
 }
 
 /// The chunks that the next positions lack.
 #[derive(Clone, Copy, Debug, Default)]
 struct Lack {
-    /// Those whose place has none of its own.
+    /// Those that others share.
     n_now: usize,
     n_now_bytes: u64,
     /// Those whose slot still holds an earlier place, which is shared.
@@ -52,23 +51,22 @@ struct Lack {
 }
 
 impl Slot {
-    const EMPTY: Self = Self { place: None, chunk: None };
-
+    /// Whether nobody else has its chunk.
     fn is_own(&self) -> bool {
-        self.chunk.as_ref().is_some_and(|chunk| Arc::strong_count(chunk) == 1)
+        Arc::strong_count(&self.chunk) == 1
     }
 
-    /// Whether it has the chunk of another place than `place`, which queries may see until `place` is begun.
+    /// Whether its chunk is that of another place, which queries may see until `place` is begun.
     fn is_of_another(&self, place: usize) -> bool {
-        self.chunk.is_some() && self.place.is_some_and(|own| own != place)
+        self.place.is_some_and(|own| own != place)
     }
 
     /// Its chunk, to be written to as that of `place`.
     ///
     /// # Panics
-    /// If it is of another place, missing or shared.
+    /// If it is of another place or shared.
     pub(super) fn own(&mut self, place: usize) -> &mut Chunk {
-        let chunk = self.chunk.as_mut().filter(|_| self.place == Some(place)).and_then(Arc::get_mut);
+        let chunk = (self.place == Some(place)).then(|| Arc::get_mut(&mut self.chunk)).flatten();
         chunk.expect("a chunk of its own, prepared before positions are written")
     }
 }
@@ -80,20 +78,17 @@ impl Group {
     /// [`crate::Error::Limit`] if the system refuses the memory.
     pub(super) fn new(layout: Arc<GroupLayout>, options: KvOptions, promise: &mut Promise) -> Result<Self> {
         let n_slots = layout.n_chunks(options);
-        let mut group =
-            Self { layout, n_ctx: options.n_ctx, slots: reserved(n_slots, 1)?, spares: Vec::new() };
-        group.slots.resize_with(n_slots, || Slot::EMPTY);
-        group.fill_slots(promise)?;
+        let mut group = Self::without_chunks(layout, options.n_ctx, n_slots)?;
+        for slot in 0..n_slots {
+            let chunk = group.new_chunk(slot, promise)?;
+            group.slots.push(Slot { place: None, chunk });
+        }
         Ok(group)
     }
 
-    fn fill_slots(&mut self, promise: &mut Promise) -> Result<()> {
-        for i in 0..self.slots.len() {
-            if self.slots[i].chunk.is_none() {
-                self.slots[i].chunk = Some(self.new_chunk(i, promise)?);
-            }
-        }
-        Ok(())
+    /// A group with room for `n_slots` slots.
+    fn without_chunks(layout: Arc<GroupLayout>, n_ctx: usize, n_slots: usize) -> Result<Self> {
+        Ok(Self { layout, n_ctx, slots: reserved(n_slots, 1)?, spares: Vec::new() })
     }
 
     fn new_chunk(&self, slot: usize, promise: &mut Promise) -> Result<Arc<Chunk>> {
@@ -123,7 +118,7 @@ impl Group {
 
     /// The chunks that belong to it or that it shares.
     pub(super) fn chunks(&self) -> impl Iterator<Item = &Arc<Chunk>> {
-        self.slots.iter().filter_map(|slot| slot.chunk.as_ref()).chain(&self.spares)
+        self.slots.iter().map(|slot| &slot.chunk).chain(&self.spares)
     }
 
     fn slot(&self, place: usize) -> &Slot {
@@ -131,8 +126,7 @@ impl Group {
     }
 
     fn holds(&self, place: usize) -> bool {
-        let slot = self.slot(place);
-        slot.place == Some(place) && slot.chunk.is_some()
+        self.slot(place).place == Some(place)
     }
 
     /// The chunk of `place`.
@@ -140,11 +134,12 @@ impl Group {
     /// # Panics
     /// If it is not there: no query sees its positions any more, or they were never filled.
     pub(super) fn chunk(&self, place: usize) -> &Chunk {
-        let chunk = self.slot(place).chunk.as_ref().filter(|_| self.slot(place).place == Some(place));
-        chunk.unwrap_or_else(|| {
+        let slot = self.slot(place);
+        if slot.place != Some(place) {
             let (start, window) = (place * CHUNK, self.layout.window);
-            panic!("positions {start}.. of the layers with window {window:?} are not in the cache")
-        })
+            panic!("positions {start}.. of the layers with window {window:?} are not in the cache");
+        }
+        &slot.chunk
     }
 
     /// The slots from that of `place` on, in the order of the places.
@@ -157,7 +152,7 @@ impl Group {
     /// The chunk of `place`, to be written to.
     ///
     /// # Panics
-    /// If it is missing or shared.
+    /// If it is not there or shared.
     pub(super) fn chunk_mut(&mut self, place: usize) -> &mut Chunk {
         let n_slots = self.slots.len();
         self.slots[place % n_slots].own(place)
@@ -197,7 +192,7 @@ impl Group {
         (lack.n_now + lack.n_later).saturating_sub(self.spares.len()) as u64 * self.chunk_bytes(0)
     }
 
-    /// Sees to it that the next `n` positions can be written: that their chunks are there and not shared, or
+    /// Sees to it that the next `n` positions can be written: that their chunks are not shared, or
     /// that there are spares for them. `promise` has the bytes that are missing.
     ///
     /// # Errors
@@ -219,11 +214,11 @@ impl Group {
                 None => self.new_chunk(at, promise)?,
             };
             // Only the first of these places has rows to keep.
-            if let Some(shared) = slot_rows(&self.slots[at], place, n_past) {
+            if self.holds(place) && place * CHUNK < n_past {
                 let chunk = Arc::get_mut(&mut chunk).expect("it is new or a spare");
-                chunk.copy_from(shared, n_past - place * CHUNK);
+                chunk.copy_from(&self.slots[at].chunk, n_past - place * CHUNK);
             }
-            self.slots[at].chunk = Some(chunk);
+            self.slots[at].chunk = chunk;
         }
         Ok(())
     }
@@ -237,8 +232,8 @@ impl Group {
             if slot.place == Some(place) {
                 continue;
             }
-            if slot.chunk.is_some() && !slot.is_own() {
-                slot.chunk = Some(self.spares.pop().expect("a spare, prepared before positions are written"));
+            if !slot.is_own() {
+                slot.chunk = self.spares.pop().expect("a spare, prepared before positions are written");
             }
             slot.place = Some(place);
         }
@@ -247,7 +242,7 @@ impl Group {
     /// Counts positions `from..to` as filled.
     ///
     /// # Panics
-    /// If their chunks are missing or shared.
+    /// If their chunks are not there or shared.
     pub(super) fn note_filled(&mut self, from: usize, to: usize) {
         for place in places(from, to - from) {
             self.chunk_mut(place).note_filled(to - place * CHUNK);
@@ -264,12 +259,6 @@ impl Group {
         (first..end).for_each(|place| self.slots[place % n_slots].place = Some(place));
         first * CHUNK
     }
-}
-
-/// The chunk of a slot if it is that of `place` and has positions before `n_past`.
-fn slot_rows(slot: &Slot, place: usize, n_past: usize) -> Option<&Chunk> {
-    let chunk = slot.chunk.as_deref().filter(|_| slot.place == Some(place));
-    chunk.filter(|_| place * CHUNK < n_past)
 }
 
 /// The places of `n` positions after the first `n_past`.
