@@ -279,6 +279,31 @@ fn a_cache_goes_back_as_far_as_its_windows_or_to_a_checkpoint_or_to_the_beginnin
 }
 
 #[test]
+fn a_checkpoint_has_some_positions_before_its_window() {
+    let promises = Promises::default();
+    let mut cache = empty(&mixed(), options(), &promises);
+    // The window of 300 begins with a chunk.
+    append(&mut cache, &promises, 0, CHUNK + 299);
+    cache.checkpoint();
+    append(&mut cache, &promises, 1, 700);
+    assert_eq!(cache.rewind(CHUNK + 299 - 32), CHUNK + 299 - 32);
+    assert_sees(&cache, CHUNK + 299 - 32, |_| 0);
+}
+
+#[test]
+fn what_a_cache_held_before_it_was_read_is_forgotten() {
+    let promises = Promises::default();
+    let [mut written, mut read] = [0, 1].map(|_| empty(&mixed(), options(), &promises));
+    append(&mut written, &promises, 0, 1000);
+    append(&mut read, &promises, 1, 700);
+    let (mut rows, first) = (Vec::new(), written.first_held());
+    written.write_rows(&mut rows).unwrap();
+    read.read_rows(1000, &first, &mut rows.as_slice()).unwrap();
+    assert_sees(&read, 1000, |_| 0);
+    assert_eq!(read.rewind(600), 0, "what windows see from there is not in the file");
+}
+
+#[test]
 fn checkpoints_take_memory_up_to_a_bound_and_give_it_back() {
     let promises = Promises::default();
     let options = KvOptions { n_ctx: 64 * CHUNK, ..options() };
