@@ -7,9 +7,12 @@ A folder holds what `save_pretrained` writes (weights in BF16), `ids.txt` and `l
 taken only if
 - float64 computes the same within `MOST_NOISE`, so that no expert is chosen by a rounding error, and
 - every tensor matters: noise of a tenth of its spread changes the logits by at least `LEAST_EFFECT`.
+`config.hub.json` is the same configuration as models on the Hub spell it, whose files are older than today's
+transformers; it must lead to the same logits.
+
 `tokenizer/` serves all of them; a test lays it beside a checkpoint. tools/family_shapes.py says what is made.
 
-Needs torch, transformers, numpy; `fixtures/models/fairytale` for the tokenizer.
+Needs torch, transformers, accelerate, numpy; `fixtures/models/fairytale` for the tokenizer.
 """
 
 import json
@@ -20,10 +23,19 @@ import tempfile
 
 import numpy as np
 import torch
-from family_shapes import N_VOCAB, SHAPES
+import family_shapes
+import family_shapes_more
+from family_mxfp4 import encode_experts
+from family_shapes import N_VOCAB
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from transformers.utils import logging
 
+SHAPES = family_shapes.SHAPES | family_shapes_more.SHAPES
+# By model type: keys that were called otherwise.
+HUB_KEYS = {
+    "gemma3_text": ("rope_local_base_freq",),
+    "qwen3_moe": ("num_experts",),
+}
 N_IDS = 40
 N_SEEDS = 20
 # Relative to the greatest logit.
@@ -70,8 +82,10 @@ def distance(a, b):
 def idle_tensors(model, ids, logits):
     """The names of tensors that hardly matter."""
     idle = []
+    # What it scales is normalised next.
+    last_scale = f"{model.config.num_hidden_layers - 1}.layer_scalar"
     for name, tensor in model.state_dict(keep_vars=True).items():
-        if not tensor.is_floating_point():
+        if not tensor.is_floating_point() or name.endswith(last_scale):
             continue
         kept = tensor.data.clone()
         noise = torch.randn(kept.shape, generator=torch.Generator().manual_seed(1))
@@ -80,6 +94,32 @@ def idle_tensors(model, ids, logits):
             idle.append(name)
         tensor.data = kept
     return idle
+
+
+def hub_config(config):
+    """`config` in older words: `rope_theta` and `rope_scaling`, and a family's own."""
+    hub = {key: value for key, value in config.items() if key not in ("rope_parameters", "dtype")}
+    hub["torch_dtype"] = config["dtype"]
+    rope = config.get("rope_parameters") or {}
+    if "sliding_attention" in rope:
+        if "rope_local_base_freq" not in HUB_KEYS.get(config["model_type"], ()):
+            hub["rope_parameters"] = rope
+            rope = {}
+        else:
+            hub["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
+            rope = rope["full_attention"]
+    scaling = {key: value for key, value in rope.items() if key != "rope_theta"}
+    hub |= {key: scaling.pop(key) for key in ("partial_rotary_factor",) if key in scaling}
+    hub |= {"rope_theta": rope["rope_theta"]} if rope else {}
+    if scaling.get("rope_type", "default") != "default":
+        hub["rope_scaling"] = {"type": scaling["rope_type"], **scaling}
+    if "num_local_experts" in hub and "num_experts" in HUB_KEYS.get(config["model_type"], ()):
+        hub["num_experts"] = hub.pop("num_local_experts")
+    if config["model_type"] == "gemma4_text":
+        layer = next(iter(hub.pop("per_layer_config").values()))
+        hub["global_head_dim"] = layer["head_dim"]
+        hub["num_global_key_value_heads"] = layer.get("num_key_value_heads")
+    return hub
 
 
 def load(folder):
@@ -93,6 +133,18 @@ def load(folder):
     return model.eval()
 
 
+def check_hub_config(name, folder, ids, logits):
+    """Writes config.hub.json if that is not config.json, and sees to it that it means the same."""
+    path = folder / "config.json"
+    saved = path.read_text()
+    hub = json.dumps(hub_config(json.loads(saved)), indent=2) + "\n"
+    path.write_text(hub)
+    if distance(logits_of(load(folder), ids), logits) > 0:
+        raise SystemExit(f"{name}: the Hub's configuration means something else: {hub}")
+    path.write_text(saved)
+    (folder / "config.hub.json").write_text(hub)
+
+
 def make(name, folder):
     """Writes the fixture; returns the seed it took and how far float32 is from float64."""
     model_type, arguments = SHAPES[name]
@@ -102,6 +154,8 @@ def make(name, folder):
         model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
         randomise(model, seed)
         model.to(torch.bfloat16).save_pretrained(folder)
+        if name.endswith("-mxfp4"):
+            encode_experts(folder)
         model = load(folder)
         ids = np.random.default_rng(seed).integers(0, N_VOCAB, N_IDS).tolist()
         logits = logits_of(model, ids)
@@ -113,6 +167,7 @@ def make(name, folder):
         print(f"{name}: seed {seed}: {found}", file=sys.stderr)
     else:
         raise SystemExit(f"{name}: {found}")
+    check_hub_config(name, folder, ids, logits)
     (folder / "ids.txt").write_text(" ".join(map(str, ids)) + "\n")
     np.save(folder / "logits.npy", logits.numpy().astype("<f4"))
     n_bytes = sum(file.stat().st_size for file in folder.iterdir())

@@ -168,6 +168,16 @@ SHAPES = {
         rope_parameters={**YARN, "truncate": False},
         swiglu_limit=1.5,
     ),
+    # Its experts are in MXFP4, as OpenAI's are.
+    "gpt-oss-mxfp4": shape(
+        "gpt_oss",
+        head_dim=16,
+        intermediate_size=32,
+        **experts(4, 2),
+        sliding_window=8,
+        layer_types=WINDOWS,
+        rope_parameters={**YARN, "truncate": False},
+    ),
     "mistral3": shape(
         "ministral3",
         head_dim=16,

@@ -45,6 +45,14 @@ impl Fixture {
         common::convert(&checkpoint, &gguf, FileType::F32);
         gguf
     }
+
+    /// As [`Fixture::convert`], with the configuration as files on the Hub spell it.
+    fn convert_hub(&self, dir: &Path) -> PathBuf {
+        let (checkpoint, gguf) = (dir.join(&self.name), dir.join("hub.gguf"));
+        fs::rename(checkpoint.join("config.hub.json"), checkpoint.join("config.json")).expect("renamed");
+        common::convert(&checkpoint, &gguf, FileType::F32);
+        gguf
+    }
 }
 
 fn fixtures() -> PathBuf {
@@ -106,6 +114,16 @@ fn every_family_computes_the_logits_of_transformers() {
         }
     }
     assert!(wrong.is_empty(), "relative errors: {wrong:?}");
+}
+
+#[test]
+fn old_and_new_spellings_of_a_configuration_mean_the_same() {
+    for fixture in registered() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let new = fs::read(fixture.convert(dir.path())).expect("readable");
+        let old = fs::read(fixture.convert_hub(dir.path())).expect("readable");
+        assert!(new == old, "{}", fixture.name);
+    }
 }
 
 #[test]

@@ -1,0 +1,253 @@
+"""More tiny models of tools/family_fixtures.py: see tools/family_shapes.py."""
+
+from family_shapes import COMMON, N_VOCAB, WINDOWS, YARN, experts, longrope, rope, shape
+
+ROPE_HALF = rope(partial_rotary_factor=0.5)
+LAYER_NORM = dict(rms_norm_eps=None, layer_norm_eps=0.01)
+MOE = dict(
+    moe_intermediate_size=12,
+    num_experts_per_tok=3,
+    n_shared_experts=1,
+    n_routed_experts=8,
+    routed_scaling_factor=1.7,
+    first_k_dense_replace=1,
+    norm_topk_prob=True,
+)
+GEMMA4 = dict(
+    head_dim=8,
+    layer_types=WINDOWS,
+    sliding_window=8,
+    rope_parameters={
+        "sliding_attention": rope(100.0),
+        "full_attention": rope(2000.0, rope_type="proportional", partial_rotary_factor=0.25),
+    },
+    global_head_dim=16,
+    final_logit_softcapping=5.0,
+    tie_word_embeddings=True,
+)
+
+
+def old_shape(model_type, **own):
+    """A model whose config class has names of its own for what `COMMON` says."""
+    nothing = dict.fromkeys(("rms_norm_eps", "rope_parameters", *COMMON))
+    return shape(model_type, **{**nothing, "vocab_size": N_VOCAB, "bos_token_id": 262, "eos_token_id": 263, **own})
+
+
+SHAPES = {
+    "gemma4": shape(
+        "gemma4_text",
+        **{**GEMMA4, "layer_types": WINDOWS * 2},
+        num_hidden_layers=4,
+        intermediate_size=16,
+        hidden_size_per_layer_input=8,
+        vocab_size_per_layer_input=N_VOCAB,
+        num_kv_shared_layers=2,
+        use_double_wide_mlp=True,
+    ),
+    "gemma4-moe": shape(
+        "gemma4_text",
+        **GEMMA4,
+        num_global_key_value_heads=1,
+        intermediate_size=24,
+        attention_k_eq_v=True,
+        hidden_size_per_layer_input=0,
+        enable_moe_block=True,
+        num_experts=8,
+        top_k_experts=3,
+        moe_intermediate_size=12,
+    ),
+    "phi2": shape("phi", **LAYER_NORM, rope_parameters=ROPE_HALF, num_key_value_heads=4),
+    "stablelm": shape("stablelm", **LAYER_NORM, rope_parameters=ROPE_HALF, use_qkv_bias=True),
+    "stablelm-parallel": shape(
+        "stablelm", **LAYER_NORM, rope_parameters=ROPE_HALF, qk_layernorm=True, use_parallel_residual=True
+    ),
+    "starcoder2": shape("starcoder2", rms_norm_eps=None, norm_epsilon=0.01, tie_word_embeddings=True),
+    "gpt2": old_shape("gpt2", n_positions=64, n_embd=32, n_layer=2, n_head=2, layer_norm_epsilon=0.01),
+    "starcoder": old_shape(
+        "gpt_bigcode", n_positions=64, n_embd=32, n_layer=2, n_head=2, layer_norm_epsilon=0.01
+    ),
+    "gptneox": shape("gpt_neox", **LAYER_NORM, rope_parameters=ROPE_HALF, num_key_value_heads=None),
+    "gptneox-serial": shape(
+        "gpt_neox",
+        **LAYER_NORM,
+        rope_parameters=ROPE_HALF,
+        num_key_value_heads=None,
+        use_parallel_residual=False,
+    ),
+    "gptj": old_shape(
+        "gptj", n_positions=64, n_embd=32, n_layer=2, n_head=2, rotary_dim=8, layer_norm_epsilon=0.01
+    ),
+    "falcon": shape(
+        "falcon",
+        rms_norm_eps=None,
+        layer_norm_epsilon=0.01,
+        intermediate_size=None,
+        num_key_value_heads=None,
+        ffn_hidden_size=64,
+        multi_query=True,
+        parallel_attn=True,
+        tie_word_embeddings=True,
+    ),
+    "falcon-40b": shape(
+        "falcon",
+        rms_norm_eps=None,
+        layer_norm_epsilon=0.01,
+        intermediate_size=None,
+        num_key_value_heads=None,
+        ffn_hidden_size=64,
+        num_kv_heads=2,
+        new_decoder_architecture=True,
+        num_ln_in_parallel_attn=2,
+        tie_word_embeddings=True,
+    ),
+    "command-r": shape("cohere", **LAYER_NORM, logit_scale=0.3, tie_word_embeddings=True),
+    "command-r-qk-norm": shape(
+        "cohere", **LAYER_NORM, logit_scale=0.3, use_qk_norm=True, tie_word_embeddings=True
+    ),
+    "cohere2": shape(
+        "cohere2",
+        **LAYER_NORM,
+        head_dim=16,
+        logit_scale=0.3,
+        num_hidden_layers=4,
+        intermediate_size=24,
+        sliding_window=8,
+        layer_types=["sliding_attention"] * 3 + ["full_attention"],
+        tie_word_embeddings=True,
+    ),
+    "exaone": shape("exaone", head_dim=8, rope_parameters={**rope(), "rope_type": "default"}),
+    "exaone4": shape(
+        "exaone4",
+        head_dim=16,
+        num_hidden_layers=4,
+        intermediate_size=16,
+        sliding_window=8,
+        layer_types=["sliding_attention"] * 3 + ["full_attention"],
+        tie_word_embeddings=True,
+    ),
+    "exaone4-global": shape("exaone4", head_dim=16, sliding_window=None, layer_types=["full_attention"] * 2),
+    "ernie4_5": shape("ernie4_5", head_dim=16, tie_word_embeddings=True),
+    "ernie4_5-moe": shape(
+        "ernie4_5_moe",
+        moe_intermediate_size=12,
+        moe_k=3,
+        moe_num_experts=8,
+        moe_num_shared_experts=2,
+        moe_layer_start_index=1,
+        moe_layer_end_index=1,
+        tie_word_embeddings=True,
+    ),
+    "hunyuan-dense": shape("hunyuan_v1_dense", head_dim=16, tie_word_embeddings=True),
+    "hunyuan-moe": shape(
+        "hunyuan_v1_moe", head_dim=8, intermediate_size=16, num_experts=4, moe_topk=2, tie_word_embeddings=True
+    ),
+    "seed_oss": shape(
+        "seed_oss", head_dim=16, attention_bias=True, attention_dropout=0.0, residual_dropout=0.0
+    ),
+    "nemotron": shape("nemotron", rms_norm_eps=None, norm_eps=0.01, head_dim=16, rope_parameters=ROPE_HALF),
+    "arcee": shape("arcee", head_dim=16),
+    "olmo": shape("olmo", rms_norm_eps=None),
+    "olmo-clipped": shape("olmo", rms_norm_eps=None, clip_qkv=1.5),
+    "dots1": shape("dots1", **MOE, head_dim=8, sliding_window=None, num_key_value_heads=4),
+    "llama4": shape(
+        "llama4_text",
+        head_dim=8,
+        intermediate_size=16,
+        intermediate_size_mlp=24,
+        num_hidden_layers=4,
+        num_local_experts=4,
+        num_experts_per_tok=1,
+        interleave_moe_layer_step=2,
+        no_rope_layers=[1, 1, 1, 0],
+        attention_chunk_size=8,
+        floor_scale=8,
+        attn_scale=0.1,
+        use_qk_norm=True,
+    ),
+    "mellum": shape(
+        "mellum",
+        head_dim=8,
+        moe_intermediate_size=12,
+        **experts(8, 3),
+        norm_topk_prob=True,
+        sliding_window=8,
+        layer_types=WINDOWS,
+        rope_parameters={"sliding_attention": rope(100.0), "full_attention": YARN},
+        mlp_layer_types=["sparse", "sparse"],
+    ),
+    "phimoe": shape(
+        "phimoe",
+        intermediate_size=24,
+        **experts(4, 2),
+        router_jitter_noise=0.0,
+        rms_norm_eps=0.01,
+        attention_bias=True,
+        lm_head_bias=True,
+        sliding_window=8,
+        rope_parameters={**longrope(16, 4), "short_mscale": 1.1, "long_mscale": 1.2},
+    ),
+    "apertus": shape("apertus", hidden_act="xielu"),
+    "dbrx": old_shape(
+        "dbrx",
+        d_model=32,
+        n_heads=4,
+        n_layers=2,
+        max_seq_len=64,
+        attn_config={"clip_qkv": 1.5, "kv_n_heads": 2, "rope_theta": 300.0},
+        ffn_config={
+            "ffn_act_fn": {"name": "silu"},
+            "ffn_hidden_size": 24,
+            "hidden_size": 32,
+            "moe_num_experts": 4,
+            "moe_top_k": 2,
+        },
+        rope_parameters=rope(),
+        tie_word_embeddings=False,
+    ),
+    "bloom": old_shape("bloom", hidden_size=32, n_layer=2, n_head=4, layer_norm_epsilon=0.01),
+    "mpt": old_shape("mpt", d_model=32, n_heads=4, n_layers=2, expansion_ratio=2, max_seq_len=64),
+    "jais2": shape("jais2", rms_norm_eps=None, layer_norm_eps=0.01, head_dim=16, intermediate_size=32),
+    "chatglm": shape("glm", head_dim=16, attention_bias=True, rope_parameters=ROPE_HALF),
+    "afmoe": shape(
+        "afmoe",
+        head_dim=8,
+        moe_intermediate_size=12,
+        num_dense_layers=1,
+        num_experts=8,
+        num_experts_per_tok=3,
+        num_shared_experts=1,
+        route_scale=1.7,
+        sliding_window=8,
+        layer_types=WINDOWS,
+        mup_enabled=True,
+    ),
+    "exaone-moe": shape(
+        "exaone_moe",
+        head_dim=8,
+        moe_intermediate_size=12,
+        num_experts=8,
+        num_experts_per_tok=3,
+        num_shared_experts=1,
+        routed_scaling_factor=1.7,
+        sliding_window=8,
+        layer_types=WINDOWS,
+        mlp_layer_types=["dense", "sparse"],
+        n_group=1,
+        topk_group=1,
+    ),
+    "minicpm3": shape(
+        "minicpm3",
+        num_key_value_heads=4,
+        kv_lora_rank=16,
+        q_lora_rank=12,
+        qk_nope_head_dim=8,
+        qk_rope_head_dim=8,
+        v_head_dim=8,
+        head_dim=8,
+        scale_emb=3.0,
+        scale_depth=1.4,
+        dim_model_base=16,
+        rope_parameters=longrope(16, 4),
+        tie_word_embeddings=True,
+    ),
+}
