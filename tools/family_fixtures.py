@@ -27,14 +27,16 @@ import family_shapes
 import family_shapes_more
 from family_mxfp4 import encode_experts
 from family_shapes import N_VOCAB
+from family_twins import TWINS, ZEROS
+from safetensors.torch import load_file, save_file
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from transformers.utils import logging
 
 SHAPES = family_shapes.SHAPES | family_shapes_more.SHAPES
-# By model type: keys that were called otherwise.
+# By model type: what keys are called in older files.
 HUB_KEYS = {
-    "gemma3_text": ("rope_local_base_freq",),
-    "qwen3_moe": ("num_experts",),
+    "gpt_neox": {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"},
+    "qwen3_moe": {"num_local_experts": "num_experts"},
 }
 N_IDS = 40
 N_SEEDS = 20
@@ -62,11 +64,13 @@ def spread(name, tensor, generator):
     return gain * normal * tensor.shape[-1] ** -0.5
 
 
-def randomise(model, seed):
+def randomise(model, seed, zero):
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in model.state_dict(keep_vars=True).items():
         if tensor.is_floating_point():
             tensor.data = spread(name, tensor, generator).bfloat16().float()
+        if zero and zero in name:
+            tensor.data.zero_()
     model.tie_weights()
 
 
@@ -102,19 +106,20 @@ def hub_config(config):
     hub["torch_dtype"] = config["dtype"]
     rope = config.get("rope_parameters") or {}
     if "sliding_attention" in rope:
-        if "rope_local_base_freq" not in HUB_KEYS.get(config["model_type"], ()):
-            hub["rope_parameters"] = rope
-            rope = {}
-        else:
+        if config["model_type"] == "gemma3_text":
             hub["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
             rope = rope["full_attention"]
+        else:
+            # Families that are younger than `rope_parameters`.
+            hub["rope_parameters"] = rope
+            rope = {}
     scaling = {key: value for key, value in rope.items() if key != "rope_theta"}
     hub |= {key: scaling.pop(key) for key in ("partial_rotary_factor",) if key in scaling}
     hub |= {"rope_theta": rope["rope_theta"]} if rope else {}
     if scaling.get("rope_type", "default") != "default":
         hub["rope_scaling"] = {"type": scaling["rope_type"], **scaling}
-    if "num_local_experts" in hub and "num_experts" in HUB_KEYS.get(config["model_type"], ()):
-        hub["num_experts"] = hub.pop("num_local_experts")
+    names = HUB_KEYS.get(config["model_type"], {})
+    hub = {names.get(key, key): value for key, value in hub.items()}
     if config["model_type"] == "gemma4_text":
         layer = next(iter(hub.pop("per_layer_config").values()))
         hub["global_head_dim"] = layer["head_dim"]
@@ -145,6 +150,14 @@ def check_hub_config(name, folder, ids, logits):
     (folder / "config.hub.json").write_text(hub)
 
 
+def become_twin(name, folder):
+    """Gives a model the names of the family that computes the same."""
+    path, weights = folder / "config.json", folder / "model.safetensors"
+    tensors, config = TWINS[name](load_file(weights), json.loads(path.read_text()))
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, weights, metadata={"format": "pt"})
+    path.write_text(json.dumps(config, indent=2) + "\n")
+
+
 def make(name, folder):
     """Writes the fixture; returns the seed it took and how far float32 is from float64."""
     model_type, arguments = SHAPES[name]
@@ -152,7 +165,7 @@ def make(name, folder):
     for seed in range(N_SEEDS):
         config = CONFIG_MAPPING[model_type](**arguments)
         model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
-        randomise(model, seed)
+        randomise(model, seed, ZEROS.get(name))
         model.to(torch.bfloat16).save_pretrained(folder)
         if name.endswith("-mxfp4"):
             encode_experts(folder)
@@ -167,7 +180,10 @@ def make(name, folder):
         print(f"{name}: seed {seed}: {found}", file=sys.stderr)
     else:
         raise SystemExit(f"{name}: {found}")
-    check_hub_config(name, folder, ids, logits)
+    if name in TWINS:
+        become_twin(name, folder)
+    else:
+        check_hub_config(name, folder, ids, logits)
     (folder / "ids.txt").write_text(" ".join(map(str, ids)) + "\n")
     np.save(folder / "logits.npy", logits.numpy().astype("<f4"))
     n_bytes = sum(file.stat().st_size for file in folder.iterdir())

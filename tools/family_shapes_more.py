@@ -33,7 +33,46 @@ def old_shape(model_type, **own):
     return shape(model_type, **{**nothing, "vocab_size": N_VOCAB, "bos_token_id": 262, "eos_token_id": 263, **own})
 
 
-SHAPES = {
+# Under the names of tools/family_twins.py.
+TWIN_SHAPES = {
+    "bailingmoe2": shape(
+        "glm4_moe",
+        **MOE,
+        head_dim=16,
+        use_qk_norm=True,
+        n_group=4,
+        topk_group=2,
+        num_nextn_predict_layers=0,
+        rope_parameters=ROPE_HALF,
+    ),
+    "baichuan": shape("llama", num_key_value_heads=4),
+    "deepseek": shape(
+        "qwen2_moe",
+        num_key_value_heads=4,
+        num_experts=8,
+        num_experts_per_tok=3,
+        moe_intermediate_size=12,
+        shared_expert_intermediate_size=24,
+        mlp_only_layers=[0],
+        norm_topk_prob=False,
+        qkv_bias=False,
+    ),
+    "exaone": shape("llama", head_dim=8),
+    "internlm2": shape("llama"),
+    "minicpm": shape(
+        "granite",
+        embedding_multiplier=3.0,
+        residual_multiplier=1.4 / 2**0.5,
+        logits_scaling=2.0,
+        attention_multiplier=8**-0.5,
+        tie_word_embeddings=True,
+    ),
+    "orion": shape("stablelm", **LAYER_NORM, rope_parameters=rope(partial_rotary_factor=1.0)),
+    "qwen": shape("qwen2", num_key_value_heads=4),
+    "xverse": shape("llama", num_key_value_heads=4),
+}
+
+SHAPES = TWIN_SHAPES | {
     "gemma4": shape(
         "gemma4_text",
         **{**GEMMA4, "layer_types": WINDOWS * 2},
@@ -115,7 +154,6 @@ SHAPES = {
         layer_types=["sliding_attention"] * 3 + ["full_attention"],
         tie_word_embeddings=True,
     ),
-    "exaone": shape("exaone", head_dim=8, rope_parameters={**rope(), "rope_type": "default"}),
     "exaone4": shape(
         "exaone4",
         head_dim=16,
@@ -186,7 +224,17 @@ SHAPES = {
         sliding_window=8,
         rope_parameters={**longrope(16, 4), "short_mscale": 1.1, "long_mscale": 1.2},
     ),
-    "apertus": shape("apertus", hidden_act="xielu"),
+    "apertus": shape(
+        "apertus",
+        hidden_act="xielu",
+        rope_parameters=rope(
+            rope_type="llama3",
+            factor=4.0,
+            low_freq_factor=1.0,
+            high_freq_factor=4.0,
+            original_max_position_embeddings=16,
+        ),
+    ),
     "dbrx": old_shape(
         "dbrx",
         d_model=32,

@@ -118,7 +118,8 @@ fn every_family_computes_the_logits_of_transformers() {
 
 #[test]
 fn old_and_new_spellings_of_a_configuration_mean_the_same() {
-    for fixture in registered() {
+    // Those that transformers does not have are spelled in one way only.
+    for fixture in registered().into_iter().filter(|fixture| fixture.path.join("config.hub.json").exists()) {
         let dir = tempfile::tempdir().expect("a folder");
         let new = fs::read(fixture.convert(dir.path())).expect("readable");
         let old = fs::read(fixture.convert_hub(dir.path())).expect("readable");

@@ -1,0 +1,238 @@
+"""Families that transformers does not have, as other names for models that it has.
+
+A twin computes the same with its tensors renamed, split or joined; so the logits are transformers', and the names
+and keys those of the family's own code on the Hub. `TWINS[name]` makes tensors and configuration of the twin's.
+"""
+
+import re
+
+import torch
+
+from family_shapes import COMMON
+
+
+def rename(tensors, *rules):
+    """Tensors by new names: the first rule whose pattern is in a name changes it."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        for pattern, new in rules:
+            if re.search(pattern, name):
+                name = re.sub(pattern, new, name)
+                break
+        renamed[name] = tensor
+    return renamed
+
+
+def join(tensors, config, new, of, grouped):
+    """Joins q, k and v of every layer: one after the other, or for each group of heads that share keys."""
+    n_head, n_head_kv = config["num_attention_heads"], config["num_key_value_heads"]
+    joined = dict(tensors)
+    for name in tensors:
+        if "q_proj" not in name:
+            continue
+        parts = [joined.pop(name.replace("q_proj", part)) for part in ("q_proj", "k_proj", "v_proj")]
+        if grouped:
+            heads = (n_head // n_head_kv, 1, 1)
+            parts = [part.unflatten(0, (n_head_kv, n, -1)) for part, n in zip(parts, heads)]
+            joined[name.replace(of, new)] = torch.cat(parts, 1).flatten(0, 2)
+        else:
+            joined[name.replace(of, new)] = torch.cat(parts)
+    return joined
+
+
+def config_of(twin, classname, model_type, **more):
+    kept = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "num_key_value_heads")
+    kept += ("max_position_embeddings", "vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")
+    config = {key: twin[key] for key in kept if key in twin}
+    config |= {
+        "architectures": [classname],
+        "model_type": model_type,
+        "rope_theta": twin["rope_parameters"]["rope_theta"],
+        "tie_word_embeddings": twin["tie_word_embeddings"],
+        "torch_dtype": "bfloat16",
+    }
+    return config | more
+
+
+def exaone(tensors, twin):
+    tensors = rename(
+        tensors,
+        (r"model\.embed_tokens", "transformer.wte"),
+        (r"model\.norm", "transformer.ln_f"),
+        (r"model\.layers\.(\d+)\.input_layernorm", r"transformer.h.\1.ln_1"),
+        (r"model\.layers\.(\d+)\.post_attention_layernorm", r"transformer.h.\1.ln_2"),
+        (r"model\.layers\.(\d+)\.self_attn\.o_proj", r"transformer.h.\1.attn.attention.out_proj"),
+        (r"model\.layers\.(\d+)\.self_attn", r"transformer.h.\1.attn.attention"),
+        (r"model\.layers\.(\d+)\.mlp\.gate_proj", r"transformer.h.\1.mlp.c_fc_0"),
+        (r"model\.layers\.(\d+)\.mlp\.up_proj", r"transformer.h.\1.mlp.c_fc_1"),
+        (r"model\.layers\.(\d+)\.mlp\.down_proj", r"transformer.h.\1.mlp.c_proj"),
+    )
+    config = config_of(
+        twin,
+        "ExaoneForCausalLM",
+        "exaone",
+        activation_function="silu",
+        head_dim=twin["head_dim"],
+        layer_norm_epsilon=twin["rms_norm_eps"],
+    )
+    config["num_layers"] = config.pop("num_hidden_layers")
+    return tensors, config
+
+
+def internlm2(tensors, twin):
+    tensors = join(tensors, twin, "attention.wqkv", "self_attn.q_proj", grouped=True)
+    tensors = rename(
+        tensors,
+        ("embed_tokens", "tok_embeddings"),
+        ("lm_head", "output"),
+        ("input_layernorm", "attention_norm"),
+        ("post_attention_layernorm", "ffn_norm"),
+        (r"self_attn\.o_proj", "attention.wo"),
+        (r"mlp\.gate_proj", "feed_forward.w1"),
+        (r"mlp\.up_proj", "feed_forward.w3"),
+        (r"mlp\.down_proj", "feed_forward.w2"),
+    )
+    more = dict(bias=False, hidden_act="silu", rms_norm_eps=twin["rms_norm_eps"], rope_scaling=None)
+    return tensors, config_of(twin, "InternLM2ForCausalLM", "internlm2", **more)
+
+
+def minicpm(tensors, twin):
+    n_layer = twin["num_hidden_layers"]
+    config = config_of(
+        twin,
+        "MiniCPMForCausalLM",
+        "minicpm",
+        hidden_act="silu",
+        rms_norm_eps=twin["rms_norm_eps"],
+        scale_emb=twin["embedding_multiplier"],
+        scale_depth=twin["residual_multiplier"] * n_layer**0.5,
+        dim_model_base=int(twin["hidden_size"] / twin["logits_scaling"]),
+    )
+    return tensors, config
+
+
+def baichuan(tensors, twin):
+    tensors = join(tensors, twin, "W_pack", "q_proj", grouped=False)
+    config = config_of(
+        twin, "BaichuanForCausalLM", "baichuan", hidden_act="silu", rms_norm_eps=twin["rms_norm_eps"]
+    )
+    del config["num_key_value_heads"]
+    return tensors, config
+
+
+def xverse(tensors, twin):
+    more = dict(hidden_act="silu", rms_norm_eps=twin["rms_norm_eps"])
+    return tensors, config_of(twin, "XverseForCausalLM", "xverse", **more)
+
+
+def orion(tensors, twin):
+    more = dict(hidden_act="silu", rms_norm_eps=twin["layer_norm_eps"])
+    return tensors, config_of(twin, "OrionForCausalLM", "orion", **more)
+
+
+def deepseek(tensors, twin):
+    # The twin's gate, without a weight, is sigmoid(0): a half.
+    tensors = {name: tensor for name, tensor in tensors.items() if "shared_expert_gate" not in name}
+    for name, tensor in tensors.items():
+        if "shared_expert.down_proj" in name:
+            tensors[name] = tensor * 0.5
+    tensors = rename(tensors, (r"shared_expert\.", "shared_experts."))
+    config = config_of(
+        twin,
+        "DeepseekForCausalLM",
+        "deepseek",
+        attention_bias=False,
+        first_k_dense_replace=1,
+        hidden_act="silu",
+        moe_intermediate_size=twin["moe_intermediate_size"],
+        moe_layer_freq=1,
+        n_routed_experts=twin["num_experts"],
+        n_shared_experts=2,
+        norm_topk_prob=False,
+        num_experts_per_tok=twin["num_experts_per_tok"],
+        rms_norm_eps=twin["rms_norm_eps"],
+        rope_scaling=None,
+        scoring_func="softmax",
+    )
+    return tensors, config
+
+
+def bailingmoe2(tensors, twin):
+    tensors = join(tensors, twin, "attention.query_key_value", "self_attn.q_proj", grouped=False)
+    tensors = rename(
+        tensors,
+        ("embed_tokens", "word_embeddings"),
+        (r"self_attn\.o_proj", "attention.dense"),
+        (r"self_attn\.q_norm", "attention.query_layernorm"),
+        (r"self_attn\.k_norm", "attention.key_layernorm"),
+        ("e_score_correction_bias", "expert_bias"),
+    )
+    config = config_of(
+        twin,
+        "BailingMoeV2ForCausalLM",
+        "bailing_moe",
+        first_k_dense_replace=1,
+        head_dim=twin["head_dim"],
+        hidden_act="silu",
+        moe_intermediate_size=twin["moe_intermediate_size"],
+        moe_router_enable_expert_bias=True,
+        moe_shared_expert_intermediate_size=twin["moe_intermediate_size"],
+        n_group=twin["n_group"],
+        norm_topk_prob=True,
+        num_experts=twin["n_routed_experts"],
+        num_experts_per_tok=twin["num_experts_per_tok"],
+        num_nextn_predict_layers=0,
+        num_shared_experts=1,
+        partial_rotary_factor=twin["rope_parameters"]["partial_rotary_factor"],
+        rms_norm_eps=twin["rms_norm_eps"],
+        rope_scaling=None,
+        routed_scaling_factor=twin["routed_scaling_factor"],
+        score_function="sigmoid",
+        topk_group=twin["topk_group"],
+        use_bias=False,
+        use_qk_norm=True,
+        use_qkv_bias=False,
+    )
+    return tensors, config
+
+
+def qwen(tensors, twin):
+    tensors = join(tensors, twin, "c_attn", "q_proj", grouped=False)
+    tensors = rename(
+        tensors,
+        (r"model\.embed_tokens", "transformer.wte"),
+        (r"model\.norm", "transformer.ln_f"),
+        (r"model\.layers\.(\d+)\.input_layernorm", r"transformer.h.\1.ln_1"),
+        (r"model\.layers\.(\d+)\.post_attention_layernorm", r"transformer.h.\1.ln_2"),
+        (r"model\.layers\.(\d+)\.self_attn\.o_proj", r"transformer.h.\1.attn.c_proj"),
+        (r"model\.layers\.(\d+)\.self_attn", r"transformer.h.\1.attn"),
+        (r"model\.layers\.(\d+)\.mlp\.gate_proj", r"transformer.h.\1.mlp.w2"),
+        (r"model\.layers\.(\d+)\.mlp\.up_proj", r"transformer.h.\1.mlp.w1"),
+        (r"model\.layers\.(\d+)\.mlp\.down_proj", r"transformer.h.\1.mlp.c_proj"),
+    )
+    config = config_of(
+        twin,
+        "QWenLMHeadModel",
+        "qwen",
+        kv_channels=twin["hidden_size"] // twin["num_attention_heads"],
+        layer_norm_epsilon=twin["rms_norm_eps"],
+        no_bias=True,
+        rotary_emb_base=twin["rope_parameters"]["rope_theta"],
+        rotary_pct=1.0,
+        seq_length=COMMON["max_position_embeddings"],
+        use_dynamic_ntk=False,
+        use_logn_attn=False,
+    )
+    # Its feed-forward has two halves of this.
+    config["intermediate_size"] *= 2
+    del config["num_key_value_heads"], config["rope_theta"]
+    return tensors, config
+
+
+# What a twin has and the family has not.
+ZEROS = {"deepseek": "shared_expert_gate"}
+
+TWINS = {
+    made.__name__: made
+    for made in (bailingmoe2, baichuan, deepseek, exaone, internlm2, minicpm, orion, qwen, xverse)
+}
