@@ -29,7 +29,10 @@ HALVES = {
     "IQ4_NL": [0], "MXFP4": [], "TQ1_0": [52], "TQ2_0": [64], "IQ4_XS": [0],
     "Q2_K": [80, 82], "Q3_K": [108],
     "IQ2_XXS": [0], "IQ2_XS": [0], "IQ2_S": [0], "IQ3_XXS": [0], "IQ3_S": [0], "IQ1_S": [0], "IQ1_M": [],
+    "NVFP4": [], "Q1_0": [0], "Q2_0": [0],
 }  # fmt: skip
+# Types that `gguf` does not decode or does not know: number, elements and bytes of a block.
+BEYOND_GGUF = {"Q1_0": (41, 128, 18), "Q2_0": (42, 64, 18)}
 # Types that we do not encode.
 NOT_ENCODED = ["IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ1_S", "IQ1_M"]
 K_TYPES = ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
@@ -70,21 +73,47 @@ def model_rows():
     return begin, (halves << 16).view(np.float32).reshape(N_ROWS, n_in)
 
 
-def quantizer():
-    """`ggml_quantize_chunk` of llama-cpp-python, as a function of type and rows."""
+def ggml():
+    """The library of llama-cpp-python that has the block types."""
     import llama_cpp
 
-    library = ctypes.CDLL(str(pathlib.Path(llama_cpp.__file__).parent / "lib" / "libggml-base.so"))
+    return ctypes.CDLL(str(pathlib.Path(llama_cpp.__file__).parent / "lib" / "libggml-base.so"))
+
+
+def block_of(name):
+    """Number, elements and bytes of a block of a type."""
+    if name in BEYOND_GGUF:
+        return BEYOND_GGUF[name]
+    type_ = GGMLQuantizationType[name]
+    return type_, *quants.GGML_QUANT_SIZES[type_]
+
+
+def decode(blocks, name):
+    """The values of rows of blocks."""
+    if name not in BEYOND_GGUF:
+        return quants.dequantize(blocks, GGMLQuantizationType[name])
+    _, block_len, block_bytes = BEYOND_GGUF[name]
+    blocks = np.ascontiguousarray(blocks)
+    values = np.empty((blocks.shape[0], blocks.shape[1] // block_bytes * block_len), np.float32)
+    function = getattr(ggml(), f"dequantize_row_{name.lower()}")
+    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+    function(blocks.ctypes.data, values.ctypes.data, values.size)
+    return values
+
+
+def quantizer():
+    """`ggml_quantize_chunk` of llama-cpp-python, as a function of the type's name and rows."""
+    library = ggml()
     library.ggml_quantize_chunk.restype = ctypes.c_size_t
     library.ggml_quantize_chunk.argtypes = [
         ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p,
         ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p,
     ]  # fmt: skip
 
-    def quantize(type_, rows, importance=None):
+    def quantize(name, rows, importance=None):
+        type_, block_len, block_bytes = block_of(name)
         rows = np.ascontiguousarray(rows, np.float32)
         weights = None if importance is None else importance.ctypes.data
-        block_len, block_bytes = quants.GGML_QUANT_SIZES[type_]
         out = np.empty((rows.shape[0], rows.shape[1] // block_len * block_bytes), np.uint8)
         library.ggml_quantize_chunk(
             int(type_), rows.ctypes.data, out.ctypes.data, 0, rows.shape[0], rows.shape[1], weights
@@ -109,8 +138,7 @@ def k_errors(quantize):
         for kind, importance in (("even", None), ("squares", squares)):
             weights = np.float64(1) if importance is None else importance.astype(np.float64)
             for name in K_TYPES:
-                type_ = GGMLQuantizationType[name]
-                decoded = quants.dequantize(quantize(type_, x, importance), type_).astype(np.float64)
+                decoded = decode(quantize(name, x, importance), name).astype(np.float64)
                 error = (weights * (decoded - x) ** 2).sum() / (weights * x.astype(np.float64) ** 2).sum()
                 yield f"{title}\t{kind}\t{name}\t{np.sqrt(error):.9f}"
 
@@ -125,6 +153,9 @@ def random_blocks(name, n_blocks, block_bytes, random):
         blocks[:4, 0] = 0, 1, 254, 255  # Subnormal scales, an extreme one, and what might be a NaN.
     if name == "IQ1_M":
         blocks[:, 55] &= 0xBF
+    if name == "NVFP4":
+        # Zero, subnormal scales, the largest, what might be a NaN, and the same with the highest bit.
+        blocks[:3, :4] = [[0, 1, 7, 8], [126, 127, 128, 129], [254, 255, 120, 64]]
     return blocks.reshape(1, -1)
 
 
@@ -132,18 +163,17 @@ def main():
     OUT.mkdir(parents=True, exist_ok=True)
     quantize, random = quantizer(), Random(2024)
     for name in FLOATS + list(HALVES):
-        type_ = GGMLQuantizationType[name]
-        block_len, block_bytes = quants.GGML_QUANT_SIZES[type_]
+        _, block_len, block_bytes = block_of(name)
         n = 2048 // block_len if block_len > 1 else 1024
         made = random_blocks(name, n, block_bytes, random)
         if name in HALVES:
             rows = random.normals(2048).reshape(1, -1)
             # Some types cannot be made without an importance.
             importance = np.ones(2048, np.float32) if name in NOT_ENCODED else None
-            made = np.concatenate([made, quantize(type_, rows, importance)], axis=1)
+            made = np.concatenate([made, quantize(name, rows, importance)], axis=1)
         (OUT / f"{name.lower()}.bin").write_bytes(made.tobytes())
         with np.errstate(all="ignore"):
-            values = quants.dequantize(made, type_).astype("<f4")
+            values = decode(made, name).astype("<f4")
         (OUT / f"{name.lower()}.f32").write_bytes(values.tobytes())
 
     offset, from_model = model_rows()
@@ -153,8 +183,7 @@ def main():
     lines = ["# rows, n_in, type, relative root mean square error of llama.cpp"]
     for title, x in rows.items():
         for name in [name for name in HALVES if name not in NOT_ENCODED]:
-            type_ = GGMLQuantizationType[name]
-            decoded = quants.dequantize(quantize(type_, x), type_).astype(np.float64)
+            decoded = decode(quantize(name, x), name).astype(np.float64)
             error = np.sqrt(((decoded - x) ** 2).sum() / (x.astype(np.float64) ** 2).sum())
             lines.append(f"{title}\t{x.shape[1]}\t{name}\t{error:.9f}")
     (OUT / "errors.tsv").write_text("\n".join(lines) + "\n")
@@ -171,7 +200,7 @@ make them again.
 | file | content | how |
 |---|---|---|
 | `<type>.bin` | blocks of the type; of a quantised type one half has random bytes under finite scales, the other holds 2048 nearly normal numbers (seed 2024) | random bytes; `ggml_quantize_chunk` of llama.cpp, without importance or, for the IQ1, IQ2 and IQ3 types, with one of 1 throughout |
-| `<type>.f32` | the values of those blocks, little-endian f32 | `gguf.quants.dequantize` |
+| `<type>.f32` | the values of those blocks, little-endian f32 | `gguf.quants.dequantize`; for Q1_0 and Q2_0, which it lacks, `dequantize_row_*` of llama.cpp |
 | `errors.tsv` | the relative root mean square error llama.cpp's quantiser makes on rows the tests can rebuild | `ggml_quantize_chunk`, then `gguf.quants.dequantize` |
 | `k_errors.tsv` | the same for the K types on harder rows and with importance, the error weighted by it | the same, with the importance as imatrix |
 

@@ -25,19 +25,22 @@ pub enum FileType {
     Q4_0,
     IQ4_NL,
     IQ4_XS,
+    NVFP4,
     MXFP4_MOE,
     Q3_K_L,
     Q3_K_M,
     Q3_K_S,
     Q2_K,
     Q2_K_S,
+    Q2_0,
     TQ2_0,
     TQ1_0,
+    Q1_0,
 }
 
 impl FileType {
     /// Every file type, the larger files first.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::F32,
         Self::F16,
         Self::BF16,
@@ -53,14 +56,17 @@ impl FileType {
         Self::Q4_0,
         Self::IQ4_NL,
         Self::IQ4_XS,
+        Self::NVFP4,
         Self::MXFP4_MOE,
         Self::Q3_K_L,
         Self::Q3_K_M,
         Self::Q3_K_S,
         Self::Q2_K,
         Self::Q2_K_S,
+        Self::Q2_0,
         Self::TQ2_0,
         Self::TQ1_0,
+        Self::Q1_0,
     ];
 
     /// The name the field uses, the block type of most tensors, the number in `general.file_type`.
@@ -81,14 +87,17 @@ impl FileType {
             Self::Q4_0 => ("Q4_0", BlockType::Q4_0, 2),
             Self::IQ4_NL => ("IQ4_NL", BlockType::IQ4_NL, 25),
             Self::IQ4_XS => ("IQ4_XS", BlockType::IQ4_XS, 30),
+            Self::NVFP4 => ("NVFP4", BlockType::NVFP4, 39),
             Self::MXFP4_MOE => ("MXFP4_MOE", BlockType::MXFP4, 38),
             Self::Q3_K_L => ("Q3_K_L", BlockType::Q3_K, 13),
             Self::Q3_K_M => ("Q3_K_M", BlockType::Q3_K, 12),
             Self::Q3_K_S => ("Q3_K_S", BlockType::Q3_K, 11),
             Self::Q2_K => ("Q2_K", BlockType::Q2_K, 10),
             Self::Q2_K_S => ("Q2_K_S", BlockType::Q2_K, 21),
+            Self::Q2_0 => ("Q2_0", BlockType::Q2_0, 41),
             Self::TQ2_0 => ("TQ2_0", BlockType::TQ2_0, 37),
             Self::TQ1_0 => ("TQ1_0", BlockType::TQ1_0, 36),
+            Self::Q1_0 => ("Q1_0", BlockType::Q1_0, 40),
         }
     }
 

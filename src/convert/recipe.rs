@@ -126,8 +126,8 @@ impl<'a> Recipe<'a> {
             return output_type(base, n_in(tensor));
         }
         match tensor.role {
-            // A table that is looked up, not multiplied with: three values would ruin it.
-            Role::TokenEmbd if matches!(self.file_type, FileType::TQ1_0 | FileType::TQ2_0) => BlockType::Q4_K,
+            // A table that is looked up, not multiplied with: three values or so would ruin it.
+            Role::TokenEmbd if has_few_values(base) => BlockType::Q4_K,
             Role::AttnV => self.value_type(base),
             Role::AttnK if self.hparams.n_expert == 8 => BlockType::Q8_0,
             Role::AttnOutput => self.attn_output_type(base),
@@ -207,6 +207,11 @@ fn output_type(base: BlockType, n_in: usize) -> BlockType {
     }
 }
 
+/// Whether a weight is one of four values at most: such types are for models trained on them.
+fn has_few_values(ty: BlockType) -> bool {
+    matches!(ty, BlockType::TQ1_0 | BlockType::TQ2_0 | BlockType::Q1_0 | BlockType::Q2_0)
+}
+
 /// Norms, biases, rotary divisors and expert routers are few and sensitive: they stay F32.
 fn is_quantized(tensor: &Candidate) -> bool {
     tensor.shape.len() > 1 && tensor.role != Role::FfnGateInp
@@ -232,7 +237,9 @@ fn fitting(tensor: &Candidate, wanted: BlockType) -> Choice {
     let fits = |ty: BlockType| n_in(tensor).is_multiple_of(ty.block_len());
     let next = |ty| match ty {
         BlockType::IQ4_XS => BlockType::IQ4_NL,
-        BlockType::Q2_K | BlockType::Q3_K | BlockType::TQ1_0 | BlockType::TQ2_0 => BlockType::Q4_0,
+        BlockType::NVFP4 => BlockType::IQ4_NL,
+        BlockType::Q2_K | BlockType::Q3_K => BlockType::Q4_0,
+        few if has_few_values(few) => BlockType::Q4_0,
         BlockType::Q4_K => BlockType::Q5_0,
         BlockType::Q5_K => BlockType::Q5_1,
         BlockType::Q6_K => BlockType::Q8_0,

@@ -30,7 +30,7 @@ struct Foreign {
 }
 
 #[rustfmt::skip]
-const FOREIGN: [Foreign; 10] = {
+const FOREIGN: [Foreign; 7] = {
     const fn row(ggml_id: u32, name: &'static str, block_len: usize, block_bytes: usize) -> Foreign {
         Foreign { ggml_id, name, block_len, block_bytes }
     }
@@ -42,9 +42,6 @@ const FOREIGN: [Foreign; 10] = {
         row(26, "I32",       1,   4),
         row(27, "I64",       1,   8),
         row(28, "F64",       1,   8),
-        row(40, "NVFP4",    64,  36),
-        row(41, "Q1_0",    128,  18),
-        row(42, "Q2_0",     64,  18),
     ]
 };
 

@@ -36,7 +36,7 @@ fn expected(file_type: FileType) -> Expected {
         FileType::IQ4_NL => Expected { ffn_down: [Q5_K, IQ4_NL, IQ4_NL, IQ4_NL, IQ4_NL, IQ4_NL, IQ4_NL, IQ4_NL], ..same(Q6_K, IQ4_NL) },
         FileType::IQ4_XS => Expected { ffn_down: [Q5_K, IQ4_XS, IQ4_XS, IQ4_XS, IQ4_XS, IQ4_XS, IQ4_XS, IQ4_XS], ..same(Q6_K, IQ4_XS) },
         FileType::MXFP4_MOE => same(Q8_0, Q8_0),
-        FileType::TQ1_0 | FileType::TQ2_0 => same(Q6_K, file_type.base()),
+        FileType::NVFP4 | FileType::TQ1_0 | FileType::TQ2_0 | FileType::Q1_0 | FileType::Q2_0 => same(Q6_K, file_type.base()),
         FileType::Q5_K_M => Expected {
             token_embd: Q6_K,
             attn_output: Q5_K,
@@ -99,8 +99,10 @@ fn most_error(file_type: FileType) -> f64 {
         FileType::Q6_K => 0.018,
         FileType::Q5_K_M | FileType::Q5_K_S | FileType::Q5_1 | FileType::Q5_0 => 0.04,
         FileType::Q4_K_M | FileType::Q4_K_S | FileType::Q4_1 | FileType::Q4_0 => 0.08,
-        FileType::IQ4_NL | FileType::IQ4_XS => 0.08,
+        FileType::IQ4_NL | FileType::IQ4_XS | FileType::NVFP4 => 0.08,
         FileType::TQ1_0 | FileType::TQ2_0 => 0.43,
+        FileType::Q2_0 => 0.35,
+        FileType::Q1_0 => 0.6,
         FileType::Q3_K_L | FileType::Q3_K_M | FileType::Q3_K_S => 0.15,
         FileType::Q2_K | FileType::Q2_K_S => 0.27,
     }

@@ -62,7 +62,9 @@ fn the_peer_reads_our_files() {
         ("a.i32s".into(), Value::I32s(vec![-1, 5])),
         ("a.f32s".into(), Value::F32s(vec![0.25, -8.0])),
     ];
-    let tensors = BlockType::all().map(|block_type| PlannedTensor {
+    // Q2_0 is younger than the package.
+    let known = BlockType::all().filter(|&block_type| block_type != BlockType::Q2_0);
+    let tensors = known.map(|block_type| PlannedTensor {
         name: format!("t.{block_type}"),
         shape: vec![2, 3, block_type.block_len().max(32)],
         block_type,

@@ -18,3 +18,15 @@ pub(crate) const fn bytes(table: &[i8; 16], bias: i32) -> [u8; 16] {
     }
     bytes
 }
+
+/// The magnitudes of a table's values.
+#[cfg(target_arch = "x86_64")]
+pub(crate) const fn magnitudes(table: &[i8; 16]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let mut i = 0;
+    while i < 16 {
+        bytes[i] = table[i].unsigned_abs();
+        i += 1;
+    }
+    bytes
+}

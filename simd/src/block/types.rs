@@ -33,6 +33,9 @@ macro_rules! block_types {
             TQ1_0:  34, 256,  54, K,       tq1_0;
             TQ2_0:  35, 256,  66, K,       tq2_0;
             IQ4_XS: 23, 256, 136, K,       iq4_xs;
+            Q1_0:   41, 128,  18, Block32, q1_0;
+            Q2_0:   42,  64,  18, Block32, q2_0;
+            NVFP4:  40,  64,  36, Block32, nvfp4;
             IQ2_XXS: 16, 256,  66, Codebook, iq2_xxs;
             IQ2_XS: 17, 256,  74, Codebook, iq2_xs;
             IQ2_S:  22, 256,  82, Codebook, iq2_s;

@@ -71,12 +71,13 @@ impl YmmTier for Avx2 {
     }
 
     fn tile_32(class: block32::Class, n_columns: usize) -> Tile<block32::Panel> {
-        match (class.minima, class.bits) {
-            (false, 4) => TILES_32_4_BITS[n_columns - 1],
-            (false, 5) => TILES_32_5_BITS[n_columns - 1],
-            (false, 8) => TILES_32_8_BITS[n_columns - 1],
-            (true, 4) => TILES_32_MINIMA_4_BITS[n_columns - 1],
-            (true, 5) => TILES_32_MINIMA_5_BITS[n_columns - 1],
+        match (class.sub_words, class.minima, class.bits) {
+            (8, false, 4) => TILES_32_4_BITS[n_columns - 1],
+            (8, false, 5) => TILES_32_5_BITS[n_columns - 1],
+            (8, false, 8) => TILES_32_8_BITS[n_columns - 1],
+            (4, false, 5) => TILES_16_5_BITS[n_columns - 1],
+            (8, true, 4) => TILES_32_MINIMA_4_BITS[n_columns - 1],
+            (8, true, 5) => TILES_32_MINIMA_5_BITS[n_columns - 1],
             _ => unreachable!("no type has this class"),
         }
     }
@@ -99,11 +100,12 @@ static TILES_K_4_6_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, 0, 2);
 static TILES_K_8_8_BITS: Tiles<k::Panel> = tiles!(tile_k, 8, 0, 1);
 static TILES_K_4_8_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, 0, 1);
 static TILES_K_WHOLE_2_BITS: Tiles<k::Panel> = tiles!(tile_k, WHOLE, 0, 32);
-static TILES_32_4_BITS: Tiles<block32::Panel> = tiles!(tile_32, false, 8);
-static TILES_32_5_BITS: Tiles<block32::Panel> = tiles!(tile_32, false, 4);
-static TILES_32_8_BITS: Tiles<block32::Panel> = tiles!(tile_32, false, 1);
-static TILES_32_MINIMA_4_BITS: Tiles<block32::Panel> = tiles!(tile_32, true, 8);
-static TILES_32_MINIMA_5_BITS: Tiles<block32::Panel> = tiles!(tile_32, true, 4);
+static TILES_32_4_BITS: Tiles<block32::Panel> = tiles!(tile_32, 8, false, 8);
+static TILES_32_5_BITS: Tiles<block32::Panel> = tiles!(tile_32, 8, false, 4);
+static TILES_32_8_BITS: Tiles<block32::Panel> = tiles!(tile_32, 8, false, 1);
+static TILES_16_5_BITS: Tiles<block32::Panel> = tiles!(tile_32, 4, false, 4);
+static TILES_32_MINIMA_4_BITS: Tiles<block32::Panel> = tiles!(tile_32, 8, true, 8);
+static TILES_32_MINIMA_5_BITS: Tiles<block32::Panel> = tiles!(tile_32, 8, true, 4);
 
 /// One vector for the upper eight rows, one for the lower.
 type Halves = [__m256i; 2];

@@ -104,6 +104,12 @@ impl Tier for Avx512 {
     }
 
     #[inline(always)]
+    fn store_e4m3(self, quad: Quad, out: &mut [f32; ROWS]) {
+        // SAFETY: `self` proves the features.
+        unsafe { quad::store_e4m3(quad, out) }
+    }
+
+    #[inline(always)]
     fn store_entries<E: Entries>(self, entries: E, marks: u64, how: Marks, bias: u8, out: &mut [u8; 64]) {
         // SAFETY: `self` proves the features.
         unsafe { codebook::avx512::store_codes(entries.vector_512(self), marks, how, bias, out) }
@@ -189,7 +195,12 @@ impl Tier for Avx512 {
     }
 
     fn tile_32(class: block32::Class, n_columns: usize) -> Tile<block32::Panel> {
-        if class.minima { TILES_32_MINIMA[n_columns - 1] } else { TILES_32[n_columns - 1] }
+        match (class.sub_words, class.minima) {
+            (8, true) => TILES_32_MINIMA[n_columns - 1],
+            (8, false) => TILES_32[n_columns - 1],
+            (4, false) => TILES_16[n_columns - 1],
+            _ => unreachable!("no type has this class"),
+        }
     }
 }
 
@@ -212,8 +223,9 @@ static TILES_K_8: Tiles<k::Panel> = tiles!(tile_k, 8, 0);
 static TILES_K_4: Tiles<k::Panel> = tiles!(tile_k, 4, 0);
 static TILES_K_WHOLE_MINIMA: Tiles<k::Panel> = tiles!(tile_k, { WHOLE }, 16);
 static TILES_K_WHOLE: Tiles<k::Panel> = tiles!(tile_k, { WHOLE }, 0);
-static TILES_32_MINIMA: Tiles<block32::Panel> = tiles!(tile_32, true);
-static TILES_32: Tiles<block32::Panel> = tiles!(tile_32, false);
+static TILES_32_MINIMA: Tiles<block32::Panel> = tiles!(tile_32, 8, true);
+static TILES_32: Tiles<block32::Panel> = tiles!(tile_32, 8, false);
+static TILES_16: Tiles<block32::Panel> = tiles!(tile_32, 4, false);
 
 /// Adds the products of some words of codes to a sum of each column. (Not a function: the sums have to
 /// stay in registers, and the compiler does not inline one this long everywhere.)
@@ -277,9 +289,9 @@ fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: usize>(
     }
 }
 
-/// Adds the term of a window of eight blocks to the sums of `NC` columns.
+/// Adds the term of a window of eight blocks to the sums of `NC` columns; `WORDS` words have a scale.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-fn tile_32<const NC: usize, const MINIMA: bool>(
+fn tile_32<const NC: usize, const WORDS: usize, const MINIMA: bool>(
     panel: &block32::Panel,
     columns: &[Column],
     sums: &mut [Sums],
@@ -287,17 +299,17 @@ fn tile_32<const NC: usize, const MINIMA: bool>(
     let columns: &[Column; NC] = columns.first_chunk().expect("as many columns");
     let sums: &mut [Sums; NC] = sums.first_chunk_mut().expect("as many sums");
     let mut s = [_mm512_setzero_ps(); NC];
-    for j in 0..panel.n_blocks.min(8) {
+    for j in 0..panel.n_blocks.min(8) * 8 / WORDS {
         let mut dot = [_mm512_setzero_si512(); NC];
         if !MINIMA {
             for c in 0..NC {
                 dot[c] = _mm512_set1_epi32(columns[c].sums[j]);
             }
         }
-        add_dots!(dot, panel, columns, 8 * j..8 * (j + 1));
-        let (d, m) = (load_f32(&panel.d[j]), load_f32(&panel.m[j]));
+        add_dots!(dot, panel, columns, WORDS * j..WORDS * (j + 1));
+        let (d, m) = (load_f32(panel.scale::<WORDS>(j)), load_f32(&panel.m[j * WORDS / 8]));
         for c in 0..NC {
-            let dy = _mm512_set1_ps(columns[c].scales[j]);
+            let dy = _mm512_set1_ps(columns[c].scales[j * WORDS / 8]);
             let (isum, scale) = (_mm512_cvtepi32_ps(dot[c]), _mm512_mul_ps(d, dy));
             s[c] = if MINIMA {
                 let sum = _mm512_castsi512_ps(_mm512_set1_epi32(columns[c].sums[j]));

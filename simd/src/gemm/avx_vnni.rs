@@ -132,8 +132,12 @@ impl<T: Vnni> YmmTier for T {
     }
 
     fn tile_32(class: block32::Class, n_columns: usize) -> Tile<block32::Panel> {
-        let tiles: [Tile<block32::Panel>; 6] =
-            if class.minima { tiles!(tile_32, T, true) } else { tiles!(tile_32, T, false) };
+        let tiles: [Tile<block32::Panel>; 6] = match (class.sub_words, class.minima) {
+            (8, true) => tiles!(tile_32, T, 8, true),
+            (8, false) => tiles!(tile_32, T, 8, false),
+            (4, false) => tiles!(tile_32, T, 4, false),
+            _ => unreachable!("no type has this class"),
+        };
         tiles[n_columns - 1]
     }
 }
@@ -184,9 +188,9 @@ fn tile_k<const NC: usize, T: Vnni, const SUB_WORDS: usize, const MINIMA: usize>
     }
 }
 
-/// Adds the term of a window of eight blocks to the sums of `NC` columns.
+/// Adds the term of a window of eight blocks to the sums of `NC` columns; `WORDS` words have a scale.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn tile_32<const NC: usize, T: Vnni, const MINIMA: bool>(
+fn tile_32<const NC: usize, T: Vnni, const WORDS: usize, const MINIMA: bool>(
     panel: &block32::Panel,
     columns: &[Column],
     sums: &mut [Sums],
@@ -196,11 +200,12 @@ fn tile_32<const NC: usize, T: Vnni, const MINIMA: bool>(
     let sums: &mut [Sums; NC] = sums.first_chunk_mut().expect("as many sums");
     for h in 0..2 {
         let mut s = [_mm256_setzero_ps(); NC];
-        for j in 0..panel.n_blocks.min(8) {
-            let dot = block_dots::<NC, T, 8, MINIMA>(tier, &panel.codes, columns, j, h);
-            let (d, m) = (load_f32(&panel.d[j].as_chunks().0[h]), load_f32(&panel.m[j].as_chunks().0[h]));
+        for j in 0..panel.n_blocks.min(8) * 8 / WORDS {
+            let dot = block_dots::<NC, T, WORDS, MINIMA>(tier, &panel.codes, columns, j, h);
+            let (block, scales) = (j * WORDS / 8, panel.scale::<WORDS>(j));
+            let (d, m) = (load_f32(&scales.as_chunks().0[h]), load_f32(&panel.m[block].as_chunks().0[h]));
             for c in 0..NC {
-                let dy = _mm256_set1_ps(columns[c].scales[j]);
+                let dy = _mm256_set1_ps(columns[c].scales[block]);
                 let (isum, scale) = (_mm256_cvtepi32_ps(dot[c]), _mm256_mul_ps(d, dy));
                 s[c] = if MINIMA {
                     let sum = _mm256_castsi256_ps(_mm256_set1_epi32(columns[c].sums[j]));

@@ -13,10 +13,24 @@ pub(crate) struct Panel {
     pub(crate) codes: [[u8; 64]; 64],
     /// Scales: `[block][row]`.
     pub(crate) d: [[f32; ROWS]; 8],
-    /// Minima: `[block][row]`.
+    /// Minima: `[block][row]`. Where halves of blocks have scales, those of the second halves; then [`Panel::d`] has
+    /// those of the first.
     pub(crate) m: [[f32; ROWS]; 8],
     /// How many blocks of the window matter; the others are zero, or as they were.
     pub(crate) n_blocks: usize,
+}
+
+impl Panel {
+    /// The scales of block `j`, or of half `j`, if that is what `WORDS` words are.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    #[inline(always)]
+    pub(crate) fn scale<const WORDS: usize>(&self, j: usize) -> &[f32; ROWS] {
+        match (WORDS, j % 2) {
+            (8, _) => &self.d[j],
+            (_, 0) => &self.d[j / 2],
+            (_, _) => &self.m[j / 2],
+        }
+    }
 }
 
 /// What distinguishes the tiles of 32-weight types.
@@ -24,6 +38,8 @@ pub(crate) struct Panel {
 pub(crate) struct Class {
     /// Whether blocks have minima; otherwise codes have a bias.
     pub(crate) minima: bool,
+    /// Words of four codes that share a scale: 8, or 4.
+    pub(crate) sub_words: usize,
     /// Bits of a code. Codes of 8 bits are stored by [`Tier::signed_codes`].
     pub(crate) bits: u32,
 }
@@ -55,12 +71,18 @@ impl<const N: usize, F: Format32<N>> Format<N> for Block32<F> {
     }
 
     /// Sums become what the tiles need. With minima: the bits of the block's scaled sum, a float. With a
-    /// bias: `-bias * sum` of each block, to begin with.
+    /// bias: `-bias * sum` of each block, or of each half, to begin with.
     #[inline(always)]
     fn copy<T: Tier>(window: &Q8Window, column: &mut Column) {
         column.set_codes(&window.codes);
         column.scales = window.scales;
         let bias = if F::CLASS.bits == 8 { T::BYTE_BIAS } else { F::BIAS };
+        if F::CLASS.sub_words == 4 {
+            for (sum, codes) in column.sums.iter_mut().zip(window.codes.as_chunks::<16>().0) {
+                *sum = -bias * codes.iter().map(|&code| i32::from(code)).sum::<i32>();
+            }
+            return;
+        }
         for j in 0..8 {
             column.sums[j] = if F::CLASS.minima {
                 (window.sums[j] as f32 * window.scales[j]).to_bits().cast_signed()
@@ -71,7 +93,7 @@ impl<const N: usize, F: Format32<N>> Format<N> for Block32<F> {
     }
 
     fn codes<T: Tier>() -> Codes {
-        Codes { bits: F::CLASS.bits, sub_words: 8 }
+        Codes { bits: F::CLASS.bits, sub_words: F::CLASS.sub_words }
     }
 
     #[inline(always)]
@@ -128,12 +150,13 @@ pub(super) mod tests {
     use crate::isa::{Neon, NeonDotprod, NeonI8mm};
 
     /// Every class of tiles that a 32-weight type has.
-    const CLASSES: [Class; 5] = [
-        Class { minima: false, bits: 4 },
-        Class { minima: false, bits: 5 },
-        Class { minima: false, bits: 8 },
-        Class { minima: true, bits: 4 },
-        Class { minima: true, bits: 5 },
+    const CLASSES: [Class; 6] = [
+        Class { minima: false, sub_words: 8, bits: 4 },
+        Class { minima: false, sub_words: 8, bits: 5 },
+        Class { minima: false, sub_words: 8, bits: 8 },
+        Class { minima: false, sub_words: 4, bits: 5 },
+        Class { minima: true, sub_words: 8, bits: 4 },
+        Class { minima: true, sub_words: 8, bits: 5 },
     ];
 
     /// Numbers that look random.

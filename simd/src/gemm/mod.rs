@@ -174,6 +174,9 @@ pub(crate) trait Tier: Copy {
     /// Stores 2^(e - 128), with `e` each row's first byte.
     fn store_half_powers(self, quad: Self::Quad, out: &mut [f32; ROWS]);
 
+    /// Stores the halves of the unsigned E4M3 floats in each row's first byte, as [`crate::block::nvfp4`] reads them.
+    fn store_e4m3(self, quad: Self::Quad, out: &mut [f32; ROWS]);
+
     /// Stores the codes of 64 entries plus `bias`, which wraps, in the order of the weights.
     fn store_entries<E: Entries>(self, entries: E, marks: u64, how: Marks, bias: u8, out: &mut [u8; 64]);
 

@@ -193,6 +193,12 @@ impl<T: NeonTier> Tier for T {
     }
 
     #[inline(always)]
+    fn store_e4m3(self, quad: Quad, out: &mut [f32; ROWS]) {
+        // SAFETY: `self` proves the features.
+        unsafe { quad::store_e4m3(quad, out) }
+    }
+
+    #[inline(always)]
     fn store_entries<E: Entries>(self, entries: E, marks: u64, how: Marks, bias: u8, out: &mut [u8; 64]) {
         for (q, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
             // SAFETY: `self` proves the features; 16 bytes are stored into 16.

@@ -119,3 +119,13 @@ pub(crate) fn store_i16(out: &mut [i16; 16], values: __m256i) {
 pub(crate) fn lookup(table: &[u8; 16], indices: __m256i) -> __m256i {
     _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load_128(table)), indices)
 }
+
+/// A byte of ones for each bit that is set.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn ones(bits: u32) -> __m256i {
+    let places = _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
+    let own = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64.cast_signed());
+    let copies = _mm256_shuffle_epi8(_mm256_set1_epi32(bits.cast_signed()), places);
+    _mm256_cmpeq_epi8(_mm256_and_si256(copies, own), own)
+}

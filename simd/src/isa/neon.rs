@@ -120,3 +120,12 @@ pub(crate) fn store_codes(out: &mut [i8; 16], codes: int8x16_t) {
 pub(crate) fn lookup(table: &[u8; 16], indices: uint8x16_t) -> uint8x16_t {
     vqtbl1q_u8(load_u8(table), indices)
 }
+
+/// A byte of ones for each bit that is set.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(crate) fn ones(bits: u16) -> uint8x16_t {
+    let own = vcreate_u8(0x8040_2010_0804_0201);
+    let [low, high] = bits.to_le_bytes();
+    vtstq_u8(vcombine_u8(vdup_n_u8(low), vdup_n_u8(high)), vcombine_u8(own, own))
+}

@@ -75,8 +75,10 @@ fn encoders_err_less_than_those_of_llama_cpp() {
         };
         let error = relative_error(ty, &rows(name, n_in), n_in);
         println!("{name} {ty}: {error:.6}, llama.cpp {reference:.6}, ratio {:.4}", error / reference);
+        // The table has nine decimals, and llama.cpp's blocks of Q1_0 are the best there are.
+        let rounding = if ty == BlockType::Q1_0 { 5e-10 } else { 0.0 };
         assert!(
-            error <= limit * reference,
+            error <= limit * reference + rounding,
             "{name} {ty}: {error} is above {limit} of llama.cpp's {reference}"
         );
         seen += 1;
@@ -116,7 +118,7 @@ fn no_block_errs_more_than_if_it_were_rounded_plainly() {
 #[test]
 fn what_is_on_the_grid_survives_encoding() {
     let mut random = Random::new(8);
-    for ty in BlockType::all_encoded().filter(|ty| !ty.is_float() && ty.block_len() == 32) {
+    for ty in BlockType::all_encoded().filter(|ty| !ty.is_float() && ty.block_len() < 256) {
         // A block whose codes reach both ends of the grid, so that its scale is not in doubt.
         let mut blocks = random.bytes(ty.block_bytes());
         let halves = if matches!(ty, BlockType::Q4_1 | BlockType::Q5_1) { 2 } else { 1 };
@@ -124,11 +126,15 @@ fn what_is_on_the_grid_survives_encoding() {
         if ty == BlockType::MXFP4 {
             blocks[0] = 128;
         }
+        if ty == BlockType::NVFP4 {
+            blocks[..4].copy_from_slice(&[0x38, 0x0b, 0x7e, 0x41]);
+            blocks[4..].iter_mut().step_by(8).for_each(|codes| *codes = 0x7f);
+        }
         blocks[ty.block_bytes() - 1] = if ty == BlockType::Q8_0 { 127 } else { 0x0f };
         blocks[ty.block_bytes() - 2] = if ty == BlockType::Q8_0 { 129 } else { 0xf0 };
-        let mut x = vec![0.0; 32];
+        let mut x = vec![0.0; ty.block_len()];
         scalar().decode(ty, &blocks, &mut x);
-        let mut found = vec![0.0; 32];
+        let mut found = vec![0.0; ty.block_len()];
         scalar().encode(ty, &x, None, &mut blocks);
         scalar().decode(ty, &blocks, &mut found);
         for (x, y) in x.iter().zip(&found) {
@@ -185,8 +191,9 @@ fn importance_moves_the_error_to_the_columns_that_matter_less() {
                 *sum += (0..n_in).step_by(4).map(error).sum::<f64>();
             }
         }
-        // Of MXFP4 only the power of two can be chosen, of ternary types one number for 256 weights.
-        let has_little_choice = matches!(ty, BlockType::MXFP4 | BlockType::TQ1_0 | BlockType::TQ2_0);
+        // Of MXFP4 only the power of two can be chosen, of others one number for many weights.
+        let has_little_choice =
+            matches!(ty, BlockType::MXFP4 | BlockType::TQ1_0 | BlockType::TQ2_0 | BlockType::Q1_0);
         let limit = if has_little_choice { 0.99 } else { 0.9 };
         assert!(weighted < limit * plain, "{ty}: {weighted} with importance, {plain} without");
     }

@@ -20,7 +20,8 @@ Types, from large to small (bits per weight of a Llama 8B):
   Q3_K_L 4.3   Q3_K_M 4.0   Q3_K_S 3.6         where memory is short
   Q2_K 3.2   Q2_K_S 3.0                        visibly worse than the original
   MXFP4_MOE   MXFP4 (4.25) for experts, Q8_0 for the rest
-  TQ2_0 2.5   TQ1_0 2.2       for models trained on three values
+  NVFP4 4.7                   for models trained on its values
+  Q2_0 2.7   TQ2_0 2.5   TQ1_0 2.2   Q1_0 1.7  for models trained on four, three or two values
 Q4_K_M is a good first choice. Rows that do not divide into a type's blocks get the next wider type.
 
 Examples:

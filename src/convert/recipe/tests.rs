@@ -169,8 +169,8 @@ fn table_types_raise_values_that_four_queries_share_and_the_first_ffn_downs() {
 }
 
 #[test]
-fn ternary_types_keep_the_embedding_in_four_bits() {
-    for file_type in [FileType::TQ1_0, FileType::TQ2_0] {
+fn types_of_few_values_keep_the_embedding_in_four_bits() {
+    for file_type in [FileType::TQ1_0, FileType::TQ2_0, FileType::Q1_0, FileType::Q2_0] {
         let chosen = plain(file_type, &hparams(8, 8, 4, 0));
         assert_eq!(chosen.only(Role::TokenEmbd), BlockType::Q4_K, "{file_type}");
         assert_eq!(chosen.only(Role::Output), BlockType::Q6_K, "{file_type}");
@@ -272,6 +272,11 @@ fn rows_that_do_not_divide_fall_back() {
     assert_eq!(chosen(FileType::Q3_K_S, 896, &[]).only(Role::AttnQ), BlockType::Q4_0);
     assert_eq!(chosen(FileType::Q2_K, 896, &[]).only(Role::AttnQ), BlockType::Q4_0);
     assert_eq!(chosen(FileType::TQ2_0, 896, &[]).only(Role::AttnQ), BlockType::Q4_0);
+    assert_eq!(chosen(FileType::Q1_0, 896, &[]).only(Role::AttnQ), BlockType::Q1_0);
+    assert_eq!(chosen(FileType::Q1_0, 960, &[]).only(Role::AttnQ), BlockType::Q4_0);
+    assert_eq!(chosen(FileType::Q2_0, 960, &[]).only(Role::AttnQ), BlockType::Q2_0);
+    assert_eq!(chosen(FileType::Q2_0, 992, &[]).only(Role::AttnQ), BlockType::Q4_0);
+    assert_eq!(chosen(FileType::NVFP4, 992, &[]).only(Role::AttnQ), BlockType::IQ4_NL);
     assert_eq!(chosen(FileType::IQ4_XS, 896, &[]).only(Role::AttnQ), BlockType::IQ4_NL);
     assert_eq!(chosen(FileType::Q4_0, 896, &[Role::Output]).only(Role::Output), BlockType::Q8_0);
     for file_type in [FileType::Q4_K_M, FileType::Q8_0, FileType::Q4_0] {

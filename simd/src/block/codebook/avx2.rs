@@ -9,7 +9,7 @@ use super::{Codebook, Entries, Marks, scalar};
 use crate::activation::Q8KWindow;
 use crate::block::k::avx2;
 use crate::isa::Avx2;
-use crate::isa::avx2::{load_128, load_codes};
+use crate::isa::avx2::{load_128, load_codes, ones};
 
 /// The scalar decoder, compiled for this tier.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -41,16 +41,6 @@ pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindo
             }
         }
     });
-}
-
-/// A byte of ones for each bit that is set.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn ones(bits: u32) -> __m256i {
-    let places = _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
-    let own = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64.cast_signed());
-    let copies = _mm256_shuffle_epi8(_mm256_set1_epi32(bits.cast_signed()), places);
-    _mm256_cmpeq_epi8(_mm256_and_si256(copies, own), own)
 }
 
 /// Numbers, of which those are negated that the mask covers.

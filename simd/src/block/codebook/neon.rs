@@ -8,7 +8,7 @@ use super::{Codebook, Entries, Marks, scalar};
 use crate::activation::Q8KWindow;
 use crate::block::k::neon;
 use crate::isa::Neon;
-use crate::isa::neon::Dot;
+use crate::isa::neon::{Dot, ones};
 
 /// The scalar decoder, compiled for this tier.
 #[target_feature(enable = "neon")]
@@ -37,9 +37,7 @@ pub(crate) fn gemv<const B: usize, C: Codebook<B>, D: Dot>(weights: &[u8], x: &[
 #[inline]
 #[target_feature(enable = "neon")]
 pub(crate) fn codes(entries: uint8x16_t, marks: u16, how: Marks, bias: u8) -> uint8x16_t {
-    let own = vcreate_u8(0x8040_2010_0804_0201);
-    let [low, high] = marks.to_le_bytes();
-    let mask = vtstq_u8(vcombine_u8(vdup_n_u8(low), vdup_n_u8(high)), vcombine_u8(own, own));
+    let mask = ones(marks);
     let codes = match how {
         Marks::Negate => vsubq_u8(veorq_u8(entries, mask), mask),
         Marks::Raise => vsubq_u8(entries, vaddq_u8(mask, mask)),

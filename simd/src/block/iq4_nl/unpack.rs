@@ -11,7 +11,7 @@ use crate::gemm::{Rows, Tier};
 pub(crate) struct Unpack;
 
 impl Format32<{ 8 * BYTES }> for Unpack {
-    const CLASS: Class = Class { minima: false, bits: 8 };
+    const CLASS: Class = Class { minima: false, sub_words: 8, bits: 8 };
     /// What [`Tier::signed_codes`] adds is the tier's own matter.
     const BIAS: i32 = 0;
 

@@ -68,12 +68,12 @@ fn usable_weight(value: f32) -> f32 {
     if value > 0.0 && value < f32::INFINITY { value } else { 0.0 }
 }
 
-/// The power of two by which an encoder divides a super-block: the largest magnitude becomes 1 to 2.
+/// The power of two by which an encoder divides a block: the largest magnitude becomes 1 to 2.
 ///
 /// Where that magnitude is below 2^-60, far below what a half scale can reach, the values stay tiny,
 /// so that nothing is ever divided by a subnormal.
 #[inline(always)]
-pub(crate) fn normal_unit(row: &[f32; SUPER_LEN]) -> f32 {
+pub(crate) fn normal_unit<const N: usize>(row: &[f32; N]) -> f32 {
     let mut largest = f32::from_bits((127 - 60) << 23);
     for &value in row {
         let magnitude = usable(value).abs();
@@ -82,12 +82,12 @@ pub(crate) fn normal_unit(row: &[f32; SUPER_LEN]) -> f32 {
     f32::from_bits(largest.to_bits() & 0x7f80_0000)
 }
 
-/// The weights of a super-block's squared errors: the importance scaled to an average of one, and a
+/// The weights of a block's squared errors: the importance scaled to an average of one, and a
 /// little more, so that no weight is zero. All one where no importance is given or none is positive.
 #[inline(always)]
-pub(crate) fn error_weights(importance: Option<&[f32; SUPER_LEN]>) -> [f32; SUPER_LEN] {
+pub(crate) fn error_weights<const N: usize>(importance: Option<&[f32; N]>) -> [f32; N] {
     const FLOOR: f32 = 1e-6;
-    let Some(importance) = importance else { return [1.0; SUPER_LEN] };
+    let Some(importance) = importance else { return [1.0; N] };
     let mut weights = importance.map(usable_weight);
     let mut lanes = [0.0; 16];
     for chunk in weights.as_chunks::<16>().0 {
@@ -95,9 +95,9 @@ pub(crate) fn error_weights(importance: Option<&[f32; SUPER_LEN]>) -> [f32; SUPE
             *lane += weight;
         }
     }
-    let scale = SUPER_LEN as f32 / super::float::sum(lanes);
+    let scale = N as f32 / super::float::sum(lanes);
     if !scale.is_normal() {
-        return [1.0; SUPER_LEN];
+        return [1.0; N];
     }
     for weight in &mut weights {
         *weight = *weight * scale + FLOOR;

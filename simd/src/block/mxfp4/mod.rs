@@ -15,7 +15,7 @@ pub(crate) mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod scalar;
-mod search;
+pub(crate) mod search;
 pub(crate) mod unpack;
 
 /// Bytes in a block.

@@ -65,25 +65,31 @@ fn codes<V: Wide>(group: &Transposed<V>, exponents: &[i32; LANES]) -> [[u8; LEN]
     for j in 0..LANES {
         inverses[j] = f32::from_bits(((127 - exponents[j]) << 23).cast_unsigned());
     }
-    let (inverse, zero) = (V::load(isa, &inverses), V::splat(isa, 0.0));
+    let inverse = V::load(isa, &inverses);
     let mut codes = [[0; LEN]; LANES];
     for i in 0..LEN {
-        let value = group.x[i] * inverse;
-        let q = nearest(magnitude(value));
-        // Values 0, 1, 2, 3, 4 are their own codes; 6, 8 and 12 have the codes 5, 6 and 7.
-        let low = q.min(V::splat(isa, 4.0));
-        let middle = (q - V::splat(isa, 4.0)).max(zero).min(V::splat(isa, 4.0)) * V::splat(isa, 0.5);
-        let high = (q - V::splat(isa, 8.0)).max(zero) * V::splat(isa, 0.25);
-        let sign = value.less_then_else(zero, V::splat(isa, 8.0), zero);
-        for (j, code) in (low + middle + high + sign).store().into_iter().enumerate() {
+        for (j, code) in value_code(group.x[i] * inverse).store().into_iter().enumerate() {
             codes[j][i] = code as u8;
         }
     }
     codes
 }
 
+/// The codes of the table values nearest to some numbers.
 #[inline(always)]
-fn magnitude<V: Wide>(value: V) -> V {
+pub(crate) fn value_code<V: Wide>(value: V) -> V {
+    let isa = value.proof();
+    let (zero, four) = (V::splat(isa, 0.0), V::splat(isa, 4.0));
+    let q = nearest(magnitude(value));
+    // Values 0, 1, 2, 3, 4 are their own codes; 6, 8 and 12 have the codes 5, 6 and 7.
+    let low = q.min(four);
+    let middle = (q - four).max(zero).min(four) * V::splat(isa, 0.5);
+    let high = (q - V::splat(isa, 8.0)).max(zero) * V::splat(isa, 0.25);
+    low + middle + high + value.less_then_else(zero, V::splat(isa, 8.0), zero)
+}
+
+#[inline(always)]
+pub(crate) fn magnitude<V: Wide>(value: V) -> V {
     let isa = value.proof();
     value.max(V::splat(isa, 0.0) - value)
 }
@@ -91,7 +97,7 @@ fn magnitude<V: Wide>(value: V) -> V {
 /// The nearest of 0, 1, 2, 3, 4, 6, 8 and 12 to a magnitude: multiples of 1, 2 or 4, depending on how
 /// large it is.
 #[inline(always)]
-fn nearest<V: Wide>(magnitude: V) -> V {
+pub(crate) fn nearest<V: Wide>(magnitude: V) -> V {
     let isa = magnitude.proof();
     let magnitude = magnitude.min(V::splat(isa, 12.0));
     let (four, eight) = (V::splat(isa, 4.0), V::splat(isa, 8.0));

@@ -11,7 +11,7 @@ use crate::gemm::{Rows, Tier};
 pub(crate) struct Unpack;
 
 impl Format32<{ 8 * BYTES }> for Unpack {
-    const CLASS: Class = Class { minima: false, bits: 5 };
+    const CLASS: Class = Class { minima: false, sub_words: 8, bits: 5 };
     const BIAS: i32 = 12;
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use crate::gemm::{Rows, Tier};
 pub(crate) struct Unpack;
 
 impl Format32<{ 8 * BYTES }> for Unpack {
-    const CLASS: Class = Class { minima: true, bits: 4 };
+    const CLASS: Class = Class { minima: true, sub_words: 8, bits: 4 };
     const BIAS: i32 = 0;
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use crate::gemm::{Rows, Tier};
 pub(crate) struct Unpack;
 
 impl Format32<{ 8 * BYTES }> for Unpack {
-    const CLASS: Class = Class { minima: false, bits: 5 };
+    const CLASS: Class = Class { minima: false, sub_words: 8, bits: 5 };
     const BIAS: i32 = 16;
 
     #[inline(always)]

@@ -29,13 +29,25 @@ pub(crate) fn gemv<const B: usize>(
     out: &mut [f32],
     add_term: impl Fn(f32, &[u8; B], BlockActivation<'_>) -> f32,
 ) {
+    gemv_in_parts::<B, 1>(weights, x, out, |s, block, _, y| add_term(s, block, y));
+}
+
+/// [`gemv`] for blocks of `PARTS` times 32 weights; `add_term` is told the part that meets the activation.
+#[inline(always)]
+pub(crate) fn gemv_in_parts<const B: usize, const PARTS: usize>(
+    weights: &[u8],
+    x: &[Q8Window],
+    out: &mut [f32],
+    add_term: impl Fn(f32, &[u8; B], usize, BlockActivation<'_>) -> f32,
+) {
     for (row, out) in weights.chunks_exact(weights.len() / out.len()).zip(out) {
         let mut acc = 0.0;
-        for (blocks, y) in row.as_chunks::<B>().0.chunks(8).zip(x) {
+        for (blocks, y) in row.as_chunks::<B>().0.chunks(8 / PARTS).zip(x) {
             let mut s = 0.0;
-            for (k, block) in blocks.iter().enumerate() {
+            for (k, block) in blocks.iter().flat_map(|block| [block; PARTS]).enumerate() {
                 let codes = &y.codes.as_chunks().0[k];
-                s = add_term(s, block, BlockActivation { codes, scale: y.scales[k], sum: y.sums[k] });
+                let activation = BlockActivation { codes, scale: y.scales[k], sum: y.sums[k] };
+                s = add_term(s, block, k % PARTS, activation);
             }
             acc += s;
         }
@@ -87,8 +99,8 @@ pub(crate) fn fifth_bits(codes: &[u8; 32]) -> [u8; 4] {
 /// The blocks of a window that is not full, filled up with zero blocks. Their scales and minima are
 /// +0 and they meet zero activations, so their terms are +0 and change no sum.
 #[inline(always)]
-pub(crate) fn padded<const B: usize>(blocks: &[[u8; B]]) -> [[u8; B]; 8] {
-    let mut window = [[0; B]; 8];
+pub(crate) fn padded<const B: usize, const NB: usize>(blocks: &[[u8; B]]) -> [[u8; B]; NB] {
+    let mut window = [[0; B]; NB];
     window[..blocks.len()].copy_from_slice(blocks);
     window
 }

@@ -30,19 +30,20 @@ pub(crate) type Eight = [float32x4_t; 2];
 type Staged = [[[f32; 4]; GROUP]; 2];
 const UNSTAGED: Staged = [[[0.0; 4]; GROUP]; 2];
 
-/// `out[r] = w[r] . x` for types without minima; `window` gives `(isum, d * dy)` of eight blocks.
+/// `out[r] = w[r] . x` for types without minima; `window` gives `(isum, d * dy)` of each 32 weights of a window,
+/// which is `NB` blocks.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(crate) fn gemv<D: Dot, const B: usize>(
+pub(crate) fn gemv<D: Dot, const B: usize, const NB: usize>(
     weights: &[u8],
     x: &[Q8Window],
     out: &mut [f32],
-    window: impl Fn(D, &[[u8; B]; 8], &Q8Window) -> (Eight, Eight),
+    window: impl Fn(D, &[[u8; B]; NB], &Q8Window) -> (Eight, Eight),
 ) {
     let dot = D::proof();
     let (mut sums, mut scales) = (UNSTAGED, UNSTAGED);
     for (row, out) in weights.chunks_exact(weights.len() / out.len()).zip(out) {
-        let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
+        let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<NB>();
         let mut acc = 0.0;
         for (group, ys) in windows.chunks(GROUP).zip(x.chunks(GROUP)) {
             for (i, (blocks, y)) in group.iter().zip(ys).enumerate() {
@@ -57,6 +58,41 @@ pub(crate) fn gemv<D: Dot, const B: usize>(
             stage(&mut sums, 0, isum);
             stage(&mut scales, 0, scale);
             acc = add_in_order(acc, fused_chain(&sums, &scales), 1);
+        }
+        *out = acc;
+    }
+}
+
+/// [`gemv`] for types whose halves of 32 weights have scales: `window` gives what [`gemv`] asks for of the first
+/// halves, and of the second.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(crate) fn gemv_of_halves<D: Dot, const B: usize, const NB: usize>(
+    weights: &[u8],
+    x: &[Q8Window],
+    out: &mut [f32],
+    window: impl Fn(D, &[[u8; B]; NB], &Q8Window) -> [(Eight, Eight); 2],
+) {
+    let dot = D::proof();
+    let mut staged = [[UNSTAGED; 2]; 2];
+    for (row, out) in weights.chunks_exact(weights.len() / out.len()).zip(out) {
+        let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<NB>();
+        let mut acc = 0.0;
+        let add = |staged: &mut [[Staged; 2]; 2], i: usize, blocks: &[[u8; B]; NB], y: &Q8Window| {
+            for (staged, (isum, scale)) in staged.iter_mut().zip(window(dot, blocks, y)) {
+                stage(&mut staged[0], i, isum);
+                stage(&mut staged[1], i, scale);
+            }
+        };
+        for (group, ys) in windows.chunks(GROUP).zip(x.chunks(GROUP)) {
+            for (i, (blocks, y)) in group.iter().zip(ys).enumerate() {
+                add(&mut staged, i, blocks, y);
+            }
+            acc = add_in_order(acc, fused_chain_of_halves(&staged), group.len());
+        }
+        if !rest.is_empty() {
+            add(&mut staged, 0, &super::padded(rest), &x[windows.len()]);
+            acc = add_in_order(acc, fused_chain_of_halves(&staged), 1);
         }
         *out = acc;
     }
@@ -127,6 +163,22 @@ fn fused_chain(sums: &Staged, scales: &Staged) -> float32x4_t {
     s
 }
 
+/// [`fused_chain`] of the first halves and the second ones, in turn.
+#[inline]
+#[target_feature(enable = "neon")]
+fn fused_chain_of_halves([first, second]: &[[Staged; 2]; 2]) -> float32x4_t {
+    let mut s = vdupq_n_f32(0.0);
+    for half in 0..2 {
+        let (first_sums, first_scales) = (transposed(&first[0], half), transposed(&first[1], half));
+        let (second_sums, second_scales) = (transposed(&second[0], half), transposed(&second[1], half));
+        for k in 0..4 {
+            s = vfmaq_f32(s, first_sums[k], first_scales[k]);
+            s = vfmaq_f32(s, second_sums[k], second_scales[k]);
+        }
+    }
+    s
+}
+
 /// Four window sums: `s = s + term` over the eight blocks.
 #[inline]
 #[target_feature(enable = "neon")]
@@ -170,6 +222,26 @@ pub(crate) fn block_sums<D: Dot>(
         let sums = load_i32(&y.sums.as_chunks().0[half]);
         vcvtq_f32_s32(vmlsq_n_s32(biased, sums, bias))
     })
+}
+
+/// `sum(q * y)` of the first half of each block, and of the second, from their signed codes.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(crate) fn half_block_sums<D: Dot>(
+    dot: D,
+    codes: impl Fn(usize) -> (int8x16_t, int8x16_t),
+    y: &Q8Window,
+) -> [Eight; 2] {
+    let ys = y.codes.as_chunks::<16>().0;
+    let zero = vdupq_n_s32(0);
+    let four = |k: usize| {
+        let all = array::four(|i| codes(k + i));
+        let first = array::four(|i| dot.add(zero, all[i].0, load_codes(&ys[2 * (k + i)])));
+        let second = array::four(|i| dot.add(zero, all[i].1, load_codes(&ys[2 * (k + i) + 1])));
+        [vcvtq_f32_s32(sums_of_4(first)), vcvtq_f32_s32(sums_of_4(second))]
+    };
+    let (low, high) = (four(0), four(4));
+    [[low[0], high[0]], [low[1], high[1]]]
 }
 
 /// The eight terms of blocks with minima: `fma(isum, d * dy, m * (sum(y) * dy))`.

@@ -12,10 +12,10 @@ use super::dots::{add_signed_dots, in_order, unsigned_dots};
 use super::memory::{load_f32, store_f32};
 use crate::gemm::{Column, Sums, block32};
 
-/// Adds the term of a window of eight blocks to the sums of `NC` columns. `WORDS` words are summed in
-/// 16 bits; where that is one, codes are signed.
+/// Adds the term of a window of eight blocks to the sums of `NC` columns. `SUB_WORDS` words have a scale. `WORDS`
+/// words are summed in 16 bits; where that is one, codes are signed.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn tile_32<const NC: usize, const MINIMA: bool, const WORDS: usize>(
+pub(super) fn tile_32<const NC: usize, const SUB_WORDS: usize, const MINIMA: bool, const WORDS: usize>(
     panel: &block32::Panel,
     columns: &[Column],
     sums: &mut [Sums],
@@ -24,16 +24,16 @@ pub(super) fn tile_32<const NC: usize, const MINIMA: bool, const WORDS: usize>(
     let sums: &mut [Sums; NC] = sums.first_chunk_mut().expect("as many sums");
     let ones = _mm256_set1_epi16(1);
     let mut s = [[_mm256_setzero_ps(); 2]; NC];
-    for j in 0..panel.n_blocks.min(8) {
+    for j in 0..panel.n_blocks.min(8) * 8 / SUB_WORDS {
         let mut isum = [[_mm256_setzero_si256(); 2]; NC];
         if WORDS == 1 {
             add_signed_dots::<NC, 8>(&mut isum, &panel.codes.as_chunks().0[j], columns, j, [ones; 2]);
         } else {
-            let dot = unsigned_dots!(NC, WORDS, panel.codes, columns, 8 * j);
+            let dot = unsigned_dots!(NC, WORDS, panel.codes, columns, SUB_WORDS * j);
             for c in 0..NC {
                 isum[c] = [_mm256_madd_epi16(dot[c][0], ones), _mm256_madd_epi16(dot[c][1], ones)];
             }
-            if WORDS == 4 {
+            if WORDS < SUB_WORDS {
                 let dot = unsigned_dots!(NC, WORDS, panel.codes, columns, 8 * j + 4);
                 for c in 0..NC {
                     for h in 0..2 {
@@ -53,7 +53,7 @@ pub(super) fn tile_32<const NC: usize, const MINIMA: bool, const WORDS: usize>(
             (true, 8) => floats_in_order(&isum),
             (true, _) => floats(&isum),
         };
-        add_block::<NC, MINIMA>(&mut s, &isum, panel, columns, j);
+        add_block::<NC, SUB_WORDS, MINIMA>(&mut s, &isum, panel, columns, j);
     }
     for c in 0..NC {
         let sum = load_f32(&sums[c]);
@@ -105,19 +105,20 @@ fn float_in_order(v: __m256) -> __m256 {
     _mm256_castsi256_ps(in_order(_mm256_castps_si256(v)))
 }
 
-/// Adds the terms of block `j` to window sums.
+/// Adds the terms of block `j`, or half `j`, to window sums.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn add_block<const NC: usize, const MINIMA: bool>(
+fn add_block<const NC: usize, const SUB_WORDS: usize, const MINIMA: bool>(
     s: &mut [[__m256; 2]; NC],
     isum: &[[__m256; 2]; NC],
     panel: &block32::Panel,
     columns: &[Column; NC],
     j: usize,
 ) {
-    let (d, m) = (load_f32(&panel.d[j]), load_f32(&panel.m[j]));
+    let block = j * SUB_WORDS / 8;
+    let (d, m) = (load_f32(panel.scale::<SUB_WORDS>(j)), load_f32(&panel.m[block]));
     for c in 0..NC {
-        let dy = _mm256_set1_ps(columns[c].scales[j]);
+        let dy = _mm256_set1_ps(columns[c].scales[block]);
         for h in 0..2 {
             let scale = _mm256_mul_ps(d[h], dy);
             s[c][h] = if MINIMA {

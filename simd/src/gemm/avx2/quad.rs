@@ -3,6 +3,7 @@
 use core::arch::x86_64::*;
 use core::ops::{Add, BitAnd, BitOr, Mul, Shl, Shr};
 
+use crate::block::nvfp4::{FROM_F16, NAN};
 use crate::gemm::{ROWS, Rows};
 
 /// Rows 0..8 and 8..16. Only an [`crate::isa::Avx2`] makes one.
@@ -191,5 +192,22 @@ pub(super) fn store_half_powers(quad: Quad, out: &mut [f32; ROWS]) {
         let subnormal = _mm256_slli_epi32::<21>(_mm256_add_epi32(e, one));
         let powers = _mm256_castsi256_ps(_mm256_max_epi32(normal, subnormal));
         crate::isa::avx2::store_f32(&mut out.as_chunks_mut().0[h], powers);
+    }
+}
+
+/// Stores the halves of the E4M3 floats in each row's first byte; see [`crate::block::nvfp4`].
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn store_e4m3(mut quad: Quad, out: &mut [f32; ROWS]) {
+    for v in &mut quad.0 {
+        let e = _mm256_and_si256(*v, _mm256_set1_epi32(0xff));
+        let is_nan = _mm256_cmpeq_epi32(e, _mm256_set1_epi32(i32::from(NAN)));
+        let bits = _mm256_and_si256(_mm256_slli_epi32::<7>(e), _mm256_set1_epi32(0x3f80));
+        *v = _mm256_andnot_si256(is_nan, bits);
+    }
+    store_f16(quad, out);
+    for half in out.as_chunks_mut::<8>().0 {
+        let scaled = _mm256_mul_ps(crate::isa::avx2::load_f32(half), _mm256_set1_ps(FROM_F16));
+        crate::isa::avx2::store_f32(half, scaled);
     }
 }

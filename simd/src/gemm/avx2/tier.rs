@@ -122,6 +122,12 @@ impl<T: YmmTier> Tier for T {
     }
 
     #[inline(always)]
+    fn store_e4m3(self, quad: Quad, out: &mut [f32; ROWS]) {
+        // SAFETY: `self` proves the features.
+        unsafe { quad::store_e4m3(quad, out) }
+    }
+
+    #[inline(always)]
     fn store_entries<E: Entries>(self, entries: E, marks: u64, how: Marks, bias: u8, out: &mut [u8; 64]) {
         let (lower, upper) = out.split_first_chunk_mut().expect("64 bytes");
         let upper = upper.as_mut_array().expect("32 bytes");

@@ -3,6 +3,7 @@
 use core::arch::x86_64::*;
 use core::ops::{Add, BitAnd, BitOr, Mul, Shl, Shr};
 
+use crate::block::nvfp4::{FROM_F16, NAN};
 use crate::gemm::{ROWS, Rows};
 
 /// Four bytes of each of sixteen rows. Only an [`crate::isa::Avx512`] makes one.
@@ -134,4 +135,15 @@ pub(super) fn store_half_powers(Quad(quad): Quad, out: &mut [f32; ROWS]) {
     let normal = _mm512_slli_epi32::<23>(_mm512_sub_epi32(e, one));
     let subnormal = _mm512_slli_epi32::<21>(_mm512_add_epi32(e, one));
     crate::isa::avx512::store_f32(out, _mm512_castsi512_ps(_mm512_max_epi32(normal, subnormal)));
+}
+
+/// Stores the halves of the E4M3 floats in each row's first byte; see [`crate::block::nvfp4`].
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn store_e4m3(Quad(quad): Quad, out: &mut [f32; ROWS]) {
+    let e = _mm512_and_si512(quad, _mm512_set1_epi32(0xff));
+    let is_number = _mm512_cmpneq_epi32_mask(e, _mm512_set1_epi32(i32::from(NAN)));
+    let bits = _mm512_and_si512(_mm512_slli_epi32::<7>(e), _mm512_set1_epi32(0x3f80));
+    let halves = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_maskz_mov_epi32(is_number, bits)));
+    crate::isa::avx512::store_f32(out, _mm512_mul_ps(halves, _mm512_set1_ps(FROM_F16)));
 }

@@ -67,8 +67,12 @@ pub(super) fn tile_of_k(class: k::Class, n_columns: usize) -> Tile<k::Panel> {
 
 /// The tile of a 32-weight type for some columns.
 pub(super) fn tile_of_32(class: block32::Class, n_columns: usize) -> Tile<block32::Panel> {
-    let tiles: [Tile<block32::Panel>; 4] =
-        if class.minima { tiles!(tile_32, true) } else { tiles!(tile_32, false) };
+    let tiles: [Tile<block32::Panel>; 4] = match (class.sub_words, class.minima) {
+        (8, true) => tiles!(tile_32, 8, true),
+        (8, false) => tiles!(tile_32, 8, false),
+        (4, false) => tiles!(tile_32, 4, false),
+        _ => unreachable!("no type has this class"),
+    };
     tiles[n_columns - 1]
 }
 
@@ -116,9 +120,9 @@ fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: usize>(
     add_super_block::<NC, MINIMA>(&isum, panel, columns, sums);
 }
 
-/// Adds the term of a window of eight blocks to the sums of `NC` columns.
+/// Adds the term of a window of eight blocks to the sums of `NC` columns; `WORDS` words have a scale.
 #[target_feature(enable = "neon")]
-fn tile_32<const NC: usize, const MINIMA: bool>(
+fn tile_32<const NC: usize, const WORDS: usize, const MINIMA: bool>(
     panel: &block32::Panel,
     columns: &[Column],
     sums: &mut [Sums],
@@ -128,12 +132,13 @@ fn tile_32<const NC: usize, const MINIMA: bool>(
     let sums: &mut [Sums; NC] = sums.first_chunk_mut().expect("as many sums");
     for half in 0..2 {
         let mut s = [[vdupq_n_f32(0.0); 2]; NC];
-        for j in 0..panel.n_blocks.min(8) {
-            let dot = block_dots::<NC, 8, MINIMA>(proof, &panel.codes, columns, j, half);
+        for j in 0..panel.n_blocks.min(8) * 8 / WORDS {
+            let dot = block_dots::<NC, WORDS, MINIMA>(proof, &panel.codes, columns, j, half);
             for c in 0..NC {
                 for i in 0..2 {
                     let isum = column_of(&dot, c, i);
-                    s[c][i] = add_block::<MINIMA>(s[c][i], isum, panel, &columns[c], (j, 2 * half + i));
+                    s[c][i] =
+                        add_block::<WORDS, MINIMA>(s[c][i], isum, panel, &columns[c], (j, 2 * half + i));
                 }
             }
         }

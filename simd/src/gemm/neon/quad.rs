@@ -3,6 +3,7 @@
 use core::arch::aarch64::*;
 use core::ops::{Add, BitAnd, BitOr, Mul, Shl, Shr};
 
+use crate::block::nvfp4::{FROM_F16, NAN};
 use crate::gemm::{ROWS, Rows};
 
 /// Four rows a vector. Only a [`super::NeonTier`] makes one.
@@ -169,5 +170,18 @@ pub(super) fn store_half_powers(quad: Quad, out: &mut [f32; ROWS]) {
         let normal = vshlq_n_s32::<23>(vsubq_s32(e, one));
         let powers = vmaxq_s32(normal, vshlq_n_s32::<21>(vaddq_s32(e, one)));
         crate::isa::neon::store_f32(&mut out.as_chunks_mut().0[q], vreinterpretq_f32_s32(powers));
+    }
+}
+
+/// Stores the halves of the E4M3 floats in each row's first byte; see [`crate::block::nvfp4`].
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn store_e4m3(quad: Quad, out: &mut [f32; ROWS]) {
+    for q in 0..4 {
+        let e = vandq_u32(quad.0[q], vdupq_n_u32(0xff));
+        let is_nan = vceqq_u32(e, vdupq_n_u32(u32::from(NAN)));
+        let bits = vbicq_u32(vandq_u32(vshlq_n_u32::<7>(e), vdupq_n_u32(0x3f80)), is_nan);
+        let halves = vcvt_f32_f16(vreinterpret_f16_u16(vmovn_u32(bits)));
+        crate::isa::neon::store_f32(&mut out.as_chunks_mut().0[q], vmulq_n_f32(halves, FROM_F16));
     }
 }

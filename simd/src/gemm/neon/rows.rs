@@ -86,10 +86,11 @@ pub(super) fn tile_of_k<T: RowTier>(class: k::Class, n_columns: usize) -> Tile<k
 
 /// The tile of a 32-weight type for some columns.
 pub(super) fn tile_of_32<T: RowTier>(class: block32::Class, n_columns: usize) -> Tile<block32::Panel> {
-    let tiles: [Tile<block32::Panel>; 4] = match (class.minima, class.bits) {
-        (true, ..6) => tiles!(tile_32, T, true, 4),
-        (false, ..6) => tiles!(tile_32, T, false, 4),
-        (false, 8) => tiles!(tile_32, T, false, 1),
+    let tiles: [Tile<block32::Panel>; 4] = match (class.sub_words, class.minima, class.bits) {
+        (8, true, ..6) => tiles!(tile_32, T, 8, true, 4),
+        (8, false, ..6) => tiles!(tile_32, T, 8, false, 4),
+        (8, false, 8) => tiles!(tile_32, T, 8, false, 1),
+        (4, false, ..6) => tiles!(tile_32, T, 4, false, 4),
         _ => unreachable!("no type has this class"),
     };
     tiles[n_columns - 1]
@@ -126,9 +127,9 @@ fn tile_k<const NC: usize, T: RowTier, const SUB_WORDS: usize, const MINIMA: usi
     add_super_block::<NC, MINIMA>(&isum, panel, columns, sums);
 }
 
-/// Adds the term of a window of eight blocks to the sums of `NC` columns.
+/// Adds the term of a window of eight blocks to the sums of `NC` columns; `WORDS` words have a scale.
 #[target_feature(enable = "neon")]
-fn tile_32<const NC: usize, T: RowTier, const MINIMA: bool, const FIT: usize>(
+fn tile_32<const NC: usize, T: RowTier, const WORDS: usize, const MINIMA: bool, const FIT: usize>(
     panel: &block32::Panel,
     columns: &[Column],
     sums: &mut [Sums],
@@ -137,11 +138,11 @@ fn tile_32<const NC: usize, T: RowTier, const MINIMA: bool, const FIT: usize>(
     let columns: &[Column; NC] = columns.first_chunk().expect("as many columns");
     let sums: &mut [Sums; NC] = sums.first_chunk_mut().expect("as many sums");
     let mut s = [[vdupq_n_f32(0.0); 4]; NC];
-    for j in 0..panel.n_blocks.min(8) {
-        let dot = block_dots::<T, NC, 8, MINIMA, FIT>(tier, &panel.codes, columns, j);
+    for j in 0..panel.n_blocks.min(8) * 8 / WORDS {
+        let dot = block_dots::<T, NC, WORDS, MINIMA, FIT>(tier, &panel.codes, columns, j);
         for c in 0..NC {
             for q in 0..4 {
-                s[c][q] = add_block::<MINIMA>(s[c][q], dot[c][q], panel, &columns[c], (j, q));
+                s[c][q] = add_block::<WORDS, MINIMA>(s[c][q], dot[c][q], panel, &columns[c], (j, q));
             }
         }
     }

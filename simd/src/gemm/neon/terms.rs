@@ -46,18 +46,18 @@ pub(super) fn add_super_block<const NC: usize, const MINIMA: usize>(
     }
 }
 
-/// Adds the term of block `j` to the window sum `s` of rows `4 q ..` and a column.
+/// Adds the term of block `j`, or half `j`, to the window sum `s` of rows `4 q ..` and a column.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn add_block<const MINIMA: bool>(
+pub(super) fn add_block<const WORDS: usize, const MINIMA: bool>(
     s: float32x4_t,
     dot: int32x4_t,
     panel: &block32::Panel,
     column: &Column,
     (j, q): (usize, usize),
 ) -> float32x4_t {
-    let (isum, dy) = (vcvtq_f32_s32(dot), column.scales[j]);
-    let scale = vmulq_n_f32(load_f32(&panel.d[j], q), dy);
+    let (isum, dy) = (vcvtq_f32_s32(dot), column.scales[j * WORDS / 8]);
+    let scale = vmulq_n_f32(load_f32(panel.scale::<WORDS>(j), q), dy);
     if MINIMA {
         let sum = vreinterpretq_f32_s32(vdupq_n_s32(column.sums[j]));
         vaddq_f32(s, vfmaq_f32(vmulq_f32(load_f32(&panel.m[j], q), sum), isum, scale))

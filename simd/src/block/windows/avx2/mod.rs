@@ -32,22 +32,22 @@ const GROUP: usize = 8;
 type Staged = [[[[f32; 4]; 2]; 4]; 2];
 const UNSTAGED: Staged = [[[[0.0; 4]; 2]; 4]; 2];
 
-/// `out[r] = w[r] . x` for types without minima; `window(blocks, y, w)` gives `(isum, d * dy)` of the
-/// eight blocks of window `w`.
+/// `out[r] = w[r] . x` for types without minima; `window(blocks, y, w)` gives `(isum, d * dy)` of each 32
+/// weights of window `w`, which is `NB` blocks.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv<const B: usize>(
+pub(crate) fn gemv<const B: usize, const NB: usize>(
     weights: &[u8],
     x: &[Q8Window],
     out: &mut [f32],
-    window: impl Fn(&[[u8; B]; 8], &Q8Window, usize) -> (__m256, __m256),
+    window: impl Fn(&[[u8; B]; NB], &Q8Window, usize) -> (__m256, __m256),
 ) {
     let row_bytes = weights.len() / out.len();
     let (mut now, mut before) = (&mut [UNSTAGED; 2], &mut [UNSTAGED; 2]);
     let mut lane = 0;
     let mut rows = RowSums::new(out, x.len());
     for row in weights.chunks_exact(row_bytes) {
-        let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
+        let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<NB>();
         for (w, y) in x.iter().enumerate() {
             let mut padded = None;
             let blocks = windows.get(w).unwrap_or_else(|| padded.insert(super::padded(rest)));
@@ -64,6 +64,41 @@ pub(crate) fn gemv<const B: usize>(
         }
     }
     rows.finish(lane, fused_chain(before), fused_chain(now));
+}
+
+/// [`gemv`] for types whose halves of 32 weights have scales: `window` gives what [`gemv`] asks for of the first
+/// halves, and of the second.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn gemv_of_halves<const B: usize, const NB: usize>(
+    weights: &[u8],
+    x: &[Q8Window],
+    out: &mut [f32],
+    window: impl Fn(&[[u8; B]; NB], &Q8Window, usize) -> [(__m256, __m256); 2],
+) {
+    let row_bytes = weights.len() / out.len();
+    let (mut now, mut before) = (&mut [[UNSTAGED; 2]; 2], &mut [[UNSTAGED; 2]; 2]);
+    let mut lane = 0;
+    let mut rows = RowSums::new(out, x.len());
+    for row in weights.chunks_exact(row_bytes) {
+        let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<NB>();
+        for (w, y) in x.iter().enumerate() {
+            let mut padded = None;
+            let blocks = windows.get(w).unwrap_or_else(|| padded.insert(super::padded(rest)));
+            for (now, (isum, scale)) in now.iter_mut().zip(window(blocks, y, w)) {
+                stage(&mut now[0], lane, isum);
+                stage(&mut now[1], lane, scale);
+            }
+            rows.add_late(lane);
+            lane += 1;
+            if lane == GROUP {
+                core::mem::swap(&mut now, &mut before);
+                rows.replace(fused_chain_of_halves(now));
+                lane = 0;
+            }
+        }
+    }
+    rows.finish(lane, fused_chain_of_halves(before), fused_chain_of_halves(now));
 }
 
 /// `out[r] = w[r] . x` for types with minima; `window(blocks, y, w)` gives the terms of the eight
@@ -138,6 +173,24 @@ fn fused_chain([sums, scales]: &[Staged; 2]) -> [f32; GROUP] {
     lanes
 }
 
+/// [`fused_chain`] of the first halves and the second ones, in turn.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn fused_chain_of_halves([first, second]: &[[Staged; 2]; 2]) -> [f32; GROUP] {
+    let mut s = _mm256_setzero_ps();
+    for half in 0..2 {
+        let (first_sums, first_scales) = (transposed(&first[0], half), transposed(&first[1], half));
+        let (second_sums, second_scales) = (transposed(&second[0], half), transposed(&second[1], half));
+        for k in 0..4 {
+            s = _mm256_fmadd_ps(first_sums[k], first_scales[k], s);
+            s = _mm256_fmadd_ps(second_sums[k], second_scales[k], s);
+        }
+    }
+    let mut lanes = [0.0; GROUP];
+    store_f32(&mut lanes, s);
+    lanes
+}
+
 /// Eight window sums: `s = s + term` over the eight blocks.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -163,10 +216,31 @@ pub(crate) fn signed_block_sums(blocks: [__m256i; 8], y: &Q8Window) -> __m256 {
     _mm256_cvtepi32_ps(sums_of_8(dots))
 }
 
+/// [`signed_block_sums`] of the first half of each block, and of the second.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn half_block_sums(blocks: [__m256i; 8], y: &Q8Window) -> [__m256; 2] {
+    let codes = y.codes.as_chunks::<32>().0;
+    let dots =
+        array::eight(|k| dot(_mm256_abs_epi8(blocks[k]), _mm256_sign_epi8(load_codes(&codes[k]), blocks[k])));
+    // The sums of the lower halves of four vectors, then those of the upper halves.
+    let quads = |k: usize| {
+        _mm256_hadd_epi32(
+            _mm256_hadd_epi32(dots[k], dots[k + 1]),
+            _mm256_hadd_epi32(dots[k + 2], dots[k + 3]),
+        )
+    };
+    let (low, high) = (quads(0), quads(4));
+    [
+        _mm256_cvtepi32_ps(_mm256_permute2x128_si256::<0x20>(low, high)),
+        _mm256_cvtepi32_ps(_mm256_permute2x128_si256::<0x31>(low, high)),
+    ]
+}
+
 /// Eight partial sums of the products of 32 unsigned and 32 signed codes.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn dot(w: __m256i, y: __m256i) -> __m256i {
+pub(crate) fn dot(w: __m256i, y: __m256i) -> __m256i {
     _mm256_madd_epi16(_mm256_maddubs_epi16(w, y), _mm256_set1_epi16(1))
 }
 

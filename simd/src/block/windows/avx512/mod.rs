@@ -32,22 +32,22 @@ const GROUP: usize = 16;
 type Staged = [[[[f32; 4]; 4]; 4]; 2];
 const UNSTAGED: Staged = [[[[0.0; 4]; 4]; 4]; 2];
 
-/// `out[r] = w[r] . x` for types without minima; `window(blocks, y, w)` gives `(isum, d * dy)` of the
-/// eight blocks of window `w`.
+/// `out[r] = w[r] . x` for types without minima; `window(blocks, y, w)` gives `(isum, d * dy)` of each 32
+/// weights of window `w`, which is `NB` blocks.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-pub(crate) fn gemv<const B: usize>(
+pub(crate) fn gemv<const B: usize, const NB: usize>(
     weights: &[u8],
     x: &[Q8Window],
     out: &mut [f32],
-    window: impl Fn(&[[u8; B]; 8], &Q8Window, usize) -> (__m256, __m256),
+    window: impl Fn(&[[u8; B]; NB], &Q8Window, usize) -> (__m256, __m256),
 ) {
     let row_bytes = weights.len() / out.len();
     let (mut now, mut before) = (&mut [UNSTAGED; 2], &mut [UNSTAGED; 2]);
     let mut lane = 0;
     let mut rows = RowSums::new(out, x.len());
     for row in weights.chunks_exact(row_bytes) {
-        let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
+        let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<NB>();
         for (w, y) in x.iter().enumerate() {
             let mut padded = None;
             let blocks = windows.get(w).unwrap_or_else(|| padded.insert(super::padded(rest)));
@@ -64,6 +64,41 @@ pub(crate) fn gemv<const B: usize>(
         }
     }
     rows.finish(lane, fused_chain(before), fused_chain(now));
+}
+
+/// [`gemv`] for types whose halves of 32 weights have scales: `window` gives what [`gemv`] asks for of the first
+/// halves, and of the second.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+pub(crate) fn gemv_of_halves<const B: usize, const NB: usize>(
+    weights: &[u8],
+    x: &[Q8Window],
+    out: &mut [f32],
+    window: impl Fn(&[[u8; B]; NB], &Q8Window, usize) -> [(__m256, __m256); 2],
+) {
+    let row_bytes = weights.len() / out.len();
+    let (mut now, mut before) = (&mut [[UNSTAGED; 2]; 2], &mut [[UNSTAGED; 2]; 2]);
+    let mut lane = 0;
+    let mut rows = RowSums::new(out, x.len());
+    for row in weights.chunks_exact(row_bytes) {
+        let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<NB>();
+        for (w, y) in x.iter().enumerate() {
+            let mut padded = None;
+            let blocks = windows.get(w).unwrap_or_else(|| padded.insert(super::padded(rest)));
+            for (now, (isum, scale)) in now.iter_mut().zip(window(blocks, y, w)) {
+                stage(&mut now[0], lane, isum);
+                stage(&mut now[1], lane, scale);
+            }
+            rows.add_late(lane);
+            lane += 1;
+            if lane == GROUP {
+                core::mem::swap(&mut now, &mut before);
+                rows.replace(fused_chain_of_halves(now));
+                lane = 0;
+            }
+        }
+    }
+    rows.finish(lane, fused_chain_of_halves(before), fused_chain_of_halves(now));
 }
 
 /// `out[r] = w[r] . x` for types with minima; `window(blocks, y, w)` gives the terms of the eight
@@ -131,6 +166,24 @@ fn fused_chain([sums, scales]: &[Staged; 2]) -> [f32; GROUP] {
         let (sums, scales) = (transposed(sums, half), transposed(scales, half));
         for k in 0..4 {
             s = _mm512_fmadd_ps(sums[k], scales[k], s);
+        }
+    }
+    let mut lanes = [0.0; GROUP];
+    avx512::store_f32(&mut lanes, s);
+    lanes
+}
+
+/// [`fused_chain`] of the first halves and the second ones, in turn.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2")]
+fn fused_chain_of_halves([first, second]: &[[Staged; 2]; 2]) -> [f32; GROUP] {
+    let mut s = _mm512_setzero_ps();
+    for half in 0..2 {
+        let (first_sums, first_scales) = (transposed(&first[0], half), transposed(&first[1], half));
+        let (second_sums, second_scales) = (transposed(&second[0], half), transposed(&second[1], half));
+        for k in 0..4 {
+            s = _mm512_fmadd_ps(first_sums[k], first_scales[k], s);
+            s = _mm512_fmadd_ps(second_sums[k], second_scales[k], s);
         }
     }
     let mut lanes = [0.0; GROUP];

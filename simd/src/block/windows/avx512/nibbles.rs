@@ -90,14 +90,41 @@ pub(crate) fn block_sums(codes: Codes, bias: i32, arranged: &Arranged, w: usize,
         let first = _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes[i], ys[i]);
         _mm512_dpbusd_epi32(first, codes[i + 1], ys[i + 1])
     };
-    let (first, second) = (dot(0), dot(2));
-    // In each quarter: two partial sums of its block of 0..4, beside those of its block of 4..8.
+    let biased = sums_of_quarters(dot(0), dot(2));
+    let excess = _mm256_mullo_epi32(load_i32(&y.sums), _mm256_set1_epi32(bias));
+    _mm256_cvtepi32_ps(_mm256_sub_epi32(biased, excess))
+}
+
+/// `sum(q * y)` of the first half of each block of window `w`, and of the second, from the magnitudes of the codes
+/// and masks of the negative ones.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
+pub(crate) fn half_block_sums(
+    codes: Codes,
+    signs: [u64; 4],
+    arranged: &Arranged,
+    w: usize,
+    y: &Q8Window,
+) -> [__m256; 2] {
+    let ys = arranged.window(w, y);
+    let zero = _mm512_setzero_si512();
+    let dot =
+        |i: usize| _mm512_dpbusd_epi32(zero, codes[i], _mm512_mask_sub_epi8(ys[i], signs[i], zero, ys[i]));
+    [
+        _mm256_cvtepi32_ps(sums_of_quarters(dot(0), dot(2))),
+        _mm256_cvtepi32_ps(sums_of_quarters(dot(1), dot(3))),
+    ]
+}
+
+/// The sums of the quarters of the first vector, then those of the second.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn sums_of_quarters(first: __m512i, second: __m512i) -> __m256i {
+    // In each quarter: two partial sums of the first vector's, beside those of the second's.
     let pairs = _mm512_add_epi32(_mm512_unpacklo_epi32(first, second), _mm512_unpackhi_epi32(first, second));
     let sums = _mm512_add_epi32(pairs, _mm512_shuffle_epi32::<0b01_00_11_10>(pairs));
     let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
-    let biased = _mm512_castsi512_si256(_mm512_permutexvar_epi32(order, sums));
-    let excess = _mm256_mullo_epi32(load_i32(&y.sums), _mm256_set1_epi32(bias));
-    _mm256_cvtepi32_ps(_mm256_sub_epi32(biased, excess))
+    _mm512_castsi512_si256(_mm512_permutexvar_epi32(order, sums))
 }
 
 /// How a permutation gathers `N` bytes of each of four blocks from two loads of 64 bytes.
