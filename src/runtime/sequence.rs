@@ -139,9 +139,6 @@ impl<'e> Sequence<'e> {
     /// # Errors
     /// [`Error::Limit`] if there is no memory for it.
     pub(super) fn prepare(&mut self, n: usize) -> Result<()> {
-        if self.cache.is_prepared(n) {
-            return Ok(());
-        }
         let promise = match self.promise(self.cache.missing_bytes(n)) {
             Err(_) if self.cache.forget_checkpoints() => self.promise(self.cache.missing_bytes(n))?,
             promised => promised?,

@@ -122,11 +122,6 @@ impl KvCache {
         chunks.map(|chunk| chunk.n_bytes()).sum()
     }
 
-    /// Whether the next `n` positions can be appended without [`KvCache::prepare`].
-    pub fn is_prepared(&self, n: usize) -> bool {
-        self.groups.iter().all(|group| group.is_prepared(self.n_past, n))
-    }
-
     /// Bytes that [`KvCache::prepare`] takes for `n` more positions: none unless chunks are shared.
     pub fn missing_bytes(&self, n: usize) -> u64 {
         self.groups.iter().map(|group| group.missing_bytes(self.n_past, n)).sum()

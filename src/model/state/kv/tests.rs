@@ -92,7 +92,7 @@ fn write(cache: &mut KvCache, text: u8, n: usize) {
 fn append(cache: &mut KvCache, promises: &Promises, text: u8, n: usize) {
     let promise = promises.take(cache.missing_bytes(n)).expect("few");
     cache.prepare(n, promise).expect("memory");
-    assert!(cache.is_prepared(n) && cache.missing_bytes(n) == 0);
+    assert_eq!(cache.missing_bytes(n), 0);
     let end = cache.n_past + n;
     while cache.n_past < end {
         let n = cache.n_batch().min(end - cache.n_past);
@@ -206,7 +206,7 @@ fn every_query_of_a_batch_sees_its_window_while_the_batch_is_written() {
         let mut cache = empty(&mixed(), KvOptions { n_batch, ..options() }, &promises);
         while cache.n_past < N_CTX {
             let n = n_batch.min(N_CTX - cache.n_past);
-            assert!(cache.is_prepared(n), "nothing is shared");
+            assert_eq!(cache.missing_bytes(n), 0, "nothing is shared");
             cache.begin(n);
             write(&mut cache, 3, n);
             for position in [cache.n_past, cache.n_past + n / 2, cache.n_past + n - 1] {

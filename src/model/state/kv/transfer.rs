@@ -4,8 +4,9 @@ use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
-use gguf_simd::attention::{CHUNK, CacheType};
+use gguf_simd::attention::{CHUNK, CacheRows, CacheType};
 
+use super::chunk::HeadMut;
 use super::layout::Layout;
 use super::{KvCache, KvTypes};
 use crate::error::Result;
@@ -71,17 +72,17 @@ impl KvCache {
         for (layer, head) in layout.heads() {
             let (first, kept) = (first[layer.group], kept[layer.group]);
             let group = &mut self.groups[layer.group];
-            skip(input, (kept - first) * layer.rows.keys.row_bytes())?;
-            for positions in chunks(kept..n) {
-                let mut heads = group.chunk_mut(positions.start / CHUNK).heads_mut(layer);
-                let mut rows = heads.nth(head).expect("one of its heads");
-                input.read_exact(rows.keys_mut(0..positions.len()))?;
-            }
-            skip(input, (kept - first) * layer.rows.values.row_bytes())?;
-            for positions in chunks(kept..n) {
-                let mut heads = group.chunk_mut(positions.start / CHUNK).heads_mut(layer);
-                let mut rows = heads.nth(head).expect("one of its heads");
-                input.read_exact(rows.values_mut(0..positions.len()))?;
+            let parts: [(CacheRows, RowsMut); 2] = [
+                (layer.rows.keys, |head, positions| head.keys_mut(positions)),
+                (layer.rows.values, |head, positions| head.values_mut(positions)),
+            ];
+            for (rows, part) in parts {
+                skip(input, (kept - first) * rows.row_bytes())?;
+                for positions in chunks(kept..n) {
+                    let mut heads = group.chunk_mut(positions.start / CHUNK).heads_mut(layer);
+                    let mut head = heads.nth(head).expect("one of its heads");
+                    input.read_exact(part(&mut head, 0..positions.len()))?;
+                }
             }
         }
         self.groups.iter_mut().zip(kept).for_each(|(group, kept)| group.note_filled(kept, n));
@@ -100,6 +101,9 @@ impl KvCache {
         })
     }
 }
+
+/// The keys or the values of some positions.
+type RowsMut = for<'a> fn(&'a mut HeadMut<'_>, Range<usize>) -> &'a mut [u8];
 
 /// Whether rows are finite: a block has an exponent in its first half, which is its scale or its element, but a
 /// float of single precision in its last.

@@ -177,12 +177,6 @@ impl Group {
         lack
     }
 
-    /// Whether the next `n` positions can be written without [`Group::prepare`].
-    pub(super) fn is_prepared(&self, n_past: usize, n: usize) -> bool {
-        let lack = self.lack(n_past, n);
-        lack.n_now == 0 && lack.n_later <= self.spares.len()
-    }
-
     /// Bytes that [`Group::prepare`] takes.
     pub(super) fn missing_bytes(&self, n_past: usize, n: usize) -> u64 {
         let lack = self.lack(n_past, n);
