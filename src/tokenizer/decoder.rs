@@ -41,7 +41,7 @@ impl Pieces {
                 self.bytes.extend_from_slice(token.as_bytes());
             }
             (TokenType::Byte, _) => self.bytes.extend(spm::byte_of_token(token)),
-            (TokenType::Normal, Kind::SentencePiece) => {
+            (TokenType::Normal, Kind::SentencePiece | Kind::CharacterBpe) => {
                 self.bytes.extend_from_slice(token.replace(spm::SPACE, " ").as_bytes());
             }
             (TokenType::Normal, Kind::ByteLevelBpe) => match byte_chars::bytes_of(token) {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::bpe::Bpe;
+use super::character_bpe::CharacterBpe;
 use super::decoder::{Pieces, StreamDecoder};
 use super::literal::{self, Spellings, Vetoes};
 use super::merge::Merger;
@@ -36,6 +37,7 @@ pub struct Tokenizer {
 enum Encoder {
     Bpe(Box<Bpe>),
     Spm(Box<Spm>),
+    Characters(Box<CharacterBpe>),
 }
 
 impl Tokenizer {
@@ -72,6 +74,11 @@ impl Tokenizer {
             Kind::SentencePiece => {
                 let spm = Spm::new(&vocabulary.tokens, &types, &vocabulary.scores, unknown);
                 (Encoder::Spm(Box::new(spm)), true)
+            }
+            Kind::CharacterBpe => {
+                let merges = vocabulary.merge_pairs();
+                let bpe = CharacterBpe::new(&vocabulary.tokens, &types, merges, unknown);
+                (Encoder::Characters(Box::new(bpe)), true)
             }
         };
         let is_spm = vocabulary.kind == Kind::SentencePiece;
@@ -165,6 +172,7 @@ impl Tokenizer {
                 Fragment::Token(id) => ids.push(id),
                 Fragment::Text(range) => match &self.encoder {
                     Encoder::Bpe(bpe) => bpe.encode(&text[range], &mut merger, ids)?,
+                    Encoder::Characters(bpe) => bpe.encode(&text[range], &mut merger, ids)?,
                     Encoder::Spm(spm) => {
                         let is_first = range.start == 0;
                         let (text, space) = self.spaces.prepare(&text[range], is_first);
@@ -220,6 +228,7 @@ impl Tokenizer {
         match self.encoder {
             Encoder::Bpe(_) => Kind::ByteLevelBpe,
             Encoder::Spm(_) => Kind::SentencePiece,
+            Encoder::Characters(_) => Kind::CharacterBpe,
         }
     }
 

@@ -34,6 +34,7 @@ impl Kind {
         match self {
             Self::ByteLevelBpe => "gpt2",
             Self::SentencePiece => "llama",
+            Self::CharacterBpe => "gemma4",
         }
     }
 }
@@ -62,7 +63,7 @@ impl Vocabulary {
                 scores.resize(tokens.len(), 0.0);
                 (scores, Vec::new())
             }
-            Kind::ByteLevelBpe => {
+            Kind::ByteLevelBpe | Kind::CharacterBpe => {
                 let absent =
                     || Error::malformed(metadata.path(), format!("a BPE vocabulary without {MERGES}"));
                 let merges = metadata.byte_strings(MERGES)?.ok_or_else(absent)?;
@@ -104,7 +105,7 @@ impl Vocabulary {
             put(SCORES, Value::F32s(self.scores.clone()));
         }
         put(TYPES, Value::I32s(self.types.iter().map(|&ty| ty as i32).collect()));
-        if self.kind == Kind::ByteLevelBpe {
+        if self.kind != Kind::SentencePiece {
             put(MERGES, Value::Strings(self.merges.clone()));
         }
         for (role, keys) in SpecialIds::keys() {
@@ -150,15 +151,14 @@ impl Vocabulary {
 
 fn kind_of(metadata: &Metadata) -> Result<Kind> {
     let model = metadata.required_string(MODEL)?;
-    [Kind::ByteLevelBpe, Kind::SentencePiece].into_iter().find(|kind| kind.gguf_name() == model).ok_or_else(
-        || {
-            let what = format!(
-                "the tokenizer {model:?} ({MODEL}); supported are \"gpt2\" (byte-level BPE) and \
-             \"llama\" (SentencePiece BPE)"
-            );
-            Error::unsupported(metadata.path(), what)
-        },
-    )
+    let kinds = [Kind::ByteLevelBpe, Kind::SentencePiece, Kind::CharacterBpe];
+    kinds.into_iter().find(|kind| kind.gguf_name() == model).ok_or_else(|| {
+        let what = format!(
+            "the tokenizer {model:?} ({MODEL}); supported are \"gpt2\" (byte-level BPE), \"llama\" \
+             (SentencePiece BPE) and \"gemma4\" (BPE over characters)"
+        );
+        Error::unsupported(metadata.path(), what)
+    })
 }
 
 /// The tokens, and the bytes of those that are not UTF-8. An empty one, which could never be told from
@@ -281,6 +281,9 @@ mod tests {
         spm.space_prefix = SpacePrefix::FirstUnlessBlank;
         spm.added = Some(vec![(1, AddedFlags::from_code(0)), (2, AddedFlags::from_code(11))]);
         assert_eq!(read(spm.to_metadata()).unwrap(), spm);
+        bpe.kind = Kind::CharacterBpe;
+        bpe.pre = "gemma4".into();
+        assert_eq!(read(bpe.to_metadata()).unwrap(), bpe);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Text to ids and back: vocabularies, the tokenizer keys of GGUF, and encoding itself.
 //!
 //! A [`Vocabulary`] is read from a checkpoint's tokenizer files or from GGUF metadata and written to
-//! the latter; a [`Tokenizer`] is built from it. Two kinds are served: byte-level BPE and SentencePiece
-//! BPE. Ids equal those of llama.cpp on the same file, save where it approximates a model's own
+//! the latter; a [`Tokenizer`] is built from it. Three kinds are served: byte-level BPE, SentencePiece
+//! BPE, and Gemma 4's BPE over characters. Ids equal those of llama.cpp on the same file, save where it approximates a model's own
 //! expression (tekken and gpt-4o take combining marks for letters, as the models do).
 
 mod bpe;
 mod byte_chars;
+mod character_bpe;
 mod decoder;
 mod engine;
 mod import;

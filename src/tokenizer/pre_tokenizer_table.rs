@@ -149,7 +149,8 @@ pub(super) static ROWS: &[Row] = &[
         &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"],
         &[DIGIT, GPT2],
     ),
-    row(&["dbrx", "smaug-bpe", "chatglm-bpe", "glm4"], &[LLAMA3]),
+    row(&["dbrx", "smaug-bpe", "chatglm-bpe"], &[LLAMA3]),
+    Row { names: &["glm4", "glm5"], stages: &[LLAMA3], ignores_merges: true, adds_bos: false },
     row(
         &["qwen35"],
         &[with_space_tail(concat!(
@@ -192,6 +193,65 @@ pub(super) static ROWS: &[Row] = &[
             r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+"
         ))],
     ),
+    Row {
+        names: &["minicpm5"],
+        stages: &[
+            stage(r"\p{N}{1,3}"),
+            with_space_tail(concat!(
+                r"'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]",
+                r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+            )),
+        ],
+        ignores_merges: true,
+        adds_bos: false,
+    },
+    row(
+        &["exaone-moe"],
+        &[with_space_tail(concat!(
+            r"'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]",
+            r"|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}",
+            r"| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]"
+        ))],
+    ),
+    row(
+        &["ufakzeka"],
+        &[with_space_tail(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+")],
+    ),
+    row(
+        &["kimi-k2"],
+        &[with_space_tail(concat!(
+            r"[\p{Han}]+",
+            r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*",
+            r"[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?",
+            r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+",
+            r"[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?",
+            r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+        ))],
+    ),
+    row(&["laguna"], &[stage(r"[^\n]+|[\n]+"), QWEN2]),
+    Row {
+        names: &["youtu"],
+        stages: &[
+            stage(concat!(
+                r"[\u{AC00}-\u{D7A3}\u{3131}-\u{318E}]+",
+                r"|[\u{FF01}\u{2026}\u{201C}\u{201D}\u{2018}\u{2019}\u{2014}\u{FF1A}\u{FF1B}\u{FF0C}",
+                r"\u{3001}-\u{303F}\u{FE30}-\u{FE4F}]+",
+                r"|[\u{3105}-\u{312F}]+|[\u{4E00}-\u{9FA5}\u{3040}-\u{309F}\u{30A0}-\u{30FF}]+"
+            )),
+            YOUTU,
+        ],
+        ignores_merges: true,
+        adds_bos: false,
+    },
 ];
+
+/// GPT-4o's, with single digits.
+const YOUTU: Stage = with_space_tail(concat!(
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+",
+    r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?",
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*",
+    r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?",
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+"
+));
 
 const BLOOM_WORD: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";

@@ -15,6 +15,8 @@ pub enum Kind {
     ByteLevelBpe,
     /// SentencePiece BPE; `llama` in GGUF.
     SentencePiece,
+    /// BPE over characters with SentencePiece's spelling of spaces and bytes; `gemma4` in GGUF.
+    CharacterBpe,
 }
 
 /// The type of a token, with GGUF's numbers.
@@ -114,7 +116,7 @@ pub struct Vocabulary {
     /// Their texts have U+FFFD in place of what is not UTF-8.
     pub(super) raw: RawTokens,
     pub(super) types: Vec<TokenType>,
-    /// Empty for byte-level BPE.
+    /// Empty but for SentencePiece.
     pub(super) scores: Vec<f32>,
     /// `left right`, best first; empty for SentencePiece.
     pub(super) merges: Vec<String>,
@@ -220,7 +222,7 @@ impl Vocabulary {
             let what = format!("{} token types for {n} tokens", self.types.len());
             return Err(Error::malformed(path, what));
         }
-        if self.kind == Kind::ByteLevelBpe {
+        if self.kind != Kind::SentencePiece {
             return Ok(());
         }
         if self.scores.len() != n {

@@ -118,7 +118,7 @@ impl<'l, 'p> Adder<'l, 'p> {
 
     /// User-defined tokens are matched in the text itself, so their spaces are spaces.
     fn text_of(&self, content: &str, ty: TokenType) -> String {
-        if self.kind == Kind::SentencePiece && ty == TokenType::UserDefined {
+        if self.kind != Kind::ByteLevelBpe && ty == TokenType::UserDefined {
             content.replace(SPACE, " ")
         } else {
             content.to_owned()

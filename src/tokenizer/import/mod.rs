@@ -105,6 +105,8 @@ impl Parts {
         }
         let (add_bos, add_eos) = settings.added_around(json, &ids, &self.tokens.texts)?;
         let templates = settings.templates()?;
+        let mut notes = self.notes;
+        notes.extend(json.and_then(TokenizerJson::more_around));
         Ok(Vocabulary {
             kind: self.kind,
             pre: self.pre.to_owned(),
@@ -122,7 +124,7 @@ impl Parts {
             chat_template: templates.default,
             named_templates: templates.named,
             model_name: None,
-            notes: self.notes,
+            notes,
             tokens: self.tokens.texts,
         })
     }

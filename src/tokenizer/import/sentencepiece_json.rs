@@ -2,7 +2,7 @@
 //!
 //! It lists merges where SentencePiece has scores. SentencePiece's BPE trainer numbers pieces in the
 //! order in which it found them and scores them by minus that number, so the order of the merges gives
-//! the scores back.
+//! the scores back. Gemma 4 has such a file and no SentencePiece model any more: its GGUF files hold the merges.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,8 +10,8 @@ use super::Parts;
 use super::added::Adder;
 use super::sentencepiece::Model;
 use super::settings::Settings;
-use super::token_list::TokenList;
-use super::tokenizer_json::{TokenizerJson, flatten, type_of};
+use super::token_list::{TokenList, Tokens};
+use super::tokenizer_json::{Merge, TokenizerJson, flatten, type_of};
 use crate::error::{Error, Result};
 use crate::tokenizer::special_ids::Role;
 use crate::tokenizer::spm;
@@ -48,13 +48,23 @@ pub(super) fn read(
         let (_, score, ty) = pieces.get(*id).copied().unwrap_or(derived);
         list.set(*id, text, ty, score)?;
     }
-    let added = Adder::new(&mut list, Kind::SentencePiece, &mut notes).add_all(Some(json), settings)?;
+    let kind = if settings.wants_character_merges()? { Kind::CharacterBpe } else { Kind::SentencePiece };
+    let added = Adder::new(&mut list, kind, &mut notes).add_all(Some(json), settings)?;
     let unknown = json.model.unk_token.as_deref().and_then(|text| list.id_of(text));
+    let mut tokens = list.finish();
+    let (pre, merges) = match kind {
+        Kind::CharacterBpe => {
+            check_character_merges(json, prefixes)?;
+            show_message_parts(&mut tokens);
+            ("gemma4", json.model.merges.iter().filter_map(merge_line).collect())
+        }
+        Kind::SentencePiece | Kind::ByteLevelBpe => ("default", Vec::new()),
+    };
     let parts = Parts {
-        kind: Kind::SentencePiece,
-        pre: "default",
-        tokens: list.finish(),
-        merges: Vec::new(),
+        kind,
+        pre,
+        tokens,
+        merges,
         added,
         ids: vec![(Role::Unknown, unknown.map(|id| id as u32))],
         add_space_prefix: settings.flag("add_prefix_space")?.or(Some(prefixes).filter(|&yes| !yes)),
@@ -63,6 +73,47 @@ pub(super) fn read(
         notes,
     };
     parts.assemble(Some(json), settings)
+}
+
+/// Gives the tokens that part a message of Gemma 4 the type that is shown, as its files have it: who reads the
+/// message needs them.
+fn show_message_parts(tokens: &mut Tokens) {
+    const PARTS: [&str; 7] = [
+        "<|channel>",
+        "<channel|>",
+        "<|tool_call>",
+        "<tool_call|>",
+        "<|tool_response>",
+        "<tool_response|>",
+        "<|\"|>",
+    ];
+    for (text, ty) in tokens.texts.iter().zip(&mut tokens.types) {
+        if PARTS.contains(&text.as_str()) {
+            *ty = TokenType::UserDefined;
+        }
+    }
+}
+
+/// A merge as GGUF has it: two halves around a space; `None` for one that [`scores`] has refused.
+fn merge_line(merge: &Merge) -> Option<String> {
+    merge.halves().map(|(left, right)| format!("{left} {right}"))
+}
+
+/// Checks what the kind of GGUF tokenizer that holds merges over characters takes for granted.
+///
+/// # Errors
+/// `Unsupported` for a space in front of texts, or in a merge.
+fn check_character_merges(json: &TokenizerJson, prefixes: bool) -> Result<()> {
+    let has_space =
+        |merge: &Merge| merge.halves().is_some_and(|(left, right)| left.contains(' ') || right.contains(' '));
+    let what = if prefixes {
+        "puts a space in front of texts"
+    } else if json.model.merges.iter().any(has_space) {
+        "merges texts with spaces in them"
+    } else {
+        return Ok(());
+    };
+    Err(Error::unsupported(&json.path, format!("a tokenizer of merges over characters that {what}")))
 }
 
 /// `model`, if it has the tokens of `json` and no others; else a note says where they differ.

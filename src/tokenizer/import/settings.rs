@@ -52,6 +52,11 @@ impl<'a> Settings<'a> {
         })
     }
 
+    /// Whether the model is one whose GGUF files hold merges over characters where those of others hold scores.
+    pub(super) fn wants_character_merges(&self) -> Result<bool> {
+        Ok(self.model.string("model_type")?.is_some_and(|name| name.starts_with("gemma4")))
+    }
+
     /// A flag of tokenizer_config.json.
     pub(super) fn flag(&self, key: &str) -> Result<Option<bool>> {
         self.tokenizer.as_ref().map_or(Ok(None), |config| config.bool(key))
@@ -72,7 +77,8 @@ impl<'a> Settings<'a> {
         let template = json.and_then(TokenizerJson::template_ends);
         let (first, last) = match template {
             Some((first, last)) => (Some(is(first, Role::Bos)), Some(is(last, Role::Eos))),
-            None => (None, None),
+            // What joins bytes adds nothing by itself; some pre-tokenizers of GGUF do.
+            None => (json.filter(|json| json.is_byte_level()).map(|_| false), None),
         };
         Ok((self.flag("add_bos_token")?.or(first), self.flag("add_eos_token")?.or(last)))
     }

@@ -124,6 +124,24 @@ fn gpt_2_and_digit_splits_are_recognised_without_an_expression() {
 }
 
 #[test]
+fn tokens_around_texts_are_those_that_the_file_adds() {
+    let mut file = byte_level_json(LLAMA3);
+    file["post_processor"] = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false});
+    let bos = ("tokenizer_config.json", json!({"bos_token": "<s>"}));
+    let vocabulary = import(&[("tokenizer.json", file.clone()), bos.clone()], 8).unwrap();
+    assert_eq!((vocabulary.pre_tokenizer(), vocabulary.add_bos), ("llama-bpe", Some(false)));
+    assert!(!Tokenizer::new(vocabulary).unwrap().adds_bos());
+    let special = |text: &str| json!({"SpecialToken": {"id": text, "type_id": 0}});
+    let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+    file["post_processor"] =
+        json!({"type": "TemplateProcessing", "single": [special("<tool>"), special("<s>"), text]});
+    let vocabulary = import(&[("tokenizer.json", file), bos], 8).unwrap();
+    assert_eq!(vocabulary.add_bos, Some(false));
+    let notes = vocabulary.notes().join("\n");
+    assert!(notes.contains("[\"<tool>\", \"<s>\"] come before every text and [] behind"), "{notes}");
+}
+
+#[test]
 fn further_ends_of_a_generation_come_from_the_list() {
     let mut file = byte_level_json(LLAMA3);
     file["added_tokens"][1] = json!({"id": 6, "content": "<|eot_id|>", "special": true});
@@ -209,6 +227,69 @@ fn sentencepiece_scores_come_back_from_the_order_of_merges() {
     assert_eq!((vocabulary.add_bos, vocabulary.add_space_prefix), (Some(true), None));
     let tokenizer = Tokenizer::new(vocabulary).unwrap();
     assert_eq!(tokenizer.encode("ab ac", true, false).unwrap(), [1, 260, 261, 3 + 0x63]);
+}
+
+/// A tokenizer.json as Gemma 4 has it, with merges whose order the scores of their pieces would not give.
+fn character_json() -> Value {
+    let mut vocab = serde_json::Map::new();
+    let bytes = (0..=255).map(crate::tokenizer::spm::byte_token);
+    let pieces =
+        ["▁", "a", "b", "c", "\n", "é", "ab", "bc", "abc", "▁a", "\n\n", "<|channel>"].map(str::to_owned);
+    let all = ["<pad>", "<eos>", "<bos>", "<unk>"].map(str::to_owned).into_iter().chain(bytes).chain(pieces);
+    for (id, text) in all.enumerate() {
+        vocab.insert(text, json!(id));
+    }
+    let special = |id: usize, text: &str| {
+        json!({
+            "id": id, "content": text, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true,
+        })
+    };
+    let pair = |left: &str, right: &str| json!([left, right]);
+    json!({
+        "added_tokens": [special(0, "<pad>"), special(1, "<eos>"), special(2, "<bos>"), special(271, "<|channel>")],
+        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+        "pre_tokenizer": {
+            "type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": false,
+        },
+        "post_processor": {"type": "TemplateProcessing", "single": [
+            {"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+        ], "pair": [], "special_tokens": {"<bos>": {"id": "<bos>", "ids": [2], "tokens": ["<bos>"]}}},
+        "decoder": null, "truncation": null, "padding": null, "version": "1.0",
+        "model": {
+            "type": "BPE", "unk_token": "<unk>", "byte_fallback": true, "fuse_unk": true, "vocab": vocab,
+            "merges": [pair("ab", "c"), pair("b", "c"), pair("a", "b"), pair("a", "bc"), pair("▁", "a"), pair("\n", "\n")],
+        },
+    })
+}
+
+#[test]
+fn merges_over_characters_are_kept_where_the_family_has_them() {
+    let files = |model_type: &str| {
+        [
+            ("tokenizer.json", character_json()),
+            ("config.json", json!({"model_type": model_type})),
+            ("tokenizer_config.json", json!({"bos_token": "<bos>", "eos_token": "<eos>"})),
+        ]
+    };
+    assert_eq!(import(&files("gemma3_text"), 272).unwrap().kind(), Kind::SentencePiece);
+    let vocabulary = import(&files("gemma4_text"), 272).unwrap();
+    assert_eq!(vocabulary.kind(), Kind::CharacterBpe);
+    assert_eq!((vocabulary.pre_tokenizer(), vocabulary.add_bos), ("gemma4", Some(true)));
+    assert_eq!(vocabulary.add_space_prefix, Some(false));
+    assert_eq!(vocabulary.merges[0], "ab c");
+    assert_eq!(vocabulary.types()[271], TokenType::UserDefined);
+    let tokenizer = Tokenizer::new(vocabulary).unwrap();
+    let reference = tokenizers::Tokenizer::from_bytes(character_json().to_string()).unwrap();
+    let atoms =
+        ["a", "b", "c", "ab", " ", "  ", "\n", "\n\n\n", "é", "ö", "🦙", "▁", "<bos>", "<|channel>", "x"];
+    for i in 0..atoms.len().pow(4) {
+        let text: String = (0..4).map(|at| atoms[i / atoms.len().pow(at) % atoms.len()]).collect();
+        let expected = reference.encode(text.as_str(), true).unwrap();
+        assert_eq!(tokenizer.encode(&text, true, true).unwrap(), expected.get_ids(), "{text:?}");
+        let shown = text.replace("<bos>", "").replace('▁', " ");
+        assert_eq!(tokenizer.decode(expected.get_ids(), false), shown, "{text:?}");
+    }
 }
 
 /// A tokenizer.model of the given kind with these pieces and types; each scores minus its id.

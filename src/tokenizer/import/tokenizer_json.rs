@@ -217,11 +217,35 @@ impl TokenizerJson {
     /// The special tokens before and behind every text, as the post-processor's template has them;
     /// `None` without a template.
     pub(super) fn template_ends(&self) -> Option<(Option<&str>, Option<&str>)> {
-        let template =
-            flatten(&self.post_processor).into_iter().find(|part| type_of(part) == "TemplateProcessing")?;
-        let single = template["single"].as_array()?;
+        let single = template(&self.post_processor)?;
         Some((special_text(single.first()), special_text(single.last())))
     }
+
+    /// What GGUF cannot say of the tokens around texts.
+    pub(super) fn more_around(&self) -> Option<String> {
+        let around = specials_around(&self.post_processor);
+        around.iter().any(|texts| texts.len() > 1).then(|| {
+            format!(
+                "tokenizer: by tokenizer.json {:?} come before every text and {:?} behind it, and GGUF has room for \
+                 one each; write them where they are wanted, as chat templates do",
+                around[0], around[1]
+            )
+        })
+    }
+}
+
+/// The parts of a post-processor's template for one text; `None` without a template.
+fn template(post_processor: &Value) -> Option<&Vec<Value>> {
+    let template = flatten(post_processor).into_iter().find(|part| type_of(part) == "TemplateProcessing")?;
+    template["single"].as_array()
+}
+
+/// The special tokens that a post-processor puts before every text, and those behind it.
+pub(super) fn specials_around(post_processor: &Value) -> [Vec<&str>; 2] {
+    let parts = template(post_processor).map_or(&[][..], Vec::as_slice);
+    let text_at = parts.iter().position(|part| special_text(Some(part)).is_none()).unwrap_or(parts.len());
+    [&parts[..text_at], &parts[text_at..]]
+        .map(|parts| parts.iter().filter_map(|part| special_text(Some(part))).collect())
 }
 
 fn special_text(part: Option<&Value>) -> Option<&str> {
