@@ -29,7 +29,7 @@ from family_mxfp4 import encode_experts
 from family_shapes import N_VOCAB
 from family_twins import TWINS, ZEROS
 from safetensors.torch import load_file, save_file
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.utils import logging
 
 SHAPES = family_shapes.SHAPES | family_shapes_more.SHAPES
@@ -37,6 +37,17 @@ SHAPES = family_shapes.SHAPES | family_shapes_more.SHAPES
 HUB_KEYS = {
     "gpt_neox": {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"},
     "qwen3_moe": {"num_local_experts": "num_experts"},
+}
+# By model type: older files have no list of the layers' kinds, but this number (every n-th layer sees all), or
+# nothing, where the code knows.
+HUB_PATTERNS = {
+    "cohere2": "sliding_window_pattern",
+    "gemma2": None,
+    "gemma3_text": "sliding_window_pattern",
+    "llama4_text": None,
+    "qwen2": None,
+    "qwen2_moe": None,
+    "qwen3": None,
 }
 N_IDS = 40
 N_SEEDS = 20
@@ -87,9 +98,10 @@ def idle_tensors(model, ids, logits):
     """The names of tensors that hardly matter."""
     idle = []
     # What it scales is normalised next.
-    last_scale = f"{model.config.num_hidden_layers - 1}.layer_scalar"
+    last_scale = f"{model.config.get_text_config().num_hidden_layers - 1}.layer_scalar"
     for name, tensor in model.state_dict(keep_vars=True).items():
-        if not tensor.is_floating_point() or name.endswith(last_scale):
+        is_idle = name.endswith(last_scale) or any(part in name for part in ("vision", "projector"))
+        if is_idle or not tensor.is_floating_point():
             continue
         kept = tensor.data.clone()
         noise = torch.randn(kept.shape, generator=torch.Generator().manual_seed(1))
@@ -103,7 +115,10 @@ def idle_tensors(model, ids, logits):
 def hub_config(config):
     """`config` in older words: `rope_theta` and `rope_scaling`, and a family's own."""
     hub = {key: value for key, value in config.items() if key not in ("rope_parameters", "dtype")}
-    hub["torch_dtype"] = config["dtype"]
+    if "text_config" in hub:
+        hub["text_config"] = hub_config(hub["text_config"])
+    if "dtype" in config:
+        hub["torch_dtype"] = config["dtype"]
     rope = config.get("rope_parameters") or {}
     if "sliding_attention" in rope:
         if config["model_type"] == "gemma3_text":
@@ -118,6 +133,11 @@ def hub_config(config):
     hub |= {"rope_theta": rope["rope_theta"]} if rope else {}
     if scaling.get("rope_type", "default") != "default":
         hub["rope_scaling"] = {"type": scaling["rope_type"], **scaling}
+    if config["model_type"] in HUB_PATTERNS:
+        layers, pattern = hub.pop("layer_types"), HUB_PATTERNS[config["model_type"]]
+        hub.pop("_sliding_window_pattern", None)
+        if pattern:
+            hub[pattern] = layers.index("full_attention") + 1
     names = HUB_KEYS.get(config["model_type"], {})
     hub = {names.get(key, key): value for key, value in hub.items()}
     if config["model_type"] == "gemma4_text":
@@ -127,8 +147,15 @@ def hub_config(config):
     return hub
 
 
+def auto_class(config):
+    return AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
+
+
 def load(folder):
-    model = AutoModelForCausalLM.from_pretrained(
+    config = AutoConfig.from_pretrained(folder)
+    # transformers 5.24 computes Llama 4 with a part for images only if there is an image.
+    chosen = AutoModelForCausalLM if config.model_type == "llama4" else auto_class(config)
+    model = chosen.from_pretrained(
         folder,
         dtype=torch.float32,
         attn_implementation="eager",
@@ -164,7 +191,7 @@ def make(name, folder):
     found = "no seed"
     for seed in range(N_SEEDS):
         config = CONFIG_MAPPING[model_type](**arguments)
-        model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
+        model = auto_class(config).from_config(config, attn_implementation="eager", dtype=torch.float32)
         randomise(model, seed, ZEROS.get(name))
         model.to(torch.bfloat16).save_pretrained(folder)
         if name.endswith("-mxfp4"):

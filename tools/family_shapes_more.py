@@ -33,6 +33,77 @@ def old_shape(model_type, **own):
     return shape(model_type, **{**nothing, "vocab_size": N_VOCAB, "bos_token_id": 262, "eos_token_id": 263, **own})
 
 
+def multimodal(model_type, text, vision, **own):
+    """A model with a part for images, whose weights are there and say nothing of texts."""
+    text_type, arguments = text
+    tie = arguments["tie_word_embeddings"]
+    arguments = {"model_type": text_type, **arguments}
+    return model_type, dict(text_config=arguments, vision_config=vision, tie_word_embeddings=tie, **own)
+
+
+VISION = dict(
+    hidden_size=16,
+    intermediate_size=16,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    image_size=8,
+    patch_size=4,
+)
+MULTIMODAL_SHAPES = {
+    "gemma3-multimodal": multimodal(
+        "gemma3",
+        shape(
+            "gemma3_text",
+            head_dim=16,
+            layer_types=WINDOWS,
+            sliding_window=8,
+            query_pre_attn_scalar=11,
+            rope_parameters={
+                "sliding_attention": rope(100.0),
+                "full_attention": rope(500.0, rope_type="linear", factor=8.0),
+            },
+            tie_word_embeddings=True,
+        ),
+        {"model_type": "siglip_vision_model", **VISION},
+        mm_tokens_per_image=4,
+    ),
+    "gemma4-multimodal": multimodal(
+        "gemma4",
+        shape("gemma4_text", **GEMMA4, hidden_size_per_layer_input=0, pad_token_id=0),
+        None,
+        audio_config=None,
+    ),
+    "llama4-multimodal": multimodal(
+        "llama4",
+        shape(
+            "llama4_text",
+            head_dim=8,
+            intermediate_size=16,
+            intermediate_size_mlp=24,
+            num_local_experts=4,
+            num_experts_per_tok=1,
+            interleave_moe_layer_step=2,
+            no_rope_layers=[1, 0],
+            attention_chunk_size=8,
+            floor_scale=8,
+            attn_scale=0.1,
+            use_qk_norm=False,
+        ),
+        {
+            "model_type": "llama4_vision_model",
+            **VISION,
+            "vision_output_dim": 16,
+            "projector_input_dim": 16,
+            "projector_output_dim": 16,
+        },
+    ),
+    "mistral3-multimodal": multimodal(
+        "mistral3",
+        shape("ministral3", head_dim=16, rope_parameters={**YARN, "llama_4_scaling_beta": 0.1}),
+        {"model_type": "pixtral", **VISION, "head_dim": 8},
+    ),
+}
+
 # Under the names of tools/family_twins.py.
 TWIN_SHAPES = {
     "bailingmoe2": shape(
@@ -72,7 +143,7 @@ TWIN_SHAPES = {
     "xverse": shape("llama", num_key_value_heads=4),
 }
 
-SHAPES = TWIN_SHAPES | {
+SHAPES = TWIN_SHAPES | MULTIMODAL_SHAPES | {
     "gemma4": shape(
         "gemma4_text",
         **{**GEMMA4, "layer_types": WINDOWS * 2},

@@ -6,7 +6,7 @@ For each checkpoint in fixtures/families (tools/family_fixtures.py), converted t
 - the same of llama.cpp's logits for the same file against ours; llama.cpp keeps them in F32 too;
 - whether the bits of ours are the same for every CPU tier, 1 and 3 threads, batches of 1, 7 and all;
 - the lines of code of the family's declaration, without comments, blank lines and tests.
-Prints a Markdown table; fails if a family is wrong.
+Prints a Markdown table, with what was said where a model is not supported; fails if a family is wrong.
 
     python tools/peer/families.py --gguf-run target/release/gguf-run --gguf-convert target/release/gguf-convert \\
         [NAME...]
@@ -66,7 +66,8 @@ def last_error(done: subprocess.CompletedProcess) -> str:
     """The line of standard error that says most: the first error, else the last line."""
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower()]
-    return (errors or lines[-1:] or [f"exit status {done.returncode}"])[0].replace("|", "\\|")
+    line = (errors or lines[-1:] or [f"exit status {done.returncode}"])[0]
+    return line.removeprefix("error: ").split("; ")[0].replace("|", "\\|")
 
 
 class Fixture:
@@ -77,12 +78,13 @@ class Fixture:
         self.checkpoint = work / name
         self.work = work
 
-    def convert(self) -> str | None:
-        """Makes the GGUF file; what is wrong, if something is."""
+    def convert(self):
+        """Makes the GGUF file."""
         shutil.copytree(self.path, self.checkpoint)
         shutil.copytree(FIXTURES / "tokenizer", self.checkpoint, dirs_exist_ok=True)
         done = run(self.args.gguf_convert, self.checkpoint, "--type", "F32", "-o", self.gguf, "--quiet", "--force")
-        return None if done.returncode == 0 else last_error(done)
+        if done.returncode != 0:
+            raise RuntimeError(last_error(done).replace(f"{self.checkpoint}/", ""))
 
     def ours(self, *options: object) -> np.ndarray:
         out = self.work / "ours.npy"
@@ -117,11 +119,9 @@ def architecture(gguf_path: pathlib.Path, gguf_run: pathlib.Path) -> str:
 
 
 def declaration(name: str) -> int | None:
-    """Lines of code of a family's file, or of the files in its folder."""
-    stem = name.replace("-", "_")
-    arch = ROOT / "src/model/arch"
-    files = [arch / f"{stem}.rs", *sorted((arch / stem).glob("*.rs"))]
-    files = [file for file in files if file.is_file() and "tests" not in file.name]
+    """Lines of code of a family's file."""
+    files = [ROOT / "src/model/arch/families" / (name.replace("-", "_") + ".rs")]
+    files = [file for file in files if file.is_file()]
     lines = [line.strip() for file in files for line in file.read_text().split("#[cfg(test)]")[0].splitlines()]
     return sum(bool(line) and not line.startswith("//") for line in lines) or None
 
@@ -135,16 +135,18 @@ def main():
     kernels = json.loads(run(args.gguf_run, "inspect", "--kernels", "--json").stdout)
     args.tiers = [tier["tier"] for tier in kernels["tiers"] if tier["on_this_cpu"]]
     names = args.names or sorted(path.parent.name for path in FIXTURES.glob("*/model.safetensors"))
-    lengths, wrong = {}, []
+    lengths, refused, wrong = {}, [], []
     print(HEAD, "---".join("|" * HEAD.count("|")), sep="\n")
     for name in names:
         with tempfile.TemporaryDirectory() as work:
             fixture = Fixture(args, name, pathlib.Path(work))
-            if refusal := fixture.convert():
+            try:
+                fixture.convert()
+                ours = fixture.ours()
+            except RuntimeError as refusal:
                 print(f"| {name} | | {refusal} | | | |", flush=True)
-                wrong.append(name)
+                refused.append(name)
                 continue
-            ours = fixture.ours()
             error = distance(ours, np.load(fixture.path / "logits.npy"))
             same = fixture.has_same_bits(ours)
             family = architecture(fixture.gguf, args.gguf_run)
@@ -156,6 +158,8 @@ def main():
     known = [length for length in lengths.values() if length]
     if known:
         print(f"\n{len(lengths)} families; lines of a declaration: median {statistics.median(known):g}")
+    if refused:
+        print(f"not supported: {', '.join(refused)}")
     if wrong:
         sys.exit(f"wrong: {', '.join(wrong)}")
 
