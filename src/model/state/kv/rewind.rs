@@ -83,19 +83,16 @@ impl KvCache {
             return WayBack { n_past: n, checkpoint: None };
         }
         // The newest first: of several that keep as much, the last is taken, which is the oldest.
-        let ways = self.checkpoints.iter().enumerate().rev().map(|(i, checkpoint)| {
-            let reaches = |(group, held): (&Group, &Option<Held>)| {
-                held.as_ref().is_none_or(|held| group.reaches_with(held, n))
-            };
-            let n_past = match checkpoint.n_past {
-                earlier if earlier <= n => earlier,
-                _ if self.groups.iter().zip(&checkpoint.held).all(reaches) => n,
-                _ => 0,
-            };
-            WayBack { n_past, checkpoint: Some(i) }
+        let ways = self.checkpoints.iter().enumerate().rev().filter_map(|(i, checkpoint)| {
+            let n_past = n.min(checkpoint.n_past);
+            let is_way = self.groups.iter().zip(&checkpoint.held).all(|(group, held)| match held {
+                Some(held) => group.reaches_with(held, n_past),
+                None => group.reaches(n_past),
+            });
+            is_way.then_some(WayBack { n_past, checkpoint: Some(i) })
         });
         let nowhere = WayBack { n_past: 0, checkpoint: None };
-        ways.filter(|way| way.n_past > 0).max_by_key(|way| way.n_past).unwrap_or(nowhere)
+        ways.max_by_key(|way| way.n_past).unwrap_or(nowhere)
     }
 
     /// What each group needs to go on at the end of `way`.

@@ -166,7 +166,8 @@ fn assert_caches_keep_their_rows(spec: &KvSpec) {
             6 | 7 => told.0.checkpoint(),
             8 if n_caches > 1 => drop(caches.swap_remove(i)),
             9 if n_caches < 6 => {
-                let options = KvOptions { n_batch: N_BATCH + random(500), ..options() };
+                let n_ctx = N_CTX * [1, 4][random(2)];
+                let options = KvOptions { n_ctx, n_batch: N_BATCH + random(500), ..options() };
                 let read = (transferred(&told.0, options, &promises), told.1.clone());
                 caches.push(read);
             }
@@ -197,6 +198,8 @@ fn assert_caches_keep_their_rows(spec: &KvSpec) {
 fn caches_keep_their_rows_and_count_their_bytes_through_any_operations() {
     assert_caches_keep_their_rows(&alike());
     assert_caches_keep_their_rows(&mixed());
+    // The second window holds everything in a short context, unless that comes from a long one.
+    assert_caches_keep_their_rows(&KvSpec { layers: [5, 1000].map(|n| Some(layer(1, Some(n)))).into() });
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl Group {
         (self.layout.first_seen(n_past) / CHUNK..n_past.div_ceil(CHUNK)).all(|place| self.holds(place))
     }
 
-    /// As [`Group::reaches`], of what `held` has, which are positions before the first of which is not in it.
+    /// As [`Group::reaches`], with what `held` has of at least `n_past` positions.
     pub(in crate::model::state::kv) fn reaches_with(&self, held: &Held, n_past: usize) -> bool {
         held.first <= self.layout.first_seen(n_past) / CHUNK
     }
