@@ -40,6 +40,18 @@ def join(tensors, config, new, of, grouped):
     return joined
 
 
+def rename_as_gpt(tensors, *rules):
+    """Names with GPT-2's trunk; the rules are of names inside a layer."""
+    layer, block = r"model\.layers\.(\d+)\.", r"transformer.h.\1."
+    inner = [("input_layernorm", "ln_1"), ("post_attention_layernorm", "ln_2"), *rules]
+    return rename(
+        tensors,
+        (r"model\.embed_tokens", "transformer.wte"),
+        (r"model\.norm", "transformer.ln_f"),
+        *((layer + old.replace(".", r"\."), block + new) for old, new in inner),
+    )
+
+
 def config_of(twin, classname, model_type, **more):
     kept = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "num_key_value_heads")
     kept += ("max_position_embeddings", "vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")
@@ -55,17 +67,13 @@ def config_of(twin, classname, model_type, **more):
 
 
 def exaone(tensors, twin):
-    tensors = rename(
+    tensors = rename_as_gpt(
         tensors,
-        (r"model\.embed_tokens", "transformer.wte"),
-        (r"model\.norm", "transformer.ln_f"),
-        (r"model\.layers\.(\d+)\.input_layernorm", r"transformer.h.\1.ln_1"),
-        (r"model\.layers\.(\d+)\.post_attention_layernorm", r"transformer.h.\1.ln_2"),
-        (r"model\.layers\.(\d+)\.self_attn\.o_proj", r"transformer.h.\1.attn.attention.out_proj"),
-        (r"model\.layers\.(\d+)\.self_attn", r"transformer.h.\1.attn.attention"),
-        (r"model\.layers\.(\d+)\.mlp\.gate_proj", r"transformer.h.\1.mlp.c_fc_0"),
-        (r"model\.layers\.(\d+)\.mlp\.up_proj", r"transformer.h.\1.mlp.c_fc_1"),
-        (r"model\.layers\.(\d+)\.mlp\.down_proj", r"transformer.h.\1.mlp.c_proj"),
+        ("self_attn.o_proj", "attn.attention.out_proj"),
+        ("self_attn", "attn.attention"),
+        ("mlp.gate_proj", "mlp.c_fc_0"),
+        ("mlp.up_proj", "mlp.c_fc_1"),
+        ("mlp.down_proj", "mlp.c_proj"),
     )
     config = config_of(
         twin,
@@ -198,17 +206,13 @@ def bailingmoe2(tensors, twin):
 
 def qwen(tensors, twin):
     tensors = join(tensors, twin, "c_attn", "q_proj", grouped=False)
-    tensors = rename(
+    tensors = rename_as_gpt(
         tensors,
-        (r"model\.embed_tokens", "transformer.wte"),
-        (r"model\.norm", "transformer.ln_f"),
-        (r"model\.layers\.(\d+)\.input_layernorm", r"transformer.h.\1.ln_1"),
-        (r"model\.layers\.(\d+)\.post_attention_layernorm", r"transformer.h.\1.ln_2"),
-        (r"model\.layers\.(\d+)\.self_attn\.o_proj", r"transformer.h.\1.attn.c_proj"),
-        (r"model\.layers\.(\d+)\.self_attn", r"transformer.h.\1.attn"),
-        (r"model\.layers\.(\d+)\.mlp\.gate_proj", r"transformer.h.\1.mlp.w2"),
-        (r"model\.layers\.(\d+)\.mlp\.up_proj", r"transformer.h.\1.mlp.w1"),
-        (r"model\.layers\.(\d+)\.mlp\.down_proj", r"transformer.h.\1.mlp.c_proj"),
+        ("self_attn.o_proj", "attn.c_proj"),
+        ("self_attn", "attn"),
+        ("mlp.gate_proj", "mlp.w2"),
+        ("mlp.up_proj", "mlp.w1"),
+        ("mlp.down_proj", "mlp.c_proj"),
     )
     config = config_of(
         twin,
