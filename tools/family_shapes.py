@@ -31,7 +31,7 @@ def rope(theta=300.0, **more):
 def shape(model_type, **own):
     """`COMMON` and what is said here; None as a value leaves a key to the config class."""
     keys = {"rms_norm_eps": 0.01, "rope_parameters": rope(), **COMMON, **own}
-    kept = {"pad_token_id", "q_lora_rank"}
+    kept = {"pad_token_id", "q_lora_rank", "sliding_window"}
     return model_type, {key: value for key, value in keys.items() if value is not None or key in kept}
 
 
@@ -42,6 +42,8 @@ YARN = rope(
 )
 MLA = dict(
     num_key_value_heads=4,
+    # Its norms of compressed queries and keys always have this one, and those of GGUF the model's.
+    rms_norm_eps=1e-6,
     kv_lora_rank=16,
     qk_nope_head_dim=16,
     qk_rope_head_dim=8,
@@ -228,7 +230,7 @@ SHAPES = {
         layer_types=["sliding_attention"] * 3 + ["full_attention"],
         rope_parameters=YARN,
     ),
-    "olmoe": shape("olmoe", num_experts=8, num_experts_per_tok=3, intermediate_size=12),
+    "olmoe": shape("olmoe", num_key_value_heads=4, num_experts=8, num_experts_per_tok=3, intermediate_size=12),
     "deepseek2": shape(
         "deepseek_v2", **MLA, q_lora_rank=12, first_k_dense_replace=1, topk_method="greedy",
     ),

@@ -30,7 +30,8 @@ GEMMA4 = dict(
 def old_shape(model_type, **own):
     """A model whose config class has names of its own for what `COMMON` says."""
     nothing = dict.fromkeys(("rms_norm_eps", "rope_parameters", *COMMON))
-    return shape(model_type, **{**nothing, "vocab_size": N_VOCAB, "bos_token_id": 262, "eos_token_id": 263, **own})
+    ours = {"vocab_size": N_VOCAB, "bos_token_id": 262, "eos_token_id": 263}
+    return shape(model_type, **{**nothing, **ours, **own})
 
 
 def multimodal(model_type, text, vision, **own):
@@ -83,7 +84,7 @@ MULTIMODAL_SHAPES = {
             num_local_experts=4,
             num_experts_per_tok=1,
             interleave_moe_layer_step=2,
-            no_rope_layers=[1, 0],
+            no_rope_layers=[1, 1],
             attention_chunk_size=8,
             floor_scale=8,
             attn_scale=0.1,
@@ -109,7 +110,7 @@ TWIN_SHAPES = {
     "bailingmoe2": shape(
         "glm4_moe",
         **MOE,
-        head_dim=16,
+        head_dim=8,
         use_qk_norm=True,
         n_group=4,
         topk_group=2,
@@ -217,7 +218,7 @@ SHAPES = TWIN_SHAPES | MULTIMODAL_SHAPES | {
     "cohere2": shape(
         "cohere2",
         **LAYER_NORM,
-        head_dim=16,
+        head_dim=8,
         logit_scale=0.3,
         num_hidden_layers=4,
         intermediate_size=24,
@@ -227,14 +228,14 @@ SHAPES = TWIN_SHAPES | MULTIMODAL_SHAPES | {
     ),
     "exaone4": shape(
         "exaone4",
-        head_dim=16,
+        head_dim=8,
         num_hidden_layers=4,
         intermediate_size=16,
         sliding_window=8,
         layer_types=["sliding_attention"] * 3 + ["full_attention"],
         tie_word_embeddings=True,
     ),
-    "exaone4-global": shape("exaone4", head_dim=16, sliding_window=None, layer_types=["full_attention"] * 2),
+    "exaone4-global": shape("exaone4", head_dim=8, sliding_window=None, layer_types=["full_attention"] * 2),
     "ernie4_5": shape("ernie4_5", head_dim=16, tie_word_embeddings=True),
     "ernie4_5-moe": shape(
         "ernie4_5_moe",
@@ -253,7 +254,7 @@ SHAPES = TWIN_SHAPES | MULTIMODAL_SHAPES | {
     "seed_oss": shape(
         "seed_oss", head_dim=16, attention_bias=True, attention_dropout=0.0, residual_dropout=0.0
     ),
-    "nemotron": shape("nemotron", rms_norm_eps=None, norm_eps=0.01, head_dim=16, rope_parameters=ROPE_HALF),
+    "nemotron": shape("nemotron", rms_norm_eps=None, norm_eps=0.01, head_dim=8, rope_parameters=ROPE_HALF),
     "arcee": shape("arcee", head_dim=16),
     "olmo": shape("olmo", rms_norm_eps=None),
     "olmo-clipped": shape("olmo", rms_norm_eps=None, clip_qkv=1.5),

@@ -28,6 +28,8 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "fixtures/families"
 N_CTX = 64
+# llama.cpp takes a model named Phi-3 to have the tokens that Phi-3 has.
+NAME = ("--name", "fixture")
 TOLERANCE = 1e-4
 HEAD = "| fixture | architecture | against transformers | llama.cpp against ours | same bits | lines |"
 
@@ -82,7 +84,7 @@ class Fixture:
         """Makes the GGUF file."""
         shutil.copytree(self.path, self.checkpoint)
         shutil.copytree(FIXTURES / "tokenizer", self.checkpoint, dirs_exist_ok=True)
-        done = run(self.args.gguf_convert, self.checkpoint, "--type", "F32", "-o", self.gguf, "--quiet", "--force")
+        done = run(self.args.gguf_convert, self.checkpoint, "--type", "F32", "-o", self.gguf, "-q", "-f", *NAME)
         if done.returncode != 0:
             raise RuntimeError(last_error(done).replace(f"{self.checkpoint}/", ""))
 
@@ -151,8 +153,8 @@ def main():
             same = fixture.has_same_bits(ours)
             family = architecture(fixture.gguf, args.gguf_run)
             lengths[family] = declaration(family)
-            row = (name, family, f"{error:.1e}", fixture.llama_cpp(ours), "yes" if same else "NO", lengths[family] or "?")
-            print("|", " | ".join(map(str, row)), "|", flush=True)
+            cells = (f"{error:.1e}", fixture.llama_cpp(ours), "yes" if same else "NO", lengths[family] or "?")
+            print("|", " | ".join(map(str, (name, family, *cells))), "|", flush=True)
             if not (error <= TOLERANCE and same):
                 wrong.append(name)
     known = [length for length in lengths.values() if length]
