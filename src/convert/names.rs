@@ -9,9 +9,6 @@
 //!   the start, `_orig_mod.` of `torch.compile` and the like anywhere). They say nothing of the model,
 //!   and are taken off.
 //!
-//! - A multimodal model, whose configuration has a part for the text, calls its language model
-//!   `language_model.`, in front of all its names or behind the base's prefix. They are taken without.
-//!
 //! Other prefixes mean a larger model of which this would be a part; they are not accepted.
 
 use std::collections::BTreeMap;
@@ -47,8 +44,6 @@ impl<'a> Names<'a> {
         warnings: &mut Vec<String>,
     ) -> Result<Self> {
         let mut in_file: BTreeMap<String, &str> = BTreeMap::new();
-        let config = checkpoint.config();
-        let is_multimodal = TEXT_PARTS.iter().any(|part| config.value(part).is_some());
         let mut n_unwrapped = 0;
         for name in checkpoint.tensor_names() {
             if ignored.iter().any(|pattern| pattern.is_match(name)) {
@@ -56,7 +51,6 @@ impl<'a> Names<'a> {
             }
             let plain = without_wrappers(name);
             n_unwrapped += usize::from(plain != name);
-            let plain = if is_multimodal { alone(plain, base_prefix) } else { plain };
             if let Some(other) = in_file.insert(plain, name) {
                 let what = format!(
                     "tensors {} and {} are the same but for the wrappers in their names",
@@ -108,24 +102,6 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Where the configurations of multimodal models describe their language model.
-const TEXT_PARTS: [&str; 3] = ["text_config", "llm_config", "language_config"];
-
-/// What multimodal models call their language model.
-const LANGUAGE_MODEL: &str = "language_model.";
-
-/// `name` as the language model has it without the parts beside it: `model.x` for `language_model.model.x` and for
-/// `model.language_model.x`.
-fn alone(name: String, base_prefix: &str) -> String {
-    if let Some(rest) = name.strip_prefix(LANGUAGE_MODEL) {
-        return rest.to_owned();
-    }
-    match name.strip_prefix(base_prefix).and_then(|rest| rest.strip_prefix(LANGUAGE_MODEL)) {
-        Some(rest) => format!("{base_prefix}{rest}"),
-        None => name,
-    }
-}
-
 /// `name` without what wrappers added.
 fn without_wrappers(name: &str) -> String {
     let mut name = name;
@@ -154,19 +130,6 @@ mod tests {
             ("model.my_orig_mod.weight", "model.my_orig_mod.weight"),
         ] {
             assert_eq!(without_wrappers(name), plain);
-        }
-    }
-
-    #[test]
-    fn a_language_model_has_the_names_that_it_has_alone() {
-        for (name, plain) in [
-            ("language_model.model.norm.weight", "model.norm.weight"),
-            ("language_model.lm_head.weight", "lm_head.weight"),
-            ("model.language_model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.weight"),
-            ("lm_head.weight", "lm_head.weight"),
-            ("model.vision_tower.language_model.weight", "model.vision_tower.language_model.weight"),
-        ] {
-            assert_eq!(alone(name.to_owned(), "model."), plain);
         }
     }
 }
