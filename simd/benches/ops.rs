@@ -8,7 +8,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use gguf_simd::ops::{Norm, Ops};
+use gguf_simd::ops::{Gate, Norm, Ops};
 use gguf_simd::{InputRow, Isa, Kernels, Q8KWindow, Q8Window};
 
 const N: usize = 4096;
@@ -31,18 +31,22 @@ type Operation = fn(&Ops, &[f32], &[f32], &mut [f32]);
 /// An operation that converts rows of 16 bits as well.
 type Conversion = fn(&Ops, &[f32], &mut [u16], &mut [f32]);
 
-const OPERATIONS: [(&str, Operation); 12] = [
+const OPERATIONS: [(&str, Operation); 13] = [
     ("rms_norm", |ops, x, y, out| ops.rms_norm(x, y, 1e-5, out)),
     ("layer_norm", |ops, x, y, out| ops.layer_norm(x, y, Some(y), 1e-5, out)),
     ("softmax", |ops, x, _, out| {
         out.copy_from_slice(x);
         ops.softmax(out);
     }),
-    ("silu", |ops, x, _, out| ops.silu(x, out)),
-    ("gelu_tanh", |ops, x, _, out| ops.gelu_tanh(x, out)),
-    ("gelu_erf", |ops, x, _, out| ops.gelu_erf(x, out)),
-    ("swiglu", |ops, x, y, out| ops.swiglu(x, y, out)),
-    ("geglu_tanh", |ops, x, y, out| ops.geglu_tanh(x, y, out)),
+    ("silu", |ops, x, _, out| ops.activate(Gate::Silu, x, out)),
+    ("gelu_tanh", |ops, x, _, out| ops.activate(Gate::GeluTanh, x, out)),
+    ("gelu_erf", |ops, x, _, out| ops.activate(Gate::GeluErf, x, out)),
+    ("swiglu", |ops, x, y, out| ops.gated(Gate::Silu, x, y, out)),
+    ("geglu_tanh", |ops, x, y, out| ops.gated(Gate::GeluTanh, x, y, out)),
+    ("softcap", |ops, x, _, out| {
+        out.copy_from_slice(x);
+        ops.softcap(out, 50.0);
+    }),
     ("add", |ops, x, y, out| {
         out.copy_from_slice(x);
         ops.add(out, y);

@@ -19,4 +19,4 @@ pub(crate) use config::excerpt;
 pub use folder::Folder;
 pub use model_card::ModelCard;
 pub use open::Checkpoint;
-pub use shard::{Shard, SourceType, TensorView};
+pub use shard::{ByteTensor, Shard, SourceType, TensorView};

@@ -8,7 +8,7 @@ use super::folder::Folder;
 use super::index::ShardIndex;
 use super::locate::{Located, Weights, listed, locate};
 use super::model_card::ModelCard;
-use super::shard::{Shard, TensorView};
+use super::shard::{ByteTensor, Shard, TensorView};
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -101,6 +101,11 @@ impl Checkpoint {
             Some(&shard) => self.shards[shard].tensor(name),
             None => Ok(None),
         }
+    }
+
+    /// The tensor of bytes of this name; `None` if it is of another type as well.
+    pub fn bytes(&self, name: &str) -> Option<ByteTensor<'_>> {
+        self.shards[*self.shard_of.get(name)?].bytes(name)
     }
 
     /// The method by which the weights were quantised, in lower case, if config.json says that they

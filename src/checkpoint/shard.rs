@@ -94,6 +94,36 @@ impl<'a> TensorView<'a> {
     }
 }
 
+/// A tensor of bytes, whose meaning its family knows.
+#[derive(Clone, Copy, Debug)]
+pub struct ByteTensor<'a> {
+    /// Its dimensions, outermost first.
+    pub shape: &'a [usize],
+    offset: u64,
+    n_bytes: u64,
+    file: &'a ReadFile,
+}
+
+impl<'a> ByteTensor<'a> {
+    /// The file it lies in.
+    pub fn path(&self) -> &'a Path {
+        self.file.path()
+    }
+
+    /// Fills `out` with its bytes from byte `offset` of the tensor on.
+    ///
+    /// # Errors
+    /// As [`ReadFile::read_at`].
+    ///
+    /// # Panics
+    /// If the tensor ends before.
+    pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        let end = offset.checked_add(out.len() as u64);
+        assert!(end.is_some_and(|end| end <= self.n_bytes), "reading past the end of a tensor");
+        self.file.read_at(self.offset + offset, out)
+    }
+}
+
 /// An opened safetensors file.
 #[derive(Debug)]
 pub struct Shard {
@@ -185,6 +215,13 @@ impl Shard {
         };
         let Entry { shape, offset, n_bytes, .. } = entry;
         Ok(Some(TensorView { dtype, shape, n_bytes: *n_bytes, offset: *offset, file: &self.file }))
+    }
+
+    /// The tensor of bytes of this name; `None` if it is of another type as well.
+    pub fn bytes(&self, name: &str) -> Option<ByteTensor<'_>> {
+        let Entry { shape, offset, n_bytes, .. } =
+            self.entries.get(name).filter(|entry| entry.dtype == Dtype::U8)?;
+        Some(ByteTensor { shape, offset: *offset, n_bytes: *n_bytes, file: &self.file })
     }
 
     /// Bytes of the whole file.

@@ -7,7 +7,7 @@ use crate::convert::{FileType, PlanOptions};
 use crate::gguf::Value;
 use crate::model::arch::Family;
 use crate::model::sampling::{MIN_P, TEMPERATURE, TOP_K, TOP_P};
-use crate::model::{Hparams, Role};
+use crate::model::spec::ModelSpec;
 
 /// Where repositories of the Hub are found.
 const HUB: &str = "https://huggingface.co/";
@@ -28,7 +28,7 @@ impl General {
     pub(super) fn of(
         checkpoint: &Checkpoint,
         options: &PlanOptions,
-        hparams: &Hparams,
+        spec: &ModelSpec,
         tensors: &[Candidate],
     ) -> Self {
         let card = checkpoint.model_card().cloned().unwrap_or_default();
@@ -42,7 +42,7 @@ impl General {
         if let Some(given) = options.name.as_ref().or(of_card) {
             given.clone_into(&mut name.name);
         }
-        let size_label = name.size_label.clone().unwrap_or_else(|| counted_size(hparams, tensors));
+        let size_label = name.size_label.clone().unwrap_or_else(|| counted_size(spec, tensors));
         Self { name, size_label, card }
     }
 
@@ -52,14 +52,13 @@ impl General {
     }
 }
 
-fn counted_size(hparams: &Hparams, tensors: &[Candidate]) -> String {
-    let is_expert =
-        |tensor: &Candidate| matches!(tensor.role, Role::FfnGateExps | Role::FfnUpExps | Role::FfnDownExps);
+fn counted_size(spec: &ModelSpec, tensors: &[Candidate]) -> String {
+    let is_expert = |tensor: &Candidate| tensor.id.role.is_expert_stack();
     let count = |experts: bool| -> u64 {
         let some = tensors.iter().filter(|tensor| is_expert(tensor) == experts);
         some.map(|tensor| tensor.shape.iter().map(|&n| n as u64).product::<u64>()).sum()
     };
-    size_label(count(false), count(true), hparams.n_expert)
+    size_label(count(false), count(true), spec.experts().0)
 }
 
 /// The keys that describe the model; `notes` gets what is left out.

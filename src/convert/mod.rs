@@ -12,6 +12,7 @@ pub mod file_type;
 mod metadata;
 mod names;
 mod naming;
+mod other_parts;
 mod parallel;
 pub mod pipeline;
 pub mod plan;

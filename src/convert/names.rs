@@ -8,6 +8,8 @@
 //! - Wrappers of training programs leave their attribute in the name (`module.` of data parallelism at
 //!   the start, `_orig_mod.` of `torch.compile` and the like anywhere). They say nothing of the model,
 //!   and are taken off.
+//! - Multimodal classes hold the language model as `language_model`, before `model.` or behind it; their
+//!   other parts are left out ([`super::other_parts`]).
 //!
 //! Other prefixes mean a larger model of which this would be a part; they are not accepted.
 
@@ -23,6 +25,9 @@ const WRAPPERS: [&str; 3] = ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint
 
 /// What data parallelism calls it, at the start of a name.
 const PARALLEL_WRAPPER: &str = "module.";
+
+/// What multimodal classes call the language model.
+const LANGUAGE_MODEL: &str = "language_model.";
 
 /// Checkpoint tensors by name.
 #[derive(Debug)]
@@ -71,8 +76,11 @@ impl<'a> Names<'a> {
 
     /// The name in the file of the tensor that a family calls `name`.
     pub(super) fn find(&self, name: &str) -> Option<&'a str> {
-        let alone = || self.in_file.get(name.strip_prefix(self.base_prefix)?);
-        self.in_file.get(name).or_else(alone).copied()
+        let base = name.strip_prefix(self.base_prefix);
+        let alone = || self.in_file.get(base?);
+        let in_front = || self.in_file.get(&format!("{LANGUAGE_MODEL}{name}"));
+        let behind = || self.in_file.get(&format!("{}{LANGUAGE_MODEL}{}", self.base_prefix, base?));
+        self.in_file.get(name).or_else(alone).or_else(in_front).or_else(behind).copied()
     }
 
     /// How many there are.

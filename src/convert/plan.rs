@@ -5,7 +5,7 @@ use std::path::Path;
 use gguf_simd::BlockType;
 use regex::Regex;
 
-use crate::checkpoint::{Checkpoint, Config, SourceType};
+use crate::checkpoint::{Checkpoint, Config};
 use crate::convert::metadata::{self, General};
 use crate::convert::naming::{file_stem, folder_identifier};
 use crate::convert::recipe::{self, Candidate, Choice, Overrides};
@@ -13,8 +13,8 @@ use crate::convert::transform::SourceRows;
 use crate::convert::{FileType, sources, target, tokenizer_check};
 use crate::error::{Error, Result};
 use crate::gguf::{DEFAULT_ALIGNMENT, Layout, PlannedTensor};
-use crate::model::Hparams;
-use crate::model::arch::{self, Family};
+use crate::model::arch::{self, Configured, Family};
+use crate::model::spec::ModelSpec;
 use crate::tokenizer::Vocabulary;
 
 /// What a plan does about a tokenizer that reads texts otherwise than the checkpoint's own.
@@ -63,7 +63,7 @@ pub struct Plan<'a> {
     file_type: FileType,
     name: String,
     file_stem: String,
-    hparams: Hparams,
+    spec: ModelSpec,
     metadata_keys: Vec<String>,
     layout: Layout,
     sources: Vec<Planned<'a>>,
@@ -86,7 +86,7 @@ pub struct PlannedRow<'p> {
     /// Outermost dimension first.
     pub shape: &'p [usize],
     /// The type in the checkpoint; F32 where values are computed.
-    pub source_type: SourceType,
+    pub source_type: &'static str,
     /// The type in the GGUF file.
     pub block_type: BlockType,
     /// The type that was meant, where the rows do not divide into its blocks.
@@ -106,26 +106,34 @@ impl<'a> Plan<'a> {
     pub fn new(checkpoint: &'a Checkpoint, options: &PlanOptions) -> Result<Self> {
         let config = checkpoint.config();
         let mut warnings = checkpoint.notes().to_vec();
-        let (family, hparams) = read_config(checkpoint, &options.ignored, &mut warnings)?;
+        let (family, configured) = read_config(checkpoint, &options.ignored, &mut warnings)?;
         // Before the vocabulary is made: it has as many tokens as config.json says.
-        let found = sources::find(checkpoint, family, &hparams, &options.ignored, &mut warnings)?;
-        let vocabulary = Vocabulary::from_checkpoint(checkpoint.folder(), config, hparams.n_vocab)?;
+        let found = sources::find(checkpoint, family, &configured, &options.ignored, &mut warnings)?;
+        let Configured { pairs: keys, spec, notes, .. } = configured;
+        let vocabulary = Vocabulary::from_checkpoint(checkpoint.folder(), config, spec.n_vocab)?;
         warnings.extend_from_slice(vocabulary.notes());
-        warnings.extend((family.notes_from_config)(&hparams, config)?);
+        warnings.extend(notes);
 
         let (candidates, rows): (Vec<Candidate>, Vec<SourceRows<'_>>) = found
             .into_iter()
-            .map(|(spec, rows)| {
-                let name = spec.gguf_name();
-                (Candidate { name, role: spec.role, layer: spec.layer, shape: spec.shape }, rows)
+            .map(|(slot, rows)| {
+                (
+                    Candidate {
+                        name: slot.id.gguf_name(),
+                        id: slot.id,
+                        shape: slot.shape,
+                        kept: rows.packed_type(),
+                    },
+                    rows,
+                )
             })
             .unzip();
-        let choices = recipe::choose(options.file_type, &hparams, &options.overrides, &candidates)?;
+        let choices = recipe::choose(options.file_type, &spec, &options.overrides, &candidates)?;
         warnings.extend(unused_overrides(&options.overrides, &candidates));
 
-        let general = General::of(checkpoint, options, &hparams, &candidates);
+        let general = General::of(checkpoint, options, &spec, &candidates);
         let mut pairs = metadata::general(family, &general, checkpoint, &mut warnings);
-        pairs.extend((family.metadata)(&hparams, config)?);
+        pairs.extend(keys);
         pairs.extend(metadata::file(options.file_type));
         pairs.extend(vocabulary.to_metadata());
         warnings.extend(tokenizer_check::prove(checkpoint, &pairs, options.tokenizer_differences)?);
@@ -142,7 +150,7 @@ impl<'a> Plan<'a> {
             file_type: options.file_type,
             name: general.name().to_owned(),
             file_stem: file_stem(&folder_identifier(checkpoint.dir())),
-            hparams,
+            spec,
             metadata_keys,
             layout,
             sources,
@@ -166,9 +174,9 @@ impl<'a> Plan<'a> {
         format!("{}-{}.gguf", self.file_stem, self.file_type)
     }
 
-    /// The model's numbers.
-    pub fn hparams(&self) -> &Hparams {
-        &self.hparams
+    /// What the model is.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
     }
 
     /// What the user should know before the conversion, one sentence each.
@@ -186,7 +194,7 @@ impl<'a> Plan<'a> {
         self.layout.tensors().iter().zip(&self.sources).map(|(placed, planned)| PlannedRow {
             name: &placed.name,
             shape: &placed.shape,
-            source_type: planned.rows.source_type(),
+            source_type: planned.rows.source_name(),
             block_type: placed.block_type,
             instead_of: planned.choice.instead_of,
             n_bytes: placed.n_bytes,
@@ -241,14 +249,15 @@ fn family_of(config: &Config, warnings: &mut Vec<String>) -> Result<&'static Fam
     let classes = config.strings("architectures")?.unwrap_or_default();
     let model_type = config.string("model_type")?;
     let by_type = model_type.and_then(arch::by_model_type);
-    let known = || arch::checkpoint_classes().collect::<Vec<&str>>().join(", ");
     if classes.is_empty() {
         let Some(family) = by_type else {
             let what = match model_type {
                 None => "it names neither \"architectures\" nor a \"model_type\"".into(),
-                Some(model_type) => format!("it names no \"architectures\", and model_type \"{model_type}\""),
+                Some(model_type) => {
+                    format!("it names no \"architectures\"; {}", arch::missing::model_type(model_type))
+                }
             };
-            return Err(Error::unsupported(config.path(), format!("{what}; supported are {}", known())));
+            return Err(Error::unsupported(config.path(), what));
         };
         warnings.push(format!("{path} names no \"architectures\"; its model_type says what the model is"));
         return Ok(family);
@@ -256,8 +265,7 @@ fn family_of(config: &Config, warnings: &mut Vec<String>) -> Result<&'static Fam
     let Some((class, family)) =
         classes.iter().find_map(|class| Some((class, arch::by_checkpoint_class(class)?)))
     else {
-        let what = format!("architecture {}; supported are {}", classes.join(", "), known());
-        return Err(Error::unsupported(config.path(), what));
+        return Err(Error::unsupported(config.path(), arch::missing::classes(&classes)));
     };
     if classes.len() > 1 {
         warnings.push(format!("{path} names several \"architectures\"; {class} is taken"));
@@ -272,8 +280,16 @@ fn family_of(config: &Config, warnings: &mut Vec<String>) -> Result<&'static Fam
 
 /// Refuses quantised weights by their method. An entry that says so beside plain weights, as merging
 /// adapters into a model leaves it behind, is a warning.
-fn check_quantization(checkpoint: &Checkpoint, ignored: &[Regex], warnings: &mut Vec<String>) -> Result<()> {
+fn check_quantization(
+    checkpoint: &Checkpoint,
+    family: &Family,
+    ignored: &[Regex],
+    warnings: &mut Vec<String>,
+) -> Result<()> {
     let Some(method) = checkpoint.quantization_method() else { return Ok(()) };
+    if family.names.packing == Some(method.as_str()) {
+        return Ok(());
+    }
     let is_kept = |name: &&str| !ignored.iter().any(|pattern| pattern.is_match(name));
     let packed = checkpoint.tensor_names().filter(is_kept).find(|name| checkpoint.tensor(name).is_err());
     if let Some(name) = packed {
@@ -284,16 +300,16 @@ fn check_quantization(checkpoint: &Checkpoint, ignored: &[Regex], warnings: &mut
     Ok(())
 }
 
-/// The family and the numbers of a checkpoint.
+/// The family of a checkpoint, and what its configuration becomes.
 fn read_config(
     checkpoint: &Checkpoint,
     ignored: &[Regex],
     warnings: &mut Vec<String>,
-) -> Result<(&'static Family, Hparams)> {
+) -> Result<(&'static Family, Configured)> {
     let config = checkpoint.config();
     let family = family_of(config, warnings)?;
-    check_quantization(checkpoint, ignored, warnings)?;
-    Ok((family, (family.hparams_from_config)(config)?))
+    check_quantization(checkpoint, family, ignored, warnings)?;
+    Ok((family, family.configure(config)?))
 }
 
 /// Checks whether a checkpoint can be converted, as far as its configuration says.

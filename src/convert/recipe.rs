@@ -10,7 +10,8 @@ use regex::Regex;
 
 use crate::convert::FileType;
 use crate::error::{Error, Result};
-use crate::model::{Hparams, Role};
+use crate::model::spec::layer::MixerSpec;
+use crate::model::spec::{ModelSpec, Role, Suffix, TensorId};
 
 /// What the user says about types beyond the file type.
 #[derive(Clone, Debug, Default)]
@@ -31,11 +32,11 @@ pub struct Candidate {
     /// The tensor's name in the GGUF file.
     pub name: String,
     /// The part it plays.
-    pub role: Role,
-    /// Its layer, if it belongs to one.
-    pub layer: Option<usize>,
+    pub id: TensorId,
     /// Outermost dimension first.
     pub shape: Vec<usize>,
+    /// The type that the checkpoint itself has it in, where it is quantised there.
+    pub kept: Option<BlockType>,
 }
 
 /// The type of one tensor.
@@ -54,17 +55,36 @@ pub struct Choice {
 /// do not fit: these two options have no fallback.
 pub fn choose(
     file_type: FileType,
-    hparams: &Hparams,
+    spec: &ModelSpec,
     overrides: &Overrides,
     tensors: &[Candidate],
 ) -> Result<Vec<Choice>> {
-    let mut recipe = Recipe::new(file_type, hparams, overrides, tensors);
+    let mut recipe = Recipe::new(file_type, Shape::of(spec), overrides, tensors);
     tensors.iter().map(|tensor| recipe.choose(tensor)).collect()
+}
+
+/// What choices depend on of the model as a whole.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    n_layer: usize,
+    n_head: usize,
+    n_head_kv: usize,
+    n_expert: usize,
+}
+
+impl Shape {
+    fn of(spec: &ModelSpec) -> Self {
+        let (n_head, n_head_kv) = match &spec.layers[0].mixer {
+            MixerSpec::Attention(attention) => (attention.n_head, attention.n_head_kv),
+            MixerSpec::Mla(mla) => (mla.n_head, mla.n_head),
+        };
+        Self { n_layer: spec.n_layer(), n_head, n_head_kv, n_expert: spec.experts().0 }
+    }
 }
 
 struct Recipe<'a> {
     file_type: FileType,
-    hparams: &'a Hparams,
+    shape: Shape,
     overrides: &'a Overrides,
     is_tied: bool,
     n_values: usize,
@@ -73,16 +93,11 @@ struct Recipe<'a> {
 }
 
 impl<'a> Recipe<'a> {
-    fn new(
-        file_type: FileType,
-        hparams: &'a Hparams,
-        overrides: &'a Overrides,
-        tensors: &[Candidate],
-    ) -> Self {
-        let count = |role| tensors.iter().filter(|tensor| tensor.role == role).count();
+    fn new(file_type: FileType, shape: Shape, overrides: &'a Overrides, tensors: &[Candidate]) -> Self {
+        let count = |role| tensors.iter().filter(|tensor| tensor.id.role == role).count();
         Self {
             file_type,
-            hparams,
+            shape,
             overrides,
             is_tied: count(Role::Output) == 0,
             n_values: count(Role::AttnV),
@@ -95,8 +110,8 @@ impl<'a> Recipe<'a> {
         if !is_quantized(tensor) {
             return Ok(Choice { block_type: BlockType::F32, instead_of: None });
         }
-        let is_embedding = tensor.role == Role::TokenEmbd;
-        let is_output = tensor.role == Role::Output || is_embedding && self.is_tied;
+        let is_embedding = tensor.id.role == Role::TokenEmbd;
+        let is_output = tensor.id.role == Role::Output || is_embedding && self.is_tied;
         if let Some(wanted) = self.overrides.token_embd.filter(|_| is_embedding) {
             return exactly(tensor, wanted, "--token-embedding-type");
         }
@@ -105,7 +120,11 @@ impl<'a> Recipe<'a> {
         }
         let wanted = match self.overrides.tensors.iter().find(|(name, _)| name.is_match(&tensor.name)) {
             Some(&(_, wanted)) => wanted,
-            None => self.mixture(tensor, is_output),
+            // What is quantised already gains nothing from other codes.
+            None => match tensor.kept.filter(|_| !self.file_type.base().is_float()) {
+                Some(kept) => kept,
+                None => self.mixture(tensor, is_output),
+            },
         };
         Ok(fitting(tensor, wanted))
     }
@@ -125,11 +144,11 @@ impl<'a> Recipe<'a> {
         if is_output {
             return output_type(base, n_in(tensor));
         }
-        match tensor.role {
+        match tensor.id.role {
             // A table that is looked up, not multiplied with: three values or so would ruin it.
             Role::TokenEmbd if has_few_values(base) => BlockType::Q4_K,
             Role::AttnV => self.value_type(base),
-            Role::AttnK if self.hparams.n_expert == 8 => BlockType::Q8_0,
+            Role::AttnK if self.shape.n_expert == 8 => BlockType::Q8_0,
             Role::AttnOutput => self.attn_output_type(base),
             Role::FfnDown | Role::FfnDownExps => self.ffn_down_type(base, tensor),
             _ => base,
@@ -139,7 +158,7 @@ impl<'a> Recipe<'a> {
     fn value_type(&mut self, base: BlockType) -> BlockType {
         let index = self.values_seen;
         self.values_seen += 1;
-        let Hparams { n_layer, n_head, n_head_kv, n_expert, .. } = *self.hparams;
+        let Shape { n_layer, n_head, n_head_kv, n_expert } = self.shape;
         let mixed = match self.file_type {
             FileType::Q4_K_M | FileType::Q5_K_M if has_more_bits(index, self.n_values) => BlockType::Q6_K,
             FileType::Q4_K_S if index < 4 => BlockType::Q5_K,
@@ -165,8 +184,8 @@ impl<'a> Recipe<'a> {
     fn ffn_down_type(&mut self, base: BlockType, tensor: &Candidate) -> BlockType {
         let seen = self.ffn_downs_seen;
         self.ffn_downs_seen += 1;
-        let index = if self.hparams.n_expert > 1 { tensor.layer.unwrap_or(seen) } else { seen };
-        let n_layer = self.hparams.n_layer;
+        let index = if self.shape.n_expert > 1 { tensor.id.layer.unwrap_or(seen) } else { seen };
+        let n_layer = self.shape.n_layer;
         match self.file_type {
             FileType::Q4_K_M | FileType::Q5_K_M if has_more_bits(index, n_layer) => BlockType::Q6_K,
             FileType::Q4_K_S | FileType::IQ4_NL | FileType::IQ4_XS if index < n_layer / 8 => BlockType::Q5_K,
@@ -181,7 +200,7 @@ impl<'a> Recipe<'a> {
 
     fn attn_output_type(&self, base: BlockType) -> BlockType {
         use FileType::{IQ4_NL, IQ4_XS, Q2_K, Q3_K_L, Q3_K_M, Q3_K_S, Q4_K_M, Q4_K_S};
-        match (self.file_type, self.hparams.n_expert) {
+        match (self.file_type, self.shape.n_expert) {
             (Q2_K | Q3_K_S | Q3_K_M | Q4_K_S | Q4_K_M | IQ4_NL | IQ4_XS, 8) => BlockType::Q5_K,
             (_, 8) => base,
             (Q3_K_L, _) => BlockType::Q5_K,
@@ -214,7 +233,9 @@ fn has_few_values(ty: BlockType) -> bool {
 
 /// Norms, biases, rotary divisors and expert routers are few and sensitive: they stay F32.
 fn is_quantized(tensor: &Candidate) -> bool {
-    tensor.shape.len() > 1 && tensor.role != Role::FfnGateInp
+    let is_sensitive =
+        matches!(tensor.id.role, Role::FfnGateInp | Role::AttnQNorm | Role::AttnKNorm | Role::PositionEmbd);
+    tensor.shape.len() > 1 && !is_sensitive && tensor.id.suffix == Suffix::Weight
 }
 
 fn n_in(tensor: &Candidate) -> usize {

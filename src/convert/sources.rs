@@ -10,10 +10,11 @@ use regex::Regex;
 
 use crate::checkpoint::{Checkpoint, TensorView};
 use crate::convert::names::Names;
-use crate::convert::transform::{Part, Reading, SourceRows};
+use crate::convert::other_parts;
+use crate::convert::transform::{Packed, Part, Reading, SourceRows};
 use crate::error::{Error, Result};
-use crate::model::arch::Family;
-use crate::model::{Hparams, Presence, Role, Source, TensorSpec, Transform};
+use crate::model::arch::{Configured, Family, Piece, RowMap, Source, rows_and_columns};
+use crate::model::spec::{ModelSpec, Presence, Role, Slot, Suffix, slots};
 
 /// Names listed in a message before it says "and more".
 const MAX_LISTED: usize = 8;
@@ -26,10 +27,10 @@ const COMPUTED_BUFFERS: [&str; 4] =
 const COMPARED_ELEMENTS: usize = 1 << 20;
 
 /// A tensor to be written, and where its rows come from.
-pub(super) type Found<'a> = (TensorSpec, SourceRows<'a>);
+pub(super) type Found<'a> = (Slot, SourceRows<'a>);
 
-/// Finds the rows of every tensor that a model with `hparams` has. Whatever of the checkpoint
-/// `ignored` matches counts as absent. `warnings` gets what the user should know.
+/// Finds the rows of every tensor that a model has. Whatever of the checkpoint `ignored` matches counts as
+/// absent. `warnings` gets what the user should know.
 ///
 /// # Errors
 /// [`Error::Malformed`] for tensors that are missing or of another shape than config.json makes them,
@@ -37,107 +38,159 @@ pub(super) type Found<'a> = (TensorSpec, SourceRows<'a>);
 pub(super) fn find<'a>(
     checkpoint: &'a Checkpoint,
     family: &Family,
-    hparams: &Hparams,
+    configured: &Configured,
     ignored: &[Regex],
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Found<'a>>> {
-    let names = Names::of(checkpoint, family.base_prefix, ignored, warnings)?;
-    let finder = Finder { checkpoint, names, hparams };
+    let names = Names::of(checkpoint, family.names.base_prefix, ignored, warnings)?;
+    let finder = Finder { checkpoint, names, spec: &configured.spec };
     let mut used = HashSet::new();
     let mut found = Vec::new();
-    for spec in (family.tensors)(&finder.as_far_as_told(), Some(checkpoint.config()))? {
-        if let Some(rows) = finder.rows(&spec, &mut used)? {
-            found.push((spec, rows));
+    let mut promises = configured.promises;
+    // Whether a tied head is there all the same is for the weights to say.
+    promises.is_tied = promises.is_tied.or(Some(false));
+    for slot in slots(&finder.as_far_as_told(), &promises) {
+        let Some(mut source) = family.source_of(&configured.spec, checkpoint.config(), &slot)? else {
+            // A bias whose matrix the family calls otherwise, as that of q, k and v together.
+            if slot.presence == Presence::Required && slot.id.suffix == Suffix::Weight {
+                return Err(finder.missing(&slot.id.gguf_name(), &slot));
+            }
+            continue;
+        };
+        if slot.id.role == Role::TokenEmbd && promises.is_tied == Some(true) {
+            // A tied matrix may be saved under either name.
+            let head =
+                slots(&configured.spec, &promises).into_iter().find(|slot| slot.id.role == Role::Output);
+            let head = head.map(|head| family.source_of(&configured.spec, checkpoint.config(), &head));
+            source = with_names_of(source, head.transpose()?.flatten());
+        }
+        if let Some(rows) = finder.rows(&slot, &source, &mut used)? {
+            found.push((slot, rows));
         }
     }
     drop_tied_head(&mut found, warnings)?;
-    finder.refuse_leftovers(family, &used)?;
+    finder.refuse_leftovers(family, &used, warnings)?;
     warnings.extend(unused_patterns(checkpoint, ignored));
     Ok(found)
 }
 
-struct Finder<'a, 'h> {
+/// A source that may have the names of another as well.
+fn with_names_of(source: Source, other: Option<Source>) -> Source {
+    match (source, other) {
+        (Source::Pieces(mut pieces, values), Some(Source::Pieces(others, _))) => {
+            for (piece, other) in pieces.iter_mut().zip(others) {
+                piece.names.extend(other.names);
+            }
+            Source::Pieces(pieces, values)
+        }
+        (source, _) => source,
+    }
+}
+
+struct Finder<'a, 's> {
     checkpoint: &'a Checkpoint,
     names: Names<'a>,
-    hparams: &'h Hparams,
+    spec: &'s ModelSpec,
 }
 
 impl<'a> Finder<'a, '_> {
-    /// The numbers with no more layers than the checkpoint has tensors for, and one: if that cuts any
+    /// The model with no more layers than the checkpoint has tensors for, and one: if that cuts any
     /// off, the first that is missing is among the rest.
-    fn as_far_as_told(&self) -> Hparams {
-        let per_layer = self.hparams.n_expert.max(1);
-        let n_layer = self.hparams.n_layer.min(self.names.len() / per_layer + 1);
-        Hparams { n_layer, ..self.hparams.clone() }
+    fn as_far_as_told(&self) -> ModelSpec {
+        let per_layer = self.spec.experts().0.max(1);
+        let mut spec = self.spec.clone();
+        // Experts may be stacked already.
+        spec.layers.truncate((self.names.len() / per_layer + 1).max(self.names.len() / 4));
+        spec
     }
 
     /// Finds the rows of a tensor; `None` for an optional tensor that is not there.
-    fn rows(&self, spec: &TensorSpec, used: &mut HashSet<&'a str>) -> Result<Option<SourceRows<'a>>> {
-        let (names, shape) = match &spec.source {
-            Source::Computed(values) => return Ok(Some(SourceRows::computed(values.clone()))),
-            Source::Checkpoint(name) => (std::slice::from_ref(name), &spec.shape[..]),
-            Source::FirstOf(names) => (self.first_there(names), &spec.shape[..]),
-            Source::Stacked(names) => (&names[..], &spec.shape[1..]),
-        };
-        let mut parts = Vec::with_capacity(names.len().min(self.names.len()));
-        for name in names {
-            let in_file = match self.names.find(name) {
-                Some(in_file) => in_file,
-                None if spec.presence == Presence::Optional => return Ok(None),
-                None => return Err(self.missing(name, spec)),
-            };
-            let view = self.checkpoint.tensor(in_file)?.ok_or_else(|| self.missing(name, spec))?;
-            self.check_shape(&view, in_file, shape, spec)?;
-            used.insert(in_file);
-            parts.push(Part { name: in_file.to_owned(), view });
-        }
-        let (n_rows, n_in) = match (&spec.shape[..], spec.transform) {
-            (&[n], Transform::None) => (1, n),
-            (&[n], Transform::RotaryPairs { .. }) => (n, 1),
-            // No overflow: the parts were checked to have this shape, and they are in files.
-            ([outer @ .., n_in], _) => (outer.iter().product(), *n_in),
-            ([], _) => unreachable!("families give every tensor a shape"),
-        };
-        Ok(Some(SourceRows::from_checkpoint(parts, spec.transform, n_rows, n_in)))
-    }
-
-    /// The first of `names` that the checkpoint has; the first of all where it has none.
-    fn first_there<'n>(&self, names: &'n [String]) -> &'n [String] {
-        let at = names.iter().position(|name| self.names.find(name).is_some()).unwrap_or(0);
-        &names[at..=at]
-    }
-
-    fn check_shape(
+    fn rows(
         &self,
-        view: &TensorView<'_>,
-        name: &str,
-        shape: &[usize],
-        spec: &TensorSpec,
-    ) -> Result<()> {
-        if view.shape == shape {
+        slot: &Slot,
+        source: &Source,
+        used: &mut HashSet<&'a str>,
+    ) -> Result<Option<SourceRows<'a>>> {
+        let (pieces, values) = match source {
+            Source::Computed(values) => return Ok(Some(SourceRows::computed(values.clone()))),
+            Source::Mxfp4 { codes, exponents, first, step } => {
+                return self.packed_rows(slot, (codes, exponents), (*first, *step), used).map(Some);
+            }
+            Source::Pieces(pieces, values) => (pieces, *values),
+        };
+        let (_, mut n_in) = rows_and_columns(&slot.shape);
+        let mut parts = Vec::with_capacity(pieces.len().min(self.names.len()));
+        for piece in pieces {
+            let Some(in_file) = piece.names.iter().find_map(|name| self.names.find(name)) else {
+                if slot.presence == Presence::Optional {
+                    return Ok(None);
+                }
+                return Err(self.missing(&piece.names[0], slot));
+            };
+            let view = self.checkpoint.tensor(in_file)?.ok_or_else(|| self.missing(in_file, slot))?;
+            self.check_shape(&view, in_file, piece, slot)?;
+            used.insert(in_file);
+            let Piece { mut n_rows, rows, .. } = *piece;
+            // The elements of a vector move as rows of one.
+            if slot.shape.len() == 1 && rows != RowMap::Same {
+                n_rows = slot.shape[0] / pieces.len();
+                n_in = 1;
+            }
+            parts.push(Part { name: in_file.to_owned(), view, n_rows, rows });
+        }
+        Ok(Some(SourceRows::from_checkpoint(parts, values, n_in)))
+    }
+
+    /// Finds rows of codes and exponents.
+    fn packed_rows(
+        &self,
+        slot: &Slot,
+        names: (&str, &str),
+        (first, step): (usize, usize),
+        used: &mut HashSet<&'a str>,
+    ) -> Result<SourceRows<'a>> {
+        let [n_expert, n_out, n_in] = slot.shape[..] else { return Err(self.missing(names.0, slot)) };
+        let mut find = |name: &str, shape: &[usize]| {
+            let in_file = self.names.find(name).ok_or_else(|| self.missing(name, slot))?;
+            let tensor = self.checkpoint.bytes(in_file).ok_or_else(|| self.missing(name, slot))?;
+            if tensor.shape != shape {
+                let found = tensor.shape;
+                let what = format!("tensor {name} has shape {found:?}, but config.json makes it {shape:?}");
+                return Err(Error::malformed(tensor.path(), what));
+            }
+            used.insert(in_file);
+            Ok(Packed { name: in_file.to_owned(), tensor })
+        };
+        let codes = find(names.0, &[n_expert, n_out * step, n_in / 32, 16])?;
+        let exponents = find(names.1, &[n_expert, n_out * step, n_in / 32])?;
+        Ok(SourceRows::mxfp4([codes, exponents], (first, step), (n_expert * n_out, n_in)))
+    }
+
+    fn check_shape(&self, view: &TensorView<'_>, name: &str, piece: &Piece, slot: &Slot) -> Result<()> {
+        let shape = &piece.shape;
+        if view.shape == *shape {
             return Ok(());
         }
-        if let (Role::TokenEmbd, &[n_rows, n_embd]) = (spec.role, view.shape)
-            && n_embd == self.hparams.n_embd
+        if let (Role::TokenEmbd, &[n_rows, n_embd]) = (slot.id.role, view.shape)
+            && n_embd == self.spec.n_embd
         {
             let what = format!(
                 "vocab_size is {}, but the embedding ({name} in {}) has {n_rows} rows; both must be the same",
-                self.hparams.n_vocab,
+                self.spec.n_vocab,
                 view.path().display()
             );
             return Err(Error::malformed(self.checkpoint.config().path(), what));
         }
         let what = format!(
             "tensor {name} has shape {:?}, but config.json makes it {shape:?} ({} in GGUF)",
-            view.shape,
-            spec.gguf_name()
+            view.shape, slot.id
         );
         Err(Error::malformed(view.path(), what))
     }
 
-    fn missing(&self, name: &str, spec: &TensorSpec) -> Error {
+    fn missing(&self, name: &str, slot: &Slot) -> Error {
         let is_bias = name.ends_with(".bias");
-        let hint = match spec.role {
+        let hint = match slot.id.role {
             Role::Output => {
                 "if the output shares the embedding, config.json must say \"tie_word_embeddings\": true"
                     .into()
@@ -147,16 +200,23 @@ impl<'a> Finder<'a, '_> {
                 self.names.instead_of(name).unwrap_or_else(|| "a part of the download may be missing".into())
             }
         };
-        let what = format!("tensor {name} is missing ({} in GGUF); {hint}", spec.gguf_name());
+        let what = format!("tensor {name} is missing ({} in GGUF); {hint}", slot.id);
         Error::malformed(self.checkpoint.dir(), what)
     }
 
     /// Refuses what the checkpoint has and the family does not use: a model without it would be
     /// another one.
-    fn refuse_leftovers(&self, family: &Family, used: &HashSet<&str>) -> Result<()> {
+    fn refuse_leftovers(
+        &self,
+        family: &Family,
+        used: &HashSet<&str>,
+        warnings: &mut Vec<String>,
+    ) -> Result<()> {
         let is_computed = |name: &str| COMPUTED_BUFFERS.iter().any(|ending| name.ends_with(ending));
-        let leftover: Vec<&str> =
-            self.names.in_file().filter(|&name| !used.contains(name) && !is_computed(name)).collect();
+        let leftover = self.names.in_file().filter(|&name| !used.contains(name) && !is_computed(name));
+        let (left_out, leftover): (Vec<&str>, Vec<&str>) =
+            leftover.partition(|name| other_parts::is_left_out(name, self.spec));
+        warnings.extend(other_parts::note(&left_out));
         let Some(first) = leftover.first() else { return Ok(()) };
         if let Some(method) = self.checkpoint.quantization_method() {
             return Err(quantised(self.checkpoint, &method, first));
@@ -197,7 +257,7 @@ pub(super) fn quantised(checkpoint: &Checkpoint, method: &str, name: &str) -> Er
 /// # Errors
 /// [`Error::Io`] if the two cannot be read.
 fn drop_tied_head(found: &mut Vec<Found<'_>>, warnings: &mut Vec<String>) -> Result<()> {
-    let position = |role| found.iter().position(|(spec, _)| spec.role == role);
+    let position = |role| found.iter().position(|(slot, _)| slot.id.role == role && slot.shape.len() > 1);
     let (Some(head), Some(embedding)) = (position(Role::Output), position(Role::TokenEmbd)) else {
         return Ok(());
     };

@@ -1,70 +1,119 @@
 //! Where each row of a GGUF tensor is in the checkpoint.
 //!
-//! Both reorderings that a conversion needs move whole rows: the rotary order of q and k inside a
-//! head, and experts stacked along a new dimension. So an output row is read from the place this file
-//! computes, together with its neighbours in the file as far as they are asked for as well.
+//! Whatever a conversion does to a tensor (reordering the rows of a head, stacking experts, taking q, k and v
+//! out of one matrix, turning a matrix), an element of an output row lies at a place that this file computes.
+//! Rows that lie together are read together, as far as they are asked for together.
 
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::{SourceType, TensorView};
+use gguf_simd::BlockType;
+
+use crate::checkpoint::{ByteTensor, SourceType, TensorView};
 use crate::error::Result;
-use crate::model::Transform;
+use crate::model::arch::{RowMap, ValueMap};
 use crate::quantize::decode_source;
 
 /// The rows of one output tensor, in the order they are written.
 #[derive(Debug)]
 pub(super) struct SourceRows<'a> {
     origin: Origin<'a>,
-    transform: Transform,
+    values: ValueMap,
     n_rows: usize,
     n_in: usize,
 }
 
 #[derive(Debug)]
 enum Origin<'a> {
-    /// Parts with equally many rows: one, or one per expert.
+    /// One after the other.
     Checkpoint(Vec<Part<'a>>),
     Computed(Vec<f32>),
+    /// Rows `first + i step` of codes of four bits, and of the exponents of every 32.
+    Mxfp4 {
+        codes: Packed<'a>,
+        exponents: Packed<'a>,
+        first: usize,
+        step: usize,
+    },
 }
 
-/// A checkpoint tensor.
+/// A checkpoint tensor of bytes.
+#[derive(Debug)]
+pub(super) struct Packed<'a> {
+    /// Its name in the checkpoint.
+    pub(super) name: String,
+    /// Its bytes.
+    pub(super) tensor: ByteTensor<'a>,
+}
+
+/// Rows of a checkpoint tensor.
 #[derive(Debug)]
 pub(super) struct Part<'a> {
     /// Its name in the checkpoint.
     pub(super) name: String,
     /// Its elements.
     pub(super) view: TensorView<'a>,
+    /// Output rows.
+    pub(super) n_rows: usize,
+    /// Where each of them lies.
+    pub(super) rows: RowMap,
+}
+
+/// Where the elements of a row lie in a part: at `first`, and on at every `stride`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    part: usize,
+    /// The block of rows, for a row that is a column of it.
+    block: usize,
+    first: usize,
+    stride: usize,
 }
 
 /// What reading keeps from one group of rows to the next.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     bytes: Vec<u8>,
-    /// The rows of a group as (row of all parts, row of the group), in the order of the file.
-    order: Vec<(usize, usize)>,
+    block: Vec<f32>,
+    /// The rows of a group, with their numbers in it, in the order of the file.
+    order: Vec<(Place, usize)>,
 }
 
 impl<'a> SourceRows<'a> {
-    /// The rows of checkpoint tensors stacked in order, `n_in` elements each, `n_rows` in all, none
-    /// of them 0. That the parts hold exactly these, and that the rows divide into rotary pairs, is
-    /// for the caller to have checked.
+    /// The rows of these parts, of `n_in` elements. That the parts hold them is for the caller to have checked.
     ///
     /// # Panics
     /// Later, if they do not.
-    pub(super) fn from_checkpoint(
-        parts: Vec<Part<'a>>,
-        transform: Transform,
-        n_rows: usize,
-        n_in: usize,
-    ) -> Self {
-        Self { origin: Origin::Checkpoint(parts), transform, n_rows, n_in }
+    pub(super) fn from_checkpoint(parts: Vec<Part<'a>>, values: ValueMap, n_in: usize) -> Self {
+        let n_rows = parts.iter().map(|part| part.n_rows).sum();
+        Self { origin: Origin::Checkpoint(parts), values, n_rows, n_in }
     }
 
     /// One row of computed values.
     pub(super) fn computed(values: Vec<f32>) -> Self {
-        Self { n_rows: 1, n_in: values.len(), origin: Origin::Computed(values), transform: Transform::None }
+        Self { n_rows: 1, n_in: values.len(), origin: Origin::Computed(values), values: ValueMap::Same }
+    }
+
+    /// Rows of `n_in` elements in MXFP4, of which every `step`th from `first` on is taken.
+    pub(super) fn mxfp4(
+        [codes, exponents]: [Packed<'a>; 2],
+        (first, step): (usize, usize),
+        (n_rows, n_in): (usize, usize),
+    ) -> Self {
+        Self { origin: Origin::Mxfp4 { codes, exponents, first, step }, values: ValueMap::Same, n_rows, n_in }
+    }
+
+    /// The block type that holds the rows as the checkpoint has them.
+    pub(super) fn packed_type(&self) -> Option<BlockType> {
+        matches!(self.origin, Origin::Mxfp4 { .. }).then_some(BlockType::MXFP4)
+    }
+
+    /// The name of the element type of the source; F32 for computed values.
+    pub(super) fn source_name(&self) -> &'static str {
+        match &self.origin {
+            Origin::Mxfp4 { .. } => "MXFP4",
+            Origin::Checkpoint(_) | Origin::Computed(_) => self.source_type().name(),
+        }
     }
 
     /// The name in the checkpoint of the tensor that the rows are of, or of the first.
@@ -72,6 +121,7 @@ impl<'a> SourceRows<'a> {
         match &self.origin {
             Origin::Checkpoint(parts) => &parts[0].name,
             Origin::Computed(_) => "computed values",
+            Origin::Mxfp4 { codes, .. } => &codes.name,
         }
     }
 
@@ -94,7 +144,7 @@ impl<'a> SourceRows<'a> {
     pub(super) fn source_type(&self) -> SourceType {
         match &self.origin {
             Origin::Checkpoint(parts) => parts[0].view.dtype,
-            Origin::Computed(_) => SourceType::F32,
+            Origin::Computed(_) | Origin::Mxfp4 { .. } => SourceType::F32,
         }
     }
 
@@ -108,6 +158,7 @@ impl<'a> SourceRows<'a> {
         match &self.origin {
             Origin::Checkpoint(_) => (n_rows * self.n_in * self.source_type().element_bytes()) as u64,
             Origin::Computed(_) => 0,
+            Origin::Mxfp4 { .. } => (n_rows * self.n_in / 32 * 17) as u64,
         }
     }
 
@@ -116,20 +167,23 @@ impl<'a> SourceRows<'a> {
     pub(super) fn update_digest(&self, hasher: &mut Sha256) {
         const MOST_ROWS: usize = 64;
         hasher.update([self.n_rows as u64, self.n_in as u64].map(u64::to_le_bytes).as_flattened());
+        hasher.update(format!("{:?};", self.values));
         match &self.origin {
             Origin::Computed(values) => values.iter().for_each(|value| hasher.update(value.to_le_bytes())),
+            Origin::Mxfp4 { codes, exponents, first, step } => {
+                for Packed { name, tensor } in [codes, exponents] {
+                    let file = tensor.path().file_name();
+                    hasher.update(format!("{name:?} {file:?} {:?} {first} {step};", tensor.shape));
+                }
+            }
             Origin::Checkpoint(parts) => {
-                for Part { name, view } in parts {
-                    hasher.update(format!(
-                        "{name:?} {:?} {} {:?};",
-                        view.path().file_name(),
-                        view.dtype,
-                        view.shape
-                    ));
+                for Part { name, view, n_rows, .. } in parts {
+                    let file = view.path().file_name();
+                    hasher.update(format!("{name:?} {file:?} {} {:?} {n_rows};", view.dtype, view.shape));
                 }
                 for row in (0..self.n_rows).step_by(self.n_rows.div_ceil(MOST_ROWS)) {
-                    let (part, row) = self.locate(parts.len(), row);
-                    hasher.update([part as u64, row as u64].map(u64::to_le_bytes).as_flattened());
+                    let Place { part, first, stride, .. } = self.locate(parts, row);
+                    hasher.update([part, first, stride].map(|n| (n as u64).to_le_bytes()).as_flattened());
                 }
             }
         }
@@ -137,16 +191,22 @@ impl<'a> SourceRows<'a> {
 
     /// Where an element of output row `row` comes from: the file, and "tensor x, element [3, 7]" in it.
     pub(super) fn origin_of(&self, row: usize, column: usize) -> (&Path, String) {
-        let Origin::Checkpoint(parts) = &self.origin else {
-            return (Path::new("config.json"), format!("computed value {column}"));
+        let parts = match &self.origin {
+            Origin::Checkpoint(parts) => parts,
+            Origin::Computed(_) => return (Path::new("config.json"), format!("computed value {column}")),
+            Origin::Mxfp4 { codes: Packed { name, tensor }, first, step, .. } => {
+                return (
+                    tensor.path(),
+                    format!("tensor {name}, row {}, element {column}", first + row * step),
+                );
+            }
         };
-        let (part, row) = self.locate(parts.len(), row);
-        let Part { name, view } = &parts[part];
-        let element = if view.shape.len() > 1 {
-            format!("[{row}, {column}]")
-        } else {
-            // A vector is one row, or as many rows of one element where a transform moves them.
-            format!("[{}]", row.max(column))
+        let place = self.locate(parts, row);
+        let Part { name, view, .. } = &parts[place.part];
+        let at = place.first + column * place.stride;
+        let element = match *view.shape {
+            [.., n] if view.shape.len() > 1 => format!("[{}, {}]", at / n, at % n),
+            _ => format!("[{at}]"),
         };
         (view.path(), format!("tensor {name}, element {element}"))
     }
@@ -162,65 +222,127 @@ impl<'a> SourceRows<'a> {
                 out.copy_from_slice(values);
                 return Ok(());
             }
+            Origin::Mxfp4 { codes, exponents, first: offset, step } => {
+                let rows = (first..).map(|row| offset + row * step);
+                for (row, out) in rows.zip(out.chunks_exact_mut(self.n_in)) {
+                    read_mxfp4(codes, exponents, row, &mut reading.bytes, out)?;
+                }
+                return Ok(());
+            }
         };
-        let rows_per_part = self.n_rows / parts.len();
-        let Reading { bytes, order } = reading;
+        let n_in = self.n_in;
+        let Reading { bytes, block, order } = reading;
         order.clear();
-        order.extend((0..out.len() / self.n_in).map(|i| {
-            let (part, row) = self.locate(parts.len(), first + i);
-            (part * rows_per_part + row, i)
-        }));
+        order.extend((0..out.len() / n_in).map(|i| (self.locate(parts, first + i), i)));
         order.sort_unstable();
-        let follows = |&(a, _): &(usize, usize), &(b, _): &(usize, usize)| {
-            b == a + 1 && !b.is_multiple_of(rows_per_part)
+        let follows = |&(a, _): &(Place, usize), &(b, _): &(Place, usize)| {
+            let is_next = b.stride == 1 && b.first == a.first + n_in;
+            a.part == b.part && a.stride == b.stride && (is_next || b.stride > 1 && a.block == b.block)
         };
         for run in order.chunk_by(follows) {
-            let (part, row) = (run[0].0 / rows_per_part, run[0].0 % rows_per_part);
+            let Place { part, first, stride, .. } = run[0].0;
             let view = &parts[part].view;
-            let row_bytes = self.n_in * view.dtype.element_bytes();
-            bytes.resize(run.len() * row_bytes, 0);
-            view.read_at((row * row_bytes) as u64, bytes)?;
-            for (row, &(_, i)) in bytes.chunks_exact(row_bytes).zip(run) {
-                decode_source(view.dtype, row, &mut out[i * self.n_in..][..self.n_in]);
+            let last = run[run.len() - 1].0.first + (n_in - 1) * stride;
+            let element_bytes = view.dtype.element_bytes();
+            bytes.resize((last + 1 - first) * element_bytes, 0);
+            view.read_at((first * element_bytes) as u64, bytes)?;
+            if stride == 1 {
+                for (row, &(_, i)) in bytes.chunks_exact(n_in * element_bytes).zip(run) {
+                    decode_source(view.dtype, row, &mut out[i * n_in..][..n_in]);
+                }
+                continue;
             }
+            block.resize(last + 1 - first, 0.0);
+            decode_source(view.dtype, bytes, block);
+            for (place, i) in run {
+                let column = block[place.first - first..].iter().step_by(stride);
+                out[i * n_in..][..n_in].iter_mut().zip(column).for_each(|(out, x)| *out = *x);
+            }
+        }
+        match self.values {
+            ValueMap::Same => {}
+            ValueMap::PlusOne => out.iter_mut().for_each(|x| *x += 1.0),
+            ValueMap::Times(scale) => out.iter_mut().for_each(|x| *x *= scale),
         }
         Ok(())
     }
 
-    /// The part, and the row in it, that output row `row` is read from.
-    fn locate(&self, n_parts: usize, row: usize) -> (usize, usize) {
-        let rows_per_part = self.n_rows / n_parts;
-        let (part, row) = (row / rows_per_part, row % rows_per_part);
-        match self.transform {
-            Transform::None => (part, row),
-            Transform::RotaryPairs { n_head } => {
-                let head_dim = rows_per_part / n_head;
-                let (head, in_head) = (row / head_dim, row % head_dim);
-                let (pair, half) = (in_head / 2, in_head % 2);
-                (part, head * head_dim + half * (head_dim / 2) + pair)
+    /// Where output row `row` lies.
+    fn locate(&self, parts: &[Part<'_>], row: usize) -> Place {
+        let (mut part, mut row) = (0, row);
+        // Most tensors have one part, and experts are equal.
+        let n_rows = parts[0].n_rows;
+        if parts.iter().all(|other| other.n_rows == n_rows) {
+            (part, row) = (row / n_rows, row % n_rows);
+        } else {
+            while row >= parts[part].n_rows {
+                row -= parts[part].n_rows;
+                part += 1;
+            }
+        }
+        let at = |row: usize| Place { part, block: 0, first: row * self.n_in, stride: 1 };
+        match parts[part].rows {
+            RowMap::Same => at(row),
+            RowMap::Pairs { head_dim } => at(of_pairs(row, head_dim)),
+            RowMap::Strided { first, run, stride, pairs } => {
+                let row = pairs.map_or(row, |head_dim| of_pairs(row, head_dim));
+                at(first + row / run * stride + row % run)
+            }
+            RowMap::Spread { first, step } => {
+                Place { part, block: row, first: row * self.n_in * step + first, stride: step }
+            }
+            RowMap::Columns { n_out, n_cols, first, step, skipped } => {
+                let (block, column) = (row / n_out, first + row % n_out * step);
+                let start = block * (self.n_in + skipped) * n_cols;
+                Place { part, block, first: start + column, stride: n_cols }
             }
         }
     }
+}
+
+/// Decodes row `row` of codes and exponents (OCP Microscaling Formats 1.0, section 5): the codes are 16 numbers of
+/// a sign, two bits of exponent and one of mantissa; the first of two is the low half of its byte.
+fn read_mxfp4(
+    codes: &Packed<'_>,
+    exponents: &Packed<'_>,
+    row: usize,
+    bytes: &mut Vec<u8>,
+    out: &mut [f32],
+) -> Result<()> {
+    const NUMBERS: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+    let (n_codes, n_exponents) = (out.len() / 2, out.len() / 32);
+    bytes.resize(n_codes + n_exponents, 0);
+    let (of_codes, of_exponents) = bytes.split_at_mut(n_codes);
+    codes.tensor.read_at((row * n_codes) as u64, of_codes)?;
+    exponents.tensor.read_at((row * n_exponents) as u64, of_exponents)?;
+    let blocks = out.chunks_exact_mut(32).zip(of_codes.chunks_exact(16)).zip(of_exponents.iter());
+    for ((out, codes), &exponent) in blocks {
+        let scale = libm::exp2(f64::from(exponent) - 127.0) as f32;
+        let number = |code: u8| {
+            let x = NUMBERS[usize::from(code & 7)] * scale;
+            if code & 8 == 0 { x } else { -x }
+        };
+        for (pair, &byte) in out.chunks_exact_mut(2).zip(codes) {
+            (pair[0], pair[1]) = (number(byte & 15), number(byte >> 4));
+        }
+    }
+    Ok(())
+}
+
+/// The row of halves that row `row` of pairs is, in heads of `head_dim` rows.
+fn of_pairs(row: usize, head_dim: usize) -> usize {
+    let (head, in_head) = (row / head_dim, row % head_dim);
+    let (pair, half) = (in_head / 2, in_head % 2);
+    head * head_dim + half * (head_dim / 2) + pair
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn located(transform: Transform, n_rows: usize, n_parts: usize) -> Vec<(usize, usize)> {
-        let rows = SourceRows { origin: Origin::Computed(Vec::new()), transform, n_rows, n_in: 1 };
-        (0..n_rows).map(|row| rows.locate(n_parts, row)).collect()
-    }
-
     #[test]
     fn rotary_rows_interleave_the_halves_of_each_head() {
-        let rows: Vec<usize> =
-            located(Transform::RotaryPairs { n_head: 2 }, 12, 1).into_iter().map(|(_, row)| row).collect();
+        let rows: Vec<usize> = (0..12).map(|row| of_pairs(row, 6)).collect();
         assert_eq!(rows, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
-    }
-
-    #[test]
-    fn stacked_parts_follow_each_other() {
-        assert_eq!(located(Transform::None, 4, 2), [(0, 0), (0, 1), (1, 0), (1, 1)]);
     }
 }

@@ -87,12 +87,15 @@ pub struct Needs {
 impl Needs {
     /// The needs of the model of `engine`.
     pub fn of(engine: &Engine) -> Self {
-        let (file, hparams) = (engine.file(), engine.hparams());
+        let (file, (n_expert, n_used)) = (engine.file(), engine.spec().experts());
         let is_tied = file.tensor("output.weight").is_none();
-        let used = hparams.n_expert_used as f64 / hparams.n_expert.max(1) as f64;
+        let used = n_used as f64 / n_expert.max(1) as f64;
         let mut needs = Self { bytes: 0.0, multiply_adds_of_prompt: 0.0, block_type: BlockType::F32 };
         let mut by_type: Vec<(BlockType, f64)> = Vec::new();
-        for tensor in file.tensors().iter().filter(|tensor| tensor.shape.len() > 1) {
+        // Tables of which a token reads a row.
+        let is_table = |name: &str| matches!(name, "per_layer_token_embd.weight" | "position_embd.weight");
+        let matrices = file.tensors().iter().filter(|tensor| tensor.shape.len() > 1);
+        for tensor in matrices.filter(|tensor| !is_table(&tensor.name)) {
             let is_embedding = tensor.name == "token_embd.weight";
             // Of an embedding that is not the output matrix too, a token reads one row.
             let (Some(block_type), false) = (tensor.ty.block_type(), is_embedding && !is_tied) else {

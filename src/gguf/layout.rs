@@ -155,6 +155,7 @@ fn check_metadata(metadata: &[(String, Value)]) -> Result<()> {
             Value::U32s(xs) => (xs.len(), 0),
             Value::I32s(xs) => (xs.len(), 0),
             Value::F32s(xs) => (xs.len(), 0),
+            Value::Bools(xs) => (xs.len(), 0),
             _ => (1, 0),
         };
         if n_elements > limits::MAX_ARRAY_LEN || longest > limits::MAX_STRING_BYTES {
@@ -294,6 +295,7 @@ impl HeaderWriter {
             Value::U32s(items) => self.array(ValueType::U32, items, |w, &x| w.u32(x)),
             Value::I32s(items) => self.array(ValueType::I32, items, |w, x| w.0.extend(x.to_le_bytes())),
             Value::F32s(items) => self.array(ValueType::F32, items, |w, x| w.0.extend(x.to_le_bytes())),
+            Value::Bools(items) => self.array(ValueType::Bool, items, |w, x| w.0.push(u8::from(*x))),
         }
     }
 }

@@ -253,6 +253,19 @@ impl Metadata {
             .map(Some)
     }
 
+    /// The truth values of an array; integers count, of which 0 alone is false.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the value is not such an array.
+    pub fn bools(&self, key: &str) -> Result<Option<Vec<bool>>> {
+        const EXPECTED: &str = "an array of truth values";
+        let Some(array) = self.array(key, EXPECTED)? else { return Ok(None) };
+        if array.element == ValueType::Bool {
+            return Ok(Some(self.slice(&array.bytes).iter().map(|&byte| byte != 0).collect()));
+        }
+        Ok(self.i32s(key)?.map(|values| values.into_iter().map(|value| value != 0).collect()))
+    }
+
     /// The bytes of a range that the header's walk has checked.
     pub(super) fn slice(&self, range: &Range<usize>) -> &[u8] {
         &self.file.bytes()[range.clone()]

@@ -20,6 +20,7 @@ pub enum Value {
     U32s(Vec<u32>),
     I32s(Vec<i32>),
     F32s(Vec<f32>),
+    Bools(Vec<bool>),
 }
 
 /// How a value, or each element of an array, is stored.

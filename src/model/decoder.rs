@@ -1,52 +1,48 @@
 //! The decoder: from ids to logits.
 //!
-//! A batch is rows of several sequences, which every matrix sees at once; only attention tells the
-//! sequences apart.
+//! A batch is rows of several sequences, which every matrix sees at once; only mixers tell the sequences
+//! apart.
 //!
-//! A pre-norm transformer. The stream of each token starts as its row of the embedding; every layer
-//! adds its attention and then its feed-forward part to it; the last norm and the output matrix turn
-//! it into logits. A layer takes five parallel regions: q, k, v; the heads; the output; gate and up;
-//! down. What lies between them is divided by tokens, and runs on the caller's thread for one token.
+//! The stream of each token starts as its row of the embedding; every layer adds the outputs of its mixer and
+//! of its feed-forward part to it; the last norm and the output matrix turn it into logits. A plain layer
+//! takes five parallel regions: q, k, v; the heads; the output; gate and up; down. What lies between them is
+//! divided by tokens, and runs on the caller's thread for one token.
 
 use super::batch::{Batch, BatchPart, Dimensions};
-use super::compute::{Compute, pieces};
-use super::hparams::Hparams;
+use super::compute::{Compute, RowsMut, pieces};
 use super::inputs::Formats;
-use super::layer::Layer;
 use super::layer::attention::{Does, Rows};
+use super::layer::{FfnInput, Layer, Mixer, norm_into};
 use super::load::Weights;
 use super::product::Product;
 use super::reads::Reads;
-use super::rope::Frequencies;
+use super::spec::ModelSpec;
 use super::spec::kv::KvSpec;
 use super::workspace::Workspace;
 use crate::error::Result;
 use crate::gguf::GgufFile;
-use crate::model::arch::Family;
 
-/// A model ready to compute: its numbers, its weights, its angles.
+/// A model ready to compute: what it is, and its weights.
 #[derive(Debug)]
 pub struct Decoder {
-    hparams: Hparams,
+    spec: ModelSpec,
     kv_spec: KvSpec,
     weights: Weights,
-    frequencies: Frequencies,
 }
 
 impl Decoder {
-    /// Finds and checks the weights of a model of `family`.
+    /// Finds and checks the weights of a model that `arch` calls `spec`.
     ///
     /// # Errors
     /// [`crate::Error::Malformed`] and [`crate::Error::Unsupported`], naming the tensor at fault.
-    pub fn load(file: &GgufFile, family: &Family, hparams: Hparams) -> Result<Self> {
-        let weights = Weights::load(file, family, &hparams)?;
-        let frequencies = Frequencies::new(&hparams.rope, weights.rope_freqs.as_deref());
-        Ok(Self { kv_spec: hparams.kv_spec(), hparams, weights, frequencies })
+    pub fn load(file: &GgufFile, arch: &str, spec: ModelSpec) -> Result<Self> {
+        let weights = Weights::load(file, arch, &spec)?;
+        Ok(Self { kv_spec: spec.kv_spec(), spec, weights })
     }
 
-    /// The model's numbers.
-    pub fn hparams(&self) -> &Hparams {
-        &self.hparams
+    /// What the model is.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
     }
 
     /// What its layers keep of every position.
@@ -56,7 +52,8 @@ impl Decoder {
 
     /// What passes read of the file.
     pub fn reads(&self) -> Reads {
-        Reads::new(&self.weights, self.hparams.n_expert, self.hparams.n_expert_used)
+        let (n_expert, n_expert_used) = self.spec.experts();
+        Reads::new(&self.weights, n_expert, n_expert_used)
     }
 
     /// The buffers for batches of these dimensions.
@@ -64,12 +61,12 @@ impl Decoder {
     /// # Errors
     /// [`crate::Error::Limit`] if the system refuses the memory.
     pub fn workspace(&self, dimensions: Dimensions) -> Result<Workspace> {
-        Workspace::new(&self.weights, self.frequencies.len(), dimensions)
+        Workspace::new(&self.weights, self.spec.n_embd, dimensions)
     }
 
     /// Bytes that [`Decoder::workspace`] takes.
     pub fn workspace_bytes(&self, dimensions: Dimensions) -> u64 {
-        Workspace::n_bytes(&self.weights, self.frequencies.len(), dimensions)
+        Workspace::n_bytes(&self.weights, self.spec.n_embd, dimensions)
     }
 
     /// Evaluates the ids of all `parts` as one batch, appends them to their caches, and leaves the
@@ -97,15 +94,15 @@ impl Decoder {
             let is_all_wanted = || parts.iter().all(|part| part.n_wanted() == part.ids().len());
             let mut does = Does::Both;
             if i == last && !is_all_wanted() {
-                attend(compute, (i, layer), parts, space, (&batch, Does::Store));
+                mix(compute, (i, layer), parts, space, (&batch, Does::Store));
                 space.keep_wanted(parts, &mut batch);
                 does = Does::Attend;
             }
             if batch.n() == 0 {
                 break;
             }
-            attend(compute, (i, layer), parts, space, (&batch, does));
-            feed_forward(compute, layer, space, batch.n());
+            mix(compute, (i, layer), parts, space, (&batch, does));
+            feed_forward(compute, (i, layer), space, batch.n());
         }
         for part in parts {
             let n = part.ids().len();
@@ -121,45 +118,117 @@ impl Decoder {
     /// If `out` has another length.
     pub fn logits(&self, compute: Compute<'_>, space: &mut Workspace, out: &mut [f32]) {
         let (output, n) = (&self.weights.output, space.batch.n());
-        assert_eq!(out.len(), n * self.hparams.n_vocab, "logits of {n} tokens");
+        let n_vocab = self.spec.n_vocab;
+        assert_eq!(out.len(), n * n_vocab, "logits of {n} tokens");
         compute.before(self.weights.layers.len());
-        let norm = &self.weights.output_norm;
-        norm.step(compute, &space.stream, n, Formats::of([output]), &mut space.normed);
-        compute.multiply([Product::of_matrix(output, space.normed.for_consumer(output, 0..n), out)]);
+        let norm = Some(&self.weights.output_norm);
+        let formats = Formats::of([&output.matrix]);
+        norm_into(norm, compute, space.stream.rows(n), formats, &mut space.normed);
+        let x = space.normed.for_consumer(&output.matrix, 0..n);
+        compute.multiply([Product::of(output, x, &mut *out)]);
+        let (scale, softcap) = (self.spec.head.scale, self.spec.head.softcap);
+        if scale == 1.0 && softcap.is_none() {
+            return;
+        }
+        let piece_len = compute.piece_len(out.len(), 16);
+        compute.for_each(16 * out.len(), out.chunks_mut(piece_len), |logits| {
+            logits.iter_mut().for_each(|logit| *logit *= scale);
+            if let Some(cap) = softcap {
+                compute.kernels.ops().softcap(logits, cap);
+            }
+        });
     }
 
     /// Starts the streams with the rows of the embedding, and computes the angles of the positions.
     fn embed(&self, compute: Compute<'_>, space: &mut Workspace, batch: &Batch) {
-        let (n, n_embd) = (batch.n(), self.hparams.n_embd);
-        space.angles.fill(compute, &self.frequencies, n, |row| batch.tokens[row].position);
+        let (n, n_embd) = (batch.n(), self.spec.n_embd);
+        let n_ctx = space.n_ctx;
+        for (angles, frequencies) in space.angles.iter_mut().zip(&self.weights.frequencies) {
+            angles.fill(compute, frequencies.for_context(n_ctx), n, |row| batch.tokens[row].position);
+        }
+        let Weights { token_embd, position_embd, embed_norm, per_layer, .. } = &self.weights;
+        let scale = self.spec.embed.scale;
         let piece_len = compute.piece_len(n, n_embd);
+        let spares = RowsMut { values: space.spare.as_mut_slice(), width: n_embd };
         let parts = pieces(space.stream.rows_mut(n), piece_len).zip(batch.tokens.chunks(piece_len));
-        compute.for_each(n * n_embd, parts, |(streams, tokens)| {
+        // There are spare rows only if something is done with them.
+        let spares = pieces(spares, piece_len)
+            .map(|rows| rows.values)
+            .chain(core::iter::repeat_with(Default::default));
+        let parts = parts.zip(spares);
+        let ops = compute.kernels.ops();
+        compute.for_each(n * n_embd, parts, |((streams, tokens), spare)| {
             for (stream, token) in streams.values.chunks_exact_mut(n_embd).zip(tokens) {
-                let row = self.weights.token_embd.rows(token.id as usize..token.id as usize + 1);
-                compute.kernels.decode(row.block_type, row.bytes, stream);
+                let decode = |row: super::weights::MatrixRows<'_>, out: &mut [f32]| {
+                    compute.kernels.decode(row.block_type, row.bytes, out);
+                };
+                decode(token_embd.rows(token.id as usize..token.id as usize + 1), stream);
+                if scale != 1.0 {
+                    stream.iter_mut().for_each(|x| *x *= scale);
+                }
+                if let Some(table) = position_embd {
+                    let position = token.position.min(table.n_out() - 1);
+                    let row = &mut spare[..n_embd];
+                    decode(table.rows(position..position + 1), row);
+                    ops.add(stream, row);
+                }
+                if let Some(norm) = embed_norm {
+                    norm.in_place(ops, stream, spare);
+                }
             }
         });
+        if let (Some(per_layer), Some(scratch)) = (per_layer, &mut space.per_layer) {
+            let id = |row: usize| batch.tokens[row].id as usize;
+            per_layer.step(compute, (&space.stream, n), id, scratch);
+        }
     }
 }
 
-/// Lets a layer, which comes with its number, do its attention for the rows of a batch.
-fn attend<P: BatchPart>(
+/// Lets a layer, which comes with its number, mix the positions for the rows of a batch.
+fn mix<P: BatchPart>(
     compute: Compute<'_>,
     (i, layer): (usize, &Layer),
     parts: &mut [P],
     space: &mut Workspace,
     (batch, does): (&Batch, Does),
 ) {
-    let Workspace { stream, normed, angles, attention, .. } = space;
-    layer.attn_norm.step(compute, stream, batch.n(), layer.attention.input_formats(), normed);
+    let Workspace { stream, normed, ffn_input, angles, attention, mla, .. } = space;
+    let n = batch.n();
+    norm_into(layer.mixer_norm.as_ref(), compute, stream.rows(n), layer.mixer_formats(), normed);
+    if let (FfnInput::BesideMixer(norm), Some(ffn_input)) = (&layer.ffn_input, ffn_input)
+        && does != Does::Store
+    {
+        norm_into(Some(norm), compute, stream.rows(n), layer.ffn.input_formats(), ffn_input);
+    }
     let mut rows = Rows { parts, batch, angles, layer: i, does };
-    layer.attention.step(compute, &mut rows, normed, attention, stream);
+    let residual = (&layer.mixer_residual, stream);
+    let attention = attention.as_mut().expect("the buffers were made for this mixer");
+    match &layer.mixer {
+        Mixer::Attention(part) => part.step(compute, &mut rows, normed, attention, residual),
+        Mixer::Mla(part) => {
+            let own = mla.as_mut().expect("the buffers were made for this mixer");
+            part.step(compute, &mut rows, normed, (attention, own), residual);
+        }
+    }
 }
 
-/// Lets a layer do its feed-forward part for the first `n` rows.
-fn feed_forward(compute: Compute<'_>, layer: &Layer, space: &mut Workspace, n: usize) {
-    let Workspace { stream, normed, ffn, .. } = space;
-    layer.ffn_norm.step(compute, stream, n, layer.ffn.input_formats(), normed);
-    layer.ffn.step(compute, normed, n, ffn, stream);
+/// Lets a layer, which comes with its number, do its feed-forward part for the first `n` rows, and what is
+/// behind it.
+fn feed_forward(compute: Compute<'_>, (i, layer): (usize, &Layer), space: &mut Workspace, n: usize) {
+    let Workspace { stream, normed, ffn_input, ffn, per_layer, .. } = space;
+    let input = match (&layer.ffn_input, &*ffn_input) {
+        (FfnInput::AfterMixer(norm), _) => {
+            norm_into(norm.as_ref(), compute, stream.rows(n), layer.ffn.input_formats(), normed);
+            &*normed
+        }
+        (FfnInput::BesideMixer(_), Some(ffn_input)) => ffn_input,
+        (FfnInput::LikeMixer | FfnInput::BesideMixer(_), _) => &*normed,
+    };
+    layer.ffn.step(compute, (input, n), ffn, &layer.ffn_residual, stream);
+    if let (Some(part), Some(scratch)) = (&layer.per_layer, per_layer) {
+        part.step(compute, i, n, scratch, stream);
+    }
+    if let Some(scale) = layer.output_scale {
+        stream.rows_mut(n).values.iter_mut().for_each(|x| *x *= scale);
+    }
 }

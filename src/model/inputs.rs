@@ -67,6 +67,16 @@ impl Inputs {
         })
     }
 
+    /// Elements of a row.
+    pub(super) fn n_in(&self) -> usize {
+        self.n_in
+    }
+
+    /// Takes rows of `n_in` elements from here on, at most as many as it was made for: layers may differ.
+    pub(super) fn set_n_in(&mut self, n_in: usize) {
+        self.n_in = n_in;
+    }
+
     /// The floats of some rows.
     pub(super) fn floats(&self, rows: Range<usize>) -> &[f32] {
         &self.x[rows.start * self.n_in..rows.end * self.n_in]

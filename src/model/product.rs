@@ -4,7 +4,7 @@ use gguf_simd::{Activation, ColumnsMut, Kernels};
 
 use super::compute::{Compute, Divide, MAX_PARTS, MIN_PART_WORK, pieces};
 use super::profile::Phase;
-use super::weights::{Linear, Matrix, MatrixRows};
+use super::weights::{Linear, Matrix, MatrixRows, Stack};
 
 /// Parts are cut at multiples of this many rows, which GEMM takes at a time.
 const ROW_GROUP: usize = 16;
@@ -13,9 +13,10 @@ const ROW_GROUP: usize = 16;
 /// unpacking to share, and a late thread then delays the others by less.
 const PIECES_OF_DOTS: usize = 4;
 
-/// `out = weights x + bias`, and then `add_to += out`, for every token of a batch.
+/// `out = scale weights x + bias`, and then `add_to += out`, for every token of a batch.
 pub(super) struct Product<'a> {
     weights: MatrixRows<'a>,
+    scale: Option<f32>,
     /// `[n_out]`.
     bias: Option<&'a [f32]>,
     /// One row of `n_in` activations for each token.
@@ -32,21 +33,21 @@ impl<'a> Product<'a> {
         Self::of_rows(matrix.all(), matrix.n_out(), x, out)
     }
 
-    /// The product of `n_out` rows of a matrix; `out` is `[n_tokens, n_out]`.
-    pub(super) fn of_rows(
-        weights: MatrixRows<'a>,
-        n_out: usize,
-        x: Activation<'a>,
-        out: &'a mut [f32],
-    ) -> Self {
-        let n_tokens = out.len() / n_out;
-        Self { weights, bias: None, x, out: ColumnsMut::new(out, n_out, n_tokens), add_to: None }
+    /// The product of an expert's matrix, with its bias and scale; `out` is `[n_tokens, n_out]`.
+    pub(super) fn of_expert(stack: &'a Stack, expert: usize, x: Activation<'a>, out: &'a mut [f32]) -> Self {
+        let (scale, bias) = (stack.expert_scale(expert), stack.expert_bias(expert));
+        Self { scale, bias, ..Self::of_rows(stack.expert(expert), stack.n_out, x, out) }
     }
 
-    /// The product of a matrix, plus its bias if it has one; `out` is `[n_tokens, n_out]`.
+    fn of_rows(weights: MatrixRows<'a>, n_out: usize, x: Activation<'a>, out: &'a mut [f32]) -> Self {
+        let n_tokens = out.len() / n_out;
+        Self { weights, scale: None, bias: None, x, out: ColumnsMut::new(out, n_out, n_tokens), add_to: None }
+    }
+
+    /// The product of a matrix, with its bias and scale; `out` is `[n_tokens, n_out]`.
     pub(super) fn of(linear: &'a Linear, x: Activation<'a>, out: &'a mut [f32]) -> Self {
         let bias = linear.bias.as_deref();
-        Self { bias, ..Self::of_matrix(&linear.matrix, x, out) }
+        Self { bias, scale: linear.scale, ..Self::of_matrix(&linear.matrix, x, out) }
     }
 
     /// Adds the result to `sum: [n_tokens, n_out]` as well.
@@ -68,6 +69,9 @@ impl<'a> Product<'a> {
             _ => kernels.gemm(block_type, bytes, n_in, self.x, self.out.reborrow()),
         }
         for c in 0..self.out.n_cols() {
+            if let Some(scale) = self.scale {
+                self.out.column(c).iter_mut().for_each(|x| *x *= scale);
+            }
             if let Some(bias) = self.bias {
                 kernels.ops().add(self.out.column(c), bias);
             }
@@ -91,11 +95,12 @@ impl Divide for Product<'_> {
         let after = Self {
             weights: weights_after,
             bias: bias_after,
+            scale: self.scale,
             x: self.x,
             out: out_after,
             add_to: add_to_after,
         };
-        (Self { weights, bias, x: self.x, out, add_to }, after)
+        (Self { weights, bias, scale: self.scale, x: self.x, out, add_to }, after)
     }
 }
 
@@ -104,6 +109,12 @@ impl Compute<'_> {
     pub(super) fn multiply<'p, const N: usize>(&self, products: [Product<'p>; N]) {
         let work = products.iter().map(Product::work).sum();
         self.multiply_all(work, products.into_iter());
+    }
+
+    /// Computes those products that there are in one parallel region.
+    pub(super) fn multiply_some<'p, const N: usize>(&self, products: [Option<Product<'p>>; N]) {
+        let work = products.iter().flatten().map(Product::work).sum();
+        self.multiply_all(work, products.into_iter().flatten());
     }
 
     /// Computes products that have `work` multiply-adds together in one parallel region.

@@ -24,11 +24,15 @@ impl Reads {
     /// What passes through a model with these weights read; each token goes through `n_expert_used` of
     /// `n_expert` experts.
     pub(super) fn new(weights: &Weights, n_expert: usize, n_expert_used: usize) -> Self {
-        let output = weights.output.span();
+        let output = weights.output.matrix.span();
         let embedding = weights.token_embd.span();
-        let experts = weights.layers.iter().map(|layer| layer.expert_matrices().map(span_len).sum::<usize>());
+        let experts = weights
+            .layers
+            .iter()
+            .map(|layer| layer.expert_matrices().into_iter().map(span_len).sum::<usize>());
         let (expert_bytes, most) = experts.fold((0, 0), |(sum, most), n: usize| (sum + n, most.max(n)));
-        let layers = weights.layers.iter().map(|layer| layer.matrices().map(Matrix::span).collect());
+        let layers =
+            weights.layers.iter().map(|layer| layer.matrices().into_iter().map(Matrix::span).collect());
         Self {
             stages: layers.chain([vec![output.clone()]]).collect(),
             embedding: (embedding != output).then_some(embedding),

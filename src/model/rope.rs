@@ -8,21 +8,51 @@ use std::f64::consts::PI;
 
 use super::compute::{Compute, RowsMut, pieces};
 use super::memory::Buffers;
-use super::{Rope, RopeScaling};
+use super::spec::{RopeScaling, RopeSpec};
 use crate::error::Result;
 
-/// The frequencies of a model.
+/// The frequencies of a rotary embedding.
 #[derive(Debug)]
 pub(super) struct Frequencies {
     /// `[n_dims / 2]`, in radians per position.
     frequencies: Vec<f64>,
-    /// Multiplies cosines and sines: YaRN's attention temperature, else 1.
+    /// Multiplies cosines and sines: an attention factor, else 1.
     magnitude: f64,
+}
+
+/// The frequencies for each length of context.
+#[derive(Debug)]
+pub(super) enum FrequenciesByContext {
+    /// The same for all.
+    Same(Frequencies),
+    /// Others beyond the original context.
+    Extended { original_context: usize, short: Frequencies, long: Frequencies },
+}
+
+impl FrequenciesByContext {
+    /// Those for contexts of `n_ctx` positions.
+    pub(super) fn for_context(&self, n_ctx: usize) -> &Frequencies {
+        match self {
+            Self::Same(frequencies) => frequencies,
+            Self::Extended { original_context, short, long } => {
+                if n_ctx > *original_context {
+                    long
+                } else {
+                    short
+                }
+            }
+        }
+    }
+
+    /// Angles per position.
+    pub(super) fn len(&self) -> usize {
+        self.for_context(0).len()
+    }
 }
 
 impl Frequencies {
     /// The frequencies of `rope`, divided by `divisors: [n_dims / 2]` if there are any.
-    pub(super) fn new(rope: &Rope, divisors: Option<&[f32]>) -> Self {
+    pub(super) fn new(rope: &RopeSpec, divisors: Option<&[f32]>) -> Self {
         let n_dims = rope.n_dims as f64;
         let base = f64::from(rope.freq_base);
         let trained = (0..rope.n_dims / 2).map(|i| {
@@ -31,18 +61,24 @@ impl Frequencies {
         });
         match rope.scaling {
             RopeScaling::None => Self { frequencies: trained.collect(), magnitude: 1.0 },
+            RopeScaling::Magnified { magnitude } => {
+                Self { frequencies: trained.collect(), magnitude: magnitude.into() }
+            }
             RopeScaling::Linear { factor } => {
                 let factor = f64::from(factor);
                 Self { frequencies: trained.map(|f| f / factor).collect(), magnitude: 1.0 }
             }
-            RopeScaling::Yarn { factor, original_context, attn_factor, beta_fast, beta_slow } => {
+            RopeScaling::Yarn { factor, original_context, attn_factor, beta_fast, beta_slow, truncated } => {
                 let factor = f64::from(factor);
                 let dim_of = |rotations: f32| {
                     let wavelength = original_context as f64 / (f64::from(rotations) * 2.0 * PI);
                     n_dims * libm::log(wavelength) / (2.0 * libm::log(base))
                 };
-                let low = libm::floor(dim_of(beta_fast)).max(0.0);
-                let high = libm::ceil(dim_of(beta_slow)).min(n_dims - 1.0);
+                let (mut low, mut high) = (dim_of(beta_fast), dim_of(beta_slow));
+                if truncated {
+                    (low, high) = (libm::floor(low), libm::ceil(high));
+                }
+                let (low, high) = (low.max(0.0), high.min(n_dims - 1.0));
                 let frequencies = trained.enumerate().map(|(i, f)| {
                     // 0 where the dimension is kept, 1 where it is interpolated.
                     let ramp = ((i as f64 - low) / (high - low).max(0.001)).clamp(0.0, 1.0);
@@ -131,10 +167,11 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::Config;
-    use crate::model::{Role, Source, arch};
+    use crate::model::arch;
+    use crate::model::spec::{Role, RopeFactors, slots};
 
-    fn rope(scaling: RopeScaling) -> Rope {
-        Rope { n_dims: 8, freq_base: 10000.0, scaling }
+    fn rope(scaling: RopeScaling) -> RopeSpec {
+        RopeSpec { n_dims: 8, freq_base: 10000.0, scaling, factors: RopeFactors::Never }
     }
 
     fn angles(frequencies: &Frequencies, position: usize) -> (Vec<f32>, Vec<f32>) {
@@ -176,6 +213,7 @@ mod tests {
             attn_factor: 1.0,
             beta_fast: 32.0,
             beta_slow: 1.0,
+            truncated: true,
         };
         let scaled = Frequencies::new(&rope(yarn), None);
         // n_dims log(2048 / (beta 2 pi)) / (2 log 10000): 1.007 for 32 and 2.513 for 1.
@@ -198,14 +236,14 @@ mod tests {
         for case in cases {
             let name = &case["name"];
             let config = Config::parse(Path::new("config.json"), &case["config"].to_string()).unwrap();
-            let hparams = (family.hparams_from_config)(&config).unwrap();
-            let specs = (family.tensors)(&hparams, Some(&config)).unwrap();
-            let divisors = specs.iter().find(|spec| spec.role == Role::RopeFreqs).map(|spec| &spec.source);
-            let divisors = divisors.map(|source| match source {
-                Source::Computed(divisors) => &divisors[..],
-                other => panic!("{name}: divisors from {other:?}"),
-            });
-            let found = Frequencies::new(&hparams.rope, divisors);
+            let arch::Configured { spec, promises, .. } = family.configure(&config).unwrap();
+            let slot = slots(&spec, &promises).into_iter().find(|slot| slot.id.role == Role::RopeFreqs);
+            let divisors = match family.source_of(&spec, &config, &slot.unwrap()).unwrap() {
+                None => None,
+                Some(arch::Source::Computed(divisors)) => Some(divisors),
+                Some(other) => panic!("{name}: divisors from {other:?}"),
+            };
+            let found = Frequencies::new(&spec.ropes[0], divisors.as_deref());
             let expected: Vec<f64> = serde_json::from_value(case["frequencies"].clone()).unwrap();
             assert_eq!(found.len(), expected.len(), "{name}");
             // Factors and divisors are stored as f32, whose rounding is a share of 6e-8.

@@ -2,9 +2,9 @@
 
 use super::batch::{Batch, BatchPart, Dimensions};
 use super::inputs::{Formats, Inputs};
-use super::layer::attention::AttentionScratch;
 use super::layer::ffn::FfnScratch;
-use super::layer::{Layer, Stream};
+use super::layer::per_layer::PerLayerScratch;
+use super::layer::{AttentionScratch, FfnInput, Layer, MlaScratch, Stream, StreamNeeds};
 use super::load::Weights;
 use super::memory::Buffers;
 use super::rope::Angles;
@@ -16,60 +16,72 @@ use crate::error::Result;
 #[derive(Debug)]
 pub struct Workspace {
     pub(super) n_batch: usize,
-    n_ctx: usize,
+    pub(super) n_ctx: usize,
     kv_types: KvTypes,
     /// The tokens of the rows.
     pub(super) batch: Batch,
     pub(super) stream: Stream,
+    /// `[n_batch, n_embd]`, if rows of the embedding are normed or added to.
+    pub(super) spare: Vec<f32>,
     /// `[n_batch, n_embd]`: the normed stream, input of most matrices.
     pub(super) normed: Inputs,
-    /// `[n_batch]`: of the rows' positions.
-    pub(super) angles: Angles,
-    pub(super) attention: AttentionScratch,
+    /// The same for feed-forward parts beside mixers that have a norm of their own.
+    pub(super) ffn_input: Option<Inputs>,
+    /// `[n_batch]`: of the rows' positions, for each rotary embedding.
+    pub(super) angles: Vec<Angles>,
+    pub(super) attention: Option<AttentionScratch>,
+    pub(super) mla: Option<MlaScratch>,
     pub(super) ffn: FfnScratch,
+    pub(super) per_layer: Option<PerLayerScratch>,
 }
 
 impl Workspace {
-    /// Buffers for batches of these dimensions, with `n_angles` rotary angles a position.
+    /// Buffers for batches of these dimensions of streams of `n_embd` elements.
     ///
     /// # Errors
     /// [`crate::Error::Limit`] if the system refuses the memory.
-    pub(super) fn new(weights: &Weights, n_angles: usize, dimensions: Dimensions) -> Result<Self> {
-        Self::with(&mut Buffers::real(), weights, n_angles, dimensions)
+    pub(super) fn new(weights: &Weights, n_embd: usize, dimensions: Dimensions) -> Result<Self> {
+        Self::with(&mut Buffers::real(), weights, n_embd, dimensions)
     }
 
     /// Bytes that these buffers take.
-    pub(super) fn n_bytes(weights: &Weights, n_angles: usize, dimensions: Dimensions) -> u64 {
+    pub(super) fn n_bytes(weights: &Weights, n_embd: usize, dimensions: Dimensions) -> u64 {
         // Counting fails at nothing.
-        Buffers::count(|buffers| Self::with(buffers, weights, n_angles, dimensions)).unwrap_or(u64::MAX)
+        Buffers::count(|buffers| Self::with(buffers, weights, n_embd, dimensions)).unwrap_or(u64::MAX)
     }
 
-    fn with(
-        buffers: &mut Buffers,
-        weights: &Weights,
-        n_angles: usize,
-        dimensions: Dimensions,
-    ) -> Result<Self> {
+    fn with(buffers: &mut Buffers, weights: &Weights, n_embd: usize, dimensions: Dimensions) -> Result<Self> {
         let Dimensions { n_batch, n_ctx, kv_types, .. } = dimensions;
-        let (layers, spec) = (&weights.layers, &weights.spec.attention);
-        let n_embd = spec.n_embd;
-        let normed =
-            layers.iter().map(Layer::input_formats).fold(Formats::of([&weights.output]), Formats::union);
+        let layers = &weights.layers;
+        let normed = layers
+            .iter()
+            .map(Layer::input_formats)
+            .fold(Formats::of([&weights.output.matrix]), Formats::union);
+        let needs = layers.iter().map(Layer::stream_needs).fold(StreamNeeds::default(), StreamNeeds::union);
+        let beside = layers.iter().filter(|layer| matches!(layer.ffn_input, FfnInput::BesideMixer(_)));
+        let beside = beside.map(|layer| layer.ffn.input_formats()).reduce(Formats::union);
+        let attention: Vec<_> = layers.iter().map(|layer| layer.mixer.needs()).collect();
+        let mla: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_mla()).collect();
+        let n_spare =
+            if weights.position_embd.is_some() || weights.embed_norm.is_some() { n_batch } else { 0 };
+        let angles = weights.frequencies.iter().map(|of| Angles::new(buffers, n_batch, of.len()));
+        let angles = angles.collect::<Result<_>>()?;
+        let inputs = layers.iter().filter_map(|layer| layer.per_layer.as_ref());
+        let per_layer = weights.per_layer.as_ref().map(|part| part.scratch(buffers, inputs, n_batch, n_embd));
         Ok(Self {
             n_batch,
             n_ctx,
             kv_types,
             batch: Batch::reserved(buffers, n_batch)?,
-            stream: Stream::new(buffers, n_batch, n_embd)?,
+            per_layer: per_layer.transpose()?,
+            stream: Stream::new(buffers, n_batch, n_embd, needs)?,
+            spare: buffers.zeroed(0.0, n_spare, n_embd)?,
             normed: Inputs::new(buffers, n_batch, n_embd, normed)?,
-            angles: Angles::new(buffers, n_batch, n_angles)?,
-            attention: AttentionScratch::new(
-                buffers,
-                spec,
-                layers.iter().map(|layer| &layer.attention),
-                dimensions,
-            )?,
-            ffn: FfnScratch::new(buffers, layers.iter().map(|layer| &layer.ffn), n_batch)?,
+            ffn_input: beside.map(|formats| Inputs::new(buffers, n_batch, n_embd, formats)).transpose()?,
+            angles,
+            attention: AttentionScratch::new(buffers, &attention, dimensions)?,
+            mla: MlaScratch::new(buffers, &mla, n_batch)?,
+            ffn: FfnScratch::new(buffers, layers.iter().map(|layer| &layer.ffn), n_batch, n_embd)?,
         })
     }
 
@@ -88,11 +100,12 @@ impl Workspace {
         assert!(part.n_wanted() <= n, "{} outputs of {n} ids", part.n_wanted());
     }
 
-    /// Keeps of `batch`, the streams and the angles the rows whose logits are wanted.
+    /// Keeps of `batch`, the streams and what belongs to them the rows whose logits are wanted.
     pub(super) fn keep_wanted<P: BatchPart>(&mut self, parts: &[P], batch: &mut Batch) {
         batch.keep_wanted(parts, |from, to| {
             self.stream.move_row(from, to);
-            self.angles.move_row(from, to);
+            self.angles.iter_mut().for_each(|angles| angles.move_row(from, to));
+            self.per_layer.iter_mut().for_each(|per_layer| per_layer.move_row(from, to));
         });
     }
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, Metadata};
 use crate::limits::MAX_DIMENSION;
 use crate::model::{
-    Compute, Decoder, Dimensions, Family, Hparams, KvCache, KvSpec, KvTypes, Profile, Promise, Promises,
+    Compute, Decoder, Dimensions, Family, KvCache, KvSpec, KvTypes, ModelSpec, Profile, Promise, Promises,
     Reads, arch,
 };
 use crate::threads::{ThreadPool, default_thread_count};
@@ -66,8 +66,8 @@ impl Engine {
         let pool = ThreadPool::new(options.n_threads.unwrap_or_else(default_thread_count))?;
         let file = GgufFile::open(path)?;
         let family = family_of(&file)?;
-        let hparams = (family.hparams_from_gguf)(file.metadata())?;
-        let decoder = Decoder::load(&file, family, hparams)?;
+        let spec = family.spec_of_file(file.metadata())?;
+        let decoder = Decoder::load(&file, family.gguf_name, spec)?;
         let reads = decoder.reads();
         Ok(Self {
             file,
@@ -128,9 +128,9 @@ impl Engine {
         self.residency.get()
     }
 
-    /// The model's numbers.
-    pub fn hparams(&self) -> &Hparams {
-        self.decoder.hparams()
+    /// What the model is.
+    pub fn spec(&self) -> &ModelSpec {
+        self.decoder.spec()
     }
 
     /// What its layers keep of every position.
@@ -140,7 +140,7 @@ impl Engine {
 
     /// Tokens of the vocabulary: logits per position. Ids are below it.
     pub fn n_vocab(&self) -> usize {
-        self.hparams().n_vocab
+        self.spec().n_vocab
     }
 
     /// The metadata of the file.
@@ -301,8 +301,7 @@ fn family_of(file: &GgufFile) -> Result<&'static Family> {
     }
     let name = file.metadata().required_string("general.architecture")?;
     let Some(family) = arch::by_gguf_name(name) else {
-        let names: Vec<_> = arch::gguf_names().collect();
-        return unsupported(format!("architecture \"{name}\" (supported: {})", names.join(", ")));
+        return unsupported(arch::missing::architecture(name));
     };
     if file.tensors().is_empty() {
         return unsupported(

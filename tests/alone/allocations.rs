@@ -6,13 +6,14 @@ use crate::common::checkpoint::Spec;
 use crate::common::counting::allocations_of;
 use crate::common::model::{mixed_formats, mixed_k, new_path, write_gguf};
 use crate::common::{self, options};
-use gguf_kit::model::{KvTypes, TensorSpec};
+use gguf_kit::model::KvTypes;
+use gguf_kit::model::spec::Slot;
 use gguf_kit::runtime::{Engine, EngineOptions, Evaluator, Logits, Part, Sequence, Session, SessionOptions};
 use gguf_simd::BlockType;
 use gguf_simd::attention::CacheType;
 
 /// Writes the model of the checkpoint in `dir`.
-fn model(dir: &Path, type_of: fn(&TensorSpec) -> BlockType) -> PathBuf {
+fn model(dir: &Path, type_of: fn(&Slot) -> BlockType) -> PathBuf {
     let path = new_path(dir, "m");
     write_gguf(dir, &path, type_of);
     path
@@ -74,7 +75,7 @@ pub(crate) fn steps_allocate_nothing() {
     let larger = Spec { n_embd: 512, n_ff: 1024, n_layer: 4, ..Spec::default() };
     let dir = tempfile::tempdir().unwrap();
     for (spec, type_of, kv_types) in [
-        (Spec::default(), mixed_formats as fn(&TensorSpec) -> BlockType, KvTypes::default()),
+        (Spec::default(), mixed_formats as fn(&Slot) -> BlockType, KvTypes::default()),
         (experts, mixed_k, KvTypes::both(CacheType::Q8_0)),
     ] {
         spec.write(dir.path());

@@ -6,13 +6,14 @@ use std::path::Path;
 
 use gguf_kit::checkpoint::{Checkpoint, SourceType};
 use gguf_kit::gguf::{GgufWriter, Layout, PlannedTensor, Value};
-use gguf_kit::model::{Role, Source, TensorSpec, Transform, arch};
+use gguf_kit::model::arch::{self, Piece, RowMap, Source};
+use gguf_kit::model::spec::{Role, Slot, slots};
 use gguf_simd::{BlockType, Kernels};
 use half::bf16;
 
 /// Writes the checkpoint in `dir` as a GGUF file without a tokenizer. Matrices get the type that
 /// `type_of` says, or F16 where its blocks do not divide their rows; the rest is F32.
-pub(crate) fn write_gguf(dir: &Path, out: &Path, type_of: impl Fn(&TensorSpec) -> BlockType) {
+pub(crate) fn write_gguf(dir: &Path, out: &Path, type_of: impl Fn(&Slot) -> BlockType) {
     write_gguf_with(dir, out, type_of, &[]);
 }
 
@@ -20,44 +21,47 @@ pub(crate) fn write_gguf(dir: &Path, out: &Path, type_of: impl Fn(&TensorSpec) -
 pub(crate) fn write_gguf_with(
     dir: &Path,
     out: &Path,
-    type_of: impl Fn(&TensorSpec) -> BlockType,
+    type_of: impl Fn(&Slot) -> BlockType,
     extra: &[(&str, Value)],
 ) {
     let checkpoint = Checkpoint::open(dir).expect("a checkpoint");
     let config = checkpoint.config();
     let class = config.strings("architectures").expect("a class").expect("a class")[0];
     let family = arch::by_checkpoint_class(class).expect("a known class");
-    let hparams = (family.hparams_from_config)(config).expect("hyperparameters");
+    let configured = family.configure(config).expect("hyperparameters");
     let mut metadata = vec![
         ("general.architecture".to_owned(), Value::String(family.gguf_name.into())),
         ("tokenizer.ggml.model".to_owned(), Value::String("none".into())),
     ];
-    metadata.extend((family.metadata)(&hparams, config).expect("metadata"));
+    metadata.extend(configured.pairs);
     metadata.retain(|(key, _)| extra.iter().all(|(name, _)| name != key));
     metadata.extend(extra.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
 
-    let specs = (family.tensors)(&hparams, Some(config)).expect("specs");
-    let tensors: Vec<_> =
-        specs.iter().filter_map(|spec| Some((spec, values_of(&checkpoint, spec)?))).collect();
-    let planned = tensors.iter().map(|(spec, _)| PlannedTensor {
-        name: spec.gguf_name(),
-        shape: spec.shape.clone(),
-        block_type: block_type(spec, type_of(spec)),
+    let slots = slots(&configured.spec, &configured.promises);
+    let source_of = |slot: &Slot| family.source_of(&configured.spec, config, slot).expect("names");
+    let tensors: Vec<_> = slots
+        .iter()
+        .filter_map(|slot| Some((slot, values_of(&checkpoint, slot, &source_of(slot)?)?)))
+        .collect();
+    let planned = tensors.iter().map(|(slot, _)| PlannedTensor {
+        name: slot.id.gguf_name(),
+        shape: slot.shape.clone(),
+        block_type: block_type(slot, type_of(slot)),
     });
     let layout = Layout::new(metadata, planned.collect(), 32).expect("a layout");
     let writer = GgufWriter::create(out, layout, true).expect("a writable folder");
-    for (i, (spec, values)) in tensors.iter().enumerate() {
-        let bytes = encode(block_type(spec, type_of(spec)), values, spec.shape[spec.shape.len() - 1]);
+    for (i, (slot, values)) in tensors.iter().enumerate() {
+        let bytes = encode(block_type(slot, type_of(slot)), values, slot.shape[slot.shape.len() - 1]);
         writer.write_at(i, 0, &bytes).expect("a writable folder");
     }
     writer.finish().expect("a writable folder");
 }
 
-fn block_type(spec: &TensorSpec, wanted: BlockType) -> BlockType {
-    let n_in = spec.shape[spec.shape.len() - 1];
-    match (spec.shape.len(), wanted.row_bytes(n_in)) {
+fn block_type(slot: &Slot, wanted: BlockType) -> BlockType {
+    let n_in = slot.shape[slot.shape.len() - 1];
+    match (slot.shape.len(), wanted.row_bytes(n_in)) {
         (1, _) => BlockType::F32,
-        _ if spec.role == Role::FfnGateInp => BlockType::F32,
+        _ if slot.id.role == Role::FfnGateInp => BlockType::F32,
         (_, Some(_)) => wanted,
         (_, None) => BlockType::F16,
     }
@@ -89,8 +93,8 @@ fn unencoded(ty: BlockType, n_bytes: usize) -> Vec<u8> {
     bytes
 }
 
-/// The values of a tensor as its spec wants them; `None` if the checkpoint does not have it.
-fn values_of(checkpoint: &Checkpoint, spec: &TensorSpec) -> Option<Vec<f32>> {
+/// The values of a tensor as its slot wants them; `None` if the checkpoint does not have it.
+fn values_of(checkpoint: &Checkpoint, slot: &Slot, source: &Source) -> Option<Vec<f32>> {
     let read = |name: &str| {
         let tensor = checkpoint.tensor(name).expect("a sound checkpoint")?;
         assert_eq!(tensor.dtype, SourceType::BF16);
@@ -99,29 +103,29 @@ fn values_of(checkpoint: &Checkpoint, spec: &TensorSpec) -> Option<Vec<f32>> {
         let halves = bytes.chunks_exact(2);
         Some(halves.map(|half| bf16::from_le_bytes([half[0], half[1]]).to_f32()).collect::<Vec<_>>())
     };
-    let values = match &spec.source {
-        Source::Checkpoint(name) => read(name)?,
-        Source::FirstOf(names) => names.iter().find_map(|name| read(name))?,
-        Source::Stacked(names) => {
-            names.iter().map(|name| read(name).expect("an expert")).collect::<Vec<_>>().concat()
+    let width = if slot.shape.len() > 1 { slot.shape[slot.shape.len() - 1] } else { 1 };
+    let piece = |piece: &Piece| {
+        let values = piece.names.iter().find_map(|name| read(name))?;
+        let RowMap::Pairs { head_dim } = piece.rows else { return Some(values) };
+        let row_of = |row: usize| {
+            let (head, i) = (row / head_dim, row % head_dim);
+            head * head_dim + i % 2 * (head_dim / 2) + i / 2
+        };
+        let rows = 0..values.len() / width;
+        Some(rows.flat_map(|row| values[row_of(row) * width..][..width].to_vec()).collect())
+    };
+    match source {
+        Source::Computed(values) => Some(values.clone()),
+        Source::Mxfp4 { .. } => panic!("the checkpoints of tests are plain"),
+        Source::Pieces(pieces, _) => {
+            Some(pieces.iter().map(piece).collect::<Option<Vec<Vec<f32>>>>()?.concat())
         }
-        Source::Computed(values) => values.clone(),
-    };
-    let Transform::RotaryPairs { n_head } = spec.transform else {
-        return Some(values);
-    };
-    let width = if spec.shape.len() > 1 { spec.shape[1] } else { 1 };
-    let head_dim = spec.shape[0] / n_head;
-    let row_of = |row: usize| {
-        let (head, i) = (row / head_dim, row % head_dim);
-        head * head_dim + i % 2 * (head_dim / 2) + i / 2
-    };
-    Some((0..spec.shape[0]).flat_map(|row| values[row_of(row) * width..][..width].to_vec()).collect())
+    }
 }
 
 /// A tensor's type in a mix like Q4_K_M's: Q6_K for half of v and down, Q4_K for the rest.
-pub(crate) fn mixed_k(spec: &TensorSpec) -> BlockType {
-    match (spec.role, spec.layer) {
+pub(crate) fn mixed_k(slot: &Slot) -> BlockType {
+    match (slot.id.role, slot.id.layer) {
         (Role::TokenEmbd | Role::Output, _) => BlockType::Q6_K,
         (Role::AttnV | Role::FfnDown | Role::FfnDownExps, Some(layer)) if layer % 2 == 0 => BlockType::Q6_K,
         (Role::AttnK, _) => BlockType::Q5_K,
@@ -130,8 +134,8 @@ pub(crate) fn mixed_k(spec: &TensorSpec) -> BlockType {
 }
 
 /// A different format for every consumer of an activation.
-pub(crate) fn mixed_formats(spec: &TensorSpec) -> BlockType {
-    match spec.role {
+pub(crate) fn mixed_formats(slot: &Slot) -> BlockType {
+    match slot.id.role {
         Role::AttnQ | Role::FfnGate => BlockType::Q4_1,
         Role::AttnK | Role::FfnUp => BlockType::Q5_K,
         Role::AttnV => BlockType::BF16,

@@ -146,13 +146,15 @@ fn names_without_the_base_prefix_and_with_wrappers_mean_the_same() {
         tensors.insert("module.model.norm.weight".into(), norm);
     });
     assert_says(&message(&twice), &["model.norm.weight and module.model.norm.weight are the same"]);
-    let part = renamed(|name| format!("language_model.{name}"));
+    let multimodal = renamed(|name| format!("language_model.{name}"));
+    assert!(
+        converted(multimodal.path(), &[]).expect("a part of a larger model").0 == plain.0,
+        "the same file"
+    );
+    let part = renamed(|name| format!("thinker.{name}"));
     assert_says(
         &message(&part),
-        &[
-            "model.embed_tokens.weight is missing",
-            "language_model.model.embed_tokens.weight, as in a larger model",
-        ],
+        &["model.embed_tokens.weight is missing", "thinker.model.embed_tokens.weight, as in a larger model"],
     );
 }
 
@@ -237,12 +239,12 @@ fn tensors_without_a_place_are_an_error_that_names_them_and_the_way_out() {
     let buffers = with(&["model.layers.0.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"]);
     assert!(converted(buffers.path(), &[]).expect("harmless") == plain);
 
-    let names = ["model.layers.1.self_attn.q_norm.weight", "model.vision_tower.conv.weight", "score.weight"];
+    let names = ["model.layers.1.self_attn.q_norm.weight", "model.bridge.conv.weight", "score.weight"];
     let extra = with(&names);
     let error = message(&extra);
     assert_says(&error, &["3 tensors have no place in the llama architecture", "--ignore-tensor REGEX"]);
     assert_says(&error, &names);
-    let (gguf, _) = converted(extra.path(), &["q_norm", "^(model\\.vision|score)"]).expect("left out");
+    let (gguf, _) = converted(extra.path(), &["q_norm", "^(model\\.bridge|score)"]).expect("left out");
     assert!(gguf == plain.0, "the same file");
     assert!(converted(extra.path(), &["q_norm"]).is_err());
 
@@ -281,7 +283,7 @@ fn numbers_are_held_against_the_weights_first() {
         );
     }
     for (key, value, said) in [
-        ("vocab_size", json!(u64::MAX), "vocabulary size"),
+        ("vocab_size", json!(u64::MAX), "for vocab_size"),
         ("vocab_size", json!(1 << 24), "vocabulary size is 16777216"),
         ("head_dim", json!(1 << 27), "key head"),
         ("num_hidden_layers", json!(256), "model.layers.2.input_layernorm.weight is missing"),

@@ -123,7 +123,8 @@ fn an_unknown_architecture_is_told_before_a_weight_is_looked_at() {
         let output = run(dir.path(), &[&["tiny", "--type", "Q8_0"], more].concat());
         assert_eq!(output.status.code(), Some(1));
         assert!(
-            stderr(&output).contains("GPT9ForCausalLM") && stderr(&output).contains("MistralForCausalLM")
+            stderr(&output).contains("GPT9ForCausalLM")
+                && stderr(&output).contains("nearest supported: GPTNeoXForCausalLM")
         );
     }
 }

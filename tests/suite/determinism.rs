@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::common::checkpoint::Spec;
 use crate::common::model::{mixed_formats, mixed_k, new_path, write_gguf};
 use crate::common::options;
-use gguf_kit::model::{KvTypes, TensorSpec};
+use gguf_kit::model::KvTypes;
+use gguf_kit::model::spec::Slot;
 use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session, SessionOptions};
 use gguf_simd::attention::CacheType;
 use gguf_simd::{BlockType, Isa};
@@ -51,7 +52,7 @@ fn assert_same_bits(path: &Path, name: &str) {
     }
 }
 
-fn gguf_of(checkpoint: &Path, dir: &Path, name: &str, type_of: impl Fn(&TensorSpec) -> BlockType) -> PathBuf {
+fn gguf_of(checkpoint: &Path, dir: &Path, name: &str, type_of: impl Fn(&Slot) -> BlockType) -> PathBuf {
     let path = new_path(dir, name);
     write_gguf(checkpoint, &path, type_of);
     path

@@ -20,8 +20,8 @@ fn model(dir: &Path, spec: &Spec) -> (GgufFile, Decoder) {
     write_gguf(dir, &path, |_| BlockType::F16);
     let file = GgufFile::open(&path).unwrap();
     let family = arch::by_gguf_name("llama").unwrap();
-    let hparams = (family.hparams_from_gguf)(file.metadata()).unwrap();
-    let decoder = Decoder::load(&file, family, hparams).unwrap();
+    let spec = family.spec_of_file(file.metadata()).unwrap();
+    let decoder = Decoder::load(&file, family.gguf_name, spec).unwrap();
     (file, decoder)
 }
 
@@ -106,7 +106,7 @@ fn passes_announce_their_stages_in_order_and_the_experts_they_chose() {
         diary.0.lock().unwrap().clear();
         parts[0].ids = ids;
         decoder.forward(compute, &mut parts, &mut space);
-        decoder.logits(compute, &mut space, &mut vec![0.0; ids.len() * decoder.hparams().n_vocab]);
+        decoder.logits(compute, &mut space, &mut vec![0.0; ids.len() * decoder.spec().n_vocab]);
         let entries = diary.0.lock().unwrap();
         let stages: Vec<_> = entries.iter().map(|(stage, _)| *stage).collect();
         assert_eq!(stages, [0, 1, 2, 3], "three layers and the output");

@@ -60,6 +60,18 @@ impl Kernels {
         });
     }
 
+    /// Writes `gate(x)` of the row `x: [n]` to `out` and quantises it into the formats wanted there. The bits
+    /// are those of [`crate::ops::Ops::activate`] and the quantisers one after the other.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn activated(&self, gate: Gate, x: &[f32], out: InputRow<'_>) {
+        assert_eq!(x.len(), out.floats.len(), "an activation needs equal lengths");
+        self.by_windows(out, |first, floats| {
+            self.ops.activate(gate, &x[first..first + floats.len()], floats);
+        });
+    }
+
     /// Has each window's floats written by `write`, from the element it is given, and quantises them.
     fn by_windows(&self, mut out: InputRow<'_>, write: impl Fn(usize, &mut [f32])) {
         out.check();

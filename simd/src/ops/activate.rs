@@ -23,15 +23,28 @@ pub enum Norm<'a> {
     },
 }
 
-/// The activation of a gated feed-forward part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The activation of a feed-forward part, or of a gate.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Gate {
-    /// See [`Ops::swiglu`].
+    /// `x sigmoid(x)`.
     Silu,
-    /// See [`Ops::geglu_tanh`].
+    /// GELU in the form with a hyperbolic tangent.
     GeluTanh,
-    /// See [`Ops::geglu_erf`].
+    /// GELU, exact.
     GeluErf,
+    /// `1 / (1 + e^-x)`.
+    Sigmoid,
+    /// `max(x, 0)`.
+    Relu,
+    /// `max(x, 0)^2`.
+    ReluSquared,
+    /// See [`Ops::swiglu_clamped`].
+    ClampedSilu {
+        /// The slope of the sigmoid.
+        alpha: f32,
+        /// The bound.
+        limit: f32,
+    },
 }
 
 impl Norm<'_> {
@@ -77,15 +90,37 @@ impl Ops {
         }
     }
 
-    /// `out[i] = gate(gates[i]) * up[i]`; all `[n]`.
+    /// `out[i] = gate(gates[i]) * up[i]`, all `[n]`; of [`Gate::ClampedSilu`] see [`Ops::swiglu_clamped`].
     ///
     /// # Panics
     /// If the lengths differ.
     pub fn gated(&self, gate: Gate, gates: &[f32], up: &[f32], out: &mut [f32]) {
+        assert!(gates.len() == up.len() && gates.len() == out.len(), "a gate needs equal lengths");
         match gate {
-            Gate::Silu => self.swiglu(gates, up, out),
-            Gate::GeluTanh => self.geglu_tanh(gates, up, out),
-            Gate::GeluErf => self.geglu_erf(gates, up, out),
+            Gate::Silu => self.0.swiglu(gates, up, out),
+            Gate::GeluTanh => self.0.geglu_tanh(gates, up, out),
+            Gate::GeluErf => self.0.geglu_erf(gates, up, out),
+            Gate::Sigmoid => self.0.sigmoid_gated(gates, up, out),
+            Gate::Relu => self.0.relu_gated(gates, up, out),
+            Gate::ReluSquared => self.0.relu_squared_gated(gates, up, out),
+            Gate::ClampedSilu { alpha, limit } => self.0.swiglu_clamped(gates, up, (alpha, limit), out),
+        }
+    }
+
+    /// `out[i] = gate(x[i])`, both `[n]`; of [`Gate::ClampedSilu`] what it multiplies with `1 + up`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn activate(&self, gate: Gate, x: &[f32], out: &mut [f32]) {
+        assert_eq!(x.len(), out.len(), "an activation needs equal lengths");
+        match gate {
+            Gate::Silu => self.0.silu(x, out),
+            Gate::GeluTanh => self.0.gelu_tanh(x, out),
+            Gate::GeluErf => self.0.gelu_erf(x, out),
+            Gate::Sigmoid => self.0.sigmoid(x, out),
+            Gate::Relu => self.0.relu(x, out),
+            Gate::ReluSquared => self.0.relu_squared(x, out),
+            Gate::ClampedSilu { alpha, limit } => self.0.silu_clamped(x, (alpha, limit), out),
         }
     }
 }

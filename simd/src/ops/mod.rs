@@ -21,9 +21,12 @@ mod exp;
 mod gelu;
 pub(crate) mod lanes;
 mod layer_norm;
+mod relu;
 mod rms_norm;
 mod rope;
+mod sigmoid;
 mod silu;
+mod softcap;
 mod softmax;
 mod table;
 #[cfg(test)]
@@ -75,58 +78,9 @@ impl Ops {
         self.0.exponentials(x)
     }
 
-    /// `out[i] = x[i] * sigmoid(x[i])`; both `[n]`.
-    ///
-    /// # Panics
-    /// If the lengths differ.
-    pub fn silu(&self, x: &[f32], out: &mut [f32]) {
-        assert_eq!(x.len(), out.len(), "silu needs equal lengths");
-        self.0.silu(x, out);
-    }
-
-    /// `out[i] = gelu(x[i])`, in the form with a hyperbolic tangent; both `[n]`.
-    ///
-    /// # Panics
-    /// If the lengths differ.
-    pub fn gelu_tanh(&self, x: &[f32], out: &mut [f32]) {
-        assert_eq!(x.len(), out.len(), "gelu_tanh needs equal lengths");
-        self.0.gelu_tanh(x, out);
-    }
-
-    /// `out[i] = gelu(x[i])`, exact (in terms of the error function); both `[n]`.
-    ///
-    /// # Panics
-    /// If the lengths differ.
-    pub fn gelu_erf(&self, x: &[f32], out: &mut [f32]) {
-        assert_eq!(x.len(), out.len(), "gelu_erf needs equal lengths");
-        self.0.gelu_erf(x, out);
-    }
-
-    /// `out[i] = silu(gate[i]) * up[i]`; all `[n]`.
-    ///
-    /// # Panics
-    /// If the lengths differ.
-    pub fn swiglu(&self, gate: &[f32], up: &[f32], out: &mut [f32]) {
-        assert!(gate.len() == up.len() && gate.len() == out.len(), "swiglu needs equal lengths");
-        self.0.swiglu(gate, up, out);
-    }
-
-    /// `out[i] = gelu(gate[i]) * up[i]`, the form of [`Ops::gelu_tanh`]; all `[n]`.
-    ///
-    /// # Panics
-    /// If the lengths differ.
-    pub fn geglu_tanh(&self, gate: &[f32], up: &[f32], out: &mut [f32]) {
-        assert!(gate.len() == up.len() && gate.len() == out.len(), "geglu_tanh needs equal lengths");
-        self.0.geglu_tanh(gate, up, out);
-    }
-
-    /// `out[i] = gelu(gate[i]) * up[i]`, the form of [`Ops::gelu_erf`]; all `[n]`.
-    ///
-    /// # Panics
-    /// If the lengths differ.
-    pub fn geglu_erf(&self, gate: &[f32], up: &[f32], out: &mut [f32]) {
-        assert!(gate.len() == up.len() && gate.len() == out.len(), "geglu_erf needs equal lengths");
-        self.0.geglu_erf(gate, up, out);
+    /// Bounds the row `x: [n]` in place to `cap tanh(x / cap)`.
+    pub fn softcap(&self, x: &mut [f32], cap: f32) {
+        self.0.softcap(x, cap);
     }
 
     /// Adds `y: [n]` to `x: [n]`.

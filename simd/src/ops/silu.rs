@@ -1,11 +1,12 @@
-//! SiLU: `x * sigmoid(x) = x / (1 + e^-x)` (Elfwing et al. 2017), and SwiGLU with it (Shazeer 2020).
+//! SiLU: `x * sigmoid(x) = x / (1 + e^-x)` (Elfwing et al. 2017), SwiGLU with it (Shazeer 2020), and the
+//! bounded form of the latter that gpt-oss has (OpenAI 2025, its model card and code).
 //!
 //! Accuracy: 3 ULP, and one rounding more for the gated form; below -88.7 the exponential is infinite
 //! and the result -0. `-inf` gives NaN (the quotient is inf / inf), as NaN does.
 
 use super::elementwise::{self, Function};
 use super::exp::exp;
-use super::lanes::{LANES, Lanes};
+use super::lanes::{self, LANES, Lanes};
 
 /// `out[i] = silu(x[i])`; both `[n]`.
 #[inline(always)]
@@ -17,6 +18,49 @@ pub(super) fn silu(x: &[f32], out: &mut [f32]) {
 #[inline(always)]
 pub(super) fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
     elementwise::gated::<Silu>(gate, up, out);
+}
+
+/// `out[i] = x sigmoid(alpha x)` of `x = min(x[i], limit)`; both `[n]`.
+#[inline(always)]
+pub(super) fn silu_clamped(x: &[f32], (alpha, limit): (f32, f32), out: &mut [f32]) {
+    let out = &mut out[..x.len()];
+    for (x, out) in x.chunks(LANES).zip(out.chunks_mut(LANES)) {
+        let of = clamped(&lanes::padded(x, 0.0), alpha, limit);
+        out.copy_from_slice(&of[..x.len()]);
+    }
+}
+
+/// `out[i] = x sigmoid(alpha x) (1 + u)` of `x = min(gate[i], limit)` and `u = up[i]` within `limit` on
+/// either side; all `[n]`.
+#[inline(always)]
+pub(super) fn swiglu_clamped(gate: &[f32], up: &[f32], (alpha, limit): (f32, f32), out: &mut [f32]) {
+    let parts = gate.chunks(LANES).zip(up.chunks(LANES)).zip(out.chunks_mut(LANES));
+    for ((gate, up), out) in parts {
+        let mut of = clamped(&lanes::padded(gate, 0.0), alpha, limit);
+        let up = lanes::padded(up, 0.0);
+        for l in 0..LANES {
+            // The comparisons leave NaN as it is.
+            let u = if up[l] > limit { limit } else { up[l] };
+            let u = if u < -limit { -limit } else { u };
+            of[l] *= 1.0 + u;
+        }
+        out.copy_from_slice(&of[..gate.len()]);
+    }
+}
+
+#[inline(always)]
+fn clamped(x: &Lanes, alpha: f32, limit: f32) -> Lanes {
+    let (mut clamped, mut negated) = (*x, *x);
+    for l in 0..LANES {
+        clamped[l] = if x[l] > limit { limit } else { x[l] };
+        negated[l] = -alpha * clamped[l];
+    }
+    let e = exp(&negated);
+    let mut out = clamped;
+    for l in 0..LANES {
+        out[l] = clamped[l] / (1.0 + e[l]);
+    }
+    out
 }
 
 struct Silu;

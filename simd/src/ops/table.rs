@@ -1,7 +1,9 @@
 //! The bodies compiled for each tier, and the tables that list them.
 
 use super::lanes::Portable;
-use super::{Ops, add, convert, dots_f32, gelu, layer_norm, rms_norm, rope, silu, softmax};
+use super::{
+    Ops, add, convert, dots_f32, gelu, layer_norm, relu, rms_norm, rope, sigmoid, silu, softcap, softmax,
+};
 #[cfg(target_arch = "aarch64")]
 use crate::isa::Neon;
 use crate::isa::Proof;
@@ -29,6 +31,19 @@ macro_rules! with_operations {
             swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) { silu::swiglu(gate, up, out) }
             geglu_tanh(gate: &[f32], up: &[f32], out: &mut [f32]) { gelu::geglu_tanh(gate, up, out) }
             geglu_erf(gate: &[f32], up: &[f32], out: &mut [f32]) { gelu::geglu_erf(gate, up, out) }
+            swiglu_clamped(gate: &[f32], up: &[f32], bounds: (f32, f32), out: &mut [f32]) {
+                silu::swiglu_clamped(gate, up, bounds, out)
+            }
+            silu_clamped(x: &[f32], bounds: (f32, f32), out: &mut [f32]) { silu::silu_clamped(x, bounds, out) }
+            sigmoid(x: &[f32], out: &mut [f32]) { sigmoid::sigmoid(x, out) }
+            sigmoid_gated(gate: &[f32], up: &[f32], out: &mut [f32]) { sigmoid::gated(gate, up, out) }
+            relu(x: &[f32], out: &mut [f32]) { relu::relu(x, out) }
+            relu_squared(x: &[f32], out: &mut [f32]) { relu::relu_squared(x, out) }
+            relu_gated(gate: &[f32], up: &[f32], out: &mut [f32]) { relu::relu_gated(gate, up, out) }
+            relu_squared_gated(gate: &[f32], up: &[f32], out: &mut [f32]) {
+                relu::relu_squared_gated(gate, up, out)
+            }
+            softcap(x: &mut [f32], cap: f32) { softcap::softcap(x, cap) }
             add(x: &mut [f32], y: &[f32]) { add::add(x, y) }
             add_scaled(x: &mut [f32], scale: f32, y: &[f32]) { add::add_scaled(x, scale, y) }
             rope_pairs(head: &mut [f32], cos: &[f32], sin: &[f32]) { rope::rope_pairs(head, cos, sin) }

@@ -58,7 +58,7 @@ pub(super) fn plan_json(plan: &Plan<'_>, path: &Path) -> Value {
             json!({
                 "name": tensor.name,
                 "shape": tensor.shape,
-                "source_type": tensor.source_type.name(),
+                "source_type": tensor.source_type,
                 "type": tensor.block_type.name(),
                 "instead_of": tensor.instead_of.map(|ty| ty.name()),
                 "bytes": tensor.n_bytes,

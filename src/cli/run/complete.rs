@@ -106,7 +106,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let text = args.prompt.text()?;
     let quiet = args.quiet || args.json;
     let model = load(&args.model, &args.compute, quiet)?;
-    let n_ctx = args.context.n_ctx(model.engine.hparams().n_ctx_train);
+    let n_ctx = args.context.n_ctx(model.engine.spec().n_ctx_train);
     let mut sampler = sampler(args, &model, n_ctx)?;
     let session = args.context.open_session(&model.engine, n_ctx)?;
     model.settle(&session, 0, quiet)?;

@@ -185,7 +185,7 @@ fn is_npy(path: &Path) -> bool {
 }
 
 fn session<'e>(args: &Args, model: &'e Model, n_ids: usize) -> Result<Session<'e>> {
-    let trained = model.engine.hparams().n_ctx_train;
+    let trained = model.engine.spec().n_ctx_train;
     let n_ctx = args.ctx.unwrap_or(n_ids);
     if n_ctx > trained {
         warn(format_args!(

@@ -65,7 +65,7 @@ impl ChunkArgs {
     /// # Errors
     /// [`crate::Error::Usage`] if the text is too short.
     pub(super) fn cut(&self, model: &Model, text: &str) -> Result<Chunks> {
-        let trained = model.engine.hparams().n_ctx_train;
+        let trained = model.engine.spec().n_ctx_train;
         let n_ctx = if self.ctx == 0 { trained } else { self.ctx };
         if n_ctx > trained {
             warn(format_args!(

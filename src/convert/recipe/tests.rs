@@ -1,45 +1,52 @@
 //! The recipes, against the tables of llama-quantize.
 
 use super::*;
-use crate::model::{Rope, RopeScaling};
+use crate::gguf::Value;
+use crate::model::arch::{self, Keys};
 
-fn hparams(n_layer: usize, n_head: usize, n_head_kv: usize, n_expert: usize) -> Hparams {
-    Hparams {
-        n_layer,
-        n_embd: 256,
-        n_head,
-        n_head_kv,
-        head_dim_k: 32,
-        head_dim_v: 32,
-        n_ff: 512,
-        n_vocab: 1000,
-        n_ctx_train: 128,
-        rms_eps: 1e-5,
-        rope: Rope { n_dims: 32, freq_base: 10000.0, scaling: RopeScaling::None },
-        n_expert,
-        n_expert_used: n_expert.min(2),
-    }
+/// A `llama` of this shape.
+fn model(n_layer: usize, n_head: usize, n_head_kv: usize, n_expert: usize) -> ModelSpec {
+    let counts = [
+        ("block_count", n_layer),
+        ("embedding_length", 256),
+        ("attention.head_count", n_head),
+        ("attention.head_count_kv", n_head_kv),
+        ("attention.key_length", 32),
+        ("attention.value_length", 32),
+        ("feed_forward_length", 512),
+        ("vocab_size", 1000),
+        ("context_length", 128),
+        ("expert_count", n_expert),
+        ("expert_used_count", n_expert.min(2)),
+    ];
+    let key = |name: &str| format!("llama.{name}");
+    let mut pairs: Vec<(String, Value)> =
+        counts.iter().map(|&(name, n)| (key(name), Value::U32(n as u32))).collect();
+    pairs.push((key("attention.layer_norm_rms_epsilon"), Value::F32(1e-5)));
+    let family = arch::by_gguf_name("llama").expect("a family");
+    let path = std::path::Path::new("config.json");
+    (family.spec)(Keys::made("llama", path, &pairs)).expect("a sound model")
 }
 
 /// A model's tensors with rows of `n_in` elements, tied unless `Role::Output` is among `extra`.
-fn tensors(hparams: &Hparams, n_in: usize, extra: &[Role]) -> Vec<Candidate> {
+fn tensors(model: &ModelSpec, n_in: usize, extra: &[Role]) -> Vec<Candidate> {
     let candidate = |role: Role, layer, shape: &[usize]| Candidate {
-        name: role.gguf_name(layer),
-        role,
-        layer,
+        name: TensorId::weight(role, layer).gguf_name(),
+        id: TensorId::weight(role, layer),
         shape: shape.to_vec(),
+        kept: None,
     };
     let mut all = vec![candidate(Role::TokenEmbd, None, &[1000, n_in])];
-    for layer in 0..hparams.n_layer {
+    for layer in 0..model.n_layer() {
         let layer = Some(layer);
         all.push(candidate(Role::AttnNorm, layer, &[n_in]));
         for role in [Role::AttnQ, Role::AttnK, Role::AttnV, Role::AttnOutput] {
             all.push(candidate(role, layer, &[64, n_in]));
         }
-        if hparams.n_expert > 0 {
-            all.push(candidate(Role::FfnGateInp, layer, &[hparams.n_expert, n_in]));
+        if model.experts().0 > 0 {
+            all.push(candidate(Role::FfnGateInp, layer, &[model.experts().0, n_in]));
             for role in [Role::FfnGateExps, Role::FfnUpExps, Role::FfnDownExps] {
-                all.push(candidate(role, layer, &[hparams.n_expert, 64, n_in]));
+                all.push(candidate(role, layer, &[model.experts().0, 64, n_in]));
             }
         } else {
             for role in [Role::FfnGate, Role::FfnUp, Role::FfnDown] {
@@ -54,20 +61,24 @@ fn tensors(hparams: &Hparams, n_in: usize, extra: &[Role]) -> Vec<Candidate> {
 struct Chosen(Vec<(Candidate, Choice)>);
 
 impl Chosen {
-    fn new(file_type: FileType, hparams: &Hparams, overrides: &Overrides, tensors: Vec<Candidate>) -> Self {
-        let choices = choose(file_type, hparams, overrides, &tensors).expect("types that fit");
+    fn new(file_type: FileType, model: &ModelSpec, overrides: &Overrides, tensors: Vec<Candidate>) -> Self {
+        let choices = choose(file_type, model, overrides, &tensors).expect("types that fit");
         Self(tensors.into_iter().zip(choices).collect())
     }
 
     /// The layers in which `role` has type `ty`.
     fn layers(&self, role: Role, ty: BlockType) -> Vec<usize> {
-        let hits = self.0.iter().filter(|(tensor, choice)| tensor.role == role && choice.block_type == ty);
-        hits.map(|(tensor, _)| tensor.layer.expect("a layer's role")).collect()
+        let hits = self.0.iter().filter(|(tensor, choice)| tensor.id.role == role && choice.block_type == ty);
+        hits.map(|(tensor, _)| tensor.id.layer.expect("a layer's role")).collect()
     }
 
     /// The types of `role` in order of the layers.
     fn types(&self, role: Role) -> Vec<BlockType> {
-        self.0.iter().filter(|(tensor, _)| tensor.role == role).map(|(_, choice)| choice.block_type).collect()
+        self.0
+            .iter()
+            .filter(|(tensor, _)| tensor.id.role == role)
+            .map(|(_, choice)| choice.block_type)
+            .collect()
     }
 
     fn only(&self, role: Role) -> BlockType {
@@ -77,15 +88,15 @@ impl Chosen {
     }
 }
 
-fn plain(file_type: FileType, hparams: &Hparams) -> Chosen {
-    Chosen::new(file_type, hparams, &Overrides::default(), tensors(hparams, 256, &[Role::Output]))
+fn plain(file_type: FileType, model: &ModelSpec) -> Chosen {
+    Chosen::new(file_type, model, &Overrides::default(), tensors(model, 256, &[Role::Output]))
 }
 
 const MORE_BITS_OF_32: [usize; 16] = [0, 1, 2, 3, 6, 9, 12, 15, 18, 21, 24, 27, 28, 29, 30, 31];
 
 #[test]
 fn medium_mixtures_of_32_layers_raise_sixteen() {
-    let chosen = plain(FileType::Q4_K_M, &hparams(32, 32, 8, 0));
+    let chosen = plain(FileType::Q4_K_M, &model(32, 32, 8, 0));
     assert_eq!(chosen.layers(Role::AttnV, BlockType::Q6_K), MORE_BITS_OF_32);
     assert_eq!(chosen.layers(Role::FfnDown, BlockType::Q6_K), MORE_BITS_OF_32);
     assert_eq!(chosen.layers(Role::AttnV, BlockType::Q4_K).len(), 16);
@@ -95,7 +106,7 @@ fn medium_mixtures_of_32_layers_raise_sixteen() {
     assert_eq!(chosen.only(Role::Output), BlockType::Q6_K);
     assert_eq!(chosen.only(Role::AttnNorm), BlockType::F32);
 
-    let chosen = plain(FileType::Q5_K_M, &hparams(32, 32, 8, 0));
+    let chosen = plain(FileType::Q5_K_M, &model(32, 32, 8, 0));
     assert_eq!(chosen.layers(Role::AttnV, BlockType::Q6_K), MORE_BITS_OF_32);
     assert_eq!(chosen.layers(Role::FfnDown, BlockType::Q6_K), MORE_BITS_OF_32);
     assert_eq!(chosen.only(Role::FfnUp), BlockType::Q5_K);
@@ -103,10 +114,10 @@ fn medium_mixtures_of_32_layers_raise_sixteen() {
 
 #[test]
 fn small_mixtures_raise_the_first_layers_only() {
-    let chosen = plain(FileType::Q4_K_S, &hparams(40, 40, 10, 0));
+    let chosen = plain(FileType::Q4_K_S, &model(40, 40, 10, 0));
     assert_eq!(chosen.layers(Role::AttnV, BlockType::Q5_K), [0, 1, 2, 3]);
     assert_eq!(chosen.layers(Role::FfnDown, BlockType::Q5_K), [0, 1, 2, 3, 4]);
-    let chosen = plain(FileType::Q5_K_S, &hparams(32, 32, 8, 0));
+    let chosen = plain(FileType::Q5_K_S, &model(32, 32, 8, 0));
     assert_eq!(chosen.only(Role::AttnV), BlockType::Q5_K);
     assert_eq!(chosen.only(Role::FfnDown), BlockType::Q5_K);
     assert_eq!(chosen.only(Role::Output), BlockType::Q6_K);
@@ -114,29 +125,29 @@ fn small_mixtures_raise_the_first_layers_only() {
 
 #[test]
 fn three_bit_mixtures_raise_values_attention_outputs_and_ffn_downs() {
-    let hparams = hparams(32, 32, 8, 0);
-    let chosen = plain(FileType::Q3_K_M, &hparams);
+    let model = model(32, 32, 8, 0);
+    let chosen = plain(FileType::Q3_K_M, &model);
     assert_eq!(chosen.layers(Role::AttnV, BlockType::Q5_K), [0, 1]);
     assert_eq!(chosen.layers(Role::AttnV, BlockType::Q4_K).len(), 30);
     assert_eq!(chosen.layers(Role::FfnDown, BlockType::Q5_K), [0, 1]);
     assert_eq!(chosen.layers(Role::FfnDown, BlockType::Q4_K).len(), 30);
     assert_eq!(chosen.only(Role::AttnOutput), BlockType::Q4_K);
-    let chosen = plain(FileType::Q3_K_L, &hparams);
+    let chosen = plain(FileType::Q3_K_L, &model);
     for role in [Role::AttnV, Role::FfnDown, Role::AttnOutput] {
         assert_eq!(chosen.only(role), BlockType::Q5_K, "{role:?}");
-        assert_eq!(plain(FileType::Q3_K_S, &hparams).only(role), BlockType::Q3_K, "{role:?}");
+        assert_eq!(plain(FileType::Q3_K_S, &model).only(role), BlockType::Q3_K, "{role:?}");
     }
     for file_type in [FileType::Q3_K_L, FileType::Q3_K_M, FileType::Q3_K_S] {
         for role in [Role::AttnQ, Role::AttnK, Role::FfnGate, Role::FfnUp, Role::TokenEmbd] {
-            assert_eq!(plain(file_type, &hparams).only(role), BlockType::Q3_K, "{file_type} {role:?}");
+            assert_eq!(plain(file_type, &model).only(role), BlockType::Q3_K, "{file_type} {role:?}");
         }
-        assert_eq!(plain(file_type, &hparams).only(Role::Output), BlockType::Q6_K, "{file_type}");
+        assert_eq!(plain(file_type, &model).only(Role::Output), BlockType::Q6_K, "{file_type}");
     }
 }
 
 #[test]
 fn two_bit_mixtures_raise_values_more_where_four_queries_share_one() {
-    let (shared, apart) = (hparams(32, 32, 8, 0), hparams(32, 32, 16, 0));
+    let (shared, apart) = (model(32, 32, 8, 0), model(32, 32, 16, 0));
     let chosen = plain(FileType::Q2_K, &shared);
     assert_eq!(chosen.only(Role::AttnV), BlockType::Q4_K);
     assert_eq!(chosen.only(Role::FfnDown), BlockType::Q3_K);
@@ -155,23 +166,23 @@ fn two_bit_mixtures_raise_values_more_where_four_queries_share_one() {
 #[test]
 fn table_types_raise_values_that_four_queries_share_and_the_first_ffn_downs() {
     for file_type in [FileType::IQ4_NL, FileType::IQ4_XS] {
-        let chosen = plain(file_type, &hparams(32, 32, 8, 0));
+        let chosen = plain(file_type, &model(32, 32, 8, 0));
         assert_eq!(chosen.only(Role::AttnV), BlockType::Q5_K, "{file_type}");
         assert_eq!(chosen.layers(Role::FfnDown, BlockType::Q5_K), [0, 1, 2, 3], "{file_type}");
         for role in [Role::AttnQ, Role::AttnK, Role::AttnOutput, Role::FfnUp, Role::TokenEmbd] {
             assert_eq!(chosen.only(role), file_type.base(), "{file_type} {role:?}");
         }
         assert_eq!(chosen.only(Role::Output), BlockType::Q6_K, "{file_type}");
-        let apart = plain(file_type, &hparams(32, 32, 16, 0));
+        let apart = plain(file_type, &model(32, 32, 16, 0));
         assert_eq!(apart.only(Role::AttnV), file_type.base(), "{file_type}");
-        assert_eq!(plain(file_type, &hparams(32, 32, 8, 8)).only(Role::AttnOutput), BlockType::Q5_K);
+        assert_eq!(plain(file_type, &model(32, 32, 8, 8)).only(Role::AttnOutput), BlockType::Q5_K);
     }
 }
 
 #[test]
 fn types_of_few_values_keep_the_embedding_in_four_bits() {
     for file_type in [FileType::TQ1_0, FileType::TQ2_0, FileType::Q1_0, FileType::Q2_0] {
-        let chosen = plain(file_type, &hparams(8, 8, 4, 0));
+        let chosen = plain(file_type, &model(8, 8, 4, 0));
         assert_eq!(chosen.only(Role::TokenEmbd), BlockType::Q4_K, "{file_type}");
         assert_eq!(chosen.only(Role::Output), BlockType::Q6_K, "{file_type}");
         for role in [Role::AttnQ, Role::AttnV, Role::FfnDown] {
@@ -182,14 +193,14 @@ fn types_of_few_values_keep_the_embedding_in_four_bits() {
 
 #[test]
 fn microscaled_floats_are_for_stacks_of_experts() {
-    let chosen = plain(FileType::MXFP4_MOE, &hparams(8, 8, 4, 4));
+    let chosen = plain(FileType::MXFP4_MOE, &model(8, 8, 4, 4));
     for role in [Role::FfnGateExps, Role::FfnUpExps, Role::FfnDownExps] {
         assert_eq!(chosen.only(role), BlockType::MXFP4, "{role:?}");
     }
     for role in [Role::TokenEmbd, Role::AttnQ, Role::AttnV, Role::AttnOutput, Role::Output] {
         assert_eq!(chosen.only(role), BlockType::Q8_0, "{role:?}");
     }
-    assert_eq!(plain(FileType::MXFP4_MOE, &hparams(8, 8, 4, 0)).only(Role::FfnDown), BlockType::Q8_0);
+    assert_eq!(plain(FileType::MXFP4_MOE, &model(8, 8, 4, 0)).only(Role::FfnDown), BlockType::Q8_0);
 }
 
 #[test]
@@ -205,7 +216,7 @@ fn unmixed_types_raise_the_output_only() {
         (FileType::BF16, BlockType::BF16),
         (FileType::F32, BlockType::F32),
     ] {
-        let chosen = plain(file_type, &hparams(8, 8, 4, 0));
+        let chosen = plain(file_type, &model(8, 8, 4, 0));
         assert_eq!(chosen.only(Role::Output), output, "{file_type}");
         for role in [Role::TokenEmbd, Role::AttnQ, Role::AttnV, Role::FfnDown] {
             assert_eq!(chosen.only(role), file_type.base(), "{file_type} {role:?}");
@@ -215,10 +226,9 @@ fn unmixed_types_raise_the_output_only() {
 
 #[test]
 fn a_tied_embedding_is_the_output() {
-    let hparams = hparams(8, 8, 4, 0);
+    let model = model(8, 8, 4, 0);
     let tied = |file_type| {
-        Chosen::new(file_type, &hparams, &Overrides::default(), tensors(&hparams, 256, &[]))
-            .only(Role::TokenEmbd)
+        Chosen::new(file_type, &model, &Overrides::default(), tensors(&model, 256, &[])).only(Role::TokenEmbd)
     };
     assert_eq!(tied(FileType::Q4_K_M), BlockType::Q6_K);
     assert_eq!(tied(FileType::Q8_0), BlockType::Q8_0);
@@ -227,20 +237,20 @@ fn a_tied_embedding_is_the_output() {
 
 #[test]
 fn eighty_layers_with_grouped_queries_raise_values() {
-    let chosen = plain(FileType::Q4_K_M, &hparams(80, 64, 8, 0));
+    let chosen = plain(FileType::Q4_K_M, &model(80, 64, 8, 0));
     assert!(chosen.layers(Role::AttnV, BlockType::Q4_K).is_empty());
     assert_eq!(chosen.layers(Role::AttnV, BlockType::Q5_K).len(), 40);
     assert_eq!(chosen.layers(Role::FfnDown, BlockType::Q4_K).len(), 40);
-    let chosen = plain(FileType::Q4_K_S, &hparams(80, 64, 8, 0));
+    let chosen = plain(FileType::Q4_K_S, &model(80, 64, 8, 0));
     assert_eq!(chosen.only(Role::AttnV), BlockType::Q5_K);
-    assert_eq!(plain(FileType::Q3_K_S, &hparams(80, 64, 8, 0)).only(Role::AttnV), BlockType::Q5_K);
-    let chosen = plain(FileType::Q4_K_M, &hparams(80, 64, 64, 0));
+    assert_eq!(plain(FileType::Q3_K_S, &model(80, 64, 8, 0)).only(Role::AttnV), BlockType::Q5_K);
+    let chosen = plain(FileType::Q4_K_M, &model(80, 64, 64, 0));
     assert_eq!(chosen.layers(Role::AttnV, BlockType::Q4_K).len(), 40);
 }
 
 #[test]
 fn eight_experts_keep_keys_and_values_precise() {
-    let moe = hparams(32, 32, 8, 8);
+    let moe = model(32, 32, 8, 8);
     for file_type in [FileType::Q4_K_M, FileType::Q4_K_S, FileType::Q6_K, FileType::Q4_0] {
         let chosen = plain(file_type, &moe);
         assert_eq!(chosen.only(Role::AttnK), BlockType::Q8_0, "{file_type}");
@@ -255,14 +265,14 @@ fn eight_experts_keep_keys_and_values_precise() {
     assert_eq!(plain(FileType::Q3_K_L, &moe).only(Role::AttnOutput), BlockType::Q3_K);
     assert_eq!(plain(FileType::Q2_K_S, &moe).only(Role::AttnOutput), BlockType::Q2_K);
     assert_eq!(plain(FileType::Q4_K_M, &moe).layers(Role::FfnDownExps, BlockType::Q6_K), MORE_BITS_OF_32);
-    assert_eq!(plain(FileType::Q4_K_M, &hparams(32, 32, 8, 4)).only(Role::AttnK), BlockType::Q4_K);
+    assert_eq!(plain(FileType::Q4_K_M, &model(32, 32, 8, 4)).only(Role::AttnK), BlockType::Q4_K);
 }
 
 #[test]
 fn rows_that_do_not_divide_fall_back() {
-    let hparams = hparams(8, 14, 2, 0);
+    let model = model(8, 14, 2, 0);
     let chosen = |file_type, n_in, extra: &[Role]| {
-        Chosen::new(file_type, &hparams, &Overrides::default(), tensors(&hparams, n_in, extra))
+        Chosen::new(file_type, &model, &Overrides::default(), tensors(&model, n_in, extra))
     };
     let mixed = chosen(FileType::Q4_K_M, 896, &[Role::Output]);
     assert_eq!(mixed.only(Role::AttnQ), BlockType::Q5_0);
@@ -288,7 +298,7 @@ fn rows_that_do_not_divide_fall_back() {
 
 #[test]
 fn overrides_win_in_their_order_and_do_not_count() {
-    let hparams = hparams(8, 8, 4, 0);
+    let model = model(8, 8, 4, 0);
     let pattern = |name: &str, ty| (Regex::new(name).expect("a pattern"), ty);
     let overrides = Overrides {
         tensors: vec![pattern(r"blk\.0\.attn_v", BlockType::F16), pattern("attn_v|output", BlockType::Q5_0)],
@@ -296,7 +306,7 @@ fn overrides_win_in_their_order_and_do_not_count() {
         token_embd: Some(BlockType::Q4_0),
         pure: false,
     };
-    let chosen = Chosen::new(FileType::Q4_K_M, &hparams, &overrides, tensors(&hparams, 256, &[Role::Output]));
+    let chosen = Chosen::new(FileType::Q4_K_M, &model, &overrides, tensors(&model, 256, &[Role::Output]));
     assert_eq!(chosen.layers(Role::AttnV, BlockType::F16), [0]);
     assert_eq!(chosen.layers(Role::AttnV, BlockType::Q5_0), [1, 2, 3, 4, 5, 6, 7]);
     assert_eq!(chosen.only(Role::Output), BlockType::Q4_K);
@@ -305,20 +315,20 @@ fn overrides_win_in_their_order_and_do_not_count() {
     // Layer 0 is decided by the user, so the mixture sees layer 1 as the first value projection.
     let overrides =
         Overrides { tensors: vec![pattern(r"blk\.0\.", BlockType::Q5_0)], ..Overrides::default() };
-    let chosen = Chosen::new(FileType::Q4_K_M, &hparams, &overrides, tensors(&hparams, 256, &[]));
+    let chosen = Chosen::new(FileType::Q4_K_M, &model, &overrides, tensors(&model, 256, &[]));
     assert_eq!(chosen.layers(Role::AttnV, BlockType::Q6_K), [1, 4, 7]);
     assert_eq!(chosen.only(Role::AttnNorm), BlockType::F32);
 }
 
 #[test]
 fn pure_skips_the_mixture_and_keeps_overrides() {
-    let hparams = hparams(8, 8, 4, 8);
+    let model = model(8, 8, 4, 8);
     let overrides = Overrides {
         tensors: vec![(Regex::new("attn_q").expect("a pattern"), BlockType::Q8_0)],
         pure: true,
         ..Overrides::default()
     };
-    let chosen = Chosen::new(FileType::Q4_K_M, &hparams, &overrides, tensors(&hparams, 256, &[Role::Output]));
+    let chosen = Chosen::new(FileType::Q4_K_M, &model, &overrides, tensors(&model, 256, &[Role::Output]));
     for role in [Role::AttnV, Role::AttnK, Role::Output, Role::TokenEmbd, Role::FfnDownExps] {
         assert_eq!(chosen.only(role), BlockType::Q4_K, "{role:?}");
     }
@@ -327,9 +337,9 @@ fn pure_skips_the_mixture_and_keeps_overrides() {
 
 #[test]
 fn an_explicit_output_type_that_misfits_is_refused() {
-    let hparams = hparams(8, 14, 2, 0);
+    let model = model(8, 14, 2, 0);
     let overrides = Overrides { output: Some(BlockType::Q4_K), ..Overrides::default() };
-    let error = choose(FileType::Q8_0, &hparams, &overrides, &tensors(&hparams, 896, &[Role::Output]));
+    let error = choose(FileType::Q8_0, &model, &overrides, &tensors(&model, 896, &[Role::Output]));
     let message = error.expect_err("896 is no multiple of 256").to_string();
     assert!(
         message.contains("output.weight") && message.contains("896") && message.contains("Q5_0"),

@@ -1,15 +1,29 @@
 //! The model families: one file each, and the registry that lists them.
+//!
+//! A family is a declaration: how its config.json becomes GGUF keys, how keys become a
+//! [`ModelSpec`], and what its checkpoints call the tensors. What families share is in `base`
+//! (numbers and plain layers), `config` (plain keys), `names` (plain names) and `rope_scaling`.
 
-pub mod llama;
+mod base;
+mod config;
+mod families;
+mod keys;
+pub mod missing;
+mod names;
 mod rope_scaling;
+mod source;
+#[cfg(test)]
+mod tests;
 
 use crate::checkpoint::Config;
 use crate::error::Result;
 use crate::gguf::{Metadata, Value};
-use crate::model::{Hparams, TensorSpec};
+use crate::model::spec::{ModelSpec, Promises, Slot};
 
-pub use crate::model::spec::layer::RopeOrder;
-pub use gguf_simd::ops::Gate;
+pub use config::FromConfig;
+pub use keys::Keys;
+pub use names::{Names, Sources};
+pub use source::{Piece, RowMap, Source, ValueMap, rows_and_columns};
 
 /// Metadata to write, in order.
 pub type MetadataPairs = Vec<(String, Value)>;
@@ -25,57 +39,84 @@ pub struct Family {
     pub checkpoint_classes: &'static [&'static str],
     /// The `model_type`s of config.json that belong to this family.
     pub model_types: &'static [&'static str],
-    /// What the names of a base model's tensors begin with inside the class with a head, and do not
-    /// when the base model is saved alone (transformers' `base_model_prefix`, with its dot).
-    pub base_prefix: &'static str,
-    /// Reads the hyperparameters of a GGUF file.
-    pub hparams_from_gguf: fn(&Metadata) -> Result<Hparams>,
-    /// Reads the hyperparameters of a checkpoint.
-    pub hparams_from_config: fn(&Config) -> Result<Hparams>,
-    /// What a GGUF file cannot carry of a configuration and the user should know, a sentence each.
-    pub notes_from_config: fn(&Hparams, &Config) -> Result<Vec<String>>,
+    /// Makes the keys of a configuration.
+    pub keys: fn(&mut FromConfig<'_>) -> Result<()>,
+    /// Says what a model with these keys is.
+    pub spec: fn(Keys<'_>) -> Result<ModelSpec>,
+    /// What checkpoints call the tensors.
+    pub names: Names,
+    /// Where the values of a tensor lie in a checkpoint; `None` if checkpoints do not have it.
+    pub source: fn(&Sources<'_>, &Slot) -> Result<Option<Source>>,
+    /// Which tensors config.json says are there.
+    pub promises: fn(&Config) -> Result<Promises>,
+}
+
+/// What a configuration becomes.
+#[derive(Debug)]
+pub struct Configured {
     /// The hyperparameter keys to write, without the tokenizer's and the general ones.
-    pub metadata: fn(&Hparams, &Config) -> Result<MetadataPairs>,
-    /// Every tensor a model of this family may have. The configuration is at hand when a checkpoint
-    /// is converted (it decides computed tensors), not when a GGUF file is run.
-    pub tensors: fn(&Hparams, Option<&Config>) -> Result<Vec<TensorSpec>>,
-    /// How the shared decoder is put together for this family.
-    pub wiring: Wiring,
+    pub pairs: MetadataPairs,
+    /// What a file with them will be read as.
+    pub spec: ModelSpec,
+    /// Which tensors the checkpoint must have.
+    pub promises: Promises,
+    /// What a GGUF file cannot carry of the configuration and the user should know, a sentence each.
+    pub notes: Vec<String>,
 }
 
-/// How the shared decoder is put together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wiring {
-    /// Which elements of a head rotate together.
-    pub rope: RopeOrder,
-    /// The feed-forward gate's activation.
-    pub gate: Gate,
-}
+impl Family {
+    /// What the model in a file is.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`] for numbers that are missing or that no model has,
+    /// [`crate::Error::Unsupported`] for what this program does not compute.
+    pub fn spec_of_file(&self, metadata: &Metadata) -> Result<ModelSpec> {
+        (self.spec)(Keys::of_file(self.gguf_name, metadata))?.checked(metadata.path())
+    }
 
-/// The registry: a new family is one file and one row.
-const FAMILIES: &[&Family] = &[&llama::FAMILY];
+    /// What a configuration becomes.
+    ///
+    /// # Errors
+    /// As [`Family::spec_of_file`], with config.json at fault.
+    pub fn configure(&self, config: &Config) -> Result<Configured> {
+        let text = config::text_part(config)?;
+        let mut made = FromConfig::new(self.gguf_name, &text);
+        (self.keys)(&mut made)?;
+        let (pairs, notes) = made.finish();
+        let spec = (self.spec)(Keys::made(self.gguf_name, config.path(), &pairs))?.checked(config.path())?;
+        let mut promises = (self.promises)(&text)?;
+        if let Some(is_tied) = config.bool("tie_word_embeddings")? {
+            promises.is_tied = Some(is_tied);
+        }
+        Ok(Configured { pairs, spec, promises, notes })
+    }
+
+    /// The classes of tensors' names: where a checkpoint has a slot.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`] for a configuration that cannot be read.
+    pub fn source_of(&self, spec: &ModelSpec, config: &Config, slot: &Slot) -> Result<Option<Source>> {
+        let text = config::text_part(config)?;
+        (self.source)(&Sources { names: &self.names, spec, config: &text }, slot)
+    }
+}
 
 /// The family that a GGUF file names in `general.architecture`.
 pub fn by_gguf_name(name: &str) -> Option<&'static Family> {
-    FAMILIES.iter().copied().find(|family| family.gguf_name == name)
+    families::ALL.iter().copied().find(|family| family.gguf_name == name)
 }
 
 /// The family of a class in the `architectures` of config.json.
 pub fn by_checkpoint_class(class: &str) -> Option<&'static Family> {
-    FAMILIES.iter().copied().find(|family| family.checkpoint_classes.contains(&class))
+    families::ALL.iter().copied().find(|family| family.checkpoint_classes.contains(&class))
 }
 
 /// The family of the `model_type` of config.json.
 pub fn by_model_type(model_type: &str) -> Option<&'static Family> {
-    FAMILIES.iter().copied().find(|family| family.model_types.contains(&model_type))
+    families::ALL.iter().copied().find(|family| family.model_types.contains(&model_type))
 }
 
-/// The GGUF architectures this program knows, for error messages.
+/// The GGUF architectures this program knows.
 pub fn gguf_names() -> impl Iterator<Item = &'static str> {
-    FAMILIES.iter().map(|family| family.gguf_name)
-}
-
-/// The checkpoint classes this program knows, for error messages.
-pub fn checkpoint_classes() -> impl Iterator<Item = &'static str> {
-    FAMILIES.iter().flat_map(|family| family.checkpoint_classes.iter().copied())
+    families::ALL.iter().map(|family| family.gguf_name)
 }

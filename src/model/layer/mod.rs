@@ -3,39 +3,117 @@
 
 pub(super) mod attention;
 pub(super) mod ffn;
-mod norm;
-mod stream;
+pub(super) mod norm;
+pub(super) mod per_layer;
+pub(super) mod stream;
 
-pub(super) use attention::Attention;
+pub(super) use attention::{Attention, AttentionScratch, Mla, MlaScratch, Needs};
 pub(super) use ffn::Ffn;
-pub(super) use norm::Norm;
-pub(super) use stream::Stream;
+pub(super) use norm::{Norm, norm_into};
+pub(super) use per_layer::{PerLayerEmbedding, PerLayerInput};
+pub(super) use stream::{Residual, Stream, StreamNeeds};
 
 use super::inputs::Formats;
 use super::weights::Matrix;
 
-/// A layer of a pre-norm transformer.
+/// A layer of a transformer.
 #[derive(Debug)]
 pub(super) struct Layer {
-    pub(super) attn_norm: Norm,
-    pub(super) attention: Attention,
-    pub(super) ffn_norm: Norm,
+    /// In front of the mixer.
+    pub(super) mixer_norm: Option<Norm>,
+    pub(super) mixer: Mixer,
+    pub(super) mixer_residual: Residual,
+    pub(super) ffn_input: FfnInput,
     pub(super) ffn: Ffn,
+    pub(super) ffn_residual: Residual,
+    pub(super) per_layer: Option<PerLayerInput>,
+    /// Multiplies the stream that leaves the layer.
+    pub(super) output_scale: Option<f32>,
+}
+
+/// The part that looks at other positions.
+#[derive(Debug)]
+pub(super) enum Mixer {
+    Attention(Box<Attention>),
+    Mla(Box<Mla>),
+}
+
+/// What the feed-forward part gets.
+#[derive(Debug)]
+pub(super) enum FfnInput {
+    /// The stream with the mixer's output, normed if there is a norm.
+    AfterMixer(Option<Norm>),
+    /// What the mixer got.
+    LikeMixer,
+    /// The stream that the mixer got, through another norm.
+    BesideMixer(Norm),
+}
+
+impl Mixer {
+    /// The formats its input is needed in.
+    fn input_formats(&self) -> Formats {
+        match self {
+            Self::Attention(part) => part.input_formats(),
+            Self::Mla(part) => part.input_formats(),
+        }
+    }
+
+    /// What it needs buffers for.
+    pub(super) fn needs(&self) -> Needs<'_> {
+        match self {
+            Self::Attention(part) => part.needs(),
+            Self::Mla(part) => part.needs(),
+        }
+    }
+
+    /// The part, if it is attention over latent vectors.
+    pub(super) fn as_mla(&self) -> Option<&Mla> {
+        match self {
+            Self::Attention(_) => None,
+            Self::Mla(part) => Some(part),
+        }
+    }
+
+    fn matrices(&self) -> Vec<&Matrix> {
+        match self {
+            Self::Attention(part) => part.matrices(),
+            Self::Mla(part) => part.matrices(),
+        }
+    }
 }
 
 impl Layer {
+    /// The formats that the mixer's input is needed in: also the feed-forward part's, if it is the same.
+    pub(super) fn mixer_formats(&self) -> Formats {
+        let formats = self.mixer.input_formats();
+        match self.ffn_input {
+            FfnInput::LikeMixer => formats.union(self.ffn.input_formats()),
+            FfnInput::AfterMixer(_) | FfnInput::BesideMixer(_) => formats,
+        }
+    }
+
     /// The formats that its parts need the normed stream in.
     pub(super) fn input_formats(&self) -> Formats {
-        self.attention.input_formats().union(self.ffn.input_formats())
+        self.mixer.input_formats().union(self.ffn.input_formats())
     }
 
     /// The matrices that every token is multiplied with.
-    pub(super) fn matrices(&self) -> impl Iterator<Item = &Matrix> {
-        self.attention.matrices().into_iter().chain(self.ffn.matrices())
+    pub(super) fn matrices(&self) -> Vec<&Matrix> {
+        let per_layer = self.per_layer.iter().flat_map(PerLayerInput::matrices);
+        self.mixer.matrices().into_iter().chain(self.ffn.matrices()).chain(per_layer).collect()
     }
 
     /// The matrices of which each token is multiplied with a part.
-    pub(super) fn expert_matrices(&self) -> impl Iterator<Item = &Matrix> {
+    pub(super) fn expert_matrices(&self) -> Vec<&Matrix> {
         self.ffn.expert_matrices()
+    }
+
+    /// Which buffers of the stream it needs.
+    pub(super) fn stream_needs(&self) -> StreamNeeds {
+        let per_layer = self.per_layer.is_some();
+        StreamNeeds {
+            sums: per_layer || !self.mixer_residual.is_plain() || !self.ffn_residual.is_plain(),
+            nested: matches!(self.ffn, Ffn::GatedAndExperts(_)),
+        }
     }
 }

@@ -51,6 +51,16 @@ impl Matrix {
         })
     }
 
+    /// Some of its rows, as a matrix of their own.
+    ///
+    /// # Panics
+    /// If they do not all exist.
+    pub(in crate::model) fn slice(&self, rows: Range<usize>) -> Self {
+        assert!(rows.start <= rows.end && rows.end <= self.n_out, "rows {rows:?} of {}", self.n_out);
+        let offset = self.offset + rows.start * self.row_bytes;
+        Self { offset, n_out: rows.len(), ..self.clone() }
+    }
+
     /// The type of its blocks.
     pub(in crate::model) fn block_type(&self) -> BlockType {
         self.block_type
@@ -59,6 +69,11 @@ impl Matrix {
     /// Rows: elements of its output.
     pub(in crate::model) fn n_out(&self) -> usize {
         self.n_out
+    }
+
+    /// Elements of a row: of its input.
+    pub(in crate::model) fn n_in(&self) -> usize {
+        self.n_in
     }
 
     /// The bytes of all its rows in the file.

@@ -3,5 +3,5 @@
 mod linear;
 mod matrix;
 
-pub(super) use linear::Linear;
+pub(super) use linear::{Linear, Stack};
 pub(super) use matrix::{Matrix, MatrixRows};

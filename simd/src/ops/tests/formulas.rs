@@ -102,12 +102,16 @@ fn softmax_of_infinities_and_nan() {
     assert!(softmax(vec![]).is_empty());
 }
 
+/// Those that multiply the other row as it is.
+const ACTIVATIONS: [Gate; 6] =
+    [Gate::Silu, Gate::GeluTanh, Gate::GeluErf, Gate::Sigmoid, Gate::Relu, Gate::ReluSquared];
+
 #[test]
 fn swiglu_follows_its_formula() {
     let gate: Vec<f32> = (-1000..=1000).map(|i| i as f32 / 10.0).collect();
     let up = noise(gate.len(), 10);
     let mut out = vec![0.0; gate.len()];
-    scalar().swiglu(&gate, &up, &mut out);
+    scalar().gated(Gate::Silu, &gate, &up, &mut out);
     for i in 0..gate.len() {
         let g = f64::from(gate[i]);
         let exact = g / (1.0 + libm::exp(-g)) * f64::from(up[i]);
@@ -118,18 +122,53 @@ fn swiglu_follows_its_formula() {
 
 #[test]
 fn gated_activations_are_the_activation_times_the_other_row() {
-    type Plain = fn(&Ops, &[f32], &mut [f32]);
-    type Gated = fn(&Ops, &[f32], &[f32], &mut [f32]);
-    let pairs: [(Plain, Gated); 3] =
-        [(Ops::silu, Ops::swiglu), (Ops::gelu_tanh, Ops::geglu_tanh), (Ops::gelu_erf, Ops::geglu_erf)];
     let (gate, up) = (harsh(100, 17), harsh(100, 18));
-    for (plain, gated) in pairs {
+    for activation in ACTIVATIONS {
         let (mut activated, mut out) = ([0.0; 100], [0.0; 100]);
-        plain(scalar(), &gate, &mut activated);
-        gated(scalar(), &gate, &up, &mut out);
+        scalar().activate(activation, &gate, &mut activated);
+        scalar().gated(activation, &gate, &up, &mut out);
         let expected: Vec<f32> = activated.iter().zip(&up).map(|(a, u)| a * u).collect();
-        assert_eq!(bits(&out), bits(&expected));
+        assert_eq!(bits(&out), bits(&expected), "{activation:?}");
     }
+}
+
+#[test]
+fn activations_follow_their_formulas() {
+    let x: Vec<f32> = (-1000..=1000).map(|i| i as f32 / 64.0).collect();
+    let up = noise(x.len(), 10);
+    let formulas: [(Gate, fn(f64, f64) -> f64); 4] = [
+        (Gate::Sigmoid, |x, up| up / (1.0 + libm::exp(-x))),
+        (Gate::Relu, |x, up| x.max(0.0) * up),
+        (Gate::ReluSquared, |x, up| x.max(0.0) * x.max(0.0) * up),
+        (Gate::ClampedSilu { alpha: 1.702, limit: 0.75 }, |x, up| {
+            let x = x.min(0.75);
+            x / (1.0 + libm::exp(-f64::from(1.702f32) * x)) * (1.0 + up.clamp(-0.75, 0.75))
+        }),
+    ];
+    for (activation, formula) in formulas {
+        let mut out = vec![0.0; x.len()];
+        scalar().gated(activation, &x, &up, &mut out);
+        for i in 0..x.len() {
+            let exact = formula(x[i].into(), up[i].into());
+            // An exponential turns the rounding of its argument, up to 27, into a relative error.
+            assert_close(out[i], exact, 4e-6, exact.abs().max(1e-30));
+        }
+    }
+}
+
+#[test]
+fn soft_caps_follow_their_formula() {
+    let mut x: Vec<f32> = (-4000..=4000).map(|i| i as f32 / 32.0).collect();
+    x.extend([1e-20, -3e-7, f32::INFINITY, f32::NEG_INFINITY]);
+    let mut capped = x.clone();
+    scalar().softcap(&mut capped, 30.0);
+    for (x, capped) in x.into_iter().zip(capped) {
+        let exact = 30.0 * libm::tanh(f64::from(x) / 30.0);
+        assert_close(capped, exact, 4e-7, exact.abs());
+    }
+    let mut nan = [f32::NAN];
+    scalar().softcap(&mut nan, 30.0);
+    assert!(nan[0].is_nan());
 }
 
 #[test]

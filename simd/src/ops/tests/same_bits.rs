@@ -51,12 +51,18 @@ fn norms_are_equal_on_every_tier() {
 
 #[test]
 fn activations_are_equal_on_every_tier() {
-    assert_tiers_agree("silu", |ops, x, _| into(x.len(), |out| ops.silu(x, out)));
-    assert_tiers_agree("gelu_tanh", |ops, x, _| into(x.len(), |out| ops.gelu_tanh(x, out)));
-    assert_tiers_agree("gelu_erf", |ops, x, _| into(x.len(), |out| ops.gelu_erf(x, out)));
-    assert_tiers_agree("swiglu", |ops, x, y| into(x.len(), |out| ops.swiglu(x, y, out)));
-    assert_tiers_agree("geglu_tanh", |ops, x, y| into(x.len(), |out| ops.geglu_tanh(x, y, out)));
-    assert_tiers_agree("geglu_erf", |ops, x, y| into(x.len(), |out| ops.geglu_erf(x, y, out)));
+    let clamped = Gate::ClampedSilu { alpha: 1.702, limit: 7.0 };
+    let plain = [Gate::Silu, Gate::GeluTanh, Gate::GeluErf, Gate::Sigmoid, Gate::Relu, Gate::ReluSquared];
+    for gate in plain.into_iter().chain([clamped]) {
+        let name = format!("{gate:?}");
+        assert_tiers_agree(&name, |ops, x, _| into(x.len(), |out| ops.activate(gate, x, out)));
+        assert_tiers_agree(&name, |ops, x, y| into(x.len(), |out| ops.gated(gate, x, y, out)));
+    }
+    assert_tiers_agree("softcap", |ops, x, _| {
+        let mut out = x.to_vec();
+        ops.softcap(&mut out, 50.0);
+        out
+    });
 }
 
 #[test]

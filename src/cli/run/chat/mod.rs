@@ -93,7 +93,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let given_template = args.template.as_deref().map(read_file).transpose()?;
     let model = load(&args.model, &args.compute, args.quiet)?;
     let template = template(&model, given_template)?;
-    let n_ctx = args.context.n_ctx(model.engine.hparams().n_ctx_train);
+    let n_ctx = args.context.n_ctx(model.engine.spec().n_ctx_train);
     let sampler = Sampler::new(args.sampling.resolve(model.engine.metadata(), n_ctx)?)?;
     let (session, diary) = open(args, &model, file, n_ctx)?;
     check_system(args, &template, diary.conversation())?;

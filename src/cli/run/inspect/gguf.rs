@@ -50,7 +50,7 @@ fn run(file: &GgufFile) -> Result<Memory, String> {
     let memory = || {
         let engine = Engine::open(file.path(), EngineOptions::default())?;
         Tokenizer::from_metadata(engine.metadata())?;
-        let n_ctx = engine.hparams().n_ctx_train.min(DEFAULT_MAX_CTX);
+        let n_ctx = engine.spec().n_ctx_train.min(DEFAULT_MAX_CTX);
         let options = SessionOptions { n_ctx, n_batch: DEFAULT_BATCH, kv_types: KvTypes::default() };
         Ok(Memory { n_ctx, demand: engine.demand(options)? })
     };

@@ -15,13 +15,17 @@
 //! top = max(max', max)      sum' e^(max' - top) + sum e^(max - top)      likewise the values
 //! ```
 //!
-//! until the values are divided by the sum. Each step performs the same float operations whether one thread
+//! until the values are divided by the sum. A sink, a score without a value, is a chunk of its own before the
+//! first. A window leaves out chunks and, of those at its ends, keys. Each step performs the same float operations whether one thread
 //! takes the chunks of a token in turn or several threads share them, so the bits are the same.
+
+use std::ops::Range;
 
 use gguf_simd::attention::{Attention, CHUNK};
 use gguf_simd::ops::Ops;
 use gguf_simd::{Activation, ColumnsMut};
 
+use crate::model::spec::layer::Window;
 use crate::model::state::kv::KvHead;
 
 /// The queries of a key-value head for consecutive tokens.
@@ -35,8 +39,14 @@ pub(super) struct Tile<'a> {
     pub(super) n_tokens: usize,
     /// Query heads that share the keys.
     pub(super) group: usize,
-    /// Keys that the first token sees; each further one sees one more.
+    /// Keys up to the first token's own; each further one has one more.
     pub(super) n_keys: usize,
+    /// Which of them it sees.
+    pub(super) window: Option<Window>,
+    /// Bounds the scores.
+    pub(super) softcap: Option<f32>,
+    /// `[group]`: the scores of the sinks.
+    pub(super) sinks: Option<&'a [f32]>,
 }
 
 /// What a chunk leaves of each query.
@@ -74,6 +84,11 @@ impl Running {
     /// Before the first chunk; the values are zero.
     pub(super) const NONE: Self = Self { max: f32::NEG_INFINITY, sum: 0.0 };
 
+    /// After a sink with this score.
+    pub(super) fn after_sink(score: f32) -> Self {
+        Self { max: score, sum: 1.0 }
+    }
+
     /// Adds what a chunk left of query `q` to `values: [head_dim_v]`.
     pub(super) fn join(&mut self, values: &mut [f32], partial: &Partial<'_>, q: usize) {
         let (max, n) = (partial.max[q], values.len());
@@ -97,18 +112,37 @@ impl Tile<'_> {
         self.n_tokens * self.group
     }
 
-    /// Chunks with keys that some query sees.
-    pub(super) fn n_chunks(&self) -> usize {
-        (self.n_keys + self.n_tokens - 1).div_ceil(CHUNK)
+    /// The chunks with keys that some query sees.
+    pub(super) fn chunks(&self) -> Range<usize> {
+        let first = self.first_key(0) / CHUNK;
+        first..(self.n_keys + self.n_tokens - 1).div_ceil(CHUNK)
     }
 
-    /// Keys of a chunk that query `q` sees.
-    pub(super) fn n_visible(&self, chunk: usize, q: usize) -> usize {
-        (self.n_keys + q / self.group).saturating_sub(chunk * CHUNK).min(CHUNK)
+    /// Before the first chunk, for query `q`.
+    pub(super) fn start(&self, q: usize) -> Running {
+        self.sinks.map_or(Running::NONE, |sinks| Running::after_sink(sinks[q % self.group]))
     }
 
-    /// Computes what `chunk`, which is below [`Tile::n_chunks`], leaves of each query. Of the scratch
-    /// buffers `scores` has room for [`CHUNK`] floats and `visible` for a number a query.
+    /// The first key that the queries of a token see.
+    fn first_key(&self, token: usize) -> usize {
+        let n_keys = self.n_keys + token;
+        match self.window {
+            None => 0,
+            Some(Window::Sliding(window)) => n_keys.saturating_sub(window),
+            Some(Window::Chunked(len)) => (n_keys - 1) / len * len,
+        }
+    }
+
+    /// The keys of a chunk that query `q` sees, counted from the chunk's first.
+    pub(super) fn visible(&self, chunk: usize, q: usize) -> Range<usize> {
+        let token = q / self.group;
+        let start = chunk * CHUNK;
+        let end = (self.n_keys + token).saturating_sub(start).min(CHUNK);
+        self.first_key(token).saturating_sub(start).min(end)..end
+    }
+
+    /// Computes what `chunk`, which is among [`Tile::chunks`], leaves of each query that sees some of its
+    /// keys. Of the scratch buffers `scores` has room for [`CHUNK`] floats and `visible` for a number a query.
     pub(super) fn attend_chunk(
         &self,
         chunk: usize,
@@ -117,16 +151,26 @@ impl Tile<'_> {
         partial: &mut Partial<'_>,
     ) {
         let (start, n_queries) = (chunk * CHUNK, self.n_queries());
-        let n = self.n_visible(chunk, n_queries - 1);
-        let keys = start..start + n;
+        // Windows only move on: the first query sees the first key, and the last one the last.
+        let (first, end) = (self.visible(chunk, 0).start, self.visible(chunk, n_queries - 1).end);
+        let n = end - first;
+        let keys = start + first..start + end;
         let rows = self.head.rows();
         let scores = &mut scores[..n_queries * n];
-        let columns = ColumnsMut::new(scores, n, n_queries);
+        let columns = ColumnsMut::new(&mut *scores, n, n_queries);
         self.attention.scores(rows.keys, self.head.keys(keys.clone()), self.queries, columns);
+        if let Some(cap) = self.softcap {
+            self.ops.softcap(scores, cap);
+        }
         let visible = &mut visible[..n_queries];
-        for (q, visible) in visible.iter_mut().enumerate() {
-            *visible = self.n_visible(chunk, q);
-            (partial.max[q], partial.sum[q]) = self.ops.exponentials(&mut scores[q * n..][..*visible]);
+        for (q, n_visible) in visible.iter_mut().enumerate() {
+            let seen = self.visible(chunk, q);
+            let seen = seen.start.max(first) - first..seen.end.max(first) - first;
+            let scores = &mut scores[q * n..][..n];
+            // The weight 0 leaves a sum as it is.
+            scores[..seen.start].fill(0.0);
+            *n_visible = seen.end;
+            (partial.max[q], partial.sum[q]) = self.ops.exponentials(&mut scores[seen]);
         }
         let columns = ColumnsMut::new(partial.values, rows.values.head_dim(), n_queries);
         self.attention.weighted_sums(rows.values, self.head.values(keys), scores, visible, columns);
@@ -194,16 +238,19 @@ mod tests {
                 n_tokens,
                 group,
                 n_keys,
+                window: None,
+                softcap: None,
+                sinks: None,
             };
             let n_queries = tile.n_queries();
             let (mut scores, mut visible) = (vec![0.0; n_queries * CHUNK], vec![0; n_queries]);
             let mut partial = vec![f32::NAN; n_queries * Partial::query_len(HEAD_DIM)];
             let mut found = vec![0.0; n_queries * HEAD_DIM];
             let mut running = vec![Running::NONE; n_queries];
-            for chunk in 0..tile.n_chunks() {
+            for chunk in tile.chunks() {
                 let mut partial = Partial::new(&mut partial, n_queries, HEAD_DIM);
                 tile.attend_chunk(chunk, &mut scores, &mut visible, &mut partial);
-                for q in (0..n_queries).filter(|&q| tile.n_visible(chunk, q) > 0) {
+                for q in (0..n_queries).filter(|&q| !tile.visible(chunk, q).is_empty()) {
                     running[q].join(&mut found[q * HEAD_DIM..][..HEAD_DIM], &partial, q);
                 }
             }

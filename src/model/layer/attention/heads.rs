@@ -7,49 +7,52 @@
 use gguf_simd::ColumnsMut;
 use gguf_simd::attention::CHUNK;
 
-use super::chunks::{Partial, Running, Tile};
+use super::Rows;
+use super::chunks::{Partial, Tile};
 use super::scratch::{AttentionScratch, Scratch, max_divided, max_tokens};
-use super::{Attention, Rows};
 use crate::model::batch::{Batch, BatchPart, Run};
 use crate::model::compute::{ByToken, Compute, pieces, pieces_of};
 use crate::model::inputs::Inputs;
 use crate::model::profile::Phase;
-use crate::model::spec::layer::AttentionSpec;
+use crate::model::spec::layer::{AttentionSpec, Window};
 
 /// A layer whose queries and keys are ready.
 struct Ready<'a, P> {
     spec: &'a AttentionSpec,
+    /// `[n_head]`: the scores of the sinks.
+    sinks: Option<&'a [f32]>,
+    /// The layer whose keys and values are used.
+    cached: usize,
     compute: Compute<'a>,
-    layer: usize,
     parts: &'a [P],
     queries: &'a Inputs,
     batch: &'a Batch,
 }
 
-impl Attention {
-    /// Computes the outputs of all query heads for `rows`, whose queries `scratch` holds.
-    pub(super) fn attend<P: BatchPart>(
-        &self,
-        compute: Compute<'_>,
-        rows: &Rows<'_, P>,
-        scratch: &mut AttentionScratch,
-    ) {
-        let AttentionScratch { queries, heads: outputs, scratch, partials, .. } = scratch;
-        let outputs = outputs.floats_mut(0..rows.batch.n());
-        compute.enter(Phase::Attention);
-        let &Rows { ref parts, batch, layer, .. } = rows;
-        let ready = Ready { spec: &self.spec, compute, layer, parts, queries, batch };
-        let is_few = ready.n_groups() <= max_divided(compute.pool.n_threads());
-        if is_few && ready.max_keys() > CHUNK {
-            ready.divide_chunks(scratch, partials, outputs);
-        } else {
-            ready.divide_tokens(scratch, outputs);
-        }
-        compute.enter(Phase::Rest);
+/// Computes the outputs of all query heads for `rows`, whose queries `scratch` holds, in a layer of this spec
+/// with these sinks.
+pub(super) fn attend<P: BatchPart>(
+    compute: Compute<'_>,
+    (spec, sinks): (&AttentionSpec, Option<&[f32]>),
+    rows: &Rows<'_, P>,
+    scratch: &mut AttentionScratch,
+) {
+    let AttentionScratch { queries, heads: outputs, scratch, partials, .. } = scratch;
+    let outputs = outputs.floats_mut(0..rows.batch.n());
+    compute.enter(Phase::Attention);
+    let &Rows { ref parts, batch, layer, .. } = rows;
+    let cached = spec.shares_kv_with.unwrap_or(layer);
+    let ready = Ready { spec, sinks, cached, compute, parts, queries, batch };
+    let is_few = ready.n_groups() <= max_divided(compute.pool.n_threads());
+    if is_few && ready.max_keys() > CHUNK {
+        ready.divide_chunks(scratch, partials, outputs);
+    } else {
+        ready.divide_tokens(scratch, outputs);
     }
+    compute.enter(Phase::Rest);
 }
 
-/// Keys that the last token of a run sees.
+/// Keys up to that of the last token of a run.
 fn n_keys(run: &Run) -> usize {
     run.position + run.n
 }
@@ -57,7 +60,15 @@ fn n_keys(run: &Run) -> usize {
 impl<P: BatchPart> Ready<'_, P> {
     /// Keys that a token sees at most.
     fn max_keys(&self) -> usize {
-        self.batch.runs.iter().map(n_keys).max().unwrap_or(0)
+        self.batch.runs.iter().map(|run| self.n_seen(run)).max().unwrap_or(0)
+    }
+
+    /// Keys that the last token of a run sees.
+    fn n_seen(&self, run: &Run) -> usize {
+        match self.spec.window {
+            None => n_keys(run),
+            Some(Window::Sliding(n) | Window::Chunked(n)) => n_keys(run).min(n),
+        }
     }
 
     /// Query heads for each key-value head.
@@ -77,7 +88,7 @@ impl<P: BatchPart> Ready<'_, P> {
 
     /// Multiply-adds of all groups.
     fn work(&self) -> usize {
-        let n_pairs: usize = self.batch.runs.iter().map(|run| run.n * n_keys(run)).sum();
+        let n_pairs: usize = self.batch.runs.iter().map(|run| run.n * self.n_seen(run)).sum();
         n_pairs * self.spec.n_head * (self.spec.head_dim_k + self.spec.head_dim_v)
     }
 
@@ -85,7 +96,7 @@ impl<P: BatchPart> Ready<'_, P> {
     fn tile(&self, run: usize, head: usize, first: usize, n_tokens: usize) -> Tile<'_> {
         let (group, kernels) = (self.group(), self.compute.kernels);
         let run = &self.batch.runs[run];
-        let keys = self.parts[run.part].cache().head(self.layer, head);
+        let keys = self.parts[run.part].cache().head(self.cached, head);
         // The queries of a run lie together, head by head.
         let first_query = (run.first_row * self.n_heads() + head * run.n + first) * group;
         let format = keys.rows().keys.cache_type().query_format();
@@ -97,6 +108,9 @@ impl<P: BatchPart> Ready<'_, P> {
             n_tokens,
             group,
             n_keys: run.position + first + 1,
+            window: self.spec.window,
+            softcap: self.spec.softcap,
+            sinks: self.sinks.map(|sinks| &sinks[head * group..][..group]),
         }
     }
 
@@ -118,7 +132,7 @@ impl<P: BatchPart> Ready<'_, P> {
         });
         type Part<'a> = ((usize, usize, usize), ColumnsMut<'a>);
         self.compute.for_each_with(work, scratch, parts, |scratch, ((run, head, first), out): Part<'_>| {
-            attend(&self.tile(run, head, first, out.n_cols()), scratch, out);
+            attend_tile(&self.tile(run, head, first, out.n_cols()), scratch, out);
         });
     }
 
@@ -133,7 +147,8 @@ impl<P: BatchPart> Ready<'_, P> {
         let head_dim_v = self.spec.head_dim_v;
         let (n_heads, n_groups) = (self.n_heads(), self.n_groups());
         let partial_len = self.group() * Partial::query_len(head_dim_v);
-        let n_chunks = self.max_keys().div_ceil(CHUNK);
+        // A window that does not begin with a chunk has keys of one more.
+        let n_chunks = self.max_keys().div_ceil(CHUNK) + usize::from(self.spec.window.is_some());
         let partials = &mut partials[..n_groups * n_chunks * partial_len];
         let work = self.work();
         let parts_per_group = self.compute.n_parts(work).div_ceil(n_groups);
@@ -150,7 +165,7 @@ impl<P: BatchPart> Ready<'_, P> {
         let body = |scratch: &mut Scratch, (group, first, partials): (usize, usize, &mut [f32])| {
             let tile = tile(group);
             let partials = partials.chunks_exact_mut(partial_len);
-            for (chunk, partial) in (first..tile.n_chunks()).zip(partials) {
+            for (chunk, partial) in tile.chunks().skip(first).zip(partials) {
                 let mut partial = Partial::new(partial, tile.group, head_dim_v);
                 tile.attend_chunk(chunk, &mut scratch.scores, &mut scratch.visible, &mut partial);
             }
@@ -163,9 +178,9 @@ impl<P: BatchPart> Ready<'_, P> {
         self.compute.for_each(work, parts, |(group, (out, partials))| {
             let tile = tile(group);
             for (q, values) in out.chunks_exact_mut(head_dim_v).enumerate() {
-                let mut running = Running::NONE;
+                let mut running = tile.start(q);
                 values.fill(0.0);
-                for partial in partials.chunks_exact_mut(partial_len).take(tile.n_chunks()) {
+                for partial in partials.chunks_exact_mut(partial_len).take(tile.chunks().len()) {
                     running.join(values, &Partial::new(partial, tile.group, head_dim_v), q);
                 }
                 running.finish(values);
@@ -175,18 +190,18 @@ impl<P: BatchPart> Ready<'_, P> {
 }
 
 /// Computes the outputs of a tile, `out: [n_tokens, group * head_dim_v]`, chunk by chunk.
-fn attend(tile: &Tile<'_>, scratch: &mut Scratch, mut out: ColumnsMut<'_>) {
+fn attend_tile(tile: &Tile<'_>, scratch: &mut Scratch, mut out: ColumnsMut<'_>) {
     let head_dim_v = tile.head.rows().values.head_dim();
     let running = &mut scratch.running[..tile.n_queries()];
-    running.fill(Running::NONE);
+    running.iter_mut().enumerate().for_each(|(q, running)| *running = tile.start(q));
     for token in 0..tile.n_tokens {
         out.column(token).fill(0.0);
     }
-    for chunk in 0..tile.n_chunks() {
+    for chunk in tile.chunks() {
         let mut partial = Partial::new(&mut scratch.partial, tile.n_queries(), head_dim_v);
         tile.attend_chunk(chunk, &mut scratch.scores, &mut scratch.visible, &mut partial);
         for (q, running) in running.iter_mut().enumerate() {
-            if tile.n_visible(chunk, q) > 0 {
+            if !tile.visible(chunk, q).is_empty() {
                 let values = &mut out.column(q / tile.group)[q % tile.group * head_dim_v..][..head_dim_v];
                 running.join(values, &partial, q);
             }

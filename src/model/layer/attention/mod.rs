@@ -4,24 +4,24 @@
 //! query and the chunk, and contributions are combined in order. So a token's result depends only on itself and
 //! the positions before it, whatever its batch and however the work is divided between threads (`heads`).
 
-use gguf_simd::ColumnsMut;
-use gguf_simd::attention::CHUNK;
-use gguf_simd::ops::Ops;
-
 mod chunks;
 mod heads;
+mod mla;
+mod rotate;
 mod scratch;
 
-use crate::model::batch::{Batch, BatchPart, Run};
-use crate::model::compute::{ByToken, Compute, equal_pieces, pieces, pieces_of};
+use super::norm::Norm;
+use super::stream::{Residual, Stream};
+use crate::model::batch::{Batch, BatchPart};
+use crate::model::compute::{Compute, pieces};
 use crate::model::inputs::{Formats, InputRows, Inputs};
-use crate::model::layer::Stream;
 use crate::model::product::Product;
 use crate::model::rope::Angles;
-use crate::model::spec::layer::{AttentionSpec, RopeOrder};
+use crate::model::spec::layer::{AttentionGate, AttentionSpec, QkNormExtent};
 use crate::model::weights::{Linear, Matrix};
 
-pub(in crate::model) use scratch::AttentionScratch;
+pub(in crate::model) use mla::{Mla, MlaScratch};
+pub(in crate::model) use scratch::{AttentionScratch, Needs};
 
 /// The attention part of a layer.
 #[derive(Debug)]
@@ -29,10 +29,18 @@ pub(in crate::model) struct Attention {
     pub(in crate::model) spec: AttentionSpec,
     /// `[n_head * head_dim_k, n_embd]`.
     pub(in crate::model) q: Linear,
-    /// `[n_head_kv * head_dim_k, n_embd]`.
-    pub(in crate::model) k: Linear,
-    /// `[n_head_kv * head_dim_v, n_embd]`.
-    pub(in crate::model) v: Linear,
+    /// `[n_head_kv * head_dim_k, n_embd]`; `None` if another layer's keys and values are used.
+    pub(in crate::model) k: Option<Linear>,
+    /// `[n_head_kv * head_dim_v, n_embd]`; `None` if values are what keys are before they are normed and
+    /// rotated.
+    pub(in crate::model) v: Option<Linear>,
+    pub(in crate::model) q_norm: Option<Norm>,
+    pub(in crate::model) k_norm: Option<Norm>,
+    pub(in crate::model) v_norm: Option<Norm>,
+    /// `[n_head]`.
+    pub(in crate::model) sinks: Option<Vec<f32>>,
+    /// `[n_head, n_embd]` or `[n_head * head_dim_v, n_embd]`.
+    pub(in crate::model) gate: Option<Linear>,
     /// `[n_embd, n_head * head_dim_v]`.
     pub(in crate::model) output: Linear,
 }
@@ -43,8 +51,8 @@ pub(in crate::model) struct Rows<'a, P> {
     pub(in crate::model) parts: &'a mut [P],
     /// Which rows are whose.
     pub(in crate::model) batch: &'a Batch,
-    /// `[n]`: the angles of their positions.
-    pub(in crate::model) angles: &'a Angles,
+    /// The angles of their positions, for each rotary embedding of the model.
+    pub(in crate::model) angles: &'a [Angles],
     /// The layer, whose caches are used.
     pub(in crate::model) layer: usize,
     /// What is computed for them.
@@ -76,112 +84,134 @@ impl Does {
 impl Attention {
     /// The formats its input is needed in.
     pub(in crate::model) fn input_formats(&self) -> Formats {
-        Formats::of([&self.q.matrix, &self.k.matrix, &self.v.matrix])
+        Formats::of(self.inputs().map(|linear| &linear.matrix))
+    }
+
+    /// What is multiplied with its input.
+    fn inputs(&self) -> impl Iterator<Item = &Linear> {
+        [Some(&self.q), self.k.as_ref(), self.v.as_ref(), self.gate.as_ref()].into_iter().flatten()
+    }
+
+    /// What it needs buffers for.
+    pub(in crate::model) fn needs(&self) -> Needs<'_> {
+        let n_gate = self.gate.as_ref().map_or(0, |gate| gate.matrix.n_out());
+        Needs { spec: &self.spec, output: Some(&self.output.matrix), n_gate }
     }
 
     /// Its matrices.
-    pub(in crate::model) fn matrices(&self) -> [&Matrix; 4] {
-        [&self.q, &self.k, &self.v, &self.output].map(|linear| &linear.matrix)
+    pub(in crate::model) fn matrices(&self) -> Vec<&Matrix> {
+        self.inputs().chain([&self.output]).map(|linear| &linear.matrix).collect()
     }
 
     /// Appends the keys and values of `rows` to their caches, adds the output of attention for them to
-    /// `stream`, or does both. `input` holds the normed rows.
+    /// `stream` as `residual` says, or does both. `input` holds the normed rows.
     pub(in crate::model) fn step<P: BatchPart>(
         &self,
         compute: Compute<'_>,
         rows: &mut Rows<'_, P>,
         input: &Inputs,
         scratch: &mut AttentionScratch,
-        stream: &mut Stream,
+        (residual, stream): (&Residual, &mut Stream),
     ) {
-        let (spec, n) = (&self.spec, rows.batch.n());
+        let n = rows.batch.n();
         let (n_keys, n_queries) = rows.does.rows(n);
-        let q = &mut scratch.q[..n_queries * spec.n_embd_q()];
-        let k = &mut scratch.k[..n_keys * spec.n_embd_k()];
-        let v = &mut scratch.v[..n_keys * spec.n_embd_v()];
-        let of = |linear: &'_ Linear, n| input.for_consumer(&linear.matrix, 0..n);
-        compute.multiply([
-            Product::of(&self.q, of(&self.q, n_queries), q),
-            Product::of(&self.k, of(&self.k, n_keys), k),
-            Product::of(&self.v, of(&self.v, n_keys), v),
-        ]);
-        self.rotate_and_store(compute, rows, scratch);
+        let n_keys = if self.k.is_some() { n_keys } else { 0 };
+        self.project(compute, input, (n_keys, n_queries), scratch);
+        rotate::rotate_and_store(self, compute, rows, scratch);
         if n_queries == 0 {
             return;
         }
-        self.attend(compute, rows, scratch);
-        let formats = Formats::of([&self.output.matrix]);
-        let n_out = spec.n_embd_out();
-        let outputs = scratch.heads.rows_mut(0..n);
-        let piece_len = compute.piece_len(n, 4 * n_out);
-        compute.for_each(4 * n * n_out, pieces(outputs, piece_len), |mut rows: InputRows<'_>| {
-            rows.quantize(compute.kernels, formats);
-        });
-        stream.add(compute, &self.output, scratch.heads.for_consumer(&self.output.matrix, 0..n), n);
+        heads::attend(compute, (&self.spec, self.sinks.as_deref()), rows, scratch);
+        self.gate_and_quantize(compute, n, scratch);
+        let outputs = scratch.heads.for_consumer(&self.output.matrix, 0..n);
+        stream.add(compute, n, residual, |mut sum| sum.add(compute, &self.output, outputs));
     }
 
-    /// Rotates queries and keys, scales the queries and brings them into the format that the keys
-    /// take, and appends keys and values to the caches.
-    fn rotate_and_store<P: BatchPart>(
+    /// Computes queries, keys, values and gates, bounds them, and norms those that are normed as a whole.
+    fn project(
         &self,
         compute: Compute<'_>,
-        rows: &mut Rows<'_, P>,
+        input: &Inputs,
+        (n_keys, n_queries): (usize, usize),
         scratch: &mut AttentionScratch,
     ) {
         let spec = &self.spec;
-        let &mut Rows { ref mut parts, batch, angles, layer, does } = rows;
-        let (group, (n_keys, n_queries)) = (spec.group(), does.rows(batch.n()));
-        let keys_of = |run: &Run| does.rows(run.n).0;
-        let queries_of = |run: &Run| does.rows(run.n).1;
-        let runs = || batch.runs.iter();
-        let q = ColumnsMut::new(&mut scratch.q[..n_queries * spec.n_embd_q()], spec.n_embd_q(), n_queries);
-        let k = ColumnsMut::new(&mut scratch.k[..n_keys * spec.n_embd_k()], spec.n_embd_k(), n_keys);
-        let q = pieces_of(ByToken(q), runs().map(queries_of));
-        let k = pieces_of(ByToken(k), runs().map(keys_of));
-        let queries = scratch.queries.rows_mut(0..n_queries * spec.n_head);
-        let queries = pieces_of(queries, runs().map(|run| queries_of(run) * spec.n_head));
-        let by_run = batch.runs_of(parts).flat_map(|(part, runs)| {
-            // The runs of a part lie in consecutive chunks of its cache, a chunk each.
-            let first = runs.first().map_or(0, |run| run.position);
-            runs.iter().zip(part.cache_mut().heads_mut(layer, first))
+        let AttentionScratch { q, k, v, gate, scratch, heads, .. } = scratch;
+        heads.set_n_in(spec.n_embd_out());
+        let q = &mut q[..n_queries * spec.n_embd_q()];
+        let k = &mut k[..n_keys * spec.n_embd_k()];
+        let v = &mut v[..n_keys * spec.n_embd_v()];
+        let of = |linear: &'_ Linear, n| input.for_consumer(&linear.matrix, 0..n);
+        let gates = self.gate.as_ref().map(|linear| {
+            let n_out = linear.matrix.n_out();
+            Product::of(linear, of(linear, n_queries), &mut gate[..n_queries * n_out])
         });
-        let parts = by_run.zip(q.zip(queries).zip(k)).flat_map(|((run, cache), ((q, queries), k))| {
-            let k = pieces(k.0, spec.head_dim_k);
-            let q = pieces(q.0, group * spec.head_dim_k).zip(equal_pieces(queries, spec.n_head_kv));
-            let heads = cache.zip(k).zip(q).enumerate();
-            heads.map(move |(head, ((cache, k), q))| (head, run, (cache, k, q)))
-        });
-        let (v, format) = (&scratch.v, scratch.query_format);
-        let (ops, attention) = (compute.kernels.ops(), compute.kernels.attention());
-        // A rotation or conversion takes about as long as eight multiply-adds of a matrix.
-        let work = 8 * (n_keys * (spec.n_embd_k() + spec.n_embd_v()) + n_queries * spec.n_embd_q());
-        compute.for_each(work, parts, |(head, run, (mut cache, mut k, (mut q, mut queries)))| {
-            for i in 0..k.n_cols() {
-                let (row, key) = (run.first_row + i, k.column(i));
-                self.rotate(ops, key, angles.of(row));
-                let value = row * spec.n_embd_v() + head * spec.head_dim_v;
-                let at = run.position % CHUNK + i;
-                cache.store(attention, at, key, &v[value..value + spec.head_dim_v]);
+        compute.multiply_some([
+            Some(Product::of(&self.q, of(&self.q, n_queries), &mut *q)),
+            self.k.as_ref().map(|linear| Product::of(linear, of(linear, n_keys), &mut *k)),
+            self.v.as_ref().map(|linear| Product::of(linear, of(linear, n_keys), &mut *v)),
+            gates,
+        ]);
+        if self.v.is_none() {
+            v.copy_from_slice(k);
+        }
+        if let Some(bound) = spec.clamp {
+            for rows in [&mut *q, k, v] {
+                rows.iter_mut().for_each(|x| *x = x.clamp(-bound, bound));
             }
-            let scaled = queries.floats().chunks_exact_mut(group * spec.head_dim_k);
-            for (i, scaled) in scaled.enumerate() {
-                let rotated = q.column(i);
-                for query in rotated.chunks_exact_mut(spec.head_dim_k) {
-                    self.rotate(ops, query, angles.of(run.first_row + i));
-                }
-                for (scaled, x) in scaled.iter_mut().zip(rotated) {
-                    *scaled = *x * spec.scale;
-                }
-            }
-            queries.quantize(compute.kernels, format);
-        });
+        }
+        let is_of_token = |norm: &&Norm| {
+            norm.weight.len() > 1 && spec.qk_norm.is_some_and(|spec| spec.extent == QkNormExtent::Token)
+        };
+        for (norm, rows) in [(&self.q_norm, q), (&self.k_norm, k)] {
+            let Some(norm) = norm.as_ref().filter(is_of_token) else { continue };
+            let n_in = norm.weight.len();
+            let piece_len = compute.piece_len(rows.len() / n_in, 4 * n_in);
+            let work = 4 * rows.len();
+            let parts = rows.chunks_mut(piece_len * n_in);
+            compute.for_each_with(work, scratch, parts, |scratch, rows| {
+                norm.in_place(compute.kernels.ops(), rows, &mut scratch.row);
+            });
+        }
     }
 
-    fn rotate(&self, ops: &Ops, head: &mut [f32], (cos, sin): (&[f32], &[f32])) {
-        let head = &mut head[..self.spec.rope_dims];
-        match self.spec.rope_order {
-            RopeOrder::Pairs => ops.rope_pairs(head, cos, sin),
-            RopeOrder::Halves => ops.rope_halves(head, cos, sin),
-        }
+    /// Multiplies the outputs of the heads of `n` rows with their gates, and brings them into the format of the
+    /// output matrix.
+    fn gate_and_quantize(&self, compute: Compute<'_>, n: usize, scratch: &mut AttentionScratch) {
+        let AttentionScratch { heads, gate, .. } = scratch;
+        let n_out = self.spec.n_embd_out();
+        let formats = Formats::of([&self.output.matrix]);
+        let n_gate = self.gate.as_ref().map_or(0, |gate| gate.matrix.n_out());
+        let piece_len = compute.piece_len(n, 4 * n_out);
+        let parts = pieces(heads.rows_mut(0..n), piece_len).enumerate();
+        compute.for_each(4 * n * n_out, parts, |(i, mut rows): (usize, InputRows<'_>)| {
+            for (j, outputs) in rows.floats().chunks_exact_mut(n_out).enumerate() {
+                let gates = &gate[(i * piece_len + j) * n_gate..][..n_gate];
+                match self.spec.gate {
+                    None => {}
+                    Some(AttentionGate::Element) => gate_elements(outputs, gates),
+                    Some(AttentionGate::Head) => gate_heads(outputs, gates),
+                }
+            }
+            rows.quantize(compute.kernels, formats);
+        });
+    }
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + libm::expf(-x))
+}
+
+/// Multiplies each output with the sigmoid of its gate.
+fn gate_elements(outputs: &mut [f32], gates: &[f32]) {
+    outputs.iter_mut().zip(gates).for_each(|(output, gate)| *output *= sigmoid(*gate));
+}
+
+/// Multiplies the outputs of each head with the sigmoid of its gate.
+fn gate_heads(outputs: &mut [f32], gates: &[f32]) {
+    let head_dim = outputs.len() / gates.len();
+    for (outputs, gate) in outputs.chunks_exact_mut(head_dim).zip(gates) {
+        let gate = sigmoid(*gate);
+        outputs.iter_mut().for_each(|output| *output *= gate);
     }
 }

@@ -2,7 +2,6 @@
 
 use gguf_simd::attention::CHUNK;
 
-use super::Attention;
 use super::chunks::{Partial, Running};
 use crate::error::Result;
 use crate::model::batch::Dimensions;
@@ -10,6 +9,7 @@ use crate::model::compute::MAX_PARTS;
 use crate::model::inputs::{Formats, Inputs};
 use crate::model::memory::Buffers;
 use crate::model::spec::layer::AttentionSpec;
+use crate::model::weights::Matrix;
 
 /// Queries that a chunk of keys meets together, unless a group alone is larger: with their scores, the
 /// keys and the values they fit into the second cache.
@@ -24,6 +24,8 @@ pub(in crate::model) struct AttentionScratch {
     pub(super) k: Vec<f32>,
     /// `[n_batch, n_head_kv * head_dim_v]`.
     pub(super) v: Vec<f32>,
+    /// `[n_batch, n_head]` or `[n_batch, n_head * head_dim_v]`: what gates the heads' outputs.
+    pub(super) gate: Vec<f32>,
     /// For each run of a batch `[n_head_kv, n_tokens, group, head_dim_k]`: the queries, rotated and
     /// scaled.
     pub(super) queries: Inputs,
@@ -38,6 +40,16 @@ pub(in crate::model) struct AttentionScratch {
     pub(super) partials: Vec<f32>,
 }
 
+/// What attention in a layer needs buffers for.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::model) struct Needs<'a> {
+    pub(in crate::model) spec: &'a AttentionSpec,
+    /// What the heads' outputs are quantised for, if for anything.
+    pub(in crate::model) output: Option<&'a Matrix>,
+    /// Gates of a token.
+    pub(in crate::model) n_gate: usize,
+}
+
 /// The buffers of one thread.
 #[derive(Debug)]
 pub(super) struct Scratch {
@@ -49,6 +61,8 @@ pub(super) struct Scratch {
     pub(super) partial: Vec<f32>,
     /// `[n_queries]`.
     pub(super) running: Vec<Running>,
+    /// A head, or all queries of a token, while it is normed.
+    pub(super) row: Vec<f32>,
 }
 
 /// Tokens whose queries of a group of heads meet the keys together, at most.
@@ -64,32 +78,46 @@ pub(super) fn max_divided(n_threads: usize) -> usize {
 }
 
 impl AttentionScratch {
-    /// Buffers for batches of these dimensions in any of `parts`, which have equal specs.
+    /// Buffers for batches of these dimensions in any of `parts`; `None` without parts.
     ///
     /// # Errors
     /// [`crate::Error::Limit`] if the system refuses the memory.
-    pub(in crate::model) fn new<'a>(
+    pub(in crate::model) fn new(
         buffers: &mut Buffers,
-        spec: &AttentionSpec,
-        parts: impl Iterator<Item = &'a Attention>,
+        parts: &[Needs<'_>],
         dimensions: Dimensions,
-    ) -> Result<Self> {
+    ) -> Result<Option<Self>> {
+        if parts.is_empty() {
+            return Ok(None);
+        }
         let Dimensions { n_batch, n_ctx, kv_types, n_threads } = dimensions;
-        let n_queries = spec.group() * max_tokens(spec.group()).min(n_batch);
+        let most = |of: &dyn Fn(&AttentionSpec) -> usize| {
+            parts.iter().map(|part| of(part.spec)).max().unwrap_or_default()
+        };
+        let n_queries = most(&|spec| spec.group() * max_tokens(spec.group()).min(n_batch));
+        let head_dim_v = most(&|spec| spec.head_dim_v);
+        let n_row = most(&|spec| spec.n_embd_q().max(spec.n_embd_k()).max(spec.head_dim_v));
         let query_format = Formats::only(kv_types.keys.query_format());
-        let formats = Formats::of(parts.map(|part| &part.output.matrix));
-        Ok(Self {
-            q: buffers.zeroed(0.0, n_batch, spec.n_embd_q())?,
-            k: buffers.zeroed(0.0, n_batch, spec.n_embd_k())?,
-            v: buffers.zeroed(0.0, n_batch, spec.n_embd_v())?,
-            queries: Inputs::new(buffers, n_batch * spec.n_head, spec.head_dim_k, query_format)?,
+        let formats = Formats::of(parts.iter().filter_map(|part| part.output));
+        let n_gate = parts.iter().map(|part| part.n_gate).max().unwrap_or_default();
+        let (head, n_heads) = (most(&|spec| spec.head_dim_k), most(&|spec| spec.n_head));
+        // Layers may have few long heads or many short ones: rows for the most, of the longest.
+        let queries = Inputs::new(buffers, n_batch * n_heads, head, query_format)?;
+        // A window may have keys of one more chunk than of its length.
+        let n_chunks = n_ctx.div_ceil(CHUNK) + 1;
+        Ok(Some(Self {
+            q: buffers.zeroed(0.0, n_batch, most(&AttentionSpec::n_embd_q))?,
+            k: buffers.zeroed(0.0, n_batch, most(&AttentionSpec::n_embd_k))?,
+            v: buffers.zeroed(0.0, n_batch, most(&AttentionSpec::n_embd_v))?,
+            gate: buffers.zeroed(0.0, n_batch, n_gate)?,
+            queries,
             query_format,
-            heads: Inputs::new(buffers, n_batch, spec.n_embd_out(), formats)?,
+            heads: Inputs::new(buffers, n_batch, most(&AttentionSpec::n_embd_out), formats)?,
             scratch: (0..n_threads)
-                .map(|_| Scratch::new(buffers, n_queries, spec.head_dim_v))
+                .map(|_| Scratch::new(buffers, n_queries, head_dim_v, n_row))
                 .collect::<Result<_>>()?,
-            partials: buffers.zeroed(0.0, n_ctx.div_ceil(CHUNK), Self::chunk_len(spec, n_threads))?,
-        })
+            partials: buffers.zeroed(0.0, n_chunks, most(&|spec| Self::chunk_len(spec, n_threads)))?,
+        }))
     }
 
     /// Floats of `partials` for each chunk: none if there are always enough heads for the threads.
@@ -100,12 +128,13 @@ impl AttentionScratch {
 }
 
 impl Scratch {
-    fn new(buffers: &mut Buffers, n_queries: usize, head_dim_v: usize) -> Result<Self> {
+    fn new(buffers: &mut Buffers, n_queries: usize, head_dim_v: usize, n_row: usize) -> Result<Self> {
         Ok(Self {
             scores: buffers.zeroed(0.0, n_queries, CHUNK)?,
             visible: buffers.zeroed(0, n_queries, 1)?,
             partial: buffers.zeroed(0.0, n_queries, Partial::query_len(head_dim_v))?,
             running: buffers.zeroed(Running::NONE, n_queries, 1)?,
+            row: buffers.zeroed(0.0, n_row, 1)?,
         })
     }
 }

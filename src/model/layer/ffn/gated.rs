@@ -3,16 +3,16 @@
 use crate::error::Result;
 use crate::model::compute::{Compute, pieces};
 use crate::model::inputs::{Formats, InputRows, Inputs};
-use crate::model::layer::Stream;
+use crate::model::layer::stream::Sum;
 use crate::model::memory::Buffers;
 use crate::model::product::Product;
-use crate::model::spec::layer::GatedSpec;
 use crate::model::weights::{Linear, Matrix};
+use gguf_simd::ops::Gate;
 
 /// A gated part.
 #[derive(Debug)]
 pub(in crate::model) struct Gated {
-    pub(in crate::model) spec: GatedSpec,
+    pub(in crate::model) activation: Gate,
     /// `[n_ff, n_embd]`.
     pub(in crate::model) gate: Linear,
     /// `[n_ff, n_embd]`.
@@ -33,26 +33,11 @@ pub(in crate::model) struct GatedScratch {
 }
 
 impl GatedScratch {
-    /// Buffers for batches of `n_batch` tokens in any of `parts`; `None` without parts.
+    /// Buffers of `n_rows` rows of up to `n_ff` elements, with the hidden rows in `formats`.
     ///
     /// # Errors
     /// [`crate::Error::Limit`] if the system refuses the memory.
-    pub(super) fn new(buffers: &mut Buffers, parts: &[&Gated], n_batch: usize) -> Result<Option<Self>> {
-        let Some(first) = parts.first() else { return Ok(None) };
-        let formats = Formats::of(parts.iter().map(|part| &part.down.matrix));
-        Self::with_rows(buffers, n_batch, first.spec.n_ff, formats).map(Some)
-    }
-
-    /// Buffers of `n_rows` rows, with the hidden rows in `formats`.
-    ///
-    /// # Errors
-    /// [`crate::Error::Limit`] if the system refuses the memory.
-    pub(super) fn with_rows(
-        buffers: &mut Buffers,
-        n_rows: usize,
-        n_ff: usize,
-        formats: Formats,
-    ) -> Result<Self> {
+    pub(super) fn new(buffers: &mut Buffers, n_rows: usize, n_ff: usize, formats: Formats) -> Result<Self> {
         Ok(Self {
             gate: buffers.zeroed(0.0, n_rows, n_ff)?,
             up: buffers.zeroed(0.0, n_rows, n_ff)?,
@@ -60,15 +45,16 @@ impl GatedScratch {
         })
     }
 
-    /// Combines the first `n_rows` rows of gate and up, and quantises the result into `formats`.
+    /// Combines the first `n_rows` rows of gate and up, `n_ff` elements each, and quantises the result into
+    /// `formats`.
     pub(super) fn activate(
         &mut self,
         compute: Compute<'_>,
-        spec: GatedSpec,
+        (activation, n_ff): (Gate, usize),
         formats: Formats,
         n_rows: usize,
     ) {
-        let GatedSpec { n_ff, activation, .. } = spec;
+        self.hidden.set_n_in(n_ff);
         // An exponential and a quantisation take about as long as 16 multiply-adds of a matrix.
         let piece_len = compute.piece_len(n_rows, 16 * n_ff);
         let (gate, up) = (&self.gate, &self.up);
@@ -94,23 +80,32 @@ impl Gated {
         [&self.gate, &self.up, &self.down].map(|linear| &linear.matrix)
     }
 
-    /// Adds the part's output for the first `n` rows of `input` to `stream`.
+    /// Width of the part.
+    fn n_ff(&self) -> usize {
+        self.up.matrix.n_out()
+    }
+
+    /// Computes the part's hidden rows for the first `n` rows of `input`.
+    pub(super) fn hide(&self, compute: Compute<'_>, input: &Inputs, n: usize, scratch: &mut GatedScratch) {
+        let n_ff = self.n_ff();
+        let of = |linear: &'_ Linear| input.for_consumer(&linear.matrix, 0..n);
+        compute.multiply([
+            Product::of(&self.gate, of(&self.gate), &mut scratch.gate[..n * n_ff]),
+            Product::of(&self.up, of(&self.up), &mut scratch.up[..n * n_ff]),
+        ]);
+        scratch.activate(compute, (self.activation, n_ff), Formats::of([&self.down.matrix]), n);
+    }
+
+    /// Adds the part's output for the first `n` rows of `input` to `sum`.
     pub(super) fn step(
         &self,
         compute: Compute<'_>,
         input: &Inputs,
         n: usize,
         scratch: &mut GatedScratch,
-        stream: &mut Stream,
+        mut sum: Sum<'_>,
     ) {
-        let n_ff = self.spec.n_ff;
-        let of = |linear: &'_ Linear| input.for_consumer(&linear.matrix, 0..n);
-        compute.multiply([
-            Product::of(&self.gate, of(&self.gate), &mut scratch.gate[..n * n_ff]),
-            Product::of(&self.up, of(&self.up), &mut scratch.up[..n * n_ff]),
-        ]);
-        let down = &self.down.matrix;
-        scratch.activate(compute, self.spec, Formats::of([down]), n);
-        stream.add(compute, &self.down, scratch.hidden.for_consumer(down, 0..n), n);
+        self.hide(compute, input, n, scratch);
+        sum.add(compute, &self.down, scratch.hidden.for_consumer(&self.down.matrix, 0..n));
     }
 }

@@ -1,12 +1,17 @@
 //! The feed-forward part of a layer.
 
+mod dense;
 mod experts;
 mod gated;
+mod router;
 
-pub(in crate::model) use experts::{ExpertScratch, Experts};
+pub(in crate::model) use dense::Dense;
+pub(in crate::model) use experts::{ExpertScratch, Experts, Shared};
 pub(in crate::model) use gated::{Gated, GatedScratch};
+pub(in crate::model) use router::Router;
 
-use super::Stream;
+use super::norm::{Norm, norm_into};
+use super::stream::{Residual, Stream};
 use crate::error::Result;
 use crate::model::compute::Compute;
 use crate::model::inputs::{Formats, Inputs};
@@ -16,8 +21,25 @@ use crate::model::weights::Matrix;
 /// The feed-forward part of a layer.
 #[derive(Debug)]
 pub(in crate::model) enum Ffn {
+    Dense(Dense),
     Gated(Gated),
     Experts(Experts),
+    GatedAndExperts(Box<GatedAndExperts>),
+}
+
+/// A gated part and experts, with norms of their own.
+#[derive(Debug)]
+pub(in crate::model) struct GatedAndExperts {
+    pub(in crate::model) gated: Gated,
+    /// Of what the gated part adds.
+    pub(in crate::model) gated_residual: Residual,
+    /// Of the stream, for the experts.
+    pub(in crate::model) expert_norm: Norm,
+    /// Of the stream, for their router.
+    pub(in crate::model) router_norm: Norm,
+    pub(in crate::model) experts: Experts,
+    /// Of what the experts add.
+    pub(in crate::model) expert_residual: Residual,
 }
 
 /// The buffers of the feed-forward parts of all layers.
@@ -25,10 +47,12 @@ pub(in crate::model) enum Ffn {
 pub(in crate::model) struct FfnScratch {
     gated: Option<GatedScratch>,
     experts: Option<ExpertScratch>,
+    /// `[n_batch, n_embd]`: what experts beside a gated part get, and what their router gets.
+    expert_inputs: Option<[Inputs; 2]>,
 }
 
 impl FfnScratch {
-    /// Buffers for batches of `n_batch` tokens in any of `parts`, which have equal specs.
+    /// Buffers for batches of `n_batch` tokens of width `n_embd` in any of `parts`.
     ///
     /// # Errors
     /// [`crate::Error::Limit`] if the system refuses the memory.
@@ -36,17 +60,44 @@ impl FfnScratch {
         buffers: &mut Buffers,
         parts: impl Iterator<Item = &'a Ffn>,
         n_batch: usize,
+        n_embd: usize,
     ) -> Result<Self> {
-        let (mut gated, mut experts) = (Vec::new(), Vec::new());
+        let (mut downs, mut experts, mut beside) = (Vec::new(), Vec::new(), Formats::default());
+        let mut has_beside = false;
         for part in parts {
-            match part {
-                Ffn::Gated(part) => gated.push(part),
-                Ffn::Experts(part) => experts.push(part),
+            let of_experts = match part {
+                Ffn::Dense(part) => {
+                    downs.push(&part.down.matrix);
+                    None
+                }
+                Ffn::Gated(part) => {
+                    downs.push(&part.down.matrix);
+                    None
+                }
+                Ffn::Experts(part) => Some(part),
+                Ffn::GatedAndExperts(part) => {
+                    downs.push(&part.gated.down.matrix);
+                    beside = beside.union(part.experts.input_formats());
+                    has_beside = true;
+                    Some(&part.experts)
+                }
+            };
+            if let Some(part) = of_experts {
+                downs.extend(part.shared.as_ref().map(|shared| &shared.part.down.matrix));
+                experts.push(part);
             }
         }
+        let n_ff = downs.iter().map(|down| down.n_in()).max();
+        let gated = n_ff.map(|n_ff| GatedScratch::new(buffers, n_batch, n_ff, Formats::of(downs)));
         Ok(Self {
-            gated: GatedScratch::new(buffers, &gated, n_batch)?,
-            experts: ExpertScratch::new(buffers, &experts, n_batch)?,
+            gated: gated.transpose()?,
+            experts: ExpertScratch::new(buffers, &experts, n_batch, n_embd)?,
+            expert_inputs: if has_beside {
+                let mut inputs = || Inputs::new(buffers, n_batch, n_embd, beside);
+                Some([inputs()?, inputs()?])
+            } else {
+                None
+            },
         })
     }
 }
@@ -55,47 +106,71 @@ impl Ffn {
     /// The formats its input is needed in.
     pub(in crate::model) fn input_formats(&self) -> Formats {
         match self {
+            Self::Dense(part) => Formats::of([&part.up.matrix]),
             Self::Gated(part) => part.input_formats(),
             Self::Experts(part) => part.input_formats(),
+            Self::GatedAndExperts(part) => part.gated.input_formats(),
         }
     }
 
-    /// Adds the part's output for the first `n` rows of `input` to `stream`.
+    /// Adds the part's output for the first `n` rows of `input` to `stream`, as `residual` says.
     pub(in crate::model) fn step(
         &self,
         compute: Compute<'_>,
-        input: &Inputs,
-        n: usize,
+        (input, n): (&Inputs, usize),
         scratch: &mut FfnScratch,
+        residual: &Residual,
         stream: &mut Stream,
     ) {
+        const MADE: &str = "the buffers were made for this part";
+        let FfnScratch { gated, experts, expert_inputs } = scratch;
         match self {
-            Self::Gated(part) => {
-                let scratch = scratch.gated.as_mut().expect("the buffers were made for this part");
-                part.step(compute, input, n, scratch, stream);
-            }
-            Self::Experts(part) => {
-                let scratch = scratch.experts.as_mut().expect("the buffers were made for this part");
-                part.step(compute, input, n, scratch, stream);
+            Self::Dense(part) => stream.add(compute, n, residual, |sum| {
+                part.step(compute, input, n, gated.as_mut().expect(MADE), sum);
+            }),
+            Self::Gated(part) => stream.add(compute, n, residual, |sum| {
+                part.step(compute, input, n, gated.as_mut().expect(MADE), sum);
+            }),
+            Self::Experts(part) => stream.add(compute, n, residual, |sum| {
+                part.step(compute, (input, input), n, (experts.as_mut().expect(MADE), gated.as_mut()), sum);
+            }),
+            Self::GatedAndExperts(part) => {
+                // The experts get the stream before the gated part has added to it.
+                let [beside, for_router] = expert_inputs.as_mut().expect(MADE);
+                let formats = part.experts.input_formats();
+                norm_into(Some(&part.expert_norm), compute, stream.rows(n), formats, beside);
+                norm_into(Some(&part.router_norm), compute, stream.rows(n), formats, for_router);
+                stream.add_all(compute, n, residual, |sums| {
+                    sums.add(compute, &part.gated_residual, |sum| {
+                        part.gated.step(compute, input, n, gated.as_mut().expect(MADE), sum);
+                    });
+                    sums.add(compute, &part.expert_residual, |sum| {
+                        let scratch = (experts.as_mut().expect(MADE), gated.as_mut());
+                        part.experts.step(compute, (for_router, beside), n, scratch, sum);
+                    });
+                });
             }
         }
     }
 
     /// The matrices that every token is multiplied with.
-    pub(in crate::model) fn matrices(&self) -> impl Iterator<Item = &Matrix> {
-        let (gated, router) = match self {
-            Self::Gated(part) => (Some(part.matrices()), None),
-            Self::Experts(part) => (None, Some(part.router())),
-        };
-        gated.into_iter().flatten().chain(router)
+    pub(in crate::model) fn matrices(&self) -> Vec<&Matrix> {
+        match self {
+            Self::Dense(part) => vec![&part.up.matrix, &part.down.matrix],
+            Self::Gated(part) => part.matrices().to_vec(),
+            Self::Experts(part) => part.matrices().collect(),
+            Self::GatedAndExperts(part) => {
+                part.gated.matrices().into_iter().chain(part.experts.matrices()).collect()
+            }
+        }
     }
 
     /// The matrices of which each token is multiplied with a part.
-    pub(in crate::model) fn expert_matrices(&self) -> impl Iterator<Item = &Matrix> {
-        let stacks = match self {
-            Self::Gated(_) => None,
-            Self::Experts(part) => Some(part.stacks()),
-        };
-        stacks.into_iter().flatten()
+    pub(in crate::model) fn expert_matrices(&self) -> Vec<&Matrix> {
+        match self {
+            Self::Dense(_) | Self::Gated(_) => Vec::new(),
+            Self::Experts(part) => part.stacks().collect(),
+            Self::GatedAndExperts(part) => part.experts.stacks().collect(),
+        }
     }
 }

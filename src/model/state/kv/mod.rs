@@ -20,7 +20,8 @@ use gguf_simd::attention::CHUNK;
 
 use crate::error::Result;
 use crate::model::spec::kv::KvSpec;
-use chunk::{Chunk, HeadMut};
+use chunk::Chunk;
+pub(in crate::model) use chunk::HeadMut;
 use group::Group;
 use layout::{LayerRows, Layout};
 use rewind::Checkpoint;

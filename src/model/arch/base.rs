@@ -1,0 +1,250 @@
+//! What the decoders of all families have in common: a [`Base`] reads the numbers that every one has, and
+//! makes plain layers, of which a family changes what it has otherwise.
+
+use gguf_simd::ops::Gate;
+
+use super::keys::Keys;
+use super::rope_scaling;
+use crate::error::Result;
+use crate::limits;
+use crate::model::spec::layer::{
+    AttentionSpec, ExpertsSpec, FfnInput, FfnShape, FfnSpec, LayerSpec, MixerSpec, NormKind, NormSpec,
+    QkNormExtent, QkNormSpec, RopeOrder, RopeUse, RouterSpec, Scoring, SharedSpec, Window,
+};
+use crate::model::spec::{EmbedSpec, HeadSpec, ModelSpec, Role, RopeSpec};
+
+/// The numbers that every decoder has.
+#[derive(Clone, Debug)]
+pub(crate) struct Base<'k> {
+    /// Where they were read, and others can be.
+    pub(crate) keys: Keys<'k>,
+    /// Layers, without those of predictions beyond the next token.
+    pub(crate) n_layer: usize,
+    /// Layers of such predictions.
+    pub(crate) n_left_out: usize,
+    /// Width of the residual stream.
+    pub(crate) n_embd: usize,
+    /// `[n_layer]`: query heads.
+    pub(crate) n_head: Vec<usize>,
+    /// `[n_layer]`: key-value heads.
+    pub(crate) n_head_kv: Vec<usize>,
+    /// Elements of a query and of a key head.
+    pub(crate) head_dim_k: usize,
+    /// Elements of a value head.
+    pub(crate) head_dim_v: usize,
+    /// `[n_layer]`: width of the feed-forward part.
+    pub(crate) n_ff: Vec<usize>,
+    /// The norms of all layers.
+    pub(crate) norm: NormSpec,
+    /// The rotary embedding.
+    pub(crate) rope: RopeSpec,
+    /// Which elements rotate together.
+    pub(crate) order: RopeOrder,
+    /// The activation of feed-forward parts.
+    pub(crate) activation: Gate,
+}
+
+impl<'k> Base<'k> {
+    /// Reads them; `order` and `activation` are the family's.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`] for numbers that are missing or that no model has.
+    pub(crate) fn read(keys: Keys<'k>, kind: NormKind, order: RopeOrder, activation: Gate) -> Result<Self> {
+        let n_left_out = keys.count("nextn_predict_layers")?.unwrap_or(0);
+        let n_block = keys.required_count("block_count")?;
+        let n_layer = n_block.saturating_sub(n_left_out);
+        if n_layer == 0 || n_block > limits::MAX_LAYERS {
+            let max = limits::MAX_LAYERS;
+            let what = format!("the number of layers is {n_layer}; it must be within 1..={max}");
+            return Err(crate::Error::malformed(keys.path(), what));
+        }
+        let n_embd = keys.required_count("embedding_length")?;
+        let required = |key: &str| keys.counts(key, n_layer)?.ok_or_else(|| keys.missing(key));
+        let n_head = required("attention.head_count")?;
+        // Layers without attention have no heads.
+        let derived = n_embd.checked_div(n_head.iter().copied().max().unwrap_or(0)).unwrap_or(0);
+        let head_dim_k = keys.count("attention.key_length")?.unwrap_or(derived);
+        let eps = match kind {
+            NormKind::Rms => "attention.layer_norm_rms_epsilon",
+            NormKind::Layer => "attention.layer_norm_epsilon",
+        };
+        Ok(Self {
+            n_layer,
+            n_left_out,
+            n_embd,
+            n_head_kv: keys.counts("attention.head_count_kv", n_layer)?.unwrap_or_else(|| n_head.clone()),
+            n_head,
+            head_dim_k,
+            head_dim_v: keys.count("attention.value_length")?.unwrap_or(derived),
+            n_ff: required("feed_forward_length")?,
+            norm: NormSpec { kind, eps: keys.required_f32(eps)?, has_weight: true },
+            rope: rope_scaling::rope(&keys, head_dim_k)?,
+            order,
+            activation,
+            keys,
+        })
+    }
+
+    /// Attention of layer `i`.
+    pub(crate) fn attention(&self, i: usize) -> AttentionSpec {
+        let (n_head, n_head_kv) = (self.n_head[i], self.n_head_kv[i]);
+        AttentionSpec {
+            head_dim_v: self.head_dim_v,
+            rope: Some(RopeUse { index: 0, order: self.order }),
+            ..AttentionSpec::plain(self.n_embd, n_head, n_head_kv, self.head_dim_k)
+        }
+    }
+
+    /// The feed-forward part of layer `i`.
+    pub(crate) fn ffn(&self, i: usize) -> FfnShape {
+        self.ffn_of(self.n_ff[i])
+    }
+
+    /// A feed-forward part of width `n_ff`.
+    pub(crate) fn ffn_of(&self, n_ff: usize) -> FfnShape {
+        FfnShape { n_embd: self.n_embd, n_ff, activation: self.activation, has_bias: true, is_fused: false }
+    }
+
+    /// Layer `i` with `attention` and `ffn`, norms in front of both.
+    pub(crate) fn layer_of(&self, attention: AttentionSpec, ffn: FfnSpec) -> LayerSpec {
+        LayerSpec {
+            mixer: MixerSpec::Attention(attention),
+            mixer_norm: Some(self.norm),
+            mixer_norm_role: Role::AttnNorm,
+            mixer_post_norm: None,
+            ffn,
+            ffn_input: FfnInput::AfterMixer(Some(self.norm)),
+            ffn_norm_role: Role::FfnNorm,
+            ffn_post_norm: None,
+            residual_scale: 1.0,
+            per_layer: None,
+            has_output_scale: false,
+        }
+    }
+
+    /// A plain layer `i` whose attention was changed by `change`.
+    pub(crate) fn layer(&self, i: usize, change: impl FnOnce(&mut AttentionSpec)) -> LayerSpec {
+        let mut attention = self.attention(i);
+        change(&mut attention);
+        self.layer_of(attention, FfnSpec::Gated(self.ffn(i)))
+    }
+
+    /// The experts of every layer that has some, chosen by probabilities that are normalised; `None` for a
+    /// dense model.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`] for keys of another type.
+    pub(crate) fn experts(&self) -> Result<Option<ExpertsSpec>> {
+        let n_expert = self.keys.count("expert_count")?.unwrap_or(0);
+        let n_used = self.keys.count("expert_used_count")?.unwrap_or(0);
+        if n_expert == 0 {
+            if n_used != 0 {
+                let what = format!("a dense model cannot use {n_used} experts per token");
+                return Err(crate::Error::malformed(self.keys.path(), what));
+            }
+            return Ok(None);
+        }
+        let n_ff = self.keys.count("expert_feed_forward_length")?.filter(|&n| n > 0).unwrap_or(self.n_ff[0]);
+        Ok(Some(ExpertsSpec {
+            n_expert,
+            n_used,
+            expert: FfnShape { has_bias: false, ..self.ffn_of(n_ff) },
+            router: RouterSpec {
+                scoring: Scoring::Softmax,
+                has_choice_bias: false,
+                has_bias: false,
+                groups: None,
+                is_normalised: true,
+                scale: 1.0,
+                weighs_input: false,
+            },
+            shared: None,
+        }))
+    }
+
+    /// How a router's scores are read, by the number of the function in a file; `default` where it says none.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unsupported`] for another function.
+    pub(crate) fn scoring(&self, default: Scoring) -> Result<Scoring> {
+        match self.keys.count("expert_gating_func")?.unwrap_or(0) {
+            0 => Ok(default),
+            1 => Ok(Scoring::Softmax),
+            2 => Ok(Scoring::Sigmoid),
+            3 => Ok(Scoring::SoftmaxOfChosen),
+            other => Err(self.keys.unsupported(format!("expert_gating_func {other}"))),
+        }
+    }
+
+    /// Dense layers in front of those with experts.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`] for a key of another type.
+    pub(crate) fn n_dense(&self) -> Result<usize> {
+        Ok(self.keys.count("leading_dense_block_count")?.unwrap_or(0))
+    }
+
+    /// What multiplies the weights of experts.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`] for a key of another type.
+    pub(crate) fn expert_scale(&self) -> Result<f32> {
+        Ok(self.keys.f32("expert_weights_scale")?.filter(|&scale| scale != 0.0).unwrap_or(1.0))
+    }
+
+    /// An expert of width `n_ff` that every token goes through.
+    pub(crate) fn shared(&self, n_ff: usize, is_gated: bool) -> Option<SharedSpec> {
+        let shape = FfnShape { has_bias: false, ..self.ffn_of(n_ff) };
+        (n_ff > 0).then_some(SharedSpec { shape, is_gated })
+    }
+
+    /// The norms of query and key heads, like those of the layer.
+    pub(crate) fn qk_norm(&self) -> QkNormSpec {
+        QkNormSpec { norm: self.norm, extent: QkNormExtent::Head, is_after_rope: false, is_optional: false }
+    }
+
+    /// The window of layers that have one.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`] for a key of another type.
+    pub(crate) fn window(&self) -> Result<Option<Window>> {
+        Ok(self.keys.count("attention.sliding_window")?.filter(|&n| n > 0).map(Window::Sliding))
+    }
+
+    /// `[n_layer]`: whether each layer has a window: as the file says, by a list or by the length of a period
+    /// that ends with a layer without; else by the length `period`, 0 for no layer and 1 for all.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`] for a key of another type.
+    pub(crate) fn windowed(&self, period: usize) -> Result<Vec<bool>> {
+        const KEY: &str = "attention.sliding_window_pattern";
+        let by = |period: usize| {
+            (0..self.n_layer).map(|i| period == 1 || period > 1 && i % period < period - 1).collect()
+        };
+        match self.keys.bools(KEY, self.n_layer) {
+            Ok(Some(layers)) => Ok(layers),
+            Ok(None) => Ok(by(period)),
+            Err(error) => match self.keys.count(KEY) {
+                Ok(Some(period)) => Ok(by(period)),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// The model with these layers.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`] for numbers that no model has.
+    pub(crate) fn model(&self, layers: Vec<LayerSpec>) -> Result<ModelSpec> {
+        Ok(ModelSpec {
+            n_vocab: self.keys.n_vocab()?,
+            n_ctx_train: self.keys.required_count("context_length")?,
+            n_embd: self.n_embd,
+            embed: EmbedSpec { scale: 1.0, norm: None, n_positions: None, per_layer: None },
+            ropes: vec![self.rope.clone()],
+            layers,
+            head: HeadSpec { norm: self.norm, scale: 1.0, softcap: None },
+            n_left_out: self.n_left_out,
+        })
+    }
+}

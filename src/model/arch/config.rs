@@ -1,0 +1,376 @@
+//! From config.json to GGUF keys: what the configurations of most families say alike.
+
+use super::MetadataPairs;
+use super::rope_scaling::{self, RopeConfig};
+use crate::checkpoint::Config;
+use crate::error::{Error, Result};
+use crate::gguf::Value;
+use crate::model::spec::{Promise, Promises};
+
+/// The keys that are made of a configuration.
+#[derive(Debug)]
+pub struct FromConfig<'c> {
+    arch: &'static str,
+    /// The configuration, of a multimodal model that of its text part.
+    pub config: &'c Config,
+    pairs: MetadataPairs,
+    notes: Vec<String>,
+}
+
+/// What transformers' configuration classes assume where config.json is silent, and their names for what
+/// differs.
+#[derive(Clone, Copy, Debug)]
+pub struct Defaults {
+    /// Of norms.
+    pub eps: f32,
+    /// Its name.
+    pub eps_name: &'static str,
+    /// Its key.
+    pub eps_key: &'static str,
+    /// The base of rotary positions.
+    pub freq_base: f32,
+    /// Whether rotary positions may differ between layers with and without windows.
+    pub has_kinds: bool,
+    /// Whether heads may be rotated in part, and which part of them is.
+    pub partial: Partial,
+    /// The length of a head that the configuration does not say; `None`: what divides the width among heads.
+    pub head_dim: Option<usize>,
+    /// Its name for the positions the model was trained for.
+    pub n_ctx_name: &'static str,
+    /// Its name for the width of the feed-forward part.
+    pub n_ff_name: &'static str,
+    /// How many times the width of the stream that is, where it is silent; 0: it must say.
+    pub n_ff_times: usize,
+    /// Its name for the number of layers.
+    pub n_layer_name: &'static str,
+    /// Its name for the width of the stream.
+    pub n_embd_name: &'static str,
+    /// Its name for the number of query heads.
+    pub n_head_name: &'static str,
+    /// Its name for the number of key-value heads.
+    pub n_head_kv_name: &'static str,
+}
+
+/// Whether heads may be rotated in part.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Partial {
+    /// No: the family rotates whole heads.
+    Refused,
+    /// Yes; this part where the configuration is silent.
+    Allowed(f32),
+}
+
+impl Defaults {
+    /// Of most families with RMS norms.
+    pub const RMS: Self = Self {
+        eps: 1e-6,
+        eps_name: "rms_norm_eps",
+        eps_key: "attention.layer_norm_rms_epsilon",
+        freq_base: 1e4,
+        has_kinds: false,
+        partial: Partial::Refused,
+        head_dim: None,
+        n_ctx_name: "max_position_embeddings",
+        n_ff_name: "intermediate_size",
+        n_ff_times: 0,
+        n_layer_name: "num_hidden_layers",
+        n_embd_name: "hidden_size",
+        n_head_name: "num_attention_heads",
+        n_head_kv_name: "num_key_value_heads",
+    };
+    /// Of most families with layer norms.
+    pub const LAYER: Self =
+        Self { eps: 1e-5, eps_name: "layer_norm_eps", eps_key: "attention.layer_norm_epsilon", ..Self::RMS };
+}
+
+/// The part of a configuration that describes the language model.
+///
+/// # Errors
+/// [`Error::Malformed`] if it is not an object.
+pub(crate) fn text_part(config: &Config) -> Result<Config> {
+    for name in ["text_config", "llm_config", "language_config"] {
+        if let Some(text) = config.object(name)?.filter(|text| text.value("hidden_size").is_some()) {
+            return Ok(text);
+        }
+    }
+    Ok(config.clone())
+}
+
+impl<'c> FromConfig<'c> {
+    /// No keys yet.
+    pub(super) fn new(arch: &'static str, config: &'c Config) -> Self {
+        Self { arch, config, pairs: Vec::new(), notes: Vec::new() }
+    }
+
+    pub(super) fn finish(self) -> (MetadataPairs, Vec<String>) {
+        (self.pairs, self.notes)
+    }
+
+    /// Writes a key.
+    pub fn put(&mut self, key: &str, value: Value) {
+        self.pairs.push((format!("{}.{key}", self.arch), value));
+    }
+
+    /// Writes a key in the place of the one there.
+    pub fn replace(&mut self, key: &str, value: Value) {
+        let full = format!("{}.{key}", self.arch);
+        match self.pairs.iter_mut().find(|(name, _)| *name == full) {
+            Some(pair) => pair.1 = value,
+            None => self.pairs.push((full, value)),
+        }
+    }
+
+    /// As [`FromConfig::replace`], for a count.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for one that no model has.
+    pub fn replace_count(&mut self, key: &str, n: usize) -> Result<()> {
+        let n = self.checked_count(key, n)?;
+        self.replace(key, Value::U32(n));
+        Ok(())
+    }
+
+    /// Writes YaRN's weight of all dimensions, from which readers make the attention factor, in place of what
+    /// the factor would need beside the paper's.
+    pub fn replace_attention_factor(&mut self, key: &str, weight: f32) {
+        let full = format!("{}.rope.scaling.attn_factor", self.arch);
+        self.pairs.retain(|(name, _)| *name != full);
+        self.put(key, Value::F32(weight));
+    }
+
+    /// Refuses a window within the context, which the family's GGUF cannot express.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] naming it.
+    pub fn refuse_window(&self) -> Result<()> {
+        let n_ctx = self.config.required_count("max_position_embeddings")?;
+        match self.config.count("sliding_window")?.filter(|&window| window < n_ctx) {
+            None => Ok(()),
+            Some(window) => {
+                Err(self
+                    .unsupported(format!("sliding_window {window}; the {} architecture has none", self.arch)))
+            }
+        }
+    }
+
+    /// Takes back what the base keys told: the family says it otherwise.
+    pub fn forget_notes(&mut self) {
+        self.notes.clear();
+    }
+
+    /// Tells the user a sentence.
+    pub fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// Writes a count.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for one that no model has.
+    pub fn put_count(&mut self, key: &str, n: usize) -> Result<()> {
+        let n = self.checked_count(key, n)?;
+        self.put(key, Value::U32(n));
+        Ok(())
+    }
+
+    fn checked_count(&self, key: &str, n: usize) -> Result<u32> {
+        u32::try_from(n).map_err(|_| {
+            let what = format!("{n} for {key}; no known model has as many");
+            Error::malformed(self.config.path(), what)
+        })
+    }
+
+    /// Writes the count that the configuration calls `name`, and returns it.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it is not there.
+    pub fn count(&mut self, key: &str, name: &str) -> Result<usize> {
+        let n = self.config.required_count(name)?;
+        self.put_count(key, n)?;
+        Ok(n)
+    }
+
+    /// Writes the count that the configuration calls `name`, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it is not a count.
+    pub fn optional_count(&mut self, key: &str, name: &str) -> Result<Option<usize>> {
+        let n = self.config.count(name)?;
+        n.map(|n| self.put_count(key, n)).transpose()?;
+        Ok(n)
+    }
+
+    /// Writes the number that the configuration calls `name`, or `default`, and returns it.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it is not a number.
+    pub fn f32_or(&mut self, key: &str, name: &str, default: f32) -> Result<f32> {
+        let x = self.config.f32(name)?.unwrap_or(default);
+        self.put(key, Value::F32(x));
+        Ok(x)
+    }
+
+    /// Writes the number that the configuration calls `name`, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it is not a number.
+    pub fn optional_f32(&mut self, key: &str, name: &str) -> Result<Option<f32>> {
+        let x = self.config.f32(name)?;
+        if let Some(x) = x {
+            self.put(key, Value::F32(x));
+        }
+        Ok(x)
+    }
+
+    /// The length of a head.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it is not said and the width does not divide among the heads.
+    pub fn head_dim(&self, defaults: &Defaults) -> Result<usize> {
+        if let Some(head_dim) = self.config.count("head_dim")?.or(defaults.head_dim) {
+            return Ok(head_dim);
+        }
+        let n_embd = self.config.required_count(defaults.n_embd_name)?;
+        let n_head = self.config.required_count(defaults.n_head_name)?;
+        if n_head == 0 || !n_embd.is_multiple_of(n_head) {
+            let what = format!(
+                "hidden_size {n_embd} does not divide among {n_head} attention heads, and head_dim is not given"
+            );
+            return Err(Error::malformed(self.config.path(), what));
+        }
+        Ok(n_embd / n_head)
+    }
+
+    /// What the configuration says of rotary positions.
+    ///
+    /// # Errors
+    /// As [`RopeConfig::read`].
+    pub(super) fn rope(&self, defaults: &Defaults) -> Result<RopeConfig> {
+        let n_ctx_train = self.config.required_count(defaults.n_ctx_name)?;
+        RopeConfig::read(self.config, n_ctx_train, defaults)
+    }
+
+    /// Writes the keys that every family has, and those of plain rotary positions.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for numbers that are missing, [`Error::Unsupported`] for rotary positions that
+    /// this program does not compute.
+    pub fn base(&mut self, defaults: &Defaults) -> Result<()> {
+        let rope = self.rope(defaults)?;
+        let head_dim = self.head_dim(defaults)?;
+        self.count("block_count", defaults.n_layer_name)?;
+        self.count("context_length", defaults.n_ctx_name)?;
+        let n_embd = self.count("embedding_length", defaults.n_embd_name)?;
+        if defaults.n_ff_times > 0 && self.config.count(defaults.n_ff_name)?.is_none() {
+            self.put_count("feed_forward_length", defaults.n_ff_times.saturating_mul(n_embd))?;
+        } else {
+            self.count("feed_forward_length", defaults.n_ff_name)?;
+        }
+        let n_head = self.count("attention.head_count", defaults.n_head_name)?;
+        if self.optional_count("attention.head_count_kv", defaults.n_head_kv_name)?.is_none() {
+            self.put_count("attention.head_count_kv", n_head)?;
+        }
+        self.put("rope.freq_base", Value::F32(rope.freq_base));
+        self.f32_or(defaults.eps_key, defaults.eps_name, defaults.eps)?;
+        if self.config.count("head_dim")?.or(defaults.head_dim).is_some() {
+            self.put_count("attention.key_length", head_dim)?;
+            self.put_count("attention.value_length", head_dim)?;
+        }
+        self.count("vocab_size", "vocab_size")?;
+        let n_rot = rope.n_dims(head_dim);
+        self.put_count("rope.dimension_count", n_rot)?;
+        for (key, value) in rope_scaling::to_keys(&rope) {
+            self.put(key, value);
+        }
+        self.notes.extend(rope.notes);
+        Ok(())
+    }
+
+    /// The object of rotary parameters, under either of its names.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it is not an object.
+    pub fn rope_parameters(&self) -> Result<Option<Config>> {
+        Ok(match self.config.object("rope_scaling")? {
+            Some(scaling) => Some(scaling),
+            None => self.config.object("rope_parameters")?,
+        })
+    }
+
+    /// Writes the counts of experts, where the configuration calls them by the first of `names` that it has.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if there are none.
+    pub fn experts(&mut self, names: &[&'static str]) -> Result<()> {
+        self.count("expert_count", self.first_of(names))?;
+        self.count("expert_used_count", "num_experts_per_tok")?;
+        Ok(())
+    }
+
+    /// The first of `names` that the configuration has a value for, else the first of all.
+    pub fn first_of(&self, names: &[&'static str]) -> &'static str {
+        let is_there = |name: &&&str| self.config.value(name).is_some_and(|value| !value.is_null());
+        names.iter().find(is_there).copied().unwrap_or(names[0])
+    }
+
+    /// Writes whether the weights of experts are divided by their sum.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the configuration does not say true or false.
+    pub fn normalised(&mut self, default: bool) -> Result<()> {
+        let is = self.config.bool("norm_topk_prob")?.unwrap_or(default);
+        self.put("expert_weights_norm", Value::Bool(is));
+        Ok(())
+    }
+
+    /// Refuses another activation than `allowed`, whose names are those that mean the family's own.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] naming it.
+    pub fn activation(&self, names: &[&str], default: &str, allowed: &[&str]) -> Result<()> {
+        let mut found = default;
+        for name in names {
+            if let Some(value) = self.config.string(name)? {
+                found = value;
+                break;
+            }
+        }
+        if allowed.contains(&found) {
+            return Ok(());
+        }
+        let (name, arch, allowed) = (names[0], self.arch, allowed[0]);
+        Err(self.unsupported(format!("{name} \"{found}\"; the {arch} architecture has {allowed}")))
+    }
+
+    /// Refuses a truth value that the family's GGUF cannot express.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] naming it.
+    pub fn refuse(&self, name: &str, default: bool, refused: bool) -> Result<()> {
+        if self.config.bool(name)?.unwrap_or(default) != refused {
+            return Ok(());
+        }
+        Err(self
+            .unsupported(format!("{name}: {refused}, which the {} architecture cannot express", self.arch)))
+    }
+
+    /// The error for a configuration that this program does not compute.
+    pub fn unsupported(&self, what: String) -> Error {
+        Error::unsupported(self.config.path(), what)
+    }
+}
+
+/// What most configurations say of tensors: biases only if they say so, an output matrix of its own unless
+/// they say it is tied.
+///
+/// # Errors
+/// [`Error::Malformed`] for values that are not true or false.
+pub(crate) fn promises(config: &Config) -> Result<Promises> {
+    let is = |name: &str| Ok::<_, Error>(config.bool(name)?.unwrap_or(false));
+    Ok(Promises {
+        is_tied: Some(is("tie_word_embeddings")?),
+        qkv_bias: Promise::of(is("attention_bias")?),
+        output_bias: Promise::of(is("attention_bias")?),
+        mlp_bias: Promise::of(is("mlp_bias")?),
+    })
+}

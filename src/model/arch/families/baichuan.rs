@@ -1,0 +1,50 @@
+//! `baichuan`: Baichuan 1 and 2 7B: Llama whose q, k and v lie in one matrix. The 13B, whose scores fall with the
+//! distance (ALiBi), are not supported.
+
+use super::prelude::*;
+
+/// The `baichuan` family.
+pub(super) static FAMILY: Family = Family {
+    gguf_name: "baichuan",
+    checkpoint_classes: &["BaichuanForCausalLM", "BaiChuanForCausalLM"],
+    model_types: &["baichuan"],
+    keys,
+    spec,
+    names: Names { is_permuted: true, ..Names::PLAIN },
+    source: source,
+    promises: promises,
+};
+
+fn keys(made: &mut FromConfig<'_>) -> Result<()> {
+    made.activation(&["hidden_act"], "silu", &["silu"])?;
+    let n_ctx_name = made.first_of(&["max_position_embeddings", "model_max_length"]);
+    if made.config.required_count("num_hidden_layers")? == 40 {
+        return Err(made.unsupported("Baichuan 13B, whose scores fall with the distance (ALiBi)".into()));
+    }
+    made.base(&Defaults { n_ctx_name, ..Defaults::RMS })
+}
+
+fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
+    let base = Base::read(keys, NormKind::Rms, RopeOrder::Pairs, Gate::Silu)?;
+    if base.n_layer == 40 {
+        return Err(keys.unsupported("Baichuan 13B, whose scores fall with the distance (ALiBi)"));
+    }
+    base.model((0..base.n_layer).map(|i| base.layer(i, |_| {})).collect())
+}
+
+fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
+    let part = match slot.id.role {
+        Role::AttnQ => 0,
+        Role::AttnK => 1,
+        Role::AttnV => 2,
+        _ => return plain(sources, slot),
+    };
+    let [n_rows, n_in] = slot.shape[..] else { return Ok(None) };
+    let pairs = match &sources.spec.layers[slot.id.layer.unwrap_or(0)].mixer {
+        MixerSpec::Attention(attention) if part < 2 => Some(attention.head_dim_k),
+        _ => None,
+    };
+    let rows = RowMap::Strided { first: part * n_rows, run: n_rows, stride: n_rows, pairs };
+    let name = sources.in_layer(slot, "self_attn.W_pack.weight");
+    Ok(Some(Source::whole(slot, vec![name]).with_shape(&[3 * n_rows, n_in]).with_rows(rows)))
+}

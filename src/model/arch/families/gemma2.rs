@@ -1,0 +1,54 @@
+//! `gemma2`: Gemma 2: every other layer has a window, scores and logits are capped, norms stand before and
+//! behind both parts.
+
+use super::prelude::*;
+
+/// Layers to one without a window.
+const PERIOD: usize = 2;
+
+/// The `gemma2` family.
+pub(super) static FAMILY: Family = Family {
+    gguf_name: "gemma2",
+    checkpoint_classes: &["Gemma2ForCausalLM", "Gemma2Model"],
+    model_types: &["gemma2"],
+    keys,
+    spec,
+    names: Names { other: SANDWICH, ..Names::PLAIN },
+    source: super::gemma::source,
+    promises: super::gemma::promises,
+};
+
+const DEFAULTS: Defaults = Defaults { head_dim: Some(256), ..Defaults::RMS };
+
+fn keys(made: &mut FromConfig<'_>) -> Result<()> {
+    made.activation(&["hidden_activation"], "gelu_pytorch_tanh", &["gelu_pytorch_tanh"])?;
+    made.base(&DEFAULTS)?;
+    made.count("attention.sliding_window", "sliding_window")?;
+    super::gemma::windows(made, PERIOD)?;
+    made.optional_f32("attn_logit_softcapping", "attn_logit_softcapping")?;
+    made.optional_f32("final_logit_softcapping", "final_logit_softcapping")?;
+    super::gemma::scale(made, &DEFAULTS)
+}
+
+fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
+    let base = Base::read(keys, NormKind::Rms, RopeOrder::Halves, Gate::GeluTanh)?;
+    let (window, windowed) = (base.window()?, base.windowed(PERIOD)?);
+    // Of the 27B alone the scale is not that of its heads, and files do not say it.
+    let wide = (base.n_layer == 46).then(|| 1.0 / (base.n_embd as f32 / base.n_head[0] as f32).sqrt());
+    let scale = keys.f32("attention.scale")?.or(wide);
+    let softcap = keys.f32("attn_logit_softcapping")?.filter(|&cap| cap > 0.0);
+    let layer = |i: usize| {
+        let mut layer = base.layer(i, |attention| {
+            attention.scale = scale.unwrap_or(attention.scale);
+            attention.softcap = softcap;
+            attention.window = window.filter(|_| windowed[i]);
+        });
+        layer.mixer_post_norm = Some(base.norm);
+        layer.ffn_post_norm = Some(base.norm);
+        layer
+    };
+    let mut model = base.model((0..base.n_layer).map(layer).collect())?;
+    model.embed.scale = (base.n_embd as f32).sqrt();
+    model.head.softcap = keys.f32("final_logit_softcapping")?.filter(|&cap| cap > 0.0);
+    Ok(model)
+}

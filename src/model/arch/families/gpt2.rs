@@ -1,0 +1,71 @@
+//! `gpt2`: GPT-2: learned positions, q, k and v in one matrix, and matrices that checkpoints hold turned.
+
+use super::prelude::*;
+
+/// The `gpt2` family.
+pub(super) static FAMILY: Family = Family {
+    gguf_name: "gpt2",
+    checkpoint_classes: &["GPT2LMHeadModel", "GPT2Model"],
+    model_types: &["gpt2"],
+    keys,
+    spec,
+    names: Names {
+        base_prefix: "transformer.",
+        layer_prefix: "transformer.h.",
+        other: &[
+            (Role::TokenEmbd, "transformer.wte"),
+            (Role::PositionEmbd, "transformer.wpe"),
+            (Role::OutputNorm, "transformer.ln_f"),
+            (Role::AttnNorm, "ln_1"),
+            (Role::AttnQ, ""),
+            (Role::AttnK, ""),
+            (Role::AttnV, ""),
+            (Role::AttnQkv, "attn.c_attn"),
+            (Role::AttnOutput, "attn.c_proj"),
+            (Role::FfnNorm, "ln_2"),
+            (Role::FfnUp, "mlp.c_fc"),
+            (Role::FfnDown, "mlp.c_proj"),
+        ],
+        ..Names::PLAIN
+    },
+    source: |sources, slot| {
+        let source = plain(sources, slot)?;
+        let is_turned =
+            matches!(slot.id.role, Role::AttnQkv | Role::AttnOutput | Role::FfnUp | Role::FfnDown);
+        let [n_out, n_in] = slot.shape[..] else { return Ok(source) };
+        let rows = RowMap::Columns { n_out, n_cols: n_out, first: 0, step: 1, skipped: 0 };
+        let turned = |source: Source| source.with_shape(&[n_in, n_out]).with_rows(rows);
+        Ok(source.map(|source| if is_turned { turned(source) } else { source }))
+    },
+    promises: |_| {
+        let there = Promise::There;
+        Ok(Promises { is_tied: Some(true), qkv_bias: there, output_bias: there, mlp_bias: there })
+    },
+};
+
+fn keys(made: &mut FromConfig<'_>) -> Result<()> {
+    made.activation(&["activation_function"], "gelu_new", &["gelu_new", "gelu_pytorch_tanh"])?;
+    made.refuse("scale_attn_by_inverse_layer_idx", false, true)?;
+    made.base(&Defaults {
+        eps_name: "layer_norm_epsilon",
+        n_ctx_name: "n_positions",
+        n_ff_name: "n_inner",
+        n_ff_times: 4,
+        n_layer_name: "n_layer",
+        n_embd_name: "n_embd",
+        n_head_name: "n_head",
+        ..Defaults::LAYER
+    })
+}
+
+fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
+    let base = Base::read(keys, NormKind::Layer, RopeOrder::Halves, Gate::GeluTanh)?;
+    let layer = |i| {
+        let attention = AttentionSpec { rope: None, ..base.attention(i) };
+        base.layer_of(attention, FfnSpec::Dense(base.ffn(i)))
+    };
+    let mut model = base.model((0..base.n_layer).map(layer).collect())?;
+    model.embed.n_positions = Some(model.n_ctx_train);
+    model.ropes.clear();
+    Ok(model)
+}

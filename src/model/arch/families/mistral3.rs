@@ -1,0 +1,43 @@
+//! `mistral3`: Ministral 3 and the text part of Mistral Small 3: Llama with YaRN, and scores that grow with the
+//! position beyond the original context.
+
+use super::prelude::*;
+use crate::model::arch::rope_scaling::LOG_MULTIPLIER;
+
+/// The `mistral3` family.
+pub(super) static FAMILY: Family = Family {
+    gguf_name: "mistral3",
+    checkpoint_classes: &["Ministral3ForCausalLM", "Mistral3ForConditionalGeneration", "Ministral3Model"],
+    model_types: &["ministral3", "mistral3"],
+    keys,
+    spec,
+    names: Names { is_permuted: true, ..Names::PLAIN },
+    source: plain,
+    promises,
+};
+
+fn keys(made: &mut FromConfig<'_>) -> Result<()> {
+    made.activation(&["hidden_act"], "silu", &["silu"])?;
+    made.base(&Defaults { eps: 1e-5, ..Defaults::RMS })?;
+    made.refuse_window()?;
+    let Some(rope) = made.rope_parameters()? else { return Ok(()) };
+    if let Some(beta) = rope.f32("llama_4_scaling_beta")? {
+        made.put("attention.temperature_scale", Value::F32(beta));
+    }
+    if let (Some(_), Some(all)) = (rope.f32("mscale")?, rope.f32("mscale_all_dim")?) {
+        made.replace_attention_factor(LOG_MULTIPLIER, all);
+    }
+    Ok(())
+}
+
+fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
+    let base = Base::read(keys, NormKind::Rms, RopeOrder::Pairs, Gate::Silu)?;
+    let temperature = match (keys.f32("attention.temperature_scale")?, &base.rope.scaling) {
+        (Some(beta), RopeScaling::Yarn { original_context, .. }) if beta != 0.0 => {
+            Some(TemperatureSpec { beta, original_context: *original_context, offset: 0 })
+        }
+        _ => None,
+    };
+    let layer = |i| base.layer(i, |attention| attention.temperature = temperature);
+    base.model((0..base.n_layer).map(layer).collect())
+}

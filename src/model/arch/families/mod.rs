@@ -1,0 +1,127 @@
+//! One file for each family, and the list of all.
+
+mod afmoe;
+mod arcee;
+mod baichuan;
+mod bailingmoe2;
+mod cohere2;
+mod command_r;
+mod deepseek;
+mod deepseek2;
+mod dots1;
+mod ernie4_5;
+mod ernie4_5_moe;
+mod exaone;
+mod exaone4;
+mod exaone_moe;
+mod falcon;
+mod gemma;
+mod gemma2;
+mod gemma3;
+mod gemma4;
+mod glm4;
+mod glm4moe;
+mod gpt2;
+mod gpt_oss;
+mod gptneox;
+mod granite;
+mod granitemoe;
+mod hunyuan_dense;
+mod hunyuan_moe;
+mod internlm2;
+mod llama;
+mod llama4;
+mod mellum;
+mod minicpm;
+mod mistral3;
+mod nemotron;
+mod olmo;
+mod olmo2;
+mod olmoe;
+mod orion;
+mod phi2;
+mod phi3;
+mod qwen2;
+mod qwen2moe;
+mod qwen3;
+mod qwen3moe;
+mod seed_oss;
+mod smollm3;
+mod stablelm;
+mod starcoder2;
+mod xverse;
+
+use super::Family;
+
+/// The registry: a new family is one file and one row.
+pub(super) const ALL: &[&Family] = &[
+    &llama::FAMILY,
+    &afmoe::FAMILY,
+    &arcee::FAMILY,
+    &baichuan::FAMILY,
+    &bailingmoe2::FAMILY,
+    &cohere2::FAMILY,
+    &command_r::FAMILY,
+    &deepseek::FAMILY,
+    &deepseek2::FAMILY,
+    &dots1::FAMILY,
+    &ernie4_5::FAMILY,
+    &ernie4_5_moe::FAMILY,
+    &exaone::FAMILY,
+    &exaone4::FAMILY,
+    &exaone_moe::FAMILY,
+    &falcon::FAMILY,
+    &gemma::FAMILY,
+    &gemma2::FAMILY,
+    &gemma3::FAMILY,
+    &gemma4::FAMILY,
+    &glm4::FAMILY,
+    &glm4moe::FAMILY,
+    &gpt2::FAMILY,
+    &gpt_oss::FAMILY,
+    &gptneox::FAMILY,
+    &granite::FAMILY,
+    &granitemoe::FAMILY,
+    &hunyuan_dense::FAMILY,
+    &hunyuan_moe::FAMILY,
+    &internlm2::FAMILY,
+    &llama4::FAMILY,
+    &mellum::FAMILY,
+    &minicpm::FAMILY,
+    &mistral3::FAMILY,
+    &nemotron::FAMILY,
+    &olmo::FAMILY,
+    &olmo2::FAMILY,
+    &olmoe::FAMILY,
+    &orion::FAMILY,
+    &phi2::FAMILY,
+    &phi3::FAMILY,
+    &qwen2::FAMILY,
+    &qwen2moe::FAMILY,
+    &qwen3::FAMILY,
+    &qwen3moe::FAMILY,
+    &seed_oss::FAMILY,
+    &smollm3::FAMILY,
+    &stablelm::FAMILY,
+    &starcoder2::FAMILY,
+    &xverse::FAMILY,
+];
+
+/// What the declarations take from the rest of `arch` and from the specs.
+mod prelude {
+    pub(super) use gguf_simd::ops::Gate;
+
+    pub(super) use crate::checkpoint::Config;
+    pub(super) use crate::error::Result;
+    pub(super) use crate::gguf::Value;
+    pub(super) use crate::model::arch::Family;
+    pub(super) use crate::model::arch::base::Base;
+    pub(super) use crate::model::arch::config::{Defaults, FromConfig, Partial, promises};
+    pub(super) use crate::model::arch::keys::Keys;
+    pub(super) use crate::model::arch::names::{Names, SANDWICH, Sources, plain};
+    pub(super) use crate::model::arch::source::{Piece, RowMap, Source, ValueMap};
+    pub(super) use crate::model::spec::layer::*;
+    pub(super) use crate::model::spec::{
+        ModelSpec, Promise, Promises, Role, RopeFactors, RopeScaling, RopeSpec, Slot, Suffix,
+    };
+}

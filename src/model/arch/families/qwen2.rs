@@ -1,0 +1,30 @@
+//! `qwen2`: Qwen 1.5 to 2.5, Qwen Coder, the R1 distils of them, and the text part of Qwen 2 VL: Llama with
+//! biases of q, k and v, and rotary positions over halves.
+
+use super::prelude::*;
+
+/// The `qwen2` family.
+pub(super) static FAMILY: Family = Family {
+    gguf_name: "qwen2",
+    checkpoint_classes: &["Qwen2ForCausalLM", "Qwen2Model"],
+    model_types: &["qwen2"],
+    keys,
+    spec,
+    names: Names::PLAIN,
+    source: plain,
+    promises: |config| {
+        let promises = promises(config)?;
+        Ok(Promises { qkv_bias: Promise::There, output_bias: Promise::Absent, ..promises })
+    },
+};
+
+fn keys(made: &mut FromConfig<'_>) -> Result<()> {
+    made.activation(&["hidden_act"], "silu", &["silu"])?;
+    made.refuse("use_sliding_window", false, true)?;
+    made.base(&Defaults::RMS)
+}
+
+fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
+    let base = Base::read(keys, NormKind::Rms, RopeOrder::Halves, Gate::Silu)?;
+    base.model((0..base.n_layer).map(|i| base.layer(i, |_| {})).collect())
+}

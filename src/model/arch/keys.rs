@@ -1,0 +1,220 @@
+//! The hyperparameters of a model by their GGUF keys, without the prefix of the architecture: those of a
+//! file, or those that a conversion has made and will write. A family reads both alike, so that what is
+//! converted is what will be run.
+
+use std::path::Path;
+
+use super::MetadataPairs;
+use crate::error::{Error, Result};
+use crate::gguf::{Metadata, Value};
+
+/// Where the longest arrays of hyperparameters have one element a layer.
+const VOCABULARY: &str = "tokenizer.ggml.tokens";
+
+/// The hyperparameters of a model.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys<'a> {
+    arch: &'a str,
+    origin: Origin<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Origin<'a> {
+    File(&'a Metadata),
+    Made { path: &'a Path, pairs: &'a MetadataPairs },
+}
+
+impl<'a> Keys<'a> {
+    /// Those of a file with the architecture `arch`.
+    pub fn of_file(arch: &'a str, metadata: &'a Metadata) -> Self {
+        Self { arch, origin: Origin::File(metadata) }
+    }
+
+    /// Those that were made of the configuration at `path`, with the prefix `arch`.
+    pub fn made(arch: &'a str, path: &'a Path, pairs: &'a MetadataPairs) -> Self {
+        Self { arch, origin: Origin::Made { path, pairs } }
+    }
+
+    /// The architecture: their prefix.
+    pub fn arch(&self) -> &'a str {
+        self.arch
+    }
+
+    /// The file at fault where a number is wrong.
+    pub fn path(&self) -> &'a Path {
+        match self.origin {
+            Origin::File(metadata) => metadata.path(),
+            Origin::Made { path, .. } => path,
+        }
+    }
+
+    fn full(&self, key: &str) -> String {
+        format!("{}.{key}", self.arch)
+    }
+
+    fn made_value(&self, key: &str) -> Option<&'a Value> {
+        let Origin::Made { pairs, .. } = self.origin else { return None };
+        let full = self.full(key);
+        pairs.iter().find(|(name, _)| *name == full).map(|(_, value)| value)
+    }
+
+    /// Whether the key is there.
+    pub fn contains(&self, key: &str) -> bool {
+        match self.origin {
+            Origin::File(metadata) => metadata.contains(&self.full(key)),
+            Origin::Made { .. } => self.made_value(key).is_some(),
+        }
+    }
+
+    /// A count that is stated once.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for another type.
+    pub fn count(&self, key: &str) -> Result<Option<usize>> {
+        match self.origin {
+            Origin::File(metadata) => metadata.count(&self.full(key)),
+            Origin::Made { .. } => match self.made_value(key) {
+                None => Ok(None),
+                Some(Value::U32(n)) => Ok(Some(*n as usize)),
+                Some(_) => Err(self.wrong(key, "a count")),
+            },
+        }
+    }
+
+    /// A number.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for another type.
+    pub fn f32(&self, key: &str) -> Result<Option<f32>> {
+        match self.origin {
+            Origin::File(metadata) => metadata.f32(&self.full(key)),
+            Origin::Made { .. } => match self.made_value(key) {
+                None => Ok(None),
+                Some(Value::F32(x)) => Ok(Some(*x)),
+                Some(_) => Err(self.wrong(key, "a number")),
+            },
+        }
+    }
+
+    /// A truth value.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for another type.
+    pub fn bool(&self, key: &str) -> Result<Option<bool>> {
+        match self.origin {
+            Origin::File(metadata) => metadata.bool(&self.full(key)),
+            Origin::Made { .. } => match self.made_value(key) {
+                None => Ok(None),
+                Some(Value::Bool(is)) => Ok(Some(*is)),
+                Some(_) => Err(self.wrong(key, "true or false")),
+            },
+        }
+    }
+
+    /// A string.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for another type.
+    pub fn string(&self, key: &str) -> Result<Option<&'a str>> {
+        match self.origin {
+            Origin::File(metadata) => metadata.string(&self.full(key)),
+            Origin::Made { .. } => match self.made_value(key) {
+                None => Ok(None),
+                Some(Value::String(text)) => Ok(Some(text)),
+                Some(_) => Err(self.wrong(key, "a string")),
+            },
+        }
+    }
+
+    /// A count for each of `n_layer` layers, which may be stated once for all.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for another type, or another number of layers.
+    pub fn counts(&self, key: &str, n_layer: usize) -> Result<Option<Vec<usize>>> {
+        let numbers = match self.origin {
+            Origin::File(metadata) => {
+                let full = self.full(key);
+                match metadata.array_len(&full) {
+                    Ok(Some(_)) => metadata.i32s(&full)?,
+                    _ => return Ok(metadata.count(&full)?.map(|count| vec![count; n_layer])),
+                }
+            }
+            Origin::Made { .. } => match self.made_value(key) {
+                Some(Value::I32s(numbers)) => Some(numbers.clone()),
+                _ => return Ok(self.count(key)?.map(|count| vec![count; n_layer])),
+            },
+        };
+        let Some(numbers) = numbers else { return Ok(None) };
+        if numbers.len() < n_layer {
+            return Err(self.wrong(key, &format!("a count for each of the {n_layer} layers")));
+        }
+        let counts: std::result::Result<Vec<usize>, _> =
+            numbers.iter().take(n_layer).map(|&n| usize::try_from(n)).collect();
+        counts.map(Some).map_err(|_| self.wrong(key, "counts, 0 or more"))
+    }
+
+    /// A truth value for each of `n_layer` layers.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for another type, or fewer layers.
+    pub fn bools(&self, key: &str, n_layer: usize) -> Result<Option<Vec<bool>>> {
+        let values = match self.origin {
+            Origin::File(metadata) => metadata.bools(&self.full(key))?,
+            Origin::Made { .. } => match self.made_value(key) {
+                None => None,
+                Some(Value::Bools(values)) => Some(values.clone()),
+                Some(_) => return Err(self.wrong(key, "truth values")),
+            },
+        };
+        match values {
+            Some(values) if values.len() < n_layer => {
+                Err(self.wrong(key, &format!("a truth value for each of the {n_layer} layers")))
+            }
+            values => Ok(values),
+        }
+    }
+
+    /// A count that must be there.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it is not, or has another type.
+    pub fn required_count(&self, key: &str) -> Result<usize> {
+        self.count(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    /// A number that must be there.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it is not, or has another type.
+    pub fn required_f32(&self, key: &str) -> Result<f32> {
+        self.f32(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    /// Tokens of the vocabulary.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if nothing tells them.
+    pub fn n_vocab(&self) -> Result<usize> {
+        if let Origin::File(metadata) = self.origin
+            && let Some(n_vocab) = metadata.array_len(VOCABULARY)?
+        {
+            return Ok(n_vocab);
+        }
+        self.required_count("vocab_size")
+    }
+
+    /// The error for a key that is not there.
+    pub fn missing(&self, key: &str) -> Error {
+        Error::malformed(self.path(), format!("the key {} is missing", self.full(key)))
+    }
+
+    /// The error for a key whose value is not `expected`.
+    pub fn wrong(&self, key: &str, expected: &str) -> Error {
+        Error::malformed(self.path(), format!("{} should be {expected}", self.full(key)))
+    }
+
+    /// The error for what this program does not compute.
+    pub fn unsupported(&self, what: impl Into<String>) -> Error {
+        Error::unsupported(self.path(), what.into())
+    }
+}

@@ -1,0 +1,111 @@
+//! Rotary scaling as GGUF keys state it.
+
+use super::{RopeConfig, YARN_BETA_FAST, YARN_BETA_SLOW};
+use crate::error::{Error, Result};
+use crate::gguf::Value;
+use crate::model::arch::keys::Keys;
+use crate::model::spec::{RopeFactors, RopeScaling, RopeSpec};
+
+/// The key of the weight of YaRN's temperature of all dimensions.
+pub(in crate::model::arch) const LOG_MULTIPLIER: &str = "rope.scaling.yarn_log_multiplier";
+
+/// The `rope.scaling.*` keys for what a configuration says.
+pub(in crate::model::arch) fn to_keys(rope: &RopeConfig) -> Vec<(&'static str, Value)> {
+    const TYPE: &str = "rope.scaling.type";
+    const ORIGINAL: &str = "rope.scaling.original_context_length";
+    let count = |n: usize| Value::U32(u32::try_from(n).unwrap_or(u32::MAX));
+    if let Some(longrope) = &rope.longrope {
+        return vec![
+            (TYPE, Value::String("longrope".into())),
+            ("rope.scaling.attn_factor", Value::F32(longrope.magnitude)),
+            (ORIGINAL, count(longrope.original_context)),
+        ];
+    }
+    match rope.scaling {
+        RopeScaling::None | RopeScaling::Magnified { .. } => Vec::new(),
+        RopeScaling::Linear { factor } => {
+            vec![(TYPE, Value::String("linear".into())), ("rope.scaling.factor", Value::F32(factor))]
+        }
+        RopeScaling::Yarn { factor, original_context, attn_factor, beta_fast, beta_slow, truncated } => {
+            let mut keys = vec![
+                (TYPE, Value::String("yarn".into())),
+                ("rope.scaling.factor", Value::F32(factor)),
+                (ORIGINAL, count(original_context)),
+                ("rope.scaling.yarn_beta_fast", Value::F32(beta_fast)),
+                ("rope.scaling.yarn_beta_slow", Value::F32(beta_slow)),
+            ];
+            if attn_factor != 1.0 {
+                keys.push(("rope.scaling.attn_factor", Value::F32(attn_factor)));
+            }
+            if !truncated {
+                keys.push(("rope.scaling.yarn_truncate", Value::Bool(false)));
+            }
+            keys
+        }
+    }
+}
+
+/// YaRN's attention factor with the weight `weight` in place of the paper's 1.
+pub(in crate::model::arch) fn yarn_temperature(factor: f32, weight: f32) -> f32 {
+    if factor <= 1.0 { 1.0 } else { (0.1 * f64::from(weight) * libm::log(factor.into()) + 1.0) as f32 }
+}
+
+/// What a weight of the temperature of all dimensions, `yarn_log_multiplier`, leaves of the paper's attention
+/// factor: cosines and sines get the inverse of what scores get. 1 without.
+fn by_multiplier(keys: &Keys<'_>, factor: f32) -> Result<f32> {
+    let Some(weight) = keys.f32(LOG_MULTIPLIER)?.filter(|&weight| weight != 0.0) else { return Ok(1.0) };
+    let weight = if keys.arch() == "deepseek2" { weight / 0.1 } else { weight };
+    let all = yarn_temperature(factor, weight);
+    let own = if keys.arch() == "deepseek2" { all } else { yarn_temperature(factor, 1.0) };
+    Ok(own / all / yarn_temperature(factor, 1.0))
+}
+
+/// The rotary embedding of heads of `head_dim` elements that a file's keys describe; files from 2023 have
+/// `rope.scale_linear` instead of a type and a factor.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a kind of scaling that this program does not compute.
+pub(in crate::model::arch) fn rope(keys: &Keys<'_>, head_dim: usize) -> Result<RopeSpec> {
+    let n_ctx_train = keys.required_count("context_length")?;
+    let factor = match keys.f32("rope.scaling.factor")? {
+        Some(factor) => Some(factor),
+        None => keys.f32("rope.scale_linear")?,
+    };
+    // 0 and 1 both say "unscaled".
+    let factor = factor.filter(|&factor| factor != 0.0).unwrap_or(1.0);
+    let original_context = keys.count("rope.scaling.original_context_length")?.unwrap_or(n_ctx_train);
+    let or = |name: &str, default: f32| {
+        Ok::<_, Error>(keys.f32(&format!("rope.scaling.{name}"))?.unwrap_or(default))
+    };
+    let mut factors = RopeFactors::Fixed;
+    let scaling = match keys.string("rope.scaling.type")?.unwrap_or("linear") {
+        "none" => RopeScaling::None,
+        "linear" if factor == 1.0 => RopeScaling::None,
+        "linear" => RopeScaling::Linear { factor },
+        "yarn" => RopeScaling::Yarn {
+            factor,
+            original_context,
+            attn_factor: or("attn_factor", 1.0)?
+                * or("yarn_attn_factor", 1.0)?
+                * by_multiplier(keys, factor)?,
+            beta_fast: or("yarn_beta_fast", YARN_BETA_FAST)?,
+            beta_slow: or("yarn_beta_slow", YARN_BETA_SLOW)?,
+            truncated: keys.bool("rope.scaling.yarn_truncate")?.unwrap_or(true),
+        },
+        "longrope" => {
+            factors = RopeFactors::ByContext { original_context };
+            RopeScaling::Magnified { magnitude: or("attn_factor", 1.0)? }
+        }
+        other => {
+            return Err(keys.unsupported(format!(
+                "rope.scaling.type is \"{other}\"; supported are none, linear, yarn and longrope"
+            )));
+        }
+    };
+    Ok(RopeSpec {
+        n_dims: keys.count("rope.dimension_count")?.unwrap_or(head_dim),
+        freq_base: keys.f32("rope.freq_base")?.unwrap_or(10000.0),
+        scaling,
+        factors,
+    })
+}

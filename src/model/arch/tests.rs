@@ -1,0 +1,179 @@
+//! From config.json to keys and to specs, by the families that show it.
+
+use std::path::Path;
+
+use super::*;
+use crate::checkpoint::Config;
+use crate::error::Error;
+use crate::gguf::{GgufFile, GgufWriter, Layout};
+use crate::limits;
+use crate::model::spec::layer::MixerSpec;
+use crate::model::spec::{Presence, Role, RopeScaling, slots};
+
+const MISTRAL: &str = r#""hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8,
+    "num_hidden_layers": 2, "intermediate_size": 14336, "vocab_size": 32000, "rope_theta": 1000000.0,
+    "max_position_embeddings": 32768, "rms_norm_eps": 1e-5"#;
+
+fn llama() -> &'static Family {
+    by_gguf_name("llama").expect("a family")
+}
+
+fn config(more: &str) -> Config {
+    let comma = if more.is_empty() { "" } else { ", " };
+    Config::parse(Path::new("config.json"), &format!("{{{MISTRAL}{comma}{more}}}")).expect("JSON")
+}
+
+/// What the model in a GGUF file with these keys is.
+fn through_gguf(pairs: MetadataPairs) -> Result<ModelSpec> {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let layout = Layout::new(pairs, Vec::new(), 32).expect("a sound header");
+    let path = GgufWriter::create(&dir.path().join("m.gguf"), layout, false).and_then(GgufWriter::finish);
+    llama().spec_of_file(GgufFile::open(&path.expect("a writable folder"))?.metadata())
+}
+
+/// The fault of the model that config.json describes once `change` has changed its keys.
+fn fault_after(change: impl FnOnce(&mut MetadataPairs)) -> String {
+    let mut pairs = llama().configure(&config(r#""head_dim": 128"#)).expect("sound").pairs;
+    change(&mut pairs);
+    through_gguf(pairs).expect_err("these numbers make no model").to_string()
+}
+
+fn set(key: &str, value: Value) -> impl FnOnce(&mut MetadataPairs) {
+    let key = format!("llama.{key}");
+    move |pairs| {
+        pairs.retain(|(name, _)| *name != key);
+        pairs.push((key, value));
+    }
+}
+
+#[test]
+fn every_family_has_names_of_its_own() {
+    for (i, family) in families::ALL.iter().enumerate() {
+        for other in &families::ALL[..i] {
+            assert_ne!(family.gguf_name, other.gguf_name);
+            let both = |a: &[&str], b: &[&str]| a.iter().any(|name| b.contains(name));
+            assert!(!both(family.checkpoint_classes, other.checkpoint_classes), "{}", family.gguf_name);
+            assert!(!both(family.model_types, other.model_types), "{}", family.gguf_name);
+        }
+    }
+}
+
+#[test]
+fn what_the_keys_say_is_what_config_said() {
+    let cases = [
+        "",
+        r#""head_dim": 96"#,
+        r#""num_local_experts": 8, "num_experts_per_tok": 2"#,
+        r#""rope_scaling": {"type": "linear", "factor": 4.0}"#,
+        r#""rope_parameters": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0,
+            "original_max_position_embeddings": 8192, "attention_factor": 1.5}"#,
+    ];
+    for more in cases {
+        let Configured { pairs, spec, .. } = llama().configure(&config(more)).expect("sound");
+        assert_eq!(through_gguf(pairs).expect("sound keys"), spec, "with {more}");
+    }
+}
+
+#[test]
+fn transformers_5_rope_parameters_carry_the_base() {
+    let with = r#""rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}"#;
+    let spec = llama().configure(&config(with)).expect("sound").spec;
+    assert_eq!(spec.ropes[0].freq_base, 500_000.0);
+    assert_eq!(spec.ropes[0].scaling, RopeScaling::None);
+}
+
+#[test]
+fn what_llama_files_cannot_express_is_refused_by_name() {
+    for (more, named) in [
+        (r#""hidden_act": "gelu""#, "gelu"),
+        (r#""partial_rotary_factor": 0.5"#, "partial_rotary_factor"),
+        (r#""rope_scaling": {"type": "longrope", "factor": 2.0}"#, "longrope"),
+        (
+            r#""rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}"#,
+            "partial_rotary_factor",
+        ),
+        (r#""rope_parameters": {"full_attention": {"rope_type": "default"}}"#, "full_attention"),
+    ] {
+        let error = llama().configure(&config(more)).expect_err(more);
+        assert!(matches!(error, Error::Unsupported { .. }) && error.to_string().contains(named), "{error}");
+    }
+}
+
+#[test]
+fn counts_may_differ_by_layer() {
+    let heads = |counts: &[i32]| {
+        let mut pairs = llama().configure(&config("")).expect("sound").pairs;
+        set("attention.head_count_kv", Value::I32s(counts.to_vec()))(&mut pairs);
+        let layers = through_gguf(pairs)?.layers;
+        let of = |mixer: &MixerSpec| match mixer {
+            MixerSpec::Attention(attention) => attention.n_head_kv,
+            MixerSpec::Mla(_) => 0,
+        };
+        Ok::<_, Error>(layers.iter().map(|layer| of(&layer.mixer)).collect::<Vec<_>>())
+    };
+    assert_eq!(heads(&[8, 8]).expect("equal counts"), [8, 8]);
+    assert_eq!(heads(&[8, 4]).expect("counts"), [8, 4]);
+    assert!(matches!(heads(&[8, -8]), Err(Error::Malformed { .. })));
+    assert!(matches!(heads(&[8]), Err(Error::Malformed { .. })));
+}
+
+#[test]
+fn an_untied_checkpoint_must_have_an_output_matrix() {
+    let output = |more: &str| {
+        let Configured { spec, promises, .. } = llama().configure(&config(more)).expect("sound");
+        let slot = slots(&spec, &promises).into_iter().find(|slot| slot.id.role == Role::Output);
+        slot.map(|slot| slot.presence)
+    };
+    assert_eq!(output(""), Some(Presence::Required));
+    assert_eq!(output(r#""tie_word_embeddings": true"#), Some(Presence::Optional));
+}
+
+/// The defaults of LlamaConfig, MistralConfig and MixtralConfig of transformers 5.
+#[test]
+fn defaults_are_those_of_the_class() {
+    let silent = |more: &str| {
+        let text = format!(
+            r#"{{"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1, "intermediate_size": 64,
+                "vocab_size": 100, "max_position_embeddings": 128, {more}}}"#
+        );
+        let config = Config::parse(Path::new("config.json"), &text).expect("JSON");
+        let spec = llama().configure(&config).expect("sound").spec;
+        (spec.head.norm.eps, spec.ropes[0].freq_base)
+    };
+    assert_eq!(silent(r#""model_type": "llama""#), (1e-6, 1e4));
+    assert_eq!(silent(r#""model_type": "mistral""#), (1e-6, 1e4));
+    assert_eq!(silent(r#""model_type": "mixtral""#), (1e-5, 1e6));
+    assert_eq!(silent(r#""architectures": ["MixtralForCausalLM"]"#), (1e-5, 1e6));
+}
+
+#[test]
+fn dynamic_scaling_is_left_out_with_a_note() {
+    let config = config(r#""rope_scaling": {"type": "dynamic", "factor": 2.0}"#);
+    let Configured { spec, notes, .. } = llama().configure(&config).expect("sound");
+    assert_eq!(spec.ropes[0].scaling, RopeScaling::None);
+    assert!(notes.len() == 1 && notes[0].contains("dynamic") && notes[0].contains("32768"), "{notes:?}");
+}
+
+#[test]
+fn impossible_numbers_are_named() {
+    let count = |key: &'static str, n: usize| fault_after(set(key, Value::U32(n as u32)));
+    assert!(count("block_count", 0).contains("number of layers"));
+    assert!(count("block_count", limits::MAX_LAYERS + 1).contains("number of layers"));
+    assert!(count("vocab_size", limits::MAX_VOCAB + 1).contains("vocabulary size"));
+    assert!(count("attention.head_count_kv", 3).contains("do not divide"));
+    assert!(count("attention.head_count", limits::MAX_DIMENSION).contains("exceed"));
+    assert!(count("rope.dimension_count", 15).contains("rotated elements"));
+    assert!(count("rope.dimension_count", 130).contains("rotated elements"));
+    assert!(count("attention.key_length", limits::MAX_HEAD_DIM + 2).contains("key head"));
+    assert!(count("expert_used_count", 1).contains("dense model"));
+    assert!(count("expert_count", 4).contains("0 of 4 experts"));
+    let number = |key: &'static str, x: f32| fault_after(set(key, Value::F32(x)));
+    assert!(number("attention.layer_norm_rms_epsilon", f32::NAN).contains("epsilon"));
+    assert!(number("rope.freq_base", -1.0).contains("rotary base"));
+    assert!(number("rope.scaling.factor", -2.0).contains("scaling factor"));
+    let yarn = fault_after(|pairs| {
+        set("rope.scaling.type", Value::String("yarn".into()))(pairs);
+        set("rope.freq_base", Value::F32(1.0))(pairs);
+    });
+    assert!(yarn.contains("rotary base of 1"), "{yarn}");
+}

@@ -1,0 +1,284 @@
+//! The weights of a model, found in a GGUF file by the slots of its spec.
+//!
+//! Everything is checked here, once: presence, shape and type of each tensor. Matrices stay in the
+//! mapped file; norm weights and biases, a few kilobytes a layer, are decoded to `f32`.
+
+mod parts;
+
+use std::collections::{HashMap, HashSet};
+
+use gguf_simd::{BlockType, Kernels};
+
+use super::layer::{Layer, Norm, PerLayerEmbedding};
+use super::rope::{Frequencies, FrequenciesByContext};
+use super::spec::layer::NormSpec;
+use super::spec::{ModelSpec, Promises, Role, RopeFactors, RopeSpec, Slot, Suffix, TensorId, slots};
+use super::weights::{Linear, Matrix, Stack};
+use crate::error::{Error, Result};
+use crate::gguf::{GgufFile, TensorInfo};
+
+/// The weights of a decoder.
+#[derive(Debug)]
+pub(super) struct Weights {
+    /// `[n_vocab, n_embd]`.
+    pub(super) token_embd: Matrix,
+    pub(super) embed_norm: Option<Norm>,
+    /// `[n_positions, n_embd]`.
+    pub(super) position_embd: Option<Matrix>,
+    pub(super) per_layer: Option<PerLayerEmbedding>,
+    /// Of each rotary embedding.
+    pub(super) frequencies: Vec<FrequenciesByContext>,
+    pub(super) layers: Vec<Layer>,
+    pub(super) output_norm: Norm,
+    /// `[n_vocab, n_embd]`: the embedding itself where they are tied.
+    pub(super) output: Linear,
+}
+
+impl Weights {
+    /// Finds and checks the weights of the model that `arch` calls `spec`.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] naming a tensor that is missing or has another shape than the
+    /// hyperparameters say, [`Error::Unsupported`] naming one that has a type without kernels or is no
+    /// part of the architecture.
+    pub(super) fn load(file: &GgufFile, arch: &str, spec: &ModelSpec) -> Result<Self> {
+        let loader = Loader::new(file, arch, spec)?;
+        let token_embd = loader.matrix(Role::TokenEmbd, None)?;
+        let output = match loader.find(TensorId::weight(Role::Output, None)) {
+            Some(_) => loader.linear(Role::Output, None)?,
+            None => Linear::plain(token_embd.clone()),
+        };
+        let embed = &spec.embed;
+        let per_layer = embed.per_layer.map(|of| {
+            Ok::<_, Error>(PerLayerEmbedding {
+                table: loader.matrix(Role::PerLayerTokenEmbd, None)?,
+                projection: loader.linear(Role::PerLayerModelProj, None)?,
+                norm: loader.norm(Role::PerLayerProjNorm, None, (of.norm, of.n_embd))?,
+            })
+        });
+        let norm = |role, norm| loader.norm(role, None, (norm, spec.n_embd));
+        Ok(Self {
+            token_embd,
+            embed_norm: embed.norm.map(|of| norm(Role::TokenEmbdNorm, of)).transpose()?,
+            position_embd: embed.n_positions.map(|_| loader.matrix(Role::PositionEmbd, None)).transpose()?,
+            per_layer: per_layer.transpose()?,
+            frequencies: spec.ropes.iter().map(|rope| loader.frequencies(rope)).collect::<Result<_>>()?,
+            layers: (0..spec.n_layer())
+                .map(|i| loader.layer(i, &spec.layers[i], spec.n_embd))
+                .collect::<Result<_>>()?,
+            output_norm: norm(Role::OutputNorm, spec.head.norm)?,
+            output,
+        })
+    }
+}
+
+/// The tensors of a file by the parts they play.
+pub(super) struct Loader<'a> {
+    file: &'a GgufFile,
+    found: HashMap<TensorId, &'a TensorInfo>,
+}
+
+impl<'a> Loader<'a> {
+    fn new(file: &'a GgufFile, arch: &str, spec: &ModelSpec) -> Result<Self> {
+        let by_name: HashMap<&str, &TensorInfo> =
+            file.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+        let mut loader = Self { file, found: HashMap::new() };
+        loader.check_types()?;
+        let mut known = HashSet::new();
+        for slot in slots(spec, &Promises::default()) {
+            loader.take(&slot, &by_name, &mut known)?;
+        }
+        let is_left =
+            |tensor: &&TensorInfo| !known.contains(&tensor.name) && !is_left_out(&tensor.name, spec);
+        match file.tensors().iter().find(is_left) {
+            None => Ok(loader),
+            Some(tensor) => Err(loader.unsupported(format!(
+                "tensor {} is not part of the {arch} architecture as this program knows it",
+                tensor.name
+            ))),
+        }
+    }
+
+    /// Takes the tensor of a slot, if it is there, with the scale it may have.
+    fn take(
+        &mut self,
+        slot: &Slot,
+        by_name: &HashMap<&str, &'a TensorInfo>,
+        known: &mut HashSet<String>,
+    ) -> Result<()> {
+        let name = slot.id.gguf_name();
+        if let Some(&tensor) = by_name.get(name.as_str()) {
+            self.check_shape(slot, tensor)?;
+            self.found.insert(slot.id, tensor);
+        }
+        known.insert(name);
+        // The scale of a router is one of its input, and a slot of its own.
+        if slot.id.suffix != Suffix::Weight || slot.shape.len() < 2 || slot.id.role == Role::FfnGateInp {
+            return Ok(());
+        }
+        let id = TensorId { suffix: Suffix::Scale, ..slot.id };
+        let name = id.gguf_name();
+        if let Some(&tensor) = by_name.get(name.as_str()) {
+            let n = if slot.id.role.is_expert_stack() { slot.shape[0] } else { 1 };
+            self.check_shape(&Slot { id, shape: vec![n], presence: slot.presence }, tensor)?;
+            self.found.insert(id, tensor);
+        }
+        known.insert(name);
+        // Scales of activations, of computing with fewer bits than here.
+        known.insert(format!("{}.input_scale", id.gguf_name().trim_end_matches(".scale")));
+        Ok(())
+    }
+
+    /// Whether there are kernels for the type of each tensor.
+    fn check_types(&self) -> Result<()> {
+        let Some(tensor) = self.file.tensors().iter().find(|tensor| tensor.ty.block_type().is_none()) else {
+            return Ok(());
+        };
+        let names: Vec<_> = BlockType::all().map(BlockType::name).collect();
+        Err(self.unsupported(format!(
+            "tensor {} has blocks of {}, which this program does not compute with (supported: {})",
+            tensor.name,
+            tensor.ty.name(),
+            names.join(", ")
+        )))
+    }
+
+    /// Whether a tensor is what its slot says.
+    fn check_shape(&self, slot: &Slot, tensor: &TensorInfo) -> Result<()> {
+        if tensor.shape != slot.shape {
+            return Err(self.malformed(format!(
+                "tensor {} has shape {:?}, but the hyperparameters ask for {:?}",
+                tensor.name, tensor.shape, slot.shape
+            )));
+        }
+        Ok(())
+    }
+
+    pub(super) fn find(&self, id: TensorId) -> Option<&'a TensorInfo> {
+        self.found.get(&id).copied()
+    }
+
+    /// Whether the weights in a role are there.
+    pub(super) fn has(&self, role: Role, layer: Option<usize>) -> bool {
+        self.find(TensorId::weight(role, layer)).is_some()
+    }
+
+    fn required(&self, id: TensorId) -> Result<&'a TensorInfo> {
+        self.find(id).ok_or_else(|| self.malformed(format!("tensor {id} is missing")))
+    }
+
+    /// A norm of rows of `n` elements.
+    pub(super) fn norm(
+        &self,
+        role: Role,
+        layer: Option<usize>,
+        (spec, n): (NormSpec, usize),
+    ) -> Result<Norm> {
+        if !spec.has_weight {
+            return Ok(Norm { spec, weight: vec![1.0; n], bias: None });
+        }
+        let bias = self.find(TensorId::bias(role, layer)).map(|tensor| self.decode(tensor)).transpose()?;
+        Ok(Norm { spec, weight: self.vector(role, layer)?, bias })
+    }
+
+    pub(super) fn linear(&self, role: Role, layer: Option<usize>) -> Result<Linear> {
+        let bias = self.find(TensorId::bias(role, layer)).map(|tensor| self.decode(tensor)).transpose()?;
+        let scale = TensorId { suffix: Suffix::Scale, ..TensorId::weight(role, layer) };
+        let scale = self.find(scale).filter(|_| role != Role::FfnGateInp);
+        let scale = scale.map(|tensor| self.decode(tensor)).transpose()?;
+        Ok(Linear { matrix: self.matrix(role, layer)?, bias, scale: scale.map(|scale| scale[0]) })
+    }
+
+    /// A stack of experts whose matrices have `n_out` rows.
+    pub(super) fn stack(&self, role: Role, layer: Option<usize>, n_out: usize) -> Result<Stack> {
+        let matrix = self.matrix(role, layer)?;
+        let of = |suffix| {
+            let id = TensorId { suffix, ..TensorId::weight(role, layer) };
+            self.find(id).map(|tensor| self.decode(tensor)).transpose()
+        };
+        let (bias, scale) = (of(Suffix::Bias)?, of(Suffix::Scale)?);
+        Ok(Stack { matrix, n_out, first: 0, stride: n_out, bias, scale })
+    }
+
+    /// The matrix in `role`; the experts of a stack follow one another as rows.
+    pub(super) fn matrix(&self, role: Role, layer: Option<usize>) -> Result<Matrix> {
+        let tensor = self.required(TensorId::weight(role, layer))?;
+        let matrix = match (tensor.shape.as_slice(), tensor.ty.block_type()) {
+            (&[ref outer @ .., n_in], Some(block_type)) => {
+                let n_out = outer.iter().product();
+                Matrix::new(self.file.mapped_file(), tensor.offset, block_type, [n_out, n_in])
+            }
+            _ => None,
+        };
+        matrix
+            .ok_or_else(|| self.malformed(format!("tensor {} is not a matrix of whole blocks", tensor.name)))
+    }
+
+    /// The values of a tensor, as floats.
+    pub(super) fn values(&self, id: TensorId) -> Result<Vec<f32>> {
+        self.decode(self.required(id)?)
+    }
+
+    /// The vector in `role`, as floats.
+    pub(super) fn vector(&self, role: Role, layer: Option<usize>) -> Result<Vec<f32>> {
+        self.decode(self.required(TensorId::weight(role, layer))?)
+    }
+
+    /// The bias in `role`, if there is one.
+    pub(super) fn bias(&self, role: Role, layer: Option<usize>) -> Result<Option<Vec<f32>>> {
+        self.find(TensorId::bias(role, layer)).map(|tensor| self.decode(tensor)).transpose()
+    }
+
+    fn decode(&self, tensor: &TensorInfo) -> Result<Vec<f32>> {
+        let n = tensor.n_elements();
+        let bytes = self.file.bytes(tensor);
+        match tensor.ty.block_type() {
+            Some(block_type) if block_type.row_bytes(n) == Some(bytes.len()) => {
+                let mut values = vec![0.0; n];
+                Kernels::best().decode(block_type, bytes, &mut values);
+                Ok(values)
+            }
+            _ => Err(self.malformed(format!("tensor {} is not a row of whole blocks", tensor.name))),
+        }
+    }
+
+    fn frequencies(&self, rope: &RopeSpec) -> Result<FrequenciesByContext> {
+        let divided_by = |role| Ok::<_, Error>(Frequencies::new(rope, self.divisors(role)?.as_deref()));
+        Ok(match rope.factors {
+            RopeFactors::Never => FrequenciesByContext::Same(Frequencies::new(rope, None)),
+            RopeFactors::Fixed => FrequenciesByContext::Same(divided_by(Role::RopeFreqs)?),
+            RopeFactors::ByContext { original_context } => FrequenciesByContext::Extended {
+                original_context,
+                short: divided_by(Role::RopeFactorsShort)?,
+                long: divided_by(Role::RopeFactorsLong)?,
+            },
+        })
+    }
+
+    fn divisors(&self, role: Role) -> Result<Option<Vec<f32>>> {
+        let Some(tensor) = self.find(TensorId::weight(role, None)) else { return Ok(None) };
+        let divisors = self.decode(tensor)?;
+        if let Some(bad) = divisors.iter().find(|divisor| !(divisor.is_finite() && **divisor > 0.0)) {
+            return Err(self.malformed(format!("tensor {} divides by {bad}", tensor.name)));
+        }
+        Ok(Some(divisors))
+    }
+
+    pub(super) fn malformed(&self, what: String) -> Error {
+        Error::malformed(self.file.path(), what)
+    }
+
+    fn unsupported(&self, what: String) -> Error {
+        Error::unsupported(self.file.path(), what)
+    }
+}
+
+/// Whether a tensor belongs to what the decoder does without: layers that predict tokens beyond the next, and
+/// the rotary frequencies that old files hold and everybody computes.
+fn is_left_out(name: &str, spec: &ModelSpec) -> bool {
+    let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+    let n_layer = spec.n_layer();
+    layer.is_some_and(|i| (n_layer..n_layer + spec.n_left_out).contains(&i))
+        || name.ends_with(".attn_rot_embd.weight")
+        || name.ends_with("rope_inv_freq.weight")
+}

@@ -1,0 +1,190 @@
+//! Puts the parts of a layer together.
+
+use super::Loader;
+use crate::error::{Error, Result};
+use crate::model::layer::attention::{Attention, Mla};
+use crate::model::layer::ffn::{Dense, Experts, Ffn, Gated, GatedAndExperts, Router, Shared};
+use crate::model::layer::{FfnInput, Layer, Mixer, Norm, PerLayerInput, Residual};
+use crate::model::spec::layer::{self as spec, AttentionSpec, ExpertsSpec, FfnShape, LayerSpec, NormSpec};
+use crate::model::spec::{Role, Suffix, TensorId};
+use crate::model::weights::Stack;
+
+impl Loader<'_> {
+    /// Layer `i` of a model with streams of `n_embd` elements.
+    pub(super) fn layer(&self, i: usize, spec: &LayerSpec, n_embd: usize) -> Result<Layer> {
+        let layer = Some(i);
+        let norm = |role, spec| self.norm(role, layer, (spec, n_embd));
+        let residual = |role, spec: Option<NormSpec>, scale| {
+            Ok::<_, Error>(Residual { norm: spec.map(|spec| norm(role, spec)).transpose()?, scale })
+        };
+        let ffn_input = match spec.ffn_input {
+            spec::FfnInput::AfterMixer(of) => {
+                FfnInput::AfterMixer(of.map(|of| norm(spec.ffn_norm_role, of)).transpose()?)
+            }
+            spec::FfnInput::LikeMixer => FfnInput::LikeMixer,
+            spec::FfnInput::BesideMixer(of) => FfnInput::BesideMixer(norm(spec.ffn_norm_role, of)?),
+        };
+        let per_layer = spec.per_layer.map(|of| {
+            Ok::<_, Error>(PerLayerInput {
+                activation: of.activation,
+                gate: self.linear(Role::PerLayerInpGate, layer)?,
+                projection: self.linear(Role::PerLayerProj, layer)?,
+                residual: residual(Role::PerLayerPostNorm, Some(of.norm), 1.0)?,
+            })
+        });
+        let mixer = match &spec.mixer {
+            spec::MixerSpec::Attention(spec) => Mixer::Attention(Box::new(self.attention(layer, spec)?)),
+            spec::MixerSpec::Mla(spec) => Mixer::Mla(Box::new(self.mla(layer, *spec)?)),
+        };
+        let output_scale = spec.has_output_scale.then(|| self.vector(Role::LayerOutputScale, layer));
+        Ok(Layer {
+            mixer_norm: spec.mixer_norm.map(|of| norm(spec.mixer_norm_role, of)).transpose()?,
+            mixer,
+            mixer_residual: residual(Role::AttnPostNorm, spec.mixer_post_norm, spec.residual_scale)?,
+            ffn_input,
+            ffn: self.ffn(layer, &spec.ffn, n_embd)?,
+            ffn_residual: residual(Role::FfnPostNorm, spec.ffn_post_norm, spec.residual_scale)?,
+            per_layer: per_layer.transpose()?,
+            output_scale: output_scale.transpose()?.map(|scale| scale[0]),
+        })
+    }
+
+    fn attention(&self, layer: Option<usize>, spec: &AttentionSpec) -> Result<Attention> {
+        let has_own = spec.shares_kv_with.is_none();
+        let (n_q, n_k, n_v) = (spec.n_embd_q(), spec.n_embd_k(), spec.n_embd_v());
+        let (q, k, v) = if has_own && self.has(Role::AttnQkv, layer) && !self.has(Role::AttnQ, layer) {
+            let whole = self.linear(Role::AttnQkv, layer)?;
+            let (k, v) = (whole.slice(n_q..n_q + n_k), whole.slice(n_q + n_k..n_q + n_k + n_v));
+            (whole.slice(0..n_q), Some(k), Some(v))
+        } else {
+            let own = |role| has_own.then(|| self.linear(role, layer)).transpose();
+            // Values may be keys that are not normed and rotated, where the two are of one shape.
+            let is_v_k = has_own && spec.may_lack_values() && !self.has(Role::AttnV, layer);
+            let v = if is_v_k { None } else { own(Role::AttnV)? };
+            (self.linear(Role::AttnQ, layer)?, own(Role::AttnK)?, v)
+        };
+        let head_norm = |role, n: usize, head_dim: usize| {
+            let Some(of) = spec.qk_norm else { return Ok::<_, Error>(None) };
+            if of.is_optional && !self.has(role, layer) {
+                return Ok(None);
+            }
+            let n = if of.extent == spec::QkNormExtent::Head { head_dim } else { n };
+            self.norm(role, layer, (of.norm, n)).map(Some)
+        };
+        Ok(Attention {
+            q_norm: head_norm(Role::AttnQNorm, n_q, spec.head_dim_k)?,
+            k_norm: if has_own { head_norm(Role::AttnKNorm, n_k, spec.head_dim_k)? } else { None },
+            v_norm: spec.v_norm.map(|of| Norm { spec: of, weight: vec![1.0; spec.head_dim_v], bias: None }),
+            sinks: spec.has_sinks.then(|| self.vector(Role::AttnSinks, layer)).transpose()?,
+            gate: spec.gate.map(|_| self.linear(Role::AttnGate, layer)).transpose()?,
+            output: self.linear(Role::AttnOutput, layer)?,
+            spec: spec.clone(),
+            q,
+            k,
+            v,
+        })
+    }
+
+    fn mla(&self, layer: Option<usize>, spec: spec::MlaSpec) -> Result<Mla> {
+        let q_a = spec.q_lora_rank.map(|rank| {
+            let norm = self.norm(Role::AttnQANorm, layer, (spec.norm, rank))?;
+            Ok::<_, Error>((self.linear(Role::AttnQA, layer)?, norm))
+        });
+        if !self.has(Role::AttnKB, layer) {
+            return Err(self.malformed(format!(
+                "tensor {} is missing: files from before April 2025 lack it; convert the model again",
+                TensorId::weight(Role::AttnKB, layer)
+            )));
+        }
+        let q = if spec.q_lora_rank.is_some() { Role::AttnQB } else { Role::AttnQ };
+        Ok(Mla {
+            core: spec.core(),
+            q_a: q_a.transpose()?,
+            q: self.linear(q, layer)?,
+            kv_a: self.linear(Role::AttnKvAMqa, layer)?,
+            kv_norm: self.norm(Role::AttnKvANorm, layer, (spec.norm, spec.kv_lora_rank))?,
+            k_b: self.stack(Role::AttnKB, layer, spec.kv_lora_rank)?,
+            v_b: self.stack(Role::AttnVB, layer, spec.head_dim_v)?,
+            output: self.linear(Role::AttnOutput, layer)?,
+            spec,
+        })
+    }
+
+    fn ffn(&self, layer: Option<usize>, spec: &spec::FfnSpec, n_embd: usize) -> Result<Ffn> {
+        let residual = |role, of| {
+            Ok::<_, Error>(Residual { norm: Some(self.norm(role, layer, (of, n_embd))?), scale: 1.0 })
+        };
+        Ok(match spec {
+            spec::FfnSpec::Dense(shape) => Ffn::Dense(Dense {
+                activation: shape.activation,
+                up: self.linear(Role::FfnUp, layer)?,
+                down: self.linear(Role::FfnDown, layer)?,
+            }),
+            spec::FfnSpec::Gated(shape) => Ffn::Gated(self.gated(layer, *shape)?),
+            spec::FfnSpec::Experts(spec) => Ffn::Experts(self.experts(layer, spec)?),
+            spec::FfnSpec::GatedAndExperts(shape, experts, norm) => {
+                Ffn::GatedAndExperts(Box::new(GatedAndExperts {
+                    gated: self.gated(layer, *shape)?,
+                    gated_residual: residual(Role::FfnPostNorm1, *norm)?,
+                    expert_norm: self.norm(Role::FfnPreNorm2, layer, (*norm, n_embd))?,
+                    router_norm: self.router_norm(layer, *norm, n_embd)?,
+                    experts: self.experts(layer, experts)?,
+                    expert_residual: residual(Role::FfnPostNorm2, *norm)?,
+                }))
+            }
+        })
+    }
+
+    /// The norm of what the router of experts beside a gated part gets: it has no weights but a scale, and is
+    /// divided by the root of its length.
+    fn router_norm(&self, layer: Option<usize>, spec: NormSpec, n_embd: usize) -> Result<Norm> {
+        let scale = TensorId { suffix: Suffix::Scale, ..TensorId::weight(Role::FfnGateInp, layer) };
+        let root = 1.0 / (n_embd as f32).sqrt();
+        let weight = self.values(scale)?.into_iter().map(|scale| scale * root).collect();
+        Ok(Norm { spec, weight, bias: None })
+    }
+
+    fn gated(&self, layer: Option<usize>, shape: FfnShape) -> Result<Gated> {
+        let FfnShape { n_ff, activation, is_fused, .. } = shape;
+        let up = self.linear(Role::FfnUp, layer)?;
+        let (gate, up) = if is_fused {
+            (up.slice(0..n_ff), up.slice(n_ff..2 * n_ff))
+        } else {
+            (self.linear(Role::FfnGate, layer)?, up)
+        };
+        Ok(Gated { activation, gate, up, down: self.linear(Role::FfnDown, layer)? })
+    }
+
+    fn experts(&self, layer: Option<usize>, spec: &ExpertsSpec) -> Result<Experts> {
+        let FfnShape { n_embd, n_ff, activation, .. } = spec.expert;
+        let (gate, up) = if self.has(Role::FfnGateUpExps, layer) {
+            let whole = || self.stack(Role::FfnGateUpExps, layer, 2 * n_ff);
+            let part = |first| Ok::<_, Error>(Stack { n_out: n_ff, first, ..whole()? });
+            (part(0)?, part(n_ff)?)
+        } else {
+            (self.stack(Role::FfnGateExps, layer, n_ff)?, self.stack(Role::FfnUpExps, layer, n_ff)?)
+        };
+        let shared = spec.shared.map(|of| {
+            let linear = |role| self.linear(role, layer);
+            Ok::<_, Error>(Shared {
+                part: Gated {
+                    activation: of.shape.activation,
+                    gate: linear(Role::FfnGateShexp)?,
+                    up: linear(Role::FfnUpShexp)?,
+                    down: linear(Role::FfnDownShexp)?,
+                },
+                gate: of.is_gated.then(|| self.vector(Role::FfnGateInpShexp, layer)).transpose()?,
+            })
+        });
+        Ok(Experts {
+            n_used: spec.n_used,
+            activation,
+            scores: self.linear(Role::FfnGateInp, layer)?,
+            router: Router { spec: spec.router, choice_bias: self.bias(Role::ExpProbs, layer)? },
+            gate,
+            up,
+            down: self.stack(Role::FfnDownExps, layer, n_embd)?,
+            shared: shared.transpose()?,
+        })
+    }
+}

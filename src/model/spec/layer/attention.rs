@@ -1,0 +1,342 @@
+//! The parts of layers that look at other positions.
+
+use super::NormSpec;
+use crate::limits;
+use crate::model::spec::ModelSpec;
+use crate::model::spec::model::{first_constant_fault, first_count_fault};
+
+/// The part that looks at other positions.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MixerSpec {
+    /// Grouped queries over cached keys and values.
+    Attention(AttentionSpec),
+    /// Queries over cached latent vectors.
+    Mla(MlaSpec),
+}
+
+/// Causal attention with grouped queries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttentionSpec {
+    /// Width of the residual stream.
+    pub n_embd: usize,
+    /// Query heads.
+    pub n_head: usize,
+    /// Key and value heads; divides `n_head`.
+    pub n_head_kv: usize,
+    /// Elements of a query and of a key head.
+    pub head_dim_k: usize,
+    /// Elements of a value head.
+    pub head_dim_v: usize,
+    /// Whether q, k and v may have biases.
+    pub has_qkv_bias: bool,
+    /// Whether the output may have a bias.
+    pub has_output_bias: bool,
+    /// Bounds the elements of q, k and v.
+    pub clamp: Option<f32>,
+    /// Norms of queries and keys.
+    pub qk_norm: Option<QkNormSpec>,
+    /// Of each value head; it has no weights.
+    pub v_norm: Option<NormSpec>,
+    /// How positions are told apart; without, they are not.
+    pub rope: Option<RopeUse>,
+    /// Multiplies the scores.
+    pub scale: f32,
+    /// What else does, by position.
+    pub temperature: Option<TemperatureSpec>,
+    /// Bounds the scores `x` to `softcap tanh(x / softcap)`.
+    pub softcap: Option<f32>,
+    /// The positions that a query sees; without, all before it and its own.
+    pub window: Option<Window>,
+    /// Whether each head has a score that takes part in the softmax and has no value.
+    pub has_sinks: bool,
+    /// What the heads' outputs are multiplied with.
+    pub gate: Option<AttentionGate>,
+    /// The layer whose keys and values are used instead of its own.
+    pub shares_kv_with: Option<usize>,
+}
+
+/// The use of a rotary embedding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RopeUse {
+    /// Its index in the model's list.
+    pub index: usize,
+    /// Which elements of a head rotate together.
+    pub order: RopeOrder,
+}
+
+/// Which elements of a head rotate together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopeOrder {
+    /// Elements `2 i` and `2 i + 1`.
+    Pairs,
+    /// Elements `i` and `i + n_dims / 2`.
+    Halves,
+}
+
+/// Norms of queries and keys.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QkNormSpec {
+    /// The norm.
+    pub norm: NormSpec,
+    /// What is normed at a time.
+    pub extent: QkNormExtent,
+    /// Whether positions are rotated in first.
+    pub is_after_rope: bool,
+    /// Whether a file may lack them.
+    pub is_optional: bool,
+}
+
+/// What a norm of queries and keys takes together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QkNormExtent {
+    /// Each head, all with the same weights: `[head_dim]`.
+    Head,
+    /// Each head, with weights of its own: `[n_head * head_dim]`.
+    HeadOfItsOwn,
+    /// All heads of a token: `[n_head * head_dim]`.
+    Token,
+}
+
+/// Scores are multiplied with `1 + beta ln(1 + floor((position + offset) / original_context))`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TemperatureSpec {
+    /// How fast it rises.
+    pub beta: f32,
+    /// The positions up to which it is 1.
+    pub original_context: usize,
+    /// What is added to positions.
+    pub offset: usize,
+}
+
+/// The positions that a query sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// The last so many, its own among them.
+    Sliding(usize),
+    /// Those of its own chunk, chunks of so many positions being counted from the first.
+    Chunked(usize),
+}
+
+/// What multiplies the outputs of attention before the output matrix: the sigmoid of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttentionGate {
+    /// One number for each head.
+    Head,
+    /// One for each element.
+    Element,
+}
+
+/// Attention over latent vectors (DeepSeek-AI 2024, "DeepSeek-V2", section 2.1): one vector a position,
+/// that all heads share, with a rotated part behind it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MlaSpec {
+    /// Width of the residual stream.
+    pub n_embd: usize,
+    /// Query heads.
+    pub n_head: usize,
+    /// Width that queries are made from, if not from the stream itself.
+    pub q_lora_rank: Option<usize>,
+    /// Elements of a latent vector.
+    pub kv_lora_rank: usize,
+    /// Elements of a query and of a key before they are rotated; those of the latent part.
+    pub head_dim_nope: usize,
+    /// Elements of the rotated part.
+    pub n_rot: usize,
+    /// Elements of a value head.
+    pub head_dim_v: usize,
+    /// The rotation.
+    pub rope: RopeUse,
+    /// Multiplies the scores.
+    pub scale: f32,
+    /// What else does, by position.
+    pub temperature: Option<TemperatureSpec>,
+    /// Of what queries are made from and of latent vectors.
+    pub norm: NormSpec,
+}
+
+impl AttentionSpec {
+    /// Attention without anything special, and without positions.
+    pub fn plain(n_embd: usize, n_head: usize, n_head_kv: usize, head_dim: usize) -> Self {
+        Self {
+            n_embd,
+            n_head,
+            n_head_kv,
+            head_dim_k: head_dim,
+            head_dim_v: head_dim,
+            has_qkv_bias: true,
+            has_output_bias: true,
+            clamp: None,
+            qk_norm: None,
+            v_norm: None,
+            rope: None,
+            scale: 1.0 / (head_dim as f32).sqrt(),
+            temperature: None,
+            softcap: None,
+            window: None,
+            has_sinks: false,
+            gate: None,
+            shares_kv_with: None,
+        }
+    }
+
+    /// Whether the values may be what keys are before they are normed and rotated.
+    pub fn may_lack_values(&self) -> bool {
+        self.v_norm.is_some() && self.n_embd_k() == self.n_embd_v()
+    }
+
+    /// Query heads that share a key-value head.
+    pub fn group(&self) -> usize {
+        self.n_head / self.n_head_kv
+    }
+
+    /// Elements of all query heads of a token.
+    pub fn n_embd_q(&self) -> usize {
+        self.n_head * self.head_dim_k
+    }
+
+    /// Elements of all key heads of a token.
+    pub fn n_embd_k(&self) -> usize {
+        self.n_head_kv * self.head_dim_k
+    }
+
+    /// Elements of all value heads of a token.
+    pub fn n_embd_v(&self) -> usize {
+        self.n_head_kv * self.head_dim_v
+    }
+
+    /// Elements of the outputs of all query heads of a token.
+    pub fn n_embd_out(&self) -> usize {
+        self.n_head * self.head_dim_v
+    }
+
+    pub(super) fn fault(&self, layer: usize, model: &ModelSpec) -> Option<String> {
+        let Self { n_head, n_head_kv, .. } = *self;
+        let counts = [
+            ("the number of attention heads", n_head, limits::MAX_DIMENSION),
+            ("the number of key-value heads", n_head_kv, limits::MAX_DIMENSION),
+            ("the length of a key head", self.head_dim_k, limits::MAX_HEAD_DIM),
+            ("the length of a value head", self.head_dim_v, limits::MAX_HEAD_DIM),
+        ];
+        if let Some(what) = first_count_fault(&counts) {
+            return Some(what);
+        }
+        if !n_head.is_multiple_of(n_head_kv) {
+            return Some(format!("{n_head} attention heads do not divide among {n_head_kv} key-value heads"));
+        }
+        for (name, head_dim) in [("key", self.head_dim_k), ("value", self.head_dim_v)] {
+            if n_head.checked_mul(head_dim).is_none_or(|n| n > limits::MAX_DIMENSION) {
+                let max = limits::MAX_DIMENSION;
+                return Some(format!("{n_head} heads with {name}s of {head_dim} exceed {max} elements"));
+            }
+        }
+        if let Some(what) = self.sharing_fault(layer, model) {
+            return Some(what);
+        }
+        let windows = match self.window {
+            None => [("the attention window", 1, limits::MAX_DIMENSION)],
+            Some(Window::Sliding(n) | Window::Chunked(n)) => {
+                [("the attention window", n, limits::MAX_DIMENSION)]
+            }
+        };
+        first_count_fault(&windows)
+            .or_else(|| first_constant_fault(&[("the attention scale", self.scale)]))
+            .or_else(|| first_constant_fault(&[("the soft cap of scores", self.softcap.unwrap_or(1.0))]))
+            .or_else(|| first_constant_fault(&[("the bound of q, k and v", self.clamp.unwrap_or(1.0))]))
+            .or_else(|| self.qk_norm.and_then(|qk_norm| qk_norm.norm.fault()))
+            .or_else(|| self.temperature.and_then(|temperature| temperature.fault()))
+            .or_else(|| self.rope.and_then(|rope| rope.fault(model, self.head_dim_k)))
+    }
+}
+
+impl AttentionSpec {
+    /// What is wrong with the use of another layer's keys and values.
+    fn sharing_fault(&self, layer: usize, model: &ModelSpec) -> Option<String> {
+        let other = self.shares_kv_with?;
+        let of_same_shape = match model.layers.get(other).map(|layer| &layer.mixer) {
+            Some(MixerSpec::Attention(of)) => {
+                (of.n_head_kv, of.head_dim_k, of.head_dim_v)
+                    == (self.n_head_kv, self.head_dim_k, self.head_dim_v)
+                    && of.shares_kv_with.is_none()
+            }
+            _ => false,
+        };
+        (other >= layer || !of_same_shape)
+            .then(|| format!("layer {layer} cannot use the keys and values of layer {other}"))
+    }
+}
+
+impl TemperatureSpec {
+    pub(super) fn fault(&self) -> Option<String> {
+        first_count_fault(&[(
+            "the context of the attention temperature",
+            self.original_context,
+            limits::MAX_DIMENSION,
+        )])
+        .or_else(|| first_constant_fault(&[("the slope of the attention temperature", self.beta)]))
+    }
+}
+
+impl RopeUse {
+    pub(super) fn fault(self, model: &ModelSpec, head_dim: usize) -> Option<String> {
+        let n_dims = model.ropes.get(self.index).map_or(0, |rope| rope.n_dims);
+        (n_dims == 0 || n_dims % 2 == 1 || n_dims > head_dim).then(|| {
+            format!("{n_dims} rotated elements per head; it must be an even number within 2..={head_dim}")
+        })
+    }
+}
+
+impl MlaSpec {
+    /// Elements of a query head and of a key head.
+    pub fn head_dim_k(&self) -> usize {
+        self.head_dim_nope + self.n_rot
+    }
+
+    /// Elements that are cached of a position: the latent vector and the rotated part.
+    pub fn n_cached(&self) -> usize {
+        self.kv_lora_rank + self.n_rot
+    }
+
+    /// The attention that is left when the products with a head's keys and values are moved to its queries and
+    /// outputs: all queries share one head of latent vectors.
+    pub fn core(&self) -> AttentionSpec {
+        AttentionSpec {
+            head_dim_k: self.n_cached(),
+            head_dim_v: self.kv_lora_rank,
+            scale: self.scale,
+            temperature: self.temperature,
+            rope: Some(self.rope),
+            ..AttentionSpec::plain(self.n_embd, self.n_head, 1, self.n_cached())
+        }
+    }
+
+    pub(super) fn fault(&self, model: &ModelSpec) -> Option<String> {
+        let counts = [
+            ("the number of attention heads", self.n_head, limits::MAX_HEAD_DIM),
+            ("the rank of queries", self.q_lora_rank.unwrap_or(1), limits::MAX_HEAD_DIM),
+            ("the rank of keys and values", self.kv_lora_rank, limits::MAX_HEAD_DIM / 2),
+            (
+                "the length of a key head without its rotated part",
+                self.head_dim_nope,
+                limits::MAX_HEAD_DIM / 2,
+            ),
+            ("the rotated part of a key head", self.n_rot, limits::MAX_HEAD_DIM / 2),
+            ("the length of a value head", self.head_dim_v, limits::MAX_HEAD_DIM),
+        ];
+        let widest = self.n_head.saturating_mul(self.n_cached().max(self.head_dim_k()).max(self.head_dim_v));
+        first_count_fault(&counts)
+            .or_else(|| first_count_fault(&[("the width of all heads", widest, limits::MAX_DIMENSION)]))
+            .or_else(|| first_constant_fault(&[("the attention scale", self.scale)]))
+            .or_else(|| self.temperature.and_then(|temperature| temperature.fault()))
+            .or_else(|| self.norm.fault())
+            .or_else(|| self.rope.fault(model, self.n_rot))
+    }
+}
+
+impl MixerSpec {
+    pub(super) fn fault(&self, layer: usize, model: &ModelSpec) -> Option<String> {
+        match self {
+            Self::Attention(spec) => spec.fault(layer, model),
+            Self::Mla(spec) => spec.fault(model),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The parts of layers that look at one position alone.
+
+use gguf_simd::ops::Gate;
+
+use super::NormSpec;
+use crate::limits;
+use crate::model::spec::model::{first_constant_fault, first_count_fault};
+
+/// The feed-forward part.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FfnSpec {
+    /// `down(activation(up(x)))`.
+    Dense(FfnShape),
+    /// `down(activation(gate(x)) * up(x))`.
+    Gated(FfnShape),
+    /// Several gated parts, of which each token goes through a few.
+    Experts(ExpertsSpec),
+    /// A gated part and experts, both with norms of their own; their outputs are added.
+    GatedAndExperts(FfnShape, ExpertsSpec, NormSpec),
+}
+
+/// A feed-forward part.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FfnShape {
+    /// Width of the residual stream.
+    pub n_embd: usize,
+    /// Width of the part.
+    pub n_ff: usize,
+    /// What makes it more than a matrix.
+    pub activation: Gate,
+    /// Whether its matrices may have biases.
+    pub has_bias: bool,
+    /// Whether the gate's rows lie before the others of `ffn_up`.
+    pub is_fused: bool,
+}
+
+/// Several gated parts, of which each token goes through a few.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExpertsSpec {
+    /// Experts.
+    pub n_expert: usize,
+    /// Experts each token goes through.
+    pub n_used: usize,
+    /// One expert.
+    pub expert: FfnShape,
+    /// How they are chosen.
+    pub router: RouterSpec,
+    /// What every token goes through as well.
+    pub shared: Option<SharedSpec>,
+}
+
+/// How experts are chosen and their outputs weighed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RouterSpec {
+    /// What the router's scores become.
+    pub scoring: Scoring,
+    /// Whether a bias may be added to them for the choice alone.
+    pub has_choice_bias: bool,
+    /// Whether the router's product may have a bias.
+    pub has_bias: bool,
+    /// Experts come in groups, of which only some take part.
+    pub groups: Option<GroupSpec>,
+    /// Whether the weights of the chosen are divided by their sum.
+    pub is_normalised: bool,
+    /// Multiplies the weights.
+    pub scale: f32,
+    /// Whether weights multiply an expert's input instead of its output.
+    pub weighs_input: bool,
+}
+
+/// What a router's scores become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scoring {
+    /// Probabilities, over all experts.
+    Softmax,
+    /// Numbers between 0 and 1, each for itself.
+    Sigmoid,
+    /// Probabilities, over those chosen.
+    SoftmaxOfChosen,
+}
+
+/// Groups of experts, of which only some take part in a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupSpec {
+    /// Groups; divides the experts.
+    pub n_group: usize,
+    /// Groups that take part.
+    pub n_used: usize,
+    /// Experts whose scores, added, are the group's.
+    pub n_best: usize,
+}
+
+/// An expert that every token goes through.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SharedSpec {
+    /// The part.
+    pub shape: FfnShape,
+    /// Whether the sigmoid of a product multiplies its output.
+    pub is_gated: bool,
+}
+
+impl FfnShape {
+    pub(super) fn fault(&self) -> Option<String> {
+        let counts = [("the feed-forward length", self.n_ff, limits::MAX_DIMENSION)];
+        let constants = match self.activation {
+            Gate::ClampedSilu { alpha, limit } => vec![("alpha", alpha), ("the activation's bound", limit)],
+            _ => Vec::new(),
+        };
+        first_count_fault(&counts).or_else(|| first_constant_fault(&constants))
+    }
+}
+
+impl ExpertsSpec {
+    pub(super) fn fault(&self) -> Option<String> {
+        let Self { n_expert, n_used, router, .. } = *self;
+        if n_expert > limits::MAX_EXPERTS {
+            return Some(format!("{n_expert} experts in a layer; no known model has as many"));
+        }
+        if n_used == 0 || n_used > n_expert {
+            return Some(format!(
+                "{n_used} of {n_expert} experts per token; it must be within 1..={n_expert}"
+            ));
+        }
+        if let Some(GroupSpec { n_group, n_used: n_groups, n_best }) = router.groups {
+            let divides = n_group > 0 && n_expert.is_multiple_of(n_group);
+            if !divides || n_groups == 0 || n_groups > n_group || n_best > n_expert / n_group {
+                return Some(format!(
+                    "{n_expert} experts in {n_group} groups, of which {n_groups} take part"
+                ));
+            }
+            if n_used > n_groups * (n_expert / n_group) {
+                return Some(format!("{n_used} experts of {n_groups} groups of {}", n_expert / n_group));
+            }
+        }
+        first_constant_fault(&[("the scale of the experts' weights", router.scale)])
+            .or_else(|| self.expert.fault())
+            .or_else(|| self.shared.and_then(|shared| shared.shape.fault()))
+    }
+}
+
+impl FfnSpec {
+    pub(super) fn fault(&self) -> Option<String> {
+        match self {
+            Self::Dense(shape) | Self::Gated(shape) => shape.fault(),
+            Self::Experts(spec) => spec.fault(),
+            Self::GatedAndExperts(shape, spec, norm) => {
+                shape.fault().or_else(|| spec.fault()).or_else(|| norm.fault())
+            }
+        }
+    }
+}

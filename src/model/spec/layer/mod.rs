@@ -1,0 +1,109 @@
+//! What a layer is made of: shapes and constants, no weights.
+
+mod attention;
+mod ffn;
+
+use gguf_simd::ops::Gate;
+
+use super::model::first_constant_fault;
+use super::{ModelSpec, Role};
+
+pub use attention::{
+    AttentionGate, AttentionSpec, MixerSpec, MlaSpec, QkNormExtent, QkNormSpec, RopeOrder, RopeUse,
+    TemperatureSpec, Window,
+};
+pub use ffn::{ExpertsSpec, FfnShape, FfnSpec, GroupSpec, RouterSpec, Scoring, SharedSpec};
+
+/// A transformer layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerSpec {
+    /// The part that looks at other positions.
+    pub mixer: MixerSpec,
+    /// In front of the mixer; without one it gets the stream itself.
+    pub mixer_norm: Option<NormSpec>,
+    /// What files call it.
+    pub mixer_norm_role: Role,
+    /// Of what the mixer adds to the stream.
+    pub mixer_post_norm: Option<NormSpec>,
+    /// The part that looks at one position alone.
+    pub ffn: FfnSpec,
+    /// What the feed-forward part gets.
+    pub ffn_input: FfnInput,
+    /// What files call the norm in front of it.
+    pub ffn_norm_role: Role,
+    /// Of what the feed-forward part adds to the stream.
+    pub ffn_post_norm: Option<NormSpec>,
+    /// Multiplies what either part adds to the stream.
+    pub residual_scale: f32,
+    /// What is added of the per-layer embedding, behind the feed-forward part.
+    pub per_layer: Option<PerLayerInputSpec>,
+    /// Whether one stored number multiplies the stream that leaves the layer.
+    pub has_output_scale: bool,
+}
+
+/// What the feed-forward part of a layer gets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FfnInput {
+    /// The stream with the mixer's output, normed if there is a norm.
+    AfterMixer(Option<NormSpec>),
+    /// What the mixer got: the two are parallel.
+    LikeMixer,
+    /// The stream that the mixer got, through another norm: the two are parallel.
+    BesideMixer(NormSpec),
+}
+
+/// What a layer adds of its part of the per-layer embedding `e`: `norm(proj(act(gate(stream)) * e))`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PerLayerInputSpec {
+    /// Elements of `e`.
+    pub n: usize,
+    /// The gate's activation.
+    pub activation: Gate,
+    /// Of what is added.
+    pub norm: NormSpec,
+}
+
+/// A norm of rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NormSpec {
+    /// How a row is brought to its scale.
+    pub kind: NormKind,
+    /// Added to the mean square, or to the variance.
+    pub eps: f32,
+    /// Whether it has weights of its own; without, it only scales.
+    pub has_weight: bool,
+}
+
+/// The kinds of norms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// By the root of the mean square (Zhang and Sennrich 2019).
+    Rms,
+    /// By the standard deviation, after the mean was subtracted (Ba et al. 2016); it may have a bias.
+    Layer,
+}
+
+impl NormSpec {
+    pub(in crate::model::spec) fn fault(&self) -> Option<String> {
+        first_constant_fault(&[("the epsilon of a norm", self.eps)])
+    }
+}
+
+impl LayerSpec {
+    /// What is wrong with layer `i` of `model`.
+    pub(in crate::model::spec) fn fault(&self, i: usize, model: &ModelSpec) -> Option<String> {
+        let mixer = self.mixer.fault(i, model);
+        let ffn_norm = match self.ffn_input {
+            FfnInput::AfterMixer(norm) => norm,
+            FfnInput::LikeMixer => None,
+            FfnInput::BesideMixer(norm) => Some(norm),
+        };
+        let mut norms =
+            [self.mixer_norm, self.mixer_post_norm, ffn_norm, self.ffn_post_norm].into_iter().flatten();
+        let ffn = self.ffn.fault();
+        mixer
+            .or(ffn)
+            .or_else(|| norms.find_map(|norm| norm.fault()))
+            .or_else(|| first_constant_fault(&[("the residual scale", self.residual_scale)]))
+    }
+}

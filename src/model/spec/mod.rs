@@ -1,0 +1,14 @@
+//! What a model is, as data: no weights, no files.
+//!
+//! A family (`arch`) makes a [`ModelSpec`]; everything else is derived from it: which tensors there
+//! are ([`slots`]), what each layer remembers ([`kv`]), what the decoder computes.
+
+pub mod kv;
+pub mod layer;
+mod model;
+mod slots;
+mod tensor;
+
+pub use model::{EmbedSpec, HeadSpec, ModelSpec, PerLayerSpec, RopeFactors, RopeScaling, RopeSpec};
+pub use slots::{Presence, Promise, Promises, Slot, slots};
+pub use tensor::{Role, Suffix, TensorId};

@@ -1,0 +1,317 @@
+//! The tensors of a model, derived from its spec: the one list that converter, loader and recipes walk.
+
+use super::layer::{
+    AttentionGate, AttentionSpec, ExpertsSpec, FfnInput, FfnShape, FfnSpec, LayerSpec, MixerSpec, MlaSpec,
+    NormKind, NormSpec, PerLayerInputSpec, QkNormExtent, QkNormSpec,
+};
+use super::{ModelSpec, Role, RopeFactors, Suffix, TensorId};
+
+/// A place for a tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slot {
+    /// The tensor.
+    pub id: TensorId,
+    /// Outermost dimension first: `[n_out, n_in]`, `[n]`, or `[n_expert, n_out, n_in]`.
+    pub shape: Vec<usize>,
+    /// Whether it may be missing.
+    pub presence: Presence,
+}
+
+/// Whether a model can do without a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It must be there.
+    Required,
+    /// It may be missing: a bias, a tied output matrix.
+    Optional,
+    /// It, or other tensors that hold the same, as one matrix of q, k and v or three.
+    Alternative,
+}
+
+/// What is known beforehand of the tensors that not every model of a family has. Of a GGUF file nothing is:
+/// each may be there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Promises {
+    /// Whether the output matrix is the embedding.
+    pub is_tied: Option<bool>,
+    /// Biases of q, k and v.
+    pub qkv_bias: Promise,
+    /// The bias of attention's output.
+    pub output_bias: Promise,
+    /// Biases of feed-forward matrices.
+    pub mlp_bias: Promise,
+}
+
+/// What is known of a tensor beforehand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Promise {
+    /// It may be there.
+    #[default]
+    Open,
+    /// It is there.
+    There,
+    /// It is not there, and has no place.
+    Absent,
+}
+
+impl Promise {
+    /// It is there, or it is not.
+    pub fn of(is_there: bool) -> Self {
+        if is_there { Self::There } else { Self::Absent }
+    }
+}
+
+/// Every tensor that a model may have, in the order of files.
+pub fn slots(model: &ModelSpec, promises: &Promises) -> Vec<Slot> {
+    let mut slots = Slots { slots: Vec::new(), layer: None, promises };
+    let (n_embd, n_vocab) = (model.n_embd, model.n_vocab);
+    slots.weight(Role::TokenEmbd, &[n_vocab, n_embd]);
+    if let Some(norm) = model.embed.norm {
+        slots.norm(Role::TokenEmbdNorm, norm, n_embd);
+    }
+    if let Some(n) = model.embed.n_positions {
+        slots.weight(Role::PositionEmbd, &[n, n_embd]);
+    }
+    if let Some(per_layer) = model.embed.per_layer {
+        let n = per_layer.n_embd * model.n_layer();
+        slots.weight(Role::PerLayerTokenEmbd, &[n_vocab, n]);
+        slots.weight(Role::PerLayerModelProj, &[n, n_embd]);
+        slots.norm(Role::PerLayerProjNorm, per_layer.norm, per_layer.n_embd);
+    }
+    slots.rope_factors(model);
+    for (i, layer) in model.layers.iter().enumerate() {
+        slots.layer = Some(i);
+        slots.layer(layer, n_embd);
+    }
+    slots.layer = None;
+    slots.norm(Role::OutputNorm, model.head.norm, n_embd);
+    let presence = if promises.is_tied == Some(false) { Presence::Required } else { Presence::Optional };
+    slots.push(TensorId::weight(Role::Output, None), &[n_vocab, n_embd], presence);
+    slots.push(TensorId::bias(Role::Output, None), &[n_vocab], Presence::Optional);
+    slots.slots
+}
+
+struct Slots<'p> {
+    slots: Vec<Slot>,
+    layer: Option<usize>,
+    promises: &'p Promises,
+}
+
+impl Slots<'_> {
+    fn push(&mut self, id: TensorId, shape: &[usize], presence: Presence) {
+        self.slots.push(Slot { id, shape: shape.to_vec(), presence });
+    }
+
+    fn weight(&mut self, role: Role, shape: &[usize]) {
+        self.push(TensorId::weight(role, self.layer), shape, Presence::Required);
+    }
+
+    fn alternative(&mut self, role: Role, shape: &[usize]) {
+        self.push(TensorId::weight(role, self.layer), shape, Presence::Alternative);
+    }
+
+    /// A bias of `n` elements that the layer's part allows; whether it is there is for `promised` to say.
+    fn bias(&mut self, role: Role, n: usize, promised: Promise) {
+        let presence = match promised {
+            Promise::Absent => return,
+            Promise::There => Presence::Required,
+            Promise::Open => Presence::Optional,
+        };
+        self.push(TensorId::bias(role, self.layer), &[n], presence);
+    }
+
+    fn norm(&mut self, role: Role, norm: NormSpec, n: usize) {
+        if norm.has_weight {
+            self.weight(role, &[n]);
+        }
+        if norm.kind == NormKind::Layer && norm.has_weight {
+            self.push(TensorId::bias(role, self.layer), &[n], Presence::Optional);
+        }
+    }
+
+    fn rope_factors(&mut self, model: &ModelSpec) {
+        for rope in &model.ropes {
+            let n = rope.n_dims / 2;
+            let roles: &[Role] = match rope.factors {
+                RopeFactors::Never => &[],
+                RopeFactors::Fixed => &[Role::RopeFreqs],
+                RopeFactors::ByContext { .. } => &[Role::RopeFactorsLong, Role::RopeFactorsShort],
+            };
+            for &role in roles {
+                let id = TensorId::weight(role, None);
+                if !self.slots.iter().any(|slot| slot.id == id) {
+                    self.push(id, &[n], Presence::Optional);
+                }
+            }
+        }
+    }
+
+    fn layer(&mut self, layer: &LayerSpec, n_embd: usize) {
+        if let Some(norm) = layer.mixer_norm {
+            self.norm(layer.mixer_norm_role, norm, n_embd);
+        }
+        match &layer.mixer {
+            MixerSpec::Attention(spec) => self.attention(spec),
+            MixerSpec::Mla(spec) => self.mla(spec),
+        }
+        if let Some(norm) = layer.mixer_post_norm {
+            self.norm(Role::AttnPostNorm, norm, n_embd);
+        }
+        match layer.ffn_input {
+            FfnInput::AfterMixer(Some(norm)) | FfnInput::BesideMixer(norm) => {
+                self.norm(layer.ffn_norm_role, norm, n_embd);
+            }
+            FfnInput::AfterMixer(None) | FfnInput::LikeMixer => {}
+        }
+        match &layer.ffn {
+            FfnSpec::Dense(shape) => self.dense(*shape),
+            FfnSpec::Gated(shape) => self.gated(*shape),
+            FfnSpec::Experts(spec) => self.experts(spec),
+            FfnSpec::GatedAndExperts(shape, spec, norm) => {
+                self.gated(*shape);
+                self.norm(Role::FfnPostNorm1, *norm, n_embd);
+                self.norm(Role::FfnPreNorm2, *norm, n_embd);
+                self.experts(spec);
+                let id = |role| TensorId { suffix: Suffix::Scale, ..TensorId::weight(role, self.layer) };
+                let (router, down) = (id(Role::FfnGateInp), id(Role::FfnDownExps));
+                self.push(router, &[n_embd], Presence::Required);
+                self.push(down, &[spec.n_expert], Presence::Optional);
+                self.norm(Role::FfnPostNorm2, *norm, n_embd);
+            }
+        }
+        if let Some(norm) = layer.ffn_post_norm {
+            self.norm(Role::FfnPostNorm, norm, n_embd);
+        }
+        if let Some(PerLayerInputSpec { n, norm, .. }) = layer.per_layer {
+            self.weight(Role::PerLayerInpGate, &[n, n_embd]);
+            self.weight(Role::PerLayerProj, &[n_embd, n]);
+            self.norm(Role::PerLayerPostNorm, norm, n_embd);
+        }
+        if layer.has_output_scale {
+            self.weight(Role::LayerOutputScale, &[1]);
+        }
+    }
+
+    fn attention(&mut self, spec: &AttentionSpec) {
+        let (n_q, n_k, n_v) = (spec.n_embd_q(), spec.n_embd_k(), spec.n_embd_v());
+        // A layer that uses another's keys and values may have its own in the file, unused.
+        let has_kv = spec.shares_kv_with.is_none();
+        let parts: &[(Role, usize)] = &[(Role::AttnQ, n_q), (Role::AttnK, n_k), (Role::AttnV, n_v)];
+        for &(role, n) in parts {
+            if has_kv || role == Role::AttnQ {
+                self.alternative(role, &[n, spec.n_embd]);
+                if role == Role::AttnV && spec.may_lack_values() {
+                    self.slots.last_mut().expect("just pushed").presence = Presence::Optional;
+                }
+                if spec.has_qkv_bias {
+                    self.bias(role, n, self.promises.qkv_bias);
+                }
+            }
+        }
+        if has_kv {
+            self.alternative(Role::AttnQkv, &[n_q + n_k + n_v, spec.n_embd]);
+            if spec.has_qkv_bias {
+                self.bias(Role::AttnQkv, n_q + n_k + n_v, self.promises.qkv_bias);
+            }
+        }
+        if let Some(qk_norm) = spec.qk_norm {
+            let first = self.slots.len();
+            self.qk_norm(Role::AttnQNorm, qk_norm, n_q, spec.head_dim_k);
+            if has_kv {
+                self.qk_norm(Role::AttnKNorm, qk_norm, n_k, spec.head_dim_k);
+            }
+            if qk_norm.is_optional {
+                self.slots[first..].iter_mut().for_each(|slot| slot.presence = Presence::Optional);
+            }
+        }
+        match spec.gate {
+            None => {}
+            Some(AttentionGate::Head) => self.weight(Role::AttnGate, &[spec.n_head, spec.n_embd]),
+            Some(AttentionGate::Element) => self.weight(Role::AttnGate, &[spec.n_embd_out(), spec.n_embd]),
+        }
+        self.weight(Role::AttnOutput, &[spec.n_embd, spec.n_embd_out()]);
+        if spec.has_output_bias {
+            self.bias(Role::AttnOutput, spec.n_embd, self.promises.output_bias);
+        }
+        if spec.has_sinks {
+            self.weight(Role::AttnSinks, &[spec.n_head]);
+        }
+    }
+
+    fn qk_norm(&mut self, role: Role, spec: QkNormSpec, n: usize, head_dim: usize) {
+        match spec.extent {
+            QkNormExtent::Head => self.norm(role, spec.norm, head_dim),
+            QkNormExtent::Token => self.norm(role, spec.norm, n),
+            QkNormExtent::HeadOfItsOwn => self.weight(role, &[n / head_dim, head_dim]),
+        }
+    }
+
+    fn mla(&mut self, spec: &MlaSpec) {
+        let (n_head, rank) = (spec.n_head, spec.kv_lora_rank);
+        let n_q = n_head * spec.head_dim_k();
+        match spec.q_lora_rank {
+            None => self.weight(Role::AttnQ, &[n_q, spec.n_embd]),
+            Some(q_rank) => {
+                self.weight(Role::AttnQA, &[q_rank, spec.n_embd]);
+                self.norm(Role::AttnQANorm, spec.norm, q_rank);
+                self.weight(Role::AttnQB, &[n_q, q_rank]);
+            }
+        }
+        self.weight(Role::AttnKvAMqa, &[spec.n_cached(), spec.n_embd]);
+        self.norm(Role::AttnKvANorm, spec.norm, rank);
+        self.alternative(Role::AttnKB, &[n_head, rank, spec.head_dim_nope]);
+        self.alternative(Role::AttnVB, &[n_head, spec.head_dim_v, rank]);
+        self.weight(Role::AttnOutput, &[spec.n_embd, n_head * spec.head_dim_v]);
+    }
+
+    fn dense(&mut self, FfnShape { n_embd, n_ff, has_bias, .. }: FfnShape) {
+        for (role, n_out, n_in) in [(Role::FfnUp, n_ff, n_embd), (Role::FfnDown, n_embd, n_ff)] {
+            self.weight(role, &[n_out, n_in]);
+            if has_bias {
+                self.bias(role, n_out, self.promises.mlp_bias);
+            }
+        }
+    }
+
+    fn gated(&mut self, FfnShape { n_embd, n_ff, has_bias, is_fused, .. }: FfnShape) {
+        let n_up = if is_fused { 2 * n_ff } else { n_ff };
+        let parts =
+            [(Role::FfnGate, n_ff, n_embd), (Role::FfnUp, n_up, n_embd), (Role::FfnDown, n_embd, n_ff)];
+        for (role, n_out, n_in) in parts.into_iter().skip(usize::from(is_fused)) {
+            self.weight(role, &[n_out, n_in]);
+            if has_bias {
+                self.bias(role, n_out, self.promises.mlp_bias);
+            }
+        }
+    }
+
+    fn experts(&mut self, spec: &ExpertsSpec) {
+        let FfnShape { n_embd, n_ff, has_bias, .. } = spec.expert;
+        let n_expert = spec.n_expert;
+        self.weight(Role::FfnGateInp, &[n_expert, n_embd]);
+        if spec.router.has_bias {
+            self.bias(Role::FfnGateInp, n_expert, Promise::Open);
+        }
+        if spec.router.has_choice_bias {
+            self.bias(Role::ExpProbs, n_expert, Promise::Open);
+        }
+        self.alternative(Role::FfnGateExps, &[n_expert, n_ff, n_embd]);
+        self.alternative(Role::FfnUpExps, &[n_expert, n_ff, n_embd]);
+        self.alternative(Role::FfnGateUpExps, &[n_expert, 2 * n_ff, n_embd]);
+        self.weight(Role::FfnDownExps, &[n_expert, n_embd, n_ff]);
+        if has_bias {
+            for (role, n) in [(Role::FfnGateExps, n_ff), (Role::FfnUpExps, n_ff), (Role::FfnDownExps, n_embd)]
+            {
+                self.push(TensorId::bias(role, self.layer), &[n_expert, n], Presence::Optional);
+            }
+        }
+        let Some(shared) = spec.shared else { return };
+        let FfnShape { n_ff, .. } = shared.shape;
+        if shared.is_gated {
+            self.weight(Role::FfnGateInpShexp, &[n_embd]);
+        }
+        self.weight(Role::FfnGateShexp, &[n_ff, n_embd]);
+        self.weight(Role::FfnUpShexp, &[n_ff, n_embd]);
+        self.weight(Role::FfnDownShexp, &[n_embd, n_ff]);
+    }
+}

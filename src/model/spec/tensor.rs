@@ -1,0 +1,161 @@
+//! The tensors that a model may have, by the parts they play.
+
+use std::fmt;
+
+/// Defines [`Role`] from rows of a name, the stem that GGUF gives the tensors, and whether each layer has
+/// its own.
+macro_rules! roles {
+    ($($(#[$doc:meta])* $role:ident $stem:literal $scope:ident;)*) => {
+        /// The part a tensor plays. Recipes choose block types by it, the loader looks tensors up by it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[allow(missing_docs, reason = "the field's own names")]
+        pub enum Role { $($(#[$doc])* $role,)* }
+
+        impl Role {
+            /// What its GGUF name consists of, behind `blk.N.` if each layer has its own, before the suffix.
+            fn stem(self) -> &'static str {
+                match self { $(Self::$role => $stem,)* }
+            }
+
+            /// Whether each layer has its own.
+            pub fn is_of_layer(self) -> bool {
+                match self { $(Self::$role => roles!(@is_layer $scope),)* }
+            }
+        }
+    };
+    (@is_layer layer) => { true };
+    (@is_layer model) => { false };
+}
+
+roles! {
+    TokenEmbd "token_embd" model;
+    TokenEmbdNorm "token_embd_norm" model;
+    PositionEmbd "position_embd" model;
+    PerLayerTokenEmbd "per_layer_token_embd" model;
+    PerLayerModelProj "per_layer_model_proj" model;
+    PerLayerProjNorm "per_layer_proj_norm" model;
+    OutputNorm "output_norm" model;
+    Output "output" model;
+    RopeFreqs "rope_freqs" model;
+    RopeFactorsLong "rope_factors_long" model;
+    RopeFactorsShort "rope_factors_short" model;
+    AttnNorm "attn_norm" layer;
+    AttnNorm2 "attn_norm_2" layer;
+    AttnQ "attn_q" layer;
+    AttnK "attn_k" layer;
+    AttnV "attn_v" layer;
+    AttnQkv "attn_qkv" layer;
+    AttnOutput "attn_output" layer;
+    AttnQNorm "attn_q_norm" layer;
+    AttnKNorm "attn_k_norm" layer;
+    AttnGate "attn_gate" layer;
+    AttnSinks "attn_sinks" layer;
+    AttnQA "attn_q_a" layer;
+    AttnQANorm "attn_q_a_norm" layer;
+    AttnQB "attn_q_b" layer;
+    AttnKvAMqa "attn_kv_a_mqa" layer;
+    AttnKvANorm "attn_kv_a_norm" layer;
+    AttnKvB "attn_kv_b" layer;
+    AttnKB "attn_k_b" layer;
+    AttnVB "attn_v_b" layer;
+    AttnPostNorm "post_attention_norm" layer;
+    FfnNorm "ffn_norm" layer;
+    FfnGate "ffn_gate" layer;
+    FfnUp "ffn_up" layer;
+    FfnDown "ffn_down" layer;
+    FfnPostNorm "post_ffw_norm" layer;
+    FfnGateInp "ffn_gate_inp" layer;
+    ExpProbs "exp_probs_b" layer;
+    FfnGateExps "ffn_gate_exps" layer;
+    FfnUpExps "ffn_up_exps" layer;
+    FfnGateUpExps "ffn_gate_up_exps" layer;
+    FfnDownExps "ffn_down_exps" layer;
+    FfnGateInpShexp "ffn_gate_inp_shexp" layer;
+    FfnGateShexp "ffn_gate_shexp" layer;
+    FfnUpShexp "ffn_up_shexp" layer;
+    FfnDownShexp "ffn_down_shexp" layer;
+    /// Of a dense part beside experts, behind it.
+    FfnPostNorm1 "post_ffw_norm_1" layer;
+    /// Of experts beside a dense part, before them.
+    FfnPreNorm2 "pre_ffw_norm_2" layer;
+    /// Of experts beside a dense part, behind them.
+    FfnPostNorm2 "post_ffw_norm_2" layer;
+    LayerOutputScale "layer_output_scale" layer;
+    PerLayerInpGate "inp_gate" layer;
+    PerLayerProj "proj" layer;
+    PerLayerPostNorm "post_norm" layer;
+}
+
+impl Role {
+    /// Whether it is a stack of matrices, one for each expert.
+    pub fn is_expert_stack(self) -> bool {
+        matches!(self, Self::FfnGateExps | Self::FfnUpExps | Self::FfnGateUpExps | Self::FfnDownExps)
+    }
+}
+
+/// What a tensor is to the part it plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Suffix {
+    /// The weights.
+    Weight,
+    /// What is added to their product.
+    Bias,
+    /// What multiplies their product: one number, or one for each expert.
+    Scale,
+}
+
+/// A tensor of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TensorId {
+    /// The part it plays.
+    pub role: Role,
+    /// Its layer, if each layer has its own.
+    pub layer: Option<usize>,
+    /// What it is to that part.
+    pub suffix: Suffix,
+}
+
+impl TensorId {
+    /// The weights in `role`.
+    ///
+    /// # Panics
+    /// If `layer` is missing for a role of layers, or there for one of the model (a bug in a part's spec).
+    pub fn weight(role: Role, layer: Option<usize>) -> Self {
+        assert_eq!(role.is_of_layer(), layer.is_some(), "{role:?} in layer {layer:?}");
+        Self { role, layer, suffix: Suffix::Weight }
+    }
+
+    /// The bias in `role`.
+    ///
+    /// # Panics
+    /// As [`TensorId::weight`].
+    pub fn bias(role: Role, layer: Option<usize>) -> Self {
+        Self { suffix: Suffix::Bias, ..Self::weight(role, layer) }
+    }
+
+    /// Its name in a GGUF file.
+    pub fn gguf_name(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Suffix {
+    /// Its name, as in `attn_q.weight`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Weight => "weight",
+            Self::Bias => "bias",
+            Self::Scale => "scale",
+        }
+    }
+}
+
+/// The name in a GGUF file.
+impl fmt::Display for TensorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(layer) = self.layer {
+            write!(f, "blk.{layer}.")?;
+        }
+        write!(f, "{}.{}", self.role.stem(), self.suffix.name())
+    }
+}
