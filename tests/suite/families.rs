@@ -1,11 +1,13 @@
 //! Every family computes what its authors' code computes: tiny random checkpoints with the logits that
 //! transformers gives them (tools/family_fixtures.py), by way of the converter.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::common::{self, npy::read_npy};
 use gguf_kit::convert::FileType;
+use gguf_kit::gguf::GgufFile;
 use gguf_kit::model::{Family, KvTypes, arch};
 use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session, SessionOptions};
 use gguf_simd::Isa;
@@ -86,6 +88,12 @@ fn logits(engine: &Engine, ids: &[u32], n_batch: usize) -> Vec<f32> {
     steps.flat_map(|batch| session.step(batch, Logits::All).expect("a step").to_vec()).collect()
 }
 
+/// What a file says of its model, in any order.
+fn keys(file: &GgufFile) -> BTreeMap<String, serde_json::Value> {
+    let metadata = file.metadata();
+    metadata.keys().map(|key| (key.to_owned(), metadata.to_json(key))).collect()
+}
+
 #[test]
 fn every_family_has_a_fixture() {
     let found = registered();
@@ -121,9 +129,19 @@ fn old_and_new_spellings_of_a_configuration_mean_the_same() {
     // Those that transformers does not have are spelled in one way only.
     for fixture in registered().into_iter().filter(|fixture| fixture.path.join("config.hub.json").exists()) {
         let dir = tempfile::tempdir().expect("a folder");
-        let new = fs::read(fixture.convert(dir.path())).expect("readable");
-        let old = fs::read(fixture.convert_hub(dir.path())).expect("readable");
-        assert!(new == old, "{}", fixture.name);
+        let (new, old) = (fixture.convert(dir.path()), fixture.convert_hub(dir.path()));
+        let (new, old) = [new, old].map(|path| GgufFile::open(&path).expect("a sound file")).into();
+        assert_eq!(keys(&new), keys(&old), "{}", fixture.name);
+        assert_eq!(new.tensors().len(), old.tensors().len(), "{}", fixture.name);
+        for (new_tensor, old_tensor) in new.tensors().iter().zip(old.tensors()) {
+            assert_eq!(new_tensor.name, old_tensor.name, "{}", fixture.name);
+            assert!(
+                new.bytes(new_tensor) == old.bytes(old_tensor),
+                "{} of {}",
+                new_tensor.name,
+                fixture.name
+            );
+        }
     }
 }
 
