@@ -195,7 +195,7 @@ fn mix<P: BatchPart>(
     let Workspace { stream, normed, ffn_input, angles, attention, mla, .. } = space;
     let n = batch.n();
     norm_into(layer.mixer_norm.as_ref(), compute, stream.rows(n), layer.mixer_formats(), normed);
-    if let (FfnInput::BesideMixer(norm), Some(ffn_input)) = (&layer.ffn_input, ffn_input)
+    if let (FfnInput::Beside(norm), Some(ffn_input)) = (&layer.ffn_input, ffn_input)
         && does != Does::Store
     {
         norm_into(Some(norm), compute, stream.rows(n), layer.ffn.input_formats(), ffn_input);
@@ -217,12 +217,12 @@ fn mix<P: BatchPart>(
 fn feed_forward(compute: Compute<'_>, (i, layer): (usize, &Layer), space: &mut Workspace, n: usize) {
     let Workspace { stream, normed, ffn_input, ffn, per_layer, .. } = space;
     let input = match (&layer.ffn_input, &*ffn_input) {
-        (FfnInput::AfterMixer(norm), _) => {
+        (FfnInput::Sequential(norm), _) => {
             norm_into(norm.as_ref(), compute, stream.rows(n), layer.ffn.input_formats(), normed);
             &*normed
         }
-        (FfnInput::BesideMixer(_), Some(ffn_input)) => ffn_input,
-        (FfnInput::LikeMixer | FfnInput::BesideMixer(_), _) => &*normed,
+        (FfnInput::Beside(_), Some(ffn_input)) => ffn_input,
+        (FfnInput::Shared | FfnInput::Beside(_), _) => &*normed,
     };
     layer.ffn.step(compute, (input, n), ffn, &layer.ffn_residual, stream);
     if let (Some(part), Some(scratch)) = (&layer.per_layer, per_layer) {

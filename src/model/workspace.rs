@@ -58,7 +58,7 @@ impl Workspace {
             .map(Layer::input_formats)
             .fold(Formats::of([&weights.output.matrix]), Formats::union);
         let needs = layers.iter().map(Layer::stream_needs).fold(StreamNeeds::default(), StreamNeeds::union);
-        let beside = layers.iter().filter(|layer| matches!(layer.ffn_input, FfnInput::BesideMixer(_)));
+        let beside = layers.iter().filter(|layer| matches!(layer.ffn_input, FfnInput::Beside(_)));
         let beside = beside.map(|layer| layer.ffn.input_formats()).reduce(Formats::union);
         let attention: Vec<_> = layers.iter().map(|layer| layer.mixer.needs()).collect();
         let mla: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_mla()).collect();

@@ -51,7 +51,7 @@ fn random_value(random: &mut Random) -> Value {
         12 => Value::Strings((0..n).map(|_| random_string(random)).collect()),
         13 => Value::U32s((0..n).map(|_| random.next() as u32).collect()),
         14 => Value::I32s((0..n).map(|_| random.next() as i32).collect()),
-        15 => Value::Bools((0..n).map(|_| random.next() % 2 == 0).collect()),
+        15 => Value::Bools((0..n).map(|_| random.next().is_multiple_of(2)).collect()),
         _ => Value::F32s((0..n).map(|_| random.below(1000) as f32 / 7.0).collect()),
     }
 }

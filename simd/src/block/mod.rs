@@ -1,4 +1,4 @@
-//! The block formats: one folder per type, and the table that names them ([`types`]).
+//! The block formats: one folder per type, and the table that names them (`types`).
 //!
 //! `block/<type>/scalar.rs` is the definition of a type: decode, encode and dot. The float order of
 //! a dot product is fixed there, once, and every other kernel reproduces it:

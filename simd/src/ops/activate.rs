@@ -38,7 +38,7 @@ pub enum Gate {
     Relu,
     /// `max(x, 0)^2`.
     ReluSquared,
-    /// See [`Ops::swiglu_clamped`].
+    /// `x sigmoid(alpha x)` of `x = min(gate, limit)`, times `1 + up` with `up` within `limit` on either side.
     ClampedSilu {
         /// The slope of the sigmoid.
         alpha: f32,
@@ -90,7 +90,7 @@ impl Ops {
         }
     }
 
-    /// `out[i] = gate(gates[i]) * up[i]`, all `[n]`; of [`Gate::ClampedSilu`] see [`Ops::swiglu_clamped`].
+    /// `out[i] = gate(gates[i]) * up[i]`, all `[n]`; [`Gate::ClampedSilu`] multiplies otherwise.
     ///
     /// # Panics
     /// If the lengths differ.

@@ -8,7 +8,7 @@ use super::exp::exp;
 use super::lanes::{self, LANES, Lanes};
 
 /// Coefficients of `y^3, y^5, ...`, the last first.
-const SERIES: [f32; 5] = [-5.704_988_7e-3, 2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1];
+const SERIES: [f32; 5] = [-5.704_988_6e-3, 2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
 
 /// Below this the series is used.
 const SMALL: f32 = 0.625;

@@ -113,7 +113,7 @@ impl<'k> Base<'k> {
             mixer_norm_role: Role::AttnNorm,
             mixer_post_norm: None,
             ffn,
-            ffn_input: FfnInput::AfterMixer(Some(self.norm)),
+            ffn_input: FfnInput::Sequential(Some(self.norm)),
             ffn_norm_role: Role::FfnNorm,
             ffn_post_norm: None,
             residual_scale: 1.0,

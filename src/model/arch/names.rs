@@ -16,7 +16,7 @@ pub struct Names {
     pub base_prefix: &'static str,
     /// What the names of a layer's tensors begin with, before the layer's number.
     pub layer_prefix: &'static str,
-    /// Names that differ from [`PLAIN`]: without layer and suffix, `{e}` for the number of an expert.
+    /// Names that differ from those of most classes: without layer and suffix, `{e}` for the number of an expert.
     pub other: &'static [(Role, &'static str)],
     /// Whether rows of queries and keys are in the order of halves there and of pairs in GGUF.
     pub is_permuted: bool,

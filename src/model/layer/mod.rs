@@ -42,11 +42,11 @@ pub(super) enum Mixer {
 #[derive(Debug)]
 pub(super) enum FfnInput {
     /// The stream with the mixer's output, normed if there is a norm.
-    AfterMixer(Option<Norm>),
+    Sequential(Option<Norm>),
     /// What the mixer got.
-    LikeMixer,
+    Shared,
     /// The stream that the mixer got, through another norm.
-    BesideMixer(Norm),
+    Beside(Norm),
 }
 
 impl Mixer {
@@ -87,8 +87,8 @@ impl Layer {
     pub(super) fn mixer_formats(&self) -> Formats {
         let formats = self.mixer.input_formats();
         match self.ffn_input {
-            FfnInput::LikeMixer => formats.union(self.ffn.input_formats()),
-            FfnInput::AfterMixer(_) | FfnInput::BesideMixer(_) => formats,
+            FfnInput::Shared => formats.union(self.ffn.input_formats()),
+            FfnInput::Sequential(_) | FfnInput::Beside(_) => formats,
         }
     }
 

@@ -18,11 +18,11 @@ impl Loader<'_> {
             Ok::<_, Error>(Residual { norm: spec.map(|spec| norm(role, spec)).transpose()?, scale })
         };
         let ffn_input = match spec.ffn_input {
-            spec::FfnInput::AfterMixer(of) => {
-                FfnInput::AfterMixer(of.map(|of| norm(spec.ffn_norm_role, of)).transpose()?)
+            spec::FfnInput::Sequential(of) => {
+                FfnInput::Sequential(of.map(|of| norm(spec.ffn_norm_role, of)).transpose()?)
             }
-            spec::FfnInput::LikeMixer => FfnInput::LikeMixer,
-            spec::FfnInput::BesideMixer(of) => FfnInput::BesideMixer(norm(spec.ffn_norm_role, of)?),
+            spec::FfnInput::Shared => FfnInput::Shared,
+            spec::FfnInput::Beside(of) => FfnInput::Beside(norm(spec.ffn_norm_role, of)?),
         };
         let per_layer = spec.per_layer.map(|of| {
             Ok::<_, Error>(PerLayerInput {
@@ -121,7 +121,7 @@ impl Loader<'_> {
                 down: self.linear(Role::FfnDown, layer)?,
             }),
             spec::FfnSpec::Gated(shape) => Ffn::Gated(self.gated(layer, *shape)?),
-            spec::FfnSpec::Experts(spec) => Ffn::Experts(self.experts(layer, spec)?),
+            spec::FfnSpec::Experts(spec) => Ffn::Experts(Box::new(self.experts(layer, spec)?)),
             spec::FfnSpec::GatedAndExperts(shape, experts, norm) => {
                 Ffn::GatedAndExperts(Box::new(GatedAndExperts {
                     gated: self.gated(layer, *shape)?,

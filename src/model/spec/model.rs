@@ -204,7 +204,7 @@ impl RopeSpec {
             RopeScaling::None => {}
             RopeScaling::Linear { factor } => constants.push(("the rotary scaling factor", factor)),
             RopeScaling::Magnified { magnitude } => {
-                constants.push(("the rotary attention factor", magnitude))
+                constants.push(("the rotary attention factor", magnitude));
             }
             RopeScaling::Yarn { factor, original_context, attn_factor, beta_fast, beta_slow, .. } => {
                 let counts = [("the context that YaRN extends", original_context, limits::MAX_DIMENSION)];

@@ -158,10 +158,10 @@ impl Slots<'_> {
             self.norm(Role::AttnPostNorm, norm, n_embd);
         }
         match layer.ffn_input {
-            FfnInput::AfterMixer(Some(norm)) | FfnInput::BesideMixer(norm) => {
+            FfnInput::Sequential(Some(norm)) | FfnInput::Beside(norm) => {
                 self.norm(layer.ffn_norm_role, norm, n_embd);
             }
-            FfnInput::AfterMixer(None) | FfnInput::LikeMixer => {}
+            FfnInput::Sequential(None) | FfnInput::Shared => {}
         }
         match &layer.ffn {
             FfnSpec::Dense(shape) => self.dense(*shape),

@@ -136,7 +136,8 @@ fn gated_activations_are_the_activation_times_the_other_row() {
 fn activations_follow_their_formulas() {
     let x: Vec<f32> = (-1000..=1000).map(|i| i as f32 / 64.0).collect();
     let up = noise(x.len(), 10);
-    let formulas: [(Gate, fn(f64, f64) -> f64); 4] = [
+    type Formula = fn(f64, f64) -> f64;
+    let formulas: [(Gate, Formula); 4] = [
         (Gate::Sigmoid, |x, up| up / (1.0 + libm::exp(-x))),
         (Gate::Relu, |x, up| x.max(0.0) * up),
         (Gate::ReluSquared, |x, up| x.max(0.0) * x.max(0.0) * up),

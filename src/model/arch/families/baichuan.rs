@@ -11,8 +11,8 @@ pub(super) static FAMILY: Family = Family {
     keys,
     spec,
     names: Names { is_permuted: true, ..Names::PLAIN },
-    source: source,
-    promises: promises,
+    source,
+    promises,
 };
 
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {

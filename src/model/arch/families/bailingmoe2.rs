@@ -23,7 +23,7 @@ pub(super) static FAMILY: Family = Family {
         ],
         ..Names::PLAIN
     },
-    source: source,
+    source,
     promises: |config| {
         let qkv = Promise::of(config.bool("use_qkv_bias")?.unwrap_or(false));
         let other = Promise::of(config.bool("use_bias")?.unwrap_or(false));

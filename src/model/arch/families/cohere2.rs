@@ -33,7 +33,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
             attention.window = window.filter(|_| windowed[i]);
             attention.rope = attention.rope.filter(|_| windowed[i]);
         });
-        layer.ffn_input = FfnInput::LikeMixer;
+        layer.ffn_input = FfnInput::Shared;
         layer
     };
     let mut model = base.model((0..base.n_layer).map(layer).collect())?;

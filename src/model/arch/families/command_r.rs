@@ -36,7 +36,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
                     Some(QkNormSpec { extent, is_optional: has_norm.is_none(), ..base.qk_norm() });
             }
         });
-        layer.ffn_input = FfnInput::LikeMixer;
+        layer.ffn_input = FfnInput::Shared;
         layer
     };
     let mut model = base.model((0..base.n_layer).map(layer).collect())?;

@@ -11,7 +11,7 @@ pub(super) static FAMILY: Family = Family {
     spec,
     names: Names::PLAIN,
     source: super::glm4moe::source,
-    promises: promises,
+    promises,
 };
 
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {

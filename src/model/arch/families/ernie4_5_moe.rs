@@ -11,7 +11,7 @@ pub(super) static FAMILY: Family = Family {
     keys,
     spec,
     names: Names::PLAIN,
-    source: source,
+    source,
     promises: |config| {
         let bias = Promise::of(config.bool("use_bias")?.unwrap_or(false));
         let is_tied = Some(config.bool("tie_word_embeddings")?.unwrap_or(true));

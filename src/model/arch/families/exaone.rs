@@ -28,7 +28,7 @@ pub(super) static FAMILY: Family = Family {
         ..Names::PLAIN
     },
     source: plain,
-    promises: promises,
+    promises,
 };
 
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {

@@ -18,7 +18,7 @@ pub(super) static FAMILY: Family = Family {
         ..Names::PLAIN
     },
     source: plain,
-    promises: promises,
+    promises,
 };
 
 /// Layers to one without a window.
@@ -48,7 +48,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         });
         layer.mixer_norm = None;
         layer.mixer_post_norm = Some(base.norm);
-        layer.ffn_input = FfnInput::AfterMixer(None);
+        layer.ffn_input = FfnInput::Sequential(None);
         layer.ffn_post_norm = Some(base.norm);
         layer
     };

@@ -11,8 +11,8 @@ pub(super) static FAMILY: Family = Family {
     keys,
     spec,
     names: Names::PLAIN,
-    source: source,
-    promises: promises,
+    source,
+    promises,
 };
 
 /// Layers to one without a window.

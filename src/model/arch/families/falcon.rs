@@ -26,7 +26,7 @@ pub(super) static FAMILY: Family = Family {
         ],
         ..Names::PLAIN
     },
-    source: source,
+    source,
     promises: |config| {
         let bias = Promise::of(config.bool("bias")?.unwrap_or(false));
         let is_tied = Some(config.bool("tie_word_embeddings")?.unwrap_or(true));
@@ -69,12 +69,12 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let has_two = keys.bool("attention.has_two_norms")?.unwrap_or(base.n_head_kv[0] > 1);
     let layer = |i| {
         let mut layer = base.layer_of(base.attention(i), FfnSpec::Dense(base.ffn(i)));
-        layer.ffn_input = FfnInput::LikeMixer;
+        layer.ffn_input = FfnInput::Shared;
         if has_two {
             // GGUF calls the mixer's own the second.
             layer.mixer_norm_role = Role::AttnNorm2;
             layer.ffn_norm_role = Role::AttnNorm;
-            layer.ffn_input = FfnInput::BesideMixer(base.norm);
+            layer.ffn_input = FfnInput::Beside(base.norm);
         }
         layer
     };

@@ -27,7 +27,7 @@ pub(super) static FAMILY: Family = Family {
         ],
         ..Names::PLAIN
     },
-    source: source,
+    source,
     promises: |config| {
         let there = Promise::There;
         let bias = Promise::of(config.bool("attention_bias")?.unwrap_or(true));
@@ -49,7 +49,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let layer = |i| {
         let mut layer = base.layer_of(base.attention(i), FfnSpec::Dense(base.ffn(i)));
         if is_parallel {
-            layer.ffn_input = FfnInput::BesideMixer(base.norm);
+            layer.ffn_input = FfnInput::Beside(base.norm);
         }
         layer
     };

@@ -23,7 +23,7 @@ pub(super) static FAMILY: Family = Family {
         is_permuted: true,
         ..Names::PLAIN
     },
-    source: source,
+    source,
     promises: |config| {
         let bias = Promise::of(config.bool("bias")?.unwrap_or(false));
         Ok(Promises { qkv_bias: bias, output_bias: bias, ..promises(config)? })

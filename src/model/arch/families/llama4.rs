@@ -23,8 +23,8 @@ pub(super) static FAMILY: Family = Family {
         ],
         ..Names::PLAIN
     },
-    source: source,
-    promises: promises,
+    source,
+    promises,
 };
 
 /// Layers to one without chunks and positions.

@@ -12,7 +12,7 @@ pub(super) static FAMILY: Family = Family {
     spec,
     names: Names::PLAIN,
     source: plain,
-    promises: promises,
+    promises,
 };
 
 use crate::model::arch::rope_scaling::RopeConfig;

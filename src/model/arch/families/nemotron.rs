@@ -12,7 +12,7 @@ pub(super) static FAMILY: Family = Family {
     spec,
     names: Names::PLAIN,
     source: super::gemma::source,
-    promises: promises,
+    promises,
 };
 
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {

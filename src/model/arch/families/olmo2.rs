@@ -50,7 +50,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         });
         layer.mixer_norm = None;
         layer.mixer_post_norm = Some(base.norm);
-        layer.ffn_input = FfnInput::AfterMixer(None);
+        layer.ffn_input = FfnInput::Sequential(None);
         layer.ffn_post_norm = Some(base.norm);
         layer
     };

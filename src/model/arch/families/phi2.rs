@@ -36,7 +36,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Layer, RopeOrder::Halves, Gate::GeluTanh)?;
     let layer = |i| {
         let mut layer = base.layer_of(base.attention(i), FfnSpec::Dense(base.ffn(i)));
-        layer.ffn_input = FfnInput::LikeMixer;
+        layer.ffn_input = FfnInput::Shared;
         layer
     };
     base.model((0..base.n_layer).map(layer).collect())

@@ -11,7 +11,7 @@ pub(super) static FAMILY: Family = Family {
     keys,
     spec,
     names: Names::PLAIN,
-    source: source,
+    source,
     promises: |config| {
         let has_bias = config.bool("use_qkv_bias")?.unwrap_or(false);
         Ok(Promises { qkv_bias: Promise::of(has_bias), output_bias: Promise::Absent, ..promises(config)? })
@@ -45,7 +45,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
             }
         });
         if is_parallel {
-            layer.ffn_input = FfnInput::LikeMixer;
+            layer.ffn_input = FfnInput::Shared;
         }
         layer
     };

@@ -11,7 +11,7 @@ pub(super) static FAMILY: Family = Family {
     spec,
     names: Names { is_permuted: true, ..Names::PLAIN },
     source: plain,
-    promises: promises,
+    promises,
 };
 
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {

@@ -23,7 +23,7 @@ use crate::model::weights::Matrix;
 pub(in crate::model) enum Ffn {
     Dense(Dense),
     Gated(Gated),
-    Experts(Experts),
+    Experts(Box<Experts>),
     GatedAndExperts(Box<GatedAndExperts>),
 }
 
@@ -74,7 +74,7 @@ impl FfnScratch {
                     downs.push(&part.down.matrix);
                     None
                 }
-                Ffn::Experts(part) => Some(part),
+                Ffn::Experts(part) => Some(&**part),
                 Ffn::GatedAndExperts(part) => {
                     downs.push(&part.gated.down.matrix);
                     beside = beside.union(part.experts.input_formats());

@@ -45,11 +45,11 @@ pub struct LayerSpec {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FfnInput {
     /// The stream with the mixer's output, normed if there is a norm.
-    AfterMixer(Option<NormSpec>),
+    Sequential(Option<NormSpec>),
     /// What the mixer got: the two are parallel.
-    LikeMixer,
+    Shared,
     /// The stream that the mixer got, through another norm: the two are parallel.
-    BesideMixer(NormSpec),
+    Beside(NormSpec),
 }
 
 /// What a layer adds of its part of the per-layer embedding `e`: `norm(proj(act(gate(stream)) * e))`.
@@ -94,9 +94,9 @@ impl LayerSpec {
     pub(in crate::model::spec) fn fault(&self, i: usize, model: &ModelSpec) -> Option<String> {
         let mixer = self.mixer.fault(i, model);
         let ffn_norm = match self.ffn_input {
-            FfnInput::AfterMixer(norm) => norm,
-            FfnInput::LikeMixer => None,
-            FfnInput::BesideMixer(norm) => Some(norm),
+            FfnInput::Sequential(norm) => norm,
+            FfnInput::Shared => None,
+            FfnInput::Beside(norm) => Some(norm),
         };
         let mut norms =
             [self.mixer_norm, self.mixer_post_norm, ffn_norm, self.ffn_post_norm].into_iter().flatten();
