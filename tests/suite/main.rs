@@ -54,3 +54,4 @@ mod tokenizer_checkpoints;
 mod tokenizer_fixtures;
 mod tokenizer_vocabs;
 mod unreadable_files;
+mod windows;
