@@ -151,7 +151,7 @@ fn we_read_the_peers_files() {
         (codes.ty.name().as_ref(), codes.shape.as_slice(), codes.n_bytes),
         ("IQ2_XXS", [2, 256].as_slice(), 132)
     );
-    assert_eq!(codes.ty.block_type(), None);
+    assert_eq!(codes.ty.block_type(), Some(BlockType::IQ2_XXS));
 }
 
 const SIZES: &str = r#"

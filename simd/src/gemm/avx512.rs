@@ -8,7 +8,7 @@
 
 use core::arch::x86_64::*;
 
-use crate::block::codebook::{self, Entries, Marks};
+use crate::block::codebook::{self, Codebook};
 use crate::columns::ColumnsMut;
 use crate::gemm::float::{self, Float};
 use crate::gemm::k::WHOLE;
@@ -110,9 +110,9 @@ impl Tier for Avx512 {
     }
 
     #[inline(always)]
-    fn store_entries<E: Entries>(self, entries: E, marks: u64, how: Marks, bias: u8, out: &mut [u8; 64]) {
+    fn store_codes<const B: usize, C: Codebook<B>>(self, block: &[u8; B], bias: u8, out: &mut [u8; 256]) {
         // SAFETY: `self` proves the features.
-        unsafe { codebook::avx512::store_codes(entries.vector_512(self), marks, how, bias, out) }
+        unsafe { codebook::avx512::store_codes::<B, C>(block, bias, out) }
     }
 
     #[inline(always)]

@@ -35,7 +35,7 @@ mod table;
 use core::ops::{Add, BitAnd, BitOr, Mul, Shl, Shr};
 
 use crate::activation::WINDOW_LEN;
-use crate::block::codebook::{Entries, Marks};
+use crate::block::codebook::Codebook;
 use crate::columns::ColumnsMut;
 
 pub(crate) use table::{Batch, Product, batch, codes};
@@ -177,8 +177,8 @@ pub(crate) trait Tier: Copy {
     /// Stores the halves of the unsigned E4M3 floats in each row's first byte, as [`crate::block::nvfp4`] reads them.
     fn store_e4m3(self, quad: Self::Quad, out: &mut [f32; ROWS]);
 
-    /// Stores the codes of 64 entries plus `bias`, which wraps, in the order of the weights.
-    fn store_entries<E: Entries>(self, entries: E, marks: u64, how: Marks, bias: u8, out: &mut [u8; 64]);
+    /// Stores the codes of a super-block of a codebook plus `bias`, which wraps, in the order of the weights.
+    fn store_codes<const B: usize, C: Codebook<B>>(self, block: &[u8; B], bias: u8, out: &mut [u8; 256]);
 
     /// Brings the words of a panel's codes into the order that the tier's tiles want.
     #[inline(always)]

@@ -7,7 +7,7 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use crate::block::codebook::{self, Entries, Marks};
+use crate::block::codebook::{self, Codebook};
 use crate::columns::ColumnsMut;
 use crate::gemm::float::{self, Float};
 use crate::gemm::{Format, Gemm, ROWS, Rows, Tier, Tile, block32, driver, k};
@@ -199,15 +199,9 @@ impl<T: NeonTier> Tier for T {
     }
 
     #[inline(always)]
-    fn store_entries<E: Entries>(self, entries: E, marks: u64, how: Marks, bias: u8, out: &mut [u8; 64]) {
-        for (q, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            // SAFETY: `self` proves the features; 16 bytes are stored into 16.
-            unsafe {
-                let entries = entries.vector_128(Neon::here(), q);
-                let codes = codebook::neon::codes(entries, (marks >> (16 * q)) as u16, how, bias);
-                vst1q_u8(out.as_mut_ptr(), codes);
-            }
-        }
+    fn store_codes<const B: usize, C: Codebook<B>>(self, block: &[u8; B], bias: u8, out: &mut [u8; 256]) {
+        // SAFETY: `self` proves the features.
+        unsafe { codebook::neon::store_codes::<B, C>(block, bias, out) }
     }
 
     #[inline(always)]

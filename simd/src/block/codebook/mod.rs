@@ -58,8 +58,11 @@ impl Marks {
 
 /// A codebook type with super-blocks of `B` bytes.
 pub(crate) trait Codebook<const B: usize> {
-    /// Entries of 64 weights.
-    type Entries: Entries;
+    /// An entry: the magnitudes of eight weights or of four, the first in the lowest byte.
+    type Entry: Entry;
+
+    /// All entries, a power of two of them.
+    const TABLE: &'static [Self::Entry];
 
     /// What `d` is multiplied with.
     const UNIT: f32;
@@ -79,109 +82,136 @@ pub(crate) trait Codebook<const B: usize> {
     /// The scale of each sixteen weights, at most 31.
     fn scales(block: &[u8; B]) -> [u8; 16];
 
-    /// The entries of weights `64 c ..`.
-    fn entries(block: &[u8; B], c: usize) -> Self::Entries;
+    /// The index of entry `g`, below 2^16; those of a type that has entries of eight end before 32.
+    fn index(block: &[u8; B], g: usize) -> usize;
 
     /// The marks: bit `i` of word `c` is that of weight `64 c + i`.
     fn marks(block: &[u8; B]) -> [u64; 4];
+
+    /// Writes the indices of all entries, as [`Codebook::index`] has them, if they are better made together, and
+    /// returns whether they are. (An array that is returned would be copied before its stores have reached the
+    /// cache.)
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn indices(_block: &[u8; B], _isa: Avx2, _out: &mut Indices) -> bool {
+        false
+    }
+
+    /// [`Codebook::marks`], where vectors are faster.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn marks_avx2(block: &[u8; B], _isa: Avx2) -> [u64; 4] {
+        Self::marks(block)
+    }
 }
 
-/// Entries of 64 weights, the first in the lowest byte of the first.
-pub(crate) trait Entries: Copy {
-    /// One after the other.
-    fn bytes(self) -> [u8; 64];
+/// The indices of a super-block's entries.
+#[cfg(target_arch = "x86_64")]
+pub(crate) type Indices = [u16; 64];
 
-    /// One after the other, in a vector.
+/// An entry of a table.
+pub(crate) trait Entry: Copy + 'static {
+    /// Entries of 64 weights.
+    const IN_64: usize;
+
+    /// Byte `i`.
+    fn byte(self, i: usize) -> u8;
+
+    /// 64 magnitudes, from entries by their place among those of the 64.
     #[cfg(target_arch = "x86_64")]
-    fn vector_512(self, proof: Avx512) -> __m512i;
+    fn vector_512(proof: Avx512, entry: impl Fn(usize) -> Self) -> __m512i;
 
-    /// The first or the second half, in a vector.
+    /// Half `half` of 64 magnitudes.
     #[cfg(target_arch = "x86_64")]
-    fn vector_256(self, proof: Avx2, half: usize) -> __m256i;
+    fn vector_256(proof: Avx2, half: usize, entry: impl Fn(usize) -> Self) -> __m256i;
 
-    /// Quarter `q`, in a vector.
+    /// Quarter `q` of 64 magnitudes.
     #[cfg(target_arch = "aarch64")]
-    fn vector_128(self, proof: Neon, q: usize) -> uint8x16_t;
+    fn vector_128(proof: Neon, q: usize, entry: impl Fn(usize) -> Self) -> uint8x16_t;
 }
 
-impl Entries for [u64; 8] {
+impl Entry for u64 {
+    const IN_64: usize = 8;
+
     #[inline(always)]
-    fn bytes(self) -> [u8; 64] {
-        array::build(|i| self[i / 8].to_le_bytes()[i % 8])
+    fn byte(self, i: usize) -> u8 {
+        self.to_le_bytes()[i]
     }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn vector_512(self, _proof: Avx512) -> __m512i {
-        let [a, b, c, d, e, f, g, h] = self.map(u64::cast_signed);
+    fn vector_512(_proof: Avx512, entry: impl Fn(usize) -> Self) -> __m512i {
+        let of = |g: usize| entry(g).cast_signed();
         // SAFETY: the proof is of the features.
-        unsafe { _mm512_setr_epi64(a, b, c, d, e, f, g, h) }
+        unsafe { _mm512_setr_epi64(of(0), of(1), of(2), of(3), of(4), of(5), of(6), of(7)) }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn vector_256(self, _proof: Avx2, half: usize) -> __m256i {
-        let of = |i: usize| self[4 * half + i].cast_signed();
+    fn vector_256(_proof: Avx2, half: usize, entry: impl Fn(usize) -> Self) -> __m256i {
+        let of = |g: usize| entry(4 * half + g).cast_signed();
         // SAFETY: the proof is of the features.
         unsafe { _mm256_setr_epi64x(of(0), of(1), of(2), of(3)) }
     }
 
     #[cfg(target_arch = "aarch64")]
     #[inline(always)]
-    fn vector_128(self, _proof: Neon, q: usize) -> uint8x16_t {
+    fn vector_128(_proof: Neon, q: usize, entry: impl Fn(usize) -> Self) -> uint8x16_t {
         // SAFETY: the proof is of the features.
-        unsafe { vcombine_u8(vcreate_u8(self[2 * q]), vcreate_u8(self[2 * q + 1])) }
+        unsafe { vcombine_u8(vcreate_u8(entry(2 * q)), vcreate_u8(entry(2 * q + 1))) }
     }
 }
 
-impl Entries for [u32; 16] {
+impl Entry for u32 {
+    const IN_64: usize = 16;
+
     #[inline(always)]
-    fn bytes(self) -> [u8; 64] {
-        array::build(|i| self[i / 4].to_le_bytes()[i % 4])
+    fn byte(self, i: usize) -> u8 {
+        self.to_le_bytes()[i]
     }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn vector_512(self, _proof: Avx512) -> __m512i {
-        let of = |i: usize| self[i].cast_signed();
+    fn vector_512(proof: Avx512, entry: impl Fn(usize) -> Self) -> __m512i {
+        let (low, high) =
+            (Self::vector_256(proof.avx2(), 0, &entry), Self::vector_256(proof.avx2(), 1, &entry));
         // SAFETY: the proof is of the features.
-        unsafe {
-            _mm512_setr_epi32(
-                of(0),
-                of(1),
-                of(2),
-                of(3),
-                of(4),
-                of(5),
-                of(6),
-                of(7),
-                of(8),
-                of(9),
-                of(10),
-                of(11),
-                of(12),
-                of(13),
-                of(14),
-                of(15),
-            )
-        }
+        unsafe { _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high) }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn vector_256(self, _proof: Avx2, half: usize) -> __m256i {
-        let of = |i: usize| self[8 * half + i].cast_signed();
+    fn vector_256(_proof: Avx2, half: usize, entry: impl Fn(usize) -> Self) -> __m256i {
+        let of = |g: usize| entry(8 * half + g).cast_signed();
         // SAFETY: the proof is of the features.
         unsafe { _mm256_setr_epi32(of(0), of(1), of(2), of(3), of(4), of(5), of(6), of(7)) }
     }
 
     #[cfg(target_arch = "aarch64")]
     #[inline(always)]
-    fn vector_128(self, _proof: Neon, q: usize) -> uint8x16_t {
-        let two = |i: usize| u64::from(self[4 * q + i]) | u64::from(self[4 * q + i + 1]) << 32;
+    fn vector_128(_proof: Neon, q: usize, entry: impl Fn(usize) -> Self) -> uint8x16_t {
+        let two = |g: usize| u64::from(entry(4 * q + g)) | u64::from(entry(4 * q + g + 1)) << 32;
         // SAFETY: the proof is of the features.
         unsafe { vcombine_u8(vcreate_u8(two(0)), vcreate_u8(two(2))) }
     }
+}
+
+/// Entry `g` of a super-block; from the indices of [`Codebook::indices`], if it has them.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn entry_of<const B: usize, C: Codebook<B>>(
+    block: &[u8; B],
+    (has_indices, indices): (bool, &Indices),
+    g: usize,
+) -> C::Entry {
+    entry::<B, C>(if has_indices { usize::from(indices[g]) } else { C::index(block, g) })
+}
+
+/// Entry `i` of a type's table. (An index is below the length of the table, which is a power of two: that spares
+/// the check.)
+#[inline(always)]
+pub(crate) fn entry<const B: usize, C: Codebook<B>>(i: usize) -> C::Entry {
+    C::TABLE[i & (C::TABLE.len() - 1)]
 }
 
 /// Entries of eight from the packed ones of a `grid.rs`: two bits choose one of `levels`.

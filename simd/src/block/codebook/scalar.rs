@@ -1,6 +1,6 @@
 //! The definition of the codebook types.
 
-use super::{Codebook, Entries, Marks};
+use super::{Codebook, Entry, Marks, entry};
 use crate::activation::Q8KWindow;
 use crate::array;
 use crate::block::k::{SUPER_LEN, value_of};
@@ -8,9 +8,10 @@ use crate::block::k::{SUPER_LEN, value_of};
 /// The codes of weights `64 c ..`.
 #[inline(always)]
 fn codes<const B: usize, C: Codebook<B>>(block: &[u8; B], c: usize) -> [i8; 64] {
-    let (entries, marks) = (C::entries(block, c).bytes(), C::marks(block)[c]);
+    let (marks, len) = (C::marks(block)[c], 64 / C::Entry::IN_64);
     array::build(|i| {
-        let (entry, is_marked) = (entries[i].cast_signed(), marks >> i & 1 == 1);
+        let entry = entry::<B, C>(C::index(block, C::Entry::IN_64 * c + i / len));
+        let (entry, is_marked) = (entry.byte(i % len).cast_signed(), marks >> i & 1 == 1);
         match C::MARKS {
             Marks::Negate if is_marked => -entry,
             Marks::Negate => entry,

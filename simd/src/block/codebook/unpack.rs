@@ -35,11 +35,8 @@ impl<const B: usize, C: Codebook<B>> KFormat<B> for C {
         let bias = const { small_bias::<B, C>() }.unwrap_or(T::BYTE_BIAS as u8);
         let (mut codes, mut heads) = ([[0; 256]; ROWS], [[0; 32]; ROWS]);
         for r in 0..ROWS {
-            let (block, marks) = (rows[r], C::marks(rows[r]));
-            for (c, out) in codes[r].as_chunks_mut().0.iter_mut().enumerate() {
-                tier.store_entries(C::entries(block, c), marks[c], C::MARKS, bias, out);
-            }
-            heads[r] = head::<B, C>(block);
+            tier.store_codes::<B, C>(rows[r], bias, &mut codes[r]);
+            heads[r] = head::<B, C>(rows[r]);
         }
         let (codes, heads) = (codes.each_ref(), heads.each_ref());
         for i in 0..16 {

@@ -8,9 +8,16 @@
 //!
 //! A weight is `d / 8 * (2 scale + 1) * code`. Any bytes are a valid block.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+
 use crate::array;
+#[cfg(target_arch = "x86_64")]
+use crate::block::codebook::Indices;
 use crate::block::codebook::{Codebook, Marks, half_at, long_at};
 use crate::block::iq1_s::ENTRIES;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Avx2;
 
 const BYTES: usize = 56;
 
@@ -18,7 +25,8 @@ const BYTES: usize = 56;
 pub(crate) struct Book;
 
 impl Codebook<BYTES> for Book {
-    type Entries = [u64; 8];
+    type Entry = u64;
+    const TABLE: &'static [u64] = &ENTRIES;
     const UNIT: f32 = 0.125;
     const SUB_LEN: usize = 16;
     const TOP: u8 = 16;
@@ -36,11 +44,9 @@ impl Codebook<BYTES> for Book {
     }
 
     #[inline(always)]
-    fn entries(block: &[u8; BYTES], c: usize) -> [u64; 8] {
-        array::build(|g| {
-            let high = usize::from(block[32 + 4 * c + g / 2]) >> (4 * (g % 2)) << 8 & 0x700;
-            ENTRIES[high | usize::from(block[8 * c + g])]
-        })
+    fn index(block: &[u8; BYTES], g: usize) -> usize {
+        let high = usize::from(block[32 + g / 2]) >> (4 * (g % 2)) << 8 & 0x700;
+        high | usize::from(block[g])
     }
 
     #[inline(always)]
@@ -53,5 +59,20 @@ impl Codebook<BYTES> for Book {
             ((ones | ones << 4) & 0x0101_0101_0101_0101) * 0xff
         };
         array::build(|c| of(!(long_at(block, 32, c / 2) >> (32 * (c % 2)))))
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn indices(block: &[u8; BYTES], _isa: Avx2, out: &mut Indices) -> bool {
+        // SAFETY: the proof is of the features.
+        unsafe { avx2::indices(block, out) };
+        true
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn marks_avx2(block: &[u8; BYTES], _isa: Avx2) -> [u64; 4] {
+        // SAFETY: the proof is of the features.
+        unsafe { avx2::marks(block) }
     }
 }

@@ -8,10 +8,16 @@
 //!
 //! A weight is `d / 8 * (2 scale + 1) * code`. Any bytes are a valid block.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 pub(super) mod grid;
 
 use crate::array;
+#[cfg(target_arch = "x86_64")]
+use crate::block::codebook::Indices;
 use crate::block::codebook::{Codebook, Marks, bytes_at, entries_of_8, half_at};
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Avx2;
 
 const BYTES: usize = 50;
 
@@ -22,7 +28,8 @@ pub(super) static ENTRIES: [u64; 2048] = entries_of_8(&grid::PACKED, [0, 8, 16])
 pub(crate) struct Book;
 
 impl Codebook<BYTES> for Book {
-    type Entries = [u64; 8];
+    type Entry = u64;
+    const TABLE: &'static [u64] = &ENTRIES;
     const UNIT: f32 = 0.125;
     const SUB_LEN: usize = 32;
     const TOP: u8 = 16;
@@ -39,16 +46,22 @@ impl Codebook<BYTES> for Book {
     }
 
     #[inline(always)]
-    fn entries(block: &[u8; BYTES], c: usize) -> [u64; 8] {
-        array::build(|g| {
-            let high = usize::from(half_at(block, 34, 2 * c + g / 4)) >> (3 * (g % 4)) << 8 & 0x700;
-            ENTRIES[high | usize::from(block[2 + 8 * c + g])]
-        })
+    fn index(block: &[u8; BYTES], g: usize) -> usize {
+        let high = usize::from(half_at(block, 34, g / 4)) >> (3 * (g % 4)) << 8 & 0x700;
+        high | usize::from(block[2 + g])
     }
 
     #[inline(always)]
     fn marks(block: &[u8; BYTES]) -> [u64; 4] {
         let is_raised = |j: usize| u64::from(!half_at(block, 34, j) >> 15);
         array::build(|c| (is_raised(2 * c) | is_raised(2 * c + 1) << 32) * 0xffff_ffff)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn indices(block: &[u8; BYTES], _isa: Avx2, out: &mut Indices) -> bool {
+        // SAFETY: the proof is of the features.
+        unsafe { avx2::indices(block, out) };
+        true
     }
 }

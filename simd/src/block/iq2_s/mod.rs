@@ -10,10 +10,16 @@
 //!
 //! A weight is `d / 8 * (2 scale + 1) * code`. Any bytes are a valid block.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod grid;
 
 use crate::array;
+#[cfg(target_arch = "x86_64")]
+use crate::block::codebook::Indices;
 use crate::block::codebook::{Codebook, Marks, bytes_at, entries_of_8, long_at, odd_scales};
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Avx2;
 
 const BYTES: usize = 82;
 
@@ -23,7 +29,8 @@ static ENTRIES: [u64; 1024] = entries_of_8(&grid::PACKED, [8, 25, 43]);
 pub(crate) struct Book;
 
 impl Codebook<BYTES> for Book {
-    type Entries = [u64; 8];
+    type Entry = u64;
+    const TABLE: &'static [u64] = &ENTRIES;
     const UNIT: f32 = 0.125;
     const SUB_LEN: usize = 16;
     const TOP: u8 = 43;
@@ -40,15 +47,21 @@ impl Codebook<BYTES> for Book {
     }
 
     #[inline(always)]
-    fn entries(block: &[u8; BYTES], c: usize) -> [u64; 8] {
-        array::build(|g| {
-            let high = usize::from(block[66 + 2 * c + g / 4]) << (8 - 2 * (g % 4)) & 0x300;
-            ENTRIES[high | usize::from(block[2 + 8 * c + g])]
-        })
+    fn index(block: &[u8; BYTES], g: usize) -> usize {
+        let high = usize::from(block[66 + g / 4]) << (8 - 2 * (g % 4)) & 0x300;
+        high | usize::from(block[2 + g])
     }
 
     #[inline(always)]
     fn marks(block: &[u8; BYTES]) -> [u64; 4] {
         array::build(|c| long_at(block, 34, c))
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn indices(block: &[u8; BYTES], _isa: Avx2, out: &mut Indices) -> bool {
+        // SAFETY: the proof is of the features.
+        unsafe { avx2::indices(block, out) };
+        true
     }
 }

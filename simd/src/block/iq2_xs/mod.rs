@@ -8,10 +8,16 @@
 //!
 //! A weight is `d / 8 * (2 scale + 1) * code`. Any bytes are a valid block.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod grid;
 
 use crate::array;
+#[cfg(target_arch = "x86_64")]
+use crate::block::codebook::Indices;
 use crate::block::codebook::{Codebook, Marks, bytes_at, entries_of_8, even_marks, half_at, odd_scales};
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Avx2;
 
 const BYTES: usize = 74;
 
@@ -21,7 +27,8 @@ static ENTRIES: [u64; 512] = entries_of_8(&grid::PACKED, [8, 25, 43]);
 pub(crate) struct Book;
 
 impl Codebook<BYTES> for Book {
-    type Entries = [u64; 8];
+    type Entry = u64;
+    const TABLE: &'static [u64] = &ENTRIES;
     const UNIT: f32 = 0.125;
     const SUB_LEN: usize = 16;
     const TOP: u8 = 43;
@@ -38,13 +45,28 @@ impl Codebook<BYTES> for Book {
     }
 
     #[inline(always)]
-    fn entries(block: &[u8; BYTES], c: usize) -> [u64; 8] {
-        array::build(|g| ENTRIES[usize::from(half_at(block, 2, 8 * c + g) & 511)])
+    fn index(block: &[u8; BYTES], g: usize) -> usize {
+        usize::from(half_at(block, 2, g) & 511)
     }
 
     #[inline(always)]
     fn marks(block: &[u8; BYTES]) -> [u64; 4] {
         let sevens: [u8; 32] = array::build(|g| (half_at(block, 2, g) >> 9) as u8);
         array::build(|c| even_marks(u64::from_le_bytes(sevens.as_chunks().0[c])))
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn indices(block: &[u8; BYTES], _isa: Avx2, out: &mut Indices) -> bool {
+        // SAFETY: the proof is of the features.
+        unsafe { avx2::indices(block, out) };
+        true
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn marks_avx2(block: &[u8; BYTES], _isa: Avx2) -> [u64; 4] {
+        // SAFETY: the proof is of the features.
+        unsafe { avx2::marks(block) }
     }
 }

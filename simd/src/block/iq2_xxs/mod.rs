@@ -7,10 +7,14 @@
 //!
 //! A weight is `d / 8 * (2 scale + 1) * code`. Any bytes are a valid block.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod grid;
 
 use crate::array;
 use crate::block::codebook::{Codebook, Marks, bytes_at, entries_of_8, even_marks, sevens, word_at};
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Avx2;
 
 const BYTES: usize = 66;
 
@@ -26,7 +30,8 @@ fn word(block: &[u8; BYTES], j: usize) -> u32 {
 }
 
 impl Codebook<BYTES> for Book {
-    type Entries = [u64; 8];
+    type Entry = u64;
+    const TABLE: &'static [u64] = &ENTRIES;
     const UNIT: f32 = 0.125;
     const SUB_LEN: usize = 32;
     const TOP: u8 = 43;
@@ -43,12 +48,19 @@ impl Codebook<BYTES> for Book {
     }
 
     #[inline(always)]
-    fn entries(block: &[u8; BYTES], c: usize) -> [u64; 8] {
-        array::build(|g| ENTRIES[usize::from(block[2 + 16 * c + 8 * (g / 4) + g % 4])])
+    fn index(block: &[u8; BYTES], g: usize) -> usize {
+        usize::from(block[2 + 8 * (g / 4) + g % 4])
     }
 
     #[inline(always)]
     fn marks(block: &[u8; BYTES]) -> [u64; 4] {
         array::build(|c| even_marks(sevens([word(block, 2 * c), word(block, 2 * c + 1)])))
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn marks_avx2(block: &[u8; BYTES], _isa: Avx2) -> [u64; 4] {
+        // SAFETY: the proof is of the features.
+        unsafe { avx2::marks(block) }
     }
 }

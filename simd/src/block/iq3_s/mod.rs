@@ -10,10 +10,16 @@
 //!
 //! A weight is `d * (2 scale + 1) * code`. Any bytes are a valid block.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod grid;
 
 use crate::array;
+#[cfg(target_arch = "x86_64")]
+use crate::block::codebook::Indices;
 use crate::block::codebook::{Codebook, Marks, bytes_at, entries_of_4, long_at};
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Avx2;
 
 const BYTES: usize = 110;
 
@@ -23,7 +29,8 @@ static ENTRIES: [u32; 512] = entries_of_4(&grid::PACKED, [1, 3, 5, 7, 9, 11, 13,
 pub(crate) struct Book;
 
 impl Codebook<BYTES> for Book {
-    type Entries = [u32; 16];
+    type Entry = u32;
+    const TABLE: &'static [u32] = &ENTRIES;
     const UNIT: f32 = 1.0;
     const SUB_LEN: usize = 32;
     const TOP: u8 = 15;
@@ -40,15 +47,21 @@ impl Codebook<BYTES> for Book {
     }
 
     #[inline(always)]
-    fn entries(block: &[u8; BYTES], c: usize) -> [u32; 16] {
-        array::build(|g| {
-            let high = usize::from(block[66 + 2 * c + g / 8]) << (8 - g % 8) & 0x100;
-            ENTRIES[high | usize::from(block[2 + 16 * c + g])]
-        })
+    fn index(block: &[u8; BYTES], g: usize) -> usize {
+        let high = usize::from(block[66 + g / 8]) << (8 - g % 8) & 0x100;
+        high | usize::from(block[2 + g])
     }
 
     #[inline(always)]
     fn marks(block: &[u8; BYTES]) -> [u64; 4] {
         array::build(|c| long_at(block, 74, c))
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn indices(block: &[u8; BYTES], _isa: Avx2, out: &mut Indices) -> bool {
+        // SAFETY: the proof is of the features.
+        unsafe { avx2::indices(block, out) };
+        true
     }
 }

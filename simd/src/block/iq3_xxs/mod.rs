@@ -8,10 +8,14 @@
 //!
 //! A weight is `d / 4 * (2 scale + 1) * code`. Any bytes are a valid block.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod grid;
 
 use crate::array;
 use crate::block::codebook::{Codebook, Marks, bytes_at, entries_of_4, even_marks, sevens, word_at};
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Avx2;
 
 const BYTES: usize = 98;
 
@@ -21,7 +25,8 @@ static ENTRIES: [u32; 256] = entries_of_4(&grid::PACKED, [4, 12, 20, 28, 36, 44,
 pub(crate) struct Book;
 
 impl Codebook<BYTES> for Book {
-    type Entries = [u32; 16];
+    type Entry = u32;
+    const TABLE: &'static [u32] = &ENTRIES;
     const UNIT: f32 = 0.25;
     const SUB_LEN: usize = 32;
     const TOP: u8 = 62;
@@ -38,12 +43,19 @@ impl Codebook<BYTES> for Book {
     }
 
     #[inline(always)]
-    fn entries(block: &[u8; BYTES], c: usize) -> [u32; 16] {
-        array::build(|g| ENTRIES[usize::from(block[2 + 16 * c + g])])
+    fn index(block: &[u8; BYTES], g: usize) -> usize {
+        usize::from(block[2 + g])
     }
 
     #[inline(always)]
     fn marks(block: &[u8; BYTES]) -> [u64; 4] {
         array::build(|c| even_marks(sevens([word_at(block, 66, 2 * c), word_at(block, 66, 2 * c + 1)])))
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn marks_avx2(block: &[u8; BYTES], _isa: Avx2) -> [u64; 4] {
+        // SAFETY: the proof is of the features.
+        unsafe { avx2::marks(block) }
     }
 }

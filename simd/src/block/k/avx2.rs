@@ -234,12 +234,18 @@ pub(crate) fn scaled_by_32(scales: [u8; 8], dot: impl Fn(usize) -> __m256i) -> _
 pub(crate) fn scaled_by_16(scales: __m128i, dot: impl Fn(usize) -> __m256i) -> __m256i {
     let mut sum = _mm256_setzero_si256();
     for k in 0..8 {
-        let eight = |j: i64| j * 0x0101_0101_0101_0101;
-        let places = _mm_set_epi64x(eight(2 * k + 1), eight(2 * k));
-        let scale = _mm256_cvtepi8_epi16(_mm_shuffle_epi8(scales, places));
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(dot(k as usize), scale));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(dot(k), two_scales(scales, k)));
     }
     sum
+}
+
+/// Scales `2 k` and `2 k + 1`, of `i8`, as the 16-bit numbers of a half each.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn two_scales(scales: __m128i, k: usize) -> __m256i {
+    let eight = |j: usize| j as i64 * 0x0101_0101_0101_0101;
+    let places = _mm_set_epi64x(eight(2 * k + 1), eight(2 * k));
+    _mm256_cvtepi8_epi16(_mm_shuffle_epi8(scales, places))
 }
 
 /// Each byte shifted down by `n`, in `0..=6`, with bits of its neighbour above the bits that are left.

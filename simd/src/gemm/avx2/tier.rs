@@ -3,11 +3,10 @@
 use core::arch::x86_64::*;
 
 use super::quad::{self, Quad};
-use crate::block::codebook::{self, Entries, Marks};
+use crate::block::codebook::{self, Codebook};
 use crate::columns::ColumnsMut;
 use crate::gemm::float::{self, Float};
 use crate::gemm::{Format, Gemm, ROWS, Rows, Tier, Tile, block32, driver, k};
-use crate::isa::Avx2;
 
 /// A tier of 256-bit vectors; the methods are those of [`Tier`].
 pub(in crate::gemm) trait YmmTier: Copy {
@@ -128,15 +127,9 @@ impl<T: YmmTier> Tier for T {
     }
 
     #[inline(always)]
-    fn store_entries<E: Entries>(self, entries: E, marks: u64, how: Marks, bias: u8, out: &mut [u8; 64]) {
-        let (lower, upper) = out.split_first_chunk_mut().expect("64 bytes");
-        let upper = upper.as_mut_array().expect("32 bytes");
+    fn store_codes<const B: usize, C: Codebook<B>>(self, block: &[u8; B], bias: u8, out: &mut [u8; 256]) {
         // SAFETY: `self` proves the features.
-        unsafe {
-            let isa = Avx2::here();
-            codebook::avx2::store_codes(entries.vector_256(isa, 0), marks as u32, how, bias, lower);
-            codebook::avx2::store_codes(entries.vector_256(isa, 1), (marks >> 32) as u32, how, bias, upper);
-        }
+        unsafe { codebook::avx2::store_codes::<B, C>(block, bias, out) }
     }
 
     #[inline(always)]
