@@ -6,6 +6,7 @@
 
 mod base;
 mod config;
+mod defaults;
 mod families;
 mod keys;
 pub mod missing;

@@ -1,6 +1,6 @@
 //! What checkpoints call tensors: the names of most transformers classes, and how a family departs from them.
 
-use super::config::{Defaults, Partial};
+use super::defaults::{Defaults, Partial};
 use super::rope_scaling::{LongRope, RopeConfig};
 use super::source::{RowMap, Source};
 use crate::checkpoint::Config;

@@ -3,12 +3,15 @@
 //! A family (`arch`) makes a [`ModelSpec`]; everything else is derived from it: which tensors there
 //! are ([`slots`]), what each layer remembers ([`kv`]), what the decoder computes.
 
+mod faults;
 pub mod kv;
 pub mod layer;
 mod model;
+mod rope;
 mod slots;
 mod tensor;
 
-pub use model::{EmbedSpec, HeadSpec, ModelSpec, PerLayerSpec, RopeFactors, RopeScaling, RopeSpec};
+pub use model::{EmbedSpec, HeadSpec, ModelSpec, PerLayerSpec};
+pub use rope::{RopeFactors, RopeScaling, RopeSpec};
 pub use slots::{Presence, Promise, Promises, Slot, slots};
 pub use tensor::{Role, Suffix, TensorId};

@@ -116,7 +116,8 @@ mod prelude {
     pub(super) use crate::gguf::Value;
     pub(super) use crate::model::arch::Family;
     pub(super) use crate::model::arch::base::Base;
-    pub(super) use crate::model::arch::config::{Defaults, FromConfig, Partial, promises};
+    pub(super) use crate::model::arch::config::{FromConfig, promises};
+    pub(super) use crate::model::arch::defaults::{Defaults, Partial};
     pub(super) use crate::model::arch::keys::Keys;
     pub(super) use crate::model::arch::names::{Names, SANDWICH, Sources, plain};
     pub(super) use crate::model::arch::source::{Piece, RowMap, Source, ValueMap};

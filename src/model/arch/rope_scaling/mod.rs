@@ -10,7 +10,7 @@ use std::f64::consts::TAU;
 
 use serde_json::Value as Json;
 
-use super::config::{Defaults, Partial};
+use super::defaults::{Defaults, Partial};
 use crate::checkpoint::Config;
 use crate::error::{Error, Result};
 use crate::model::spec::RopeScaling;

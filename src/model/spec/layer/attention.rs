@@ -1,9 +1,9 @@
 //! The parts of layers that look at other positions.
 
-use super::NormSpec;
+use super::{LayerSpec, NormSpec};
 use crate::limits;
-use crate::model::spec::ModelSpec;
-use crate::model::spec::model::{first_constant_fault, first_count_fault};
+use crate::model::spec::faults::{first_constant_fault, first_count_fault};
+use crate::model::spec::rope::RopeSpec;
 
 /// The part that looks at other positions.
 #[derive(Clone, Debug, PartialEq)]
@@ -209,7 +209,7 @@ impl AttentionSpec {
         self.n_head * self.head_dim_v
     }
 
-    pub(super) fn fault(&self, layer: usize, model: &ModelSpec) -> Option<String> {
+    pub(super) fn fault(&self, layer: usize, layers: &[LayerSpec], ropes: &[RopeSpec]) -> Option<String> {
         let Self { n_head, n_head_kv, .. } = *self;
         let counts = [
             ("the number of attention heads", n_head, limits::MAX_DIMENSION),
@@ -229,7 +229,7 @@ impl AttentionSpec {
                 return Some(format!("{n_head} heads with {name}s of {head_dim} exceed {max} elements"));
             }
         }
-        if let Some(what) = self.sharing_fault(layer, model) {
+        if let Some(what) = self.sharing_fault(layer, layers) {
             return Some(what);
         }
         let windows = match self.window {
@@ -244,15 +244,15 @@ impl AttentionSpec {
             .or_else(|| first_constant_fault(&[("the bound of q, k and v", self.clamp.unwrap_or(1.0))]))
             .or_else(|| self.qk_norm.and_then(|qk_norm| qk_norm.norm.fault()))
             .or_else(|| self.temperature.and_then(|temperature| temperature.fault()))
-            .or_else(|| self.rope.and_then(|rope| rope.fault(model, self.head_dim_k)))
+            .or_else(|| self.rope.and_then(|rope| rope.fault(ropes, self.head_dim_k)))
     }
 }
 
 impl AttentionSpec {
     /// What is wrong with the use of another layer's keys and values.
-    fn sharing_fault(&self, layer: usize, model: &ModelSpec) -> Option<String> {
+    fn sharing_fault(&self, layer: usize, layers: &[LayerSpec]) -> Option<String> {
         let other = self.shares_kv_with?;
-        let of_same_shape = match model.layers.get(other).map(|layer| &layer.mixer) {
+        let of_same_shape = match layers.get(other).map(|layer| &layer.mixer) {
             Some(MixerSpec::Attention(of)) => {
                 (of.n_head_kv, of.head_dim_k, of.head_dim_v)
                     == (self.n_head_kv, self.head_dim_k, self.head_dim_v)
@@ -277,8 +277,8 @@ impl TemperatureSpec {
 }
 
 impl RopeUse {
-    pub(super) fn fault(self, model: &ModelSpec, head_dim: usize) -> Option<String> {
-        let n_dims = model.ropes.get(self.index).map_or(0, |rope| rope.n_dims);
+    pub(super) fn fault(self, ropes: &[RopeSpec], head_dim: usize) -> Option<String> {
+        let n_dims = ropes.get(self.index).map_or(0, |rope| rope.n_dims);
         (n_dims == 0 || n_dims % 2 == 1 || n_dims > head_dim).then(|| {
             format!("{n_dims} rotated elements per head; it must be an even number within 2..={head_dim}")
         })
@@ -309,7 +309,7 @@ impl MlaSpec {
         }
     }
 
-    pub(super) fn fault(&self, model: &ModelSpec) -> Option<String> {
+    pub(super) fn fault(&self, ropes: &[RopeSpec]) -> Option<String> {
         let counts = [
             ("the number of attention heads", self.n_head, limits::MAX_HEAD_DIM),
             ("the rank of queries", self.q_lora_rank.unwrap_or(1), limits::MAX_HEAD_DIM),
@@ -328,15 +328,15 @@ impl MlaSpec {
             .or_else(|| first_constant_fault(&[("the attention scale", self.scale)]))
             .or_else(|| self.temperature.and_then(|temperature| temperature.fault()))
             .or_else(|| self.norm.fault())
-            .or_else(|| self.rope.fault(model, self.n_rot))
+            .or_else(|| self.rope.fault(ropes, self.n_rot))
     }
 }
 
 impl MixerSpec {
-    pub(super) fn fault(&self, layer: usize, model: &ModelSpec) -> Option<String> {
+    pub(super) fn fault(&self, layer: usize, layers: &[LayerSpec], ropes: &[RopeSpec]) -> Option<String> {
         match self {
-            Self::Attention(spec) => spec.fault(layer, model),
-            Self::Mla(spec) => spec.fault(model),
+            Self::Attention(spec) => spec.fault(layer, layers, ropes),
+            Self::Mla(spec) => spec.fault(ropes),
         }
     }
 }

@@ -4,7 +4,7 @@ use gguf_simd::ops::Gate;
 
 use super::NormSpec;
 use crate::limits;
-use crate::model::spec::model::{first_constant_fault, first_count_fault};
+use crate::model::spec::faults::{first_constant_fault, first_count_fault};
 
 /// The feed-forward part.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,8 +5,9 @@ mod ffn;
 
 use gguf_simd::ops::Gate;
 
-use super::model::first_constant_fault;
-use super::{ModelSpec, Role};
+use super::faults::first_constant_fault;
+use super::rope::RopeSpec;
+use super::tensor::Role;
 
 pub use attention::{
     AttentionGate, AttentionSpec, MixerSpec, MlaSpec, QkNormExtent, QkNormSpec, RopeOrder, RopeUse,
@@ -90,9 +91,14 @@ impl NormSpec {
 }
 
 impl LayerSpec {
-    /// What is wrong with layer `i` of `model`.
-    pub(in crate::model::spec) fn fault(&self, i: usize, model: &ModelSpec) -> Option<String> {
-        let mixer = self.mixer.fault(i, model);
+    /// What is wrong with layer `i` of these, which name these rotary embeddings.
+    pub(in crate::model::spec) fn fault(
+        &self,
+        i: usize,
+        layers: &[Self],
+        ropes: &[RopeSpec],
+    ) -> Option<String> {
+        let mixer = self.mixer.fault(i, layers, ropes);
         let ffn_norm = match self.ffn_input {
             FfnInput::Sequential(norm) => norm,
             FfnInput::Shared => None,
