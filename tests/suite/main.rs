@@ -17,6 +17,7 @@ mod chat_templates;
 mod chat_terminal;
 mod checkpoint_fixture;
 mod checkpoint_meaning;
+mod circles;
 mod cli;
 mod closed_streams;
 mod convert_cache;

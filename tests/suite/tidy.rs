@@ -84,12 +84,12 @@ pub(crate) fn is_test(attrs: &[syn::Attribute]) -> bool {
 
 /// Collects the paths a file names (imports as well as paths in code), outside its tests.
 #[derive(Default)]
-struct Paths {
+pub(crate) struct Paths {
     found: Vec<Vec<String>>,
 }
 
 impl Paths {
-    fn of(file: &syn::File) -> Vec<Vec<String>> {
+    pub(crate) fn of(file: &syn::File) -> Vec<Vec<String>> {
         let mut paths = Self::default();
         paths.visit_file(file);
         paths.found

@@ -26,6 +26,9 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     }
     made.base(&Defaults { eps: 1e-5, freq_base: 5e5, ..Defaults::RMS })?;
     super::deepseek2::experts(made)?;
+    let n_shared = made.config.count("moe_num_shared_experts")?.unwrap_or(0);
+    let n_ff = made.config.required_count("moe_intermediate_size")?;
+    made.put_count("expert_shared_feed_forward_length", n_shared.saturating_mul(n_ff))?;
     made.put_count("interleave_moe_layer_step", 1)?;
     made.replace_count("expert_gating_func", 1)
 }

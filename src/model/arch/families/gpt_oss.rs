@@ -41,6 +41,10 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.count("expert_feed_forward_length", "intermediate_size")?;
     made.count("attention.sliding_window", "sliding_window")?;
     super::gemma::windows(made, PERIOD)?;
+    let rope = made.rope_parameters()?.map(|rope| rope.bool("truncate")).transpose()?.flatten();
+    if rope.unwrap_or(true) {
+        made.put("rope.scaling.yarn_truncate", Value::Bool(true));
+    }
     if let Some(limit) = made.config.f32("swiglu_limit")?.filter(|&limit| limit != 7.0) {
         made.put("swiglu_limit", Value::F32(limit));
     }
@@ -53,7 +57,8 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         base.activation = Gate::ClampedSilu { alpha: 1.702, limit };
     }
     if let RopeScaling::Yarn { truncated, .. } = &mut base.rope.scaling {
-        *truncated = false;
+        // Files of others do not say it, and the published models do not round.
+        *truncated = keys.bool("rope.scaling.yarn_truncate")?.unwrap_or(false);
     }
     let (window, windowed) = (base.window()?, base.windowed(PERIOD)?);
     let mut experts = base.experts()?.ok_or_else(|| keys.missing("expert_count"))?;
