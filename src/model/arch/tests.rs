@@ -164,6 +164,7 @@ fn impossible_numbers_are_named() {
     assert!(count("attention.head_count", limits::MAX_DIMENSION).contains("exceed"));
     assert!(count("rope.dimension_count", 15).contains("rotated elements"));
     assert!(count("rope.dimension_count", 130).contains("rotated elements"));
+    assert!(count("rope.dimension_count", u32::MAX as usize).contains("rotated elements"));
     assert!(count("attention.key_length", limits::MAX_HEAD_DIM + 2).contains("key head"));
     assert!(count("expert_used_count", 1).contains("dense model"));
     assert!(count("expert_count", 4).contains("0 of 4 experts"));

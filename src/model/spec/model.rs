@@ -99,6 +99,11 @@ impl ModelSpec {
             ("the vocabulary size", self.n_vocab, limits::MAX_VOCAB),
             ("the context length", self.n_ctx_train, limits::MAX_DIMENSION),
             ("the number of learned positions", self.embed.n_positions.unwrap_or(1), limits::MAX_DIMENSION),
+            (
+                "the length of a layer's part of the per-layer embedding",
+                self.embed.per_layer.map_or(1, |per_layer| per_layer.n_embd),
+                limits::MAX_HEAD_DIM,
+            ),
         ];
         let scales = [
             ("the embedding scale", self.embed.scale),

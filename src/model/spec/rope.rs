@@ -65,6 +65,12 @@ pub enum RopeScaling {
 
 impl RopeSpec {
     pub(super) fn fault(&self) -> Option<String> {
+        if self.n_dims == 0 || self.n_dims % 2 == 1 || self.n_dims > limits::MAX_HEAD_DIM {
+            let (n_dims, max) = (self.n_dims, limits::MAX_HEAD_DIM);
+            return Some(format!(
+                "{n_dims} rotated elements per head; it must be an even number within 2..={max}"
+            ));
+        }
         let mut constants = vec![("the rotary base", self.freq_base)];
         match self.scaling {
             RopeScaling::None => {}

@@ -110,7 +110,7 @@ pub(super) fn experts_of(base: &Base<'_>, default: Scoring) -> Result<Option<Exp
         router.groups = Some(GroupSpec { n_group, n_used, n_best });
     }
     let n_shared = keys.count("expert_shared_count")?.unwrap_or(0);
-    experts.shared = base.shared(experts.expert.n_ff * n_shared, false);
+    experts.shared = base.shared(experts.expert.n_ff.saturating_mul(n_shared), false);
     Ok(Some(experts))
 }
 

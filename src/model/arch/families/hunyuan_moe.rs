@@ -27,7 +27,10 @@ pub(super) static FAMILY: Family = Family {
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     super::hunyuan_dense::keys(made)?;
     let n_used = match made.config.value("moe_topk") {
-        Some(value) => value.as_array().map_or(value, |list| &list[0]).as_u64().unwrap_or(1) as usize,
+        Some(value) => {
+            let first = value.as_array().map_or(Some(value), |list| list.first());
+            first.and_then(serde_json::Value::as_u64).unwrap_or(0) as usize
+        }
         None => made.config.count("num_experts_per_tok")?.unwrap_or(1),
     };
     made.count("expert_count", made.first_of(&["num_experts", "num_local_experts"]))?;
