@@ -59,7 +59,7 @@ impl Header {
         let ggml_id = |ty: CacheType| ty.block_type().ggml_id();
         let kv_spec = engine.kv_spec().clone();
         Self {
-            version: Version { growth, is_early: false },
+            version: Version { growth, is_early: is_uniform(&kv_spec) },
             fingerprint: fingerprint(engine.file()),
             types: Types { keys: ggml_id(kv_types.keys), values: ggml_id(kv_types.values) },
             n_positions: 0,
@@ -89,14 +89,20 @@ impl Header {
         out.write_all(&self.fingerprint)?;
         // All are within `limits`, far below 2^32.
         let mut numbers = vec![self.types.keys, self.types.values, self.kv_spec.layers.len() as u32];
-        for layer in &self.kv_spec.layers {
+        // The early versions have one layer for all, and no window.
+        let (n_written, n_numbers) = match self.version.is_early {
+            true => (1, 3),
+            false => (self.kv_spec.layers.len(), 4),
+        };
+        for layer in &self.kv_spec.layers[..n_written] {
             numbers.extend(layer.map_or([0; 4], |layer| {
                 let KvLayer { n_head_kv, head_dim_k, head_dim_v, window } = layer;
                 [n_head_kv, head_dim_k, head_dim_v, window.unwrap_or(0)].map(|n| n as u32)
             }));
+            numbers.truncate(numbers.len() + n_numbers - 4);
         }
         numbers.iter().try_for_each(|number| out.write_all(&number.to_le_bytes()))?;
-        let first_held = self.first_held.iter().map(|&first| first as u64);
+        let first_held = self.first_held.iter().map(|&first| first as u64).filter(|_| !self.version.is_early);
         let mut counts = [self.n_positions, self.n_attached].into_iter().chain(first_held);
         counts.try_for_each(|count| out.write_all(&count.to_le_bytes()))
     }
@@ -191,6 +197,12 @@ impl Header {
             format!("{n} positions and {n_attached} bytes more take {expected} bytes; the file has {found}");
         Err(Error::malformed(path, what))
     }
+}
+
+/// Whether all layers keep the same of all positions: such models have the early versions, which programs know.
+fn is_uniform(spec: &KvSpec) -> bool {
+    let Some(Some(first)) = spec.layers.first() else { return false };
+    first.window.is_none() && spec.layers.iter().all(|layer| *layer == Some(*first))
 }
 
 /// What a layer keeps; a window of 0 stands for none.

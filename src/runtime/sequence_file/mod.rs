@@ -18,9 +18,9 @@
 //! | | what the program that saved it attached: a chat its messages |
 //! | 32 | SHA-256 of everything before |
 //!
-//! Files of an earlier version are read as well: in versions 1 and 2, all layers are alike and see all
-//! positions. Their header says `4, 4, 4, 4` layers, heads, elements of a key and of a value, then positions
-//! and attached bytes.
+//! Where all layers are alike and see all positions, files are of versions 1 and 2, which other programs know:
+//! their header says `4, 4, 4, 4` layers, heads, elements of a key and of a value, then positions and attached
+//! bytes.
 //!
 //! Nothing is allocated and nothing computed before the sizes have been checked against the file's and
 //! against the context asked for.
