@@ -113,13 +113,14 @@ impl ModelSpec {
         first_count_fault(&counts)
             .or_else(|| first_constant_fault(&scales))
             .or_else(|| self.head.norm.fault())
-            .or_else(|| self.ropes.iter().find_map(RopeSpec::fault))
             .or_else(|| {
                 self.layers
                     .iter()
                     .enumerate()
                     .find_map(|(i, layer)| layer.fault(i, &self.layers, &self.ropes))
             })
+            // Of those that layers use, what is wrong was told with the layer.
+            .or_else(|| self.ropes.iter().find_map(RopeSpec::fault))
             .or_else(|| self.expert_fault())
     }
 
