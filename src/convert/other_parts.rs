@@ -46,11 +46,11 @@ pub(super) fn is_left_out(name: &str, spec: &ModelSpec) -> bool {
 
 /// What the user should know of the tensors that were left out.
 pub(super) fn note(left_out: &[&str]) -> Option<String> {
-    let (n, first) = (left_out.len(), left_out.first()?);
+    let n = left_out.len();
+    left_out.first()?;
     let listed: Vec<String> =
         left_out.iter().take(MAX_LISTED).map(|name| name.escape_debug().to_string()).collect();
     let more = if n > MAX_LISTED { format!(" and {} more", n - MAX_LISTED) } else { String::new() };
-    debug_assert!(!first.is_empty());
     Some(format!(
         "{} left out, of parts beside the language model: {}{more}",
         if n == 1 { "1 tensor is".to_owned() } else { format!("{n} tensors are") },

@@ -125,7 +125,7 @@ fn a_damaged_file_is_refused_whatever_its_bytes() {
         fs::write(&file, changed).unwrap();
         refusal(&engine, &file)
     };
-    // The magic, the version, a type nobody knows, the number of layers, and what each keeps.
+    // The magic, the version, an unknown type, the number of layers, and what each keeps.
     assert!(matches!(with(0, b"GGUF").0, Error::Usage { .. }));
     assert!(matches!(with(8, &[5]).0, Error::Unsupported { .. }));
     assert!(with(44, &[200]).1.contains("type 200"));

@@ -1,4 +1,4 @@
-//! Layers with a window keep no more than that, and nobody can tell from the logits.
+//! Layers with a window keep no more than the window, and the logits are those of a full cache.
 
 use std::fs;
 use std::path::Path;

@@ -92,7 +92,7 @@ impl Family {
         Ok(Configured { pairs, spec, promises, notes })
     }
 
-    /// The classes of tensors' names: where a checkpoint has a slot.
+    /// Where the values of a slot lie in a checkpoint; `None` if checkpoints of this family do not have it.
     ///
     /// # Errors
     /// [`crate::Error::Malformed`] for a configuration that cannot be read.

@@ -67,6 +67,10 @@ pub(crate) const SANDWICH: &[(Role, &str)] = &[
     (Role::FfnPostNorm, "post_feedforward_layernorm"),
 ];
 
+/// Norms behind both parts, and none in front.
+pub(crate) const BEHIND: &[(Role, &str)] =
+    &[(Role::AttnPostNorm, "post_attention_layernorm"), (Role::FfnPostNorm, "post_feedforward_layernorm")];
+
 /// Where a family looks for sources.
 #[derive(Clone, Copy, Debug)]
 pub struct Sources<'a> {
@@ -100,7 +104,7 @@ impl Sources<'_> {
 /// Where tensors lie in the checkpoints of most families: under their name, experts stacked.
 ///
 /// # Errors
-/// None.
+/// [`Error::Malformed`] for rotary factors of another number than there are frequencies.
 pub(crate) fn plain(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
     if let Some(divisors) = divisors(sources, slot)? {
         return Ok(Some(Source::Computed(divisors)));

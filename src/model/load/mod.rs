@@ -274,7 +274,7 @@ impl<'a> Loader<'a> {
 }
 
 /// Whether a tensor belongs to what the decoder does without: layers that predict tokens beyond the next, and
-/// the rotary frequencies that old files hold and everybody computes.
+/// the rotary frequencies that old files hold and that are computed instead.
 fn is_left_out(name: &str, spec: &ModelSpec) -> bool {
     let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
     let n_layer = spec.n_layer();

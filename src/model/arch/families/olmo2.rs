@@ -13,13 +13,7 @@ pub(super) static FAMILY: Family = Family {
     model_types: &["olmo2", "olmo3"],
     keys,
     spec,
-    names: Names {
-        other: &[
-            (Role::AttnPostNorm, "post_attention_layernorm"),
-            (Role::FfnPostNorm, "post_feedforward_layernorm"),
-        ],
-        ..Names::PLAIN
-    },
+    names: Names { other: BEHIND, ..Names::PLAIN },
     source: plain,
     promises,
 };

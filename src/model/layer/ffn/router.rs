@@ -25,7 +25,7 @@ pub(super) struct Choice {
     pub(super) slot: usize,
 }
 
-/// The greatest exponent of the smallest sum that weights are divided by: below, they are all but zero.
+/// The least that weights are divided by, where their sum is smaller: then all of them are nearly zero.
 const LEAST_SUM: f32 = 1e-20;
 
 impl Router {

@@ -83,7 +83,7 @@ impl Group {
         }
     }
 
-    /// Takes a chunk that stands nowhere any more for a spare, if nobody else has it.
+    /// Keeps a chunk that left its place as a spare, unless it is shared.
     pub(in crate::model::state::kv) fn give_back(&mut self, chunk: Arc<Chunk>) {
         if Arc::strong_count(&chunk) == 1 {
             self.spares.push(chunk);

@@ -51,7 +51,7 @@ struct Lack {
 }
 
 impl Slot {
-    /// Whether nobody else has its chunk.
+    /// Whether its chunk is not shared.
     fn is_own(&self) -> bool {
         Arc::strong_count(&self.chunk) == 1
     }
