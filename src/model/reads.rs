@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::layer::Layer;
 use super::load::Weights;
 use super::weights::Matrix;
 
@@ -18,30 +19,33 @@ pub struct Reads {
     pub expert_bytes: usize,
     /// Bytes of the experts that a token goes through in one layer.
     pub used_expert_bytes: usize,
+    /// Bytes of matrices that are in memory of the program's own, and not in the file.
+    pub owned_bytes: usize,
 }
 
 impl Reads {
     /// What passes through a model with these weights read; each token goes through `n_expert_used` of
     /// `n_expert` experts.
     pub(super) fn new(weights: &Weights, n_expert: usize, n_expert_used: usize) -> Self {
-        let output = weights.output.matrix.span();
-        let embedding = weights.token_embd.span();
+        let output = weights.output.matrix.file_span();
+        let embedding = weights.token_embd.file_span();
         let experts = weights
             .layers
             .iter()
-            .map(|layer| layer.expert_matrices().into_iter().map(span_len).sum::<usize>());
+            .map(|layer| spans(layer.expert_matrices()).map(|span| span.len()).sum::<usize>());
         let (expert_bytes, most) = experts.fold((0, 0), |(sum, most), n: usize| (sum + n, most.max(n)));
-        let layers =
-            weights.layers.iter().map(|layer| layer.matrices().into_iter().map(Matrix::span).collect());
+        let layers = weights.layers.iter().map(|layer| spans(layer.matrices()).collect());
         Self {
-            stages: layers.chain([vec![output.clone()]]).collect(),
-            embedding: (embedding != output).then_some(embedding),
+            stages: layers.chain([output.iter().cloned().collect()]).collect(),
+            embedding: embedding.filter(|embedding| Some(embedding) != output.as_ref()),
             expert_bytes,
+            owned_bytes: weights.layers.iter().flat_map(Layer::matrices).map(Matrix::owned_bytes).sum(),
             used_expert_bytes: most / n_expert.max(1) * n_expert_used,
         }
     }
 }
 
-fn span_len(matrix: &Matrix) -> usize {
-    matrix.span().len()
+/// The bytes of those matrices that are in the file.
+fn spans(matrices: Vec<&Matrix>) -> impl Iterator<Item = Range<usize>> {
+    matrices.into_iter().filter_map(Matrix::file_span)
 }

@@ -195,9 +195,10 @@ impl Engine {
             Dimensions { n_batch: n_batch.min(within), n_ctx: within, kv_types, n_threads: self.n_threads() };
         let text = (n_ctx as u64).saturating_mul(TEXT_BYTES);
         let buffers = self.decoder.workspace_bytes(dimensions).saturating_add(text);
+        let owned = self.reads.owned_bytes as u64;
         Ok(Demand {
-            weights: self.file.file_len(),
-            least_weights: residency::least_bytes(&self.reads).min(self.file.file_len()),
+            weights: self.file.file_len() + owned,
+            least_weights: residency::least_bytes(&self.reads).min(self.file.file_len()) + owned,
             cache,
             buffers: buffers.saturating_add(self.n_vocab() as u64 * CANDIDATE_BYTES),
             tokenizer: memory::tokenizer_bytes(self.metadata()),

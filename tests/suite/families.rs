@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::common::{self, npy::read_npy};
+use crate::common::{
+    self,
+    npy::{floats, read_npy},
+};
+use gguf_kit::checkpoint::Checkpoint;
 use gguf_kit::convert::FileType;
-use gguf_kit::gguf::GgufFile;
+use gguf_kit::gguf::{GgufFile, GgufWriter, Layout, PlannedTensor, Value};
 use gguf_kit::model::{Family, KvTypes, arch};
 use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session, SessionOptions};
-use gguf_simd::Isa;
 use gguf_simd::attention::CacheType;
+use gguf_simd::{BlockType, Isa};
 
 /// The greatest error of a logit, relative to the greatest logit. Rounding costs about 1e-6, and a feature that
 /// is left out or misread more than 1e-3.
@@ -165,5 +169,75 @@ fn every_family_computes_the_same_bits_on_every_tier_in_any_batches() {
                 }
             }
         }
+    }
+}
+
+/// Rewrites a file of `deepseek2` in F32 as it would have been made before April 2025: keys and values of heads in
+/// one matrix, and what a head has in the keys that now say what is cached.
+fn write_old_deepseek2(fixture: &Fixture, new: &GgufFile, path: &Path) {
+    let metadata = new.metadata();
+    let key = |key: &str| format!("deepseek2.{key}");
+    let count = |name: &str| metadata.required_count(&key(name)).expect("a number");
+    let (n_head, rank) = (count("attention.head_count"), count("attention.kv_lora_rank"));
+    let (head_dim_k, head_dim_v) = (count("attention.key_length_mla"), count("attention.value_length_mla"));
+    let nope = head_dim_k - count("rope.dimension_count");
+
+    let checkpoint = Checkpoint::open(&fixture.path).expect("a checkpoint");
+    let mut pairs = fixture.family.configure(checkpoint.config()).expect("hyperparameters").pairs;
+    pairs.retain(|(name, _)| !name.ends_with("_mla"));
+    let changed = [
+        ("attention.key_length", head_dim_k),
+        ("attention.value_length", head_dim_v),
+        ("attention.head_count_kv", n_head),
+    ];
+    for (name, value) in changed {
+        let pair = pairs.iter_mut().find(|(of, _)| *of == key(name)).expect("it is there");
+        pair.1 = Value::U32(value as u32);
+    }
+    pairs.push(("general.architecture".into(), Value::String("deepseek2".into())));
+    pairs.push(("tokenizer.ggml.model".into(), Value::String("none".into())));
+
+    let mut planned = Vec::new();
+    let mut data = Vec::new();
+    for tensor in new.tensors().iter().filter(|tensor| !tensor.name.contains("attn_v_b")) {
+        let (name, mut shape) = (tensor.name.replace("attn_k_b", "attn_kv_b"), tensor.shape.clone());
+        let mut values = floats(new.bytes(tensor));
+        if name != tensor.name {
+            let of_values = tensor.name.replace("attn_k_b", "attn_v_b");
+            let of_values = new.tensors().iter().find(|tensor| tensor.name == of_values).expect("values");
+            let v_b = floats(new.bytes(of_values));
+            let heads = values.chunks(rank * nope).zip(v_b.chunks(head_dim_v * rank));
+            let rows = heads.flat_map(|(keys, values)| {
+                let turned = (0..nope * rank).map(|i| keys[i % rank * nope + i / rank]);
+                turned.chain(values.iter().copied()).collect::<Vec<f32>>()
+            });
+            values = rows.collect();
+            shape = vec![n_head * (nope + head_dim_v), rank];
+        }
+        planned.push(PlannedTensor { name, shape, block_type: BlockType::F32 });
+        data.push(values);
+    }
+    let writer = GgufWriter::create(path, Layout::new(pairs, planned, 32).expect("a layout"), true);
+    let writer = writer.expect("a writable folder");
+    for (i, values) in data.iter().enumerate() {
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        writer.write_at(i, 0, &bytes).expect("a writable folder");
+    }
+    writer.finish().expect("a writable folder");
+}
+
+#[test]
+fn files_with_keys_and_values_of_heads_in_one_matrix_compute_the_same_bits() {
+    let of_deepseek2 = |fixture: &Fixture| fixture.family.gguf_name == "deepseek2";
+    for fixture in registered().into_iter().filter(of_deepseek2) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (new, old) = (fixture.convert(dir.path()), dir.path().join("old.gguf"));
+        write_old_deepseek2(&fixture, &GgufFile::open(&new).expect("a sound file"), &old);
+        let ids = fixture.ids();
+        let [new, old] = [new, old].map(|path| {
+            let engine = Engine::load(&path, EngineOptions::default()).expect("a sound file");
+            logits(&engine, &ids, ids.len()).into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        });
+        assert!(new == old, "{}", fixture.name);
     }
 }

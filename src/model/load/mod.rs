@@ -3,9 +3,11 @@
 //! Everything is checked here, once: presence, shape and type of each tensor. Matrices stay in the
 //! mapped file; norm weights and biases, a few kilobytes a layer, are decoded to `f32`.
 
+mod mla;
 mod parts;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use gguf_simd::{BlockType, Kernels};
 
@@ -13,7 +15,7 @@ use super::layer::{Layer, Norm, PerLayerEmbedding};
 use super::rope::{Frequencies, FrequenciesByContext};
 use super::spec::layer::NormSpec;
 use super::spec::{ModelSpec, Promises, Role, RopeFactors, RopeSpec, Slot, Suffix, TensorId, slots};
-use super::weights::{Linear, Matrix, Stack};
+use super::weights::{Linear, Matrix, Stack, TensorSource};
 use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, TensorInfo};
 
@@ -197,7 +199,7 @@ impl<'a> Loader<'a> {
             self.find(id).map(|tensor| self.decode(tensor)).transpose()
         };
         let (bias, scale) = (of(Suffix::Bias)?, of(Suffix::Scale)?);
-        Ok(Stack { matrix, n_out, first: 0, stride: n_out, bias, scale })
+        Ok(Stack { bias, scale, ..Stack::plain(matrix, n_out) })
     }
 
     /// The matrix in `role`; the experts of a stack follow one another as rows.
@@ -206,12 +208,16 @@ impl<'a> Loader<'a> {
         let matrix = match (tensor.shape.as_slice(), tensor.ty.block_type()) {
             (&[ref outer @ .., n_in], Some(block_type)) => {
                 let n_out = outer.iter().product();
-                Matrix::new(self.file.mapped_file(), tensor.offset, block_type, [n_out, n_in])
+                Matrix::new(self.mapped(), tensor.offset, block_type, [n_out, n_in])
             }
             _ => None,
         };
         matrix
             .ok_or_else(|| self.malformed(format!("tensor {} is not a matrix of whole blocks", tensor.name)))
+    }
+
+    fn mapped(&self) -> TensorSource {
+        TensorSource::Mapped(Arc::clone(self.file.mapped_file()))
     }
 
     /// The values of a tensor, as floats.

@@ -2,7 +2,7 @@
 
 use super::Loader;
 use crate::error::{Error, Result};
-use crate::model::layer::attention::{Attention, Mla};
+use crate::model::layer::attention::Attention;
 use crate::model::layer::ffn::{Dense, Experts, Ffn, Gated, GatedAndExperts, Router, Shared};
 use crate::model::layer::{FfnInput, Layer, Mixer, Norm, PerLayerInput, Residual};
 use crate::model::spec::layer::{self as spec, AttentionSpec, ExpertsSpec, FfnShape, LayerSpec, NormSpec};
@@ -82,31 +82,6 @@ impl Loader<'_> {
             q,
             k,
             v,
-        })
-    }
-
-    fn mla(&self, layer: Option<usize>, spec: spec::MlaSpec) -> Result<Mla> {
-        let q_a = spec.q_lora_rank.map(|rank| {
-            let norm = self.norm(Role::AttnQANorm, layer, (spec.norm, rank))?;
-            Ok::<_, Error>((self.linear(Role::AttnQA, layer)?, norm))
-        });
-        if !self.has(Role::AttnKB, layer) {
-            return Err(self.malformed(format!(
-                "tensor {} is missing: files from before April 2025 lack it; convert the model again",
-                TensorId::weight(Role::AttnKB, layer)
-            )));
-        }
-        let q = if spec.q_lora_rank.is_some() { Role::AttnQB } else { Role::AttnQ };
-        Ok(Mla {
-            core: spec.core(),
-            q_a: q_a.transpose()?,
-            q: self.linear(q, layer)?,
-            kv_a: self.linear(Role::AttnKvAMqa, layer)?,
-            kv_norm: self.norm(Role::AttnKvANorm, layer, (spec.norm, spec.kv_lora_rank))?,
-            k_b: self.stack(Role::AttnKB, layer, spec.kv_lora_rank)?,
-            v_b: self.stack(Role::AttnVB, layer, spec.head_dim_v)?,
-            output: self.linear(Role::AttnOutput, layer)?,
-            spec,
         })
     }
 

@@ -261,6 +261,7 @@ impl Slots<'_> {
         self.norm(Role::AttnKvANorm, spec.norm, rank);
         self.alternative(Role::AttnKB, &[n_head, rank, spec.head_dim_nope]);
         self.alternative(Role::AttnVB, &[n_head, spec.head_dim_v, rank]);
+        self.alternative(Role::AttnKvB, &[n_head * (spec.head_dim_nope + spec.head_dim_v), rank]);
         self.weight(Role::AttnOutput, &[spec.n_embd, n_head * spec.head_dim_v]);
     }
 

@@ -44,6 +44,11 @@ impl Linear {
 }
 
 impl Stack {
+    /// Matrices of `n_out` rows that follow one another, alone.
+    pub(in crate::model) fn plain(matrix: Matrix, n_out: usize) -> Self {
+        Self { matrix, n_out, first: 0, stride: n_out, bias: None, scale: None }
+    }
+
     fn rows_of(&self, expert: usize) -> Range<usize> {
         let start = expert * self.stride + self.first;
         start..start + self.n_out
@@ -64,13 +69,13 @@ impl Stack {
         Some(self.scale.as_deref()?[expert])
     }
 
-    /// The bytes of an expert's matrix in the file.
-    pub(in crate::model) fn span_of(&self, expert: usize) -> Range<usize> {
-        self.matrix.span_of(self.rows_of(expert))
+    /// The bytes of an expert's matrix in the file; `None` if they are in no file.
+    pub(in crate::model) fn file_span_of(&self, expert: usize) -> Option<Range<usize>> {
+        self.matrix.file_span_of(self.rows_of(expert))
     }
 
     /// Whether the two are parts of one matrix.
     pub(in crate::model) fn is_of_one_matrix_with(&self, other: &Self) -> bool {
-        self.matrix.span() == other.matrix.span()
+        self.matrix.all().bytes.as_ptr_range() == other.matrix.all().bytes.as_ptr_range()
     }
 }

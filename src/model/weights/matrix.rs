@@ -1,17 +1,15 @@
-//! Weight matrices, in place in the mapped file.
+//! Weight matrices.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use gguf_simd::BlockType;
 
-use crate::mapped_file::MappedFile;
+use super::TensorSource;
 
-/// A matrix `[n_out, n_in]` in a mapped file; a stack of experts is one matrix, their rows one after
-/// the other.
+/// A matrix `[n_out, n_in]`; a stack of experts is one matrix, their rows one after the other.
 #[derive(Clone, Debug)]
 pub(in crate::model) struct Matrix {
-    file: Arc<MappedFile>,
+    source: TensorSource,
     offset: usize,
     row_bytes: usize,
     block_type: BlockType,
@@ -30,10 +28,10 @@ pub(in crate::model) struct MatrixRows<'a> {
 }
 
 impl Matrix {
-    /// The matrix of `shape = [n_out, n_in]` at `offset` of the file; `None` if its rows are not
-    /// whole blocks or it does not lie inside the file.
+    /// The matrix of `shape = [n_out, n_in]` at `offset` of `source`; `None` if its rows are
+    /// not whole blocks or it does not lie inside.
     pub(in crate::model) fn new(
-        file: &Arc<MappedFile>,
+        source: TensorSource,
         offset: u64,
         block_type: BlockType,
         [n_out, n_in]: [usize; 2],
@@ -41,14 +39,7 @@ impl Matrix {
         let offset = usize::try_from(offset).ok()?;
         let row_bytes = block_type.row_bytes(n_in)?;
         let end = row_bytes.checked_mul(n_out)?.checked_add(offset)?;
-        (end <= file.bytes().len()).then(|| Self {
-            file: Arc::clone(file),
-            offset,
-            row_bytes,
-            block_type,
-            n_out,
-            n_in,
-        })
+        (end <= source.bytes().len()).then(|| Self { source, offset, row_bytes, block_type, n_out, n_in })
     }
 
     /// Some of its rows, as a matrix of their own.
@@ -76,13 +67,23 @@ impl Matrix {
         self.n_in
     }
 
-    /// The bytes of all its rows in the file.
-    pub(in crate::model) fn span(&self) -> Range<usize> {
-        self.span_of(0..self.n_out)
+    /// The bytes of all its rows in the file; `None` if they are in no file.
+    pub(in crate::model) fn file_span(&self) -> Option<Range<usize>> {
+        self.file_span_of(0..self.n_out)
     }
 
-    /// The bytes of some of its rows in the file.
-    pub(in crate::model) fn span_of(&self, rows: Range<usize>) -> Range<usize> {
+    /// The bytes of some of its rows in the file; `None` if they are in no file.
+    pub(in crate::model) fn file_span_of(&self, rows: Range<usize>) -> Option<Range<usize>> {
+        self.source.file_span(self.span(&rows))
+    }
+
+    /// Bytes of all its rows, if they are in no file.
+    pub(in crate::model) fn owned_bytes(&self) -> usize {
+        if self.file_span().is_none() { self.n_out * self.row_bytes } else { 0 }
+    }
+
+    /// The bytes of some of its rows in the source.
+    fn span(&self, rows: &Range<usize>) -> Range<usize> {
         self.offset + rows.start * self.row_bytes..self.offset + rows.end * self.row_bytes
     }
 
@@ -92,8 +93,7 @@ impl Matrix {
     /// If they do not all exist.
     pub(in crate::model) fn rows(&self, rows: Range<usize>) -> MatrixRows<'_> {
         assert!(rows.start <= rows.end && rows.end <= self.n_out, "rows {rows:?} of {}", self.n_out);
-        let start = self.offset + rows.start * self.row_bytes;
-        let bytes = &self.file.bytes()[start..start + rows.len() * self.row_bytes];
+        let bytes = &self.source.bytes()[self.span(&rows)];
         MatrixRows { bytes, block_type: self.block_type, n_in: self.n_in, row_bytes: self.row_bytes }
     }
 

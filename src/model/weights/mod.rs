@@ -1,7 +1,9 @@
-//! Weights, in place in the mapped file.
+//! Weights: in place in the mapped file, or in memory of their own.
 
 mod linear;
 mod matrix;
+mod source;
 
 pub(super) use linear::{Linear, Stack};
 pub(super) use matrix::{Matrix, MatrixRows};
+pub(super) use source::TensorSource;

@@ -193,6 +193,7 @@ mod tests {
             embedding: None,
             expert_bytes: 0,
             used_expert_bytes: 0,
+            owned_bytes: 0,
         }
     }
 
@@ -246,7 +247,8 @@ mod tests {
     #[test]
     fn small_models_get_small_units_and_hostile_ones_no_overflow() {
         let stage = |range: Range<usize>| vec![range];
-        let of = |stages| Reads { stages, embedding: None, expert_bytes: 0, used_expert_bytes: 0 };
+        let of =
+            |stages| Reads { stages, embedding: None, expert_bytes: 0, used_expert_bytes: 0, owned_bytes: 0 };
         let small = of((0..7).map(|i| stage(i * MIB..(i + 1) * MIB)).collect());
         assert_eq!(unit_for(&small), 128 << 10);
         check(&Parts::new(&small, 4 << 20).unwrap(), &small, 4 << 20);

@@ -118,7 +118,8 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let mut base = Base::read(keys, NormKind::Rms, RopeOrder::Pairs, Gate::Silu)?;
     let n_rot = keys.required_count("rope.dimension_count")?;
     base.rope.n_dims = n_rot;
-    let head_dim = keys.required_count("attention.key_length_mla")?;
+    // Files from before April 2025 say what heads have, and not what is cached.
+    let head_dim = keys.count("attention.key_length_mla")?.unwrap_or(base.head_dim_k);
     let weight = keys.f32(LOG_MULTIPLIER)?.map_or(0.0, |weight| weight / 0.1);
     let temperature = match base.rope.scaling {
         RopeScaling::Yarn { factor, .. } if weight != 0.0 => yarn_temperature(factor, weight),
@@ -131,7 +132,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         kv_lora_rank: keys.required_count("attention.kv_lora_rank")?,
         head_dim_nope: head_dim.saturating_sub(n_rot),
         n_rot,
-        head_dim_v: keys.required_count("attention.value_length_mla")?,
+        head_dim_v: keys.count("attention.value_length_mla")?.unwrap_or(base.head_dim_v),
         rope: RopeUse { index: 0, order: base.order },
         scale: temperature * temperature / (head_dim as f32).sqrt(),
         temperature: None,
@@ -162,6 +163,7 @@ fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
             let name = sources.in_layer(slot, "mlp.gate.e_score_correction_bias");
             return Ok(Some(Source::whole(slot, vec![name])));
         }
+        Role::AttnKvB => return Ok(None),
         _ => return plain(sources, slot),
     };
     let name = sources.in_layer(slot, "self_attn.kv_b_proj.weight");

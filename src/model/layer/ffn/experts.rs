@@ -203,7 +203,9 @@ impl Experts {
         let ExpertScratch { starts, tokens, inputs, gated, outputs, .. } = scratch;
         let starts = &starts[..=self.n_expert()];
         for stack in [&self.gate, &self.up, &self.down] {
-            chosen_experts(starts).for_each(|e| compute.observer.soon(stack.span_of(e)));
+            chosen_experts(starts)
+                .filter_map(|e| stack.file_span_of(e))
+                .for_each(|span| compute.observer.soon(span));
         }
         let weighs = self.router.spec.weighs_input;
         let formats = Formats::of([&self.gate.matrix, &self.up.matrix]);
