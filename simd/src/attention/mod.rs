@@ -57,8 +57,9 @@ pub struct Attention {
 /// Rows of keys, the bytes of one, queries, results: one column for each query, one row for each key.
 type Scores<Query> = unsafe fn(&[u8], usize, &[Query], &mut ColumnsMut<'_>);
 
-/// Rows of values, the bytes of one, as many weights for each query, rows each query sees, results.
-type WeightedSums = unsafe fn(&[u8], &[f32], &[usize], &mut ColumnsMut<'_>);
+/// Rows of values, the bytes of one that are summed, as many weights for each query, rows each query sees,
+/// results.
+type WeightedSums = unsafe fn(&[u8], usize, &[f32], &[usize], &mut ColumnsMut<'_>);
 
 /// The operations on one format, whose keys are multiplied with queries made of `Query`.
 #[derive(Debug)]
@@ -138,13 +139,13 @@ impl Attention {
         }
     }
 
-    /// Sums values by their weights: column `q` of `out: [n_queries, head_dim]` is the sum of the first
-    /// `visible[q]` rows of `values`, each times its weight in `weights: [n_queries, n_values]`. The
-    /// rows beyond, and their weights, are not looked at.
+    /// Sums values by their weights: column `q` of `out: [n_queries, n]` is the sum of the first `n` elements
+    /// of the first `visible[q]` rows of `values`, each times its weight in `weights: [n_queries, n_values]`.
+    /// The rows beyond, and their weights, are not looked at.
     ///
     /// # Panics
     /// If `values` is not whole rows, the numbers of queries or weights do not fit, a query sees more
-    /// rows than there are, or `out` has not `head_dim` rows.
+    /// rows than there are, or `out` has more rows than `head_dim` or so many that blocks are cut.
     pub fn weighted_sums(
         &self,
         rows: CacheRows,
@@ -154,7 +155,10 @@ impl Attention {
         mut out: ColumnsMut<'_>,
     ) {
         let n = rows.count(values);
-        assert_eq!(out.n_rows(), rows.head_dim(), "elements of a sum of {rows:?}");
+        let n_summed = rows.cache_type().block_type().row_bytes(out.n_rows());
+        let Some(n_summed) = n_summed.filter(|&n_bytes| n_bytes <= rows.row_bytes()) else {
+            panic!("{} elements of {rows:?}", out.n_rows());
+        };
         assert_eq!(visible.len(), out.n_cols(), "queries");
         assert_eq!(Some(weights.len()), n.checked_mul(out.n_cols()), "one weight per query and value");
         assert!(visible.iter().all(|&seen| seen <= n), "queries see {visible:?} of {n} values");
@@ -165,6 +169,6 @@ impl Attention {
             CacheType::Q4_0 => self.q4_0.weighted_sums,
         };
         // SAFETY: a function of the table: the CPU has its features, as `Format::store` says.
-        unsafe { weighted_sums(values, weights, visible, &mut out) }
+        unsafe { weighted_sums(values, n_summed, weights, visible, &mut out) }
     }
 }

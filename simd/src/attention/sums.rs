@@ -19,13 +19,14 @@ pub(super) trait Unit<const G: usize, const B: usize> {
     fn codes<T: Vectors>(isa: T, unit: &[u8; B]) -> [T::Vector; G];
 }
 
-/// Sums the first `visible[q]` rows of `values` for each query `q`, with weights that follow one
-/// another query by query; `out` has a row per element. `W` units are summed together, `M` if for
+/// Sums the first `n_summed` bytes of the first `visible[q]` rows of `values` for each query `q`, with weights
+/// that follow one another query by query; `out` has a row per element. `W` units are summed together, `M` if for
 /// several queries.
 #[inline(always)]
 pub(super) fn weighted_sums<T, F, const G: usize, const B: usize, const W: usize, const M: usize>(
     isa: T,
     values: &[u8],
+    n_summed: usize,
     weights: &[f32],
     visible: &[usize],
     out: &mut ColumnsMut<'_>,
@@ -41,7 +42,7 @@ pub(super) fn weighted_sums<T, F, const G: usize, const B: usize, const W: usize
         return;
     }
     let n_rows = weights.len() / n_queries.max(1);
-    let all = Values { bytes: values, row_bytes: values.len() / n_rows.max(1) };
+    let all = Values { bytes: values, row_bytes: values.len() / n_rows.max(1), n_summed };
     let mut start = 0;
     while start < n_rows {
         let chunk = start..n_rows.min(start + CHUNK);
@@ -77,6 +78,8 @@ pub(super) fn weighted_sums<T, F, const G: usize, const B: usize, const W: usize
 struct Values<'a> {
     bytes: &'a [u8],
     row_bytes: usize,
+    /// Bytes of a row that are summed.
+    n_summed: usize,
 }
 
 /// A query in a chunk: its weights for all rows, and the rows it sees.
@@ -101,7 +104,7 @@ fn columns<T, F, const G: usize, const B: usize, const U: usize, const C: usize>
     for c in 1..C {
         common.end = common.end.min(queries[c].rows.end);
     }
-    let n_units = values.row_bytes / B;
+    let n_units = values.n_summed / B;
     let mut unit = 0;
     while unit < n_units {
         let at = Place { byte: unit * B, first, element: unit * G * LANES };
@@ -113,7 +116,7 @@ fn columns<T, F, const G: usize, const B: usize, const U: usize, const C: usize>
             unit += 1;
         }
     }
-    if n_units * B < values.row_bytes {
+    if n_units * B < values.n_summed {
         let at = Place { byte: n_units * B, first, element: n_units * G * LANES };
         end_of_rows::<T, F, G, B, C>(isa, values, queries, &at, out);
     }
@@ -182,7 +185,7 @@ fn end_of_rows<T, F, const G: usize, const B: usize, const C: usize>(
     for c in 0..C {
         let mut acc = [[isa.splat(0.0); G]; 1];
         for row in queries[c].rows.clone() {
-            let end = &values.bytes[row * values.row_bytes + at.byte..(row + 1) * values.row_bytes];
+            let end = &values.bytes[row * values.row_bytes..][at.byte..values.n_summed];
             let mut unit = [0; B];
             unit[..end.len()].copy_from_slice(end);
             let factor = queries[c].weights[row] * F::scale(isa, &unit);

@@ -39,14 +39,15 @@ impl Attention {
 fn sums_of_floats<T: Vectors, F: Unit<1, B>, const B: usize>(
     isa: T,
     values: &[u8],
+    n_summed: usize,
     weights: &[f32],
     visible: &[usize],
     out: &mut ColumnsMut<'_>,
 ) {
     if T::SIDE_BY_SIDE == 16 {
-        sums::weighted_sums::<T, F, 1, B, 8, 4>(isa, values, weights, visible, out);
+        sums::weighted_sums::<T, F, 1, B, 8, 4>(isa, values, n_summed, weights, visible, out);
     } else {
-        sums::weighted_sums::<T, F, 1, B, 4, 2>(isa, values, weights, visible, out);
+        sums::weighted_sums::<T, F, 1, B, 4, 2>(isa, values, n_summed, weights, visible, out);
     }
 }
 
@@ -55,14 +56,15 @@ fn sums_of_floats<T: Vectors, F: Unit<1, B>, const B: usize>(
 fn sums_of_blocks<T: Vectors, F: Unit<2, B>, const B: usize>(
     isa: T,
     values: &[u8],
+    n_summed: usize,
     weights: &[f32],
     visible: &[usize],
     out: &mut ColumnsMut<'_>,
 ) {
     if T::SIDE_BY_SIDE == 16 {
-        sums::weighted_sums::<T, F, 2, B, 4, 2>(isa, values, weights, visible, out);
+        sums::weighted_sums::<T, F, 2, B, 4, 2>(isa, values, n_summed, weights, visible, out);
     } else {
-        sums::weighted_sums::<T, F, 2, B, 2, 1>(isa, values, weights, visible, out);
+        sums::weighted_sums::<T, F, 2, B, 2, 1>(isa, values, n_summed, weights, visible, out);
     }
 }
 
@@ -78,8 +80,14 @@ macro_rules! compile_floats {
             scores_floats::scores::<_, floats::$Floats, _>($lanes, keys, row_bytes, queries, out);
         }
         $(#[$features])?
-        fn weighted_sums(values: &[u8], weights: &[f32], visible: &[usize], out: &mut ColumnsMut<'_>) {
-            sums_of_floats::<_, floats::$Floats, _>($lanes, values, weights, visible, out);
+        fn weighted_sums(
+            values: &[u8],
+            n_summed: usize,
+            weights: &[f32],
+            visible: &[usize],
+            out: &mut ColumnsMut<'_>,
+        ) {
+            sums_of_floats::<_, floats::$Floats, _>($lanes, values, n_summed, weights, visible, out);
         }
         Format { store, scores, weighted_sums }
     }};
@@ -97,8 +105,14 @@ macro_rules! compile_blocks {
             $scores(keys, row_bytes, queries, out);
         }
         $(#[$features])?
-        fn weighted_sums(values: &[u8], weights: &[f32], visible: &[usize], out: &mut ColumnsMut<'_>) {
-            sums_of_blocks::<_, $format::$Format, _>($lanes, values, weights, visible, out);
+        fn weighted_sums(
+            values: &[u8],
+            n_summed: usize,
+            weights: &[f32],
+            visible: &[usize],
+            out: &mut ColumnsMut<'_>,
+        ) {
+            sums_of_blocks::<_, $format::$Format, _>($lanes, values, n_summed, weights, visible, out);
         }
         Format { store, scores, weighted_sums }
     }};

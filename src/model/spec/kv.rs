@@ -7,7 +7,7 @@ pub struct KvLayer {
     pub n_head_kv: usize,
     /// Elements of a key head.
     pub head_dim_k: usize,
-    /// Elements of a value head.
+    /// Elements of a value head; 0 if values are the first elements of the keys, and are not kept again.
     pub head_dim_v: usize,
     /// Positions that a query sees at most, its own among them, so at least 1; `None`: all of them.
     pub window: Option<usize>,

@@ -139,12 +139,9 @@ impl ModelSpec {
                 head_dim_v: spec.head_dim_v,
                 window: spec.window.map(|(Window::Sliding(n) | Window::Chunked(n))| n),
             }),
-            MixerSpec::Mla(spec) => Some(KvLayer {
-                n_head_kv: 1,
-                head_dim_k: spec.n_cached(),
-                head_dim_v: spec.kv_lora_rank,
-                window: None,
-            }),
+            MixerSpec::Mla(spec) => {
+                Some(KvLayer { n_head_kv: 1, head_dim_k: spec.n_cached(), head_dim_v: 0, window: None })
+            }
         };
         KvSpec { layers: self.layers.iter().map(layer).collect() }
     }

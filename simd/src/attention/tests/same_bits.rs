@@ -70,6 +70,25 @@ fn weighted_sums_are_equal_on_every_tier() {
 }
 
 #[test]
+fn sums_of_the_first_elements_are_those_of_whole_rows() {
+    for (isa, table) in better() {
+        for rows in [96, 576].into_iter().flat_map(rows_of) {
+            let n = CHUNK + 9;
+            let values = store(scalar(), rows, &noise(n * rows.head_dim(), 31));
+            let weights = noise(3 * n, 32);
+            let visible = [n, n - 1, 7];
+            let whole = sums(scalar(), rows, &values, &weights, &visible);
+            let n_first = rows.head_dim() - 32;
+            let mut first = vec![-1.0; 3 * n_first];
+            table.weighted_sums(rows, &values, &weights, &visible, ColumnsMut::new(&mut first, n_first, 3));
+            for (whole, first) in whole.chunks(rows.head_dim()).zip(first.chunks(n_first)) {
+                assert_eq!(bits(&whole[..n_first]), bits(first), "{rows:?}, {isa}");
+            }
+        }
+    }
+}
+
+#[test]
 fn stored_rows_are_equal_on_every_tier() {
     let specials =
         [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, -0.0, 1e-40, 6e-8, 1e7, -7e4, 0.0];

@@ -172,8 +172,9 @@ impl Tile<'_> {
             *n_visible = seen.end;
             (partial.max[q], partial.sum[q]) = self.ops.exponentials(&mut scores[seen]);
         }
-        let columns = ColumnsMut::new(partial.values, rows.values.head_dim(), n_queries);
-        self.attention.weighted_sums(rows.values, self.head.values(keys), scores, visible, columns);
+        let head_dim_v = partial.values.len() / n_queries;
+        let columns = ColumnsMut::new(partial.values, head_dim_v, n_queries);
+        self.attention.weighted_sums(rows.holding_values(), self.head.values(keys), scores, visible, columns);
     }
 }
 
@@ -200,7 +201,7 @@ mod tests {
 
     fn filled_cache(keys: &[f32], values: &[f32]) -> KvCache {
         let rows = CacheRows::new(CacheType::F16, HEAD_DIM).expect("F16 takes any head");
-        let mut cache = KvCache::of_one_head(KvRows { keys: rows, values: rows }, N_KEYS);
+        let mut cache = KvCache::of_one_head(KvRows { keys: rows, values: Some(rows) }, N_KEYS);
         for (i, (key, value)) in keys.chunks_exact(HEAD_DIM).zip(values.chunks_exact(HEAD_DIM)).enumerate() {
             let mut heads = cache.heads_mut(0, i).next().expect("the chunk");
             let mut head = heads.next().expect("the head");

@@ -191,7 +191,7 @@ impl<P: BatchPart> Ready<'_, P> {
 
 /// Computes the outputs of a tile, `out: [n_tokens, group * head_dim_v]`, chunk by chunk.
 fn attend_tile(tile: &Tile<'_>, scratch: &mut Scratch, mut out: ColumnsMut<'_>) {
-    let head_dim_v = tile.head.rows().values.head_dim();
+    let head_dim_v = out.n_rows() / tile.group;
     let running = &mut scratch.running[..tile.n_queries()];
     running.iter_mut().enumerate().for_each(|(q, running)| *running = tile.start(q));
     for token in 0..tile.n_tokens {

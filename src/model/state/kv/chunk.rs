@@ -57,7 +57,9 @@ impl Chunk {
         for layer in &layout.layers {
             for (head, mut to) in self.heads_mut(layer).enumerate() {
                 to.keys_mut(0..n_rows).copy_from_slice(from.keys(layer, head, 0..n_rows));
-                to.values_mut(0..n_rows).copy_from_slice(from.values(layer, head, 0..n_rows));
+                if layer.rows.values.is_some() {
+                    to.values_mut(0..n_rows).copy_from_slice(from.values(layer, head, 0..n_rows));
+                }
             }
         }
     }
@@ -84,9 +86,12 @@ impl Chunk {
         rows_of(self.head(layer, head).0, layer.rows.keys, positions)
     }
 
-    /// The values of some positions, counted from the chunk's first.
+    /// What holds the values of some positions, counted from the chunk's first: [`KvRows::holding_values`].
     pub(super) fn values(&self, layer: &LayerRows, head: usize, positions: Range<usize>) -> &[u8] {
-        rows_of(self.head(layer, head).1, layer.rows.values, positions)
+        match layer.rows.values {
+            Some(values) => rows_of(self.head(layer, head).1, values, positions),
+            None => self.keys(layer, head, positions),
+        }
     }
 
     /// The keys and the values of a head.
@@ -110,17 +115,18 @@ impl Chunk {
     /// Bytes of the keys of a head, and of its keys and values.
     fn head_bytes(&self, rows: KvRows) -> (usize, usize) {
         let key_bytes = self.n * rows.keys.row_bytes();
-        (key_bytes, key_bytes + self.n * rows.values.row_bytes())
+        (key_bytes, key_bytes + self.n * rows.value_bytes())
     }
 }
 
 impl HeadMut<'_> {
     /// Stores the `key: [head_dim_k]` and the `value: [head_dim_v]` of a position, counted from the chunk's
-    /// first.
+    /// first. Where values are elements of the keys, they are not stored again.
     pub(in crate::model) fn store(&mut self, attention: &Attention, at: usize, key: &[f32], value: &[f32]) {
-        let KvRows { keys, values } = self.rows;
-        attention.store(keys, key, self.keys_mut(at..at + 1));
-        attention.store(values, value, self.values_mut(at..at + 1));
+        attention.store(self.rows.keys, key, self.keys_mut(at..at + 1));
+        if let Some(values) = self.rows.values {
+            attention.store(values, value, self.values_mut(at..at + 1));
+        }
     }
 
     /// The keys of some positions.
@@ -128,9 +134,12 @@ impl HeadMut<'_> {
         rows_of_mut(self.keys, self.rows.keys, positions)
     }
 
-    /// The values of some positions.
+    /// The values of some positions, where they are not elements of the keys.
     pub(super) fn values_mut(&mut self, positions: Range<usize>) -> &mut [u8] {
-        rows_of_mut(self.values, self.rows.values, positions)
+        match self.rows.values {
+            Some(values) => rows_of_mut(self.values, values, positions),
+            None => &mut [],
+        }
     }
 }
 

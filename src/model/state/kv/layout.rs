@@ -37,7 +37,10 @@ impl KvTypes {
         };
         Ok(KvRows {
             keys: rows("keys", self.keys, layer.head_dim_k)?,
-            values: rows("values", self.values, layer.head_dim_v)?,
+            values: match layer.head_dim_v {
+                0 => None,
+                head_dim => Some(rows("values", self.values, head_dim)?),
+            },
         })
     }
 }
@@ -56,7 +59,20 @@ impl fmt::Display for KvTypes {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::model) struct KvRows {
     pub(in crate::model) keys: CacheRows,
-    pub(in crate::model) values: CacheRows,
+    /// `None` if values are the first elements of the keys.
+    pub(in crate::model) values: Option<CacheRows>,
+}
+
+impl KvRows {
+    /// The rows that hold the values, and perhaps more behind them.
+    pub(in crate::model) fn holding_values(self) -> CacheRows {
+        self.values.unwrap_or(self.keys)
+    }
+
+    /// Bytes of the values of a position.
+    pub(super) fn value_bytes(self) -> usize {
+        self.values.map_or(0, |rows| rows.row_bytes())
+    }
 }
 
 /// The room of a cache.
@@ -85,7 +101,7 @@ impl LayerRows {
     /// Bytes of a position, [`usize::MAX`] if they cannot be counted.
     fn position_bytes(&self) -> usize {
         // Each factor is within `limits`; only their product can be too large, and then nothing fits.
-        self.n_head_kv.saturating_mul(self.rows.keys.row_bytes() + self.rows.values.row_bytes())
+        self.n_head_kv.saturating_mul(self.rows.keys.row_bytes() + self.rows.value_bytes())
     }
 }
 

@@ -79,9 +79,9 @@ impl KvCache {
     /// A cache of one layer with one head, to be filled in one batch.
     #[cfg(test)]
     pub(in crate::model) fn of_one_head(rows: KvRows, n_ctx: usize) -> Self {
-        let KvRows { keys, values } = rows;
+        let (keys, values) = (rows.keys, rows.holding_values());
         let types = KvTypes { keys: keys.cache_type(), values: values.cache_type() };
-        let (head_dim_k, head_dim_v) = (keys.head_dim(), values.head_dim());
+        let (head_dim_k, head_dim_v) = (keys.head_dim(), rows.values.map_or(0, |rows| rows.head_dim()));
         let layer = crate::model::KvLayer { n_head_kv: 1, head_dim_k, head_dim_v, window: None };
         let spec = KvSpec { layers: vec![Some(layer)] };
         let options = KvOptions { n_ctx, n_batch: n_ctx, types };
@@ -224,7 +224,7 @@ impl<'a> KvHead<'a> {
         chunk.keys(self.layer, self.head, positions)
     }
 
-    /// The values of some positions of one chunk.
+    /// What holds the values of some positions of one chunk: [`KvRows::holding_values`].
     ///
     /// # Panics
     /// As [`KvHead::keys`].

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
-use gguf_simd::attention::{CHUNK, CacheRows, CacheType};
+use gguf_simd::attention::{CHUNK, CacheType};
 
 use super::chunk::HeadMut;
 use super::layout::Layout;
@@ -48,7 +48,9 @@ impl KvCache {
         for (layer, head) in self.layout.heads() {
             let (head, positions) = (self.head_of(layer, head), || chunks(first[layer.group]..self.n_past));
             positions().try_for_each(|positions| out.write_all(head.keys(positions)))?;
-            positions().try_for_each(|positions| out.write_all(head.values(positions)))?;
+            if layer.rows.values.is_some() {
+                positions().try_for_each(|positions| out.write_all(head.values(positions)))?;
+            }
         }
         Ok(())
     }
@@ -72,11 +74,10 @@ impl KvCache {
         for (layer, head) in layout.heads() {
             let (first, kept) = (first[layer.group], kept[layer.group]);
             let group = &mut self.groups[layer.group];
-            let parts: [(CacheRows, RowsMut); 2] = [
-                (layer.rows.keys, |head, positions| head.keys_mut(positions)),
-                (layer.rows.values, |head, positions| head.values_mut(positions)),
-            ];
-            for (rows, part) in parts {
+            let keys: RowsMut = |head, positions| head.keys_mut(positions);
+            let values: RowsMut = |head, positions| head.values_mut(positions);
+            let parts = [Some((layer.rows.keys, keys)), layer.rows.values.map(|rows| (rows, values))];
+            for (rows, part) in parts.into_iter().flatten() {
                 skip(input, (kept - first) * rows.row_bytes())?;
                 for positions in chunks(kept..n) {
                     let mut heads = group.chunk_mut(positions.start / CHUNK).heads_mut(layer);
@@ -96,7 +97,8 @@ impl KvCache {
         self.layout.heads().all(|(layer, head)| {
             let head = self.head_of(layer, head);
             chunks(first[layer.group]..self.n_past).all(|positions| {
-                are_finite(keys, head.keys(positions.clone())) && are_finite(values, head.values(positions))
+                are_finite(keys, head.keys(positions.clone()))
+                    && (layer.rows.values.is_none() || are_finite(values, head.values(positions)))
             })
         })
     }
