@@ -18,6 +18,8 @@ pub enum Workload {
     Generation(usize),
     /// So many tokens at once and then so many one after the other.
     Mixed(usize, usize),
+    /// In so many sequences at once, so many tokens each one after the other.
+    Together(usize, usize),
 }
 
 impl Workload {
@@ -27,16 +29,26 @@ impl Workload {
             Self::Prompt(n) | Self::Generation(n) => n,
             // A sum that is too great is refused as any context that is.
             Self::Mixed(n_prompt, n) => n_prompt.saturating_add(n),
+            Self::Together(n_sequences, n) => n_sequences.saturating_mul(n),
+        }
+    }
+
+    /// Positions that a sequence of it takes.
+    pub fn n_positions(self) -> usize {
+        match self {
+            Self::Together(_, n) => n,
+            _ => self.n_tokens(),
         }
     }
 
     /// The name that benchmarks of the field give it after `depth` positions, as in `pp256`,
-    /// `pp256+tg32` and `tg32 @ d4096`.
+    /// `pp256+tg32` and `tg32 @ d4096`; `tg32 x8` are eight sequences at once.
     pub fn name(self, depth: usize) -> String {
         let name = match self {
             Self::Prompt(n) => format!("pp{n}"),
             Self::Generation(n) => format!("tg{n}"),
             Self::Mixed(n_prompt, n) => format!("pp{n_prompt}+tg{n}"),
+            Self::Together(n_sequences, n) => format!("tg{n} x{n_sequences}"),
         };
         if depth == 0 { name } else { format!("{name} @ d{depth}") }
     }
@@ -216,7 +228,8 @@ fn run_watched(
 ) -> Result<()> {
     let (prompt, generated) = match workload {
         Workload::Prompt(_) => (ids, &[][..]),
-        Workload::Generation(_) => (&[][..], ids),
+        // Of several sequences, one after the other.
+        Workload::Generation(_) | Workload::Together(..) => (&[][..], ids),
         Workload::Mixed(n_prompt, _) => ids.split_at(n_prompt),
     };
     if !prompt.is_empty() {
@@ -241,5 +254,8 @@ mod tests {
         assert_eq!(Workload::Generation(32).name(4096), "tg32 @ d4096");
         assert_eq!(Workload::Mixed(256, 32).name(0), "pp256+tg32");
         assert_eq!(Workload::Mixed(256, 32).n_tokens(), 288);
+        let together = Workload::Together(8, 32);
+        assert_eq!((together.n_tokens(), together.n_positions()), (256, 32));
+        assert_eq!(together.name(64), "tg32 x8 @ d64");
     }
 }

@@ -10,6 +10,7 @@ pub mod distribution;
 pub mod divergence;
 pub mod perplexity;
 pub mod statistics;
+pub mod together;
 
 pub use chunks::Chunks;
 pub use statistics::Estimate;

@@ -2,6 +2,8 @@
 
 mod report;
 
+use std::sync::atomic::AtomicBool;
+
 use clap::ValueEnum;
 
 use super::args::{DEFAULT_BATCH, KvArgs, ModelArgs};
@@ -15,6 +17,7 @@ use crate::cli::values::count;
 use crate::error::{Error, Result};
 use crate::eval::bench::{Workload, fill, profile, time};
 use crate::eval::ceiling::Ceilings;
+use crate::eval::together;
 use crate::runtime::{Session, SessionOptions};
 use report::{Report, Test};
 
@@ -37,6 +40,10 @@ pub(super) struct Args {
     /// Also time a prompt of P tokens with the generation of N after it, together
     #[arg(long = "pg", value_name = "P,N", value_parser = parse_mixed)]
     mixed: Option<Workload>,
+    /// Also time so many sequences that generate -n tokens each at once, in tokens per second of all; several,
+    /// as in 1,2,4,8,16, are timed one after the other
+    #[arg(long, value_name = "N", value_delimiter = ',', allow_negative_numbers = true, value_parser = count)]
+    sequences: Vec<usize>,
     /// Tokens in the context beforehand; several, as in 0,4096, time each test at each depth
     #[arg(short, long = "depth", value_name = "N", value_delimiter = ',', default_value = "0", allow_negative_numbers = true, value_parser = count)]
     depths: Vec<usize>,
@@ -70,6 +77,7 @@ const EXAMPLES: &str = "\
 Examples:
   gguf-run bench model.gguf -p 256 -n 32
   gguf-run bench model.gguf --pg 256,32 --ceiling --profile
+  gguf-run bench model.gguf -p 0 -n 32 --sequences 1,2,4,8,16
   gguf-run bench model.gguf --depth 0,4096,16384 --kv-type q8_0
   gguf-run bench model.gguf -p 512 -n 0 -r 10 --threads 4 --isa avx2 --output json";
 
@@ -86,19 +94,21 @@ enum Output {
 /// Any; [`Error::Interrupted`] after Ctrl-C.
 pub(super) fn run(args: &Args) -> Result<()> {
     let both = [Workload::Prompt(args.n_prompt), Workload::Generation(args.n_generate)];
-    let workloads: Vec<_> =
-        both.into_iter().chain(args.mixed).filter(|workload| workload.n_tokens() > 0).collect();
+    let together = args.sequences.iter().map(|&n| Workload::Together(n, args.n_generate));
+    let all = both.into_iter().chain(args.mixed).chain(together);
+    let workloads: Vec<_> = all.filter(|workload| workload.n_tokens() > 0).collect();
     if workloads.is_empty() || args.repetitions == 0 || args.batch == 0 {
         return Err(Error::usage("nothing to measure: give -p, -n or --pg, -r and --batch at least 1"));
     }
     let model = load(&args.model, &args.compute, args.quiet)?;
     let depth = args.depths.iter().copied().max().unwrap_or(0);
-    let longest = workloads.iter().map(|workload| workload.n_tokens()).max().unwrap_or(0);
+    let longest = workloads.iter().map(|workload| workload.n_positions()).max().unwrap_or(0);
     // A sum that is too great is refused as any context that is.
     let n_ctx = longest.saturating_add(depth);
     let options = SessionOptions { n_ctx, n_batch: args.batch, kv_types: args.kv.kv_types };
     let mut session = Session::new(&model.engine, options)?;
-    model.settle(&session, 0, args.quiet)?;
+    let n_sequences = args.sequences.iter().copied().max().unwrap_or(0) as u64;
+    model.settle(&session, n_sequences.saturating_mul(session.cache_bytes()), args.quiet)?;
     let measure = || args.ceiling.then(|| Ceilings::measure(&model.engine)).transpose();
     let before = measure()?;
     let bar = bar(workloads.len() * args.depths.len(), "tests", args.quiet);
@@ -111,10 +121,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         for &workload in &workloads {
             bar.set_message(workload.name(depth));
             bar.tick();
-            let speed = time(&mut session, workload, args.repetitions, busy.stop())?;
-            let profile = || profile(&mut session, workload, args.repetitions, busy.stop());
-            let profile = args.profile.then(profile).transpose()?;
-            tests.push(Test { speed, profile });
+            tests.push(test(&mut session, workload, args, busy.stop())?);
             bar.inc(1);
         }
     }
@@ -127,6 +134,18 @@ pub(super) fn run(args: &Args) -> Result<()> {
         Output::Json => show_json(&report.json()),
         Output::Csv => show(&report.csv()),
     }
+}
+
+/// Times a workload, and says where its time goes if that is asked for and it is one sequence's.
+fn test(session: &mut Session<'_>, workload: Workload, args: &Args, stop: &AtomicBool) -> Result<Test> {
+    if let Workload::Together(n_sequences, n) = workload {
+        let speed = together::time(session, n_sequences, n, args.repetitions, stop)?;
+        return Ok(Test { speed, profile: None });
+    }
+    let speed = time(session, workload, args.repetitions, stop)?;
+    let profile = || profile(session, workload, args.repetitions, stop);
+    let profile = args.profile.then(profile).transpose()?;
+    Ok(Test { speed, profile })
 }
 
 /// Parses `P,N`, as in 256,32.
