@@ -12,7 +12,8 @@ use crate::threads::processor_count;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Computing")]
 pub struct ComputeArgs {
-    /// Threads to compute with; more than the processors slow each other down [default: one per physical core]
+    /// Threads to compute with; more than the processors slow each other down [default: one per physical core, without
+    /// efficiency cores where there are others]
     #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub threads: Option<usize>,
     /// CPU tier to use: scalar; avx2, avx-vnni or avx512; neon, neon-dotprod or neon-i8mm. All give the same

@@ -32,6 +32,7 @@ use gate::{Gate, lock};
 mod gate;
 #[cfg(test)]
 mod tests;
+mod topology;
 
 /// Turns of the wait loop that only spin (roughly 30 microseconds), before it yields.
 const SPINS: u32 = 1000;
@@ -42,10 +43,11 @@ pub fn processor_count() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The number of threads to compute with unless told otherwise: one per physical core, fewer where
-/// the process may use less (CPU affinity, container quota).
+/// The number of threads to compute with unless told otherwise: one for each physical core that the process may
+/// run on, without efficiency cores where there are others; fewer where a container's quota allows less.
 pub fn default_thread_count() -> usize {
-    processor_count().min(num_cpus::get_physical()).clamp(1, MAX_THREADS)
+    let n_cores = topology::core_count().unwrap_or_else(num_cpus::get_physical);
+    processor_count().min(n_cores).clamp(1, MAX_THREADS)
 }
 
 /// Threads that wait for short parallel regions. The caller of a region works too, so a pool of `n`
