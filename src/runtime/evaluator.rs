@@ -219,6 +219,11 @@ impl<'e> Evaluator<'e> {
         n_logits
     }
 
+    /// The logits of the last step.
+    pub(super) fn last_logits(&self) -> &[f32] {
+        &self.logits
+    }
+
     fn check(&self, part: &Part<'_, '_>) -> Result<()> {
         let (sequence, n_vocab) = (&part.sequence, self.engine.n_vocab());
         if !std::ptr::eq(sequence.engine(), self.engine) {

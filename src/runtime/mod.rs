@@ -13,6 +13,7 @@ mod sequence_file;
 mod session;
 mod session_file;
 mod session_options;
+pub mod speculate;
 
 pub use engine::{Engine, EngineOptions};
 pub use evaluator::{Evaluator, Logits, Part, StepLogits};

@@ -65,6 +65,11 @@ impl<'e> Session<'e> {
         Ok(self.evaluator.step(&mut parts)?.of(0))
     }
 
+    /// What the last [`Session::step`] returned.
+    pub fn last_logits(&self) -> &[f32] {
+        self.evaluator.last_logits()
+    }
+
     /// As [`Evaluator::start_profile`].
     pub fn start_profile(&mut self) {
         self.evaluator.start_profile();

@@ -25,8 +25,8 @@ const TOLERANCE: f32 = 1e-4;
 const N_CTX: usize = 64;
 
 /// A checkpoint and what it should compute.
-struct Fixture {
-    name: String,
+pub(crate) struct Fixture {
+    pub(crate) name: String,
     path: PathBuf,
     family: &'static Family,
 }
@@ -38,7 +38,7 @@ impl Fixture {
     }
 
     /// Converts to F32, with the tokenizer that all fixtures share.
-    fn convert(&self, dir: &Path) -> PathBuf {
+    pub(crate) fn convert(&self, dir: &Path) -> PathBuf {
         let checkpoint = dir.join(&self.name);
         fs::create_dir(&checkpoint).expect("a new folder");
         for from in [&self.path, &fixtures().join("tokenizer")] {
@@ -66,7 +66,7 @@ fn fixtures() -> PathBuf {
 }
 
 /// The fixtures of families that are registered.
-fn registered() -> Vec<Fixture> {
+pub(crate) fn registered() -> Vec<Fixture> {
     let mut found = Vec::new();
     for entry in fs::read_dir(fixtures()).expect("the fixtures") {
         let entry = entry.expect("readable");

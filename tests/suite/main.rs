@@ -46,6 +46,7 @@ mod measures;
 mod reads;
 mod saved_sequences;
 mod sequences;
+mod speculation;
 mod speech;
 mod template_limits;
 mod template_meaning;

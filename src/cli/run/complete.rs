@@ -8,6 +8,7 @@ use serde_json::json;
 use super::args::{ContextArgs, ModelArgs, SamplingArgs};
 use super::input::read_text_trimmed;
 use super::load::{Model, load};
+use super::speculation::SpeculationArgs;
 use super::statistics::Environment;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
@@ -55,6 +56,8 @@ pub(super) struct Args {
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
+    speculation: SpeculationArgs,
+    #[command(flatten)]
     context: ContextArgs,
     #[command(flatten)]
     compute: ComputeArgs,
@@ -100,17 +103,19 @@ pub(super) fn run(args: &Args) -> Result<()> {
             "--stop \"\" would end every text at once; give some text, or leave it out",
         ));
     }
+    args.speculation.check()?;
     args.context.n_batch()?;
     args.context.check_session_file()?;
     args.context.check_text_file()?;
     let text = args.prompt.text()?;
     let quiet = args.quiet || args.json;
     let model = load(&args.model, &args.compute, quiet)?;
+    let draft = args.speculation.load_draft(&args.model, &args.compute, quiet)?;
     let n_ctx = args.context.n_ctx(model.engine.spec().n_ctx_train);
     let mut sampler = sampler(args, &model, n_ctx)?;
     let session = args.context.open_session(&model.engine, n_ctx)?;
-    model.settle(&session, 0, quiet)?;
-    let environment = Environment::new(&model, &session, sampler.options().seed);
+    let mut generator = args.speculation.generator(&model, draft.as_ref(), session, quiet)?;
+    let environment = Environment::new(&model, generator.session(), sampler.options().seed);
     let ids = model.tokenizer.encode_prompt(&text, !args.no_parse_special)?;
     if !quiet && model.tokenizer.bos().is_some_and(|bos| ids.starts_with(&[bos, bos])) {
         note(
@@ -124,7 +129,6 @@ pub(super) fn run(args: &Args) -> Result<()> {
         stop_strings: &args.stop_strings,
         stop: busy.stop(),
     };
-    let mut generator = Generator::new(session, &model.tokenizer);
     let mut out = String::new();
     let generated = if args.json {
         generator.run(&request, &mut sampler, &mut |piece| {

@@ -18,6 +18,7 @@ mod memory;
 mod perplexity;
 mod progress;
 mod residency;
+mod speculation;
 mod statistics;
 mod tokenize;
 

@@ -11,6 +11,7 @@ use crate::model::KvTypes;
 use crate::runtime::Session;
 use crate::runtime::generate::{Finish, Generation};
 use crate::runtime::residency::{Plan, Residency};
+use crate::runtime::speculate::Speculated;
 
 /// What is known about a model and a session that generate.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +52,7 @@ impl Environment {
         };
         let peak =
             peak_resident_bytes().map_or(String::new(), |peak| format!(", peak resident {}", bytes(peak)));
-        let lines = [
+        let mut lines = vec![
             format!("prompt      {}{reused}", rate(n_computed, generation.prompt_time)),
             format!(
                 "generation  {}; {} in all",
@@ -73,6 +74,9 @@ impl Environment {
             ),
             format!("ended       by {}; seed {}", describe(generation.finish, stop_strings), self.seed),
         ];
+        if let Some(speculated) = generation.speculated.filter(|speculated| speculated.n_guessed > 0) {
+            lines.insert(2, describe_speculated(speculated));
+        }
         lines.join("\n")
     }
 
@@ -88,6 +92,7 @@ impl Environment {
             "generation_steps": generation.n_steps,
             "generation_seconds": generation.generation_time.as_secs_f64(),
             "generation_tokens_per_second": per_second(generation.n_steps, generation.generation_time),
+            "speculation": generation.speculated.map(speculated_json),
             "load_seconds": self.load_time.as_secs_f64(),
             "file_bytes": self.file_bytes,
             "pinned_bytes": self.weights.pinned,
@@ -123,6 +128,26 @@ impl Weights {
             Some(Plan::Unplanned) | None => Self { pinned: None, streamed: None },
         }
     }
+}
+
+fn describe_speculated(speculated: Speculated) -> String {
+    let Speculated { n_guessed, n_accepted, n_steps, seconds_won } = speculated;
+    let (seconds, won) = (seconds_won.abs(), if seconds_won < 0.0 { "lost" } else { "won" });
+    format!(
+        "speculation {n_accepted} of {n_guessed} guesses accepted in {}: {} saved, {seconds:.2} s {won}",
+        plural(n_steps, "step"),
+        plural(n_accepted, "step"),
+    )
+}
+
+fn speculated_json(speculated: Speculated) -> Value {
+    json!({
+        "guessed": speculated.n_guessed,
+        "accepted": speculated.n_accepted,
+        "steps": speculated.n_steps,
+        "saved_steps": speculated.n_accepted,
+        "seconds_won": speculated.seconds_won,
+    })
 }
 
 fn per_second(n: usize, time: Duration) -> Option<f64> {
@@ -171,6 +196,16 @@ mod tests {
     fn rate_of_nothing_shows_no_speed() {
         assert_eq!(rate(0, Duration::ZERO), "0 tokens in 0.00 s");
         assert_eq!(rate(1, Duration::from_millis(500)), "1 token in 0.50 s (2.0 tokens/s)");
+    }
+
+    #[test]
+    fn guesses_are_told_with_what_they_won_or_lost() {
+        let won = Speculated { n_guessed: 8, n_accepted: 6, n_steps: 2, seconds_won: 1.5 };
+        let line = "speculation 6 of 8 guesses accepted in 2 steps: 6 steps saved, 1.50 s won";
+        assert_eq!(describe_speculated(won), line);
+        let lost = Speculated { n_guessed: 9, n_accepted: 1, n_steps: 3, seconds_won: -0.25 };
+        let line = "speculation 1 of 9 guesses accepted in 3 steps: 1 step saved, 0.25 s lost";
+        assert_eq!(describe_speculated(lost), line);
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! The token loop: a prompt goes in, text comes out piece by piece until something ends it.
 
+mod ahead;
 mod stop;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::sampler::BadLogits;
+use super::speculate::{Speculated, Speculator};
 use super::{Logits, Sampler, Session};
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
+use ahead::Ahead;
 pub use stop::{Passed, StopMatcher};
 
 /// What to generate.
@@ -51,28 +55,35 @@ pub struct Generation {
     pub prompt_time: Duration,
     /// Tokens generated, without the one that ended the text.
     pub n_generated: usize,
-    /// Steps after the prompt: each computes the logits for one more token.
+    /// Steps after the prompt: each gives the logits for one more token. Those that guesses saved count as well.
     pub n_steps: usize,
     /// The time those steps took, with choosing and showing their tokens.
     pub generation_time: Duration,
+    /// What guesses did; `None` if there were to be none.
+    pub speculated: Option<Speculated>,
 }
 
 /// A session that answers prompts. What a prompt has in common with the sequence so far is not computed
 /// again.
 pub struct Generator<'e> {
-    session: Session<'e>,
+    ahead: Ahead<'e>,
     tokenizer: &'e Tokenizer,
 }
 
 impl<'e> Generator<'e> {
     /// A generator over `session`.
     pub fn new(session: Session<'e>, tokenizer: &'e Tokenizer) -> Self {
-        Self { session, tokenizer }
+        Self { ahead: Ahead::new(session, None), tokenizer }
+    }
+
+    /// A generator that guesses: its texts are the same, and come sooner.
+    pub fn speculating(session: Session<'e>, tokenizer: &'e Tokenizer, speculator: Speculator<'e>) -> Self {
+        Self { ahead: Ahead::new(session, Some(speculator)), tokenizer }
     }
 
     /// The session.
     pub fn session(&self) -> &Session<'e> {
-        &self.session
+        self.ahead.session()
     }
 
     /// Generates what `request` asks for. `show` is given the text in pieces: whole characters, and
@@ -80,8 +91,8 @@ impl<'e> Generator<'e> {
     ///
     /// # Errors
     /// [`Error::Usage`] for an empty prompt, [`Error::Limit`] for one longer than the context, before
-    /// anything is computed; [`Error::Malformed`] for logits that are not numbers; what `show` and
-    /// [`Session::step`] give.
+    /// anything is computed; [`Error::Malformed`] for logits that are not numbers; what `show`,
+    /// [`Session::step`] and a drafter give.
     pub fn run(
         &mut self,
         request: &Request<'_>,
@@ -90,7 +101,7 @@ impl<'e> Generator<'e> {
     ) -> Result<Generation> {
         self.check(request.prompt)?;
         let start = Instant::now();
-        let n_reused = self.keep_common_prefix(request.prompt);
+        let n_reused = self.ahead.begin(request.prompt, request.stop)?;
         sampler.forget();
         request.prompt.iter().for_each(|&id| sampler.accept(id));
         let mut generation = Generation {
@@ -101,17 +112,21 @@ impl<'e> Generator<'e> {
             n_generated: 0,
             n_steps: 0,
             generation_time: Duration::ZERO,
+            speculated: None,
         };
         let first = self.evaluate_prompt(request, sampler)?;
         generation.prompt_time = start.elapsed();
         if let Some(first) = first {
             // The next prompt often goes on from here: an answer may be asked for again, and templates leave
             // parts of it out, as what the model thought.
-            self.session.checkpoint();
+            self.ahead.checkpoint();
             let start = Instant::now();
-            self.go_on(first, request, sampler, show, &mut generation)?;
+            let outcome = self.go_on(first, request, sampler, show, &mut generation);
+            // However the text ends, the session holds no more than it.
+            outcome.and(self.ahead.end())?;
             generation.generation_time = start.elapsed();
         }
+        generation.speculated = self.ahead.speculated();
         Ok(generation)
     }
 
@@ -120,7 +135,7 @@ impl<'e> Generator<'e> {
     /// # Errors
     /// [`Error::Usage`] if it is empty, [`Error::Limit`] if it is longer than the context.
     pub fn check(&self, prompt: &[u32]) -> Result<()> {
-        let n_ctx = self.session.n_ctx();
+        let n_ctx = self.session().n_ctx();
         if prompt.is_empty() {
             return Err(Error::usage("the prompt is empty; give the model some text to go on from"));
         }
@@ -134,37 +149,25 @@ impl<'e> Generator<'e> {
         Ok(())
     }
 
-    /// Keeps what cache and `prompt` have in common, as far as that can be gone back to, but for the last token
-    /// of the prompt, whose logits are needed. Returns the length of it.
-    fn keep_common_prefix(&mut self, prompt: &[u32]) -> usize {
-        let cached = self.session.sequence().ids();
-        let common = cached.iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        let kept = common.min(prompt.len() - 1);
-        self.session.rewind(kept)
-    }
-
     /// Computes the rest of the prompt and chooses the first token; `None` if the user stopped it.
     fn evaluate_prompt(&mut self, request: &Request<'_>, sampler: &mut Sampler) -> Result<Option<u32>> {
-        let rest = &request.prompt[self.session.n_past()..];
-        let n_batch = self.session.n_batch();
+        let rest = &request.prompt[self.ahead.n_past()..];
+        let n_batch = self.session().n_batch();
         let n_last = (rest.len() - 1) % n_batch + 1;
         let (before, last) = rest.split_at(rest.len() - n_last);
         for batch in before.chunks(n_batch) {
             if request.stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            self.session.step(batch, Logits::None)?;
+            self.ahead.read(batch, Logits::None)?;
         }
-        self.step(last, sampler).map(Some)
+        let chosen = sampler.sample(self.ahead.read(last, Logits::Last)?);
+        chosen.map(Some).map_err(|bad| self.malformed(bad))
     }
 
-    /// Computes `ids` and chooses the token after them.
-    fn step(&mut self, ids: &[u32], sampler: &mut Sampler) -> Result<u32> {
-        let logits = self.session.step(ids, Logits::Last)?;
-        sampler.sample(logits).map_err(|bad| {
-            let what = format!("{bad}; convert or download the model again");
-            Error::malformed(self.session.engine().file().path(), what)
-        })
+    fn malformed(&self, bad: BadLogits) -> Error {
+        let what = format!("{bad}; convert or download the model again");
+        Error::malformed(self.session().engine().file().path(), what)
     }
 
     /// Shows `next` and what the model adds to it.
@@ -178,7 +181,9 @@ impl<'e> Generator<'e> {
     ) -> Result<()> {
         let mut decoder = self.tokenizer.decoder();
         let mut matcher = StopMatcher::new(request.stop_strings);
-        let is_enough = |n_generated| request.max_tokens.is_some_and(|max| n_generated >= max);
+        let n_more =
+            |n_generated| request.max_tokens.map_or(usize::MAX, |max| max.saturating_sub(n_generated));
+        let is_enough = |n_generated| n_more(n_generated) == 0;
         generation.finish = loop {
             if is_enough(generation.n_generated) {
                 break Finish::MaxTokens;
@@ -203,10 +208,11 @@ impl<'e> Generator<'e> {
             if is_enough(generation.n_generated) {
                 break Finish::MaxTokens;
             }
-            if self.session.n_past() >= self.session.n_ctx() {
+            if self.ahead.n_past() >= self.session().n_ctx() {
                 break Finish::ContextFull;
             }
-            next = self.step(&[next], sampler)?;
+            let chosen = sampler.sample(self.ahead.step(next, n_more(generation.n_generated), sampler)?);
+            next = chosen.map_err(|bad| self.malformed(bad))?;
             generation.n_steps += 1;
         };
         let passed = matcher.push(decoder.finish());

@@ -134,6 +134,14 @@ impl Sampler {
         self.recent.clear();
     }
 
+    /// Does from here on what `other` does: the same options, tokens used and banned, and random numbers.
+    pub fn follow(&mut self, other: &Self) {
+        self.options.clone_from(&other.options);
+        self.random.clone_from(&other.random);
+        self.recent.clone_from(&other.recent);
+        self.banned.clone_from(&other.banned);
+    }
+
     /// Chooses a token from `logits: [n_vocab]`. It is not yet accepted. Allocates only the first time.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use super::args::{ContextArgs, ModelArgs, SamplingArgs};
 use super::input::read_file;
 use super::load::{Model, load};
+use super::speculation::SpeculationArgs;
 use crate::chat::diary::{self, Diary};
 use crate::chat::{Change, Conversation, SpecialTokens, Template};
 use crate::cli::compute::ComputeArgs;
@@ -55,6 +56,8 @@ pub(super) struct Args {
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
+    speculation: SpeculationArgs,
+    #[command(flatten)]
     context: ContextArgs,
     #[command(flatten)]
     compute: ComputeArgs,
@@ -77,6 +80,7 @@ impl Args {
         if self.max_tokens == Some(MaxTokens::AtMost(0)) {
             return Err(Error::usage("-n 0 leaves every answer empty; give 1 or more, or leave it out"));
         }
+        self.speculation.check()?;
         self.context.n_batch()?;
         self.context.check_session_file()
     }
@@ -92,14 +96,15 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let file = args.context.session.as_deref().map(SessionFile::open).transpose()?.flatten();
     let given_template = args.template.as_deref().map(read_file).transpose()?;
     let model = load(&args.model, &args.compute, args.quiet)?;
+    let draft = args.speculation.load_draft(&args.model, &args.compute, args.quiet)?;
     let template = template(&model, given_template)?;
     let n_ctx = args.context.n_ctx(model.engine.spec().n_ctx_train);
     let sampler = Sampler::new(args.sampling.resolve(model.engine.metadata(), n_ctx)?)?;
     let (session, diary) = open(args, &model, file, n_ctx)?;
     check_system(args, &template, diary.conversation())?;
-    model.settle(&session, 0, args.quiet)?;
+    let generator = args.speculation.generator(&model, draft.as_ref(), session, args.quiet)?;
     let lines = Lines::open()?;
-    let mut chat = Chat::new(args, &model, template, diary, session, sampler, lines.is_terminal());
+    let mut chat = Chat::new(args, &model, template, diary, generator, sampler, lines.is_terminal());
     chat.greet();
     let ended = chat.talk(&lines);
     // A signal that came with the end of the input counts: a closed terminal gives both.

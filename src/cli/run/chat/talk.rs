@@ -13,8 +13,8 @@ use crate::cli::run::load::Model;
 use crate::cli::run::statistics::Environment;
 use crate::cli::values::MaxTokens;
 use crate::error::{Error, Result};
+use crate::runtime::Sampler;
 use crate::runtime::generate::{Finish, Generation, Generator, Request};
-use crate::runtime::{Sampler, Session};
 
 /// A conversation under way.
 pub(super) struct Chat<'a> {
@@ -41,7 +41,7 @@ impl<'a> Chat<'a> {
         model: &'a Model,
         template: Template,
         diary: Diary,
-        session: Session<'a>,
+        generator: Generator<'a>,
         sampler: Sampler,
         is_terminal: bool,
     ) -> Self {
@@ -50,8 +50,8 @@ impl<'a> Chat<'a> {
             model,
             template,
             diary,
-            environment: Environment::new(model, &session, sampler.options().seed),
-            generator: Generator::new(session, &model.tokenizer),
+            environment: Environment::new(model, generator.session(), sampler.options().seed),
+            generator,
             sampler,
             total: None,
             is_terminal,
@@ -323,5 +323,6 @@ fn add(total: Option<Generation>, last: Generation) -> Generation {
         n_generated: total.n_generated + last.n_generated,
         n_steps: total.n_steps + last.n_steps,
         generation_time: total.generation_time + last.generation_time,
+        speculated: total.speculated.zip(last.speculated).map(|(total, last)| total + last),
     }
 }
