@@ -1,6 +1,7 @@
 //! Walks a header once: everything in it is checked here, and nothing of it is trusted before.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ pub(super) struct Header {
     pub(super) alignment: usize,
     pub(super) metadata: Metadata,
     pub(super) tensors: Vec<TensorInfo>,
+    /// The bytes that describe the tensors.
+    pub(super) descriptions: Range<usize>,
 }
 
 /// A tensor description: where its data start is only known once the header's end is.
@@ -62,9 +65,11 @@ pub(super) fn read(file: &Arc<MappedFile>) -> Result<Header> {
     let pairs = (0..n_pairs).map(|i| read_pair(&mut cursor, i)).collect::<Result<Vec<_>>>()?;
     let metadata = Metadata::new(Arc::clone(file), pairs)?;
     let alignment = read_alignment(&metadata)?;
-    let descriptions = read_descriptions(&mut cursor, n_tensors, alignment)?;
-    let tensors = place(path, bytes.len(), cursor.position().next_multiple_of(alignment), descriptions)?;
-    Ok(Header { version, alignment, metadata, tensors })
+    let start = cursor.position();
+    let found = read_descriptions(&mut cursor, n_tensors, alignment)?;
+    let descriptions = start..cursor.position();
+    let tensors = place(path, bytes.len(), descriptions.end.next_multiple_of(alignment), found)?;
+    Ok(Header { version, alignment, metadata, tensors, descriptions })
 }
 
 /// The error for a file that does not start like a GGUF file.

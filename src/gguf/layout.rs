@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use byteorder::{LittleEndian, WriteBytesExt};
 use gguf_simd::BlockType;
 
-use super::value::{Value, ValueType};
+use super::value::{CopiedValue, Value, ValueType};
 use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC};
 use crate::error::{Error, Result};
 use crate::limits;
@@ -134,7 +134,11 @@ fn check_alignment(metadata: &mut Vec<(String, Value)>, alignment: usize) -> Res
     Ok(())
 }
 
-fn check_metadata(metadata: &[(String, Value)]) -> Result<()> {
+/// Checks that our reader, and those of others, would take these pairs.
+///
+/// # Errors
+/// [`Error::Usage`] for keys that are empty or come twice, [`Error::Limit`] for what is too large.
+pub(super) fn check_metadata(metadata: &[(String, Value)]) -> Result<()> {
     if metadata.len() > limits::MAX_METADATA_PAIRS {
         let what = format!("{} metadata pairs; the limit is {}", metadata.len(), limits::MAX_METADATA_PAIRS);
         return Err(Error::limit(what));
@@ -212,6 +216,13 @@ fn place(tensor: PlannedTensor, offset: u64) -> Result<PlacedTensor> {
     Ok(PlacedTensor { name, shape, block_type, offset, n_bytes: n_bytes as u64 })
 }
 
+/// The bytes of metadata pairs in a header.
+pub(super) fn encode_pairs(metadata: &[(String, Value)]) -> Vec<u8> {
+    let mut header = HeaderWriter(Vec::new());
+    header.pairs(metadata);
+    header.0
+}
+
 /// The bytes before the first tensor's data. The tensors' offsets are relative here, as in the file.
 fn write_header(metadata: &[(String, Value)], tensors: &[PlacedTensor], alignment: usize) -> Vec<u8> {
     let mut header = HeaderWriter(Vec::new());
@@ -219,10 +230,7 @@ fn write_header(metadata: &[(String, Value)], tensors: &[PlacedTensor], alignmen
     header.u32(VERSION);
     header.len(tensors.len());
     header.len(metadata.len());
-    for (key, value) in metadata {
-        header.string(key);
-        header.value(value);
-    }
+    header.pairs(metadata);
     for tensor in tensors {
         header.string(&tensor.name);
         header.u32(u32::try_from(tensor.shape.len()).expect("check_tensors allows 4 dimensions"));
@@ -243,6 +251,13 @@ struct HeaderWriter(Vec<u8>);
 const IN_MEMORY: &str = "writing to a Vec cannot fail";
 
 impl HeaderWriter {
+    fn pairs(&mut self, metadata: &[(String, Value)]) {
+        for (key, value) in metadata {
+            self.string(key);
+            self.value(value);
+        }
+    }
+
     fn u32(&mut self, x: u32) {
         self.0.write_u32::<LittleEndian>(x).expect(IN_MEMORY);
     }
@@ -269,6 +284,7 @@ impl HeaderWriter {
         }
     }
 
+    /// A value whose `bytes` follow its type.
     fn scalar(&mut self, ty: ValueType, bytes: &[u8]) {
         self.u32(ty.id());
         self.0.extend_from_slice(bytes);
@@ -296,6 +312,7 @@ impl HeaderWriter {
             Value::I32s(items) => self.array(ValueType::I32, items, |w, x| w.0.extend(x.to_le_bytes())),
             Value::F32s(items) => self.array(ValueType::F32, items, |w, x| w.0.extend(x.to_le_bytes())),
             Value::Bools(items) => self.array(ValueType::Bool, items, |w, x| w.0.push(u8::from(*x))),
+            Value::Copied(CopiedValue { ty, bytes }) => self.scalar(*ty, bytes),
         }
     }
 }

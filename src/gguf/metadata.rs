@@ -9,7 +9,7 @@ use std::sync::Arc;
 use byteorder::{ByteOrder, LittleEndian};
 
 use super::cursor::Cursor;
-use super::value::{Value, ValueType};
+use super::value::{CopiedValue, Value, ValueType};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::mapped_file::MappedFile;
@@ -59,6 +59,21 @@ impl Metadata {
             }
         }
         Ok(Self { file, pairs, index })
+    }
+
+    /// Every pair, to be written to another file as it is.
+    pub fn to_pairs(&self) -> Vec<(String, Value)> {
+        self.pairs.iter().map(|(key, stored)| (key.clone(), self.copied(stored))).collect()
+    }
+
+    fn copied(&self, stored: &Stored) -> Value {
+        // A string has its length in front of it, an array the type of its elements as well.
+        let (ty, before, range) = match stored {
+            Stored::Scalar(value) => return value.clone(),
+            Stored::String(range) => (ValueType::String, 8, range),
+            Stored::Array(array) => (ValueType::Array, 12, &array.bytes),
+        };
+        Value::Copied(CopiedValue { ty, bytes: self.slice(&(range.start - before..range.end)).to_vec() })
     }
 
     /// The file, for messages.

@@ -6,8 +6,10 @@
 //! order stays inside it.
 
 mod cursor;
+pub mod edit;
 pub mod ggml_type;
 mod header;
+mod journal;
 pub mod layout;
 pub mod metadata;
 mod metadata_view;

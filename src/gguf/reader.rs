@@ -1,6 +1,7 @@
 //! Opened GGUF files: the header parsed and checked once, the data left where they are.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ pub struct GgufFile {
     metadata: Metadata,
     tensors: Vec<TensorInfo>,
     index: HashMap<String, usize>,
+    /// The bytes that describe the tensors.
+    pub(super) descriptions: Range<usize>,
 }
 
 /// Where a tensor lies in its file, and how to read it. Its bytes are inside the file and belong to
@@ -60,9 +63,9 @@ impl GgufFile {
     /// # Errors
     /// As [`Self::open`], but for I/O.
     pub fn from_mapped(file: Arc<MappedFile>) -> Result<Self> {
-        let Header { version, alignment, metadata, tensors } = header::read(&file)?;
+        let Header { version, alignment, metadata, tensors, descriptions } = header::read(&file)?;
         let index = tensors.iter().enumerate().map(|(i, tensor)| (tensor.name.clone(), i)).collect();
-        Ok(Self { file, version, alignment, metadata, tensors, index })
+        Ok(Self { file, version, alignment, metadata, tensors, index, descriptions })
     }
 
     /// The path it was opened by.

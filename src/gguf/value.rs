@@ -21,6 +21,23 @@ pub enum Value {
     I32s(Vec<i32>),
     F32s(Vec<f32>),
     Bools(Vec<bool>),
+    /// A string or an array as another file has it, byte for byte.
+    Copied(CopiedValue),
+}
+
+/// A string or an array in the form of the file it was read from: of any element type, and UTF-8 or not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CopiedValue {
+    pub(super) ty: ValueType,
+    /// What follows the type.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl CopiedValue {
+    /// Whether it is a string.
+    pub fn is_text(&self) -> bool {
+        self.ty == ValueType::String
+    }
 }
 
 /// How a value, or each element of an array, is stored.

@@ -1,0 +1,137 @@
+//! Changes the metadata of a file and leaves its tensors as they are, of whatever types.
+//!
+//! The tensors' offsets count from the end of the header, padded to the alignment. Where the new header ends in
+//! the same place it is written over the old one, with a journal beside the file until it is on disk. A shorter
+//! one is brought there by a pair of padding, which the next edit takes away again. A longer one makes a new
+//! file, which takes the place of the old one when it is on disk.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::layout::{check_metadata, encode_pairs};
+use super::reader::GgufFile;
+use super::value::Value;
+use super::{ALIGNMENT_KEY, MAGIC, journal};
+use crate::error::{Error, Result};
+use crate::new_file::{NewFile, target_of};
+
+/// The pair that fills a header up to where the tensors begin. Readers pass over keys that they do not know.
+const PADDING_KEY: &str = "general.padding";
+
+/// What an edit did to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edited {
+    /// The header was written over the old one.
+    InPlace,
+    /// A new file took the place of the old one, or has another name.
+    Rewritten,
+}
+
+/// A changed header, and what becomes of the file with it.
+#[derive(Debug)]
+pub struct Edit {
+    path: PathBuf,
+    header: Vec<u8>,
+    /// Where the tensors begin now, or would begin.
+    data_start: usize,
+    /// Whether there is anything from there on.
+    has_data: bool,
+}
+
+/// Whether a key belongs to the layout of a file, so that changing it would break the file.
+pub fn is_of_layout(key: &str) -> bool {
+    key == ALIGNMENT_KEY
+}
+
+/// Undoes an edit of the file at `path` that a crash cut short. Returns whether there was one.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::Malformed`] if what is left of it cannot be used.
+pub fn recover(path: &Path) -> Result<bool> {
+    journal::restore(path)
+}
+
+impl Edit {
+    /// Gives `file` these pairs of metadata.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] or [`Error::Limit`] for pairs that no reader would take.
+    pub fn new(file: &GgufFile, pairs: &[(String, Value)]) -> Result<Self> {
+        let kept: Vec<_> = pairs.iter().filter(|(key, _)| key != PADDING_KEY).cloned().collect();
+        check_metadata(&kept)?;
+        let bytes = file.mapped_file().bytes();
+        let (descriptions, alignment) = (file.descriptions.clone(), file.alignment());
+        let data_start = descriptions.end.next_multiple_of(alignment);
+        let with = |pairs: &[(String, Value)]| {
+            let mut header = MAGIC.to_vec();
+            header.extend_from_slice(&file.version().to_le_bytes());
+            header.extend_from_slice(&(file.tensors().len() as u64).to_le_bytes());
+            header.extend_from_slice(&(pairs.len() as u64).to_le_bytes());
+            header.extend_from_slice(&encode_pairs(pairs));
+            header.extend_from_slice(&bytes[descriptions.clone()]);
+            header
+        };
+        let mut header = with(&kept);
+        if header.len().next_multiple_of(alignment) < data_start {
+            let padding = |n: usize| [(PADDING_KEY.to_owned(), Value::String(" ".repeat(n)))];
+            let least = header.len() + encode_pairs(&padding(0)).len();
+            if let Some(n) = data_start.checked_sub(least) {
+                header = with(&[&kept[..], &padding(n)].concat());
+            }
+        }
+        header.resize(header.len().next_multiple_of(alignment), 0);
+        Ok(Self { path: file.path().to_owned(), header, data_start, has_data: bytes.len() >= data_start })
+    }
+
+    /// Whether the header takes the place of the old one.
+    pub fn is_in_place(&self) -> bool {
+        self.has_data && self.header.len() == self.data_start
+    }
+
+    /// Changes the file itself.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the system refuses; the file is then what it was, or [`recover`] makes it so.
+    pub fn apply(self) -> Result<Edited> {
+        if !self.is_in_place() {
+            // What takes a file's place goes where a link to it leads.
+            let target = target_of(&self.path, "model.gguf")?;
+            return self.write_to(&target, true).map(|()| Edited::Rewritten);
+        }
+        let mut old = vec![0; self.data_start];
+        let read = File::open(&self.path).and_then(|mut file| file.read_exact(&mut old));
+        read.map_err(|e| Error::io(&self.path, "cannot read", e))?;
+        let differs = |(a, b): (&u8, &u8)| a != b;
+        let pairs = || old.iter().zip(&self.header);
+        if let (Some(first), Some(last)) = (pairs().position(differs), pairs().rposition(differs)) {
+            journal::overwrite(&self.path, first as u64, &self.header[first..=last])?;
+        }
+        Ok(Edited::InPlace)
+    }
+
+    /// Writes the file with the new header to `path` and leaves the old one.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there is a file and `overwrite` is false, or no file can be there; [`Error::Io`].
+    pub fn write_beside(self, path: &Path, overwrite: bool) -> Result<()> {
+        let target = target_of(path, "model.gguf")?;
+        if !overwrite && path.exists() {
+            let what =
+                format!("{} exists; use --force to replace it, or -o for another name", path.display());
+            return Err(Error::usage(what));
+        }
+        self.write_to(&target, overwrite)
+    }
+
+    fn write_to(self, target: &Path, overwrite: bool) -> Result<()> {
+        let cannot_read = |e| Error::io(&self.path, "cannot read", e);
+        let mut source = File::open(&self.path).map_err(cannot_read)?;
+        source.seek(SeekFrom::Start(self.data_start as u64)).map_err(cannot_read)?;
+        let new = NewFile::create(target.to_owned())?;
+        let mut file = new.file();
+        let written = file.write_all(&self.header).and_then(|()| io::copy(&mut source, &mut file));
+        written.and_then(|_| new.finish(overwrite)).map_err(|e| Error::io(target, "cannot write", e))?;
+        Ok(())
+    }
+}
