@@ -24,9 +24,17 @@ pub mod values;
 /// # Errors
 /// The exit status of a program that ends here.
 pub fn begin<T: clap::Parser>() -> Result<T, ExitCode> {
+    begin_with(T::try_parse)
+}
+
+/// As [`begin`], for arguments that `parse` reads.
+///
+/// # Errors
+/// As there.
+pub fn begin_with<T>(parse: impl FnOnce() -> Result<T, clap::Error>) -> Result<T, ExitCode> {
     interrupt::install();
     mapped_file::explain_read_faults();
-    T::try_parse().map_err(|error| {
+    parse().map_err(|error| {
         // clap quotes arguments as they are, and file names among them may hold anything.
         let is_harmless =
             |arg: OsString| matches!(printable::lines(&arg.to_string_lossy()), Cow::Borrowed(_));

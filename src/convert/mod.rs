@@ -1,14 +1,17 @@
-//! From checkpoint to GGUF: plan, recipe, transform, pipeline, verify.
+//! From checkpoint to GGUF, or from one GGUF to another: plan, recipe, transform, pipeline, verify.
 //!
-//! [`Plan::new`] decides everything before a byte is written: whether the architecture and the
+//! [`Plan::new`] or [`Plan::of_gguf`] decides everything before a byte is written: whether the architecture and the
 //! tokenizer are known, which checkpoint tensors make which GGUF tensors, their types, the metadata
 //! and every offset. [`run`] then takes groups of rows in parallel from the checkpoint to
 //! blocks in the file, reads the file back, and gives it its name. [`cached`] does both for a
 //! checkpoint that is to be run rather than converted, and keeps the result.
 
+mod blocks;
 pub mod cache;
 mod cache_key;
 pub mod file_type;
+mod gguf_input;
+pub mod keys;
 mod metadata;
 mod names;
 mod naming;
@@ -27,6 +30,8 @@ mod verify;
 
 pub use cache::{Cached, cached, cached_in};
 pub use file_type::FileType;
+pub use gguf_input::GgufInput;
+pub use keys::{KeyChanges, Setting};
 pub use pipeline::{RunOptions, run};
 pub use plan::{Plan, PlanOptions, PlannedRow, TokenizerDifferences};
 pub use progress::{Progress, Silent};

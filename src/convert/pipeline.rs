@@ -76,6 +76,7 @@ pub fn run(plan: &Plan<'_>, path: &Path, options: &RunOptions, progress: &dyn Pr
         file_type: plan.file_type(),
         file_bytes: plan.file_bytes(),
         bits_per_weight: plan.bits_per_weight(),
+        is_requantised: plan.is_requantised(),
         duration: start.elapsed(),
         tensors: tensors
             .map(|(placed, error)| TensorSummary {
@@ -171,7 +172,13 @@ impl Job<'_> {
         let row_bytes = ty.row_bytes(n_in).expect("the layout checked that rows divide into blocks");
         worker.blocks.resize(group.n_rows * row_bytes, 0);
         let Worker { rows, blocks, scratch, .. } = worker;
-        let error = encode_rows(self.options.kernels, ty, rows, n_in, None, blocks, scratch);
+        let error = match self.plan.sources()[group.tensor].rows.blocks_of(ty) {
+            Some(source) => {
+                source.read(group.first_row * n_in, blocks)?;
+                ErrorStats::none(rows)
+            }
+            None => encode_rows(self.options.kernels, ty, rows, n_in, None, blocks, scratch),
+        };
         if is_out_of_range(&error, largest) {
             let name = &placed.name;
             return Err(Error::limit(format!(

@@ -1,18 +1,22 @@
 //! Everything a conversion decides before it writes a byte.
 
+mod gguf;
+
 use std::path::Path;
 
 use gguf_simd::BlockType;
 use regex::Regex;
 
 use crate::checkpoint::{Checkpoint, Config};
+use crate::convert::gguf_input::GgufInput;
+use crate::convert::keys::KeyChanges;
 use crate::convert::metadata::{self, General};
 use crate::convert::naming::{file_stem, folder_identifier};
 use crate::convert::recipe::{self, Candidate, Choice, Overrides};
 use crate::convert::transform::SourceRows;
 use crate::convert::{FileType, sources, target, tokenizer_check};
 use crate::error::{Error, Result};
-use crate::gguf::{DEFAULT_ALIGNMENT, Layout, PlannedTensor};
+use crate::gguf::{DEFAULT_ALIGNMENT, GgufWriter, Layout, PlannedTensor};
 use crate::model::arch::{self, Configured, Family};
 use crate::model::spec::ModelSpec;
 use crate::tokenizer::Vocabulary;
@@ -42,6 +46,8 @@ pub struct PlanOptions {
     pub ignored: Vec<Regex>,
     /// What becomes of a tokenizer that differs from the checkpoint's own.
     pub tokenizer_differences: TokenizerDifferences,
+    /// Changes of the metadata.
+    pub keys: KeyChanges,
 }
 
 impl PlanOptions {
@@ -53,6 +59,7 @@ impl PlanOptions {
             name: None,
             ignored: Vec::new(),
             tokenizer_differences: TokenizerDifferences::default(),
+            keys: KeyChanges::default(),
         }
     }
 }
@@ -68,7 +75,15 @@ pub struct Plan<'a> {
     layout: Layout,
     sources: Vec<Planned<'a>>,
     warnings: Vec<String>,
-    checkpoint: &'a Checkpoint,
+    is_requantised: bool,
+    input: Input<'a>,
+}
+
+/// What is converted.
+#[derive(Debug)]
+enum Input<'a> {
+    Checkpoint(&'a Checkpoint),
+    Gguf(&'a GgufInput),
 }
 
 /// How one tensor is made.
@@ -123,6 +138,7 @@ impl<'a> Plan<'a> {
                         id: slot.id,
                         shape: slot.shape,
                         kept: rows.packed_type(),
+                        block_type: None,
                     },
                     rows,
                 )
@@ -137,6 +153,7 @@ impl<'a> Plan<'a> {
         pairs.extend(metadata::file(options.file_type));
         pairs.extend(vocabulary.to_metadata());
         warnings.extend(tokenizer_check::prove(checkpoint, &pairs, options.tokenizer_differences)?);
+        options.keys.apply(&mut pairs, &mut warnings)?;
         let metadata_keys = pairs.iter().map(|(key, _)| key.clone()).collect();
         let planned = candidates.into_iter().zip(&choices);
         let tensors = planned.map(|(tensor, choice)| PlannedTensor {
@@ -155,7 +172,8 @@ impl<'a> Plan<'a> {
             layout,
             sources,
             warnings,
-            checkpoint,
+            is_requantised: false,
+            input: Input::Checkpoint(checkpoint),
         })
     }
 
@@ -182,6 +200,11 @@ impl<'a> Plan<'a> {
     /// What the user should know before the conversion, one sentence each.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Whether some weights are quantised in the input already and are quantised to another type.
+    pub fn is_requantised(&self) -> bool {
+        self.is_requantised
     }
 
     /// Bytes of the finished file.
@@ -216,9 +239,15 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// [`Error::Usage`] if `path` is one of the files being read, under whatever name, or would become one
-    /// of the checkpoint's; if it exists and `overwrite` is false; or if no file can be there.
+    /// of a checkpoint's; if it exists and `overwrite` is false; or if no file can be there.
     pub fn check_target(&self, path: &Path, overwrite: bool) -> Result<()> {
-        target::check(self.checkpoint, path, overwrite)
+        match self.input {
+            Input::Checkpoint(checkpoint) => target::check(checkpoint, path, overwrite),
+            Input::Gguf(input) => {
+                input.check_target(path)?;
+                GgufWriter::check(path, overwrite).map(drop)
+            }
+        }
     }
 
     /// Checks that the weights have not changed since they were opened.
@@ -226,7 +255,12 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// As [`ReadFile::check_unchanged`](crate::read_file::ReadFile::check_unchanged).
     pub(super) fn check_unchanged(&self) -> Result<()> {
-        self.checkpoint.shards().iter().try_for_each(|shard| shard.file().check_unchanged())
+        match self.input {
+            Input::Checkpoint(checkpoint) => {
+                checkpoint.shards().iter().try_for_each(|shard| shard.file().check_unchanged())
+            }
+            Input::Gguf(input) => input.check_unchanged(),
+        }
     }
 
     pub(super) fn layout(&self) -> &Layout {

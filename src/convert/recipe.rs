@@ -37,6 +37,8 @@ pub struct Candidate {
     pub shape: Vec<usize>,
     /// The type that the checkpoint itself has it in, where it is quantised there.
     pub kept: Option<BlockType>,
+    /// The type that a GGUF file has it in, where that is the input.
+    pub block_type: Option<BlockType>,
 }
 
 /// The type of one tensor.
@@ -60,7 +62,13 @@ pub fn choose(
     tensors: &[Candidate],
 ) -> Result<Vec<Choice>> {
     let mut recipe = Recipe::new(file_type, Shape::of(spec), overrides, tensors);
-    tensors.iter().map(|tensor| recipe.choose(tensor)).collect()
+    // Files of others may have their layers in any order, and the recipes count them.
+    let mut order: Vec<usize> = (0..tensors.len()).collect();
+    order.sort_by_key(|&i| tensors[i].id.layer);
+    let mut chosen =
+        order.into_iter().map(|i| Ok((i, recipe.choose(&tensors[i])?))).collect::<Result<Vec<_>>>()?;
+    chosen.sort_by_key(|&(i, _)| i);
+    Ok(chosen.into_iter().map(|(_, choice)| choice).collect())
 }
 
 /// What choices depend on of the model as a whole.
@@ -108,7 +116,7 @@ impl<'a> Recipe<'a> {
 
     fn choose(&mut self, tensor: &Candidate) -> Result<Choice> {
         if !is_quantized(tensor) {
-            return Ok(Choice { block_type: BlockType::F32, instead_of: None });
+            return Ok(Choice { block_type: tensor.block_type.unwrap_or(BlockType::F32), instead_of: None });
         }
         let is_embedding = tensor.id.role == Role::TokenEmbd;
         let is_output = tensor.id.role == Role::Output || is_embedding && self.is_tied;

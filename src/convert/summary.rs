@@ -19,6 +19,8 @@ pub struct Summary {
     pub file_bytes: u64,
     /// Bits that a weight takes on average, in tensor data alone.
     pub bits_per_weight: f64,
+    /// Whether weights were quantised before, so that errors count from what they were then.
+    pub is_requantised: bool,
     /// How long it took, reading back included.
     pub duration: Duration,
     /// Every tensor, in file order.

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use gguf_simd::BlockType;
 
 use crate::checkpoint::{ByteTensor, SourceType, TensorView};
+use crate::convert::blocks::Blocks;
 use crate::error::Result;
 use crate::model::arch::{RowMap, ValueMap};
 use crate::quantize::decode_source;
@@ -36,6 +37,8 @@ enum Origin<'a> {
         first: usize,
         step: usize,
     },
+    /// Blocks of a GGUF file.
+    Blocks(Blocks<'a>),
 }
 
 /// A checkpoint tensor of bytes.
@@ -103,15 +106,30 @@ impl<'a> SourceRows<'a> {
         Self { origin: Origin::Mxfp4 { codes, exponents, first, step }, values: ValueMap::Same, n_rows, n_in }
     }
 
+    /// Rows that are blocks already.
+    pub(super) fn blocks(blocks: Blocks<'a>, (n_rows, n_in): (usize, usize)) -> Self {
+        Self { origin: Origin::Blocks(blocks), values: ValueMap::Same, n_rows, n_in }
+    }
+
     /// The block type that holds the rows as the checkpoint has them.
     pub(super) fn packed_type(&self) -> Option<BlockType> {
         matches!(self.origin, Origin::Mxfp4 { .. }).then_some(BlockType::MXFP4)
+    }
+
+    /// The rows, if they are blocks of type `ty` already: they are copied then, since to encode them again could
+    /// change them.
+    pub(super) fn blocks_of(&self, ty: BlockType) -> Option<&Blocks<'a>> {
+        match &self.origin {
+            Origin::Blocks(blocks) if blocks.block_type == ty => Some(blocks),
+            _ => None,
+        }
     }
 
     /// The name of the element type of the source; F32 for computed values.
     pub(super) fn source_name(&self) -> &'static str {
         match &self.origin {
             Origin::Mxfp4 { .. } => "MXFP4",
+            Origin::Blocks(blocks) => blocks.block_type.name(),
             Origin::Checkpoint(_) | Origin::Computed(_) => self.source_type().name(),
         }
     }
@@ -122,6 +140,7 @@ impl<'a> SourceRows<'a> {
             Origin::Checkpoint(parts) => &parts[0].name,
             Origin::Computed(_) => "computed values",
             Origin::Mxfp4 { codes, .. } => &codes.name,
+            Origin::Blocks(blocks) => blocks.name,
         }
     }
 
@@ -144,7 +163,7 @@ impl<'a> SourceRows<'a> {
     pub(super) fn source_type(&self) -> SourceType {
         match &self.origin {
             Origin::Checkpoint(parts) => parts[0].view.dtype,
-            Origin::Computed(_) | Origin::Mxfp4 { .. } => SourceType::F32,
+            Origin::Computed(_) | Origin::Mxfp4 { .. } | Origin::Blocks(_) => SourceType::F32,
         }
     }
 
@@ -159,6 +178,7 @@ impl<'a> SourceRows<'a> {
             Origin::Checkpoint(_) => (n_rows * self.n_in * self.source_type().element_bytes()) as u64,
             Origin::Computed(_) => 0,
             Origin::Mxfp4 { .. } => (n_rows * self.n_in / 32 * 17) as u64,
+            Origin::Blocks(blocks) => blocks.n_bytes(n_rows * self.n_in) as u64,
         }
     }
 
@@ -170,6 +190,7 @@ impl<'a> SourceRows<'a> {
         hasher.update(format!("{:?};", self.values));
         match &self.origin {
             Origin::Computed(values) => values.iter().for_each(|value| hasher.update(value.to_le_bytes())),
+            Origin::Blocks(blocks) => hasher.update(format!("{:?} {};", blocks.name, blocks.block_type)),
             Origin::Mxfp4 { codes, exponents, first, step } => {
                 for Packed { name, tensor } in [codes, exponents] {
                     let file = tensor.path().file_name();
@@ -194,6 +215,9 @@ impl<'a> SourceRows<'a> {
         let parts = match &self.origin {
             Origin::Checkpoint(parts) => parts,
             Origin::Computed(_) => return (Path::new("config.json"), format!("computed value {column}")),
+            Origin::Blocks(blocks) => {
+                return (blocks.file.path(), format!("tensor {}, row {row}, element {column}", blocks.name));
+            }
             Origin::Mxfp4 { codes: Packed { name, tensor }, first, step, .. } => {
                 return (
                     tensor.path(),
@@ -222,6 +246,7 @@ impl<'a> SourceRows<'a> {
                 out.copy_from_slice(values);
                 return Ok(());
             }
+            Origin::Blocks(blocks) => return blocks.decode(first * self.n_in, out, &mut reading.bytes),
             Origin::Mxfp4 { codes, exponents, first: offset, step } => {
                 let rows = (first..).map(|row| offset + row * step);
                 for (row, out) in rows.zip(out.chunks_exact_mut(self.n_in)) {

@@ -129,7 +129,10 @@ fn differing_row(
         };
         rows.read(row, &mut worker.values, &mut worker.reading)?;
         let ty = source.choice.block_type;
-        job.options.kernels.encode(ty, &worker.values, None, &mut worker.blocks);
+        match rows.blocks_of(ty) {
+            Some(blocks) => blocks.read(row * rows.n_in(), &mut worker.blocks)?,
+            None => job.options.kernels.encode(ty, &worker.values, None, &mut worker.blocks),
+        }
         if worker.found[in_group * row_bytes..][..row_bytes] != worker.blocks {
             return Ok(Some(row));
         }

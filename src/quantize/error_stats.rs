@@ -41,6 +41,13 @@ impl ErrorStats {
         });
     }
 
+    /// Of rows that are kept as they are.
+    pub fn none(rows: &[f32]) -> Self {
+        let mut stats = Self::default();
+        stats.add_row(rows, rows);
+        stats
+    }
+
     /// Adds the sums of another part.
     pub fn merge(&mut self, other: &Self) {
         self.n += other.n;

@@ -99,7 +99,8 @@ pub(super) fn summary_text(summary: &Summary) -> String {
         text.push_str("error: none, every weight is kept exactly\n");
     } else {
         let total = percent(summary.error().relative_rmse());
-        writeln!(text, "error: {total} of the weights' RMS; largest in {}", worst.join(", "))
+        let against = if summary.is_requantised { " (beside what the input had lost before)" } else { "" };
+        writeln!(text, "error: {total} of the weights' RMS{against}; largest in {}", worst.join(", "))
             .expect("a string");
     }
     text
@@ -127,6 +128,7 @@ pub(super) fn summary_json(summary: &Summary) -> Value {
         "bits_per_weight": summary.bits_per_weight,
         "seconds": summary.duration.as_secs_f64(),
         "relative_rmse": summary.error().relative_rmse(),
+        "requantised": summary.is_requantised,
         "tensors": tensors,
     })
 }

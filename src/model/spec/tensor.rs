@@ -17,6 +17,10 @@ macro_rules! roles {
                 match self { $(Self::$role => $stem,)* }
             }
 
+            fn from_stem(stem: &str) -> Option<Self> {
+                match stem { $($stem => Some(Self::$role),)* _ => None }
+            }
+
             /// Whether each layer has its own.
             pub fn is_of_layer(self) -> bool {
                 match self { $(Self::$role => roles!(@is_layer $scope),)* }
@@ -133,6 +137,22 @@ impl TensorId {
         Self { suffix: Suffix::Bias, ..Self::weight(role, layer) }
     }
 
+    /// The tensor of this name in a GGUF file; `None` for one of no known part.
+    pub fn from_gguf_name(name: &str) -> Option<Self> {
+        let (layer, rest) = match name.strip_prefix("blk.") {
+            None => (None, name),
+            Some(rest) => {
+                let (layer, rest) = rest.split_once('.')?;
+                (Some(layer.parse().ok()?), rest)
+            }
+        };
+        let (stem, suffix) = rest.rsplit_once('.')?;
+        let suffix =
+            [Suffix::Weight, Suffix::Bias, Suffix::Scale].into_iter().find(|s| s.name() == suffix)?;
+        let role = Role::from_stem(stem).filter(|role| role.is_of_layer() == layer.is_some())?;
+        Some(Self { role, layer, suffix })
+    }
+
     /// Its name in a GGUF file.
     pub fn gguf_name(&self) -> String {
         self.to_string()
@@ -157,5 +177,27 @@ impl fmt::Display for TensorId {
             write!(f, "blk.{layer}.")?;
         }
         write!(f, "{}.{}", self.role.stem(), self.suffix.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_files_are_read_back() {
+        let ids = [
+            TensorId::weight(Role::TokenEmbd, None),
+            TensorId::bias(Role::AttnQ, Some(12)),
+            TensorId { suffix: Suffix::Scale, ..TensorId::weight(Role::FfnDownExps, Some(0)) },
+        ];
+        for id in ids {
+            assert_eq!(TensorId::from_gguf_name(&id.gguf_name()), Some(id));
+        }
+        for name in
+            ["blk.x.attn_q.weight", "attn_q.weight", "blk.1.output.weight", "blk.0.attn_q.gain", "output"]
+        {
+            assert_eq!(TensorId::from_gguf_name(name), None, "{name}");
+        }
     }
 }

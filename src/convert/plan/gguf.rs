@@ -1,0 +1,251 @@
+//! Plans of conversions from GGUF files: the same recipes, and metadata carried over.
+
+use std::collections::BTreeMap;
+
+use gguf_simd::BlockType;
+use regex::Regex;
+
+use super::{Input, Plan, PlanOptions, Planned, unused_overrides};
+use crate::convert::blocks::Blocks;
+use crate::convert::gguf_input::{GgufInput, SPLIT_KEYS};
+use crate::convert::naming::file_stem;
+use crate::convert::recipe::{self, Candidate, Choice};
+use crate::convert::transform::SourceRows;
+use crate::convert::{FileType, metadata};
+use crate::error::{Error, Result};
+use crate::gguf::{DEFAULT_ALIGNMENT, Layout, PlannedTensor, TensorInfo, Value};
+use crate::limits;
+use crate::model::arch;
+use crate::model::spec::TensorId;
+use crate::read_file::ReadFile;
+
+/// How keys begin that say how a file was quantised.
+const QUANTIZE_KEYS: &str = "quantize.";
+
+/// Tensors named in a note before it says "and more".
+const MAX_LISTED: usize = 4;
+
+/// A tensor of the input, where it is, and what it is to become; `None` for one of no known part, which stays
+/// as it is.
+struct Found<'a> {
+    tensor: &'a TensorInfo,
+    file: &'a ReadFile,
+    block_type: BlockType,
+    candidate: Option<Candidate>,
+}
+
+impl<'a> Plan<'a> {
+    /// Decides a conversion of a GGUF file.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for an architecture or a type of tensors that this program does not have;
+    /// [`Error::Malformed`] for metadata that no model has; [`Error::Usage`] for types or keys that do not fit.
+    pub fn of_gguf(input: &'a GgufInput, options: &PlanOptions) -> Result<Self> {
+        let architecture = input.metadata().required_string("general.architecture")?;
+        let Some(family) = arch::by_gguf_name(architecture) else {
+            return Err(Error::unsupported(input.path(), arch::missing::architecture(architecture)));
+        };
+        let spec = family.spec_of_file(input.metadata())?;
+        let mut warnings = Vec::new();
+        let found = find(input, &options.ignored, &mut warnings)?;
+        let candidates: Vec<Candidate> = found.iter().filter_map(|found| found.candidate.clone()).collect();
+        let mut chosen =
+            recipe::choose(options.file_type, &spec, &options.overrides, &candidates)?.into_iter();
+        let kept = |found: &Found<'_>| Choice { block_type: found.block_type, instead_of: None };
+        let choices: Vec<Choice> = found
+            .iter()
+            .map(|found| found.candidate.as_ref().and_then(|_| chosen.next()).unwrap_or_else(|| kept(found)))
+            .collect();
+        warnings.extend(unused_overrides(&options.overrides, &candidates));
+        warnings.extend(kept_note(&found));
+        let requantised = requantised(&found, &choices);
+        warnings.extend(requantised_note(&requantised));
+
+        let pairs = pairs(input, options, &mut warnings)?;
+        let name = pairs.iter().find_map(|(key, value)| match value {
+            Value::String(name) if key == "general.name" => Some(name.clone()),
+            _ => None,
+        });
+        let name = name.or(input.metadata().string("general.name").ok().flatten().map(str::to_owned));
+        let metadata_keys = pairs.iter().map(|(key, _)| key.clone()).collect();
+        let tensors = found.iter().zip(&choices).map(|(found, choice)| PlannedTensor {
+            name: found.tensor.name.clone(),
+            shape: shape_of(found.tensor),
+            block_type: choice.block_type,
+        });
+        let layout = Layout::new(pairs, tensors.collect(), alignment(input))?;
+        let sources = found.iter().zip(choices).map(|(found, choice)| found.planned(choice)).collect();
+        Ok(Self {
+            file_type: options.file_type,
+            name: name.unwrap_or_else(|| input.stem()),
+            file_stem: file_stem(without_type(&input.stem())),
+            spec,
+            metadata_keys,
+            layout,
+            sources,
+            warnings,
+            is_requantised: !requantised.is_empty(),
+            input: Input::Gguf(input),
+        })
+    }
+}
+
+impl<'a> Found<'a> {
+    fn planned(&self, choice: Choice) -> Planned<'a> {
+        let shape = shape_of(self.tensor);
+        let n_in = shape[shape.len() - 1];
+        let blocks = Blocks {
+            file: self.file,
+            name: &self.tensor.name,
+            offset: self.tensor.offset,
+            block_type: self.block_type,
+        };
+        Planned { rows: SourceRows::blocks(blocks, (self.tensor.n_elements() / n_in, n_in)), choice }
+    }
+}
+
+/// The tensors that are not `ignored`, in the order of the file.
+fn find<'a>(input: &'a GgufInput, ignored: &[Regex], warnings: &mut Vec<String>) -> Result<Vec<Found<'a>>> {
+    let unused =
+        ignored.iter().filter(|&name| !input.tensors().any(|(tensor, _)| name.is_match(&tensor.name)));
+    warnings.extend(unused.map(|name| format!("--ignore-tensor {name} matches no tensor of the file")));
+    let is_kept = |tensor: &TensorInfo| !ignored.iter().any(|name| name.is_match(&tensor.name));
+    let mut found = Vec::new();
+    for (tensor, file) in input.tensors().filter(|(tensor, _)| is_kept(tensor)) {
+        let unsupported = |what: String| Err(Error::unsupported(file.path(), what));
+        let shown = tensor.name.escape_debug();
+        let Some(block_type) = tensor.ty.block_type() else {
+            return unsupported(format!(
+                "tensor {shown} has elements of {}, which are no weights",
+                tensor.ty
+            ));
+        };
+        if tensor.n_elements() == 0 {
+            return unsupported(format!("tensor {shown} has no elements"));
+        }
+        let candidate = TensorId::from_gguf_name(&tensor.name).map(|id| Candidate {
+            name: tensor.name.clone(),
+            id,
+            shape: shape_of(tensor),
+            kept: None,
+            block_type: Some(block_type),
+        });
+        found.push(Found { tensor, file, block_type, candidate });
+    }
+    if found.is_empty() {
+        return Err(Error::unsupported(input.path(), "it has no weights; there is nothing to convert"));
+    }
+    Ok(found)
+}
+
+/// A scalar is a row of one element.
+fn shape_of(tensor: &TensorInfo) -> Vec<usize> {
+    if tensor.shape.is_empty() { vec![1] } else { tensor.shape.clone() }
+}
+
+/// What a file of this alignment is written with: other programs read powers of two only.
+fn alignment(input: &GgufInput) -> usize {
+    let n = input.alignment();
+    if n.is_power_of_two() && (8..=limits::MAX_ALIGNMENT).contains(&n) { n } else { DEFAULT_ALIGNMENT }
+}
+
+/// The metadata of the new file: that of the input, but for what says how the file is made.
+fn pairs(input: &GgufInput, options: &PlanOptions, notes: &mut Vec<String>) -> Result<Vec<(String, Value)>> {
+    let keeps_all = options.keys.keeps_all;
+    // The layout notes the alignment where it is not the usual one.
+    let is_renewed = |key: &str| {
+        SPLIT_KEYS.contains(&key)
+            || key == "general.alignment"
+            || !keeps_all && key.starts_with(QUANTIZE_KEYS)
+    };
+    let mut pairs = input.metadata().to_pairs();
+    pairs.retain(|(key, _)| !is_renewed(key));
+    if !keeps_all {
+        for (key, value) in metadata::file(options.file_type) {
+            put(&mut pairs, &key, value);
+        }
+    }
+    if let Some(name) = &options.name {
+        put(&mut pairs, "general.name", Value::String(name.clone()));
+    }
+    options.keys.apply(&mut pairs, notes)?;
+    Ok(pairs)
+}
+
+fn put(pairs: &mut Vec<(String, Value)>, key: &str, value: Value) {
+    match pairs.iter_mut().find(|(other, _)| other == key) {
+        Some((_, old)) => *old = value,
+        None => pairs.push((key.to_owned(), value)),
+    }
+}
+
+/// How many tensors of each quantised type become another.
+fn requantised(found: &[Found<'_>], choices: &[Choice]) -> BTreeMap<&'static str, usize> {
+    let mut types = BTreeMap::new();
+    for (found, choice) in found.iter().zip(choices) {
+        if !found.block_type.is_float() && choice.block_type != found.block_type {
+            *types.entry(found.block_type.name()).or_default() += 1;
+        }
+    }
+    types
+}
+
+fn requantised_note(types: &BTreeMap<&str, usize>) -> Option<String> {
+    let list: Vec<String> = types.iter().map(|(name, n)| format!("{n} of {name}")).collect();
+    (!list.is_empty()).then(|| {
+        format!(
+            "tensors are quantised already and are quantised again ({}): what that lost stays lost, and errors are \
+             against this file as it is; the original model, or its F16 or BF16 file, gives a better one",
+            list.join(", ")
+        )
+    })
+}
+
+/// Names the tensors that no recipe knows.
+fn kept_note(found: &[Found<'_>]) -> Option<String> {
+    let kept: Vec<&Found<'_>> =
+        found.iter().filter(|found| found.candidate.is_none() && found.tensor.shape.len() > 1).collect();
+    let names: Vec<String> =
+        kept.iter().take(MAX_LISTED).map(|found| found.tensor.name.escape_debug().to_string()).collect();
+    let more = if kept.len() > MAX_LISTED {
+        format!(" and {} more", kept.len() - MAX_LISTED)
+    } else {
+        String::new()
+    };
+    (!kept.is_empty()).then(|| format!("no recipe knows {}{more}: they keep their types", names.join(", ")))
+}
+
+/// A file's name without the type at its end.
+fn without_type(stem: &str) -> &str {
+    let ends_with = |name: &str| {
+        let start = stem.len().checked_sub(name.len() + 1)?;
+        let (model, end) = stem.split_at_checked(start)?;
+        (end.starts_with(['-', '.']) && end[1..].eq_ignore_ascii_case(name) && !model.is_empty())
+            .then_some(model)
+    };
+    FileType::ALL
+        .iter()
+        .flat_map(|ty| [Some(ty.name()), ty.alias()])
+        .flatten()
+        .find_map(ends_with)
+        .unwrap_or(stem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_at_the_end_of_a_name_is_left_out() {
+        for (stem, expected) in [
+            ("model-F16", "model"),
+            ("Llama-3.2-1B.q4_k_m", "Llama-3.2-1B"),
+            ("F16", "F16"),
+            ("model", "model"),
+            ("x-Q4_K", "x"),
+            ("модель-BF16", "модель"),
+        ] {
+            assert_eq!(without_type(stem), expected);
+        }
+    }
+}
