@@ -47,6 +47,9 @@ pub const MAX_MODEL_CARD_DEPTH: usize = 64;
 /// Bytes of the JSON header of a safetensors file, as its own reference reader limits it.
 pub const MAX_SAFETENSORS_HEADER_BYTES: usize = 100_000_000;
 
+/// Bytes of an importance matrix: about eight for each column of each matrix, some 500 MB for hundreds of experts.
+pub const MAX_IMPORTANCE_BYTES: u64 = 4 << 30;
+
 /// Bytes of a header that an edit keeps until the new one is on disk. Large vocabularies take about 20 MB.
 pub const MAX_JOURNAL_BYTES: u64 = 1 << 30;
 

@@ -1,4 +1,4 @@
-//! Perplexity, divergence and benchmarks.
+//! Perplexity, divergence, importance matrices and benchmarks.
 //!
 //! The protocol and the formulas are those of llama.cpp's `llama-perplexity`, so that numbers
 //! compare; sums are in f64 and logits are never rounded.
@@ -8,6 +8,7 @@ pub mod ceiling;
 pub mod chunks;
 pub mod distribution;
 pub mod divergence;
+pub mod imatrix;
 pub mod perplexity;
 pub mod statistics;
 pub mod together;

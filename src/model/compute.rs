@@ -31,6 +31,8 @@ pub struct Compute<'a> {
     pub pool: &'a ThreadPool,
     /// Told how far a pass has come.
     pub observer: &'a dyn Observer,
+    /// Sees the inputs of products, if somebody wants to.
+    pub inputs: Option<&'a dyn InputObserver>,
     /// Accumulates time per phase, if profiling.
     pub profile: Option<&'a Profile>,
 }
@@ -44,6 +46,14 @@ pub trait Observer: fmt::Debug + Sync {
 
     /// The pass will soon read these bytes of the file as well: those of an expert that was chosen.
     fn soon(&self, bytes: Range<usize>);
+}
+
+/// Sees what products compute with: the seam of importance matrices and of whatever else is learned from
+/// activations. It is called between parallel regions, in an order that does not depend on threads.
+pub trait InputObserver: fmt::Debug + Sync {
+    /// The rows at bytes `weights` of the file are multiplied with each row of `inputs: [.., n_in]`. For a stack of
+    /// experts these are the rows of one expert, and the inputs of the tokens that chose it.
+    fn see(&self, weights: Range<usize>, inputs: &[f32], n_in: usize);
 }
 
 /// Observes nothing.
@@ -210,7 +220,8 @@ mod tests {
     fn every_part_is_computed_once_even_beyond_the_list() {
         for n_threads in [1, 3] {
             let pool = ThreadPool::new(n_threads).unwrap();
-            let compute = Compute { kernels: Kernels::best(), pool: &pool, observer: &(), profile: None };
+            let compute =
+                Compute { kernels: Kernels::best(), pool: &pool, observer: &(), inputs: None, profile: None };
             for n in [0, 1, MAX_PARTS - 1, MAX_PARTS, 3 * MAX_PARTS + 5] {
                 let mut values = vec![0; n];
                 compute.for_each(usize::MAX, values.iter_mut(), |value| *value += 1);
@@ -249,7 +260,8 @@ mod tests {
     #[test]
     fn little_work_stays_on_one_thread() {
         let pool = ThreadPool::new(2).unwrap();
-        let compute = Compute { kernels: Kernels::best(), pool: &pool, observer: &(), profile: None };
+        let compute =
+            Compute { kernels: Kernels::best(), pool: &pool, observer: &(), inputs: None, profile: None };
         assert_eq!(compute.n_parts(100), 1);
         assert_eq!(compute.n_parts(usize::MAX), 2 * PARTS_PER_THREAD);
         assert_eq!(compute.piece_len(1, usize::MAX), 1);

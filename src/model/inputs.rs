@@ -44,6 +44,15 @@ pub(super) struct Inputs {
     q8_k: Vec<Q8KWindow>,
 }
 
+/// Some rows of [`Inputs`] for a product.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::model) struct Rows<'a> {
+    /// In the format that its matrix takes.
+    pub(in crate::model) activation: Activation<'a>,
+    /// As they were before.
+    pub(in crate::model) floats: &'a [f32],
+}
+
 /// Some rows of [`Inputs`], to be written by one thread.
 pub(super) struct InputRows<'a> {
     x: RowsMut<'a, f32>,
@@ -88,8 +97,9 @@ impl Inputs {
     }
 
     /// Some rows in the format that `consumer` takes.
-    pub(super) fn for_consumer(&self, consumer: &Matrix, rows: Range<usize>) -> Activation<'_> {
-        self.in_format(consumer.block_type().activation(), rows)
+    pub(super) fn for_consumer(&self, consumer: &Matrix, rows: Range<usize>) -> Rows<'_> {
+        let floats = self.floats(rows.clone());
+        Rows { activation: self.in_format(consumer.block_type().activation(), rows), floats }
     }
 
     /// Some rows in a format that is among those wanted.

@@ -20,7 +20,7 @@ mod workspace;
 
 pub use arch::Family;
 pub use batch::{BatchPart, Dimensions};
-pub use compute::{Compute, Observer};
+pub use compute::{Compute, InputObserver, Observer};
 pub use decoder::Decoder;
 pub use profile::{Phase, PhaseTimes, Profile};
 pub use reads::Reads;

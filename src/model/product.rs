@@ -1,8 +1,9 @@
 //! Products of weight matrices with a batch, several of them in one parallel region.
 
-use gguf_simd::{Activation, ColumnsMut, Kernels};
+use gguf_simd::{ColumnsMut, Kernels};
 
 use super::compute::{Compute, Divide, MAX_PARTS, MIN_PART_WORK, pieces};
+use super::inputs::Rows;
 use super::profile::Phase;
 use super::weights::{Linear, Matrix, MatrixRows, Stack};
 
@@ -20,7 +21,7 @@ pub(super) struct Product<'a> {
     /// `[n_out]`.
     bias: Option<&'a [f32]>,
     /// One row of `n_in` activations for each token.
-    x: Activation<'a>,
+    x: Rows<'a>,
     /// `[n_tokens, n_out]`.
     out: ColumnsMut<'a>,
     /// `[n_tokens, n_out]`.
@@ -29,23 +30,23 @@ pub(super) struct Product<'a> {
 
 impl<'a> Product<'a> {
     /// The product of a whole matrix without a bias; `out` is `[n_tokens, n_out]`.
-    pub(super) fn of_matrix(matrix: &'a Matrix, x: Activation<'a>, out: &'a mut [f32]) -> Self {
+    pub(super) fn of_matrix(matrix: &'a Matrix, x: Rows<'a>, out: &'a mut [f32]) -> Self {
         Self::of_rows(matrix.all(), matrix.n_out(), x, out)
     }
 
     /// The product of an expert's matrix, with its bias and scale; `out` is `[n_tokens, n_out]`.
-    pub(super) fn of_expert(stack: &'a Stack, expert: usize, x: Activation<'a>, out: &'a mut [f32]) -> Self {
+    pub(super) fn of_expert(stack: &'a Stack, expert: usize, x: Rows<'a>, out: &'a mut [f32]) -> Self {
         let (scale, bias) = (stack.expert_scale(expert), stack.expert_bias(expert));
         Self { scale, bias, ..Self::of_rows(stack.expert(expert), stack.n_out, x, out) }
     }
 
-    fn of_rows(weights: MatrixRows<'a>, n_out: usize, x: Activation<'a>, out: &'a mut [f32]) -> Self {
+    fn of_rows(weights: MatrixRows<'a>, n_out: usize, x: Rows<'a>, out: &'a mut [f32]) -> Self {
         let n_tokens = out.len() / n_out;
         Self { weights, scale: None, bias: None, x, out: ColumnsMut::new(out, n_out, n_tokens), add_to: None }
     }
 
     /// The product of a matrix, with its bias and scale; `out` is `[n_tokens, n_out]`.
-    pub(super) fn of(linear: &'a Linear, x: Activation<'a>, out: &'a mut [f32]) -> Self {
+    pub(super) fn of(linear: &'a Linear, x: Rows<'a>, out: &'a mut [f32]) -> Self {
         let bias = linear.bias.as_deref();
         Self { bias, scale: linear.scale, ..Self::of_matrix(&linear.matrix, x, out) }
     }
@@ -65,8 +66,8 @@ impl<'a> Product<'a> {
         let MatrixRows { bytes, block_type, n_in, .. } = self.weights;
         match self.out.n_cols() {
             0 => return,
-            1 => kernels.gemv(block_type, bytes, n_in, self.x, self.out.column(0)),
-            _ => kernels.gemm(block_type, bytes, n_in, self.x, self.out.reborrow()),
+            1 => kernels.gemv(block_type, bytes, n_in, self.x.activation, self.out.column(0)),
+            _ => kernels.gemm(block_type, bytes, n_in, self.x.activation, self.out.reborrow()),
         }
         for c in 0..self.out.n_cols() {
             if let Some(scale) = self.scale {
@@ -123,6 +124,11 @@ impl Compute<'_> {
         let n_parts = self.n_parts(work);
         let part_work = work.div_ceil(n_parts).max(1);
         let n_pieces = (part_work / MIN_PART_WORK).min(MAX_PARTS / n_parts).clamp(1, PIECES_OF_DOTS);
+        let products = products.inspect(|product| {
+            if let (Some(observer), Some(span)) = (self.inputs, product.weights.file_span()) {
+                observer.see(span, product.x.floats, product.weights.n_in);
+            }
+        });
         let parts = products.flat_map(move |product| {
             let n_pieces = if product.out.n_cols() == 1 { n_pieces } else { 1 };
             let n_parts = (product.work() * n_pieces).div_ceil(part_work).max(1);

@@ -5,8 +5,10 @@
 //! conversion pipeline, which calls this for groups of rows.
 
 mod error_stats;
+mod importance;
 
 pub use error_stats::ErrorStats;
+pub use importance::{Entry, Format, ImportanceMatrix};
 
 use gguf_simd::BlockType;
 use gguf_simd::half_float::{bf16_to_f32, f16_to_f32};

@@ -276,7 +276,7 @@ impl Engine {
 
     pub(super) fn compute<'a>(&'a self, profile: Option<&'a Profile>) -> Compute<'a> {
         let observer = self.residency.get().and_then(Residency::observer).unwrap_or(&());
-        Compute { kernels: self.kernels, pool: &self.pool, observer, profile }
+        Compute { kernels: self.kernels, pool: &self.pool, observer, inputs: None, profile }
     }
 }
 

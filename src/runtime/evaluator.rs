@@ -8,7 +8,9 @@ use super::engine::Engine;
 use super::sequence::Sequence;
 use super::session_options::SessionOptions;
 use crate::error::{Error, Result};
-use crate::model::{BatchPart, Dimensions, KvCache, Phase, PhaseTimes, Profile, Workspace};
+use crate::model::{
+    BatchPart, Compute, Dimensions, InputObserver, KvCache, Phase, PhaseTimes, Profile, Workspace,
+};
 
 /// The positions of a step whose logits are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,6 +180,57 @@ impl<'e> Evaluator<'e> {
     pub fn step(&mut self, parts: &mut [Part<'_, 'e>]) -> Result<StepLogits<'_>> {
         let _environment = FloatEnvironment::enter();
         let n_vocab = self.engine.n_vocab();
+        let n_wanted = self.prepare(parts)?;
+        reserve_logits(&mut self.logits, n_wanted.saturating_mul(n_vocab))?;
+        self.logits.resize(n_wanted * n_vocab, 0.0);
+        let mut rest = parts;
+        let mut done = 0;
+        while let Some(first) = rest.iter().position(|part| !part.is_done()) {
+            rest = &mut rest[first..];
+            let n_parts = take_batch(rest, self.options.n_batch);
+            done += self.evaluate(&mut rest[..n_parts], done);
+        }
+        Ok(StepLogits { logits: &self.logits, ends: &self.ends })
+    }
+
+    /// Evaluates the ids of all `parts`, which want all logits, as [`Evaluator::step`] does, shows `observer` the
+    /// inputs of all products, and computes no logits; those of a batch, to show the output matrix's inputs, only
+    /// if `with_output`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn observe(
+        &mut self,
+        parts: &mut [Part<'_, 'e>],
+        observer: &dyn InputObserver,
+        with_output: bool,
+    ) -> Result<()> {
+        let _environment = FloatEnvironment::enter();
+        self.prepare(parts)?;
+        let decoder = self.engine.decoder();
+        let compute = Compute { inputs: Some(observer), ..self.engine.compute(None) };
+        let mut rest = parts;
+        while let Some(first) = rest.iter().position(|part| !part.is_done()) {
+            rest = &mut rest[first..];
+            let n_parts = take_batch(rest, self.options.n_batch);
+            decoder.forward(compute, &mut rest[..n_parts], &mut self.space);
+            for part in &mut rest[..n_parts] {
+                part.sequence.ids.extend_from_slice(&part.ids[part.now.clone()]);
+            }
+            if with_output {
+                let n =
+                    rest[..n_parts].iter().map(BatchPart::n_wanted).sum::<usize>() * self.engine.n_vocab();
+                reserve_logits(&mut self.logits, n)?;
+                self.logits.resize(n, 0.0);
+                decoder.logits(compute, &mut self.space, &mut self.logits);
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks all `parts` and makes room for their ids; how many logits they want.
+    fn prepare(&mut self, parts: &mut [Part<'_, 'e>]) -> Result<usize> {
+        let n_vocab = self.engine.n_vocab();
         self.ends.clear();
         let mut n_wanted = 0usize;
         for (i, part) in parts.iter().enumerate() {
@@ -189,17 +242,8 @@ impl<'e> Evaluator<'e> {
             let prepared = part.sequence.prepare(part.ids.len());
             prepared.map_err(|error| if self.ends.len() > 1 { named(error, i) } else { error })?;
         }
-        reserve_logits(&mut self.logits, n_wanted.saturating_mul(n_vocab))?;
-        self.logits.resize(n_wanted * n_vocab, 0.0);
         parts.iter_mut().for_each(|part| part.now = 0..0);
-        let mut rest = parts;
-        let mut done = 0;
-        while let Some(first) = rest.iter().position(|part| !part.is_done()) {
-            rest = &mut rest[first..];
-            let n_parts = take_batch(rest, self.options.n_batch);
-            done += self.evaluate(&mut rest[..n_parts], done);
-        }
-        Ok(StepLogits { logits: &self.logits, ends: &self.ends })
+        Ok(n_wanted)
     }
 
     /// Evaluates a batch and puts its logits behind the `done` floats there are; returns how many they

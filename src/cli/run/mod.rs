@@ -9,6 +9,7 @@ mod bench;
 mod chat;
 mod complete;
 mod divergence;
+mod imatrix;
 mod input;
 mod inspect;
 mod load;
@@ -48,6 +49,7 @@ enum Command {
     Divergence(divergence::Args),
     Logits(logits::Args),
     Bench(bench::Args),
+    Imatrix(imatrix::Args),
     Inspect(inspect::Args),
     Tokenize(tokenize::Args),
 }
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Divergence(args) => divergence::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Imatrix(args) => imatrix::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
     })

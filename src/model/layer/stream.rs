@@ -3,11 +3,10 @@
 use super::Norm;
 use crate::error::Result;
 use crate::model::compute::{Compute, RowsMut, pieces};
+use crate::model::inputs::Rows;
 use crate::model::memory::Buffers;
 use crate::model::product::Product;
 use crate::model::weights::Linear;
-
-use gguf_simd::Activation;
 
 /// The residual streams of the rows of a batch.
 #[derive(Debug)]
@@ -75,7 +74,7 @@ impl Residual {
 
 impl Sum<'_> {
     /// Adds the outputs of `linear` for the rows, whose inputs are `x`.
-    pub(in crate::model) fn add(&mut self, compute: Compute<'_>, linear: &Linear, x: Activation<'_>) {
+    pub(in crate::model) fn add(&mut self, compute: Compute<'_>, linear: &Linear, x: Rows<'_>) {
         let product = Product::of(linear, x, self.spare);
         compute.multiply([product.add_to(self.rows)]);
     }
@@ -85,7 +84,7 @@ impl Sum<'_> {
         &mut self,
         compute: Compute<'_>,
         linear: &Linear,
-        x: Activation<'_>,
+        x: Rows<'_>,
         weight: impl Fn(usize) -> f32 + Sync,
     ) {
         compute.multiply([Product::of(linear, x, self.spare)]);

@@ -25,6 +25,8 @@ pub(in crate::model) struct MatrixRows<'a> {
     pub(in crate::model) block_type: BlockType,
     pub(in crate::model) n_in: usize,
     row_bytes: usize,
+    /// Where they are in the file, if they are in one.
+    offset: Option<usize>,
 }
 
 impl Matrix {
@@ -94,7 +96,8 @@ impl Matrix {
     pub(in crate::model) fn rows(&self, rows: Range<usize>) -> MatrixRows<'_> {
         assert!(rows.start <= rows.end && rows.end <= self.n_out, "rows {rows:?} of {}", self.n_out);
         let bytes = &self.source.bytes()[self.span(&rows)];
-        MatrixRows { bytes, block_type: self.block_type, n_in: self.n_in, row_bytes: self.row_bytes }
+        let offset = self.file_span_of(rows).map(|span| span.start);
+        MatrixRows { bytes, block_type: self.block_type, n_in: self.n_in, row_bytes: self.row_bytes, offset }
     }
 
     /// All its rows.
@@ -104,9 +107,17 @@ impl Matrix {
 }
 
 impl MatrixRows<'_> {
+    /// Their bytes in the file; `None` if they are in no file.
+    pub(in crate::model) fn file_span(&self) -> Option<Range<usize>> {
+        self.offset.map(|start| start..start + self.bytes.len())
+    }
+
     /// Rows `0..row` and rows `row..`.
     pub(in crate::model) fn split_at(self, row: usize) -> (Self, Self) {
         let (before, after) = self.bytes.split_at(row * self.row_bytes);
-        (Self { bytes: before, ..self }, Self { bytes: after, ..self })
+        (
+            Self { bytes: before, ..self },
+            Self { bytes: after, offset: self.offset.map(|start| start + before.len()), ..self },
+        )
     }
 }

@@ -1,0 +1,206 @@
+//! Collects an importance matrix.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::super::args::{KvArgs, ModelArgs};
+use super::super::input::{read_text, read_text_trimmed};
+use super::super::load::{Model, load};
+use super::super::progress::bar;
+use super::merge::FormatArgs;
+use crate::chat::{Message, RenderError, SpecialTokens, Template};
+use crate::cli::compute::ComputeArgs;
+use crate::cli::interrupt::Busy;
+use crate::cli::output::{plural, show, warn};
+use crate::cli::values::count;
+use crate::error::{Error, Result};
+use crate::eval::Chunks;
+use crate::eval::imatrix::{CollectOptions, collect};
+use crate::quantize::ImportanceMatrix;
+use crate::runtime::SessionOptions;
+
+/// Measure which inputs of a model's matrices matter, for quantising it: an importance matrix.
+///
+/// The model reads the texts in chunks of --ctx tokens, as llama.cpp's llama-imatrix does, and the squares of what
+/// each column of each matrix meets are summed. gguf-convert --imatrix then spends its bits on the columns that
+/// count. Some 100 chunks of varied text, of the kind the model is for, are enough; none of it should serve to
+/// measure the result. A .jsonl file holds a conversation in each line, {"messages": [{"role": ..., "content":
+/// ...}, ...]}, and is read through the model's chat template.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(in super::super) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// A text, or conversations as .jsonl; may be given several times
+    #[arg(short, long = "file", value_name = "FILE", required = true, num_args = 1..)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    output: FormatArgs,
+    /// Tokens in a chunk
+    #[arg(short, long, value_name = "N", default_value_t = 512, allow_negative_numbers = true, value_parser = count)]
+    ctx: usize,
+    /// Read only the first N chunks of each text [default: all]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
+    chunks: Option<usize>,
+    /// Add to what this importance matrix holds; may be given several times
+    #[arg(long = "in-file", value_name = "FILE")]
+    earlier: Vec<PathBuf>,
+    /// Look at the output matrix as well
+    #[arg(long)]
+    process_output: bool,
+    #[command(flatten)]
+    kv: KvArgs,
+    /// Print nothing
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  gguf-run imatrix model-F16.gguf -f calibration.txt -o imatrix.gguf
+  gguf-run imatrix model-Q8_0.gguf -f prose.txt code.txt chats.jsonl -o imatrix.gguf --chunks 50
+  gguf-run imatrix merge a.gguf b.dat -o both.gguf
+  gguf-run imatrix show imatrix.gguf
+  gguf-convert model-F16.gguf --type IQ3_M --imatrix imatrix.gguf";
+
+/// Collects as `args` say.
+///
+/// # Errors
+/// Any; [`Error::Interrupted`] after Ctrl-C.
+pub(super) fn run(args: &Args) -> Result<()> {
+    args.output.check()?;
+    let earlier = args.earlier.iter().map(|path| ImportanceMatrix::open(path)).collect::<Result<Vec<_>>>()?;
+    let model = load(&args.model, &args.compute, args.quiet)?;
+    let n_ctx = if args.ctx == 0 { model.engine.spec().n_ctx_train } else { args.ctx };
+    let texts =
+        args.files.iter().map(|path| args.chunks_of(&model, path, n_ctx)).collect::<Result<Vec<_>>>()?;
+    let options = CollectOptions { kv_types: args.kv.kv_types, with_output: args.process_output };
+    settle(&model, options.evaluator(n_ctx), args.quiet)?;
+    let n_chunks = texts.iter().map(Chunks::n_chunks).sum();
+    let bar = bar(n_chunks, "chunks", args.quiet);
+    let busy = Busy::begin();
+    let start = Instant::now();
+    let collected =
+        collect(&model.engine, &texts, options, busy.stop(), &mut |done| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    let mut matrix = collected?;
+    matrix.datasets = args.files.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+    for (earlier, path) in earlier.iter().zip(&args.earlier) {
+        matrix.merge(earlier).map_err(|e| Error::usage(format!("{}: {e}", path.display())))?;
+    }
+    if let Some(note) = unseen(&matrix) {
+        warn(note);
+    }
+    args.output.write(&matrix)?;
+    if args.quiet {
+        return Ok(());
+    }
+    show(&format!(
+        "{}: {}, {} of {n_ctx} tokens, {:.1} s\n",
+        crate::printable::path(&args.output.path),
+        plural(matrix.entries.len(), "tensor"),
+        plural(n_chunks, "chunk"),
+        start.elapsed().as_secs_f64()
+    ))
+}
+
+/// Brings the weights into memory beside what an evaluator of `options` takes.
+fn settle(model: &Model, options: SessionOptions, quiet: bool) -> Result<()> {
+    let demand = model.engine.demand(options)?;
+    let plan = model.plan(demand.cache + demand.buffers)?;
+    model.follow(plan, options.n_batch, quiet)
+}
+
+impl Args {
+    /// The chunks of the text at `path`.
+    fn chunks_of(&self, model: &Model, path: &Path, n_ctx: usize) -> Result<Chunks> {
+        let is_chat = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jsonl"));
+        let mut ids = if is_chat {
+            conversations(model, path)?
+        } else {
+            model.tokenizer.encode(&read_text_trimmed(path)?, true, false)?
+        };
+        if !is_chat && model.tokenizer.adds_eos() {
+            ids.pop();
+        }
+        let first_token = model.tokenizer.bos().filter(|_| model.tokenizer.adds_bos());
+        Chunks::new(ids, n_ctx, self.chunks, first_token)
+            .map_err(|e| Error::usage(format!("{}: {e}", path.display())))
+    }
+}
+
+/// The tokens of the conversations at `path`, one after the other.
+fn conversations(model: &Model, path: &Path) -> Result<Vec<u32>> {
+    let source = model.engine.metadata().string("tokenizer.chat_template")?.ok_or_else(|| {
+        Error::usage(format!(
+            "{}: the model has no chat template to read conversations through",
+            path.display()
+        ))
+    })?;
+    let template = Template::new(source, SpecialTokens::of(&model.tokenizer))?;
+    let mut ids = Vec::new();
+    let text = read_text(path)?;
+    for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let wrong = |what: String| Error::malformed(path, format!("line {}: {what}", i + 1));
+        let messages = messages(line).map_err(wrong)?;
+        let rendered = template.render(&messages, false).map_err(|e| match e {
+            RenderError::Refused { what } => wrong(format!("the chat template refuses it: {what}")),
+            RenderError::Failed(e) => e,
+        })?;
+        // Templates write the token at the beginning themselves.
+        ids.extend(model.tokenizer.encode(&rendered, false, true)?);
+    }
+    Ok(ids)
+}
+
+/// The messages of a line: an object that has them, or the list itself.
+fn messages(line: &str) -> Result<Vec<Message>, String> {
+    let value: Value = serde_json::from_str(line).map_err(|e| format!("not JSON: {e}"))?;
+    let list = match value {
+        Value::Object(mut object) => {
+            object.remove("messages").ok_or("it has no \"messages\"; a list of role and content is needed")?
+        }
+        list => list,
+    };
+    serde_json::from_value(list).map_err(|e| format!("its messages are not a list of role and content: {e}"))
+}
+
+/// What the user should know of experts that saw nothing.
+fn unseen(matrix: &ImportanceMatrix) -> Option<String> {
+    let (mut n_unseen, mut n_all, mut n_tensors) = (0, 0, 0);
+    for entry in matrix.entries.values() {
+        let (unseen, all) = entry.n_unseen();
+        (n_unseen, n_all, n_tensors) = (n_unseen + unseen, n_all + all, n_tensors + usize::from(unseen > 0));
+    }
+    (n_unseen > 0).then(|| {
+        format!(
+            "{n_unseen} of {n_all} matrices, in {}, saw no token: experts that no text chose; their columns will count \
+             alike. More, and more varied, text helps",
+            plural(n_tensors, "tensor")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_holds_messages_or_is_their_list() {
+        let list = r#"[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]"#;
+        for line in [list.to_owned(), format!(r#"{{"id": 5, "messages": {list}}}"#)] {
+            let messages = messages(&line).expect("messages");
+            assert_eq!((messages.len(), messages[1].content.as_str()), (2, "Hello"));
+        }
+        for (line, reason) in
+            [("{", "not JSON"), ("{}", "no \"messages\""), (r#"[{"role": 5}]"#, "role and content")]
+        {
+            let error = messages(line).expect_err("wrong");
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+}
