@@ -3,7 +3,7 @@
 use crate::checkpoint::{Checkpoint, ModelCard, excerpt};
 use crate::convert::naming::{ModelName, folder_identifier, is_local_path, is_repository, size_label};
 use crate::convert::recipe::Candidate;
-use crate::convert::{FileType, PlanOptions};
+use crate::convert::{ImportanceFile, PlanOptions};
 use crate::gguf::Value;
 use crate::model::arch::Family;
 use crate::model::sampling::{MIN_P, TEMPERATURE, TOP_K, TOP_P};
@@ -93,11 +93,13 @@ pub(super) fn general(
 }
 
 /// The keys that describe the file.
-pub(super) fn file(file_type: FileType) -> [(String, Value); 2] {
-    [
-        ("general.file_type".into(), Value::U32(file_type.number())),
+pub(super) fn file(options: &PlanOptions) -> Vec<(String, Value)> {
+    let mut pairs = vec![
+        ("general.file_type".into(), Value::U32(options.file_type.number())),
         ("general.quantization_version".into(), Value::U32(QUANTIZATION_VERSION)),
-    ]
+    ];
+    pairs.extend(options.importance.iter().flat_map(ImportanceFile::pairs));
+    pairs
 }
 
 fn text(key: &str, value: &str) -> (String, Value) {

@@ -172,12 +172,29 @@ impl Job<'_> {
         let row_bytes = ty.row_bytes(n_in).expect("the layout checked that rows divide into blocks");
         worker.blocks.resize(group.n_rows * row_bytes, 0);
         let Worker { rows, blocks, scratch, .. } = worker;
-        let error = match self.plan.sources()[group.tensor].rows.blocks_of(ty) {
-            Some(source) => {
+        let Planned { rows: source, importance, .. } = &self.plan.sources()[group.tensor];
+        let mut encode = |rows: &[f32], importance, blocks: &mut [u8]| {
+            encode_rows(self.options.kernels, ty, rows, n_in, importance, blocks, scratch)
+        };
+        let error = match (source.blocks_of(ty), importance) {
+            (Some(source), _) => {
                 source.read(group.first_row * n_in, blocks)?;
                 ErrorStats::none(rows)
             }
-            None => encode_rows(self.options.kernels, ty, rows, n_in, None, blocks, scratch),
+            (None, None) => encode(rows, None, blocks),
+            (None, Some(importance)) => {
+                // A group may end in another expert than it began in.
+                let (mut done, mut error) = (0, ErrorStats::default());
+                while done < group.n_rows {
+                    let (weights, n_alike) = importance.at_row(group.first_row + done);
+                    let n = n_alike.min(group.n_rows - done);
+                    let (rows, blocks) =
+                        (&rows[done * n_in..][..n * n_in], &mut blocks[done * row_bytes..][..n * row_bytes]);
+                    error.merge(&encode(rows, Some(weights), blocks));
+                    done += n;
+                }
+                error
+            }
         };
         if is_out_of_range(&error, largest) {
             let name = &placed.name;

@@ -9,6 +9,7 @@ use regex::Regex;
 
 use crate::checkpoint::{Checkpoint, Config};
 use crate::convert::gguf_input::GgufInput;
+use crate::convert::importance::{Importance, ImportanceFile};
 use crate::convert::keys::KeyChanges;
 use crate::convert::metadata::{self, General};
 use crate::convert::naming::{file_stem, folder_identifier};
@@ -48,6 +49,8 @@ pub struct PlanOptions {
     pub tokenizer_differences: TokenizerDifferences,
     /// Changes of the metadata.
     pub keys: KeyChanges,
+    /// How much columns count.
+    pub importance: Option<ImportanceFile>,
 }
 
 impl PlanOptions {
@@ -60,6 +63,20 @@ impl PlanOptions {
             ignored: Vec::new(),
             tokenizer_differences: TokenizerDifferences::default(),
             keys: KeyChanges::default(),
+            importance: None,
+        }
+    }
+
+    /// The importance of each tensor, if there is an importance matrix.
+    fn importances(
+        &self,
+        tensors: &[Candidate],
+        choices: &[Choice],
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<Option<Importance>>> {
+        match &self.importance {
+            Some(file) => file.of(tensors, choices, warnings),
+            None => Ok(tensors.iter().map(|_| None).collect()),
         }
     }
 }
@@ -91,6 +108,7 @@ enum Input<'a> {
 pub(super) struct Planned<'a> {
     pub(super) rows: SourceRows<'a>,
     pub(super) choice: Choice,
+    pub(super) importance: Option<Importance>,
 }
 
 /// One tensor of a plan, for people.
@@ -144,13 +162,14 @@ impl<'a> Plan<'a> {
                 )
             })
             .unzip();
-        let choices = recipe::choose(options.file_type, &spec, &options.overrides, &candidates)?;
+        let choices = recipe::choose(options, &spec, &candidates)?;
+        let importance = options.importances(&candidates, &choices, &mut warnings)?;
         warnings.extend(unused_overrides(&options.overrides, &candidates));
 
         let general = General::of(checkpoint, options, &spec, &candidates);
         let mut pairs = metadata::general(family, &general, checkpoint, &mut warnings);
         pairs.extend(keys);
-        pairs.extend(metadata::file(options.file_type));
+        pairs.extend(metadata::file(options));
         pairs.extend(vocabulary.to_metadata());
         warnings.extend(tokenizer_check::prove(checkpoint, &pairs, options.tokenizer_differences)?);
         options.keys.apply(&mut pairs, &mut warnings)?;
@@ -162,7 +181,9 @@ impl<'a> Plan<'a> {
             block_type: choice.block_type,
         });
         let layout = Layout::new(pairs, tensors.collect(), DEFAULT_ALIGNMENT)?;
-        let sources = rows.into_iter().zip(choices).map(|(rows, choice)| Planned { rows, choice }).collect();
+        let sources = rows.into_iter().zip(choices).zip(importance);
+        let sources =
+            sources.map(|((rows, choice), importance)| Planned { rows, choice, importance }).collect();
         Ok(Self {
             file_type: options.file_type,
             name: general.name().to_owned(),

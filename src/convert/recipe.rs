@@ -8,7 +8,7 @@
 use gguf_simd::BlockType;
 use regex::Regex;
 
-use crate::convert::FileType;
+use crate::convert::{FileType, PlanOptions};
 use crate::error::{Error, Result};
 use crate::model::spec::layer::MixerSpec;
 use crate::model::spec::{ModelSpec, Role, Suffix, TensorId};
@@ -55,13 +55,8 @@ pub struct Choice {
 /// # Errors
 /// [`Error::Usage`] if `--output-tensor-type` or `--token-embedding-type` names a type whose blocks
 /// do not fit: these two options have no fallback.
-pub fn choose(
-    file_type: FileType,
-    spec: &ModelSpec,
-    overrides: &Overrides,
-    tensors: &[Candidate],
-) -> Result<Vec<Choice>> {
-    let mut recipe = Recipe::new(file_type, Shape::of(spec), overrides, tensors);
+pub fn choose(options: &PlanOptions, spec: &ModelSpec, tensors: &[Candidate]) -> Result<Vec<Choice>> {
+    let mut recipe = Recipe::new(options, Shape::of(spec), tensors);
     // Files of others may have their layers in any order, and the recipes count them.
     let mut order: Vec<usize> = (0..tensors.len()).collect();
     order.sort_by_key(|&i| tensors[i].id.layer);
@@ -93,6 +88,7 @@ impl Shape {
 struct Recipe<'a> {
     file_type: FileType,
     shape: Shape,
+    has_importance: bool,
     overrides: &'a Overrides,
     is_tied: bool,
     n_values: usize,
@@ -101,12 +97,13 @@ struct Recipe<'a> {
 }
 
 impl<'a> Recipe<'a> {
-    fn new(file_type: FileType, shape: Shape, overrides: &'a Overrides, tensors: &[Candidate]) -> Self {
+    fn new(options: &'a PlanOptions, shape: Shape, tensors: &[Candidate]) -> Self {
         let count = |role| tensors.iter().filter(|tensor| tensor.id.role == role).count();
         Self {
-            file_type,
+            file_type: options.file_type,
             shape,
-            overrides,
+            has_importance: options.importance.is_some(),
+            overrides: &options.overrides,
             is_tied: count(Role::Output) == 0,
             n_values: count(Role::AttnV),
             values_seen: 0,
@@ -196,7 +193,13 @@ impl<'a> Recipe<'a> {
         let n_layer = self.shape.n_layer;
         match self.file_type {
             FileType::Q4_K_M | FileType::Q5_K_M if has_more_bits(index, n_layer) => BlockType::Q6_K,
-            FileType::Q4_K_S | FileType::IQ4_NL | FileType::IQ4_XS if index < n_layer / 8 => BlockType::Q5_K,
+            FileType::Q4_K_S if index < n_layer / 8 => BlockType::Q5_K,
+            FileType::IQ4_NL | FileType::IQ4_XS if index < n_layer / 8 && !self.has_importance => {
+                BlockType::Q5_K
+            }
+            // Importance alone does not save the first of these from wild values.
+            FileType::Q4_0 if index < n_layer / 8 && self.has_importance => BlockType::Q4_1,
+            FileType::Q5_0 if index < n_layer / 8 && self.has_importance => BlockType::Q5_1,
             FileType::Q3_K_L => BlockType::Q5_K,
             FileType::Q3_K_M if index < n_layer / 16 => BlockType::Q5_K,
             FileType::Q3_K_M => BlockType::Q4_K,

@@ -131,7 +131,10 @@ fn differing_row(
         let ty = source.choice.block_type;
         match rows.blocks_of(ty) {
             Some(blocks) => blocks.read(row * rows.n_in(), &mut worker.blocks)?,
-            None => job.options.kernels.encode(ty, &worker.values, None, &mut worker.blocks),
+            None => {
+                let importance = source.importance.as_ref().map(|importance| importance.at_row(row).0);
+                job.options.kernels.encode(ty, &worker.values, importance, &mut worker.blocks);
+            }
         }
         if worker.found[in_group * row_bytes..][..row_bytes] != worker.blocks {
             return Ok(Some(row));

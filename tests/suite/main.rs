@@ -42,6 +42,7 @@ mod hostile_config;
 mod hostile_fixtures;
 mod hostile_gguf;
 mod hostile_tokenizers;
+mod importance;
 mod logits_file;
 mod logits_hash;
 mod measures;

@@ -1,6 +1,7 @@
 //! The command line of `gguf-convert`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Parser;
 use gguf_simd::BlockType;
@@ -9,8 +10,9 @@ use regex::Regex;
 use super::key_args::KeyArgs;
 use crate::cli::compute::ComputeArgs;
 use crate::convert::file_type::suggestion;
-use crate::convert::{FileType, KeyChanges, Overrides, PlanOptions, TokenizerDifferences};
+use crate::convert::{FileType, ImportanceFile, KeyChanges, Overrides, PlanOptions, TokenizerDifferences};
 use crate::error::{Error, Result};
+use crate::quantize::ImportanceMatrix;
 
 const TYPES: &str = "\
 Types, from large to small (bits per weight of a Llama 8B):
@@ -76,6 +78,9 @@ pub(super) struct Args {
     /// Give every quantised tensor the same type, without the usual mixture
     #[arg(long, help_heading = "Types of single tensors")]
     pure: bool,
+    /// Spend bits on the columns that count, by an importance matrix (gguf-run imatrix, or llama-imatrix's file)
+    #[arg(long, value_name = "FILE")]
+    imatrix: Option<PathBuf>,
     /// Convert even if the file's tokenizer reads texts otherwise than the checkpoint's own
     #[arg(long)]
     accept_tokenizer_differences: bool,
@@ -92,7 +97,7 @@ impl Args {
     /// What the plan needs of them.
     ///
     /// # Errors
-    /// [`Error::Usage`] for an empty name.
+    /// [`Error::Usage`] for an empty name; as [`ImportanceMatrix::open`].
     pub(super) fn plan_options(&self) -> Result<PlanOptions> {
         if self.name.as_deref().is_some_and(|name| name.trim().is_empty()) {
             return Err(Error::usage("--name is empty; give a name, or leave the flag out"));
@@ -110,7 +115,12 @@ impl Args {
             TokenizerDifferences::Refused
         };
         let keys = KeyChanges { keeps_all: self.keep_metadata, ..self.keys.changes() };
-        Ok(PlanOptions { file_type: self.file_type, overrides, name, ignored, tokenizer_differences, keys })
+        let importance = self.imatrix.as_ref().map(|path| {
+            let matrix = Arc::new(ImportanceMatrix::open(path)?);
+            Ok::<_, Error>(ImportanceFile { path: path.clone(), matrix })
+        });
+        let (file_type, importance) = (self.file_type, importance.transpose()?);
+        Ok(PlanOptions { file_type, overrides, name, ignored, tokenizer_differences, keys, importance })
     }
 }
 

@@ -8,6 +8,7 @@ use regex::Regex;
 use super::{Input, Plan, PlanOptions, Planned, unused_overrides};
 use crate::convert::blocks::Blocks;
 use crate::convert::gguf_input::{GgufInput, SPLIT_KEYS};
+use crate::convert::importance::Importance;
 use crate::convert::naming::file_stem;
 use crate::convert::recipe::{self, Candidate, Choice};
 use crate::convert::transform::SourceRows;
@@ -49,12 +50,17 @@ impl<'a> Plan<'a> {
         let mut warnings = Vec::new();
         let found = find(input, &options.ignored, &mut warnings)?;
         let candidates: Vec<Candidate> = found.iter().filter_map(|found| found.candidate.clone()).collect();
-        let mut chosen =
-            recipe::choose(options.file_type, &spec, &options.overrides, &candidates)?.into_iter();
+        let chosen = recipe::choose(options, &spec, &candidates)?;
+        let mut importance = options.importances(&candidates, &chosen, &mut warnings)?.into_iter();
+        let mut chosen = chosen.into_iter();
         let kept = |found: &Found<'_>| Choice { block_type: found.block_type, instead_of: None };
         let choices: Vec<Choice> = found
             .iter()
             .map(|found| found.candidate.as_ref().and_then(|_| chosen.next()).unwrap_or_else(|| kept(found)))
+            .collect();
+        let importance: Vec<_> = found
+            .iter()
+            .map(|found| found.candidate.as_ref().and_then(|_| importance.next()).flatten())
             .collect();
         warnings.extend(unused_overrides(&options.overrides, &candidates));
         warnings.extend(kept_note(&found));
@@ -74,7 +80,9 @@ impl<'a> Plan<'a> {
             block_type: choice.block_type,
         });
         let layout = Layout::new(pairs, tensors.collect(), alignment(input))?;
-        let sources = found.iter().zip(choices).map(|(found, choice)| found.planned(choice)).collect();
+        let sources = found.iter().zip(choices).zip(importance);
+        let sources =
+            sources.map(|((found, choice), importance)| found.planned(choice, importance)).collect();
         Ok(Self {
             file_type: options.file_type,
             name: name.unwrap_or_else(|| input.stem()),
@@ -91,7 +99,7 @@ impl<'a> Plan<'a> {
 }
 
 impl<'a> Found<'a> {
-    fn planned(&self, choice: Choice) -> Planned<'a> {
+    fn planned(&self, choice: Choice, importance: Option<Importance>) -> Planned<'a> {
         let shape = shape_of(self.tensor);
         let n_in = shape[shape.len() - 1];
         let blocks = Blocks {
@@ -100,7 +108,11 @@ impl<'a> Found<'a> {
             offset: self.tensor.offset,
             block_type: self.block_type,
         };
-        Planned { rows: SourceRows::blocks(blocks, (self.tensor.n_elements() / n_in, n_in)), choice }
+        Planned {
+            rows: SourceRows::blocks(blocks, (self.tensor.n_elements() / n_in, n_in)),
+            choice,
+            importance,
+        }
     }
 }
 
@@ -161,7 +173,7 @@ fn pairs(input: &GgufInput, options: &PlanOptions, notes: &mut Vec<String>) -> R
     let mut pairs = input.metadata().to_pairs();
     pairs.retain(|(key, _)| !is_renewed(key));
     if !keeps_all {
-        for (key, value) in metadata::file(options.file_type) {
+        for (key, value) in metadata::file(options) {
             put(&mut pairs, &key, value);
         }
     }

@@ -1,0 +1,122 @@
+//! Which importance each tensor of a plan is encoded with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gguf_simd::BlockType;
+
+use crate::convert::recipe::{Candidate, Choice};
+use crate::error::{Error, Result};
+use crate::gguf::Value;
+use crate::model::spec::{Role, Suffix};
+use crate::quantize::ImportanceMatrix;
+
+/// Tensors named in a message before it says "and more".
+const MAX_LISTED: usize = 4;
+
+/// An importance matrix, and the file it is from.
+#[derive(Clone, Debug)]
+pub struct ImportanceFile {
+    /// As the user named it.
+    pub path: PathBuf,
+    /// What it holds.
+    pub matrix: Arc<ImportanceMatrix>,
+}
+
+/// How much each column of a tensor counts.
+#[derive(Debug)]
+pub(super) struct Importance {
+    /// `[n_matrices, n_in]`.
+    weights: Vec<f32>,
+    n_in: usize,
+    /// Rows of each of its matrices.
+    n_rows: usize,
+}
+
+impl Importance {
+    /// The weights of the columns for row `row`, and how many rows from it on have the same.
+    pub(super) fn at_row(&self, row: usize) -> (&[f32], usize) {
+        let matrix = row / self.n_rows;
+        (&self.weights[matrix * self.n_in..][..self.n_in], (matrix + 1) * self.n_rows - row)
+    }
+}
+
+impl ImportanceFile {
+    /// The importance of each tensor. `warnings` gets what the user should know.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the matrix is of another model, as its tensors tell.
+    pub(super) fn of(
+        &self,
+        tensors: &[Candidate],
+        choices: &[Choice],
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<Option<Importance>>> {
+        let (mut found, mut missing, mut n_found) = (Vec::new(), Vec::new(), 0);
+        for (tensor, choice) in tensors.iter().zip(choices) {
+            if !is_weighed(tensor, choice.block_type) {
+                found.push(None);
+                continue;
+            }
+            let importance = self.find(tensor)?;
+            match &importance {
+                Some(_) => n_found += 1,
+                // Only what is asked for is known of these.
+                None if is_table(tensor) => {}
+                None => missing.push(tensor.name.as_str()),
+            }
+            found.push(importance);
+        }
+        if n_found == 0 && !missing.is_empty() {
+            return Err(Error::usage(format!(
+                "{} knows none of the tensors (no {}): it is of another model",
+                self.path.display(),
+                missing[0]
+            )));
+        }
+        if !missing.is_empty() {
+            let listed = missing[..missing.len().min(MAX_LISTED)].join(", ");
+            let more = missing.len().saturating_sub(MAX_LISTED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            warnings.push(format!(
+                "{} does not know {listed}{more}: their columns count alike",
+                self.path.display()
+            ));
+        }
+        Ok(found)
+    }
+
+    fn find(&self, tensor: &Candidate) -> Result<Option<Importance>> {
+        let Some(entry) = self.matrix.entries.get(&tensor.name) else { return Ok(None) };
+        let [ref outer @ .., n_rows, n_in] = tensor.shape[..] else { return Ok(None) };
+        let (n, n_found) = (outer.iter().product::<usize>() * n_in, entry.squares.len());
+        if n == n_found {
+            return Ok(Some(Importance { weights: entry.weights(), n_in, n_rows }));
+        }
+        Err(Error::usage(format!(
+            "{}: {} has {n_found} columns there and {n} here: the importance matrix is of another model",
+            self.path.display(),
+            tensor.name
+        )))
+    }
+
+    /// The keys that tell of it in a file, as llama-quantize writes them.
+    pub(super) fn pairs(&self) -> Vec<(String, Value)> {
+        let number = |n: u64| Value::U32(u32::try_from(n).unwrap_or(u32::MAX));
+        let mut pairs = vec![("file", Value::String(self.path.to_string_lossy().into_owned()))];
+        pairs.extend(self.matrix.datasets.first().map(|name| ("dataset", Value::String(name.clone()))));
+        pairs.push(("entries_count", number(self.matrix.entries.len() as u64)));
+        pairs.push(("chunks_count", number(self.matrix.n_chunks())));
+        pairs.into_iter().map(|(key, value)| (format!("quantize.imatrix.{key}"), value)).collect()
+    }
+}
+
+/// Whether the encoder of a tensor weighs columns.
+fn is_weighed(tensor: &Candidate, block_type: BlockType) -> bool {
+    tensor.shape.len() > 1 && tensor.id.suffix == Suffix::Weight && !block_type.is_float()
+}
+
+/// Whether rows of a tensor are looked up, or it is the output matrix.
+pub(super) fn is_table(tensor: &Candidate) -> bool {
+    matches!(tensor.id.role, Role::TokenEmbd | Role::PerLayerTokenEmbd | Role::Output)
+}
