@@ -46,7 +46,9 @@ HUB_PATTERNS = {
     "gemma3_text": "sliding_window_pattern",
     "llama4_text": None,
     "qwen2": None,
+    "qwen2_5_vl_text": None,
     "qwen2_moe": None,
+    "qwen2_vl_text": None,
     "qwen3": None,
 }
 N_IDS = 40
@@ -100,7 +102,7 @@ def idle_tensors(model, ids, logits):
     # What it scales is normalised next.
     last_scale = f"{model.config.get_text_config().num_hidden_layers - 1}.layer_scalar"
     for name, tensor in model.state_dict(keep_vars=True).items():
-        is_idle = name.endswith(last_scale) or any(part in name for part in ("vision", "projector"))
+        is_idle = name.endswith(last_scale) or any(part in name for part in ("vision", "visual", "projector"))
         if is_idle or not tensor.is_floating_point():
             continue
         kept = tensor.data.clone()
@@ -133,6 +135,10 @@ def hub_config(config):
     hub |= {"rope_theta": rope["rope_theta"]} if rope else {}
     if scaling.get("rope_type", "default") != "default":
         hub["rope_scaling"] = {"type": scaling["rope_type"], **scaling}
+    if "mrope_section" in scaling:
+        is_old = config["model_type"].startswith("qwen2")
+        hub["rope_scaling"] = {**scaling, "type": "mrope" if is_old else "default"}
+        hub["rope_scaling"].pop("rope_type" if is_old else "type")
     if config["model_type"] in HUB_PATTERNS:
         layers, pattern = hub.pop("layer_types"), HUB_PATTERNS[config["model_type"]]
         hub.pop("_sliding_window_pattern", None)
@@ -185,6 +191,14 @@ def become_twin(name, folder):
     path.write_text(json.dumps(config, indent=2) + "\n")
 
 
+def turn_experts(folder):
+    """Turns the experts' matrices as files on the Hub have them, which transformers turns back when it loads."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    turned = {key: tensor.transpose(1, 2).contiguous() for key, tensor in tensors.items() if ".experts." in key}
+    save_file(tensors | turned, path, metadata={"format": "pt"})
+
+
 def make(name, folder):
     """Writes the fixture; returns the seed it took and how far float32 is from float64."""
     model_type, arguments = SHAPES[name]
@@ -194,6 +208,8 @@ def make(name, folder):
         model = auto_class(config).from_config(config, attn_implementation="eager", dtype=torch.float32)
         randomise(model, seed, ZEROS.get(name))
         model.to(torch.bfloat16).save_pretrained(folder)
+        if model_type == "qwen3_vl_moe":
+            turn_experts(folder)
         if name.endswith("-mxfp4"):
             encode_experts(folder)
         model = load(folder)

@@ -50,6 +50,15 @@ VISION = dict(
     image_size=8,
     patch_size=4,
 )
+QWEN_VISION = dict(depth=1, num_heads=2, patch_size=2, temporal_patch_size=1, spatial_merge_size=2)
+QWEN3_VISION = dict(
+    **QWEN_VISION,
+    hidden_size=16,
+    intermediate_size=16,
+    out_hidden_size=32,
+    num_position_embeddings=4,
+    deepstack_visual_indexes=[0],
+)
 MULTIMODAL_SHAPES = {
     "gemma3-multimodal": multimodal(
         "gemma3",
@@ -97,6 +106,38 @@ MULTIMODAL_SHAPES = {
             "projector_input_dim": 16,
             "projector_output_dim": 16,
         },
+    ),
+    "qwen2vl": multimodal(
+        "qwen2_vl",
+        shape("qwen2_vl_text", rope_parameters=rope(mrope_section=[1, 1, 2]), tie_word_embeddings=True),
+        {**QWEN_VISION, "embed_dim": 16, "hidden_size": 32, "mlp_ratio": 1},
+    ),
+    "qwen2vl-2.5": multimodal(
+        "qwen2_5_vl",
+        shape("qwen2_5_vl_text", rope_parameters=rope(mrope_section=[1, 1, 2])),
+        {**QWEN_VISION, "hidden_size": 16, "intermediate_size": 16, "out_hidden_size": 32},
+    ),
+    "qwen3vl": multimodal(
+        "qwen3_vl",
+        shape(
+            "qwen3_vl_text",
+            head_dim=16,
+            rope_parameters=rope(mrope_section=[4, 2, 2], mrope_interleaved=True),
+            tie_word_embeddings=True,
+        ),
+        QWEN3_VISION,
+    ),
+    "qwen3vlmoe": multimodal(
+        "qwen3_vl_moe",
+        shape(
+            "qwen3_vl_moe_text",
+            head_dim=8,
+            num_experts=4,
+            num_experts_per_tok=2,
+            moe_intermediate_size=12,
+            rope_parameters=rope(mrope_section=[2, 1, 1], mrope_interleaved=True),
+        ),
+        QWEN3_VISION,
     ),
     "mistral3-multimodal": multimodal(
         "mistral3",
@@ -289,12 +330,14 @@ SHAPES = TWIN_SHAPES | MULTIMODAL_SHAPES | {
         "phimoe",
         intermediate_size=24,
         **experts(4, 2),
-        router_jitter_noise=0.0,
         rms_norm_eps=0.01,
         attention_bias=True,
         lm_head_bias=True,
         sliding_window=8,
-        rope_parameters={**longrope(16, 4), "short_mscale": 1.1, "long_mscale": 1.2},
+        # transformers 5.24 takes the short factors for any length.
+        max_position_embeddings=2048,
+        original_max_position_embeddings=512,
+        rope_parameters={**longrope(512, 4), "short_mscale": 1.2, "long_mscale": 1.2},
     ),
     "apertus": shape(
         "apertus",
@@ -325,7 +368,7 @@ SHAPES = TWIN_SHAPES | MULTIMODAL_SHAPES | {
         tie_word_embeddings=False,
     ),
     "bloom": old_shape("bloom", hidden_size=32, n_layer=2, n_head=4, layer_norm_epsilon=0.01),
-    "mpt": old_shape("mpt", d_model=32, n_heads=4, n_layers=2, expansion_ratio=2, max_seq_len=64),
+    "mpt": old_shape("mpt", d_model=32, n_heads=4, n_layers=2, max_seq_len=64),
     "jais2": shape("jais2", rms_norm_eps=None, layer_norm_eps=0.01, head_dim=16, intermediate_size=32),
     "chatglm": shape("glm", head_dim=16, attention_bias=True, rope_parameters=ROPE_HALF),
     "afmoe": shape(

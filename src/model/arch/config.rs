@@ -14,6 +14,8 @@ pub struct FromConfig<'c> {
     arch: &'static str,
     /// The configuration, of a multimodal model that of its text part.
     pub config: &'c Config,
+    /// The whole configuration.
+    pub whole: &'c Config,
     pairs: MetadataPairs,
     notes: Vec<String>,
 }
@@ -33,8 +35,8 @@ pub(crate) fn text_part(config: &Config) -> Result<Config> {
 
 impl<'c> FromConfig<'c> {
     /// No keys yet.
-    pub(super) fn new(arch: &'static str, config: &'c Config) -> Self {
-        Self { arch, config, pairs: Vec::new(), notes: Vec::new() }
+    pub(super) fn new(arch: &'static str, config: &'c Config, whole: &'c Config) -> Self {
+        Self { arch, config, whole, pairs: Vec::new(), notes: Vec::new() }
     }
 
     pub(super) fn finish(self) -> (MetadataPairs, Vec<String>) {
@@ -176,12 +178,20 @@ impl<'c> FromConfig<'c> {
         Ok(n_embd / n_head)
     }
 
+    fn n_ctx_train(&self, defaults: &Defaults) -> Result<usize> {
+        match (self.config.count(defaults.n_ctx_name)?, defaults.n_ctx) {
+            (Some(n), _) => Ok(n),
+            (None, 0) => self.config.required_count(defaults.n_ctx_name),
+            (None, default) => Ok(default),
+        }
+    }
+
     /// What the configuration says of rotary positions.
     ///
     /// # Errors
     /// As [`RopeConfig::read`].
     pub(super) fn rope(&self, defaults: &Defaults) -> Result<RopeConfig> {
-        let n_ctx_train = self.config.required_count(defaults.n_ctx_name)?;
+        let n_ctx_train = self.n_ctx_train(defaults)?;
         RopeConfig::read(self.config, n_ctx_train, defaults)
     }
 
@@ -194,7 +204,7 @@ impl<'c> FromConfig<'c> {
         let rope = self.rope(defaults)?;
         let head_dim = self.head_dim(defaults)?;
         self.count("block_count", defaults.n_layer_name)?;
-        self.count("context_length", defaults.n_ctx_name)?;
+        self.put_count("context_length", self.n_ctx_train(defaults)?)?;
         let n_embd = self.count("embedding_length", defaults.n_embd_name)?;
         if defaults.n_ff_times > 0 && self.config.count(defaults.n_ff_name)?.is_none() {
             self.put_count("feed_forward_length", defaults.n_ff_times.saturating_mul(n_embd))?;
@@ -211,7 +221,7 @@ impl<'c> FromConfig<'c> {
             self.put_count("attention.key_length", head_dim)?;
             self.put_count("attention.value_length", head_dim)?;
         }
-        self.count("vocab_size", "vocab_size")?;
+        self.count("vocab_size", defaults.n_vocab_name)?;
         let n_rot = rope.n_dims(head_dim);
         self.put_count("rope.dimension_count", n_rot)?;
         for (key, value) in rope_scaling::to_keys(&rope) {

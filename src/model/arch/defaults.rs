@@ -14,12 +14,18 @@ pub struct Defaults {
     pub freq_base: f32,
     /// Whether rotary positions may differ between layers with and without windows.
     pub has_kinds: bool,
+    /// Whether positions may have several dimensions, which are one for text (M-RoPE).
+    pub has_sections: bool,
     /// Whether heads may be rotated in part, and which part of them is.
     pub partial: Partial,
     /// The length of a head that the configuration does not say; `None`: what divides the width among heads.
     pub head_dim: Option<usize>,
+    /// Its name for the number of tokens.
+    pub n_vocab_name: &'static str,
     /// Its name for the positions the model was trained for.
     pub n_ctx_name: &'static str,
+    /// Those positions where it is silent; 0: it must say.
+    pub n_ctx: usize,
     /// Its name for the width of the feed-forward part.
     pub n_ff_name: &'static str,
     /// How many times the width of the stream that is, where it is silent; 0: it must say.
@@ -51,9 +57,12 @@ impl Defaults {
         eps_key: "attention.layer_norm_rms_epsilon",
         freq_base: 1e4,
         has_kinds: false,
+        has_sections: false,
         partial: Partial::Refused,
         head_dim: None,
+        n_vocab_name: "vocab_size",
         n_ctx_name: "max_position_embeddings",
+        n_ctx: 0,
         n_ff_name: "intermediate_size",
         n_ff_times: 0,
         n_layer_name: "num_hidden_layers",

@@ -27,7 +27,6 @@ const NEEDS: &[(&[&str], &str)] = &[
         "attention in both directions, and pooled outputs",
     ),
     (&["t5", "t5encoder"], "an encoder beside the decoder"),
-    (&["mpt", "bloom", "refact", "jais"], "scores that fall with the distance (ALiBi)"),
     (&["gemma3n"], "alternating updates of several streams (AltUp)"),
     (&["clip"], "the image part of another model: it does not generate text"),
 ];

@@ -81,7 +81,7 @@ impl Family {
     /// As [`Family::spec_of_file`], with config.json at fault.
     pub fn configure(&self, config: &Config) -> Result<Configured> {
         let text = config::text_part(config)?;
-        let mut made = FromConfig::new(self.gguf_name, &text);
+        let mut made = FromConfig::new(self.gguf_name, &text, config);
         (self.keys)(&mut made)?;
         let (pairs, notes) = made.finish();
         let spec = (self.spec)(Keys::made(self.gguf_name, config.path(), &pairs))?.checked(config.path())?;

@@ -131,7 +131,8 @@ fn divisors(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Vec<f32>>> {
         return Ok(None);
     }
     let spec = sources.spec;
-    let defaults = Defaults { has_kinds: true, partial: Partial::Allowed(1.0), ..Defaults::RMS };
+    let defaults =
+        Defaults { has_kinds: true, has_sections: true, partial: Partial::Allowed(1.0), ..Defaults::RMS };
     let read = RopeConfig::read(sources.config, spec.n_ctx_train, &defaults)?;
     let rope = &spec.ropes[0];
     let of_longrope = |of: fn(LongRope) -> Vec<f32>| {

@@ -75,6 +75,7 @@ impl Loader<'_> {
             q_norm: head_norm(Role::AttnQNorm, n_q, spec.head_dim_k)?,
             k_norm: if has_own { head_norm(Role::AttnKNorm, n_k, spec.head_dim_k)? } else { None },
             v_norm: spec.v_norm.map(|of| Norm { spec: of, weight: vec![1.0; spec.head_dim_v], bias: None }),
+            slopes: spec.slopes(),
             sinks: spec.has_sinks.then(|| self.vector(Role::AttnSinks, layer)).transpose()?,
             gate: spec.gate.map(|_| self.linear(Role::AttnGate, layer)).transpose()?,
             output: self.linear(Role::AttnOutput, layer)?,

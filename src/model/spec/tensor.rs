@@ -50,6 +50,7 @@ roles! {
     AttnV "attn_v" layer;
     AttnQkv "attn_qkv" layer;
     AttnOutput "attn_output" layer;
+    AttnOutputNorm "attn_output_norm" layer;
     AttnQNorm "attn_q_norm" layer;
     AttnKNorm "attn_k_norm" layer;
     AttnGate "attn_gate" layer;

@@ -1,5 +1,5 @@
-//! `baichuan`: Baichuan 1 and 2 7B: Llama whose q, k and v lie in one matrix. The 13B, whose scores fall with the
-//! distance (ALiBi), are not supported.
+//! `baichuan`: Baichuan 1 and 2: Llama whose q, k and v lie in one matrix; the scores of the 13B fall with the distance
+//! instead of a rotation.
 
 use super::prelude::*;
 
@@ -15,21 +15,25 @@ pub(super) static FAMILY: Family = Family {
     promises,
 };
 
+/// Layers of the 13B.
+const N_LAYER_13B: usize = 40;
+
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;
     let n_ctx_name = made.first_of(&["max_position_embeddings", "model_max_length"]);
-    if made.config.required_count("num_hidden_layers")? == 40 {
-        return Err(made.unsupported("Baichuan 13B, whose scores fall with the distance (ALiBi)".into()));
-    }
     made.base(&Defaults { n_ctx_name, ..Defaults::RMS })
 }
 
 fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Rms, RopeOrder::Pairs, Gate::Silu)?;
-    if base.n_layer == 40 {
-        return Err(keys.unsupported("Baichuan 13B, whose scores fall with the distance (ALiBi)"));
+    // Files tell the two apart by nothing else.
+    if base.n_layer != N_LAYER_13B {
+        return base.model((0..base.n_layer).map(|i| base.layer(i, |_| {})).collect());
     }
-    base.model((0..base.n_layer).map(|i| base.layer(i, |_| {})).collect())
+    let change = |attention: &mut AttentionSpec| (attention.rope, attention.alibi) = (None, Some(8.0));
+    let mut model = base.model((0..base.n_layer).map(|i| base.layer(i, change)).collect())?;
+    model.ropes.clear();
+    Ok(model)
 }
 
 fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {

@@ -9,25 +9,7 @@ pub(super) static FAMILY: Family = Family {
     model_types: &["gpt2"],
     keys,
     spec,
-    names: Names {
-        base_prefix: "transformer.",
-        layer_prefix: "transformer.h.",
-        other: &[
-            (Role::TokenEmbd, "transformer.wte"),
-            (Role::PositionEmbd, "transformer.wpe"),
-            (Role::OutputNorm, "transformer.ln_f"),
-            (Role::AttnNorm, "ln_1"),
-            (Role::AttnQ, ""),
-            (Role::AttnK, ""),
-            (Role::AttnV, ""),
-            (Role::AttnQkv, "attn.c_attn"),
-            (Role::AttnOutput, "attn.c_proj"),
-            (Role::FfnNorm, "ln_2"),
-            (Role::FfnUp, "mlp.c_fc"),
-            (Role::FfnDown, "mlp.c_proj"),
-        ],
-        ..Names::PLAIN
-    },
+    names: NAMES,
     source: |sources, slot| {
         let source = plain(sources, slot)?;
         let is_turned =
@@ -37,28 +19,56 @@ pub(super) static FAMILY: Family = Family {
         let turned = |source: Source| source.with_shape(&[n_in, n_out]).with_rows(rows);
         Ok(source.map(|source| if is_turned { turned(source) } else { source }))
     },
-    promises: |_| {
-        let there = Promise::There;
-        Ok(Promises { is_tied: Some(true), qkv_bias: there, output_bias: there, mlp_bias: there })
-    },
+    promises,
 };
+
+/// The names of GPT-2.
+pub(super) const NAMES: Names = Names {
+    base_prefix: "transformer.",
+    layer_prefix: "transformer.h.",
+    other: &[
+        (Role::TokenEmbd, "transformer.wte"),
+        (Role::PositionEmbd, "transformer.wpe"),
+        (Role::OutputNorm, "transformer.ln_f"),
+        (Role::AttnNorm, "ln_1"),
+        (Role::AttnQ, ""),
+        (Role::AttnK, ""),
+        (Role::AttnV, ""),
+        (Role::AttnQkv, "attn.c_attn"),
+        (Role::AttnOutput, "attn.c_proj"),
+        (Role::FfnNorm, "ln_2"),
+        (Role::FfnUp, "mlp.c_fc"),
+        (Role::FfnDown, "mlp.c_proj"),
+    ],
+    ..Names::PLAIN
+};
+
+/// What its configurations call things.
+pub(super) const DEFAULTS: Defaults = Defaults {
+    eps_name: "layer_norm_epsilon",
+    n_ctx_name: "n_positions",
+    n_ff_name: "n_inner",
+    n_ff_times: 4,
+    n_layer_name: "n_layer",
+    n_embd_name: "n_embd",
+    n_head_name: "n_head",
+    ..Defaults::LAYER
+};
+
+/// Biases everywhere, and the embedding is the output matrix.
+pub(super) fn promises(_: &Config) -> Result<Promises> {
+    let there = Promise::There;
+    Ok(Promises { is_tied: Some(true), qkv_bias: there, output_bias: there, mlp_bias: there })
+}
 
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["activation_function"], "gelu_new", &["gelu_new", "gelu_pytorch_tanh"])?;
     made.refuse("scale_attn_by_inverse_layer_idx", false, true)?;
-    made.base(&Defaults {
-        eps_name: "layer_norm_epsilon",
-        n_ctx_name: "n_positions",
-        n_ff_name: "n_inner",
-        n_ff_times: 4,
-        n_layer_name: "n_layer",
-        n_embd_name: "n_embd",
-        n_head_name: "n_head",
-        ..Defaults::LAYER
-    })
+    made.base(&DEFAULTS)
 }
 
-fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
+/// Plain layers with layer norms and learned positions.
+pub(super) fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Layer, RopeOrder::Halves, Gate::GeluTanh)?;
     let layer = |i| {
         let attention = AttentionSpec { rope: None, ..base.attention(i) };

@@ -57,7 +57,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
 }
 
 /// The rows of q, k and v come head by head.
-fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
+pub(super) fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
     let source = plain(sources, slot)?;
     let (Role::AttnQkv, Some(Source::Pieces(pieces, values))) = (slot.id.role, &source) else {
         return Ok(source);

@@ -96,8 +96,12 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     base.model((0..base.n_layer).map(layer).collect())
 }
 
-/// The experts' matrices are turned; gate and up lie side by side.
 fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
+    turned(sources, slot, "feed_forward.experts")
+}
+
+/// Where tensors lie if the matrices of what a layer calls `experts` are turned; gate and up lie side by side.
+pub(super) fn turned(sources: &Sources<'_>, slot: &Slot, experts: &str) -> Result<Option<Source>> {
     let (name, first, n_parts) = match slot.id.role {
         Role::FfnGateExps => ("gate_up_proj", 0, 2),
         Role::FfnUpExps => ("gate_up_proj", 1, 2),
@@ -107,6 +111,6 @@ fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
     let [n_expert, n_out, n_in] = slot.shape[..] else { return Ok(None) };
     let n_cols = n_parts * n_out;
     let rows = RowMap::Columns { n_out, n_cols, first: first * n_out, step: 1, skipped: 0 };
-    let name = sources.in_layer(slot, &format!("feed_forward.experts.{name}"));
+    let name = sources.in_layer(slot, &format!("{experts}.{name}"));
     Ok(Some(Source::whole(slot, vec![name]).with_shape(&[n_expert, n_in, n_cols]).with_rows(rows)))
 }

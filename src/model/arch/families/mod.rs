@@ -4,8 +4,11 @@ mod afmoe;
 mod arcee;
 mod baichuan;
 mod bailingmoe2;
+mod bloom;
+mod chatglm;
 mod cohere2;
 mod command_r;
+mod dbrx;
 mod deepseek;
 mod deepseek2;
 mod dots1;
@@ -23,17 +26,20 @@ mod glm4;
 mod glm4moe;
 mod gpt2;
 mod gpt_oss;
+mod gptj;
 mod gptneox;
 mod granite;
 mod granitemoe;
 mod hunyuan_dense;
 mod hunyuan_moe;
 mod internlm2;
+mod jais2;
 mod llama;
 mod llama4;
 mod mellum;
 mod minicpm;
 mod mistral3;
+mod mpt;
 mod nemotron;
 mod olmo;
 mod olmo2;
@@ -41,13 +47,19 @@ mod olmoe;
 mod orion;
 mod phi2;
 mod phi3;
+mod phimoe;
+mod qwen;
 mod qwen2;
 mod qwen2moe;
+mod qwen2vl;
 mod qwen3;
 mod qwen3moe;
+mod qwen3vl;
+mod qwen3vlmoe;
 mod seed_oss;
 mod smollm3;
 mod stablelm;
+mod starcoder;
 mod starcoder2;
 mod xverse;
 
@@ -60,8 +72,11 @@ pub(super) const ALL: &[&Family] = &[
     &arcee::FAMILY,
     &baichuan::FAMILY,
     &bailingmoe2::FAMILY,
+    &bloom::FAMILY,
+    &chatglm::FAMILY,
     &cohere2::FAMILY,
     &command_r::FAMILY,
+    &dbrx::FAMILY,
     &deepseek::FAMILY,
     &deepseek2::FAMILY,
     &dots1::FAMILY,
@@ -79,16 +94,19 @@ pub(super) const ALL: &[&Family] = &[
     &glm4moe::FAMILY,
     &gpt2::FAMILY,
     &gpt_oss::FAMILY,
+    &gptj::FAMILY,
     &gptneox::FAMILY,
     &granite::FAMILY,
     &granitemoe::FAMILY,
     &hunyuan_dense::FAMILY,
     &hunyuan_moe::FAMILY,
     &internlm2::FAMILY,
+    &jais2::FAMILY,
     &llama4::FAMILY,
     &mellum::FAMILY,
     &minicpm::FAMILY,
     &mistral3::FAMILY,
+    &mpt::FAMILY,
     &nemotron::FAMILY,
     &olmo::FAMILY,
     &olmo2::FAMILY,
@@ -96,13 +114,19 @@ pub(super) const ALL: &[&Family] = &[
     &orion::FAMILY,
     &phi2::FAMILY,
     &phi3::FAMILY,
+    &phimoe::FAMILY,
+    &qwen::FAMILY,
     &qwen2::FAMILY,
     &qwen2moe::FAMILY,
+    &qwen2vl::FAMILY,
     &qwen3::FAMILY,
     &qwen3moe::FAMILY,
+    &qwen3vl::FAMILY,
+    &qwen3vlmoe::FAMILY,
     &seed_oss::FAMILY,
     &smollm3::FAMILY,
     &stablelm::FAMILY,
+    &starcoder::FAMILY,
     &starcoder2::FAMILY,
     &xverse::FAMILY,
 ];

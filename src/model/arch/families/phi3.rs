@@ -37,16 +37,22 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
 
 fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let mut base = Base::read(keys, NormKind::Rms, RopeOrder::Halves, Gate::Silu)?;
-    // Files say the original context and the factor; that the factors are tensors, not all of them say.
-    if let Some(original_context) = keys.count("rope.scaling.original_context_length")? {
-        base.rope.factors = RopeFactors::ByContext { original_context };
-        let magnitude = keys.f32("rope.scaling.attn_factor")?.unwrap_or(1.0);
-        base.rope.scaling = RopeScaling::Magnified { magnitude };
-    }
+    by_context(&mut base)?;
     let window = base.window()?;
     let layer = |i| {
         let ffn = FfnShape { is_fused: true, ..base.ffn(i) };
         base.layer_of(AttentionSpec { window, ..base.attention(i) }, FfnSpec::Gated(ffn))
     };
     base.model((0..base.n_layer).map(layer).collect())
+}
+
+/// Reads the factors of rotary frequencies that depend on the length of the context, if there are some.
+pub(super) fn by_context(base: &mut Base<'_>) -> Result<()> {
+    // Files say the original context and the factor; that the factors are tensors, not all of them say.
+    if let Some(original_context) = base.keys.count("rope.scaling.original_context_length")? {
+        base.rope.factors = RopeFactors::ByContext { original_context };
+        let magnitude = base.keys.f32("rope.scaling.attn_factor")?.unwrap_or(1.0);
+        base.rope.scaling = RopeScaling::Magnified { magnitude };
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! `qwen2`: Qwen 1.5 to 2.5, Qwen Coder, the R1 distils of them, and the text part of Qwen 2 VL: Llama with
+//! `qwen2`: Qwen 1.5 to 2.5, Qwen Coder, the R1 distils of them: Llama with
 //! biases of q, k and v, and rotary positions over halves.
 
 use super::prelude::*;
@@ -12,11 +12,14 @@ pub(super) static FAMILY: Family = Family {
     spec,
     names: Names::PLAIN,
     source: plain,
-    promises: |config| {
-        let promises = promises(config)?;
-        Ok(Promises { qkv_bias: Promise::There, output_bias: Promise::Absent, ..promises })
-    },
+    promises,
 };
+
+/// Biases of q, k and v, and no others.
+pub(super) fn promises(config: &Config) -> Result<Promises> {
+    let promises = super::prelude::promises(config)?;
+    Ok(Promises { qkv_bias: Promise::There, output_bias: Promise::Absent, ..promises })
+}
 
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;
@@ -24,7 +27,8 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.base(&Defaults::RMS)
 }
 
-fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
+/// What keys of this form mean.
+pub(super) fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Rms, RopeOrder::Halves, Gate::Silu)?;
     base.model((0..base.n_layer).map(|i| base.layer(i, |_| {})).collect())
 }

@@ -1,4 +1,4 @@
-//! `qwen3`: Qwen 3, and the text part of Qwen 3 VL: Llama with norms of query and key heads, and rotary
+//! `qwen3`: Qwen 3: Llama with norms of query and key heads, and rotary
 //! positions over halves.
 
 use super::prelude::*;
@@ -21,7 +21,8 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.base(&Defaults { head_dim: Some(128), ..Defaults::RMS })
 }
 
-fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
+/// What keys of this form mean.
+pub(super) fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Rms, RopeOrder::Halves, Gate::Silu)?;
     let layer = |i| base.layer(i, |attention| attention.qk_norm = Some(base.qk_norm()));
     base.model((0..base.n_layer).map(layer).collect())

@@ -25,7 +25,8 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     Ok(())
 }
 
-fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
+/// What keys of this form mean.
+pub(super) fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Rms, RopeOrder::Halves, Gate::Silu)?;
     let experts = base.experts()?.ok_or_else(|| keys.missing("expert_count"))?;
     let layer = |i| {

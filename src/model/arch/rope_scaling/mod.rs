@@ -105,18 +105,25 @@ impl RopeConfig {
         let Some(parameters) = parameters else { return Ok(read) };
         read.partial = partial(parameters, defaults)?.or(read.partial);
         read.freq_base = parameters.f32("rope_theta")?.unwrap_or(beside);
-        read.scale(config, parameters, n_ctx_train)?;
-        Ok(read)
-    }
-
-    fn scale(&mut self, config: &Config, parameters: &Config, n_ctx_train: usize) -> Result<()> {
-        let original = || match config.count("original_max_position_embeddings")? {
-            Some(original) => Ok::<_, Error>(original),
-            None => Ok(parameters.count("original_max_position_embeddings")?.unwrap_or(n_ctx_train)),
-        };
         let kind = match parameters.string("rope_type")? {
             Some(kind) => Some(kind),
             None => parameters.string("type")?,
+        };
+        if !(defaults.has_sections && kind == Some("mrope")) {
+            read.scale(config, (parameters, kind), n_ctx_train)?;
+        }
+        Ok(read)
+    }
+
+    fn scale(
+        &mut self,
+        config: &Config,
+        (parameters, kind): (&Config, Option<&str>),
+        n_ctx_train: usize,
+    ) -> Result<()> {
+        let original = || match config.count("original_max_position_embeddings")? {
+            Some(original) => Ok::<_, Error>(original),
+            None => Ok(parameters.count("original_max_position_embeddings")?.unwrap_or(n_ctx_train)),
         };
         match kind {
             // What the last of these means, a family says with tensors of its own.

@@ -45,6 +45,8 @@ pub(super) struct Tile<'a> {
     pub(super) window: Option<Window>,
     /// Bounds the scores.
     pub(super) softcap: Option<f32>,
+    /// `[group]`: what scores fall by with each position of distance.
+    pub(super) slopes: Option<&'a [f32]>,
     /// `[group]`: the scores of the sinks.
     pub(super) sinks: Option<&'a [f32]>,
 }
@@ -162,6 +164,14 @@ impl Tile<'_> {
         if let Some(cap) = self.softcap {
             self.ops.softcap(scores, cap);
         }
+        if let Some(slopes) = self.slopes {
+            for (q, scores) in scores.chunks_exact_mut(n).enumerate() {
+                let (slope, own) = (slopes[q % self.group], (self.n_keys + q / self.group - 1) as f32);
+                for (key, score) in keys.clone().zip(scores) {
+                    *score -= slope * (own - key as f32);
+                }
+            }
+        }
         let visible = &mut visible[..n_queries];
         for (q, n_visible) in visible.iter_mut().enumerate() {
             let seen = self.visible(chunk, q);
@@ -241,6 +251,7 @@ mod tests {
                 n_keys,
                 window: None,
                 softcap: None,
+                slopes: None,
                 sinks: None,
             };
             let n_queries = tile.n_queries();

@@ -16,11 +16,19 @@ use crate::model::inputs::Inputs;
 use crate::model::profile::Phase;
 use crate::model::spec::layer::{AttentionSpec, Window};
 
+/// What each head has of its own beside weights.
+#[derive(Clone, Copy, Default)]
+pub(super) struct OfHeads<'a> {
+    /// `[n_head]`: the scores of the sinks.
+    pub(super) sinks: Option<&'a [f32]>,
+    /// `[n_head]`: what scores fall by with each position of distance.
+    pub(super) slopes: Option<&'a [f32]>,
+}
+
 /// A layer whose queries and keys are ready.
 struct Ready<'a, P> {
     spec: &'a AttentionSpec,
-    /// `[n_head]`: the scores of the sinks.
-    sinks: Option<&'a [f32]>,
+    of_heads: OfHeads<'a>,
     /// The layer whose keys and values are used.
     cached: usize,
     compute: Compute<'a>,
@@ -30,10 +38,10 @@ struct Ready<'a, P> {
 }
 
 /// Computes the outputs of all query heads for `rows`, whose queries `scratch` holds, in a layer of this spec
-/// with these sinks.
+/// with these numbers of heads.
 pub(super) fn attend<P: BatchPart>(
     compute: Compute<'_>,
-    (spec, sinks): (&AttentionSpec, Option<&[f32]>),
+    (spec, of_heads): (&AttentionSpec, OfHeads<'_>),
     rows: &Rows<'_, P>,
     scratch: &mut AttentionScratch,
 ) {
@@ -42,7 +50,7 @@ pub(super) fn attend<P: BatchPart>(
     compute.enter(Phase::Attention);
     let &Rows { ref parts, batch, layer, .. } = rows;
     let cached = spec.shares_kv_with.unwrap_or(layer);
-    let ready = Ready { spec, sinks, cached, compute, parts, queries, batch };
+    let ready = Ready { spec, of_heads, cached, compute, parts, queries, batch };
     let is_few = ready.n_groups() <= max_divided(compute.pool.n_threads());
     if is_few && ready.max_keys() > CHUNK {
         ready.divide_chunks(scratch, partials, outputs);
@@ -100,6 +108,7 @@ impl<P: BatchPart> Ready<'_, P> {
         // The queries of a run lie together, head by head.
         let first_query = (run.first_row * self.n_heads() + head * run.n + first) * group;
         let format = keys.rows().keys.cache_type().query_format();
+        let heads = head * group..(head + 1) * group;
         Tile {
             ops: kernels.ops(),
             attention: kernels.attention(),
@@ -110,7 +119,8 @@ impl<P: BatchPart> Ready<'_, P> {
             n_keys: run.position + first + 1,
             window: self.spec.window,
             softcap: self.spec.softcap,
-            sinks: self.sinks.map(|sinks| &sinks[head * group..][..group]),
+            slopes: self.of_heads.slopes.map(|slopes| &slopes[heads.clone()]),
+            sinks: self.of_heads.sinks.map(|sinks| &sinks[heads]),
         }
     }
 

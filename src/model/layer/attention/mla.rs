@@ -140,7 +140,7 @@ impl Mla {
             return;
         }
         scratch.heads.set_n_in(self.core.n_embd_out());
-        heads::attend(compute, (&self.core, None), rows, scratch);
+        heads::attend(compute, (&self.core, heads::OfHeads::default()), rows, scratch);
         self.unfold(compute, n, scratch, own);
         let outputs = own.heads.for_consumer(&self.output.matrix, 0..n);
         stream.add(compute, n, residual, |mut sum| sum.add(compute, &self.output, outputs));

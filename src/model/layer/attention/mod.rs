@@ -37,6 +37,8 @@ pub(in crate::model) struct Attention {
     pub(in crate::model) q_norm: Option<Norm>,
     pub(in crate::model) k_norm: Option<Norm>,
     pub(in crate::model) v_norm: Option<Norm>,
+    /// `[n_head]`: what scores fall by with each position of distance.
+    pub(in crate::model) slopes: Option<Vec<f32>>,
     /// `[n_head]`.
     pub(in crate::model) sinks: Option<Vec<f32>>,
     /// `[n_head, n_embd]` or `[n_head * head_dim_v, n_embd]`.
@@ -121,7 +123,8 @@ impl Attention {
         if n_queries == 0 {
             return;
         }
-        heads::attend(compute, (&self.spec, self.sinks.as_deref()), rows, scratch);
+        let of_heads = heads::OfHeads { sinks: self.sinks.as_deref(), slopes: self.slopes.as_deref() };
+        heads::attend(compute, (&self.spec, of_heads), rows, scratch);
         self.gate_and_quantize(compute, n, scratch);
         let outputs = scratch.heads.for_consumer(&self.output.matrix, 0..n);
         stream.add(compute, n, residual, |mut sum| sum.add(compute, &self.output, outputs));

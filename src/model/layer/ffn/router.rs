@@ -28,6 +28,19 @@ pub(super) struct Choice {
 /// The least that weights are divided by, where their sum is smaller: then all of them are nearly zero.
 const LEAST_SUM: f32 = 1e-20;
 
+/// How far a score may lie below the greatest to count as near, as a share of the larger in size of the two:
+/// twice the noise that Phi 3.5 MoE was trained with.
+const NEAR: f32 = 0.02;
+
+/// The probability of the score `greatest` among those of `others` that are near it.
+fn share_of_near(greatest: f32, others: &[f32]) -> f32 {
+    // Of equal scores around zero the share is not a number, and they are near; those chosen before are none.
+    let is_far = |score: f32| (greatest - score) / score.abs().max(greatest) > NEAR;
+    let is_near = |score: &&f32| !score.is_nan() && !is_far(**score);
+    let sum: f32 = others.iter().filter(is_near).map(|score| libm::expf(score - greatest)).sum();
+    1.0 / (1.0 + sum)
+}
+
 impl Router {
     /// Fills `choices` from a token's `scores: [n_expert]`, which change; `spare` is as long.
     pub(super) fn choose(&self, ops: &Ops, scores: &mut [f32], spare: &mut [f32], choices: &mut [Choice]) {
@@ -37,7 +50,7 @@ impl Router {
                 spare.copy_from_slice(scores);
                 ops.activate(Gate::Sigmoid, spare, scores);
             }
-            Scoring::SoftmaxOfChosen => {}
+            Scoring::SoftmaxOfChosen | Scoring::SparseMixer => {}
         }
         spare.copy_from_slice(scores);
         if let Some(bias) = &self.choice_bias {
@@ -50,7 +63,11 @@ impl Router {
         }
         for choice in choices.iter_mut() {
             let expert = take_greatest(spare);
-            *choice = Choice { expert, weight: scores[expert], slot: 0 };
+            let weight = match self.spec.scoring {
+                Scoring::SparseMixer => share_of_near(scores[expert], spare),
+                _ => scores[expert],
+            };
+            *choice = Choice { expert, weight, slot: 0 };
         }
         self.weigh(ops, spare, choices);
     }
@@ -145,6 +162,25 @@ mod tests {
         let found = chosen(&softmax, &log([0.05, 0.15, 1e-9, 0.2, 0.6]), 2);
         assert_eq!([found[0].0, found[1].0], [4, 3]);
         assert!((found[0].1 - 0.75).abs() < 1e-6);
+    }
+
+    /// The numbers of `sparsemixer` in transformers 5.24.
+    #[test]
+    fn a_sparse_mixer_weighs_each_choice_among_those_nearly_as_good() {
+        let mut spec = plain(Scoring::SparseMixer);
+        spec.is_normalised = false;
+        let mixer = router(spec, None);
+        for (scores, expected) in [
+            ([2.0, 1.97, -0.5, 1.5], [(0, 0.507_499), (1, 1.0)]),
+            ([-1.01, -1.0, -1.015, -3.0], [(1, 0.336_116), (0, 0.501_25)]),
+            ([3.0, 0.5, 2.0, -4.0], [(0, 1.0), (2, 1.0)]),
+        ] {
+            let found = chosen(&mixer, &scores, 2);
+            for (found, expected) in found.iter().zip(expected) {
+                assert_eq!(found.0, expected.0, "{scores:?}");
+                assert!((found.1 - expected.1).abs() < 1e-6, "{scores:?}: {found:?} for {expected:?}");
+            }
+        }
     }
 
     #[test]

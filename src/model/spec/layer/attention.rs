@@ -39,6 +39,9 @@ pub struct AttentionSpec {
     pub v_norm: Option<NormSpec>,
     /// How positions are told apart; without, they are not.
     pub rope: Option<RopeUse>,
+    /// The greatest number of what scores fall by with each position of distance, in powers of one half (Press et al.
+    /// 2021, "ALiBi"): see [`AttentionSpec::slopes`].
+    pub alibi: Option<f32>,
     /// Multiplies the scores.
     pub scale: f32,
     /// What else does, by position.
@@ -169,6 +172,7 @@ impl AttentionSpec {
             qk_norm: None,
             v_norm: None,
             rope: None,
+            alibi: None,
             scale: 1.0 / (head_dim as f32).sqrt(),
             temperature: None,
             softcap: None,
@@ -177,6 +181,16 @@ impl AttentionSpec {
             gate: None,
             shares_kv_with: None,
         }
+    }
+
+    /// `[n_head]`: what the scores of each head fall by with each position of distance. With `n` the greatest power of
+    /// two up to `n_head`, the first `n` heads have the powers `h + 1` of `2^(-alibi / n)`, and those behind, if
+    /// there are some, the odd powers of its root.
+    pub fn slopes(&self) -> Option<Vec<f32>> {
+        let alibi = f64::from(self.alibi?);
+        let n = 1 << self.n_head.ilog2();
+        let exponent = |h: usize| if h < n { (h + 1) as f64 } else { (2 * (h - n) + 1) as f64 / 2.0 };
+        Some((0..self.n_head).map(|h| libm::exp2(-alibi / n as f64 * exponent(h)) as f32).collect())
     }
 
     /// Whether the values may be what keys are before they are normed and rotated.
@@ -241,6 +255,7 @@ impl AttentionSpec {
         first_count_fault(&windows)
             .or_else(|| first_constant_fault(&[("the attention scale", self.scale)]))
             .or_else(|| first_constant_fault(&[("the soft cap of scores", self.softcap.unwrap_or(1.0))]))
+            .or_else(|| first_constant_fault(&[("the bias of ALiBi", self.alibi.unwrap_or(1.0))]))
             .or_else(|| first_constant_fault(&[("the bound of q, k and v", self.clamp.unwrap_or(1.0))]))
             .or_else(|| self.qk_norm.and_then(|qk_norm| qk_norm.norm.fault()))
             .or_else(|| self.temperature.and_then(|temperature| temperature.fault()))

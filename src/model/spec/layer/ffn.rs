@@ -77,6 +77,9 @@ pub enum Scoring {
     Sigmoid,
     /// Probabilities, over those chosen.
     SoftmaxOfChosen,
+    /// Probabilities, each choice's over the experts left whose scores are nearly the greatest (Liu et al. 2024,
+    /// "GRIN").
+    SparseMixer,
 }
 
 /// Groups of experts, of which only some take part in a choice.

@@ -1,0 +1,31 @@
+//! `qwen3vlmoe`: the text part of Qwen 3 VL 30B-A3B and 235B-A22B: Qwen 3 with experts, whose positions have three
+//! dimensions for images and are plain for text.
+
+use super::prelude::*;
+
+/// The `qwen3vlmoe` family.
+pub(super) static FAMILY: Family = Family {
+    gguf_name: "qwen3vlmoe",
+    checkpoint_classes: &["Qwen3VLMoeForConditionalGeneration", "Qwen3VLMoeModel"],
+    model_types: &["qwen3_vl_moe", "qwen3_vl_moe_text"],
+    keys,
+    spec: super::qwen3moe::spec,
+    names: Names::PLAIN,
+    source,
+    promises,
+};
+
+fn keys(made: &mut FromConfig<'_>) -> Result<()> {
+    made.activation(&["hidden_act"], "silu", &["silu"])?;
+    made.refuse("norm_topk_prob", true, false)?;
+    super::qwen2moe::every_layer_has_experts(made)?;
+    made.base(&Defaults { freq_base: 5e6, has_sections: true, ..Defaults::RMS })?;
+    made.experts(&["num_local_experts", "num_experts"])?;
+    made.count("expert_feed_forward_length", "moe_intermediate_size")?;
+    super::qwen3vl::images(made)
+}
+
+/// The experts' matrices are turned; gate and up lie side by side.
+fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
+    super::llama4::turned(sources, slot, "mlp.experts")
+}
