@@ -5,12 +5,13 @@
 //! between matches is a piece too.
 //!
 //! Most expressions end in `\s+(?!\S)|\s+`: whitespace, but the last blank before a word goes with the
-//! word. That is the only look-ahead among them, so it is a flag here ([`Stage::space_tail`]) and the
-//! rest runs on automata in linear time, which a backtracking engine cannot promise.
+//! word. A few look ahead to the end of a number, to cut it in threes from there. That is all the look-ahead among
+//! them, so it is said beside the patterns here ([`Tail`], [`Cut`]) and the rest runs on automata in linear time, which
+//! a backtracking engine cannot promise.
 
 use regex_automata::{Input, meta::Regex};
 
-use super::pre_tokenizer_table::{ROWS, Row, Stage};
+use super::pre_tokenizer_table::{Cut, ROWS, Row, Stage, Tail};
 
 /// Cuts texts into words.
 pub(super) struct Splitter {
@@ -21,6 +22,8 @@ pub(super) struct Splitter {
 struct CompiledStage {
     /// Pattern 0 is the row's; pattern 1, where present, is a run of whitespace.
     regex: Regex,
+    tail: Tail,
+    cut: Cut,
 }
 
 /// Every name a GGUF may give a supported pre-tokenizer, in the order of the table.
@@ -64,29 +67,60 @@ fn split_by(stages: &[CompiledStage], text: &str, emit: &mut dyn FnMut(&str)) {
 
 impl CompiledStage {
     fn new(stage: &Stage) -> Self {
-        let patterns = if stage.space_tail { vec![stage.pattern, r"\s+"] } else { vec![stage.pattern] };
+        let has_tail = stage.tail != Tail::None;
+        let patterns = if has_tail { vec![stage.pattern, r"\s+"] } else { vec![stage.pattern] };
         Self {
             regex: Regex::new_many(&patterns).expect("the table's expressions are valid: a test builds each"),
+            tail: stage.tail,
+            cut: stage.cut,
         }
     }
 
     fn split(&self, text: &str, emit: &mut dyn FnMut(&str)) {
-        let mut at = 0;
+        // What lies before `from` is emitted, what lies before `at` is searched.
+        let (mut from, mut at) = (0, 0);
+        let mut emit_to = |from: &mut usize, to: usize| {
+            if *from < to {
+                emit(&text[*from..to]);
+                *from = to;
+            }
+        };
         while at < text.len() {
             let Some(found) = self.regex.search(&Input::new(text).range(at..)) else { break };
             let (start, mut end) = (found.start(), found.end());
-            if found.pattern().as_usize() == 1 && end < text.len() {
-                end = without_last_char(text, start, end);
+            if found.pattern().as_usize() == 1 {
+                end = self.tail.end(text, start, end);
             }
-            if at < start {
-                emit(&text[at..start]);
+            if self.cut != Cut::BeforeThrees {
+                emit_to(&mut from, start);
             }
-            emit(&text[start..end]);
+            if self.cut != Cut::Piece {
+                let n = text[start..end].chars().count();
+                let starts = text[start..end].char_indices().enumerate();
+                for (_, (i, _)) in starts.filter(|(nth, _)| (n - nth).is_multiple_of(3)) {
+                    emit_to(&mut from, start + i);
+                }
+            }
+            if self.cut != Cut::BeforeThrees {
+                emit_to(&mut from, end);
+            }
             at = end;
         }
-        if at < text.len() {
-            emit(&text[at..]);
+        emit_to(&mut from, text.len());
+    }
+}
+
+impl Tail {
+    /// Where the match ends that begins with the run of whitespace `text[start..end]`.
+    fn end(self, text: &str, start: usize, end: usize) -> usize {
+        const MOST: usize = 512;
+        let before_word = if end < text.len() { without_last_char(text, start, end) } else { end };
+        if self != Self::PowersOfTwo {
+            return before_word;
         }
+        let starts = |n: usize| text[start..before_word].char_indices().nth(n).map(|(i, _)| start + i);
+        let n = text[start..before_word].chars().take(MOST).count();
+        starts(1 << n.ilog2()).unwrap_or(before_word)
     }
 }
 

@@ -16,16 +16,56 @@ pub(super) struct Row {
 pub(super) struct Stage {
     /// In the syntax of the `regex` crate, without the whitespace alternatives at its end.
     pub(super) pattern: &'static str,
-    /// Whether `|\s+(?!\S)|\s+` follows.
-    pub(super) space_tail: bool,
+    /// Those alternatives.
+    pub(super) tail: Tail,
+    /// What becomes of a match.
+    pub(super) cut: Cut,
+    /// What the pattern and the cut are in one expression that looks ahead, if they are.
+    pub(super) look_ahead: Option<&'static str>,
+}
+
+/// Alternatives for whitespace at the end of an expression, which look ahead.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tail {
+    /// None.
+    None,
+    /// A run, without its last character before a word.
+    Run,
+    /// As much of that as the greatest power of two has, up to 512.
+    PowersOfTwo,
+}
+
+/// What becomes of a match.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// It is a piece.
+    Piece,
+    /// Its groups of three characters, counted from its end, are pieces.
+    Threes,
+    /// The text is cut before each of those that are whole.
+    BeforeThrees,
+}
+
+impl Tail {
+    /// The alternatives, in the syntax of tokenizer files.
+    pub(super) fn expression(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Run => r"|\s+(?!\S)|\s+",
+            Self::PowersOfTwo => concat!(
+                r"|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)",
+                r"|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1}"
+            ),
+        }
+    }
 }
 
 const fn stage(pattern: &'static str) -> Stage {
-    Stage { pattern, space_tail: false }
+    Stage { pattern, tail: Tail::None, cut: Cut::Piece, look_ahead: None }
 }
 
 const fn with_space_tail(pattern: &'static str) -> Stage {
-    Stage { pattern, space_tail: true }
+    Stage { tail: Tail::Run, ..stage(pattern) }
 }
 
 const fn row(names: &'static [&'static str], stages: &'static [Stage]) -> Row {
@@ -43,6 +83,18 @@ const QWEN2: Stage = with_space_tail(concat!(
     r"'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]",
     r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
 ));
+
+/// Numbers in groups of three from their end, as they are written with commas.
+const THREES: Stage =
+    Stage { cut: Cut::Threes, look_ahead: Some(r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))"), ..stage(r"\p{N}+") };
+
+/// The same of digits alone, and of none that a letter follows.
+const THREES_OF_WORDS: Stage =
+    Stage { cut: Cut::Threes, look_ahead: Some(r"\d{1,3}(?=(?:\d{3})*\b)"), ..stage(r"\d+\b") };
+
+/// Cuts before each three digits that no others follow but in threes.
+const BEFORE_THREES: Stage =
+    Stage { cut: Cut::BeforeThrees, look_ahead: Some(r"(?=(\d{3})+(?!\d))"), ..stage(r"\d+") };
 
 const DIGIT: Stage = stage(r"\p{N}");
 const LINE_BREAK: Stage = stage(r"[\r\n]");
@@ -174,14 +226,7 @@ pub(super) static ROWS: &[Row] = &[
     row(&["deepseek-coder"], &[LINE_BREAK, stage(r"\s?\p{L}+"), stage(r"\s?\p{P}+"), DEEPSEEK_CJK, DIGIT]),
     row(
         &["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"],
-        &[
-            stage(r"\p{N}{1,3}"),
-            stage(r"[\u{4E00}-\u{9FA5}\u{3040}-\u{309F}\u{30A0}-\u{30FF}]+"),
-            with_space_tail(concat!(
-                r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+"##,
-                r"|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+"
-            )),
-        ],
+        &[stage(r"\p{N}{1,3}"), HAN_AND_KANA, DEEPSEEK_V3],
     ),
     row(&["falcon"], &[stage(r"[\p{P}\$\+<=>\^~\|`]+"), GPT2, THREE_DIGITS]),
     row(&["bloom", "poro-chat", "gpt3-finnish"], &[stage(BLOOM_WORD)]),
@@ -228,6 +273,46 @@ pub(super) static ROWS: &[Row] = &[
             r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
         ))],
     ),
+    row(
+        &["afmoe"],
+        &[
+            THREES,
+            stage(concat!(
+                r"[\u{4E00}-\u{9FFF}\u{3400}-\u{4DBF}\u{F900}-\u{FAFF}\u{3040}-\u{309F}\u{30A0}-\u{30FF}",
+                r"\u{FF65}-\u{FF9F}\u{2F00}-\u{2FDF}\u{E40}-\u{E7F}\u{E80}-\u{EFF}\u{1780}-\u{17FF}",
+                r"\u{1000}-\u{109F}\u{AA60}-\u{AA7F}\u{A9E0}-\u{A9FF}\u{AC00}-\u{D7AF}\u{1100}-\u{11FF}]+"
+            )),
+            DEEPSEEK_V3,
+        ],
+    ),
+    row(&["tiny_aya", "cohere2moe"], &[THREES_OF_WORDS, GPT4O]),
+    row(&["superbpe"], &[stage(r"\p{N}+"), BEFORE_THREES]),
+    row(&["jais-2"], &[Stage { tail: Tail::PowersOfTwo, ..LLAMA3 }]),
+    row(
+        &["spark2_5"],
+        &[
+            stage(r"\p{N}{1,3}"),
+            HAN_AND_KANA,
+            with_space_tail(concat!(
+                r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+"##,
+                r"|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]"
+            )),
+            DIGIT,
+        ],
+    ),
+    Row {
+        names: &["chameleon"],
+        stages: &[
+            stage("<sentinel:[0-9]+>"),
+            stage("(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z"),
+            stage(r"([\t\n]|    |  )"),
+            DIGIT,
+            stage(r"[\p{P}!-/:-@\[-`{-~]"),
+            GPT2,
+        ],
+        ignores_merges: false,
+        adds_bos: true,
+    },
     row(&["laguna"], &[stage(r"[^\n]+|[\n]+"), QWEN2]),
     Row {
         names: &["youtu"],
@@ -244,6 +329,13 @@ pub(super) static ROWS: &[Row] = &[
         adds_bos: false,
     },
 ];
+
+const HAN_AND_KANA: Stage = stage(r"[\u{4E00}-\u{9FA5}\u{3040}-\u{309F}\u{30A0}-\u{30FF}]+");
+
+const DEEPSEEK_V3: Stage = with_space_tail(concat!(
+    r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+"##,
+    r"|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+"
+));
 
 /// GPT-4o's, with single digits.
 const YOUTU: Stage = with_space_tail(concat!(

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::tokenizer::bpe::Bpe;
 use crate::tokenizer::byte_chars;
 use crate::tokenizer::pre_tokenizer::{self, Splitter};
-use crate::tokenizer::pre_tokenizer_table::{ROWS, Row};
+use crate::tokenizer::pre_tokenizer_table::{ROWS, Row, Stage};
 use crate::tokenizer::vocabulary::{TokenType, split_merge};
 
 /// What the vocabulary itself asks of the row.
@@ -77,12 +77,14 @@ fn merges_reach_all(wanted: &Wanted<'_>) -> bool {
 }
 
 const CONTRACTIONS: &str = "'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]";
-const SPACE_TAIL: &str = r"|\s+(?!\S)|\s+";
 
 /// The expressions of a table row, in full.
 fn expressions_of(row: &Row) -> Vec<String> {
-    let full = |pattern: &str, tail: bool| format!("{pattern}{}", if tail { SPACE_TAIL } else { "" });
-    row.stages.iter().map(|stage| full(stage.pattern, stage.space_tail)).collect()
+    let full = |stage: &Stage| {
+        let expression = stage.look_ahead.unwrap_or(stage.pattern);
+        format!("{expression}{}", stage.tail.expression())
+    };
+    row.stages.iter().map(full).collect()
 }
 
 /// The expressions of a pre-tokenizer, in the table's spelling; `None` if one of its components is
