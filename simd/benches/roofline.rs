@@ -4,8 +4,8 @@
 //! For each tier the peaks come first, measured in the same run: multiply-adds of the instruction mix
 //! that the tier's tiles are made of, and bytes a second that one core reads. Then, for each type,
 //! batch products of 512 rows of 4096 at several numbers of columns as parts of the peak, dot products
-//! from the cache and from memory in GB/s (and the latter as a part of the read bandwidth), and
-//! encoding in million weights a second. Everything is one thread's CPU time, medians of repetitions;
+//! from the cache and from memory in GB/s (and the latter as a part of the read bandwidth), the time of a
+//! few columns with weights from memory over that of one, and encoding in million weights a second. Everything is one thread's CPU time, medians of repetitions;
 //! answers are compared with the scalar kernels' before they are timed.
 
 mod weights;
@@ -18,6 +18,8 @@ use gguf_simd::{Activation, ActivationFormat, BlockType, ColumnsMut, Isa, Kernel
 const N_IN: usize = 4096;
 const N_OUT: usize = 512;
 const COLUMNS: [usize; 8] = [1, 2, 4, 8, 16, 32, 128, 512];
+/// Columns whose cost over that of one is measured, with weights from memory.
+const FEW: [usize; 3] = [2, 4, 8];
 /// Bytes that no cache holds.
 const MEMORY_BYTES: usize = 256 << 20;
 /// Repetitions of which the median counts.
@@ -38,8 +40,13 @@ fn main() {
         println!("\n{}", kernels.isa());
         print!("{:6}{:>9}", "", "peak");
         COLUMNS.iter().for_each(|n| print!("{n:>6}"));
-        println!("{:>9}{:>9}{:>6}{:>9}", "cache", "memory", "part", "encode");
-        println!("{:6}{:>9}{:>48}{:>9}{:>9}{:>6}{:>9}", "", "GMAC/s", "columns", "GB/s", "GB/s", "", "M/s");
+        print!("{:>9}{:>9}{:>6}", "cache", "memory", "part");
+        FEW.iter().for_each(|n| print!("{n:>6}"));
+        println!("{:>9}", "encode");
+        println!(
+            "{:6}{:>9}{:>48}{:>9}{:>9}{:>6}{:>18}{:>9}",
+            "", "GMAC/s", "columns", "GB/s", "GB/s", "", "columns over one", "M/s"
+        );
         for &ty in &types {
             row(kernels, ty, &bytes);
         }
@@ -83,6 +90,15 @@ fn row(kernels: &Kernels, ty: BlockType, bytes: &[u8]) {
     let mut long = vec![0.0; n_rows];
     let memory =
         median_seconds(|| kernels.gemv(ty, black_box(&matrix), N_IN, x.view(), black_box(&mut long)));
+    let costs = FEW.map(|n_cols| {
+        let x = Columns::new(kernels, ty, &floats(N_IN * n_cols));
+        let mut out = vec![0.0; n_cols * n_rows];
+        let seconds = median_seconds(|| {
+            let out = ColumnsMut::new(black_box(&mut out), n_rows, n_cols);
+            kernels.gemm(ty, black_box(&matrix), N_IN, x.view(), out);
+        });
+        seconds / memory
+    });
     let read = median_seconds(|| {
         black_box(sum(black_box(bytes)));
     });
@@ -95,10 +111,13 @@ fn row(kernels: &Kernels, ty: BlockType, bytes: &[u8]) {
     let encoded = if ty.is_encoded() { (16 * N_IN) as f64 / encode * 1e-6 } else { f64::NAN };
     let bandwidth = MEMORY_BYTES as f64 / read;
     println!(
-        "{:9.1}{:9.1}{:6.2}{:9.1}",
+        "{:9.1}{:9.1}{:6.2}{:6.2}{:6.2}{:6.2}{:9.1}",
         (16 * n_cached * row_bytes) as f64 / cache * 1e-9,
         matrix.len() as f64 / memory * 1e-9,
         matrix.len() as f64 / memory / bandwidth,
+        costs[0],
+        costs[1],
+        costs[2],
         encoded
     );
 }

@@ -12,7 +12,7 @@ use crate::block::codebook::{self, Codebook};
 use crate::columns::ColumnsMut;
 use crate::gemm::float::{self, Float};
 use crate::gemm::k::WHOLE;
-use crate::gemm::{Column, Format, Gemm, ROWS, Rows, Sums, Tier, Tile, block32, driver, k};
+use crate::gemm::{Column, Format, Gemm, ROWS, Rows, Sums, Tier, Tile, block32, driver, few, k};
 use crate::isa::Avx512;
 use quad::Quad;
 
@@ -21,7 +21,17 @@ mod quad;
 /// A batch product for AVX-512; see [`crate::gemm`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 fn gemm<const N: usize, F: Format<N>>(weights: &[u8], x: &[F::Window], out: &mut ColumnsMut<'_>) {
+    if out.n_cols() <= few::COLUMNS {
+        return few_gemm::<N, F>(weights, x, out);
+    }
     driver::run::<N, F, _>(Avx512::here(), weights, x, out);
+}
+
+/// A product with few columns for AVX-512; see [`crate::gemm::few`].
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+fn few_gemm<const N: usize, F: Format<N>>(weights: &[u8], x: &[F::Window], out: &mut ColumnsMut<'_>) {
+    few::run::<N, F, _>(Avx512::here(), weights, x, out);
 }
 
 /// A batch product of a float type for AVX-512; see [`crate::gemm::float`].

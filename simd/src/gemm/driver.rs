@@ -17,7 +17,7 @@ use crate::gemm::{Column, Format, ROWS, Rows, Sums, Tier, Tile};
 const GROUP: usize = 14;
 
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 /// Multiplies all rows of `weights` with all columns of `x`; there is at least one of each, and of
 /// windows, and `x` holds whole columns.
@@ -181,7 +181,7 @@ impl<'a, const N: usize> Ahead<'a, N> {
 /// Unpacks window `w` of at most sixteen rows. Where there are fewer, the last one stands in for the
 /// others; where the window is not full, zero blocks fill it, and their terms are +0.
 #[inline(always)]
-fn unpack<const N: usize, F: Format<N>, T: Tier>(
+pub(super) fn unpack<const N: usize, F: Format<N>, T: Tier>(
     tier: T,
     weights: &[u8],
     row_bytes: usize,
@@ -208,7 +208,7 @@ fn unpack<const N: usize, F: Format<N>, T: Tier>(
 }
 
 /// How the columns of a group fall into tiles: first the wider ones, if any, by one column.
-struct Tiles<Panel> {
+pub(super) struct Tiles<Panel> {
     n_wide: usize,
     wide: Tile<Panel>,
     n_columns: usize,
@@ -218,7 +218,7 @@ struct Tiles<Panel> {
 impl<Panel> Tiles<Panel> {
     /// The tiles of `n` columns, of nearly equal width.
     #[inline(always)]
-    fn new<const N: usize, F: Format<N, Panel = Panel>, T: Tier>(n: usize) -> Self {
+    pub(super) fn new<const N: usize, F: Format<N, Panel = Panel>, T: Tier>(n: usize) -> Self {
         let n_tiles = n.div_ceil(T::MAX_COLUMNS);
         let (n_columns, n_wide) = (n / n_tiles, n % n_tiles);
         let width = if n_wide > 0 { n_columns + 1 } else { n_columns };
@@ -227,7 +227,7 @@ impl<Panel> Tiles<Panel> {
 
     /// Multiplies a panel with the group.
     #[inline(always)]
-    fn multiply<T: Tier>(&self, _proof: T, panel: &Panel, columns: &[Column], sums: &mut [Sums]) {
+    pub(super) fn multiply<T: Tier>(&self, _proof: T, panel: &Panel, columns: &[Column], sums: &mut [Sums]) {
         let (mut first, mut n_wide) = (0, self.n_wide);
         while first < columns.len() {
             let (tile, width) =
@@ -243,7 +243,7 @@ impl<Panel> Tiles<Panel> {
 
 /// Copies the sums of a panel's rows, as many as there are, without a call where the panel is full.
 #[inline(always)]
-fn copy(sums: &Sums, out: &mut [f32]) {
+pub(super) fn copy(sums: &Sums, out: &mut [f32]) {
     match out.first_chunk_mut() {
         Some(out) => *out = *sums,
         None => out.copy_from_slice(&sums[..out.len()]),

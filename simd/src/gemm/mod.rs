@@ -9,6 +9,8 @@
 //! panel x up to `MAX_COLUMNS` columns --tile (per class and tier)--> window terms, added to the sums in order
 //! ```
 //!
+//! Up to eight columns take a shorter way, [`few`], that reads the weights as one stream.
+//!
 //! A vector lane is a row, so an integer sum is complete inside its lane and the float operations
 //! follow in exactly the order of [`crate::block`]: the results are those of the dot products, bit
 //! for bit. What is specific to a block type is [`Format::unpack`], one body in
@@ -25,6 +27,7 @@ mod avx512;
 pub(crate) mod avx_vnni;
 pub(crate) mod block32;
 mod driver;
+mod few;
 pub(crate) mod float;
 pub(crate) mod k;
 #[cfg(target_arch = "aarch64")]

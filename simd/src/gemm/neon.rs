@@ -10,7 +10,7 @@ use core::arch::asm;
 use crate::block::codebook::{self, Codebook};
 use crate::columns::ColumnsMut;
 use crate::gemm::float::{self, Float};
-use crate::gemm::{Format, Gemm, ROWS, Rows, Tier, Tile, block32, driver, k};
+use crate::gemm::{Format, Gemm, ROWS, Rows, Tier, Tile, block32, driver, few, k};
 use crate::isa::{Neon, NeonDotprod, NeonI8mm};
 use quad::Quad;
 
@@ -101,7 +101,22 @@ fn gemm<const N: usize, F: Format<N>, T: NeonTier>(
     out: &mut ColumnsMut<'_>,
 ) {
     let tier = T::look().expect("this tier's kernels run on CPUs that have it");
+    if out.n_cols() <= few::COLUMNS {
+        return few_gemm::<N, F, T>(tier, weights, x, out);
+    }
     driver::run::<N, F, _>(tier, weights, x, out);
+}
+
+/// A product with few columns; see [`crate::gemm::few`].
+#[inline(never)]
+#[target_feature(enable = "neon")]
+fn few_gemm<const N: usize, F: Format<N>, T: NeonTier>(
+    tier: T,
+    weights: &[u8],
+    x: &[F::Window],
+    out: &mut ColumnsMut<'_>,
+) {
+    few::run::<N, F, _>(tier, weights, x, out);
 }
 
 /// A batch product of a float type for NEON; see [`crate::gemm::float`].

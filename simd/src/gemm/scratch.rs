@@ -3,7 +3,8 @@
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
-use crate::gemm::{ROWS, Sums};
+use super::few::COLUMNS;
+use crate::gemm::{Column, ROWS, Sums};
 
 /// Panels of rows in a chunk.
 pub(super) const PANELS: usize = 8;
@@ -14,10 +15,14 @@ pub(super) const WINDOWS: usize = 4;
 /// Columns whose sums are kept at a time: a product with more takes the weights another time.
 pub(super) const BLOCK: usize = 256;
 
+/// Windows of few columns that are laid out once per call; those beyond are laid out for every panel.
+const LAID_OUT: usize = 512;
+
 /// Stack that a batch product takes for its scratch at most: what [`crate::Kernels::gemm`] promises.
 pub(crate) const STACK_BYTES: usize = 320 << 10;
 const _: () = assert!(size_of::<Scratch<super::k::Panel>>() <= STACK_BYTES);
 const _: () = assert!(size_of::<Scratch<super::block32::Panel>>() <= STACK_BYTES);
+const _: () = assert!(size_of::<Columns>() + 2 * size_of::<super::k::Panel>() <= STACK_BYTES);
 
 /// The panels of a chunk and the sums of its rows, by column.
 ///
@@ -99,5 +104,54 @@ impl<Panel: Copy> Scratch<Panel> {
         assert!(p < self.n_sums && columns.end <= self.n_columns, "columns {columns:?} of panel {p}");
         // SAFETY: `blank_panels` has written the panel, `zero_sums` the sums.
         unsafe { (self.panels[p][w].assume_init_ref(), self.sums[p][columns].assume_init_mut()) }
+    }
+}
+
+/// The windows of few columns as the tiles want them: all columns of a window side by side.
+pub(super) struct Columns {
+    laid_out: [MaybeUninit<Column>; LAID_OUT],
+    n_columns: usize,
+    /// How many windows are initialised.
+    n_windows: usize,
+    /// For a window beyond those laid out.
+    spare: [Column; COLUMNS],
+}
+
+impl Columns {
+    /// So many columns, of which nothing is laid out. (As with [`Scratch::new`], nothing is copied.)
+    #[inline(always)]
+    pub(super) fn new(n_columns: usize) -> Self {
+        assert!(0 < n_columns && n_columns <= COLUMNS, "{n_columns} columns are not few");
+        Self {
+            laid_out: [MaybeUninit::uninit(); LAID_OUT],
+            n_columns,
+            n_windows: 0,
+            spare: [Column::BLANK; COLUMNS],
+        }
+    }
+
+    /// Lays out the first of `n` windows, as many as there is room for; `copy(w, c, column)` one of one column.
+    #[inline(always)]
+    pub(super) fn fill(&mut self, n: usize, copy: impl Fn(usize, usize, &mut Column)) {
+        self.n_windows = n.min(LAID_OUT / self.n_columns);
+        for (w, window) in self.laid_out.chunks_exact_mut(self.n_columns).take(self.n_windows).enumerate() {
+            for (c, column) in window.iter_mut().enumerate() {
+                copy(w, c, column.write(Column::BLANK));
+            }
+        }
+    }
+
+    /// Window `w`; `copy(c, column)` lays out that of one column, if it is not yet.
+    #[inline(always)]
+    pub(super) fn window(&mut self, w: usize, copy: impl Fn(usize, &mut Column)) -> &[Column] {
+        if w < self.n_windows {
+            // SAFETY: `fill` has written the columns of this window.
+            return unsafe { self.laid_out[w * self.n_columns..][..self.n_columns].assume_init_ref() };
+        }
+        let columns = &mut self.spare[..self.n_columns];
+        for (c, column) in columns.iter_mut().enumerate() {
+            copy(c, column);
+        }
+        columns
     }
 }

@@ -108,6 +108,32 @@ fn batches_equal_dot_products_on_extreme_codes() {
     }
 }
 
+/// Every number of columns that takes the weights once, and one more; rows that fill panels, do not, and end inside
+/// a window.
+#[test]
+fn few_columns_equal_dot_products() {
+    let mut random = Random::new(5);
+    for ty in BlockType::all() {
+        for n_in in lengths(ty) {
+            let x = random.floats(MOST * n_in);
+            let case = Case::new(ty, n_in, random.bytes(bytes(ty, n_in)), x);
+            for kernels in better_tiers() {
+                for n_cols in 1..=9 {
+                    for n_rows in [1, 15, 16, 33] {
+                        case.check(kernels, n_rows, n_cols);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// More windows than few columns have laid out at a time.
+#[test]
+fn few_columns_equal_dot_products_on_long_rows() {
+    check_large((256 * 67, 17, 8));
+}
+
 /// More rows than one chunk of panels, more windows than one chunk holds.
 #[test]
 fn batches_equal_dot_products_across_chunks() {

@@ -6,7 +6,7 @@ use super::quad::{self, Quad};
 use crate::block::codebook::{self, Codebook};
 use crate::columns::ColumnsMut;
 use crate::gemm::float::{self, Float};
-use crate::gemm::{Format, Gemm, ROWS, Rows, Tier, Tile, block32, driver, k};
+use crate::gemm::{Format, Gemm, ROWS, Rows, Tier, Tile, block32, driver, few, k};
 
 /// A tier of 256-bit vectors; the methods are those of [`Tier`].
 pub(in crate::gemm) trait YmmTier: Copy {
@@ -33,7 +33,22 @@ pub(in crate::gemm) trait YmmTier: Copy {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn gemm<const N: usize, F: Format<N>, T: YmmTier>(weights: &[u8], x: &[F::Window], out: &mut ColumnsMut<'_>) {
     let tier = T::look().expect("this tier's kernels run on CPUs that have it");
+    if out.n_cols() <= few::COLUMNS {
+        return few_gemm::<N, F, T>(tier, weights, x, out);
+    }
     driver::run::<N, F, _>(tier, weights, x, out);
+}
+
+/// A product with few columns; see [`crate::gemm::few`].
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn few_gemm<const N: usize, F: Format<N>, T: YmmTier>(
+    tier: T,
+    weights: &[u8],
+    x: &[F::Window],
+    out: &mut ColumnsMut<'_>,
+) {
+    few::run::<N, F, _>(tier, weights, x, out);
 }
 
 /// A batch product of a float type for 256-bit vectors; see [`crate::gemm::float`].

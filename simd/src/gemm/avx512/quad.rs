@@ -83,8 +83,10 @@ pub(super) unsafe fn transposed<const N: usize>(rows: &Rows<'_, N>, at: usize) -
                 _mm_loadu_si128(rows[12 + i].as_ptr().add(at).cast()),
             ]
         };
-        let ab = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(a), b);
-        v[i] = _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(ab, c), d);
+        // Where vectors of 512 bits take two cycles, halves are put together in one each.
+        let ab = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(a), b);
+        let cd = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(c), d);
+        v[i] = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(ab), cd);
     }
     // A 4 x 4 transposition inside each quarter.
     let (ab_low, ab_high) = (_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
