@@ -28,10 +28,10 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
     const UNSIGNED: [u8; 16] = bytes(&FP4, 12);
-    let arranged = Arranged::new(x);
+    let arranged = Arranged::new(x, 12);
     avx2::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 8], y, w| {
         let codes = nibbles::looked_up(&UNSIGNED, nibbles::nibbles(blocks));
-        let isum = nibbles::block_sums(codes, 12, &arranged, w, y);
+        let isum = nibbles::block_sums::<24>(codes, &arranged, w, y);
         let e = u64::from_le_bytes(array::build(|k| blocks[k][0]));
         let e = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(e.cast_signed()));
         (isum, avx2::scaled(scales(e), y))

@@ -23,10 +23,10 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 /// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
-    let arranged = Arranged::new(x);
+    let arranged = Arranged::new(x, 16);
     avx2::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 8], y, w| {
         let codes = nibbles::add_fifth_bits(nibbles::nibbles(blocks), blocks);
-        let isum = nibbles::block_sums(codes, 16, &arranged, w, y);
+        let isum = nibbles::block_sums::<31>(codes, &arranged, w, y);
         (isum, avx2::scaled(avx2::f16s::<BYTES, 0>(blocks), y))
     });
 }

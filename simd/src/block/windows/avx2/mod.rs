@@ -13,7 +13,7 @@
 //!
 //! `vpmaddubsw` adds two products in an i16. Those of 4 and 5 bits are bounded in [`nibbles`]; the
 //! signs of Q8_0 move to the activations (which never hold -128), so that 2 * 128 * 127 is the most:
-//! no saturation. A last window that is not full is filled up with zero blocks, whose terms are +0.
+//! no saturation. A last window that is not full has terms of +0 for the blocks it lacks.
 
 pub(crate) mod nibbles;
 
@@ -22,7 +22,9 @@ use core::arch::x86_64::*;
 use crate::activation::Q8Window;
 use crate::array;
 use crate::block::row_sums::RowSums;
-use crate::isa::avx2::{load_256, load_codes, load_f32, load_i32, store_f32, store_f32x4, sums_of_8};
+use crate::isa::avx2::{
+    load_128, load_256, load_codes, load_f32, load_i32, store_f32, store_f32x4, sums_of_8,
+};
 
 /// Windows worked on together, one per lane.
 const GROUP: usize = 8;
@@ -42,28 +44,11 @@ pub(crate) fn gemv<const B: usize, const NB: usize>(
     out: &mut [f32],
     window: impl Fn(&[[u8; B]; NB], &Q8Window, usize) -> (__m256, __m256),
 ) {
-    let row_bytes = weights.len() / out.len();
-    let (mut now, mut before) = (&mut [UNSTAGED; 2], &mut [UNSTAGED; 2]);
-    let mut lane = 0;
-    let mut rows = RowSums::new(out, x.len());
-    for row in weights.chunks_exact(row_bytes) {
-        let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<NB>();
-        for (w, y) in x.iter().enumerate() {
-            let mut padded = None;
-            let blocks = windows.get(w).unwrap_or_else(|| padded.insert(super::padded(rest)));
-            let (isum, scale) = window(blocks, y, w);
-            stage(&mut now[0], lane, isum);
-            stage(&mut now[1], lane, scale);
-            rows.add_late(lane);
-            lane += 1;
-            if lane == GROUP {
-                core::mem::swap(&mut now, &mut before);
-                rows.replace(fused_chain(now));
-                lane = 0;
-            }
-        }
-    }
-    rows.finish(lane, fused_chain(before), fused_chain(now));
+    let window = |blocks: &[[u8; B]; NB], y: &Q8Window, w| {
+        let (isum, scale) = window(blocks, y, w);
+        [isum, scale]
+    };
+    gemv_of_staged(weights, x, out, window, |staged| fused_chain(staged));
 }
 
 /// [`gemv`] for types whose halves of 32 weights have scales: `window` gives what [`gemv`] asks for of the first
@@ -76,29 +61,11 @@ pub(crate) fn gemv_of_halves<const B: usize, const NB: usize>(
     out: &mut [f32],
     window: impl Fn(&[[u8; B]; NB], &Q8Window, usize) -> [(__m256, __m256); 2],
 ) {
-    let row_bytes = weights.len() / out.len();
-    let (mut now, mut before) = (&mut [[UNSTAGED; 2]; 2], &mut [[UNSTAGED; 2]; 2]);
-    let mut lane = 0;
-    let mut rows = RowSums::new(out, x.len());
-    for row in weights.chunks_exact(row_bytes) {
-        let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<NB>();
-        for (w, y) in x.iter().enumerate() {
-            let mut padded = None;
-            let blocks = windows.get(w).unwrap_or_else(|| padded.insert(super::padded(rest)));
-            for (now, (isum, scale)) in now.iter_mut().zip(window(blocks, y, w)) {
-                stage(&mut now[0], lane, isum);
-                stage(&mut now[1], lane, scale);
-            }
-            rows.add_late(lane);
-            lane += 1;
-            if lane == GROUP {
-                core::mem::swap(&mut now, &mut before);
-                rows.replace(fused_chain_of_halves(now));
-                lane = 0;
-            }
-        }
-    }
-    rows.finish(lane, fused_chain_of_halves(before), fused_chain_of_halves(now));
+    let window = |blocks: &[[u8; B]; NB], y: &Q8Window, w| {
+        let [first, second] = window(blocks, y, w);
+        [first.0, first.1, second.0, second.1]
+    };
+    gemv_of_staged(weights, x, out, window, |staged| fused_chain_of_halves(staged));
 }
 
 /// `out[r] = w[r] . x` for types with minima; `window(blocks, y, w)` gives the terms of the eight
@@ -111,26 +78,55 @@ pub(crate) fn gemv_with_minima<const B: usize>(
     out: &mut [f32],
     window: impl Fn(&[[u8; B]; 8], &Q8Window, usize) -> __m256,
 ) {
-    let row_bytes = weights.len() / out.len();
-    let (mut now, mut before) = (&mut [UNSTAGED], &mut [UNSTAGED]);
+    let window = |blocks: &[[u8; B]; 8], y: &Q8Window, w| [window(blocks, y, w)];
+    gemv_of_staged(weights, x, out, window, |[terms]| sum_chain(terms));
+}
+
+/// `out[r] = w[r] . x`: `window(blocks, y, w)` gives `N` values of each 32 weights of window `w`, and `chain` the
+/// sums of a group of windows from them.
+///
+/// A last window that is not full is taken with the blocks of the row that follows, and what those gave is set
+/// to +0. Only the last row of all, which none follows, is filled up with zero blocks: that copies.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn gemv_of_staged<const B: usize, const NB: usize, const N: usize>(
+    weights: &[u8],
+    x: &[Q8Window],
+    out: &mut [f32],
+    window: impl Fn(&[[u8; B]; NB], &Q8Window, usize) -> [__m256; N],
+    chain: impl Fn(&[Staged; N]) -> [f32; GROUP],
+) {
+    let blocks = weights.as_chunks::<B>().0;
+    let n_blocks = blocks.len() / out.len();
+    let n_full = n_blocks / NB;
+    let masks = [mask_of_first(8), mask_of_first(n_blocks % NB * (8 / NB))];
+    let (mut now, mut before) = (&mut [UNSTAGED; N], &mut [UNSTAGED; N]);
     let mut lane = 0;
     let mut rows = RowSums::new(out, x.len());
-    for row in weights.chunks_exact(row_bytes) {
-        let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
+    for first in (0..blocks.len()).step_by(n_blocks) {
         for (w, y) in x.iter().enumerate() {
             let mut padded = None;
-            let blocks = windows.get(w).unwrap_or_else(|| padded.insert(super::padded(rest)));
-            stage(&mut now[0], lane, window(blocks, y, w));
+            let rest = &blocks[first + NB * w..];
+            let blocks = rest.first_chunk().unwrap_or_else(|| padded.insert(super::padded(rest)));
+            let mask = load_f32(&masks[usize::from(w == n_full)]);
+            for (now, value) in now.iter_mut().zip(window(blocks, y, w)) {
+                stage(now, lane, _mm256_and_ps(value, mask));
+            }
             rows.add_late(lane);
             lane += 1;
             if lane == GROUP {
                 core::mem::swap(&mut now, &mut before);
-                rows.replace(sum_chain(&now[0]));
+                rows.replace(chain(now));
                 lane = 0;
             }
         }
     }
-    rows.finish(lane, sum_chain(&before[0]), sum_chain(&now[0]));
+    rows.finish(lane, chain(before), chain(now));
+}
+
+/// Bits that are all set in the first `n` of eight lanes.
+fn mask_of_first(n: usize) -> [f32; 8] {
+    array::build(|k| f32::from_bits(if k < n { u32::MAX } else { 0 }))
 }
 
 /// Puts the eight values of window `i` of a group where [`transposed`] expects them.
@@ -176,11 +172,13 @@ fn fused_chain([sums, scales]: &[Staged; 2]) -> [f32; GROUP] {
 /// [`fused_chain`] of the first halves and the second ones, in turn.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn fused_chain_of_halves([first, second]: &[[Staged; 2]; 2]) -> [f32; GROUP] {
+fn fused_chain_of_halves(
+    [first_sums, first_scales, second_sums, second_scales]: &[Staged; 4],
+) -> [f32; GROUP] {
     let mut s = _mm256_setzero_ps();
     for half in 0..2 {
-        let (first_sums, first_scales) = (transposed(&first[0], half), transposed(&first[1], half));
-        let (second_sums, second_scales) = (transposed(&second[0], half), transposed(&second[1], half));
+        let (first_sums, first_scales) = (transposed(first_sums, half), transposed(first_scales, half));
+        let (second_sums, second_scales) = (transposed(second_sums, half), transposed(second_scales, half));
         for k in 0..4 {
             s = _mm256_fmadd_ps(first_sums[k], first_scales[k], s);
             s = _mm256_fmadd_ps(second_sums[k], second_scales[k], s);
@@ -271,6 +269,23 @@ pub(crate) fn bytes(qs: &[u8; 32]) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 pub(crate) fn f16s<const B: usize, const AT: usize>(blocks: &[[u8; B]; 8]) -> __m256 {
-    let word = |k: usize| i16::from_le_bytes([blocks[k][AT], blocks[k][AT + 1]]);
-    _mm256_cvtph_ps(_mm_setr_epi16(word(0), word(1), word(2), word(3), word(4), word(5), word(6), word(7)))
+    // Words that stand first in loads of 16 bytes: seven shuffles, where insertions would take eight and each
+    // wait for the one before.
+    let first = |k: usize| load_128(blocks[k][AT..].first_chunk().expect("a block goes on behind its scale"));
+    let two = |k: usize| _mm_unpacklo_epi16(first(k), first(k + 1));
+    let four = |k: usize| _mm_unpacklo_epi32(two(k), two(k + 2));
+    _mm256_cvtph_ps(_mm_unpacklo_epi64(four(0), four(4)))
+}
+
+/// The two f16 that each of eight blocks begins with, as floats.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub(crate) fn pairs_of_f16<const B: usize>(blocks: &[[u8; B]; 8]) -> (__m256, __m256) {
+    let first = |k: usize| load_128(blocks[k].first_chunk().expect("a block goes on behind its scales"));
+    let two = |k: usize| _mm_unpacklo_epi32(first(k), first(k + 1));
+    // Of four blocks the first halves, then the second ones.
+    let order = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    let four = |k: usize| _mm_shuffle_epi8(_mm_unpacklo_epi64(two(k), two(k + 2)), order);
+    let (low, high) = (four(0), four(4));
+    (_mm256_cvtph_ps(_mm_unpacklo_epi64(low, high)), _mm256_cvtph_ps(_mm_unpackhi_epi64(low, high)))
 }

@@ -18,37 +18,42 @@ const ARRANGED: usize = 64;
 /// The codes of a window: of blocks `p` and `p + 4` the first sixteen, and the last sixteen.
 pub(crate) type Codes = [[__m256i; 2]; 4];
 
-/// Activation codes as the nibbles want them.
-pub(crate) struct Arranged([Codes; ARRANGED]);
+/// Activation codes as the nibbles want them, and what the sums of eight blocks begin with.
+#[derive(Clone, Copy)]
+struct Window {
+    codes: Codes,
+    first: __m256i,
+}
+
+/// The windows of a row of activations, arranged.
+pub(crate) struct Arranged {
+    windows: [Window; ARRANGED],
+    bias: i32,
+}
 
 impl Arranged {
-    /// Arranges the windows of a row.
+    /// Arranges the windows of a row, for codes with a bias.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(crate) fn new(x: &[Q8Window]) -> Self {
-        let mut arranged = [[[_mm256_setzero_si256(); 2]; 4]; ARRANGED];
-        for (arranged, y) in arranged.iter_mut().zip(x) {
-            *arranged = arrange(y);
+    pub(crate) fn new(x: &[Q8Window], bias: i32) -> Self {
+        let zero = _mm256_setzero_si256();
+        let mut windows = [Window { codes: [[zero; 2]; 4], first: zero }; ARRANGED];
+        for (window, y) in windows.iter_mut().zip(x) {
+            *window = arrange(y, bias);
         }
-        Self(arranged)
-    }
-
-    /// Window `w` of the row, which is `y`.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn window(&self, w: usize, y: &Q8Window) -> Codes {
-        self.0.get(w).copied().unwrap_or_else(|| arrange(y))
+        Self { windows, bias }
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn arrange(y: &Q8Window) -> Codes {
+fn arrange(y: &Q8Window, bias: i32) -> Window {
     let codes = y.codes.as_chunks::<32>().0;
-    array::four(|p| {
+    let codes = array::four(|p| {
         let (low, high) = (load_codes(&codes[p]), load_codes(&codes[p + 4]));
         [_mm256_permute2x128_si256::<0x20>(low, high), _mm256_permute2x128_si256::<0x31>(low, high)]
-    })
+    });
+    Window { codes, first: _mm256_mullo_epi32(load_i32(&y.sums), _mm256_set1_epi32(-bias)) }
 }
 
 /// The nibbles of eight blocks whose last 16 bytes hold them.
@@ -88,44 +93,50 @@ pub(crate) fn add_fifth_bits<const B: usize>(codes: Codes, blocks: &[[u8; B]; 8]
     })
 }
 
-/// `sum(q * y)` of eight blocks of window `w`, from their codes and the bias that is in them.
+/// `sum(q * y)` of eight blocks of window `w`, which is `y`, from their unsigned codes of at most `TOP`.
+///
+/// A lane of 16 bits holds the sum of four products. Where that of sixteen fits (16 * 15 * 127 = 30480), or of
+/// eight (8 * 31 * 127 = 31496), lanes are added before they are widened.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(crate) fn block_sums(codes: Codes, bias: i32, arranged: &Arranged, w: usize, y: &Q8Window) -> __m256 {
-    let ys = arranged.window(w, y);
+pub(crate) fn block_sums<const TOP: u8>(codes: Codes, arranged: &Arranged, w: usize, y: &Q8Window) -> __m256 {
+    const { assert!(TOP <= 31, "eight products fill 16 bits") };
+    let mut spare = None;
+    let Window { codes: ys, first } =
+        arranged.windows.get(w).unwrap_or_else(|| spare.insert(arrange(y, arranged.bias)));
     let dots = array::four(|p| {
         let first = _mm256_maddubs_epi16(codes[p][0], ys[p][0]);
-        let both = _mm256_add_epi16(first, _mm256_maddubs_epi16(codes[p][1], ys[p][1]));
-        _mm256_madd_epi16(both, _mm256_set1_epi16(1))
+        _mm256_add_epi16(first, _mm256_maddubs_epi16(codes[p][1], ys[p][1]))
     });
-    let biased = sums(dots);
-    if bias == 0 {
-        return _mm256_cvtepi32_ps(biased);
-    }
-    let excess = _mm256_mullo_epi32(load_i32(&y.sums), _mm256_set1_epi32(bias));
-    _mm256_cvtepi32_ps(_mm256_sub_epi32(biased, excess))
+    let pairs = |a, b| _mm256_add_epi16(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    let (low, high) = (pairs(dots[0], dots[1]), pairs(dots[2], dots[3]));
+    let ones = _mm256_set1_epi16(1);
+    let sums = if TOP <= 15 {
+        let (low, high) = (_mm256_castsi256_ps(low), _mm256_castsi256_ps(high));
+        let even = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(low, high));
+        let odd = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(low, high));
+        _mm256_madd_epi16(_mm256_add_epi16(even, odd), ones)
+    } else {
+        _mm256_hadd_epi32(_mm256_madd_epi16(low, ones), _mm256_madd_epi16(high, ones))
+    };
+    _mm256_cvtepi32_ps(_mm256_add_epi32(sums, *first))
 }
 
-/// `sum(q * y)` of eight blocks of window `w`, from their signed codes. (Two products of 127 * 127 fill 16
-/// bits, so these widen before they are added.)
+/// `sum(q * y)` of eight blocks of window `w`, which is `y`, from their signed codes. (Two products of 127 * 127
+/// fill 16 bits, so these widen before they are added.)
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(crate) fn signed_block_sums(codes: Codes, arranged: &Arranged, w: usize, y: &Q8Window) -> __m256 {
-    let ys = arranged.window(w, y);
+    let mut spare = None;
+    let Window { codes: ys, .. } =
+        arranged.windows.get(w).unwrap_or_else(|| spare.insert(arrange(y, arranged.bias)));
     let dot = |w, y| {
         let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(y, w));
         _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
     };
     let dots = array::four(|p| _mm256_add_epi32(dot(codes[p][0], ys[p][0]), dot(codes[p][1], ys[p][1])));
-    _mm256_cvtepi32_ps(sums(dots))
-}
-
-/// The sums of the halves of four vectors: those of the lower ones, then those of the upper ones.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn sums(dots: [__m256i; 4]) -> __m256i {
     let pairs = [_mm256_hadd_epi32(dots[0], dots[1]), _mm256_hadd_epi32(dots[2], dots[3])];
-    _mm256_hadd_epi32(pairs[0], pairs[1])
+    _mm256_cvtepi32_ps(_mm256_hadd_epi32(pairs[0], pairs[1]))
 }
 
 /// Nibbles looked up in a table.

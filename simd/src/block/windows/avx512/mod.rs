@@ -13,13 +13,14 @@
 //!
 //! A lane of `vpdpbusd` holds four products of at most 255 * 128, a block's sum 32 of them: no
 //! overflow. Codes enter unsigned; what a bias adds, `bias * sum(y)`, is subtracted from the sum.
-//! A last window that is not full is filled up with zero blocks, whose terms are +0.
+//! A last window that is not full has terms of +0 for the blocks it lacks.
 
 pub(crate) mod nibbles;
 
 use core::arch::x86_64::*;
 
 use crate::activation::Q8Window;
+use crate::array;
 use crate::block::row_sums::RowSums;
 use crate::isa::avx2::{load_f32, load_i32, store_f32x4};
 use crate::isa::avx512::{self, load_512};
@@ -42,28 +43,11 @@ pub(crate) fn gemv<const B: usize, const NB: usize>(
     out: &mut [f32],
     window: impl Fn(&[[u8; B]; NB], &Q8Window, usize) -> (__m256, __m256),
 ) {
-    let row_bytes = weights.len() / out.len();
-    let (mut now, mut before) = (&mut [UNSTAGED; 2], &mut [UNSTAGED; 2]);
-    let mut lane = 0;
-    let mut rows = RowSums::new(out, x.len());
-    for row in weights.chunks_exact(row_bytes) {
-        let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<NB>();
-        for (w, y) in x.iter().enumerate() {
-            let mut padded = None;
-            let blocks = windows.get(w).unwrap_or_else(|| padded.insert(super::padded(rest)));
-            let (isum, scale) = window(blocks, y, w);
-            stage(&mut now[0], lane, isum);
-            stage(&mut now[1], lane, scale);
-            rows.add_late(lane);
-            lane += 1;
-            if lane == GROUP {
-                core::mem::swap(&mut now, &mut before);
-                rows.replace(fused_chain(now));
-                lane = 0;
-            }
-        }
-    }
-    rows.finish(lane, fused_chain(before), fused_chain(now));
+    let window = |blocks: &[[u8; B]; NB], y: &Q8Window, w| {
+        let (isum, scale) = window(blocks, y, w);
+        [isum, scale]
+    };
+    gemv_of_staged(weights, x, out, window, |staged| fused_chain(staged));
 }
 
 /// [`gemv`] for types whose halves of 32 weights have scales: `window` gives what [`gemv`] asks for of the first
@@ -76,29 +60,11 @@ pub(crate) fn gemv_of_halves<const B: usize, const NB: usize>(
     out: &mut [f32],
     window: impl Fn(&[[u8; B]; NB], &Q8Window, usize) -> [(__m256, __m256); 2],
 ) {
-    let row_bytes = weights.len() / out.len();
-    let (mut now, mut before) = (&mut [[UNSTAGED; 2]; 2], &mut [[UNSTAGED; 2]; 2]);
-    let mut lane = 0;
-    let mut rows = RowSums::new(out, x.len());
-    for row in weights.chunks_exact(row_bytes) {
-        let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<NB>();
-        for (w, y) in x.iter().enumerate() {
-            let mut padded = None;
-            let blocks = windows.get(w).unwrap_or_else(|| padded.insert(super::padded(rest)));
-            for (now, (isum, scale)) in now.iter_mut().zip(window(blocks, y, w)) {
-                stage(&mut now[0], lane, isum);
-                stage(&mut now[1], lane, scale);
-            }
-            rows.add_late(lane);
-            lane += 1;
-            if lane == GROUP {
-                core::mem::swap(&mut now, &mut before);
-                rows.replace(fused_chain_of_halves(now));
-                lane = 0;
-            }
-        }
-    }
-    rows.finish(lane, fused_chain_of_halves(before), fused_chain_of_halves(now));
+    let window = |blocks: &[[u8; B]; NB], y: &Q8Window, w| {
+        let [first, second] = window(blocks, y, w);
+        [first.0, first.1, second.0, second.1]
+    };
+    gemv_of_staged(weights, x, out, window, |staged| fused_chain_of_halves(staged));
 }
 
 /// `out[r] = w[r] . x` for types with minima; `window(blocks, y, w)` gives the terms of the eight
@@ -111,26 +77,55 @@ pub(crate) fn gemv_with_minima<const B: usize>(
     out: &mut [f32],
     window: impl Fn(&[[u8; B]; 8], &Q8Window, usize) -> __m256,
 ) {
-    let row_bytes = weights.len() / out.len();
-    let (mut now, mut before) = (&mut [UNSTAGED], &mut [UNSTAGED]);
+    let window = |blocks: &[[u8; B]; 8], y: &Q8Window, w| [window(blocks, y, w)];
+    gemv_of_staged(weights, x, out, window, |[terms]| sum_chain(terms));
+}
+
+/// `out[r] = w[r] . x`: `window(blocks, y, w)` gives `N` values of each 32 weights of window `w`, and `chain` the
+/// sums of a group of windows from them.
+///
+/// A last window that is not full is taken with the blocks of the row that follows, and what those gave is set
+/// to +0. Only the last row of all, which none follows, is filled up with zero blocks: that copies.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+fn gemv_of_staged<const B: usize, const NB: usize, const N: usize>(
+    weights: &[u8],
+    x: &[Q8Window],
+    out: &mut [f32],
+    window: impl Fn(&[[u8; B]; NB], &Q8Window, usize) -> [__m256; N],
+    chain: impl Fn(&[Staged; N]) -> [f32; GROUP],
+) {
+    let blocks = weights.as_chunks::<B>().0;
+    let n_blocks = blocks.len() / out.len();
+    let n_full = n_blocks / NB;
+    let masks = [mask_of_first(8), mask_of_first(n_blocks % NB * (8 / NB))];
+    let (mut now, mut before) = (&mut [UNSTAGED; N], &mut [UNSTAGED; N]);
     let mut lane = 0;
     let mut rows = RowSums::new(out, x.len());
-    for row in weights.chunks_exact(row_bytes) {
-        let (windows, rest) = row.as_chunks::<B>().0.as_chunks::<8>();
+    for first in (0..blocks.len()).step_by(n_blocks) {
         for (w, y) in x.iter().enumerate() {
             let mut padded = None;
-            let blocks = windows.get(w).unwrap_or_else(|| padded.insert(super::padded(rest)));
-            stage(&mut now[0], lane, window(blocks, y, w));
+            let rest = &blocks[first + NB * w..];
+            let blocks = rest.first_chunk().unwrap_or_else(|| padded.insert(super::padded(rest)));
+            let mask = load_f32(&masks[usize::from(w == n_full)]);
+            for (now, value) in now.iter_mut().zip(window(blocks, y, w)) {
+                stage(now, lane, _mm256_and_ps(value, mask));
+            }
             rows.add_late(lane);
             lane += 1;
             if lane == GROUP {
                 core::mem::swap(&mut now, &mut before);
-                rows.replace(sum_chain(&now[0]));
+                rows.replace(chain(now));
                 lane = 0;
             }
         }
     }
-    rows.finish(lane, sum_chain(&before[0]), sum_chain(&now[0]));
+    rows.finish(lane, chain(before), chain(now));
+}
+
+/// Bits that are all set in the first `n` of eight lanes.
+fn mask_of_first(n: usize) -> [f32; 8] {
+    array::build(|k| f32::from_bits(if k < n { u32::MAX } else { 0 }))
 }
 
 /// Puts the eight values of window `i` of a group where [`transposed`] expects them.
@@ -176,11 +171,13 @@ fn fused_chain([sums, scales]: &[Staged; 2]) -> [f32; GROUP] {
 /// [`fused_chain`] of the first halves and the second ones, in turn.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2")]
-fn fused_chain_of_halves([first, second]: &[[Staged; 2]; 2]) -> [f32; GROUP] {
+fn fused_chain_of_halves(
+    [first_sums, first_scales, second_sums, second_scales]: &[Staged; 4],
+) -> [f32; GROUP] {
     let mut s = _mm512_setzero_ps();
     for half in 0..2 {
-        let (first_sums, first_scales) = (transposed(&first[0], half), transposed(&first[1], half));
-        let (second_sums, second_scales) = (transposed(&second[0], half), transposed(&second[1], half));
+        let (first_sums, first_scales) = (transposed(first_sums, half), transposed(first_scales, half));
+        let (second_sums, second_scales) = (transposed(second_sums, half), transposed(second_scales, half));
         for k in 0..4 {
             s = _mm512_fmadd_ps(first_sums[k], first_scales[k], s);
             s = _mm512_fmadd_ps(second_sums[k], second_scales[k], s);
