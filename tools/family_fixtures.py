@@ -25,6 +25,7 @@ import numpy as np
 import torch
 import family_shapes
 import family_shapes_more
+import family_shapes_recurrent
 from family_mxfp4 import encode_experts
 from family_shapes import N_VOCAB
 from family_twins import TWINS, ZEROS
@@ -32,10 +33,12 @@ from safetensors.torch import load_file, save_file
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.utils import logging
 
-SHAPES = family_shapes.SHAPES | family_shapes_more.SHAPES
+SHAPES = family_shapes.SHAPES | family_shapes_more.SHAPES | family_shapes_recurrent.SHAPES
 # By model type: what keys are called in older files.
 HUB_KEYS = {
     "gpt_neox": {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"},
+    "lfm2": {"intermediate_size": "block_ff_dim", "tie_word_embeddings": "tie_embedding"},
+    "lfm2_moe": {"tie_word_embeddings": "tie_embedding"},
     "qwen3_moe": {"num_local_experts": "num_experts"},
 }
 # By model type: older files have no list of the layers' kinds, but this number (every n-th layer sees all), or
@@ -146,6 +149,9 @@ def hub_config(config):
             hub[pattern] = layers.index("full_attention") + 1
     names = HUB_KEYS.get(config["model_type"], {})
     hub = {names.get(key, key): value for key, value in hub.items()}
+    if config["model_type"] == "lfm2":
+        kinds = hub.pop("layer_types")
+        hub["full_attn_idxs"] = [i for i, kind in enumerate(kinds) if kind == "full_attention"]
     if config["model_type"] == "gemma4_text":
         layer = next(iter(hub.pop("per_layer_config").values()))
         hub["global_head_dim"] = layer["head_dim"]

@@ -77,10 +77,13 @@ struct Shape {
 
 impl Shape {
     fn of(spec: &ModelSpec) -> Self {
-        let (n_head, n_head_kv) = match &spec.layers[0].mixer {
-            MixerSpec::Attention(attention) => (attention.n_head, attention.n_head_kv),
-            MixerSpec::Mla(mla) => (mla.n_head, mla.n_head),
-        };
+        // Of the first layer that has some.
+        let heads = spec.layers.iter().find_map(|layer| match &layer.mixer {
+            MixerSpec::Attention(attention) => Some((attention.n_head, attention.n_head_kv)),
+            MixerSpec::Mla(mla) => Some((mla.n_head, mla.n_head)),
+            MixerSpec::ShortConv(_) | MixerSpec::DeltaNet(_) => None,
+        });
+        let (n_head, n_head_kv) = heads.unwrap_or((1, 1));
         Self { n_layer: spec.n_layer(), n_head, n_head_kv, n_expert: spec.experts().0 }
     }
 }
@@ -242,10 +245,17 @@ fn has_few_values(ty: BlockType) -> bool {
     matches!(ty, BlockType::TQ1_0 | BlockType::TQ2_0 | BlockType::Q1_0 | BlockType::Q2_0)
 }
 
-/// Norms, biases, rotary divisors and expert routers are few and sensitive: they stay F32.
+/// Norms, biases, rotary divisors, convolutions and expert routers are few and sensitive: they stay F32.
 fn is_quantized(tensor: &Candidate) -> bool {
-    let is_sensitive =
-        matches!(tensor.id.role, Role::FfnGateInp | Role::AttnQNorm | Role::AttnKNorm | Role::PositionEmbd);
+    let is_sensitive = matches!(
+        tensor.id.role,
+        Role::FfnGateInp
+            | Role::AttnQNorm
+            | Role::AttnKNorm
+            | Role::PositionEmbd
+            | Role::ShortConvConv
+            | Role::SsmConv
+    );
     tensor.shape.len() > 1 && !is_sensitive && tensor.id.suffix == Suffix::Weight
 }
 

@@ -11,7 +11,7 @@
 use super::batch::{Batch, BatchPart, Dimensions};
 use super::compute::{Compute, RowsMut, pieces};
 use super::inputs::Formats;
-use super::layer::attention::{Does, Rows};
+use super::layer::rows::{Does, Rows};
 use super::layer::{FfnInput, Layer, Mixer, norm_into};
 use super::load::Weights;
 use super::product::Product;
@@ -92,16 +92,23 @@ impl Decoder {
             compute.before(i);
             // Of the last layer only what is wanted is computed, once keys and values are stored.
             let is_all_wanted = || parts.iter().all(|part| part.n_wanted() == part.ids().len());
-            let mut does = Does::Both;
-            if i == last && !is_all_wanted() {
+            let is_cut = i == last && !is_all_wanted();
+            if !is_cut {
+                mix(compute, (i, layer), parts, space, (&batch, Does::Both));
+            } else if layer.mixer.is_recurrent() {
+                // What it remembers takes most of the work: outputs come with it.
+                mix(compute, (i, layer), parts, space, (&batch, Does::Both));
+                space.keep_wanted(parts, &mut batch);
+            } else {
                 mix(compute, (i, layer), parts, space, (&batch, Does::Store));
                 space.keep_wanted(parts, &mut batch);
-                does = Does::Attend;
             }
             if batch.n() == 0 {
                 break;
             }
-            mix(compute, (i, layer), parts, space, (&batch, does));
+            if is_cut && !layer.mixer.is_recurrent() {
+                mix(compute, (i, layer), parts, space, (&batch, Does::Attend));
+            }
             feed_forward(compute, (i, layer), space, batch.n());
         }
         for part in parts {
@@ -192,7 +199,7 @@ fn mix<P: BatchPart>(
     space: &mut Workspace,
     (batch, does): (&Batch, Does),
 ) {
-    let Workspace { stream, normed, ffn_input, angles, attention, mla, .. } = space;
+    let Workspace { stream, normed, ffn_input, angles, attention, mla, recurrent, .. } = space;
     let n = batch.n();
     norm_into(layer.mixer_norm.as_ref(), compute, stream.rows(n), layer.mixer_formats(), normed);
     if let (FfnInput::Beside(norm), Some(ffn_input)) = (&layer.ffn_input, ffn_input)
@@ -202,14 +209,19 @@ fn mix<P: BatchPart>(
     }
     let mut rows = Rows { parts, batch, angles, layer: i, does };
     let residual = (&layer.mixer_residual, stream);
-    let attention = attention.as_mut().expect("the buffers were made for this mixer");
     match &layer.mixer {
-        Mixer::Attention(part) => part.step(compute, &mut rows, normed, attention, residual),
+        Mixer::Attention(part) => part.step(compute, &mut rows, normed, made(attention), residual),
         Mixer::Mla(part) => {
-            let own = mla.as_mut().expect("the buffers were made for this mixer");
-            part.step(compute, &mut rows, normed, (attention, own), residual);
+            part.step(compute, &mut rows, normed, (made(attention), made(mla)), residual);
         }
+        Mixer::ShortConv(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
+        Mixer::DeltaNet(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
     }
+}
+
+/// The buffers of a mixer that the model has.
+fn made<T>(scratch: &mut Option<T>) -> &mut T {
+    scratch.as_mut().expect("the buffers were made for this mixer")
 }
 
 /// Lets a layer, which comes with its number, do its feed-forward part for the first `n` rows, and what is

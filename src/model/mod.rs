@@ -26,5 +26,6 @@ pub use profile::{Phase, PhaseTimes, Profile};
 pub use reads::Reads;
 pub use spec::kv::{KvLayer, KvSpec};
 pub use spec::{ModelSpec, Role};
-pub use state::kv::{KvCache, KvOptions, KvTypes, Promise, Promises};
+pub use state::kv::{KvCache, KvOptions, KvTypes};
+pub use state::promises::{Promise, Promises};
 pub use workspace::Workspace;

@@ -4,7 +4,7 @@ use super::batch::{Batch, BatchPart, Dimensions};
 use super::inputs::{Formats, Inputs};
 use super::layer::ffn::FfnScratch;
 use super::layer::per_layer::PerLayerScratch;
-use super::layer::{AttentionScratch, FfnInput, Layer, MlaScratch, Stream, StreamNeeds};
+use super::layer::{AttentionScratch, FfnInput, Layer, MlaScratch, RecurrentScratch, Stream, StreamNeeds};
 use super::load::Weights;
 use super::memory::Buffers;
 use super::rope::Angles;
@@ -31,6 +31,7 @@ pub struct Workspace {
     pub(super) angles: Vec<Angles>,
     pub(super) attention: Option<AttentionScratch>,
     pub(super) mla: Option<MlaScratch>,
+    pub(super) recurrent: Option<RecurrentScratch>,
     pub(super) ffn: FfnScratch,
     pub(super) per_layer: Option<PerLayerScratch>,
 }
@@ -60,7 +61,8 @@ impl Workspace {
         let needs = layers.iter().map(Layer::stream_needs).fold(StreamNeeds::default(), StreamNeeds::union);
         let beside = layers.iter().filter(|layer| matches!(layer.ffn_input, FfnInput::Beside(_)));
         let beside = beside.map(|layer| layer.ffn.input_formats()).reduce(Formats::union);
-        let attention: Vec<_> = layers.iter().map(|layer| layer.mixer.needs()).collect();
+        let attention: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.attention_needs()).collect();
+        let recurrent: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.recurrent_needs()).collect();
         let mla: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_mla()).collect();
         let n_spare =
             if weights.position_embd.is_some() || weights.embed_norm.is_some() { n_batch } else { 0 };
@@ -81,6 +83,7 @@ impl Workspace {
             angles,
             attention: AttentionScratch::new(buffers, &attention, dimensions)?,
             mla: MlaScratch::new(buffers, &mla, n_batch)?,
+            recurrent: RecurrentScratch::new(buffers, &recurrent, dimensions)?,
             ffn: FfnScratch::new(buffers, layers.iter().map(|layer| &layer.ffn), n_batch, n_embd)?,
         })
     }

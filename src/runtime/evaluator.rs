@@ -254,6 +254,9 @@ impl<'e> Evaluator<'e> {
         decoder.forward(compute, parts, &mut self.space);
         for part in parts.iter_mut() {
             part.sequence.ids.extend_from_slice(&part.ids[part.now.clone()]);
+            if !part.is_done() {
+                part.sequence.checkpoint_if_due(part.ids.len() - part.now.end);
+            }
         }
         let n_logits = parts.iter().map(BatchPart::n_wanted).sum::<usize>() * self.engine.n_vocab();
         if n_logits > 0 {

@@ -1,4 +1,4 @@
-//! A text as the model has read it: the keys and values of its positions.
+//! A text as the model has read it: the keys and values of its positions, and the states of recurrent mixers.
 
 use super::engine::Engine;
 use super::memory::{greatest_that, shown};
@@ -133,12 +133,15 @@ impl<'e> Sequence<'e> {
         })
     }
 
-    /// Reserves what the next `n` positions need because chunks are shared. Checkpoints are given up where
-    /// there is no memory for both.
+    /// Reserves what the next `n` positions need because memory is shared, after a checkpoint if one is due.
+    /// Checkpoints are given up where there is no memory for both.
     ///
     /// # Errors
     /// [`Error::Limit`] if there is no memory for it.
     pub(super) fn prepare(&mut self, n: usize) -> Result<()> {
+        if self.cache.is_checkpoint_due() {
+            self.cache.checkpoint();
+        }
         let promise = match self.promise(self.cache.missing_bytes(n)) {
             Err(_) if self.cache.forget_checkpoints() => self.promise(self.cache.missing_bytes(n))?,
             promised => promised?,
@@ -146,11 +149,25 @@ impl<'e> Sequence<'e> {
         self.cache.prepare(n, promise)
     }
 
-    /// Remembers the windows of layers that see no more than those, so that [`Sequence::rewind`] can come back
-    /// to this position; the last few are kept, as far as there is memory. For models without windows, this
-    /// does nothing: they can go back anywhere.
+    /// Remembers the windows of layers that see no more than those, and the states of recurrent mixers, so that
+    /// [`Sequence::rewind`] can come back to this position; the last few are kept, as far as there is memory. For
+    /// models without either, this does nothing: they can go back anywhere.
     pub fn checkpoint(&mut self) {
         self.cache.checkpoint();
+    }
+
+    /// Whether there are recurrent mixers, so that checkpoints are the only ways back.
+    pub fn has_states(&self) -> bool {
+        self.engine.kv_spec().has_states()
+    }
+
+    /// In the middle of a step that goes on with `n` positions: takes a checkpoint if one is due and there is
+    /// memory for it.
+    pub(super) fn checkpoint_if_due(&mut self, n: usize) {
+        if self.cache.is_checkpoint_due() && self.prepare(n).is_err() {
+            // Without, the positions are prepared as they were when the step began.
+            self.cache.forget_checkpoints();
+        }
     }
 
     /// How many of the first `n` positions [`Sequence::rewind`] would keep.
@@ -159,8 +176,8 @@ impl<'e> Sequence<'e> {
     }
 
     /// Forgets the positions from `n` on, and returns how many are kept: `n` of them if there are as many,
-    /// unless the model has layers with a window of which too much has passed. Then it is the position of a
-    /// checkpoint or 0, and what lies between has to be evaluated again.
+    /// unless the model has layers with a window of which too much has passed, or recurrent mixers. Then it is the
+    /// position of a checkpoint or 0, and what lies between has to be evaluated again.
     ///
     /// The memory of the positions stays reserved. Where it is shared with other sequences, the step that fills
     /// them again reserves other memory, and fails if there is none.

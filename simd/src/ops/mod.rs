@@ -7,13 +7,17 @@
 
 #![allow(clippy::needless_range_loop, reason = "index loops are what compiles well here: see `lanes`")]
 
+use crate::columns::ColumnsMut;
 use crate::isa::Isa;
 
 pub use activate::{Gate, Norm};
+pub use conv::MAX_TAPS;
+pub use recurrence::{HeadInputs, padded_columns};
 use table::Table;
 
 mod activate;
 mod add;
+mod conv;
 mod convert;
 mod dots_f32;
 mod elementwise;
@@ -21,6 +25,7 @@ mod exp;
 mod gelu;
 pub(crate) mod lanes;
 mod layer_norm;
+mod recurrence;
 mod relu;
 mod rms_norm;
 mod rope;
@@ -157,6 +162,38 @@ impl Ops {
         self.0.bf16_to_f32(x, out);
     }
 
+    /// Convolves the channels of one position with those before: `taps[j]: [n]` are their values at the position of
+    /// tap `j`, the oldest first; `weights: [taps, n]`, `bias: [n]` if there is one, `out: [n]`.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn conv(&self, taps: &[&[f32]], weights: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+        let n = out.len();
+        let fit = taps.iter().all(|tap| tap.len() == n) && bias.is_none_or(|bias| bias.len() == n);
+        assert!(fit && weights.len() == taps.len() * n, "conv needs equal lengths");
+        self.0.conv(taps, weights, bias, out);
+    }
+
+    /// Lets one head walk consecutive positions by the delta rule, from `state` on, which it updates; `out` has a
+    /// column of `n_value` outputs for each position. `state` is the head's matrix, sixteen columns at a time:
+    /// `[padded_columns(n_value) / 16, n_key, 16]`.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn delta_rule(&self, state: &mut [f32], inputs: HeadInputs<'_>, mut out: ColumnsMut<'_>) {
+        check_walk(state, &inputs, &out);
+        self.0.delta_rule(state, &inputs, &mut out);
+    }
+
+    /// As [`Ops::delta_rule`], by the plain recurrence.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn plain_recurrence(&self, state: &mut [f32], inputs: HeadInputs<'_>, mut out: ColumnsMut<'_>) {
+        check_walk(state, &inputs, &out);
+        self.0.plain_recurrence(state, &inputs, &mut out);
+    }
+
     /// `out[r] = rows[r] . x` for `rows: [out.len(), x.len()]`.
     ///
     /// # Panics
@@ -166,4 +203,14 @@ impl Ops {
         assert_eq!(Some(rows.len()), x.len().checked_mul(out.len()), "dots_f32 needs one row per result");
         self.0.dots_f32(x, rows, out);
     }
+}
+
+fn check_walk(state: &[f32], inputs: &HeadInputs<'_>, out: &ColumnsMut<'_>) {
+    let fits = inputs.fits(out.n_cols(), out.n_rows());
+    assert!(
+        fits && inputs.n_key > 0,
+        "a recurrence needs a key, a query, a value and gates for each position"
+    );
+    let n_state = inputs.n_key.checked_mul(padded_columns(out.n_rows()));
+    assert_eq!(Some(state.len()), n_state, "a recurrence needs a matrix of whole blocks");
 }

@@ -2,8 +2,10 @@
 
 use super::lanes::Portable;
 use super::{
-    Ops, add, convert, dots_f32, gelu, layer_norm, relu, rms_norm, rope, sigmoid, silu, softcap, softmax,
+    HeadInputs, Ops, add, conv, convert, dots_f32, gelu, layer_norm, recurrence, relu, rms_norm, rope,
+    sigmoid, silu, softcap, softmax,
 };
+use crate::columns::ColumnsMut;
 #[cfg(target_arch = "aarch64")]
 use crate::isa::Neon;
 use crate::isa::Proof;
@@ -52,6 +54,15 @@ macro_rules! with_operations {
             f16_to_f32(x: &[u16], out: &mut [f32]) { convert::f16_to_f32(isa, x, out) }
             f32_to_bf16(x: &[f32], out: &mut [u16]) { convert::f32_to_bf16(x, out) }
             bf16_to_f32(x: &[u16], out: &mut [f32]) { convert::bf16_to_f32(x, out) }
+            conv(taps: &[&[f32]], weights: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+                conv::conv(taps, weights, bias, out)
+            }
+            delta_rule(state: &mut [f32], inputs: &HeadInputs<'_>, out: &mut ColumnsMut<'_>) {
+                recurrence::walk::<true>(state, inputs, out)
+            }
+            plain_recurrence(state: &mut [f32], inputs: &HeadInputs<'_>, out: &mut ColumnsMut<'_>) {
+                recurrence::walk::<false>(state, inputs, out)
+            }
             dots_f32(x: &[f32], rows: &[f32], out: &mut [f32]) { dots_f32::dots_f32(x, rows, out) }
         }
     };

@@ -243,7 +243,7 @@ impl<'k> Base<'k> {
             embed: EmbedSpec { scale: 1.0, norm: None, n_positions: None, per_layer: None },
             ropes: vec![self.rope.clone()],
             layers,
-            head: HeadSpec { norm: self.norm, scale: 1.0, softcap: None },
+            head: HeadSpec { norm: self.norm, norm_role: Role::OutputNorm, scale: 1.0, softcap: None },
             n_left_out: self.n_left_out,
         })
     }

@@ -9,7 +9,6 @@ const NEEDS: &[(&[&str], &str)] = &[
         &["mamba", "mamba2", "jamba", "falcon-h1", "nemotron_h", "nemotron_h_moe", "granitehybrid", "plamo2"],
         "state space layers (Mamba)",
     ),
-    (&["lfm2", "lfm2moe"], "short convolutions"),
     (&["rwkv6", "rwkv7", "rwkv6qwen2", "arwkv7"], "RWKV's recurrent layers"),
     (
         &[

@@ -114,6 +114,8 @@ pub(crate) fn plain(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>
         Suffix::Weight => "weight",
         Suffix::Bias => "bias",
         Suffix::Scale => return Ok(None),
+        // Parameters of their own have no suffix there either.
+        Suffix::Bare => return Ok(Some(Source::whole(slot, vec![stem]))),
     };
     if stem.contains("{e}") {
         let n_expert = slot.shape[0];
@@ -161,7 +163,7 @@ fn rotary(sources: &Sources<'_>, slot: &Slot) -> RowMap {
                 MixerSpec::Attention(spec) => {
                     spec.rope.filter(|rope| rope.order == RopeOrder::Pairs).map(|_| spec.head_dim_k)
                 }
-                MixerSpec::Mla(_) => None,
+                MixerSpec::Mla(_) | MixerSpec::ShortConv(_) | MixerSpec::DeltaNet(_) => None,
             }
         }
         _ => None,

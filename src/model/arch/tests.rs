@@ -107,7 +107,7 @@ fn counts_may_differ_by_layer() {
         let layers = through_gguf(pairs)?.layers;
         let of = |mixer: &MixerSpec| match mixer {
             MixerSpec::Attention(attention) => attention.n_head_kv,
-            MixerSpec::Mla(_) => 0,
+            _ => 0,
         };
         Ok::<_, Error>(layers.iter().map(|layer| of(&layer.mixer)).collect::<Vec<_>>())
     };

@@ -3,12 +3,15 @@
 
 pub(super) mod attention;
 pub(super) mod ffn;
+pub(super) mod mixer;
 pub(super) mod norm;
 pub(super) mod per_layer;
+pub(super) mod rows;
 pub(super) mod stream;
 
 pub(super) use attention::{Attention, AttentionScratch, Mla, MlaScratch, Needs};
 pub(super) use ffn::Ffn;
+pub(super) use mixer::{DeltaNet, RecurrentNeeds, RecurrentScratch, ShortConv};
 pub(super) use norm::{Norm, norm_into};
 pub(super) use per_layer::{PerLayerEmbedding, PerLayerInput};
 pub(super) use stream::{Residual, Stream, StreamNeeds};
@@ -36,6 +39,8 @@ pub(super) struct Layer {
 pub(super) enum Mixer {
     Attention(Box<Attention>),
     Mla(Box<Mla>),
+    ShortConv(Box<ShortConv>),
+    DeltaNet(Box<DeltaNet>),
 }
 
 /// What the feed-forward part gets.
@@ -55,22 +60,39 @@ impl Mixer {
         match self {
             Self::Attention(part) => part.input_formats(),
             Self::Mla(part) => part.input_formats(),
+            Self::ShortConv(part) => part.input_formats(),
+            Self::DeltaNet(part) => part.input_formats(),
         }
     }
 
-    /// What it needs buffers for.
-    pub(super) fn needs(&self) -> Needs<'_> {
+    /// What it needs buffers for, if it is attention.
+    pub(super) fn attention_needs(&self) -> Option<Needs<'_>> {
         match self {
-            Self::Attention(part) => part.needs(),
-            Self::Mla(part) => part.needs(),
+            Self::Attention(part) => Some(part.needs()),
+            Self::Mla(part) => Some(part.needs()),
+            Self::ShortConv(_) | Self::DeltaNet(_) => None,
         }
+    }
+
+    /// What it needs buffers for, if it is recurrent.
+    pub(super) fn recurrent_needs(&self) -> Option<RecurrentNeeds<'_>> {
+        match self {
+            Self::Attention(_) | Self::Mla(_) => None,
+            Self::ShortConv(part) => Some(part.needs()),
+            Self::DeltaNet(part) => Some(part.needs()),
+        }
+    }
+
+    /// Whether it remembers the positions before in a state.
+    pub(super) fn is_recurrent(&self) -> bool {
+        self.recurrent_needs().is_some()
     }
 
     /// The part, if it is attention over latent vectors.
     pub(super) fn as_mla(&self) -> Option<&Mla> {
         match self {
-            Self::Attention(_) => None,
             Self::Mla(part) => Some(part),
+            Self::Attention(_) | Self::ShortConv(_) | Self::DeltaNet(_) => None,
         }
     }
 
@@ -78,6 +100,8 @@ impl Mixer {
         match self {
             Self::Attention(part) => part.matrices(),
             Self::Mla(part) => part.matrices(),
+            Self::ShortConv(part) => part.matrices(),
+            Self::DeltaNet(part) => part.matrices(),
         }
     }
 }

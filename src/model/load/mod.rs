@@ -5,6 +5,7 @@
 
 mod mla;
 mod parts;
+mod recurrent;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -68,7 +69,7 @@ impl Weights {
             layers: (0..spec.n_layer())
                 .map(|i| loader.layer(i, &spec.layers[i], spec.n_embd))
                 .collect::<Result<_>>()?,
-            output_norm: norm(Role::OutputNorm, spec.head.norm)?,
+            output_norm: norm(spec.head.norm_role, spec.head.norm)?,
             output,
         })
     }

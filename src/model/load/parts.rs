@@ -35,6 +35,8 @@ impl Loader<'_> {
         let mixer = match &spec.mixer {
             spec::MixerSpec::Attention(spec) => Mixer::Attention(Box::new(self.attention(layer, spec)?)),
             spec::MixerSpec::Mla(spec) => Mixer::Mla(Box::new(self.mla(layer, *spec)?)),
+            spec::MixerSpec::ShortConv(spec) => Mixer::ShortConv(Box::new(self.short_conv(layer, *spec)?)),
+            spec::MixerSpec::DeltaNet(spec) => Mixer::DeltaNet(Box::new(self.delta_net(layer, *spec)?)),
         };
         let output_scale = spec.has_output_scale.then(|| self.vector(Role::LayerOutputScale, layer));
         Ok(Layer {
@@ -51,7 +53,7 @@ impl Loader<'_> {
 
     fn attention(&self, layer: Option<usize>, spec: &AttentionSpec) -> Result<Attention> {
         let has_own = spec.shares_kv_with.is_none();
-        let (n_q, n_k, n_v) = (spec.n_embd_q(), spec.n_embd_k(), spec.n_embd_v());
+        let (n_q, n_k, n_v) = (spec.n_query_rows(), spec.n_embd_k(), spec.n_embd_v());
         let (q, k, v) = if has_own && self.has(Role::AttnQkv, layer) && !self.has(Role::AttnQ, layer) {
             let whole = self.linear(Role::AttnQkv, layer)?;
             let (k, v) = (whole.slice(n_q..n_q + n_k), whole.slice(n_q + n_k..n_q + n_k + n_v));
@@ -63,6 +65,7 @@ impl Loader<'_> {
             let v = if is_v_k { None } else { own(Role::AttnV)? };
             (self.linear(Role::AttnQ, layer)?, own(Role::AttnK)?, v)
         };
+        let gate = spec.gate.filter(|&gate| gate != spec::AttentionGate::WithQuery);
         let head_norm = |role, n: usize, head_dim: usize| {
             let Some(of) = spec.qk_norm else { return Ok::<_, Error>(None) };
             if of.is_optional && !self.has(role, layer) {
@@ -72,12 +75,12 @@ impl Loader<'_> {
             self.norm(role, layer, (of.norm, n)).map(Some)
         };
         Ok(Attention {
-            q_norm: head_norm(Role::AttnQNorm, n_q, spec.head_dim_k)?,
+            q_norm: head_norm(Role::AttnQNorm, spec.n_embd_q(), spec.head_dim_k)?,
             k_norm: if has_own { head_norm(Role::AttnKNorm, n_k, spec.head_dim_k)? } else { None },
             v_norm: spec.v_norm.map(|of| Norm { spec: of, weight: vec![1.0; spec.head_dim_v], bias: None }),
             slopes: spec.slopes(),
             sinks: spec.has_sinks.then(|| self.vector(Role::AttnSinks, layer)).transpose()?,
-            gate: spec.gate.map(|_| self.linear(Role::AttnGate, layer)).transpose()?,
+            gate: gate.map(|_| self.linear(Role::AttnGate, layer)).transpose()?,
             output: self.linear(Role::AttnOutput, layer)?,
             spec: spec.clone(),
             q,

@@ -1,4 +1,4 @@
-//! What layers keep of every position.
+//! What layers keep of a text.
 
 /// What a layer keeps of every position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,11 +16,23 @@ pub struct KvLayer {
 /// What the layers of a model keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KvSpec {
-    /// `[n_layer]`: `None` for a layer that keeps nothing of its own.
+    /// `[n_layer]`: `None` for a layer that keeps nothing of its own of every position.
     pub layers: Vec<Option<KvLayer>>,
+    /// `[n_layer]`: floats that it keeps of the text as a whole; 0 for a layer without a recurrent mixer.
+    pub states: Vec<usize>,
 }
 
 impl KvSpec {
+    /// Layers without recurrent mixers.
+    pub fn without_states(layers: Vec<Option<KvLayer>>) -> Self {
+        Self { states: vec![0; layers.len()], layers }
+    }
+
+    /// Whether any layer has a recurrent mixer.
+    pub fn has_states(&self) -> bool {
+        self.states.iter().any(|&len| len > 0)
+    }
+
     /// The windows that layers have, `None` among them if some see all positions: each once, in the order of
     /// the first layer that has it.
     pub fn windows(&self) -> Vec<Option<usize>> {

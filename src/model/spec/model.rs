@@ -6,6 +6,7 @@ use super::faults::{first_constant_fault, first_count_fault};
 use super::kv::{KvLayer, KvSpec};
 use super::layer::{FfnSpec, LayerSpec, MixerSpec, NormSpec, Window};
 use super::rope::RopeSpec;
+use super::tensor::Role;
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -57,6 +58,8 @@ pub struct PerLayerSpec {
 pub struct HeadSpec {
     /// In front of the output matrix.
     pub norm: NormSpec,
+    /// What files call it.
+    pub norm_role: Role,
     /// Multiplies the logits.
     pub scale: f32,
     /// Bounds the logits `x` to `softcap tanh(x / softcap)`.
@@ -130,7 +133,7 @@ impl ModelSpec {
             .then(|| format!("{n_layer} layers of {n_expert} experts; no known model has as many"))
     }
 
-    /// What its layers keep of every position.
+    /// What its layers keep of a text.
     pub fn kv_spec(&self) -> KvSpec {
         let layer = |layer: &LayerSpec| match &layer.mixer {
             MixerSpec::Attention(spec) => spec.shares_kv_with.is_none().then_some(KvLayer {
@@ -142,7 +145,9 @@ impl ModelSpec {
             MixerSpec::Mla(spec) => {
                 Some(KvLayer { n_head_kv: 1, head_dim_k: spec.n_cached(), head_dim_v: 0, window: None })
             }
+            MixerSpec::ShortConv(_) | MixerSpec::DeltaNet(_) => None,
         };
-        KvSpec { layers: self.layers.iter().map(layer).collect() }
+        let states = self.layers.iter().map(|layer| layer.mixer.state_len());
+        KvSpec { layers: self.layers.iter().map(layer).collect(), states: states.collect() }
     }
 }

@@ -1,5 +1,7 @@
 //! The tensors of a model, derived from its spec: the one list that converter, loader and recipes walk.
 
+mod recurrent;
+
 use super::layer::{
     AttentionGate, AttentionSpec, ExpertsSpec, FfnInput, FfnShape, FfnSpec, LayerSpec, MixerSpec, MlaSpec,
     NormKind, NormSpec, PerLayerInputSpec, QkNormExtent, QkNormSpec,
@@ -84,7 +86,7 @@ pub fn slots(model: &ModelSpec, promises: &Promises) -> Vec<Slot> {
         slots.layer(layer, n_embd);
     }
     slots.layer = None;
-    slots.norm(Role::OutputNorm, model.head.norm, n_embd);
+    slots.norm(model.head.norm_role, model.head.norm, n_embd);
     let presence = if promises.is_tied == Some(false) { Presence::Required } else { Presence::Optional };
     slots.push(TensorId::weight(Role::Output, None), &[n_vocab, n_embd], presence);
     slots.push(TensorId::bias(Role::Output, None), &[n_vocab], Presence::Optional);
@@ -153,6 +155,8 @@ impl Slots<'_> {
         match &layer.mixer {
             MixerSpec::Attention(spec) => self.attention(spec),
             MixerSpec::Mla(spec) => self.mla(spec),
+            MixerSpec::ShortConv(spec) => self.short_conv(spec),
+            MixerSpec::DeltaNet(spec) => self.delta_net(spec),
         }
         if let Some(norm) = layer.mixer_post_norm {
             self.norm(Role::AttnPostNorm, norm, n_embd);
@@ -193,7 +197,8 @@ impl Slots<'_> {
     }
 
     fn attention(&mut self, spec: &AttentionSpec) {
-        let (n_q, n_k, n_v) = (spec.n_embd_q(), spec.n_embd_k(), spec.n_embd_v());
+        let (n_k, n_v) = (spec.n_embd_k(), spec.n_embd_v());
+        let n_q = spec.n_query_rows();
         // A layer that uses another's keys and values may have its own in the file, unused.
         let has_kv = spec.shares_kv_with.is_none();
         let parts: &[(Role, usize)] = &[(Role::AttnQ, n_q), (Role::AttnK, n_k), (Role::AttnV, n_v)];
@@ -216,7 +221,7 @@ impl Slots<'_> {
         }
         if let Some(qk_norm) = spec.qk_norm {
             let first = self.slots.len();
-            self.qk_norm(Role::AttnQNorm, qk_norm, n_q, spec.head_dim_k);
+            self.qk_norm(Role::AttnQNorm, qk_norm, spec.n_embd_q(), spec.head_dim_k);
             if has_kv {
                 self.qk_norm(Role::AttnKNorm, qk_norm, n_k, spec.head_dim_k);
             }
@@ -228,6 +233,8 @@ impl Slots<'_> {
             None => {}
             Some(AttentionGate::Head) => self.weight(Role::AttnGate, &[spec.n_head, spec.n_embd]),
             Some(AttentionGate::Element) => self.weight(Role::AttnGate, &[spec.n_embd_out(), spec.n_embd]),
+            // Its rows are among those of q.
+            Some(AttentionGate::WithQuery) => {}
         }
         self.weight(Role::AttnOutput, &[spec.n_embd, spec.n_embd_out()]);
         if spec.has_output_bias {

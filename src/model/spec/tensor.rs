@@ -63,6 +63,17 @@ roles! {
     AttnKvB "attn_kv_b" layer;
     AttnKB "attn_k_b" layer;
     AttnVB "attn_v_b" layer;
+    ShortConvInput "shortconv.in_proj" layer;
+    ShortConvConv "shortconv.conv" layer;
+    ShortConvOutput "shortconv.out_proj" layer;
+    SsmConv "ssm_conv1d" layer;
+    SsmDt "ssm_dt" layer;
+    SsmA "ssm_a" layer;
+    SsmBeta "ssm_beta" layer;
+    SsmAlpha "ssm_alpha" layer;
+    SsmBetaAlpha "ssm_ba" layer;
+    SsmNorm "ssm_norm" layer;
+    SsmOut "ssm_out" layer;
     AttnPostNorm "post_attention_norm" layer;
     FfnNorm "ffn_norm" layer;
     FfnGate "ffn_gate" layer;
@@ -98,6 +109,13 @@ impl Role {
     }
 }
 
+impl Role {
+    /// Whether its names have no suffix.
+    fn is_bare(self) -> bool {
+        matches!(self, Self::SsmA)
+    }
+}
+
 /// What a tensor is to the part it plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Suffix {
@@ -107,6 +125,8 @@ pub enum Suffix {
     Bias,
     /// What multiplies their product: one number, or one for each expert.
     Scale,
+    /// Numbers of their own, whose name in GGUF has no suffix.
+    Bare,
 }
 
 /// A tensor of a model.
@@ -147,11 +167,22 @@ impl TensorId {
                 (Some(layer.parse().ok()?), rest)
             }
         };
-        let (stem, suffix) = rest.rsplit_once('.')?;
-        let suffix =
-            [Suffix::Weight, Suffix::Bias, Suffix::Scale].into_iter().find(|s| s.name() == suffix)?;
+        let (stem, suffix) = rest.rsplit_once('.').unwrap_or((rest, ""));
+        let suffixes = [Suffix::Weight, Suffix::Bias, Suffix::Scale, Suffix::Bare];
+        let suffix = suffixes.into_iter().find(|s| s.name() == suffix)?;
         let role = Role::from_stem(stem).filter(|role| role.is_of_layer() == layer.is_some())?;
+        if role.is_bare() != (suffix == Suffix::Bare) {
+            return None;
+        }
         Some(Self { role, layer, suffix })
+    }
+
+    /// The numbers in `role`.
+    ///
+    /// # Panics
+    /// As [`TensorId::weight`].
+    pub fn bare(role: Role, layer: Option<usize>) -> Self {
+        Self { suffix: Suffix::Bare, ..Self::weight(role, layer) }
     }
 
     /// Its name in a GGUF file.
@@ -167,6 +198,7 @@ impl Suffix {
             Self::Weight => "weight",
             Self::Bias => "bias",
             Self::Scale => "scale",
+            Self::Bare => "",
         }
     }
 }
@@ -177,7 +209,8 @@ impl fmt::Display for TensorId {
         if let Some(layer) = self.layer {
             write!(f, "blk.{layer}.")?;
         }
-        write!(f, "{}.{}", self.role.stem(), self.suffix.name())
+        f.write_str(self.role.stem())?;
+        if self.suffix == Suffix::Bare { Ok(()) } else { write!(f, ".{}", self.suffix.name()) }
     }
 }
 
@@ -190,6 +223,8 @@ mod tests {
         let ids = [
             TensorId::weight(Role::TokenEmbd, None),
             TensorId::bias(Role::AttnQ, Some(12)),
+            TensorId::weight(Role::ShortConvInput, Some(1)),
+            TensorId::bare(Role::SsmA, Some(1)),
             TensorId { suffix: Suffix::Scale, ..TensorId::weight(Role::FfnDownExps, Some(0)) },
         ];
         for id in ids {

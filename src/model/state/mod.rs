@@ -1,3 +1,5 @@
 //! What layers remember of the positions before.
 
 pub(super) mod kv;
+pub(super) mod promises;
+mod recurrent;

@@ -130,6 +130,10 @@ impl<'e> Ahead<'e> {
     /// and as are wanted; none if the session could not go back over them.
     fn room(&self, n_more: usize) -> usize {
         let n_past = self.session.n_past();
+        // Checkpoints, which a step would have to take, are the only ways back.
+        if self.session.sequence().has_states() {
+            return 0;
+        }
         let in_context = self.session.n_ctx() - n_past - 1;
         let in_chunk = CHUNK - 1 - n_past % CHUNK;
         let room = in_context.min(in_chunk).min(self.session.n_batch() - 1).min(n_more.saturating_sub(1));

@@ -14,6 +14,10 @@ use crate::tokenizer::Tokenizer;
 use ahead::Ahead;
 pub use stop::{Passed, StopMatcher};
 
+/// Tokens before the end of a prompt where a recurrent model's way back is: templates end prompts with a few tokens
+/// that the next prompt has otherwise, and as many more cost little to compute again.
+const MARGIN: usize = 32;
+
 /// What to generate.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -151,18 +155,33 @@ impl<'e> Generator<'e> {
 
     /// Computes the rest of the prompt and chooses the first token; `None` if the user stopped it.
     fn evaluate_prompt(&mut self, request: &Request<'_>, sampler: &mut Sampler) -> Result<Option<u32>> {
-        let rest = &request.prompt[self.ahead.n_past()..];
-        let n_batch = self.session().n_batch();
-        let n_last = (rest.len() - 1) % n_batch + 1;
-        let (before, last) = rest.split_at(rest.len() - n_last);
-        for batch in before.chunks(n_batch) {
-            if request.stop.load(Ordering::Relaxed) {
+        let n = request.prompt.len();
+        if self.session().sequence().has_states() {
+            // Only checkpoints are ways back, and the next prompt often differs from this one in its last tokens.
+            if !self.read_until(n.saturating_sub(MARGIN), request)? {
                 return Ok(None);
             }
-            self.ahead.read(batch, Logits::None)?;
+            self.ahead.checkpoint();
         }
-        let chosen = sampler.sample(self.ahead.read(last, Logits::Last)?);
+        let n_last = (n - self.ahead.n_past() - 1) % self.session().n_batch() + 1;
+        if !self.read_until(n - n_last, request)? {
+            return Ok(None);
+        }
+        let chosen = sampler.sample(self.ahead.read(&request.prompt[n - n_last..], Logits::Last)?);
         chosen.map(Some).map_err(|bad| self.malformed(bad))
+    }
+
+    /// Computes the prompt up to position `end`; returns whether the user let it.
+    fn read_until(&mut self, end: usize, request: &Request<'_>) -> Result<bool> {
+        let n_batch = self.session().n_batch();
+        while self.ahead.n_past() < end {
+            if request.stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            let start = self.ahead.n_past();
+            self.ahead.read(&request.prompt[start..end.min(start + n_batch)], Logits::None)?;
+        }
+        Ok(true)
     }
 
     fn malformed(&self, bad: BadLogits) -> Error {

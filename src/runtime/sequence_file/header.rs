@@ -23,22 +23,36 @@ pub(super) struct Header {
     pub(super) n_attached: u64,
     /// For each window: as [`KvCache::first_held`].
     pub(super) first_held: Vec<usize>,
+    /// As [`KvCache::kept_state`].
+    pub(super) kept_state: usize,
 }
 
 /// The version of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Version {
     growth: Growth,
-    /// Whether all layers are alike and see all positions, as in versions 1 and 2.
-    is_early: bool,
+    layout: Layout,
+}
+
+/// What layers of a model keep, as far as a version can say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    /// All the same of all positions.
+    Uniform,
+    /// Each its own, of windows.
+    Windows,
+    /// Some have states as well.
+    States,
 }
 
 impl Version {
-    const ALL: [(u32, Self); 4] = [
-        (1, Self { growth: Growth::Fixed, is_early: true }),
-        (2, Self { growth: Growth::Journal, is_early: true }),
-        (3, Self { growth: Growth::Fixed, is_early: false }),
-        (4, Self { growth: Growth::Journal, is_early: false }),
+    const ALL: [(u32, Self); 6] = [
+        (1, Self { growth: Growth::Fixed, layout: Layout::Uniform }),
+        (2, Self { growth: Growth::Journal, layout: Layout::Uniform }),
+        (3, Self { growth: Growth::Fixed, layout: Layout::Windows }),
+        (4, Self { growth: Growth::Journal, layout: Layout::Windows }),
+        (5, Self { growth: Growth::Fixed, layout: Layout::States }),
+        (6, Self { growth: Growth::Journal, layout: Layout::States }),
     ];
 
     fn number(self) -> u32 {
@@ -59,12 +73,13 @@ impl Header {
         let ggml_id = |ty: CacheType| ty.block_type().ggml_id();
         let kv_spec = engine.kv_spec().clone();
         Self {
-            version: Version { growth, is_early: is_uniform(&kv_spec) },
+            version: Version { growth, layout: Layout::of(&kv_spec) },
             fingerprint: fingerprint(engine.file()),
             types: Types { keys: ggml_id(kv_types.keys), values: ggml_id(kv_types.values) },
             n_positions: 0,
             n_attached: 0,
             first_held: vec![0; kv_spec.windows().len()],
+            kept_state: 0,
             kv_spec,
         }
     }
@@ -76,9 +91,12 @@ impl Header {
 
     /// Bytes from the magic up to the tokens.
     fn n_bytes(&self) -> u64 {
-        let n_layer_bytes = match self.version.is_early {
-            true => 4 * 4,
-            false => 4 + self.kv_spec.layers.len() * 4 * 4 + self.first_held.len() * 8,
+        let n_layer = self.kv_spec.layers.len();
+        let of_windows = 4 + n_layer * 4 * 4 + self.first_held.len() * 8;
+        let n_layer_bytes = match self.version.layout {
+            Layout::Uniform => 4 * 4,
+            Layout::Windows => of_windows,
+            Layout::States => of_windows + n_layer * 8 + 8,
         };
         (MAGIC.len() + 4 + DIGEST_BYTES + 2 * 4 + n_layer_bytes + 2 * 8) as u64
     }
@@ -90,9 +108,10 @@ impl Header {
         // All are within `limits`, far below 2^32.
         let mut numbers = vec![self.types.keys, self.types.values, self.kv_spec.layers.len() as u32];
         // The early versions have one layer for all, and no window.
-        let (n_written, n_numbers) = match self.version.is_early {
-            true => (1, 3),
-            false => (self.kv_spec.layers.len(), 4),
+        let layout = self.version.layout;
+        let (n_written, n_numbers) = match layout {
+            Layout::Uniform => (1, 3),
+            Layout::Windows | Layout::States => (self.kv_spec.layers.len(), 4),
         };
         for layer in &self.kv_spec.layers[..n_written] {
             numbers.extend(layer.map_or([0; 4], |layer| {
@@ -102,9 +121,16 @@ impl Header {
             numbers.truncate(numbers.len() + n_numbers - 4);
         }
         numbers.iter().try_for_each(|number| out.write_all(&number.to_le_bytes()))?;
-        let first_held = self.first_held.iter().map(|&first| first as u64).filter(|_| !self.version.is_early);
-        let mut counts = [self.n_positions, self.n_attached].into_iter().chain(first_held);
-        counts.try_for_each(|count| out.write_all(&count.to_le_bytes()))
+        let numbers = |numbers: &[usize], is_written: bool| {
+            numbers.iter().filter(|_| is_written).map(|&n| n as u64).collect::<Vec<_>>()
+        };
+        let counts = [
+            numbers(&self.kv_spec.states, layout == Layout::States),
+            vec![self.n_positions, self.n_attached],
+            numbers(&self.first_held, layout != Layout::Uniform),
+            numbers(&[self.kept_state], layout == Layout::States),
+        ];
+        counts.concat().into_iter().try_for_each(|count| out.write_all(&count.to_le_bytes()))
     }
 
     /// Reads what follows the magic.
@@ -116,7 +142,7 @@ impl Header {
         let refused = |e| refused(e, path);
         let number = read_u32(input).map_err(refused)?;
         let Some((_, version)) = Version::ALL.into_iter().find(|&(known, _)| known == number) else {
-            let what = format!("a saved session of version {number}; this program has 1 to 4");
+            let what = format!("a saved session of version {number}; this program has 1 to 6");
             return Err(Error::unsupported(path, what));
         };
         let mut fingerprint = [0; DIGEST_BYTES];
@@ -126,26 +152,31 @@ impl Header {
         if n_layer > MAX_LAYERS {
             return Err(Error::malformed(path, format!("it is of a model with {n_layer} layers")));
         }
-        let layers: io::Result<_> = match version.is_early {
-            true => read_u32s(input).map(|[heads, k, v]| vec![Some(layer([heads, k, v, 0])); n_layer]),
-            false => (0..n_layer)
+        let layers: io::Result<_> = match version.layout {
+            Layout::Uniform => {
+                read_u32s(input).map(|[heads, k, v]| vec![Some(layer([heads, k, v, 0])); n_layer])
+            }
+            Layout::Windows | Layout::States => (0..n_layer)
                 .map(|_| read_u32s(input).map(|numbers| (numbers != [0; 4]).then(|| layer(numbers))))
                 .collect(),
         };
-        let kv_spec = KvSpec { layers: layers.map_err(refused)? };
+        let mut kv_spec = KvSpec::without_states(layers.map_err(refused)?);
+        if version.layout == Layout::States {
+            kv_spec.states = read_counts(input, n_layer).map_err(refused)?;
+        }
         let [n_positions, n_attached] =
             [read_u64(input).map_err(refused)?, read_u64(input).map_err(refused)?];
         let n_windows = kv_spec.windows().len();
-        let first_held = match version.is_early {
-            true => vec![0; n_windows],
-            false => (0..n_windows)
-                // One that cannot be counted is behind all positions, as this is.
-                .map(|_| read_u64(input).map(|first| usize::try_from(first).unwrap_or(usize::MAX)))
-                .collect::<io::Result<_>>()
-                .map_err(refused)?,
+        let first_held = match version.layout {
+            Layout::Uniform => vec![0; n_windows],
+            Layout::Windows | Layout::States => read_counts(input, n_windows).map_err(refused)?,
+        };
+        let kept_state = match version.layout {
+            Layout::States => read_counts(input, 1).map_err(refused)?[0],
+            Layout::Uniform | Layout::Windows => 0,
         };
         let types = Types { keys, values };
-        Ok(Self { version, fingerprint, types, kv_spec, n_positions, n_attached, first_held })
+        Ok(Self { version, fingerprint, types, kv_spec, n_positions, n_attached, first_held, kept_state })
     }
 
     /// Whether this header goes with that of an empty sequence of `n_ctx` positions; the number of its
@@ -164,7 +195,7 @@ impl Header {
             )));
         }
         if self.kv_spec != own.kv_spec {
-            let what = "the keys and values in it are not those that this model's layers have; name another file \
+            let what = "the keys, values and states in it are not those that this model's layers have; name another file \
                         (--session)";
             return Err(Error::malformed(path, what));
         }
@@ -185,8 +216,13 @@ impl Header {
             let what = format!("the rows of its windows begin at positions {:?} of {n}", self.first_held);
             return Err(Error::malformed(path, what));
         };
+        let Some(states) = KvCache::state_bytes(&self.kv_spec, n as usize, self.kept_state) else {
+            let what = format!("a state is kept of position {} of {n}", self.kept_state);
+            return Err(Error::malformed(path, what));
+        };
         let before = self.n_bytes() + n * size_of::<u32>() as u64;
-        let announced = rows.checked_add(before).and_then(|bytes| bytes.checked_add(n_attached));
+        let announced = rows.checked_add(states).and_then(|bytes| bytes.checked_add(before));
+        let announced = announced.and_then(|bytes| bytes.checked_add(n_attached));
         let expected = announced.and_then(|bytes| bytes.checked_add(DIGEST_BYTES as u64));
         let may_grow = self.growth() == Growth::Journal;
         if let Some(bytes) = expected.filter(|&bytes| bytes == found || may_grow && bytes < found) {
@@ -199,10 +235,16 @@ impl Header {
     }
 }
 
-/// Whether all layers keep the same of all positions: such models have the early versions, which programs know.
-fn is_uniform(spec: &KvSpec) -> bool {
-    let Some(Some(first)) = spec.layers.first() else { return false };
-    first.window.is_none() && spec.layers.iter().all(|layer| *layer == Some(*first))
+impl Layout {
+    /// The first that can say what `spec` does: the first versions are those that most programs know.
+    fn of(spec: &KvSpec) -> Self {
+        let first = spec.layers.first().copied().flatten().filter(|first| first.window.is_none());
+        match first {
+            _ if spec.has_states() => Self::States,
+            Some(first) if spec.layers.iter().all(|layer| *layer == Some(first)) => Self::Uniform,
+            _ => Self::Windows,
+        }
+    }
 }
 
 /// What a layer keeps; a window of 0 stands for none.
@@ -236,6 +278,11 @@ fn read_u32s<const N: usize>(input: &mut impl Read) -> io::Result<[u32; N]> {
         *number = read_u32(input)?;
     }
     Ok(numbers)
+}
+
+/// Counts; one that cannot be counted is behind all positions, as this is.
+fn read_counts(input: &mut impl Read, n: usize) -> io::Result<Vec<usize>> {
+    (0..n).map(|_| read_u64(input).map(|count| usize::try_from(count).unwrap_or(usize::MAX))).collect()
 }
 
 fn read_u64(input: &mut impl Read) -> io::Result<u64> {

@@ -5,19 +5,23 @@
 //! | bytes | |
 //! |---|---|
 //! | 8 | `gguf-seq` |
-//! | 4 | version: 3, or 4 where a journal may follow (see [`super::session_file`]) |
+//! | 4 | version: 5, or 6 where a journal may follow (see [`super::session_file`]) |
 //! | 32 | the fingerprint of the model's file |
 //! | 4, 4 | the types of keys and values, as GGUF numbers them |
 //! | 4 | layers |
 //! | 4, 4, 4, 4 for each layer | key-value heads, elements of a key and of a value, the window; 0 for none |
+//! | 8 for each layer | floats of the state of a recurrent mixer; 0 for none |
 //! | 8 | positions |
 //! | 8 | attached bytes |
 //! | 8 for each window | the first position whose rows follow; windows in the order of the layers, each once |
+//! | 8 | the position before the last whose states follow as well; 0 for none |
 //! | 4 for each position | its token |
 //! | | the rows of the keys and of the values of each head, layer by layer |
+//! | | the states of the layers at that position, then those at the last, in single precision |
 //! | | what the program that saved it attached: a chat its messages |
 //! | 32 | SHA-256 of everything before |
 //!
+//! Without recurrent mixers, files are of versions 3 and 4, which do not have what belongs to states.
 //! Where all layers are alike and see all positions, files are of versions 1 and 2, which other programs know:
 //! their header says `4, 4, 4, 4` layers, heads, elements of a key and of a value, then positions and attached
 //! bytes.
@@ -91,6 +95,7 @@ impl<'e> Sequence<'e> {
         header.n_positions = self.n_past() as u64;
         header.n_attached = attached.len() as u64;
         header.first_held = self.cache.first_held();
+        header.kept_state = self.cache.kept_state();
         header.write(&mut out)?;
         for id in self.ids() {
             out.write_all(&id.to_le_bytes())?;
@@ -152,7 +157,7 @@ impl<'e> Sequence<'e> {
         let n = header.check(&Header::of(engine, options.kv_types, growth), options.n_ctx, path)?;
         let at = header.check_file_bytes(options.kv_types, file_bytes, path)?;
         let mut sequence = Self::new(engine, options)?;
-        sequence.read(n, &header.first_held, &mut input).map_err(refused)?;
+        sequence.read(n, &header, path, &mut input)?;
         (&mut input).take(header.n_attached).read_to_end(&mut sequence.attached).map_err(refused)?;
         let (found, mut expected) = (input.digest(), [0; DIGEST_BYTES]);
         input.inner.read_exact(&mut expected).map_err(refused)?;
@@ -170,11 +175,17 @@ impl<'e> Sequence<'e> {
         }
     }
 
-    fn read(&mut self, n: usize, first_held: &[usize], input: &mut impl Read) -> io::Result<()> {
+    fn read(&mut self, n: usize, header: &Header, path: &Path, input: &mut impl Read) -> Result<()> {
+        let refused = |e| refused(e, path);
         for _ in 0..n {
-            self.ids.push(read_u32(input)?);
+            self.ids.push(read_u32(input).map_err(refused)?);
         }
-        self.cache.read_rows(n, first_held, input)
+        self.cache.read_rows(n, &header.first_held, input).map_err(refused)?;
+        if header.kept_state > 0 {
+            self.cache.read_kept_state(header.kept_state, input).map_err(refused)?;
+            self.prepare(1)?;
+        }
+        self.cache.read_state(input).map_err(refused)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Every tier against the scalar one, bit for bit, and the scalar one against `f64`.
 
 mod formulas;
+mod recurrent;
 mod same_bits;
 
 use super::*;

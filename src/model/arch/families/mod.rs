@@ -34,6 +34,8 @@ mod hunyuan_dense;
 mod hunyuan_moe;
 mod internlm2;
 mod jais2;
+mod lfm2;
+mod lfm2moe;
 mod llama;
 mod llama4;
 mod mellum;
@@ -102,6 +104,8 @@ pub(super) const ALL: &[&Family] = &[
     &hunyuan_moe::FAMILY,
     &internlm2::FAMILY,
     &jais2::FAMILY,
+    &lfm2::FAMILY,
+    &lfm2moe::FAMILY,
     &llama4::FAMILY,
     &mellum::FAMILY,
     &minicpm::FAMILY,

@@ -11,12 +11,12 @@ mod rotate;
 mod scratch;
 
 use super::norm::Norm;
+use super::rows::Rows;
 use super::stream::{Residual, Stream};
-use crate::model::batch::{Batch, BatchPart};
+use crate::model::batch::BatchPart;
 use crate::model::compute::{Compute, pieces};
 use crate::model::inputs::{Formats, InputRows, Inputs};
 use crate::model::product::Product;
-use crate::model::rope::Angles;
 use crate::model::spec::layer::{AttentionGate, AttentionSpec, QkNormExtent};
 use crate::model::weights::{Linear, Matrix};
 
@@ -27,7 +27,7 @@ pub(in crate::model) use scratch::{AttentionScratch, Needs};
 #[derive(Debug)]
 pub(in crate::model) struct Attention {
     pub(in crate::model) spec: AttentionSpec,
-    /// `[n_head * head_dim_k, n_embd]`.
+    /// `[n_head * head_dim_k, n_embd]`; with gates behind the queries of each head, twice the rows.
     pub(in crate::model) q: Linear,
     /// `[n_head_kv * head_dim_k, n_embd]`; `None` if another layer's keys and values are used.
     pub(in crate::model) k: Option<Linear>,
@@ -47,42 +47,6 @@ pub(in crate::model) struct Attention {
     pub(in crate::model) output: Linear,
 }
 
-/// The rows that a step computes: where they are, and what they have cached.
-pub(in crate::model) struct Rows<'a, P> {
-    /// The sequences.
-    pub(in crate::model) parts: &'a mut [P],
-    /// Which rows are whose.
-    pub(in crate::model) batch: &'a Batch,
-    /// The angles of their positions, for each rotary embedding of the model.
-    pub(in crate::model) angles: &'a [Angles],
-    /// The layer, whose caches are used.
-    pub(in crate::model) layer: usize,
-    /// What is computed for them.
-    pub(in crate::model) does: Does,
-}
-
-/// Which part of attention to compute for the rows of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::model) enum Does {
-    /// Their keys and values are stored.
-    Store,
-    /// Their queries attend to what is stored.
-    Attend,
-    /// Both, in this order.
-    Both,
-}
-
-impl Does {
-    /// How many of `n` rows need keys and values, and how many need queries.
-    fn rows(self, n: usize) -> (usize, usize) {
-        match self {
-            Self::Store => (n, 0),
-            Self::Attend => (0, n),
-            Self::Both => (n, n),
-        }
-    }
-}
-
 impl Attention {
     /// The formats its input is needed in.
     pub(in crate::model) fn input_formats(&self) -> Formats {
@@ -96,8 +60,16 @@ impl Attention {
 
     /// What it needs buffers for.
     pub(in crate::model) fn needs(&self) -> Needs<'_> {
-        let n_gate = self.gate.as_ref().map_or(0, |gate| gate.matrix.n_out());
+        let n_gate = self.n_gate();
         Needs { spec: &self.spec, output: Some(&self.output.matrix), n_gate }
+    }
+
+    /// Gates of a token.
+    fn n_gate(&self) -> usize {
+        match self.spec.gate {
+            Some(AttentionGate::WithQuery) => self.spec.n_embd_q(),
+            _ => self.gate.as_ref().map_or(0, |gate| gate.matrix.n_out()),
+        }
     }
 
     /// Its matrices.
@@ -139,22 +111,27 @@ impl Attention {
         scratch: &mut AttentionScratch,
     ) {
         let spec = &self.spec;
-        let AttentionScratch { q, k, v, gate, scratch, heads, .. } = scratch;
+        let AttentionScratch { q, k, v, gate, with_gates, scratch, heads, .. } = scratch;
         heads.set_n_in(spec.n_embd_out());
         let q = &mut q[..n_queries * spec.n_embd_q()];
         let k = &mut k[..n_keys * spec.n_embd_k()];
         let v = &mut v[..n_keys * spec.n_embd_v()];
+        let is_joint = spec.gate == Some(AttentionGate::WithQuery);
+        let queries = if is_joint { &mut with_gates[..2 * q.len()] } else { &mut *q };
         let of = |linear: &'_ Linear, n| input.for_consumer(&linear.matrix, 0..n);
         let gates = self.gate.as_ref().map(|linear| {
             let n_out = linear.matrix.n_out();
             Product::of(linear, of(linear, n_queries), &mut gate[..n_queries * n_out])
         });
         compute.multiply_some([
-            Some(Product::of(&self.q, of(&self.q, n_queries), &mut *q)),
+            Some(Product::of(&self.q, of(&self.q, n_queries), queries)),
             self.k.as_ref().map(|linear| Product::of(linear, of(linear, n_keys), &mut *k)),
             self.v.as_ref().map(|linear| Product::of(linear, of(linear, n_keys), &mut *v)),
             gates,
         ]);
+        if is_joint {
+            self.divide_gates(compute, with_gates, q, gate);
+        }
         if self.v.is_none() {
             v.copy_from_slice(k);
         }
@@ -178,13 +155,28 @@ impl Attention {
         }
     }
 
+    /// Divides `joint: [n, n_head, 2, head_dim_k]` into queries, `[n, n_head, head_dim_k]`, and gates.
+    fn divide_gates(&self, compute: Compute<'_>, joint: &[f32], queries: &mut [f32], gates: &mut [f32]) {
+        let (head_dim, n_q, len) = (self.spec.head_dim_k, self.spec.n_embd_q(), queries.len());
+        let piece_len = compute.piece_len(len / n_q, 2 * n_q) * n_q;
+        let parts =
+            queries.chunks_mut(piece_len).zip(gates.chunks_mut(piece_len)).zip(joint.chunks(2 * piece_len));
+        compute.for_each(2 * len, parts, |((queries, gates), joint)| {
+            let to = queries.chunks_exact_mut(head_dim).zip(gates.chunks_exact_mut(head_dim));
+            for (head, (query, gate)) in joint.chunks_exact(2 * head_dim).zip(to) {
+                query.copy_from_slice(&head[..head_dim]);
+                gate.copy_from_slice(&head[head_dim..]);
+            }
+        });
+    }
+
     /// Multiplies the outputs of the heads of `n` rows with their gates, and brings them into the format of the
     /// output matrix.
     fn gate_and_quantize(&self, compute: Compute<'_>, n: usize, scratch: &mut AttentionScratch) {
         let AttentionScratch { heads, gate, .. } = scratch;
         let n_out = self.spec.n_embd_out();
         let formats = Formats::of([&self.output.matrix]);
-        let n_gate = self.gate.as_ref().map_or(0, |gate| gate.matrix.n_out());
+        let n_gate = self.n_gate();
         let piece_len = compute.piece_len(n, 4 * n_out);
         let parts = pieces(heads.rows_mut(0..n), piece_len).enumerate();
         compute.for_each(4 * n * n_out, parts, |(i, mut rows): (usize, InputRows<'_>)| {
@@ -192,7 +184,7 @@ impl Attention {
                 let gates = &gate[(i * piece_len + j) * n_gate..][..n_gate];
                 match self.spec.gate {
                     None => {}
-                    Some(AttentionGate::Element) => gate_elements(outputs, gates),
+                    Some(AttentionGate::Element | AttentionGate::WithQuery) => gate_elements(outputs, gates),
                     Some(AttentionGate::Head) => gate_heads(outputs, gates),
                 }
             }

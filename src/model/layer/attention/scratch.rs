@@ -26,6 +26,8 @@ pub(in crate::model) struct AttentionScratch {
     pub(super) v: Vec<f32>,
     /// `[n_batch, n_head]` or `[n_batch, n_head * head_dim_v]`: what gates the heads' outputs.
     pub(super) gate: Vec<f32>,
+    /// `[n_batch, n_head, 2, head_dim_k]`: queries and gates, where one matrix has both.
+    pub(super) with_gates: Vec<f32>,
     /// For each run of a batch `[n_head_kv, n_tokens, group, head_dim_k]`: the queries, rotated and
     /// scaled.
     pub(super) queries: Inputs,
@@ -100,6 +102,8 @@ impl AttentionScratch {
         let query_format = Formats::only(kv_types.keys.query_format());
         let formats = Formats::of(parts.iter().filter_map(|part| part.output));
         let n_gate = parts.iter().map(|part| part.n_gate).max().unwrap_or_default();
+        let n_with_gates =
+            most(&|spec| if spec.n_query_rows() > spec.n_embd_q() { spec.n_query_rows() } else { 0 });
         let (head, n_heads) = (most(&|spec| spec.head_dim_k), most(&|spec| spec.n_head));
         // Layers may have few long heads or many short ones: rows for the most, of the longest.
         let queries = Inputs::new(buffers, n_batch * n_heads, head, query_format)?;
@@ -110,6 +114,7 @@ impl AttentionScratch {
             k: buffers.zeroed(0.0, n_batch, most(&AttentionSpec::n_embd_k))?,
             v: buffers.zeroed(0.0, n_batch, most(&AttentionSpec::n_embd_v))?,
             gate: buffers.zeroed(0.0, n_batch, n_gate)?,
+            with_gates: buffers.zeroed(0.0, n_batch, n_with_gates)?,
             queries,
             query_format,
             heads: Inputs::new(buffers, n_batch, most(&AttentionSpec::n_embd_out), formats)?,

@@ -1,18 +1,9 @@
-//! The parts of layers that look at other positions.
+//! Attention, over keys and values and over latent vectors.
 
-use super::{LayerSpec, NormSpec};
+use super::{LayerSpec, MixerSpec, NormSpec};
 use crate::limits;
 use crate::model::spec::faults::{first_constant_fault, first_count_fault};
 use crate::model::spec::rope::RopeSpec;
-
-/// The part that looks at other positions.
-#[derive(Clone, Debug, PartialEq)]
-pub enum MixerSpec {
-    /// Grouped queries over cached keys and values.
-    Attention(AttentionSpec),
-    /// Queries over cached latent vectors.
-    Mla(MlaSpec),
-}
 
 /// Causal attention with grouped queries.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,6 +118,8 @@ pub enum AttentionGate {
     Head,
     /// One for each element.
     Element,
+    /// One for each element, whose rows lie behind those of the query of each head: values are as long as keys.
+    WithQuery,
 }
 
 /// Attention over latent vectors (DeepSeek-AI 2024, "DeepSeek-V2", section 2.1): one vector a position,
@@ -208,6 +201,11 @@ impl AttentionSpec {
         self.n_head * self.head_dim_k
     }
 
+    /// Rows of the matrix of queries: those that gate the outputs may be among them.
+    pub fn n_query_rows(&self) -> usize {
+        self.n_embd_q() * if self.gate == Some(AttentionGate::WithQuery) { 2 } else { 1 }
+    }
+
     /// Elements of all key heads of a token.
     pub fn n_embd_k(&self) -> usize {
         self.n_head_kv * self.head_dim_k
@@ -242,6 +240,10 @@ impl AttentionSpec {
                 let max = limits::MAX_DIMENSION;
                 return Some(format!("{n_head} heads with {name}s of {head_dim} exceed {max} elements"));
             }
+        }
+        if self.gate == Some(AttentionGate::WithQuery) && self.head_dim_k != self.head_dim_v {
+            let (k, v) = (self.head_dim_k, self.head_dim_v);
+            return Some(format!("gates of {k} elements with the queries, for values of {v}"));
         }
         if let Some(what) = self.sharing_fault(layer, layers) {
             return Some(what);
@@ -344,14 +346,5 @@ impl MlaSpec {
             .or_else(|| self.temperature.and_then(|temperature| temperature.fault()))
             .or_else(|| self.norm.fault())
             .or_else(|| self.rope.fault(ropes, self.n_rot))
-    }
-}
-
-impl MixerSpec {
-    pub(super) fn fault(&self, layer: usize, layers: &[LayerSpec], ropes: &[RopeSpec]) -> Option<String> {
-        match self {
-            Self::Attention(spec) => spec.fault(layer, layers, ropes),
-            Self::Mla(spec) => spec.fault(ropes),
-        }
     }
 }

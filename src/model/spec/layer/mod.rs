@@ -2,6 +2,8 @@
 
 mod attention;
 mod ffn;
+mod mixer;
+mod recurrent;
 
 use gguf_simd::ops::Gate;
 
@@ -10,10 +12,12 @@ use super::rope::RopeSpec;
 use super::tensor::Role;
 
 pub use attention::{
-    AttentionGate, AttentionSpec, MixerSpec, MlaSpec, QkNormExtent, QkNormSpec, RopeOrder, RopeUse,
-    TemperatureSpec, Window,
+    AttentionGate, AttentionSpec, MlaSpec, QkNormExtent, QkNormSpec, RopeOrder, RopeUse, TemperatureSpec,
+    Window,
 };
 pub use ffn::{ExpertsSpec, FfnShape, FfnSpec, GroupSpec, RouterSpec, Scoring, SharedSpec};
+pub use mixer::MixerSpec;
+pub use recurrent::{ConvSpec, DeltaNetSpec, HeadOrder, ShortConvSpec};
 
 /// A transformer layer.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,8 +12,8 @@ use gguf_simd::attention::{Attention, CHUNK, CacheRows};
 use memmap2::MmapMut;
 
 use super::layout::{GroupLayout, KvRows, LayerRows};
-use super::promises::Promise;
 use crate::error::{Error, Result};
+use crate::model::state::promises::Promise;
 
 /// The keys and values of up to [`CHUNK`] positions.
 #[derive(Debug)]

@@ -1,15 +1,15 @@
-//! The key-value cache: what attention remembers of every position.
+//! The cache of a sequence: what attention remembers of every position, and what recurrent mixers do of all.
 //!
 //! A cache is rows of chunks, each with the keys and values of some positions. Layers with the same window
 //! share a row, as do those without one ([`group`]): a layer with a window holds no more than that and what a
 //! batch adds. Memory for everything is reserved at once but touched only as positions are filled. What a
 //! cache has in common with others, it shares in whole read-only chunks: a fork copies less than a chunk. A
-//! cache that comes to a shared chunk gets one of its own first. [`rewind`] goes back in the text.
+//! cache that comes to a shared chunk gets one of its own first. [`rewind`] goes back in the text. States of
+//! recurrent mixers ([`Recurrent`]) are shared and copied likewise.
 
 mod chunk;
 mod group;
 mod layout;
-mod promises;
 mod rewind;
 mod transfer;
 
@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 use gguf_simd::attention::CHUNK;
 
+use super::promises::Promise;
+use super::recurrent::{Recurrent, state_bytes};
 use crate::error::Result;
 use crate::model::spec::kv::KvSpec;
 use chunk::Chunk;
@@ -28,9 +30,8 @@ use rewind::Checkpoint;
 
 pub(in crate::model) use layout::KvRows;
 pub use layout::{KvOptions, KvTypes};
-pub use promises::{Promise, Promises};
 
-/// The keys and values of every layer and key-value head.
+/// The keys and values of every layer and key-value head, and the states of recurrent mixers.
 #[derive(Debug)]
 pub struct KvCache {
     layout: Arc<Layout>,
@@ -38,6 +39,7 @@ pub struct KvCache {
     n_past: usize,
     /// As the layout has them.
     groups: Vec<Group>,
+    recurrent: Recurrent,
     /// In ascending order of their positions, of which none is behind `n_past`.
     checkpoints: Vec<Checkpoint>,
 }
@@ -57,7 +59,7 @@ impl KvCache {
     /// # Errors
     /// [`crate::Error::Usage`] if the model's heads do not divide into the blocks of a type.
     pub fn n_bytes(spec: &KvSpec, options: KvOptions) -> Result<u64> {
-        Ok(Layout::new(spec, options.types)?.n_bytes(options))
+        Ok(Layout::new(spec, options.types)?.n_bytes(options).saturating_add(state_bytes(&spec.states)))
     }
 
     /// An empty cache, for which `promise` has the bytes.
@@ -72,8 +74,10 @@ impl KvCache {
         let layout = Layout::new(spec, options.types)?;
         let groups = layout.groups.iter().map(|group| Group::new(Arc::clone(group), options, &mut promise));
         let groups = groups.collect::<Result<_>>()?;
+        let recurrent = Recurrent::new(&spec.states, &mut promise)?;
         assert_eq!(promise.n_bytes(), 0, "promised and not needed");
-        Ok(Self { layout: Arc::new(layout), options, n_past: 0, groups, checkpoints: Vec::new() })
+        let layout = Arc::new(layout);
+        Ok(Self { layout, options, n_past: 0, groups, recurrent, checkpoints: Vec::new() })
     }
 
     /// A cache of one layer with one head, to be filled in one batch.
@@ -83,10 +87,10 @@ impl KvCache {
         let types = KvTypes { keys: keys.cache_type(), values: values.cache_type() };
         let (head_dim_k, head_dim_v) = (keys.head_dim(), rows.values.map_or(0, |rows| rows.head_dim()));
         let layer = crate::model::KvLayer { n_head_kv: 1, head_dim_k, head_dim_v, window: None };
-        let spec = KvSpec { layers: vec![Some(layer)] };
+        let spec = KvSpec::without_states(vec![Some(layer)]);
         let options = KvOptions { n_ctx, n_batch: n_ctx, types };
         let n_bytes = Self::n_bytes(&spec, options).expect("rows that there are");
-        let promise = Promises::default().take(n_bytes).expect("few bytes");
+        let promise = crate::model::Promises::default().take(n_bytes).expect("few bytes");
         let mut cache = Self::new(&spec, options, promise).expect("memory");
         cache.begin(n_ctx);
         cache
@@ -112,9 +116,9 @@ impl KvCache {
         self.options.types
     }
 
-    /// Bytes of the chunks that it holds at most, those it shares included, without checkpoints.
+    /// Bytes of the chunks that it holds at most and of its states, those it shares included, without checkpoints.
     pub fn reserved_bytes(&self) -> u64 {
-        self.groups.iter().map(Group::slot_bytes).sum()
+        self.groups.iter().map(Group::slot_bytes).sum::<u64>() + self.recurrent.n_bytes()
     }
 
     /// Bytes of the chunks that it has reserved and not filled.
@@ -123,25 +127,29 @@ impl KvCache {
         chunks.map(|chunk| chunk.n_bytes()).sum()
     }
 
-    /// Bytes that [`KvCache::prepare`] takes for `n` more positions: none unless chunks are shared.
+    /// Bytes that [`KvCache::prepare`] takes for `n` more positions: none unless something is shared.
     pub fn missing_bytes(&self, n: usize) -> u64 {
-        self.groups.iter().map(|group| group.missing_bytes(self.n_past, n)).sum()
+        let of_groups = self.groups.iter().map(|group| group.missing_bytes(self.n_past, n)).sum::<u64>();
+        of_groups + if n > 0 { self.recurrent.missing_bytes() } else { 0 }
     }
 
-    /// Sees to it that the next `n` positions, for which there is room, have chunks that are not shared, also
+    /// Sees to it that the next `n` positions, for which there is room, have memory that is not shared, also
     /// if they are appended in several batches; `promise` has the bytes that [`KvCache::missing_bytes`] named.
     ///
     /// # Errors
     /// [`crate::Error::Limit`] if the system refuses the memory; no position changes.
     pub fn prepare(&mut self, n: usize, mut promise: Promise) -> Result<()> {
-        self.groups.iter_mut().try_for_each(|group| group.prepare(self.n_past, n, &mut promise))
+        self.groups.iter_mut().try_for_each(|group| group.prepare(self.n_past, n, &mut promise))?;
+        if n > 0 { self.recurrent.prepare(&mut promise) } else { Ok(()) }
     }
 
-    /// Bytes that [`KvCache::fork`] takes: those of all chunks but the whole ones that are shared for good.
+    /// Bytes that [`KvCache::fork`] takes: those of states and of all chunks but the whole ones that are shared for
+    /// good.
     pub fn fork_bytes(&self, n: usize) -> u64 {
         let way = self.way_back(n);
         let groups = self.groups.iter().zip(self.held(way));
-        groups.map(|(group, held)| group.fork_bytes(way.n_past, &held)).sum()
+        groups.map(|(group, held)| group.fork_bytes(way.n_past, &held)).sum::<u64>()
+            + self.recurrent.n_bytes()
     }
 
     /// A cache with the same room that holds as many of the first `n` positions of this one as
@@ -153,11 +161,14 @@ impl KvCache {
     pub fn fork(&self, n: usize, mut promise: Promise) -> Result<Self> {
         let way = self.way_back(n);
         let n_past = way.n_past;
+        let state = self.state_of(way);
         let groups = self.groups.iter().zip(self.held(way));
         let groups =
             groups.map(|(group, held)| group.fork(n_past, &held, &mut promise)).collect::<Result<_>>()?;
+        let recurrent = self.recurrent.fork(state.as_ref(), &mut promise)?;
         let (layout, options) = (Arc::clone(&self.layout), self.options);
-        Ok(Self { layout, options, n_past, groups, checkpoints: self.checkpoints_within(n_past) })
+        let checkpoints = self.checkpoints_within(n_past);
+        Ok(Self { layout, options, n_past, groups, recurrent, checkpoints })
     }
 
     /// Begins to append `n` positions that were prepared: [`KvCache::advance`] counts them once every layer
@@ -168,6 +179,9 @@ impl KvCache {
     pub(in crate::model) fn begin(&mut self, n: usize) {
         assert!(n <= self.options.n_batch, "{n} positions in a batch of {}", self.options.n_batch);
         self.groups.iter_mut().for_each(|group| group.begin(self.n_past, n));
+        if n > 0 {
+            self.recurrent.begin();
+        }
     }
 
     /// Counts `n` positions that every layer has filled.
@@ -180,6 +194,14 @@ impl KvCache {
     /// Whether it keeps what `spec` says.
     pub(in crate::model) fn is_of(&self, spec: &KvSpec) -> bool {
         self.layout.spec == *spec
+    }
+
+    /// What the recurrent mixer of a layer remembers, to be written to: zeros before the first position.
+    ///
+    /// # Panics
+    /// If it was not prepared, or the positions to be appended were not begun.
+    pub(in crate::model) fn state_mut(&mut self, layer: usize) -> &mut [f32] {
+        self.recurrent.layer_mut(layer)
     }
 
     /// A head of a layer.

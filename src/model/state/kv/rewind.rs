@@ -1,12 +1,26 @@
-//! Going back in the text: to any position whose window is still there, else to a checkpoint.
+//! Going back in the text: to any position whose window is still there, else to a checkpoint. Where there are
+//! recurrent mixers, only checkpoints are ways back, and each of them leads to its own position.
 
 use std::iter;
+use std::sync::Arc;
 
 use super::KvCache;
 use super::group::{Group, Held};
+use crate::model::state::recurrent::State;
 
-/// Checkpoints that a cache keeps; of more, the oldest goes.
+/// Checkpoints that a cache without recurrent mixers keeps; of more, the oldest goes.
 const MAX_CHECKPOINTS: usize = 4;
+
+/// Bytes of recurrent states that checkpoints hold, unless two of them take more: twenty minutes of an agent's
+/// work with a model of 4B.
+const MAX_STATE_BYTES: u64 = 512 << 20;
+
+/// Checkpoints with recurrent states that are kept where they are small.
+const MAX_STATES: u64 = 32;
+
+/// Positions after which a recurrent state is worth a checkpoint: they are what is computed again at most, if
+/// a text changes in its middle.
+const INTERVAL: usize = 256;
 
 /// What a cache held when it was at some position.
 #[derive(Clone, Debug)]
@@ -14,6 +28,8 @@ pub(super) struct Checkpoint {
     pub(super) n_past: usize,
     /// `[n_groups]`: `None` for groups that drop nothing.
     pub(super) held: Vec<Option<Held>>,
+    /// Of the recurrent mixers.
+    pub(super) state: Option<Arc<State>>,
 }
 
 /// How far a cache can go back.
@@ -31,15 +47,45 @@ impl KvCache {
     /// others. Does nothing where all positions are held anyway.
     pub fn checkpoint(&mut self) {
         let is_there = self.checkpoints.last().is_some_and(|last| last.n_past == self.n_past);
-        if self.n_past == 0 || is_there || !self.groups.iter().any(Group::drops) {
+        if self.n_past == 0 || is_there || self.goes_anywhere() {
             return;
         }
-        if self.checkpoints.len() == MAX_CHECKPOINTS {
-            self.drop_checkpoint(0);
+        if self.checkpoints.len() >= self.max_checkpoints() {
+            self.drop_checkpoint(self.least_missed());
         }
         let n_past = self.n_past;
         let held = self.groups.iter().map(|group| group.drops().then(|| group.held(n_past))).collect();
-        self.checkpoints.push(Checkpoint { n_past, held });
+        self.checkpoints.push(Checkpoint { n_past, held, state: self.recurrent.share() });
+    }
+
+    /// Whether all positions are held anyway.
+    fn goes_anywhere(&self) -> bool {
+        !self.recurrent.is_any() && !self.groups.iter().any(Group::drops)
+    }
+
+    /// Whether so many positions were appended since the last checkpoint that another is due: some hundreds, if
+    /// there are recurrent mixers. One takes [`KvCache::missing_bytes`] of the next position.
+    pub fn is_checkpoint_due(&self) -> bool {
+        let last = self.checkpoints.last().map_or(0, |last| last.n_past);
+        self.recurrent.is_any() && self.n_past >= last + INTERVAL
+    }
+
+    fn max_checkpoints(&self) -> usize {
+        match self.recurrent.n_bytes() {
+            0 => MAX_CHECKPOINTS,
+            n_bytes => (MAX_STATE_BYTES / n_bytes).clamp(2, MAX_STATES) as usize,
+        }
+    }
+
+    /// The checkpoint that is given up for another: the oldest; of recurrent states, whose windows are not between
+    /// them, that without which the way from one to the next is shortest. The last stays.
+    fn least_missed(&self) -> usize {
+        if !self.recurrent.is_any() {
+            return 0;
+        }
+        let n_past = |i: usize| self.checkpoints[i].n_past;
+        let gap = |&i: &usize| n_past(i + 1) - if i == 0 { 0 } else { n_past(i - 1) };
+        (0..self.checkpoints.len() - 1).min_by_key(gap).unwrap_or(0)
     }
 
     /// Gives the memory of all checkpoints back; returns whether there were any.
@@ -54,21 +100,27 @@ impl KvCache {
         self.way_back(n).n_past
     }
 
-    /// Forgets the positions from `n` on, and as many before as it takes to have whole windows: layers without
-    /// a window can go back anywhere, those with one as far as they hold the window before, or to a
-    /// checkpoint, or to the beginning. Returns how many positions are kept. The chunks stay reserved, in memory
+    /// Forgets the positions from `n` on, and as many before as it takes to have whole windows and the states of
+    /// recurrent mixers: layers without either can go back anywhere, those with a window as far as they hold the
+    /// window before, or to a checkpoint, or to the beginning. Returns how many positions are kept. The chunks stay reserved, in memory
     /// where they were filled.
     pub fn rewind(&mut self, n: usize) -> usize {
         let WayBack { n_past, checkpoint } = self.way_back(n);
         if let Some(i) = checkpoint {
             let checkpoint = &mut self.checkpoints[i];
             checkpoint.n_past = n_past;
+            if let Some(state) = &checkpoint.state {
+                self.recurrent.restore(state);
+            }
             for (group, held) in self.groups.iter_mut().zip(&mut checkpoint.held) {
                 if let Some(held) = held {
                     group.restore(n_past, held);
                     held.cut(n_past).for_each(|chunk| group.give_back(chunk));
                 }
             }
+        }
+        if n_past == 0 {
+            self.recurrent.clear();
         }
         while let Some(later) = self.checkpoints.iter().position(|checkpoint| checkpoint.n_past > n_past) {
             self.drop_checkpoint(later);
@@ -79,16 +131,19 @@ impl KvCache {
 
     pub(super) fn way_back(&self, n: usize) -> WayBack {
         let n = n.min(self.n_past);
-        if self.groups.iter().all(|group| group.reaches(n)) {
+        let has_state = !self.recurrent.is_any() || n == self.n_past || n == 0;
+        if has_state && self.groups.iter().all(|group| group.reaches(n)) {
             return WayBack { n_past: n, checkpoint: None };
         }
         // The newest first: of several that keep as much, the last is taken, which is the oldest.
         let ways = self.checkpoints.iter().enumerate().rev().filter_map(|(i, checkpoint)| {
             let n_past = n.min(checkpoint.n_past);
-            let is_way = self.groups.iter().zip(&checkpoint.held).all(|(group, held)| match held {
-                Some(held) => group.reaches_with(held, n_past),
-                None => group.reaches(n_past),
-            });
+            let has_state = checkpoint.state.is_none() || n_past == checkpoint.n_past;
+            let is_way = has_state
+                && self.groups.iter().zip(&checkpoint.held).all(|(group, held)| match held {
+                    Some(held) => group.reaches_with(held, n_past),
+                    None => group.reaches(n_past),
+                });
             is_way.then_some(WayBack { n_past, checkpoint: Some(i) })
         });
         let nowhere = WayBack { n_past: 0, checkpoint: None };
@@ -103,6 +158,14 @@ impl KvCache {
         groups.map(|(group, held)| held.cloned().unwrap_or_else(|| group.held(way.n_past))).collect()
     }
 
+    /// The states of the recurrent mixers at the end of `way`; `None` if there are none or no positions.
+    pub(super) fn state_of(&self, way: WayBack) -> Option<Arc<State>> {
+        match way.checkpoint {
+            Some(i) => self.checkpoints[i].state.clone(),
+            None => self.recurrent.share().filter(|_| way.n_past > 0),
+        }
+    }
+
     /// The checkpoints of the first `n_past` positions.
     pub(super) fn checkpoints_within(&self, n_past: usize) -> Vec<Checkpoint> {
         self.checkpoints.iter().filter(|checkpoint| checkpoint.n_past <= n_past).cloned().collect()
@@ -113,6 +176,9 @@ impl KvCache {
         let mut checkpoint = self.checkpoints.remove(i);
         for (group, held) in self.groups.iter_mut().zip(&mut checkpoint.held) {
             held.iter_mut().flat_map(|held| held.cut(0)).for_each(|chunk| group.give_back(chunk));
+        }
+        if let Some(state) = checkpoint.state {
+            self.recurrent.give_back(state);
         }
     }
 }

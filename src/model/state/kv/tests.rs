@@ -5,6 +5,7 @@ use gguf_simd::attention::CacheType;
 
 use super::*;
 use crate::model::spec::kv::KvLayer;
+use crate::model::state::promises::Promises;
 
 const N_CTX: usize = 5 * CHUNK + 60;
 const N_BATCH: usize = 40;
@@ -16,14 +17,15 @@ fn layer(n_head_kv: usize, window: Option<usize>) -> KvLayer {
 
 /// Two layers that see everything.
 fn alike() -> KvSpec {
-    KvSpec { layers: vec![Some(layer(2, None)); 2] }
+    KvSpec::without_states(vec![Some(layer(2, None)); 2])
 }
 
 /// Layers that see everything, a little, more than a chunk, and that keep nothing.
 fn mixed() -> KvSpec {
     let wide = KvLayer { head_dim_k: 4, ..layer(1, None) };
     let layers = [Some(layer(1, Some(5))), Some(wide), None, Some(layer(2, Some(300)))];
-    KvSpec { layers: layers.into_iter().chain([Some(layer(2, None)), Some(layer(3, Some(5)))]).collect() }
+    let layers = layers.into_iter().chain([Some(layer(2, None)), Some(layer(3, Some(5)))]);
+    KvSpec::without_states(layers.collect())
 }
 
 fn options() -> KvOptions {
@@ -199,7 +201,7 @@ fn caches_keep_their_rows_and_count_their_bytes_through_any_operations() {
     assert_caches_keep_their_rows(&alike());
     assert_caches_keep_their_rows(&mixed());
     // The second window holds everything in a short context, unless that comes from a long one.
-    assert_caches_keep_their_rows(&KvSpec { layers: [5, 1000].map(|n| Some(layer(1, Some(n)))).into() });
+    assert_caches_keep_their_rows(&KvSpec::without_states([5, 1000].map(|n| Some(layer(1, Some(n)))).into()));
 }
 
 #[test]
@@ -227,7 +229,7 @@ fn taken(promises: &Promises) -> u64 {
 
 #[test]
 fn a_window_takes_the_chunks_that_it_sees_and_a_batch_adds_however_long_the_text() {
-    let spec = KvSpec { layers: vec![Some(layer(1, Some(512)))] };
+    let spec = KvSpec::without_states(vec![Some(layer(1, Some(512)))]);
     let row_bytes = 2 * (2 + 3);
     let n_bytes =
         |n_ctx, n_batch| KvCache::n_bytes(&spec, KvOptions { n_ctx, n_batch, ..options() }).unwrap();
@@ -310,7 +312,7 @@ fn what_a_cache_held_before_it_was_read_is_forgotten() {
 fn checkpoints_take_memory_up_to_a_bound_and_give_it_back() {
     let promises = Promises::default();
     let options = KvOptions { n_ctx: 64 * CHUNK, ..options() };
-    let spec = KvSpec { layers: vec![Some(layer(1, Some(300)))] };
+    let spec = KvSpec::without_states(vec![Some(layer(1, Some(300)))]);
     let mut cache = empty(&spec, options, &promises);
     let least = taken(&promises);
     let mut most = 0;

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use gguf_simd::attention::{CHUNK, CacheType};
 
 use super::chunk::HeadMut;
+use super::group::Group;
 use super::layout::Layout;
+use super::rewind::Checkpoint;
 use super::{KvCache, KvTypes};
 use crate::error::Result;
 use crate::model::spec::kv::KvSpec;
+use crate::model::state::recurrent::{State, state_bytes};
 
 impl KvCache {
     /// The first position of which [`KvCache::write_rows`] writes rows, for each window of
@@ -38,8 +41,32 @@ impl KvCache {
         Ok(Some(n_bytes))
     }
 
+    /// Bytes of the states that [`KvCache::write_rows`] writes of `n` positions and of position `kept`, if that is
+    /// not 0; [`u64::MAX`] if they cannot be counted, `None` if it is not before the last.
+    pub fn state_bytes(spec: &KvSpec, n: usize, kept: usize) -> Option<u64> {
+        let n_states = u64::from(n > 0) + u64::from(kept > 0);
+        (kept == 0 || kept < n && spec.has_states())
+            .then(|| state_bytes(&spec.states).saturating_mul(n_states))
+    }
+
+    /// The position of the last checkpoint with states before the last position, which [`KvCache::write_rows`]
+    /// writes as well; 0 without one.
+    pub fn kept_state(&self) -> usize {
+        self.last_kept().map_or(0, |(n_past, _)| n_past)
+    }
+
+    fn last_kept(&self) -> Option<(usize, &Arc<State>)> {
+        // A window would need what it held then as well.
+        if self.groups.iter().any(Group::drops) {
+            return None;
+        }
+        let mut earlier = self.checkpoints.iter().rev().filter(|checkpoint| checkpoint.n_past < self.n_past);
+        earlier.find_map(|checkpoint| Some((checkpoint.n_past, checkpoint.state.as_ref()?)))
+    }
+
     /// Writes the rows that it holds: the keys and then the values of each head, layer by layer, each from
-    /// the first position that its window has ([`KvCache::first_held`]).
+    /// the first position that its window has ([`KvCache::first_held`]); then the states of recurrent mixers
+    /// after [`KvCache::kept_state`] and after the last position.
     ///
     /// # Errors
     /// What `out` says.
@@ -52,12 +79,17 @@ impl KvCache {
                 positions().try_for_each(|positions| out.write_all(head.values(positions)))?;
             }
         }
-        Ok(())
+        let last = self.recurrent.share().filter(|_| self.n_past > 0);
+        self.last_kept()
+            .map(|(_, state)| state)
+            .into_iter()
+            .chain(&last)
+            .try_for_each(|state| state.write(out))
     }
 
     /// Replaces what it holds by the rows of `n` positions, as [`KvCache::write_rows`] writes them; `first`
     /// is what [`KvCache::first_held`] said then, and [`KvCache::row_bytes`] can count them. Any bytes are
-    /// valid rows.
+    /// valid rows. The states are yet to be read.
     ///
     /// # Errors
     /// What `input` says; the cache is then empty.
@@ -68,39 +100,64 @@ impl KvCache {
         assert!(n <= self.n_ctx(), "{n} positions in a cache of {}", self.n_ctx());
         self.rewind(0);
         // A window may be written with more positions than it has slots for here.
-        let kept: Vec<_> =
+        let held: Vec<_> =
             self.groups.iter_mut().zip(first).map(|(group, &first)| group.assign(first, n)).collect();
         let layout = Arc::clone(&self.layout);
         for (layer, head) in layout.heads() {
-            let (first, kept) = (first[layer.group], kept[layer.group]);
+            let (first, held) = (first[layer.group], held[layer.group]);
             let group = &mut self.groups[layer.group];
             let keys: RowsMut = |head, positions| head.keys_mut(positions);
             let values: RowsMut = |head, positions| head.values_mut(positions);
             let parts = [Some((layer.rows.keys, keys)), layer.rows.values.map(|rows| (rows, values))];
             for (rows, part) in parts.into_iter().flatten() {
-                skip(input, (kept - first) * rows.row_bytes())?;
-                for positions in chunks(kept..n) {
+                skip(input, (held - first) * rows.row_bytes())?;
+                for positions in chunks(held..n) {
                     let mut heads = group.chunk_mut(positions.start / CHUNK).heads_mut(layer);
                     let mut head = heads.nth(head).expect("one of its heads");
                     input.read_exact(part(&mut head, 0..positions.len()))?;
                 }
             }
         }
-        self.groups.iter_mut().zip(kept).for_each(|(group, kept)| group.note_filled(kept, n));
+        self.groups.iter_mut().zip(held).for_each(|(group, held)| group.note_filled(held, n));
         self.n_past = n;
         Ok(())
     }
 
-    /// Whether all keys and values that [`KvCache::write_rows`] writes are finite numbers.
+    /// Reads the states of recurrent mixers after position `kept` as a checkpoint, after [`KvCache::read_rows`].
+    ///
+    /// # Errors
+    /// What `input` says.
+    pub fn read_kept_state(&mut self, kept: usize, input: &mut impl Read) -> io::Result<()> {
+        self.recurrent.read(input)?;
+        let held = self.groups.iter().map(|_| None).collect();
+        self.checkpoints.push(Checkpoint { n_past: kept, held, state: self.recurrent.share() });
+        Ok(())
+    }
+
+    /// Reads the states of recurrent mixers after the last position into memory that is not shared.
+    ///
+    /// # Errors
+    /// What `input` says.
+    ///
+    /// # Panics
+    /// If the memory is shared.
+    pub fn read_state(&mut self, input: &mut impl Read) -> io::Result<()> {
+        if self.n_past > 0 { self.recurrent.read(input) } else { Ok(()) }
+    }
+
+    /// Whether all that [`KvCache::write_rows`] writes are finite numbers.
     pub fn is_finite(&self) -> bool {
         let (KvTypes { keys, values }, first) = (self.types(), self.first_held());
-        self.layout.heads().all(|(layer, head)| {
-            let head = self.head_of(layer, head);
-            chunks(first[layer.group]..self.n_past).all(|positions| {
-                are_finite(keys, head.keys(positions.clone()))
-                    && (layer.rows.values.is_none() || are_finite(values, head.values(positions)))
+        let last = self.recurrent.share().filter(|_| self.n_past > 0);
+        let mut states = self.last_kept().map(|(_, state)| state).into_iter().chain(&last);
+        states.all(|state| state.is_finite())
+            && self.layout.heads().all(|(layer, head)| {
+                let head = self.head_of(layer, head);
+                chunks(first[layer.group]..self.n_past).all(|positions| {
+                    are_finite(keys, head.keys(positions.clone()))
+                        && (layer.rows.values.is_none() || are_finite(values, head.values(positions)))
+                })
             })
-        })
     }
 }
 

@@ -9,7 +9,7 @@ use gguf_simd::attention::CHUNK;
 use super::{Group, Slot};
 use crate::error::Result;
 use crate::model::state::kv::chunk::Chunk;
-use crate::model::state::kv::promises::Promise;
+use crate::model::state::promises::Promise;
 
 /// Positions before the window that are remembered with it where they are there: a text that is gone back to
 /// often differs in a few tokens before that point.

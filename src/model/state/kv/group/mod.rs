@@ -17,9 +17,9 @@ use gguf_simd::attention::CHUNK;
 
 use super::chunk::Chunk;
 use super::layout::{GroupLayout, KvOptions};
-use super::promises::Promise;
 use crate::error::Result;
 use crate::model::memory::reserved;
+use crate::model::state::promises::Promise;
 
 pub(super) use held::Held;
 

@@ -53,14 +53,14 @@ impl Promise {
     ///
     /// # Panics
     /// If it has fewer.
-    pub(super) fn split(&mut self, n_bytes: u64) -> Self {
+    pub(in crate::model::state) fn split(&mut self, n_bytes: u64) -> Self {
         assert!(n_bytes <= self.n_bytes, "{n_bytes} of {} bytes promised", self.n_bytes);
         self.n_bytes -= n_bytes;
         Self { promises: self.promises.clone(), n_bytes, is_kept: self.is_kept }
     }
 
     /// Counts the bytes as held from here on.
-    pub(super) fn keep(&mut self) {
+    pub(in crate::model::state) fn keep(&mut self) {
         if !self.is_kept {
             self.is_kept = true;
             self.promises.0.held.fetch_add(self.n_bytes, Relaxed);
@@ -68,7 +68,7 @@ impl Promise {
         }
     }
 
-    pub(super) fn is_kept(&self) -> bool {
+    pub(in crate::model::state) fn is_kept(&self) -> bool {
         self.is_kept
     }
 }

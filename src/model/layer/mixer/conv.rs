@@ -1,0 +1,98 @@
+//! A causal convolution over the rows of a sequence and the few that it remembers.
+
+use gguf_simd::ops::{MAX_TAPS, Ops};
+
+use crate::model::spec::layer::ConvSpec;
+
+/// A convolution of each channel with its last few values.
+#[derive(Debug)]
+pub(in crate::model) struct Conv {
+    spec: ConvSpec,
+    /// `[n_taps, n_channels]`, the oldest first.
+    weights: Vec<f32>,
+    /// `[n_channels]`.
+    bias: Option<Vec<f32>>,
+}
+
+/// The values of the channels at consecutive positions of one sequence.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Channels<'a> {
+    /// `[n, n_row]`.
+    pub(super) rows: &'a [f32],
+    /// Elements from one position to the next.
+    pub(super) n_row: usize,
+    /// Where the channels begin in a row.
+    pub(super) first: usize,
+    /// `[n_taps - 1, n_channels]`: the positions before.
+    pub(super) state: &'a [f32],
+}
+
+impl Conv {
+    /// Of `weights: [n_channels, n_taps]`, as files have them.
+    pub(in crate::model) fn new(spec: ConvSpec, weights: &[f32], bias: Option<Vec<f32>>) -> Self {
+        let ConvSpec { n_channels, n_taps, .. } = spec;
+        let weight = |i: usize| weights[i % n_channels * n_taps + i / n_channels];
+        Self { spec, weights: (0..n_taps * n_channels).map(weight).collect(), bias }
+    }
+
+    /// What position `i` of `channels` becomes, `out: [n_channels]`.
+    pub(super) fn row(&self, ops: &Ops, channels: &Channels<'_>, i: usize, out: &mut [f32]) {
+        let ConvSpec { n_channels, n_taps, .. } = self.spec;
+        let mut taps: [&[f32]; MAX_TAPS] = [&[]; MAX_TAPS];
+        for (j, tap) in taps[..n_taps].iter_mut().enumerate() {
+            *tap = match (i + j).checked_sub(n_taps - 1) {
+                Some(at) => &channels.rows[at * channels.n_row + channels.first..][..n_channels],
+                None => &channels.state[(i + j) * n_channels..][..n_channels],
+            };
+        }
+        ops.conv(&taps[..n_taps], &self.weights, self.bias.as_deref(), out);
+    }
+
+    /// Remembers the last of the positions of `rows: [n, n_row]`, whose channels begin at `first`, in
+    /// `state: [n_taps - 1, n_channels]`.
+    pub(super) fn remember(&self, rows: &[f32], (n_row, first): (usize, usize), state: &mut [f32]) {
+        let ConvSpec { n_channels, n_taps, .. } = self.spec;
+        let n = rows.len() / n_row;
+        let n_kept = (n_taps - 1).saturating_sub(n);
+        state.copy_within((n_taps - 1 - n_kept) * n_channels.., 0);
+        let new = state[n_kept * n_channels..].chunks_exact_mut(n_channels);
+        for (at, to) in (n - (n_taps - 1 - n_kept)..).zip(new) {
+            to.copy_from_slice(&rows[at * n_row + first..][..n_channels]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two channels, each the sum of three taps with the weights 100, 10 and 1.
+    fn conv() -> Conv {
+        let spec = ConvSpec { n_channels: 2, n_taps: 3, has_bias: false };
+        Conv::new(spec, &[100.0, 10.0, 1.0, 100.0, 10.0, 1.0], None)
+    }
+
+    #[test]
+    fn every_cut_of_a_text_gives_the_same_outputs() {
+        let conv = conv();
+        // Rows of three, of which the last two are the channels.
+        let rows: Vec<f32> = (1..=5).flat_map(|i| [9.0, i as f32, 10.0 * i as f32]).collect();
+        let expected: Vec<f32> =
+            [1.0, 12.0, 123.0, 234.0, 345.0].into_iter().flat_map(|x| [x, 10.0 * x]).collect();
+        for cut in 0..=5 {
+            let mut state = vec![0.0; 4];
+            let mut found = Vec::new();
+            for rows in [&rows[..3 * cut], &rows[3 * cut..]] {
+                let channels = Channels { rows, n_row: 3, first: 1, state: &state };
+                for i in 0..rows.len() / 3 {
+                    let mut out = [0.0; 2];
+                    conv.row(Ops::SCALAR, &channels, i, &mut out);
+                    found.extend(out);
+                }
+                conv.remember(rows, (3, 1), &mut state);
+            }
+            assert_eq!(found, expected, "cut after {cut}");
+            assert_eq!(state, [4.0, 40.0, 5.0, 50.0]);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Recurrent mixers: parts that remember the positions before in a state of fixed size.
+//!
+//! Every float of a state, and of what leaves it, is computed by one thread, position by position: what a position
+//! gets does not depend on the batch, nor on how it is divided.
+
+mod conv;
+mod delta_net;
+mod scratch;
+mod short_conv;
+
+pub(in crate::model) use conv::Conv;
+pub(in crate::model) use delta_net::{DeltaNet, Gates};
+pub(in crate::model) use scratch::{RecurrentNeeds, RecurrentScratch};
+pub(in crate::model) use short_conv::ShortConv;

@@ -1,0 +1,48 @@
+//! Puts recurrent mixers together.
+
+use super::Loader;
+use crate::error::Result;
+use crate::model::layer::mixer::{Conv, DeltaNet, Gates, ShortConv};
+use crate::model::spec::layer::{ConvSpec, DeltaNetSpec, ShortConvSpec};
+use crate::model::spec::{Role, TensorId};
+
+impl Loader<'_> {
+    fn conv(&self, role: Role, layer: Option<usize>, spec: ConvSpec) -> Result<Conv> {
+        Ok(Conv::new(spec, &self.vector(role, layer)?, self.bias(role, layer)?))
+    }
+
+    pub(super) fn short_conv(&self, layer: Option<usize>, spec: ShortConvSpec) -> Result<ShortConv> {
+        Ok(ShortConv {
+            input: self.linear(Role::ShortConvInput, layer)?,
+            conv: self.conv(Role::ShortConvConv, layer, spec.conv())?,
+            output: self.linear(Role::ShortConvOutput, layer)?,
+            spec,
+        })
+    }
+
+    pub(super) fn delta_net(&self, layer: Option<usize>, spec: DeltaNetSpec) -> Result<DeltaNet> {
+        if !self.has(Role::AttnQkv, layer) {
+            return Err(self.malformed(format!(
+                "tensor {} is missing: files of Qwen3-Next from before 2026 lack it; convert the model again",
+                TensorId::weight(Role::AttnQkv, layer)
+            )));
+        }
+        let linear = |role| self.linear(role, layer);
+        let gates = if spec.has_joint_gates {
+            Gates::Joint(linear(Role::SsmBetaAlpha)?)
+        } else {
+            Gates::Apart(Box::new([linear(Role::SsmBeta)?, linear(Role::SsmAlpha)?]))
+        };
+        Ok(DeltaNet {
+            qkv: linear(Role::AttnQkv)?,
+            z: linear(Role::AttnGate)?,
+            gates,
+            conv: self.conv(Role::SsmConv, layer, spec.conv())?,
+            decay: self.values(TensorId::bare(Role::SsmA, layer))?,
+            time_step: self.values(TensorId::bias(Role::SsmDt, layer))?,
+            norm: self.norm(Role::SsmNorm, layer, (spec.norm, spec.head_dim_v))?,
+            output: linear(Role::SsmOut)?,
+            spec,
+        })
+    }
+}

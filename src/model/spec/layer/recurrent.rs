@@ -1,0 +1,141 @@
+//! Parts of layers that remember the positions before in a state of fixed size.
+
+use gguf_simd::ops::{MAX_TAPS, padded_columns};
+
+use super::NormSpec;
+use crate::limits;
+use crate::model::spec::faults::first_count_fault;
+
+/// A causal convolution of each channel with its last few values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvSpec {
+    /// Channels.
+    pub n_channels: usize,
+    /// Positions that an output depends on, its own among them.
+    pub n_taps: usize,
+    /// Whether it has a bias.
+    pub has_bias: bool,
+}
+
+/// A gated short convolution (Liquid AI 2025, LFM2): `out(c * conv(b * x))`, where `b`, `c` and `x` are products of
+/// the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortConvSpec {
+    /// Width of the residual stream, and channels.
+    pub n_embd: usize,
+    /// Positions that an output depends on.
+    pub n_taps: usize,
+}
+
+/// A gated delta-net (Yang et al. 2024, "Gated Delta Networks"): queries, keys and values go through a short
+/// convolution; each value head has a matrix of its own, `[head_dim_k, head_dim_v]`, that decays and is
+/// corrected towards the value at each key.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DeltaNetSpec {
+    /// Width of the residual stream.
+    pub n_embd: usize,
+    /// Query and key heads; divides `n_head_v`.
+    pub n_head_k: usize,
+    /// Value heads.
+    pub n_head_v: usize,
+    /// Elements of a query and of a key head.
+    pub head_dim_k: usize,
+    /// Elements of a value head.
+    pub head_dim_v: usize,
+    /// Positions that the convolution reaches over.
+    pub n_taps: usize,
+    /// Which value heads share a key head.
+    pub order: HeadOrder,
+    /// Whether the strength and the decay of each head are products of one matrix: for each key head first the
+    /// strengths, then the decays.
+    pub has_joint_gates: bool,
+    /// Of each head's output, before it is gated.
+    pub norm: NormSpec,
+}
+
+/// Which value heads share a key head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadOrder {
+    /// Those that follow each other.
+    Grouped,
+    /// Those that are as many apart as there are key heads.
+    Tiled,
+}
+
+impl ConvSpec {
+    /// Floats that it remembers: the values before the next.
+    pub fn state_len(&self) -> usize {
+        self.n_taps.saturating_sub(1).saturating_mul(self.n_channels)
+    }
+
+    fn fault(&self) -> Option<String> {
+        first_count_fault(&[
+            ("the number of convolved channels", self.n_channels, limits::MAX_DIMENSION),
+            ("the length of a convolution", self.n_taps, MAX_TAPS),
+        ])
+    }
+}
+
+impl ShortConvSpec {
+    /// Its convolution.
+    pub fn conv(&self) -> ConvSpec {
+        ConvSpec { n_channels: self.n_embd, n_taps: self.n_taps, has_bias: false }
+    }
+
+    pub(super) fn fault(&self) -> Option<String> {
+        self.conv().fault()
+    }
+}
+
+impl DeltaNetSpec {
+    /// Elements of all query heads, and of all key heads.
+    pub fn n_keys(&self) -> usize {
+        self.n_head_k * self.head_dim_k
+    }
+
+    /// Elements of all value heads.
+    pub fn n_values(&self) -> usize {
+        self.n_head_v * self.head_dim_v
+    }
+
+    /// Its convolution, of all queries, keys and values.
+    pub fn conv(&self) -> ConvSpec {
+        ConvSpec { n_channels: 2 * self.n_keys() + self.n_values(), n_taps: self.n_taps, has_bias: false }
+    }
+
+    /// Floats of the matrix of a head, whose columns are filled up to whole vectors.
+    pub fn matrix_len(&self) -> usize {
+        self.head_dim_k * padded_columns(self.head_dim_v)
+    }
+
+    /// Floats that it remembers: those of the convolution, then the matrices.
+    pub fn state_len(&self) -> usize {
+        self.conv().state_len() + self.n_head_v * self.matrix_len()
+    }
+
+    /// The key head of a value head.
+    pub fn key_head(&self, head: usize) -> usize {
+        match self.order {
+            HeadOrder::Grouped => head / (self.n_head_v / self.n_head_k),
+            HeadOrder::Tiled => head % self.n_head_k,
+        }
+    }
+
+    pub(super) fn fault(&self) -> Option<String> {
+        let Self { n_head_k, n_head_v, head_dim_k, head_dim_v, .. } = *self;
+        let counts = [
+            ("the number of key heads of a delta-net", n_head_k, limits::MAX_HEAD_DIM),
+            ("the number of value heads of a delta-net", n_head_v, limits::MAX_HEAD_DIM),
+            ("the length of a key head of a delta-net", head_dim_k, limits::MAX_HEAD_DIM),
+            ("the length of a value head of a delta-net", head_dim_v, limits::MAX_HEAD_DIM),
+        ];
+        first_count_fault(&counts)
+            .or_else(|| {
+                (!n_head_v.is_multiple_of(n_head_k)).then(|| {
+                    format!("{n_head_v} value heads of a delta-net do not divide among {n_head_k} key heads")
+                })
+            })
+            .or_else(|| self.conv().fault())
+            .or_else(|| self.norm.fault())
+    }
+}
