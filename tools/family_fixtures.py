@@ -53,6 +53,12 @@ HUB_PATTERNS = {
     "qwen2_moe": None,
     "qwen2_vl_text": None,
     "qwen3": None,
+    "qwen3_next": "full_attention_interval",
+}
+# By model type: what the kinds of layers were called.
+HUB_KINDS = {
+    "granitemoehybrid": {"linear_attention": "mamba", "full_attention": "attention"},
+    "nemotron_h": {"linear_attention": "M", "full_attention": "*", "mlp": "-"},
 }
 N_IDS = 40
 N_SEEDS = 20
@@ -125,6 +131,10 @@ def hub_config(config):
     if "dtype" in config:
         hub["torch_dtype"] = config["dtype"]
     rope = config.get("rope_parameters") or {}
+    if "mrope_section" in rope:
+        # Younger than `rope_parameters`.
+        hub["rope_parameters"] = rope
+        rope = {}
     if "sliding_attention" in rope:
         if config["model_type"] == "gemma3_text":
             hub["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
@@ -152,6 +162,13 @@ def hub_config(config):
     if config["model_type"] == "lfm2":
         kinds = hub.pop("layer_types")
         hub["full_attn_idxs"] = [i for i, kind in enumerate(kinds) if kind == "full_attention"]
+    old_kinds = HUB_KINDS.get(config["model_type"])
+    if old_kinds:
+        name = "layer_types" if "layer_types" in hub else "layers_block_type"
+        kinds = [old_kinds[kind] for kind in hub.pop(name)]
+        is_pattern = all(len(kind) == 1 for kind in kinds)
+        hub |= {"hybrid_override_pattern": "".join(kinds)} if is_pattern else {"layer_types": kinds}
+        hub["num_hidden_layers"] = len(kinds)
     if config["model_type"] == "gemma4_text":
         layer = next(iter(hub.pop("per_layer_config").values()))
         hub["global_head_dim"] = layer["head_dim"]

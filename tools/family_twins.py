@@ -233,10 +233,22 @@ def qwen(tensors, twin):
     return tensors, config
 
 
+def stack_experts(tensors, config):
+    """The experts of each layer in stacks, gates before the others, as the Hub's Qwen 3.5 has them."""
+    stacked = {name: tensor for name, tensor in tensors.items() if ".experts." not in name}
+    stems = sorted({name.split(".experts.")[0] for name in tensors if ".experts." in name})
+    for stem in stems:
+        n = sum(name.startswith(f"{stem}.experts.") for name in tensors) // 3
+        of = lambda part: torch.stack([tensors[f"{stem}.experts.{e}.{part}_proj.weight"] for e in range(n)])
+        stacked[f"{stem}.experts.gate_up_proj"] = torch.cat([of("gate"), of("up")], 1)
+        stacked[f"{stem}.experts.down_proj"] = of("down")
+    return stacked, config
+
+
 # What a twin has and the family has not.
 ZEROS = {"deepseek": "shared_expert_gate"}
 
 TWINS = {
     made.__name__: made
     for made in (bailingmoe2, baichuan, deepseek, exaone, internlm2, minicpm, orion, qwen, xverse)
-}
+} | {"qwen35moe-multimodal": stack_experts}

@@ -108,7 +108,7 @@ impl<'a> Recipe<'a> {
             has_importance: options.importance.is_some(),
             overrides: &options.overrides,
             is_tied: count(Role::Output) == 0,
-            n_values: count(Role::AttnV),
+            n_values: count(Role::AttnV) + count(Role::AttnQkv),
             values_seen: 0,
             ffn_downs_seen: 0,
         }
@@ -155,7 +155,8 @@ impl<'a> Recipe<'a> {
         match tensor.id.role {
             // A table that is looked up, not multiplied with: three values or so would ruin it.
             Role::TokenEmbd if has_few_values(base) => BlockType::Q4_K,
-            Role::AttnV => self.value_type(base),
+            // Matrices of q, k and v together count as values.
+            Role::AttnV | Role::AttnQkv => self.value_type(base),
             Role::AttnK if self.shape.n_expert == 8 => BlockType::Q8_0,
             Role::AttnOutput => self.attn_output_type(base),
             Role::FfnDown | Role::FfnDownExps => self.ffn_down_type(base, tensor),

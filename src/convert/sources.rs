@@ -112,6 +112,10 @@ impl<'a> Finder<'a, '_> {
         used: &mut HashSet<&'a str>,
     ) -> Result<Option<SourceRows<'a>>> {
         let (pieces, values) = match source {
+            Source::Either(first, second) => {
+                let is_there = self.has_first_of(first);
+                return self.rows(slot, if is_there { first } else { second }, used);
+            }
             Source::Computed(values) => return Ok(Some(SourceRows::computed(values.clone()))),
             Source::Mxfp4 { codes, exponents, first, step } => {
                 return self.packed_rows(slot, (codes, exponents), (*first, *step), used).map(Some);
@@ -139,6 +143,12 @@ impl<'a> Finder<'a, '_> {
             parts.push(Part { name: in_file.to_owned(), view, n_rows, rows });
         }
         Ok(Some(SourceRows::from_checkpoint(parts, values, n_in)))
+    }
+
+    /// Whether the first tensor of `source` is there.
+    fn has_first_of(&self, source: &Source) -> bool {
+        let Source::Pieces(pieces, _) = source else { return false };
+        pieces.first().is_some_and(|piece| piece.names.iter().any(|name| self.names.find(name).is_some()))
     }
 
     /// Finds rows of codes and exponents.

@@ -226,7 +226,11 @@ impl<'a> SourceRows<'a> {
             }
         };
         let place = self.locate(parts, row);
-        let Part { name, view, .. } = &parts[place.part];
+        let Part { name, view, rows, .. } = &parts[place.part];
+        let column = match *rows {
+            RowMap::TiledColumns { head_dim, n_group, group } => of_tiles(column, head_dim, n_group, group),
+            _ => column,
+        };
         let at = place.first + column * place.stride;
         let element = match *view.shape {
             [.., n] if view.shape.len() > 1 => format!("[{}, {}]", at / n, at % n),
@@ -273,7 +277,14 @@ impl<'a> SourceRows<'a> {
             view.read_at((first * element_bytes) as u64, bytes)?;
             if stride == 1 {
                 for (row, &(_, i)) in bytes.chunks_exact(n_in * element_bytes).zip(run) {
-                    decode_source(view.dtype, row, &mut out[i * n_in..][..n_in]);
+                    let out = &mut out[i * n_in..][..n_in];
+                    decode_source(view.dtype, row, out);
+                    if let RowMap::TiledColumns { head_dim, n_group, group } = parts[part].rows {
+                        block.clear();
+                        block.extend_from_slice(out);
+                        let from = |j: usize| block[of_tiles(j, head_dim, n_group, group)];
+                        out.iter_mut().enumerate().for_each(|(j, out)| *out = from(j));
+                    }
                 }
                 continue;
             }
@@ -288,6 +299,7 @@ impl<'a> SourceRows<'a> {
             ValueMap::Same => {}
             ValueMap::PlusOne => out.iter_mut().for_each(|x| *x += 1.0),
             ValueMap::Times(scale) => out.iter_mut().for_each(|x| *x *= scale),
+            ValueMap::NegativeExp => out.iter_mut().for_each(|x| *x = -libm::expf(*x)),
         }
         Ok(())
     }
@@ -307,11 +319,14 @@ impl<'a> SourceRows<'a> {
         }
         let at = |row: usize| Place { part, block: 0, first: row * self.n_in, stride: 1 };
         match parts[part].rows {
-            RowMap::Same => at(row),
+            RowMap::Same | RowMap::TiledColumns { .. } => at(row),
             RowMap::Pairs { head_dim } => at(of_pairs(row, head_dim)),
             RowMap::Strided { first, run, stride, pairs } => {
                 let row = pairs.map_or(row, |head_dim| of_pairs(row, head_dim));
                 at(first + row / run * stride + row % run)
+            }
+            RowMap::Tiled { first, head_dim, n_group, group } => {
+                at(first + of_tiles(row, head_dim, n_group, group))
             }
             RowMap::Spread { first, step } => {
                 Place { part, block: row, first: row * self.n_in * step + first, stride: step }
@@ -323,6 +338,13 @@ impl<'a> SourceRows<'a> {
             }
         }
     }
+}
+
+/// Where row or element `i` lies of heads of `head_dim` that are in the order of `n_group` groups of `group` heads, and
+/// are to be in that in which the first heads of all groups come first.
+fn of_tiles(i: usize, head_dim: usize, n_group: usize, group: usize) -> usize {
+    let (head, at) = (i / head_dim, i % head_dim);
+    (head % n_group * group + head / n_group) * head_dim + at
 }
 
 /// Decodes row `row` of codes and exponents (OCP Microscaling Formats 1.0, section 5): the codes are 16 numbers of

@@ -116,6 +116,9 @@ fn values_of(checkpoint: &Checkpoint, slot: &Slot, source: &Source) -> Option<Ve
     };
     match source {
         Source::Computed(values) => Some(values.clone()),
+        Source::Either(first, second) => {
+            values_of(checkpoint, slot, first).or_else(|| values_of(checkpoint, slot, second))
+        }
         Source::Mxfp4 { .. } => panic!("the checkpoints of tests are plain"),
         Source::Pieces(pieces, _) => {
             Some(pieces.iter().map(piece).collect::<Option<Vec<Vec<f32>>>>()?.concat())

@@ -61,6 +61,12 @@ impl<'k> Base<'k> {
         let n_embd = keys.required_count("embedding_length")?;
         let required = |key: &str| keys.counts(key, n_layer)?.ok_or_else(|| keys.missing(key));
         let n_head = required("attention.head_count")?;
+        let n_ff = match keys.counts("feed_forward_length", n_layer)? {
+            Some(n_ff) => n_ff,
+            // Models of experts alone.
+            None if keys.contains("expert_feed_forward_length") => vec![0; n_layer],
+            None => return Err(keys.missing("feed_forward_length")),
+        };
         // Layers without attention have no heads.
         let derived = n_embd.checked_div(n_head.iter().copied().max().unwrap_or(0)).unwrap_or(0);
         let head_dim_k = keys.count("attention.key_length")?.unwrap_or(derived);
@@ -76,7 +82,7 @@ impl<'k> Base<'k> {
             n_head,
             head_dim_k,
             head_dim_v: keys.count("attention.value_length")?.unwrap_or(derived),
-            n_ff: required("feed_forward_length")?,
+            n_ff,
             norm: NormSpec { kind, eps: keys.required_f32(eps)?, has_weight: true },
             rope: rope_scaling::rope(&keys, head_dim_k)?,
             order,

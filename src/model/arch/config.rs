@@ -206,7 +206,9 @@ impl<'c> FromConfig<'c> {
         self.count("block_count", defaults.n_layer_name)?;
         self.put_count("context_length", self.n_ctx_train(defaults)?)?;
         let n_embd = self.count("embedding_length", defaults.n_embd_name)?;
-        if defaults.n_ff_times > 0 && self.config.count(defaults.n_ff_name)?.is_none() {
+        if defaults.n_ff_name.is_empty() {
+            // There are no dense feed-forward parts.
+        } else if defaults.n_ff_times > 0 && self.config.count(defaults.n_ff_name)?.is_none() {
             self.put_count("feed_forward_length", defaults.n_ff_times.saturating_mul(n_embd))?;
         } else {
             self.count("feed_forward_length", defaults.n_ff_name)?;

@@ -26,7 +26,7 @@ pub struct Defaults {
     pub n_ctx_name: &'static str,
     /// Those positions where it is silent; 0: it must say.
     pub n_ctx: usize,
-    /// Its name for the width of the feed-forward part.
+    /// Its name for the width of the feed-forward part; empty if there is none but experts.
     pub n_ff_name: &'static str,
     /// How many times the width of the stream that is, where it is silent; 0: it must say.
     pub n_ff_times: usize,

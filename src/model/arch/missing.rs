@@ -4,7 +4,7 @@ use super::families;
 
 /// Architectures of GGUF files that need more than this program computes, and what that is.
 const NEEDS: &[(&[&str], &str)] = &[
-    (&["qwen35", "qwen35moe", "qwen3next", "kimi-linear"], "a gated delta rule with a recurrent state"),
+    (&["kimi-linear"], "a gated delta rule whose decays differ in a head"),
     (
         &["mamba", "mamba2", "jamba", "falcon-h1", "nemotron_h", "nemotron_h_moe", "granitehybrid", "plamo2"],
         "state space layers (Mamba)",

@@ -19,6 +19,8 @@ pub enum Source {
         /// Rows from one to the next.
         step: usize,
     },
+    /// The first if the checkpoint has its first tensor, else the second.
+    Either(Box<Self>, Box<Self>),
     /// Values computed from the configuration.
     Computed(Vec<f32>),
 }
@@ -59,6 +61,27 @@ pub enum RowMap {
         /// As [`RowMap::Pairs`].
         pairs: Option<usize>,
     },
+    /// Rows from `first` on are those of `n_group` times `group` heads of `head_dim` rows, brought from the order of
+    /// the groups, one after the other, to that in which the first heads of all groups come first.
+    Tiled {
+        /// The row of the first.
+        first: usize,
+        /// Rows of a head.
+        head_dim: usize,
+        /// Groups.
+        n_group: usize,
+        /// Heads of a group.
+        group: usize,
+    },
+    /// As [`RowMap::Tiled`], of the elements of every row.
+    TiledColumns {
+        /// Elements of a head.
+        head_dim: usize,
+        /// Groups.
+        n_group: usize,
+        /// Heads of a group.
+        group: usize,
+    },
     /// Element `j` of each row is the element `first + j step` of the row there.
     Spread {
         /// The element of the first.
@@ -91,6 +114,8 @@ pub enum ValueMap {
     PlusOne,
     /// They are multiplied.
     Times(f32),
+    /// They are `-e^x`: decays that are stored as logarithms.
+    NegativeExp,
 }
 
 impl Source {
@@ -109,7 +134,7 @@ impl Source {
     pub fn with_values(self, values: ValueMap) -> Self {
         match self {
             Self::Pieces(pieces, _) => Self::Pieces(pieces, values),
-            other @ (Self::Mxfp4 { .. } | Self::Computed(_)) => other,
+            other => other,
         }
     }
 
@@ -119,7 +144,7 @@ impl Source {
             Self::Pieces(pieces, values) => {
                 Self::Pieces(pieces.into_iter().map(|piece| Piece { rows, ..piece }).collect(), values)
             }
-            other @ (Self::Mxfp4 { .. } | Self::Computed(_)) => other,
+            other => other,
         }
     }
 
@@ -130,7 +155,7 @@ impl Source {
                 let of = |piece: Piece| Piece { shape: shape.to_vec(), ..piece };
                 Self::Pieces(pieces.into_iter().map(of).collect(), values)
             }
-            other @ (Self::Mxfp4 { .. } | Self::Computed(_)) => other,
+            other => other,
         }
     }
 }

@@ -55,7 +55,10 @@ mod qwen2;
 mod qwen2moe;
 mod qwen2vl;
 mod qwen3;
+mod qwen35;
+mod qwen35moe;
 mod qwen3moe;
+mod qwen3next;
 mod qwen3vl;
 mod qwen3vlmoe;
 mod seed_oss;
@@ -124,7 +127,10 @@ pub(super) const ALL: &[&Family] = &[
     &qwen2moe::FAMILY,
     &qwen2vl::FAMILY,
     &qwen3::FAMILY,
+    &qwen35::FAMILY,
+    &qwen35moe::FAMILY,
     &qwen3moe::FAMILY,
+    &qwen3next::FAMILY,
     &qwen3vl::FAMILY,
     &qwen3vlmoe::FAMILY,
     &seed_oss::FAMILY,
