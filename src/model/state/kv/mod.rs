@@ -262,4 +262,6 @@ impl<'a> KvHead<'a> {
 }
 
 #[cfg(test)]
+mod state_tests;
+#[cfg(test)]
 mod tests;

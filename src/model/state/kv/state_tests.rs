@@ -1,0 +1,133 @@
+use gguf_simd::attention::CacheType;
+
+use super::*;
+use crate::model::spec::kv::KvLayer;
+use crate::model::state::promises::Promises;
+
+const N_CTX: usize = 4000;
+
+/// A layer that keeps positions, and two with states of three floats and one.
+fn spec() -> KvSpec {
+    let layer = KvLayer { n_head_kv: 1, head_dim_k: 2, head_dim_v: 2, window: None };
+    KvSpec { layers: vec![None, Some(layer), None], states: vec![3, 0, 1] }
+}
+
+const STATE_BYTES: u64 = 4 * 4;
+
+fn empty(promises: &Promises) -> KvCache {
+    let options = KvOptions { n_ctx: N_CTX, n_batch: N_CTX, types: KvTypes::both(CacheType::F16) };
+    let promise = promises.take(KvCache::n_bytes(&spec(), options).unwrap()).unwrap();
+    KvCache::new(&spec(), options, promise).unwrap()
+}
+
+/// Appends `n` positions; a state counts them and adds their numbers.
+fn append(cache: &mut KvCache, promises: &Promises, n: usize) {
+    let promise = promises.take(cache.missing_bytes(n)).unwrap();
+    cache.prepare(n, promise).unwrap();
+    assert_eq!(cache.missing_bytes(n), 0);
+    cache.begin(n);
+    let first = cache.n_past();
+    for position in first..first + n {
+        cache.state_mut(0)[0] += 1.0;
+        cache.state_mut(2)[0] += position as f32;
+    }
+    cache.advance(n);
+}
+
+/// What the states say of the positions before, if they are its own.
+fn told(cache: &mut KvCache, promises: &Promises) -> (usize, usize) {
+    let promise = promises.take(cache.missing_bytes(1)).unwrap();
+    cache.prepare(1, promise).unwrap();
+    cache.begin(1);
+    (cache.state_mut(0)[0] as usize, cache.state_mut(2)[0] as usize)
+}
+
+fn expected(n: usize) -> (usize, usize) {
+    (n, n * n.saturating_sub(1) / 2)
+}
+
+#[test]
+fn a_state_is_that_of_the_text_wherever_it_goes_back_to() {
+    let promises = Promises::default();
+    let mut cache = empty(&promises);
+    append(&mut cache, &promises, 10);
+    cache.checkpoint();
+    append(&mut cache, &promises, 5);
+    cache.checkpoint();
+    append(&mut cache, &promises, 5);
+    for (n, kept) in [(20, 20), (19, 15), (15, 15), (12, 10), (10, 10), (9, 0)] {
+        assert_eq!((cache.reach(n), cache.rewind(n)), (kept, kept), "{n}");
+        assert_eq!(told(&mut cache, &promises), expected(kept), "{n}");
+    }
+    append(&mut cache, &promises, 7);
+    assert_eq!(told(&mut cache, &promises), expected(7));
+}
+
+#[test]
+fn a_fork_has_a_state_of_its_own_and_shares_the_checkpoints() {
+    let promises = Promises::default();
+    let mut cache = empty(&promises);
+    append(&mut cache, &promises, 10);
+    cache.checkpoint();
+    append(&mut cache, &promises, 10);
+    let mut fork = |n: usize| cache.fork(n, promises.take(cache.fork_bytes(n)).unwrap()).unwrap();
+    let mut forks = [20, 15, 0].map(&mut fork);
+    append(&mut cache, &promises, 3);
+    assert_eq!(told(&mut cache, &promises), expected(23));
+    for (fork, n) in forks.iter_mut().zip([20, 10, 0]) {
+        assert_eq!(told(fork, &promises), expected(n));
+        append(fork, &promises, 1);
+        assert_eq!(told(fork, &promises), expected(n + 1));
+    }
+    assert_eq!(forks[0].rewind(19), 10);
+    assert_eq!(told(&mut forks[0], &promises), expected(10));
+    drop((cache, forks));
+    assert_eq!((promises.promised_bytes(), promises.held_bytes()), (0, 0));
+}
+
+#[test]
+fn checkpoints_of_states_are_bounded_and_lie_evenly() {
+    let promises = Promises::default();
+    let mut cache = empty(&promises);
+    let mut most = 0;
+    for _ in 0..390 {
+        append(&mut cache, &promises, 10);
+        cache.checkpoint();
+        most = most.max(promises.held_bytes());
+    }
+    let positions: Vec<_> = cache.checkpoints.iter().map(|checkpoint| checkpoint.n_past).collect();
+    assert_eq!((positions.len(), positions[31]), (32, 3900));
+    let gaps = positions.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(gaps.clone().all(|gap| gap <= 4 * 3900 / 32), "{positions:?}");
+    // Those of checkpoints, its own and a spare, beside keys and values.
+    let kv = cache.reserved_bytes() - STATE_BYTES;
+    assert!(most <= kv + 34 * STATE_BYTES, "{most} bytes");
+    cache.forget_checkpoints();
+    assert_eq!(told(&mut cache, &promises), expected(3900));
+    assert_eq!(cache.reach(3899), 0);
+}
+
+#[test]
+fn a_checkpoint_is_due_every_few_hundred_positions_of_a_text_with_states() {
+    let promises = Promises::default();
+    let mut cache = empty(&promises);
+    append(&mut cache, &promises, 255);
+    assert!(!cache.is_checkpoint_due());
+    append(&mut cache, &promises, 1);
+    assert!(cache.is_checkpoint_due());
+    cache.checkpoint();
+    assert!(!cache.is_checkpoint_due());
+    append(&mut cache, &promises, 300);
+    assert!(cache.is_checkpoint_due());
+}
+
+#[test]
+#[should_panic(expected = "a state of its own")]
+fn a_shared_state_is_never_written_to() {
+    let promises = Promises::default();
+    let mut cache = empty(&promises);
+    append(&mut cache, &promises, 3);
+    cache.checkpoint();
+    cache.begin(1);
+    cache.state_mut(0)[0] = 1.0;
+}
