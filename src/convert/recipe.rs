@@ -81,7 +81,7 @@ impl Shape {
         let heads = spec.layers.iter().find_map(|layer| match &layer.mixer {
             MixerSpec::Attention(attention) => Some((attention.n_head, attention.n_head_kv)),
             MixerSpec::Mla(mla) => Some((mla.n_head, mla.n_head)),
-            MixerSpec::ShortConv(_) | MixerSpec::DeltaNet(_) => None,
+            _ => None,
         });
         let (n_head, n_head_kv) = heads.unwrap_or((1, 1));
         Self { n_layer: spec.n_layer(), n_head, n_head_kv, n_expert: spec.experts().0 }
@@ -256,6 +256,7 @@ fn is_quantized(tensor: &Candidate) -> bool {
             | Role::PositionEmbd
             | Role::ShortConvConv
             | Role::SsmConv
+            | Role::SsmNorm
     );
     tensor.shape.len() > 1 && !is_sensitive && tensor.id.suffix == Suffix::Weight
 }

@@ -95,18 +95,16 @@ impl Decoder {
             let is_cut = i == last && !is_all_wanted();
             if !is_cut {
                 mix(compute, (i, layer), parts, space, (&batch, Does::Both));
-            } else if layer.mixer.is_recurrent() {
-                // What it remembers takes most of the work: outputs come with it.
-                mix(compute, (i, layer), parts, space, (&batch, Does::Both));
-                space.keep_wanted(parts, &mut batch);
             } else {
-                mix(compute, (i, layer), parts, space, (&batch, Does::Store));
+                // What a recurrent mixer remembers takes most of its work: outputs come with it.
+                let does = if layer.mixer.stores_apart() { Does::Store } else { Does::Both };
+                mix(compute, (i, layer), parts, space, (&batch, does));
                 space.keep_wanted(parts, &mut batch);
             }
             if batch.n() == 0 {
                 break;
             }
-            if is_cut && !layer.mixer.is_recurrent() {
+            if is_cut && layer.mixer.stores_apart() {
                 mix(compute, (i, layer), parts, space, (&batch, Does::Attend));
             }
             feed_forward(compute, (i, layer), space, batch.n());
@@ -199,6 +197,9 @@ fn mix<P: BatchPart>(
     space: &mut Workspace,
     (batch, does): (&Batch, Does),
 ) {
+    if matches!(layer.mixer, Mixer::None) {
+        return;
+    }
     let Workspace { stream, normed, ffn_input, angles, attention, mla, recurrent, .. } = space;
     let n = batch.n();
     norm_into(layer.mixer_norm.as_ref(), compute, stream.rows(n), layer.mixer_formats(), normed);
@@ -216,6 +217,8 @@ fn mix<P: BatchPart>(
         }
         Mixer::ShortConv(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
         Mixer::DeltaNet(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
+        Mixer::Mamba2(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
+        Mixer::None => {}
     }
 }
 

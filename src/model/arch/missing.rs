@@ -6,8 +6,8 @@ use super::families;
 const NEEDS: &[(&[&str], &str)] = &[
     (&["kimi-linear"], "a gated delta rule whose decays differ in a head"),
     (
-        &["mamba", "mamba2", "jamba", "falcon-h1", "nemotron_h", "nemotron_h_moe", "granitehybrid", "plamo2"],
-        "state space layers (Mamba)",
+        &["mamba", "jamba", "falcon-h1", "nemotron_h_moe", "plamo2"],
+        "state space layers of another kind than Mamba-2, or beside other parts",
     ),
     (&["rwkv6", "rwkv7", "rwkv6qwen2", "arwkv7"], "RWKV's recurrent layers"),
     (

@@ -163,7 +163,7 @@ fn rotary(sources: &Sources<'_>, slot: &Slot) -> RowMap {
                 MixerSpec::Attention(spec) => {
                     spec.rope.filter(|rope| rope.order == RopeOrder::Pairs).map(|_| spec.head_dim_k)
                 }
-                MixerSpec::Mla(_) | MixerSpec::ShortConv(_) | MixerSpec::DeltaNet(_) => None,
+                _ => None,
             }
         }
         _ => None,

@@ -11,7 +11,7 @@ pub(super) mod stream;
 
 pub(super) use attention::{Attention, AttentionScratch, Mla, MlaScratch, Needs};
 pub(super) use ffn::Ffn;
-pub(super) use mixer::{DeltaNet, RecurrentNeeds, RecurrentScratch, ShortConv};
+pub(super) use mixer::{DeltaNet, Mamba2, RecurrentNeeds, RecurrentScratch, ShortConv};
 pub(super) use norm::{Norm, norm_into};
 pub(super) use per_layer::{PerLayerEmbedding, PerLayerInput};
 pub(super) use stream::{Residual, Stream, StreamNeeds};
@@ -41,6 +41,8 @@ pub(super) enum Mixer {
     Mla(Box<Mla>),
     ShortConv(Box<ShortConv>),
     DeltaNet(Box<DeltaNet>),
+    Mamba2(Box<Mamba2>),
+    None,
 }
 
 /// What the feed-forward part gets.
@@ -62,6 +64,8 @@ impl Mixer {
             Self::Mla(part) => part.input_formats(),
             Self::ShortConv(part) => part.input_formats(),
             Self::DeltaNet(part) => part.input_formats(),
+            Self::Mamba2(part) => part.input_formats(),
+            Self::None => Formats::default(),
         }
     }
 
@@ -70,29 +74,30 @@ impl Mixer {
         match self {
             Self::Attention(part) => Some(part.needs()),
             Self::Mla(part) => Some(part.needs()),
-            Self::ShortConv(_) | Self::DeltaNet(_) => None,
+            _ => None,
         }
     }
 
     /// What it needs buffers for, if it is recurrent.
     pub(super) fn recurrent_needs(&self) -> Option<RecurrentNeeds<'_>> {
         match self {
-            Self::Attention(_) | Self::Mla(_) => None,
+            Self::Attention(_) | Self::Mla(_) | Self::None => None,
             Self::ShortConv(part) => Some(part.needs()),
             Self::DeltaNet(part) => Some(part.needs()),
+            Self::Mamba2(part) => Some(part.needs()),
         }
     }
 
-    /// Whether it remembers the positions before in a state.
-    pub(super) fn is_recurrent(&self) -> bool {
-        self.recurrent_needs().is_some()
+    /// Whether it can remember positions without computing their outputs.
+    pub(super) fn stores_apart(&self) -> bool {
+        self.attention_needs().is_some()
     }
 
     /// The part, if it is attention over latent vectors.
     pub(super) fn as_mla(&self) -> Option<&Mla> {
         match self {
             Self::Mla(part) => Some(part),
-            Self::Attention(_) | Self::ShortConv(_) | Self::DeltaNet(_) => None,
+            _ => None,
         }
     }
 
@@ -102,6 +107,8 @@ impl Mixer {
             Self::Mla(part) => part.matrices(),
             Self::ShortConv(part) => part.matrices(),
             Self::DeltaNet(part) => part.matrices(),
+            Self::Mamba2(part) => part.matrices(),
+            Self::None => Vec::new(),
         }
     }
 }

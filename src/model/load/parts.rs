@@ -37,6 +37,8 @@ impl Loader<'_> {
             spec::MixerSpec::Mla(spec) => Mixer::Mla(Box::new(self.mla(layer, *spec)?)),
             spec::MixerSpec::ShortConv(spec) => Mixer::ShortConv(Box::new(self.short_conv(layer, *spec)?)),
             spec::MixerSpec::DeltaNet(spec) => Mixer::DeltaNet(Box::new(self.delta_net(layer, *spec)?)),
+            spec::MixerSpec::Mamba2(spec) => Mixer::Mamba2(Box::new(self.mamba2(layer, *spec)?)),
+            spec::MixerSpec::None => Mixer::None,
         };
         let output_scale = spec.has_output_scale.then(|| self.vector(Role::LayerOutputScale, layer));
         Ok(Layer {
@@ -100,6 +102,7 @@ impl Loader<'_> {
                 down: self.linear(Role::FfnDown, layer)?,
             }),
             spec::FfnSpec::Gated(shape) => Ffn::Gated(self.gated(layer, *shape)?),
+            spec::FfnSpec::None => Ffn::None,
             spec::FfnSpec::Experts(spec) => Ffn::Experts(Box::new(self.experts(layer, spec)?)),
             spec::FfnSpec::GatedAndExperts(shape, experts, norm) => {
                 Ffn::GatedAndExperts(Box::new(GatedAndExperts {

@@ -2,8 +2,8 @@
 
 use super::Loader;
 use crate::error::Result;
-use crate::model::layer::mixer::{Conv, DeltaNet, Gates, ShortConv};
-use crate::model::spec::layer::{ConvSpec, DeltaNetSpec, ShortConvSpec};
+use crate::model::layer::mixer::{Conv, DeltaNet, Gates, Mamba2, ShortConv};
+use crate::model::spec::layer::{ConvSpec, DeltaNetSpec, Mamba2Spec, ShortConvSpec};
 use crate::model::spec::{Role, TensorId};
 
 impl Loader<'_> {
@@ -16,6 +16,19 @@ impl Loader<'_> {
             input: self.linear(Role::ShortConvInput, layer)?,
             conv: self.conv(Role::ShortConvConv, layer, spec.conv())?,
             output: self.linear(Role::ShortConvOutput, layer)?,
+            spec,
+        })
+    }
+
+    pub(super) fn mamba2(&self, layer: Option<usize>, spec: Mamba2Spec) -> Result<Mamba2> {
+        Ok(Mamba2 {
+            input: self.linear(Role::SsmIn, layer)?,
+            conv: self.conv(Role::SsmConv, layer, spec.conv())?,
+            decay: self.values(TensorId::bare(Role::SsmA, layer))?,
+            skip: self.values(TensorId::bare(Role::SsmD, layer))?,
+            time_step: self.values(TensorId::bias(Role::SsmDt, layer))?,
+            norm: self.norm(Role::SsmNorm, layer, (spec.norm, spec.n_inner()))?,
+            output: self.linear(Role::SsmOut, layer)?,
             spec,
         })
     }

@@ -78,7 +78,7 @@ impl ModelSpec {
         let of = |layer: &LayerSpec| match &layer.ffn {
             FfnSpec::Experts(spec) => (spec.n_expert, spec.n_used),
             FfnSpec::GatedAndExperts(_, spec, _) => (spec.n_expert, spec.n_used),
-            FfnSpec::Dense(_) | FfnSpec::Gated(_) => (0, 0),
+            FfnSpec::Dense(_) | FfnSpec::Gated(_) | FfnSpec::None => (0, 0),
         };
         self.layers.iter().map(of).max().unwrap_or((0, 0))
     }
@@ -145,7 +145,7 @@ impl ModelSpec {
             MixerSpec::Mla(spec) => {
                 Some(KvLayer { n_head_kv: 1, head_dim_k: spec.n_cached(), head_dim_v: 0, window: None })
             }
-            MixerSpec::ShortConv(_) | MixerSpec::DeltaNet(_) => None,
+            _ => None,
         };
         let states = self.layers.iter().map(|layer| layer.mixer.state_len());
         KvSpec { layers: self.layers.iter().map(layer).collect(), states: states.collect() }

@@ -157,6 +157,8 @@ impl Slots<'_> {
             MixerSpec::Mla(spec) => self.mla(spec),
             MixerSpec::ShortConv(spec) => self.short_conv(spec),
             MixerSpec::DeltaNet(spec) => self.delta_net(spec),
+            MixerSpec::Mamba2(spec) => self.mamba2(spec),
+            MixerSpec::None => {}
         }
         if let Some(norm) = layer.mixer_post_norm {
             self.norm(Role::AttnPostNorm, norm, n_embd);
@@ -182,6 +184,7 @@ impl Slots<'_> {
                 self.push(down, &[spec.n_expert], Presence::Optional);
                 self.norm(Role::FfnPostNorm2, *norm, n_embd);
             }
+            FfnSpec::None => {}
         }
         if let Some(norm) = layer.ffn_post_norm {
             self.norm(Role::FfnPostNorm, norm, n_embd);

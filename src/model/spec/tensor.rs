@@ -69,6 +69,8 @@ roles! {
     SsmConv "ssm_conv1d" layer;
     SsmDt "ssm_dt" layer;
     SsmA "ssm_a" layer;
+    SsmD "ssm_d" layer;
+    SsmIn "ssm_in" layer;
     SsmBeta "ssm_beta" layer;
     SsmAlpha "ssm_alpha" layer;
     SsmBetaAlpha "ssm_ba" layer;
@@ -112,7 +114,7 @@ impl Role {
 impl Role {
     /// Whether its names have no suffix.
     fn is_bare(self) -> bool {
-        matches!(self, Self::SsmA)
+        matches!(self, Self::SsmA | Self::SsmD)
     }
 }
 

@@ -33,15 +33,16 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     super::granite::multiply(&keys, base.model((0..base.n_layer).map(layer).collect())?)
 }
 
-/// Gate and up lie in one tensor, one below the other, of all experts and of the shared one.
-fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
+/// Gate and up lie in one tensor, one below the other, of all experts and of the shared one, which is the only part of
+/// models without experts.
+pub(super) fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
     let (name, is_up) = match slot.id.role {
         Role::FfnGateExps => ("block_sparse_moe.input_linear", false),
         Role::FfnUpExps => ("block_sparse_moe.input_linear", true),
         Role::FfnDownExps => ("block_sparse_moe.output_linear", false),
-        Role::FfnGateShexp => ("shared_mlp.input_linear", false),
-        Role::FfnUpShexp => ("shared_mlp.input_linear", true),
-        Role::FfnDownShexp => ("shared_mlp.output_linear", false),
+        Role::FfnGateShexp | Role::FfnGate => ("shared_mlp.input_linear", false),
+        Role::FfnUpShexp | Role::FfnUp => ("shared_mlp.input_linear", true),
+        Role::FfnDownShexp | Role::FfnDown => ("shared_mlp.output_linear", false),
         _ => return plain(sources, slot),
     };
     let whole = Source::whole(slot, vec![sources.in_layer(slot, &format!("{name}.weight"))]);

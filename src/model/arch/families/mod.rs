@@ -29,6 +29,7 @@ mod gpt_oss;
 mod gptj;
 mod gptneox;
 mod granite;
+mod granitehybrid;
 mod granitemoe;
 mod hunyuan_dense;
 mod hunyuan_moe;
@@ -38,11 +39,13 @@ mod lfm2;
 mod lfm2moe;
 mod llama;
 mod llama4;
+mod mamba2;
 mod mellum;
 mod minicpm;
 mod mistral3;
 mod mpt;
 mod nemotron;
+mod nemotron_h;
 mod olmo;
 mod olmo2;
 mod olmoe;
@@ -102,6 +105,7 @@ pub(super) const ALL: &[&Family] = &[
     &gptj::FAMILY,
     &gptneox::FAMILY,
     &granite::FAMILY,
+    &granitehybrid::FAMILY,
     &granitemoe::FAMILY,
     &hunyuan_dense::FAMILY,
     &hunyuan_moe::FAMILY,
@@ -110,11 +114,13 @@ pub(super) const ALL: &[&Family] = &[
     &lfm2::FAMILY,
     &lfm2moe::FAMILY,
     &llama4::FAMILY,
+    &mamba2::FAMILY,
     &mellum::FAMILY,
     &minicpm::FAMILY,
     &mistral3::FAMILY,
     &mpt::FAMILY,
     &nemotron::FAMILY,
+    &nemotron_h::FAMILY,
     &olmo::FAMILY,
     &olmo2::FAMILY,
     &olmoe::FAMILY,

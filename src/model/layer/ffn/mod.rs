@@ -25,6 +25,7 @@ pub(in crate::model) enum Ffn {
     Gated(Gated),
     Experts(Box<Experts>),
     GatedAndExperts(Box<GatedAndExperts>),
+    None,
 }
 
 /// A gated part and experts, with norms of their own.
@@ -66,6 +67,7 @@ impl FfnScratch {
         let mut has_beside = false;
         for part in parts {
             let of_experts = match part {
+                Ffn::None => None,
                 Ffn::Dense(part) => {
                     downs.push(&part.down.matrix);
                     None
@@ -110,6 +112,7 @@ impl Ffn {
             Self::Gated(part) => part.input_formats(),
             Self::Experts(part) => part.input_formats(),
             Self::GatedAndExperts(part) => part.gated.input_formats(),
+            Self::None => Formats::default(),
         }
     }
 
@@ -125,6 +128,7 @@ impl Ffn {
         const MADE: &str = "the buffers were made for this part";
         let FfnScratch { gated, experts, expert_inputs } = scratch;
         match self {
+            Self::None => {}
             Self::Dense(part) => stream.add(compute, n, residual, |sum| {
                 part.step(compute, input, n, gated.as_mut().expect(MADE), sum);
             }),
@@ -162,13 +166,14 @@ impl Ffn {
             Self::GatedAndExperts(part) => {
                 part.gated.matrices().into_iter().chain(part.experts.matrices()).collect()
             }
+            Self::None => Vec::new(),
         }
     }
 
     /// The matrices of which each token is multiplied with a part.
     pub(in crate::model) fn expert_matrices(&self) -> Vec<&Matrix> {
         match self {
-            Self::Dense(_) | Self::Gated(_) => Vec::new(),
+            Self::Dense(_) | Self::Gated(_) | Self::None => Vec::new(),
             Self::Experts(part) => part.stacks().collect(),
             Self::GatedAndExperts(part) => part.experts.stacks().collect(),
         }

@@ -9,16 +9,16 @@
 //! Four regions follow the products: rows are convolved and normed; heads walk the positions of each sequence, a
 //! head on one thread; outputs are normed and gated, row by row; and the output matrix.
 
-use gguf_simd::ColumnsMut;
-use gguf_simd::ops::{Gate, HeadInputs, Ops};
+use gguf_simd::ops::{Gate, Ops};
 
-use super::conv::{Channels, Conv};
+use super::conv::Conv;
+use super::heads::{Heads, Places, softplus};
 use super::scratch::{RecurrentNeeds, RecurrentScratch};
 use crate::model::batch::BatchPart;
-use crate::model::compute::{ByToken, Compute, RowsMut, pieces, pieces_of};
+use crate::model::compute::{Compute, pieces};
 use crate::model::inputs::{Formats, InputRows, Inputs};
 use crate::model::layer::norm::Norm;
-use crate::model::layer::rows::{Rows, span_lens};
+use crate::model::layer::rows::Rows;
 use crate::model::layer::stream::{Residual, Stream};
 use crate::model::product::Product;
 use crate::model::profile::Phase;
@@ -90,6 +90,20 @@ impl DeltaNet {
         }
     }
 
+    fn heads(&self) -> Heads {
+        let conv = self.spec.conv();
+        Heads {
+            n_head: self.spec.n_head_v,
+            n_key: self.spec.head_dim_k,
+            n_value: self.spec.head_dim_v,
+            n_row: conv.n_channels,
+            first: 0,
+            n_channels: conv.n_channels,
+            n_conv_state: conv.state_len(),
+            is_delta: true,
+        }
+    }
+
     /// Adds its output for `rows` to `stream` as `residual` says, and updates what it remembers; `input` holds the
     /// normed rows.
     pub(in crate::model) fn step<P: BatchPart>(
@@ -103,8 +117,17 @@ impl DeltaNet {
         let n = rows.batch.n();
         self.project(compute, input, n, scratch);
         compute.enter(Phase::Attention);
-        self.convolve(compute, rows, scratch);
-        self.walk(compute, rows, scratch);
+        let (heads, spec) = (self.heads(), &self.spec);
+        heads.convolve(compute, &self.conv, rows, scratch, |scalars, row| {
+            row.ops.activate(Gate::Silu, row.raw, row.convolved);
+            self.bring_to_length(row.ops, row.convolved, row.raw);
+            self.make_gates(scalars, (n, row.number), row.gates);
+        });
+        heads.walk(compute, rows, scratch, |head| Places {
+            query: spec.key_head(head) * spec.head_dim_k,
+            key: spec.n_keys() + spec.key_head(head) * spec.head_dim_k,
+            value: 2 * spec.n_keys() + head * spec.head_dim_v,
+        });
         compute.enter(Phase::Rest);
         self.gate(compute, n, scratch);
         let outputs = scratch.outputs.for_consumer(&self.output.matrix, 0..n);
@@ -129,51 +152,6 @@ impl DeltaNet {
                 let decays = Product::of(&gates[1], of(&gates[1]), decays);
                 compute.multiply([qkv, z, strengths, decays]);
             }
-        }
-    }
-
-    /// Convolves queries, keys and values, brings the former two to their length, and makes decays and strengths.
-    fn convolve<P: BatchPart>(
-        &self,
-        compute: Compute<'_>,
-        rows: &mut Rows<'_, P>,
-        scratch: &mut RecurrentScratch,
-    ) {
-        let batch = rows.batch;
-        let (n, n_channels) = (batch.n(), self.spec.conv().n_channels);
-        let n_state = self.spec.conv().state_len();
-        let n_gates = 2 * self.spec.n_head_v;
-        let RecurrentScratch { projected, convolved, scalars, gates, spares, .. } = scratch;
-        let (projected, scalars) = (&projected[..n * n_channels], &scalars[..n * n_gates]);
-        let piece_len = compute.piece_len(n, 16 * n_channels);
-        let convolved = RowsMut { values: &mut convolved[..n * n_channels], width: n_channels };
-        let gates = RowsMut { values: &mut gates[..n * n_gates], width: n_gates };
-        let lens = || span_lens(batch);
-        let outs = pieces_of(convolved, lens()).zip(pieces_of(gates, lens()));
-        let parts = rows.spans().zip(outs).flat_map(|(span, (convolved, gates))| {
-            let rows = &projected[span.first * n_channels..(span.first + span.n) * n_channels];
-            let channels = Channels { rows, n_row: n_channels, first: 0, state: &span.state[..n_state] };
-            let outs = pieces(convolved, piece_len).zip(pieces(gates, piece_len)).enumerate();
-            outs.map(move |(i, outs)| (channels, span.first, i * piece_len, outs))
-        });
-        type Outs<'a> = (RowsMut<'a, f32>, RowsMut<'a, f32>);
-        type Part<'a> = (Channels<'a>, usize, usize, Outs<'a>);
-        let ops = compute.kernels.ops();
-        let body = |spare: &mut Vec<f32>, (channels, first, start, outs): Part<'_>| {
-            let outs =
-                outs.0.values.chunks_exact_mut(n_channels).zip(outs.1.values.chunks_exact_mut(n_gates));
-            for (i, (out, gates)) in (start..).zip(outs) {
-                let spare = &mut spare[..n_channels];
-                self.conv.row(ops, &channels, i, spare);
-                ops.activate(Gate::Silu, spare, out);
-                self.bring_to_length(ops, out, spare);
-                self.make_gates(scalars, (n, first + i), gates);
-            }
-        };
-        compute.for_each_with(16 * n * n_channels, spares, parts, body);
-        for span in rows.spans() {
-            let rows = &projected[span.first * n_channels..(span.first + span.n) * n_channels];
-            self.conv.remember(rows, (n_channels, 0), &mut span.state[..n_state]);
         }
     }
 
@@ -212,47 +190,6 @@ impl DeltaNet {
         }
     }
 
-    /// Lets every head walk the positions of each sequence.
-    fn walk<P: BatchPart>(
-        &self,
-        compute: Compute<'_>,
-        rows: &mut Rows<'_, P>,
-        scratch: &mut RecurrentScratch,
-    ) {
-        let spec = &self.spec;
-        let batch = rows.batch;
-        let (n, n_channels, n_values) = (batch.n(), spec.conv().n_channels, spec.n_values());
-        let (n_head, n_state) = (spec.n_head_v, spec.conv().state_len());
-        let RecurrentScratch { convolved, gates, outputs, .. } = scratch;
-        let (convolved, gates) = (&convolved[..n * n_channels], &gates[..n * 2 * n_head]);
-        outputs.set_n_in(n_values);
-        let outputs = ByToken(ColumnsMut::new(outputs.floats_mut(0..n), n_values, n));
-        let lens = span_lens(batch);
-        let parts = rows.spans().zip(pieces_of(outputs, lens)).flat_map(|(span, outputs)| {
-            let matrices = span.state[n_state..].chunks_exact_mut(spec.matrix_len());
-            let heads = matrices.zip(pieces(outputs.0, spec.head_dim_v)).enumerate();
-            heads.map(move |(head, (matrix, outputs))| (span.first, span.n, head, matrix, outputs))
-        });
-        let work = 4 * n * n_head * spec.matrix_len();
-        type Part<'a> = (usize, usize, usize, &'a mut [f32], ColumnsMut<'a>);
-        compute.for_each(work, parts, |(first, n, head, matrix, outputs): Part<'_>| {
-            let key_head = spec.key_head(head);
-            let inputs = HeadInputs {
-                rows: &convolved[first * n_channels..(first + n) * n_channels],
-                n_row: n_channels,
-                n_key: spec.head_dim_k,
-                query: key_head * spec.head_dim_k,
-                key: spec.n_keys() + key_head * spec.head_dim_k,
-                value: 2 * spec.n_keys() + head * spec.head_dim_v,
-                gates: &gates[first * 2 * n_head..(first + n) * 2 * n_head],
-                n_gate: 2 * n_head,
-                decay: head,
-                strength: n_head + head,
-            };
-            compute.kernels.ops().delta_rule(matrix, inputs, outputs);
-        });
-    }
-
     /// Norms the outputs of the heads, multiplies them with their gates, and brings them into the format of the
     /// output matrix.
     fn gate(&self, compute: Compute<'_>, n: usize, scratch: &mut RecurrentScratch) {
@@ -273,9 +210,4 @@ impl DeltaNet {
         };
         compute.for_each_with(8 * n * n_values, spares, parts, body);
     }
-}
-
-/// `ln(1 + e^x)`; of large numbers the number itself, as everywhere in the field.
-fn softplus(x: f32) -> f32 {
-    if x > 20.0 { x } else { libm::log1pf(libm::expf(x)) }
 }

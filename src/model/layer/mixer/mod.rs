@@ -5,10 +5,13 @@
 
 mod conv;
 mod delta_net;
+mod heads;
+mod mamba2;
 mod scratch;
 mod short_conv;
 
 pub(in crate::model) use conv::Conv;
 pub(in crate::model) use delta_net::{DeltaNet, Gates};
+pub(in crate::model) use mamba2::Mamba2;
 pub(in crate::model) use scratch::{RecurrentNeeds, RecurrentScratch};
 pub(in crate::model) use short_conv::ShortConv;

@@ -17,6 +17,8 @@ pub enum FfnSpec {
     Experts(ExpertsSpec),
     /// A gated part and experts, both with norms of their own; their outputs are added.
     GatedAndExperts(FfnShape, ExpertsSpec, NormSpec),
+    /// Nothing: the layer is a mixer alone.
+    None,
 }
 
 /// A feed-forward part.
@@ -149,6 +151,7 @@ impl FfnSpec {
             Self::GatedAndExperts(shape, spec, norm) => {
                 shape.fault().or_else(|| spec.fault()).or_else(|| norm.fault())
             }
+            Self::None => None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The parts of layers that look at other positions.
 
 use super::attention::{AttentionSpec, MlaSpec};
-use super::recurrent::{DeltaNetSpec, ShortConvSpec};
+use super::recurrent::{DeltaNetSpec, Mamba2Spec, ShortConvSpec};
 use super::{FfnInput, LayerSpec};
 use crate::model::spec::rope::RopeSpec;
 
@@ -16,15 +16,20 @@ pub enum MixerSpec {
     ShortConv(ShortConvSpec),
     /// A linear recurrence that corrects what it remembers.
     DeltaNet(DeltaNetSpec),
+    /// A linear recurrence.
+    Mamba2(Mamba2Spec),
+    /// Nothing: the layer looks at one position alone.
+    None,
 }
 
 impl MixerSpec {
     /// Floats that it keeps of the text as a whole; 0 for one that keeps something of every position.
     pub fn state_len(&self) -> usize {
         match self {
-            Self::Attention(_) | Self::Mla(_) => 0,
+            Self::Attention(_) | Self::Mla(_) | Self::None => 0,
             Self::ShortConv(spec) => spec.conv().state_len(),
             Self::DeltaNet(spec) => spec.state_len(),
+            Self::Mamba2(spec) => spec.state_len(),
         }
     }
 
@@ -35,6 +40,8 @@ impl MixerSpec {
             Self::Mla(spec) => return spec.fault(ropes),
             Self::ShortConv(spec) => spec.fault(),
             Self::DeltaNet(spec) => spec.fault(),
+            Self::Mamba2(spec) => spec.fault(),
+            Self::None => return None,
         };
         // Rows whose outputs nobody wants are dropped behind a recurrent mixer, together with its input.
         let is_parallel = || !matches!(layers[i].ffn_input, FfnInput::Sequential(_));

@@ -17,7 +17,7 @@ pub use attention::{
 };
 pub use ffn::{ExpertsSpec, FfnShape, FfnSpec, GroupSpec, RouterSpec, Scoring, SharedSpec};
 pub use mixer::MixerSpec;
-pub use recurrent::{ConvSpec, DeltaNetSpec, HeadOrder, ShortConvSpec};
+pub use recurrent::{ConvSpec, DeltaNetSpec, HeadOrder, Mamba2Spec, ShortConvSpec};
 
 /// A transformer layer.
 #[derive(Clone, Debug, PartialEq)]

@@ -13,7 +13,7 @@ pub struct ConvSpec {
     pub n_channels: usize,
     /// Positions that an output depends on, its own among them.
     pub n_taps: usize,
-    /// Whether it has a bias.
+    /// Whether it may have a bias.
     pub has_bias: bool,
 }
 
@@ -53,6 +53,26 @@ pub struct DeltaNetSpec {
     pub norm: NormSpec,
 }
 
+/// A state-space mixer (Dao and Gu 2024, "Mamba-2"): each head has a matrix, `[n_state, head_dim]`, that decays and
+/// to which the product of an input of the position and its values is added.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mamba2Spec {
+    /// Width of the residual stream.
+    pub n_embd: usize,
+    /// Heads.
+    pub n_head: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+    /// Groups of heads that share what is written and read; divides `n_head`.
+    pub n_group: usize,
+    /// Elements of what is written and of what is read.
+    pub n_state: usize,
+    /// Positions that the convolution reaches over.
+    pub n_taps: usize,
+    /// Of the gated outputs of each group.
+    pub norm: NormSpec,
+}
+
 /// Which value heads share a key head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadOrder {
@@ -84,6 +104,46 @@ impl ShortConvSpec {
 
     pub(super) fn fault(&self) -> Option<String> {
         self.conv().fault()
+    }
+}
+
+impl Mamba2Spec {
+    /// Elements of all heads.
+    pub fn n_inner(&self) -> usize {
+        self.n_head * self.head_dim
+    }
+
+    /// Its convolution, of values, of what is written and of what is read.
+    pub fn conv(&self) -> ConvSpec {
+        let n_channels = self.n_inner() + 2 * self.n_group * self.n_state;
+        ConvSpec { n_channels, n_taps: self.n_taps, has_bias: true }
+    }
+
+    /// Rows of the matrix of its input: gates, what is convolved, and a time step for each head.
+    pub fn n_rows(&self) -> usize {
+        self.n_inner() + self.conv().n_channels + self.n_head
+    }
+
+    /// Floats that it remembers: those of the convolution, then the matrices.
+    pub fn state_len(&self) -> usize {
+        self.conv().state_len() + self.n_head * self.n_state * padded_columns(self.head_dim)
+    }
+
+    pub(super) fn fault(&self) -> Option<String> {
+        let Self { n_head, head_dim, n_group, n_state, .. } = *self;
+        let counts = [
+            ("the number of state-space heads", n_head, limits::MAX_HEAD_DIM),
+            ("the length of a state-space head", head_dim, limits::MAX_HEAD_DIM),
+            ("the number of state-space groups", n_group, limits::MAX_HEAD_DIM),
+            ("the size of a state", n_state, limits::MAX_HEAD_DIM),
+        ];
+        first_count_fault(&counts)
+            .or_else(|| {
+                (!n_head.is_multiple_of(n_group))
+                    .then(|| format!("{n_head} state-space heads do not divide among {n_group} groups"))
+            })
+            .or_else(|| self.conv().fault())
+            .or_else(|| self.norm.fault())
     }
 }
 

@@ -1,20 +1,20 @@
 //! The tensors of recurrent mixers.
 
 use super::{Presence, Slots};
-use crate::model::spec::layer::{ConvSpec, DeltaNetSpec, ShortConvSpec};
+use crate::model::spec::layer::{ConvSpec, DeltaNetSpec, Mamba2Spec, ShortConvSpec};
 use crate::model::spec::{Role, TensorId};
 
 impl Slots<'_> {
     fn conv(&mut self, role: Role, spec: ConvSpec) {
         self.weight(role, &[spec.n_channels, spec.n_taps]);
         if spec.has_bias {
-            self.push(TensorId::bias(role, self.layer), &[spec.n_channels], Presence::Required);
+            self.push(TensorId::bias(role, self.layer), &[spec.n_channels], Presence::Optional);
         }
     }
 
-    /// A vector of `n` numbers, whose name has no suffix.
-    fn bare(&mut self, role: Role, n: usize) {
-        self.push(TensorId::bare(role, self.layer), &[n], Presence::Required);
+    /// Numbers whose name has no suffix.
+    fn bare(&mut self, role: Role, shape: &[usize]) {
+        self.push(TensorId::bare(role, self.layer), shape, Presence::Required);
     }
 
     pub(super) fn short_conv(&mut self, spec: &ShortConvSpec) {
@@ -24,13 +24,24 @@ impl Slots<'_> {
         self.weight(Role::ShortConvOutput, &[n_embd, n_embd]);
     }
 
+    pub(super) fn mamba2(&mut self, spec: &Mamba2Spec) {
+        let (n_embd, n_head, n_inner) = (spec.n_embd, spec.n_head, spec.n_inner());
+        self.weight(Role::SsmIn, &[spec.n_rows(), n_embd]);
+        self.conv(Role::SsmConv, spec.conv());
+        self.push(TensorId::bias(Role::SsmDt, self.layer), &[n_head], Presence::Required);
+        self.bare(Role::SsmA, &[n_head, 1]);
+        self.bare(Role::SsmD, &[n_head, 1]);
+        self.weight(Role::SsmNorm, &[spec.n_group, n_inner / spec.n_group]);
+        self.weight(Role::SsmOut, &[n_embd, n_inner]);
+    }
+
     pub(super) fn delta_net(&mut self, spec: &DeltaNetSpec) {
         let (n_embd, n_head) = (spec.n_embd, spec.n_head_v);
         self.weight(Role::AttnQkv, &[2 * spec.n_keys() + spec.n_values(), n_embd]);
         self.weight(Role::AttnGate, &[spec.n_values(), n_embd]);
         self.conv(Role::SsmConv, spec.conv());
         self.push(TensorId::bias(Role::SsmDt, self.layer), &[n_head], Presence::Required);
-        self.bare(Role::SsmA, n_head);
+        self.bare(Role::SsmA, &[n_head]);
         if spec.has_joint_gates {
             self.weight(Role::SsmBetaAlpha, &[2 * n_head, n_embd]);
         } else {

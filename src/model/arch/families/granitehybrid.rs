@@ -1,0 +1,100 @@
+//! `granitehybrid`: Granite 4 H: Granite's multipliers, state-space mixers in most layers and attention, mostly without
+//! positions, in some; dense parts, or experts beside a shared one.
+
+use super::mamba2::{MixerNames, mixer, mixer_keys};
+use super::prelude::*;
+
+/// The `granitehybrid` family.
+pub(super) static FAMILY: Family = Family {
+    gguf_name: "granitehybrid",
+    checkpoint_classes: &["GraniteMoeHybridForCausalLM"],
+    model_types: &["granitemoehybrid"],
+    keys,
+    spec,
+    names: Names {
+        is_permuted: true,
+        other: &[
+            (Role::SsmIn, "mamba.in_proj"),
+            (Role::SsmConv, "mamba.conv1d"),
+            (Role::SsmDt, "mamba.dt_bias"),
+            (Role::SsmA, "mamba.A_log"),
+            (Role::SsmD, "mamba.D"),
+            (Role::SsmNorm, "mamba.norm"),
+            (Role::SsmOut, "mamba.out_proj"),
+            (Role::FfnGateInp, "block_sparse_moe.router.layer"),
+        ],
+        ..Names::PLAIN
+    },
+    source: |sources, slot| {
+        let is_of_mixer =
+            matches!(slot.id.role, Role::SsmConv | Role::SsmDt | Role::SsmA | Role::SsmD | Role::SsmNorm);
+        if is_of_mixer {
+            super::mamba2::source(sources, slot)
+        } else {
+            super::granitemoe::source(sources, slot)
+        }
+    },
+    promises,
+};
+
+/// Whether attention has positions.
+const HAS_ROPE: &str = "rope.scaling.finetuned";
+
+fn keys(made: &mut FromConfig<'_>) -> Result<()> {
+    super::granite::keys(made)?;
+    let config = made.config;
+    let n_layer = config.required_count("num_hidden_layers")?;
+    let types = config.strings(made.first_of(&["layer_types", "layers_block_type"]))?;
+    let has_attention: Vec<bool> = match types {
+        Some(types) => types.iter().map(|kind| matches!(*kind, "attention" | "full_attention")).collect(),
+        None => vec![false; n_layer],
+    };
+    let n_head_kv = config.count("num_key_value_heads")?;
+    let n_head_kv = n_head_kv.unwrap_or(config.required_count("num_attention_heads")?);
+    let counts = has_attention.iter().map(|has| if *has { n_head_kv as i32 } else { 0 });
+    made.replace("attention.head_count_kv", Value::I32s(counts.collect()));
+    let kind = config.string("position_embedding_type")?;
+    made.put(HAS_ROPE, Value::Bool(kind == Some("rope")));
+    if config.count("num_local_experts")?.unwrap_or(0) > 0 {
+        made.experts(&["num_local_experts"])?;
+        made.optional_count("expert_shared_feed_forward_length", "shared_intermediate_size")?;
+    } else {
+        let n_ff = config.required_count("shared_intermediate_size")?;
+        made.replace_count("feed_forward_length", n_ff)?;
+    }
+    mixer_keys(
+        made,
+        MixerNames {
+            n_head: "mamba_n_heads",
+            head_dim: "mamba_d_head",
+            n_group: "mamba_n_groups",
+            n_state: "mamba_d_state",
+            n_taps: "mamba_d_conv",
+            has_bias: "mamba_proj_bias",
+        },
+    )
+}
+
+fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
+    let base = Base::read(keys, NormKind::Rms, RopeOrder::Pairs, Gate::Silu)?;
+    let mixer = mixer(&base)?;
+    let has_rope = keys.bool(HAS_ROPE)?.unwrap_or(true);
+    let mut experts = base.experts()?;
+    if let Some(experts) = &mut experts {
+        experts.shared = base.shared(keys.count("expert_shared_feed_forward_length")?.unwrap_or(0), false);
+    }
+    let layer = |i: usize| {
+        let ffn = match &experts {
+            Some(experts) => FfnSpec::Experts(experts.clone()),
+            None => FfnSpec::Gated(base.ffn(i)),
+        };
+        let mut attention = base.attention(i);
+        attention.rope = attention.rope.filter(|_| has_rope);
+        let mut layer = base.layer_of(attention, ffn);
+        if base.n_head_kv[i] == 0 {
+            layer.mixer = MixerSpec::Mamba2(mixer);
+        }
+        layer
+    };
+    super::granite::multiply(&keys, base.model((0..base.n_layer).map(layer).collect())?)
+}
