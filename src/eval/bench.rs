@@ -20,13 +20,15 @@ pub enum Workload {
     Mixed(usize, usize),
     /// In so many sequences at once, so many tokens each one after the other.
     Together(usize, usize),
+    /// So many tokens at once with the logits of each, as guesses are checked.
+    Columns(usize),
 }
 
 impl Workload {
     /// Tokens in it.
     pub fn n_tokens(self) -> usize {
         match self {
-            Self::Prompt(n) | Self::Generation(n) => n,
+            Self::Prompt(n) | Self::Generation(n) | Self::Columns(n) => n,
             // A sum that is too great is refused as any context that is.
             Self::Mixed(n_prompt, n) => n_prompt.saturating_add(n),
             Self::Together(n_sequences, n) => n_sequences.saturating_mul(n),
@@ -42,13 +44,14 @@ impl Workload {
     }
 
     /// The name that benchmarks of the field give it after `depth` positions, as in `pp256`,
-    /// `pp256+tg32` and `tg32 @ d4096`; `tg32 x8` are eight sequences at once.
+    /// `pp256+tg32` and `tg32 @ d4096`; `tg32 x8` are eight sequences at once, and `col4` are four columns.
     pub fn name(self, depth: usize) -> String {
         let name = match self {
             Self::Prompt(n) => format!("pp{n}"),
             Self::Generation(n) => format!("tg{n}"),
             Self::Mixed(n_prompt, n) => format!("pp{n_prompt}+tg{n}"),
             Self::Together(n_sequences, n) => format!("tg{n} x{n_sequences}"),
+            Self::Columns(n) => format!("col{n}"),
         };
         if depth == 0 { name } else { format!("{name} @ d{depth}") }
     }
@@ -74,6 +77,11 @@ impl Speed {
     /// The middle sample.
     pub fn median(&self) -> f64 {
         percentile(&self.samples, 0.5)
+    }
+
+    /// Seconds of the middle repetition.
+    pub fn seconds(&self) -> f64 {
+        self.workload.n_tokens() as f64 / self.median()
     }
 
     /// The slowest sample.
@@ -227,13 +235,14 @@ fn run_watched(
     watch: &mut dyn FnMut(&[f32]) -> Result<()>,
 ) -> Result<()> {
     let (prompt, generated) = match workload {
-        Workload::Prompt(_) => (ids, &[][..]),
+        Workload::Prompt(_) | Workload::Columns(_) => (ids, &[][..]),
         // Of several sequences, one after the other.
         Workload::Generation(_) | Workload::Together(..) => (&[][..], ids),
         Workload::Mixed(n_prompt, _) => ids.split_at(n_prompt),
     };
     if !prompt.is_empty() {
-        session.step(prompt, Logits::Last)?;
+        let wanted = if matches!(workload, Workload::Columns(_)) { Logits::All } else { Logits::Last };
+        session.step(prompt, wanted)?;
         check(stop)?;
     }
     generated.chunks(1).try_for_each(|id| {
@@ -257,5 +266,6 @@ mod tests {
         let together = Workload::Together(8, 32);
         assert_eq!((together.n_tokens(), together.n_positions()), (256, 32));
         assert_eq!(together.name(64), "tg32 x8 @ d64");
+        assert_eq!((Workload::Columns(4).name(0), Workload::Columns(4).n_tokens()), ("col4".to_owned(), 4));
     }
 }

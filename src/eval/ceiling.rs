@@ -68,7 +68,7 @@ impl Ceilings {
                 Some(needs.multiply_adds_of_prompt * speed.median() / self.multiply_adds_per_second?)
             }
             Workload::Generation(_) => Some(needs.bytes * speed.median() / self.bytes_per_second),
-            Workload::Mixed(..) | Workload::Together(..) => None,
+            Workload::Mixed(..) | Workload::Together(..) | Workload::Columns(_) => None,
         }
     }
 }

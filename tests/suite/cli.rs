@@ -87,7 +87,7 @@ fn numbers_that_leave_nothing_to_do_are_wrong_usage() {
     assert_fails(["complete", path, "-p", "x", "--threads", "0"], 2, &["--threads must be at least 1"]);
     assert_fails(["complete", path, "-p", "x", "--batch", "0"], 2, &["--batch 0"]);
     assert_fails(["complete", path, "-p", "x", "--stop", ""], 2, &["--stop"]);
-    assert_fails(["bench", path, "-p", "0", "-n", "0"], 2, &["-p, -n or --pg"]);
+    assert_fails(["bench", path, "-p", "0", "-n", "0"], 2, &["-p, -n, --pg or --columns"]);
     assert_fails(["bench", path, "-r", "0"], 2, &["-r"]);
 }
 

@@ -106,6 +106,14 @@ fn bench_reports_both_tests() {
     let names: Vec<_> = found["tests"].as_array().expect("tests").iter().map(|test| &test["test"]).collect();
     assert_eq!(names, ["pp4", "tg1", "pp4 @ d300", "tg1 @ d300"]);
     assert_eq!(found["kv_type"], "Q8_0");
+    let columns = ["bench", &model(), "-p", "0", "-n", "0", "-r", "1", "--columns", "2,4"];
+    let found = json_of(columns.iter().chain(&["--output", "json"]));
+    let tests = found["tests"].as_array().expect("tests");
+    assert_eq!(tests.iter().map(|test| &test["test"]).collect::<Vec<_>>(), ["col1", "col2", "col4"]);
+    assert_eq!(number(&tests[0]["time_over_one_column"]), 1.0);
+    let (one, four) = (number(&tests[0]["tokens_per_second"]), number(&tests[2]["tokens_per_second"]));
+    let ratio = number(&tests[2]["time_over_one_column"]);
+    assert!((ratio - 4.0 * one / four).abs() < 1e-9 * ratio, "{found}");
     let table = stdout_of(["bench", &model(), "-p", "8", "-n", "0", "-r", "1"]);
     assert!(table.contains("| pp8 |") && !table.contains("tg"), "{table}");
 }

@@ -44,6 +44,10 @@ pub(super) struct Args {
     /// as in 1,2,4,8,16, are timed one after the other
     #[arg(long, value_name = "N", value_delimiter = ',', allow_negative_numbers = true, value_parser = count)]
     sequences: Vec<usize>,
+    /// Also time steps of so many tokens at once with the logits of each, and show their cost over that of one: what
+    /// it takes to check guesses, or to generate for several at once
+    #[arg(long, value_name = "N", value_delimiter = ',', allow_negative_numbers = true, value_parser = count)]
+    columns: Vec<usize>,
     /// Tokens in the context beforehand; several, as in 0,4096, time each test at each depth
     #[arg(short, long = "depth", value_name = "N", value_delimiter = ',', default_value = "0", allow_negative_numbers = true, value_parser = count)]
     depths: Vec<usize>,
@@ -78,6 +82,7 @@ Examples:
   gguf-run bench model.gguf -p 256 -n 32
   gguf-run bench model.gguf --pg 256,32 --ceiling --profile
   gguf-run bench model.gguf -p 0 -n 32 --sequences 1,2,4,8,16
+  gguf-run bench model.gguf -p 0 -n 0 --columns 1,2,4,8
   gguf-run bench model.gguf --depth 0,4096,16384 --kv-type q8_0
   gguf-run bench model.gguf -p 512 -n 0 -r 10 --threads 4 --isa avx2 --output json";
 
@@ -95,10 +100,15 @@ enum Output {
 pub(super) fn run(args: &Args) -> Result<()> {
     let both = [Workload::Prompt(args.n_prompt), Workload::Generation(args.n_generate)];
     let together = args.sequences.iter().map(|&n| Workload::Together(n, args.n_generate));
-    let all = both.into_iter().chain(args.mixed).chain(together);
+    // Costs are those over one column.
+    let one = (!args.columns.is_empty() && !args.columns.contains(&1)).then_some(1);
+    let columns = one.into_iter().chain(args.columns.iter().copied()).map(Workload::Columns);
+    let all = both.into_iter().chain(args.mixed).chain(together).chain(columns);
     let workloads: Vec<_> = all.filter(|workload| workload.n_tokens() > 0).collect();
     if workloads.is_empty() || args.repetitions == 0 || args.batch == 0 {
-        return Err(Error::usage("nothing to measure: give -p, -n or --pg, -r and --batch at least 1"));
+        return Err(Error::usage(
+            "nothing to measure: give -p, -n, --pg or --columns, -r and --batch at least 1",
+        ));
     }
     let model = load(&args.model, &args.compute, args.quiet)?;
     let depth = args.depths.iter().copied().max().unwrap_or(0);

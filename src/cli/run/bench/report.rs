@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::cli::output::{bytes, count};
 use crate::cli::run::load::Model;
-use crate::eval::bench::{Breakdown, Speed};
+use crate::eval::bench::{Breakdown, Speed, Workload};
 use crate::eval::ceiling::{Ceilings, Needs};
 use crate::gguf::TensorInfo;
 use crate::runtime::Session;
@@ -79,7 +79,29 @@ impl Report<'_> {
             }
             out.push('\n');
         }
-        out + &self.profiles()
+        out + &self.columns() + &self.profiles()
+    }
+
+    /// A table of steps of several columns, and of what they cost over one.
+    fn columns(&self) -> String {
+        let mut out = String::new();
+        for Test { speed, .. } in &self.tests {
+            let Some(cost) = self.cost_over_one(speed) else { continue };
+            if out.is_empty() {
+                out += "\n| columns | ms | time over one | tokens/s over one |\n|:--|--:|--:|--:|\n";
+            }
+            let (ms, gain) = (1e3 * speed.seconds(), speed.workload.n_tokens() as f64 / cost);
+            out += &format!("| {} | {ms:.1} | {cost:.2} | {gain:.2} |\n", speed.name());
+        }
+        out
+    }
+
+    /// The time of columns over that of one at the same depth.
+    fn cost_over_one(&self, speed: &Speed) -> Option<f64> {
+        let Workload::Columns(_) = speed.workload else { return None };
+        let is_one =
+            |one: &&Test| one.speed.workload == Workload::Columns(1) && one.speed.depth == speed.depth;
+        self.tests.iter().find(is_one).map(|one| speed.seconds() / one.speed.seconds())
     }
 
     /// A table of milliseconds for each token, and of parts of the whole.
@@ -144,6 +166,7 @@ impl Report<'_> {
             "slowest": speed.min(),
             "fastest": speed.max(),
             "part_of_ceiling": self.part(speed),
+            "time_over_one_column": self.cost_over_one(speed),
             "profile": profile,
             "samples": speed.samples,
         })
@@ -155,7 +178,7 @@ impl Report<'_> {
         let engine = &self.model.engine;
         let mut out = "model,weight_bytes,parameters,cpu,isa,threads,batch,kv_type,own_resident_bytes,\
                        read_bytes_per_second,multiply_adds_per_second,test,depth,n_tokens,tokens_per_second,slowest,\
-                       fastest,part_of_ceiling"
+                       fastest,part_of_ceiling,time_over_one_column"
             .to_owned();
         PHASES.iter().for_each(|(_, name)| out += &format!(",{name}_seconds"));
         out.push('\n');
@@ -180,6 +203,7 @@ impl Report<'_> {
                 speed.min().to_string(),
                 speed.max().to_string(),
                 optional(self.part(speed)),
+                optional(self.cost_over_one(speed)),
             ];
             let seconds = profile.as_ref().map(|profile| times(profile).map(|time| time.as_secs_f64()));
             fields.extend((0..PHASES.len()).map(|i| optional(seconds.map(|seconds| seconds[i]))));
