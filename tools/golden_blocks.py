@@ -33,8 +33,8 @@ HALVES = {
 }  # fmt: skip
 # Types that `gguf` does not decode or does not know: number, elements and bytes of a block.
 BEYOND_GGUF = {"Q1_0": (41, 128, 18), "Q2_0": (42, 64, 18)}
-# Types that we do not encode.
-NOT_ENCODED = ["IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ1_S", "IQ1_M"]
+# Types that llama.cpp does not make without an importance.
+CODEBOOKS = ["IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ1_S", "IQ1_M"]
 K_TYPES = ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
 N_ROWS, N_IN = 64, 1024
 
@@ -123,8 +123,8 @@ def quantizer():
     return quantize
 
 
-def k_errors(quantize):
-    """Lines of rows, importance, K type and the error llama.cpp makes, weighted by the importance."""
+def hard_errors(quantize, names, titles):
+    """Lines of rows, importance, type and the error llama.cpp makes, weighted by the importance."""
     normal = Random(11).normals(32 * N_IN).reshape(32, N_IN)
     rows = {
         "normal": normal,
@@ -134,10 +134,12 @@ def k_errors(quantize):
         "constant": np.repeat(normal[:, :1], N_IN, axis=1),
     }
     squares = Random(12).normals(N_IN) ** 2
-    for title, x in rows.items():
-        for kind, importance in (("even", None), ("squares", squares)):
+    ones = np.ones(N_IN, np.float32)
+    for title in titles:
+        x = rows[title]
+        for kind, importance in (("even", None if names is K_TYPES else ones), ("squares", squares)):
             weights = np.float64(1) if importance is None else importance.astype(np.float64)
-            for name in K_TYPES:
+            for name in names:
                 decoded = decode(quantize(name, x, importance), name).astype(np.float64)
                 error = (weights * (decoded - x) ** 2).sum() / (weights * x.astype(np.float64) ** 2).sum()
                 yield f"{title}\t{kind}\t{name}\t{np.sqrt(error):.9f}"
@@ -169,7 +171,7 @@ def main():
         if name in HALVES:
             rows = random.normals(2048).reshape(1, -1)
             # Some types cannot be made without an importance.
-            importance = np.ones(2048, np.float32) if name in NOT_ENCODED else None
+            importance = np.ones(2048, np.float32) if name in CODEBOOKS else None
             made = np.concatenate([made, quantize(name, rows, importance)], axis=1)
         (OUT / f"{name.lower()}.bin").write_bytes(made.tobytes())
         with np.errstate(all="ignore"):
@@ -182,13 +184,18 @@ def main():
     rows = {"normal": normal, "cubed": cubed.astype(np.float32), f"model@{offset}": from_model}
     lines = ["# rows, n_in, type, relative root mean square error of llama.cpp"]
     for title, x in rows.items():
-        for name in [name for name in HALVES if name not in NOT_ENCODED]:
-            decoded = decode(quantize(name, x), name).astype(np.float64)
+        for name in HALVES:
+            importance = np.ones(x.shape[1], np.float32) if name in CODEBOOKS else None
+            decoded = decode(quantize(name, x, importance), name).astype(np.float64)
             error = np.sqrt(((decoded - x) ** 2).sum() / (x.astype(np.float64) ** 2).sum())
             lines.append(f"{title}\t{x.shape[1]}\t{name}\t{error:.9f}")
     (OUT / "errors.tsv").write_text("\n".join(lines) + "\n")
-    lines = ["# rows, importance, type, relative root mean square error of llama.cpp", *k_errors(quantize)]
-    (OUT / "k_errors.tsv").write_text("\n".join(lines) + "\n")
+    head = "# rows, importance, type, relative root mean square error of llama.cpp"
+    for file, names, titles in [
+        ("k_errors.tsv", K_TYPES, ["normal", "tiny", "huge", "shifted", "constant"]),
+        ("iq_errors.tsv", CODEBOOKS, ["normal", "tiny", "huge"]),
+    ]:
+        (OUT / file).write_text("\n".join([head, *hard_errors(quantize, names, titles)]) + "\n")
     (OUT / "MANIFEST.md").write_text(MANIFEST.format(gguf=version("gguf"), llama=version("llama_cpp_python")))
 
 
@@ -203,13 +210,14 @@ make them again.
 | `<type>.f32` | the values of those blocks, little-endian f32 | `gguf.quants.dequantize`; for Q1_0 and Q2_0, which it lacks, `dequantize_row_*` of llama.cpp |
 | `errors.tsv` | the relative root mean square error llama.cpp's quantiser makes on rows the tests can rebuild | `ggml_quantize_chunk`, then `gguf.quants.dequantize` |
 | `k_errors.tsv` | the same for the K types on harder rows and with importance, the error weighted by it | the same, with the importance as imatrix |
+| `iq_errors.tsv` | the same for the IQ1, IQ2 and IQ3 types, which have an importance of 1 where others have none | the same |
 
 The rows of `errors.tsv`, 64 each: `normal` is the generator of `simd/tests/common/mod.rs` with seed 7, a
 value being the sum of twelve 14-bit integers, less its mean, over 2^14; `cubed` is the cube of each of
 those, computed in f64; `model@N` is BF16 numbers from byte N of
 `fixtures/models/fairytale/model.safetensors`.
 
-The rows of `k_errors.tsv`, 32 each, are such `normal` numbers with seed 11: as they are, times 2^-13
+The rows of `k_errors.tsv` and of `iq_errors.tsv`, 32 each, are such `normal` numbers with seed 11: as they are, times 2^-13
 (`tiny`), times 2^13 (`huge`), plus 3 (`shifted`), and the first of each row repeated (`constant`). The
 importance is 1 (`even`) or the squares of 1024 `normal` numbers with seed 12 (`squares`).
 """

@@ -39,7 +39,7 @@ fn encoders(criterion: &mut Criterion) {
     let scalar = Kernels::get(Isa::Scalar).expect("every CPU runs the scalar kernels");
     let mut group = criterion.benchmark_group("encode");
     group.throughput(Throughput::Elements(rows.len() as u64));
-    for ty in BlockType::all_encoded() {
+    for ty in BlockType::all() {
         for (suffix, importance) in [("", None), ("/importance", Some(&importance[..]))] {
             let mut expected = vec![0; ty.row_bytes(rows.len()).expect("whole blocks")];
             encode(scalar, ty, &rows, importance, &mut expected);

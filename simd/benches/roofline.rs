@@ -103,12 +103,10 @@ fn row(kernels: &Kernels, ty: BlockType, bytes: &[u8]) {
         black_box(sum(black_box(bytes)));
     });
     let encode = median_seconds(|| {
-        if ty.is_encoded() {
-            let blocks = black_box(&mut weights[..16 * row_bytes]);
-            kernels.encode(ty, black_box(&values[..16 * N_IN]), None, blocks);
-        }
+        let blocks = black_box(&mut weights[..16 * row_bytes]);
+        kernels.encode(ty, black_box(&values[..16 * N_IN]), None, blocks);
     });
-    let encoded = if ty.is_encoded() { (16 * N_IN) as f64 / encode * 1e-6 } else { f64::NAN };
+    let encoded = (16 * N_IN) as f64 / encode * 1e-6;
     let bandwidth = MEMORY_BYTES as f64 / read;
     println!(
         "{:9.1}{:9.1}{:6.2}{:6.2}{:6.2}{:6.2}{:9.1}",

@@ -17,8 +17,8 @@ const USAGE: &str = "usage: encode TYPE N_IN [--importance FILE] [--isa NAME] [-
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let name = arguments.next().ok_or(USAGE)?;
-    let ty = BlockType::from_name(&name).filter(|ty| ty.is_encoded());
-    let ty = ty.ok_or_else(|| format!("{name} is not a block type that can be encoded"))?;
+    let ty = BlockType::from_name(&name);
+    let ty = ty.ok_or_else(|| format!("{name} is not a block type"))?;
     let n_in: usize = arguments.next().ok_or("the row length N_IN is missing")?.parse()?;
     let (mut importance, mut kernels, mut rounds) = (None, None, 1usize);
     while let Some(flag) = arguments.next() {

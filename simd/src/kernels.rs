@@ -54,7 +54,7 @@ impl Operation {
 /// not; `None` if the tier belongs to another architecture than this program, or if no tier encodes the
 /// type. Where a tier has no kernel of its own, this is one below it.
 pub fn origin(isa: Isa, ty: BlockType, operation: Operation) -> Option<Isa> {
-    if isa.is_of_target() { Table::of(isa).origin(ty, operation) } else { None }
+    if isa.is_of_target() { Some(Table::of(isa).origin(ty, operation)) } else { None }
 }
 
 /// As [`origin`], for the quantisers of activations.
@@ -124,14 +124,12 @@ impl Kernels {
     /// rows are faster together. A weight that is not finite is encoded as some finite one.
     ///
     /// # Panics
-    /// If the type has no encoder ([`BlockType::is_encoded`]), `row` does not divide into blocks, `out` is not
-    /// exactly their bytes, or `importance` is not as long as `row`.
+    /// If `row` does not divide into blocks, `out` is not exactly their bytes, or `importance` is not as long as `row`.
     pub fn encode(&self, ty: BlockType, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         assert_eq!(Some(out.len()), ty.row_bytes(row.len()), "{ty} blocks of {} floats", row.len());
         assert!(importance.is_none_or(|w| w.len() == row.len()), "one importance per element");
-        let Some(encode) = self.table.kernels(ty).encode else { panic!("{ty} has no encoder") };
         // SAFETY: `of` took the proof that this CPU has the features of the table's functions.
-        unsafe { (encode.function)(row, importance, out) }
+        unsafe { (self.table.kernels(ty).encode.function)(row, importance, out) }
     }
 
     /// Quantises a row of activations to 8 bits with one scale per 32 values; pads the last window.
@@ -256,9 +254,9 @@ impl Kernels {
     }
 
     /// The tier whose kernel does `operation` on `ty`: this table's own or, where that has none, one
-    /// below; `None` for an encoder that there is not. A batch product without a kernel is one dot product per
+    /// below. A batch product without a kernel is one dot product per
     /// column.
-    pub fn origin(&self, ty: BlockType, operation: Operation) -> Option<Isa> {
+    pub fn origin(&self, ty: BlockType, operation: Operation) -> Isa {
         self.table.origin(ty, operation)
     }
 }

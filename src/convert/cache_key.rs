@@ -58,7 +58,7 @@ fn update_with_plan(hasher: &mut Sha256, plan: &Plan<'_>, kernels: &Kernels) {
         }
     }
     let is_used = |ty: &BlockType| plan.layout().tensors().iter().any(|placed| placed.block_type == *ty);
-    for ty in BlockType::all_encoded().filter(is_used) {
+    for ty in BlockType::all().filter(is_used) {
         update_with_encoder(hasher, ty, |rows, blocks| kernels.encode(ty, rows, None, blocks));
     }
 }
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn an_encoder_that_gives_another_bit_changes_the_key() {
-        for ty in BlockType::all_encoded() {
+        for ty in BlockType::all() {
             let kernels = Kernels::best();
             let as_it_is = digest(ty, |rows, blocks| kernels.encode(ty, rows, None, blocks));
             let changed = digest(ty, |rows, blocks| {
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn every_processor_makes_the_same_key() {
-        for ty in BlockType::all_encoded() {
+        for ty in BlockType::all() {
             let of = |kernels: &Kernels| digest(ty, |rows, blocks| kernels.encode(ty, rows, None, blocks));
             assert_eq!(of(Kernels::best()), of(Kernels::get(Isa::Scalar).unwrap()), "{ty}");
         }

@@ -29,18 +29,28 @@ pub enum FileType {
     MXFP4_MOE,
     Q3_K_L,
     Q3_K_M,
+    IQ3_M,
+    IQ3_S,
     Q3_K_S,
+    IQ3_XS,
+    IQ3_XXS,
     Q2_K,
     Q2_K_S,
+    IQ2_M,
+    IQ2_S,
     Q2_0,
     TQ2_0,
+    IQ2_XS,
     TQ1_0,
+    IQ2_XXS,
+    IQ1_M,
+    IQ1_S,
     Q1_0,
 }
 
 impl FileType {
     /// Every file type, the larger files first.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 36] = [
         Self::F32,
         Self::F16,
         Self::BF16,
@@ -60,12 +70,22 @@ impl FileType {
         Self::MXFP4_MOE,
         Self::Q3_K_L,
         Self::Q3_K_M,
+        Self::IQ3_M,
+        Self::IQ3_S,
         Self::Q3_K_S,
+        Self::IQ3_XS,
+        Self::IQ3_XXS,
         Self::Q2_K,
         Self::Q2_K_S,
+        Self::IQ2_M,
+        Self::IQ2_S,
         Self::Q2_0,
         Self::TQ2_0,
+        Self::IQ2_XS,
         Self::TQ1_0,
+        Self::IQ2_XXS,
+        Self::IQ1_M,
+        Self::IQ1_S,
         Self::Q1_0,
     ];
 
@@ -94,6 +114,16 @@ impl FileType {
             Self::Q3_K_S => ("Q3_K_S", BlockType::Q3_K, 11),
             Self::Q2_K => ("Q2_K", BlockType::Q2_K, 10),
             Self::Q2_K_S => ("Q2_K_S", BlockType::Q2_K, 21),
+            Self::IQ3_M => ("IQ3_M", BlockType::IQ3_S, 27),
+            Self::IQ3_S => ("IQ3_S", BlockType::IQ3_S, 26),
+            Self::IQ3_XS => ("IQ3_XS", BlockType::IQ3_S, 22),
+            Self::IQ3_XXS => ("IQ3_XXS", BlockType::IQ3_XXS, 23),
+            Self::IQ2_M => ("IQ2_M", BlockType::IQ2_S, 29),
+            Self::IQ2_S => ("IQ2_S", BlockType::IQ2_XS, 28),
+            Self::IQ2_XS => ("IQ2_XS", BlockType::IQ2_XS, 20),
+            Self::IQ2_XXS => ("IQ2_XXS", BlockType::IQ2_XXS, 19),
+            Self::IQ1_M => ("IQ1_M", BlockType::IQ1_M, 31),
+            Self::IQ1_S => ("IQ1_S", BlockType::IQ1_S, 24),
             Self::Q2_0 => ("Q2_0", BlockType::Q2_0, 41),
             Self::TQ2_0 => ("TQ2_0", BlockType::TQ2_0, 37),
             Self::TQ1_0 => ("TQ1_0", BlockType::TQ1_0, 36),
@@ -147,20 +177,9 @@ impl FromStr for FileType {
     fn from_str(name: &str) -> Result<Self> {
         Self::from_name(name).ok_or_else(|| {
             let all = Self::ALL.map(Self::name);
-            if is_only_read(name) {
-                let (name, all) = (name.to_ascii_uppercase(), all.join(", "));
-                return Error::usage(format!("{name} files are read, but not made; supported: {all}"));
-            }
             Error::usage(format!("unknown type {name}; {}", suggestion(name, &all)))
         })
     }
-}
-
-/// Whether this names a file type of the field whose blocks have no encoder here: those of IQ1_S to IQ3_M.
-fn is_only_read(name: &str) -> bool {
-    const BESIDE_BLOCK_TYPES: [&str; 3] = ["IQ2_M", "IQ3_XS", "IQ3_M"];
-    BlockType::from_name(name).is_some_and(|ty| !ty.is_encoded())
-        || BESIDE_BLOCK_TYPES.iter().any(|other| other.eq_ignore_ascii_case(name))
 }
 
 /// "did you mean X? Supported: X, Y, Z", where something is close enough to `name`.
@@ -196,8 +215,6 @@ mod tests {
         assert!(message("Q4KM").contains("did you mean Q4_K_M?"), "{}", message("Q4KM"));
         assert!(message("q8-0_").contains("did you mean Q8_0?"));
         assert!(message("fp16").contains("did you mean F16?"));
-        assert!(message("iq2_xs").starts_with("IQ2_XS files are read, but not made; supported: F32, F16,"));
-        assert!(message("IQ3_M").starts_with("IQ3_M files are read, but not made"));
         assert!(message("int8").starts_with("unknown type int8; supported: F32, F16,"));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gguf_simd::BlockType;
 
-use crate::convert::recipe::{Candidate, Choice};
+use crate::convert::recipe::{Candidate, Choice, needs_importance};
 use crate::error::{Error, Result};
 use crate::gguf::Value;
 use crate::model::spec::{Role, Suffix};
@@ -61,6 +61,12 @@ impl ImportanceFile {
             let importance = self.find(tensor)?;
             match &importance {
                 Some(_) => n_found += 1,
+                None if needs_importance(tensor, choice.block_type) => {
+                    let (path, name, ty) = (self.path.display(), &tensor.name, choice.block_type);
+                    return Err(Error::usage(format!(
+                        "{path} does not know {name}, which would be {ty}: of no use without; choose a larger type"
+                    )));
+                }
                 // Only what is asked for is known of these.
                 None if is_table(tensor) => {}
                 None => missing.push(tensor.name.as_str()),

@@ -162,7 +162,7 @@ impl<'a> Plan<'a> {
                 )
             })
             .unzip();
-        let choices = recipe::choose(options, &spec, &candidates)?;
+        let choices = recipe::choose(options, (&spec, family.gguf_name), &candidates)?;
         let importance = options.importances(&candidates, &choices, &mut warnings)?;
         warnings.extend(unused_overrides(&options.overrides, &candidates));
 

@@ -1,16 +1,19 @@
-//! Which block type each tensor gets.
+//! Which block type each tensor gets: the mixture of the file type, unless the user says otherwise.
 //!
 //! The mixed file types spend more bits where a model is sensitive: the output matrix, the value
 //! projections, the last feed-forward matrices, and there mostly in the first and last layers. The
 //! choices are those of llama-quantize, tensor by tensor, so that a file of a given type is what
 //! the field expects by that name.
 
+mod mixture;
+
 use gguf_simd::BlockType;
 use regex::Regex;
 
-use crate::convert::{FileType, PlanOptions};
+use crate::convert::PlanOptions;
 use crate::error::{Error, Result};
-use crate::model::spec::layer::MixerSpec;
+use mixture::{Mixture, is_embedding};
+
 use crate::model::spec::{ModelSpec, Role, Suffix, TensorId};
 
 /// What the user says about types beyond the file type.
@@ -55,190 +58,61 @@ pub struct Choice {
 /// # Errors
 /// [`Error::Usage`] if `--output-tensor-type` or `--token-embedding-type` names a type whose blocks
 /// do not fit: these two options have no fallback.
-pub fn choose(options: &PlanOptions, spec: &ModelSpec, tensors: &[Candidate]) -> Result<Vec<Choice>> {
-    let mut recipe = Recipe::new(options, Shape::of(spec), tensors);
-    // Files of others may have their layers in any order, and the recipes count them.
+pub fn choose(
+    options: &PlanOptions,
+    model: (&ModelSpec, &str),
+    tensors: &[Candidate],
+) -> Result<Vec<Choice>> {
+    let mut mixture = Mixture::new(options, model, tensors);
+    // Files of others may have their layers in any order, and the mixtures count them.
     let mut order: Vec<usize> = (0..tensors.len()).collect();
     order.sort_by_key(|&i| tensors[i].id.layer);
-    let mut chosen =
-        order.into_iter().map(|i| Ok((i, recipe.choose(&tensors[i])?))).collect::<Result<Vec<_>>>()?;
+    let chosen = order.into_iter().map(|i| Ok((i, choose_one(options, &mut mixture, &tensors[i])?)));
+    let mut chosen = chosen.collect::<Result<Vec<_>>>()?;
     chosen.sort_by_key(|&(i, _)| i);
     Ok(chosen.into_iter().map(|(_, choice)| choice).collect())
 }
 
-/// What choices depend on of the model as a whole.
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    n_layer: usize,
-    n_head: usize,
-    n_head_kv: usize,
-    n_expert: usize,
+fn choose_one(options: &PlanOptions, mixture: &mut Mixture, tensor: &Candidate) -> Result<Choice> {
+    if !is_quantized(tensor) {
+        return Ok(Choice { block_type: tensor.block_type.unwrap_or(BlockType::F32), instead_of: None });
+    }
+    let (overrides, role) = (&options.overrides, tensor.id.role);
+    let rule = overrides.tensors.iter().find(|(name, _)| name.is_match(&tensor.name));
+    // The second table follows the first unless it is named.
+    let is_embedding = role == Role::TokenEmbd || is_embedding(role) && rule.is_none();
+    if let Some(wanted) = overrides.token_embd.filter(|_| is_embedding) {
+        return exactly(tensor, wanted, "--token-embedding-type");
+    }
+    if let Some(wanted) = overrides.output.filter(|_| mixture.is_output(role)) {
+        return exactly(tensor, wanted, "--output-tensor-type");
+    }
+    let base = options.file_type.base();
+    let wanted = match rule {
+        Some(&(_, wanted)) => wanted,
+        // What is quantised already gains nothing from other codes.
+        None => match tensor.kept.filter(|_| !base.is_float()) {
+            Some(kept) => kept,
+            None if overrides.pure || base.is_float() => base,
+            None => mixture.type_of(tensor),
+        },
+    };
+    let choice = fitting(tensor, wanted);
+    if options.importance.is_none() && needs_importance(tensor, choice.block_type) {
+        let (name, ty) = (&tensor.name, choice.block_type);
+        return Err(Error::usage(format!(
+            "{name} would be {ty}, which is of no use without an importance matrix: make one with gguf-run imatrix, \
+             and give it with --imatrix; or choose a larger --type"
+        )));
+    }
+    Ok(choice)
 }
 
-impl Shape {
-    fn of(spec: &ModelSpec) -> Self {
-        // Of the first layer that has some.
-        let heads = spec.layers.iter().find_map(|layer| match &layer.mixer {
-            MixerSpec::Attention(attention) => Some((attention.n_head, attention.n_head_kv)),
-            MixerSpec::Mla(mla) => Some((mla.n_head, mla.n_head)),
-            _ => None,
-        });
-        let (n_head, n_head_kv) = heads.unwrap_or((1, 1));
-        Self { n_layer: spec.n_layer(), n_head, n_head_kv, n_expert: spec.experts().0 }
-    }
-}
-
-struct Recipe<'a> {
-    file_type: FileType,
-    shape: Shape,
-    has_importance: bool,
-    overrides: &'a Overrides,
-    is_tied: bool,
-    n_values: usize,
-    values_seen: usize,
-    ffn_downs_seen: usize,
-}
-
-impl<'a> Recipe<'a> {
-    fn new(options: &'a PlanOptions, shape: Shape, tensors: &[Candidate]) -> Self {
-        let count = |role| tensors.iter().filter(|tensor| tensor.id.role == role).count();
-        Self {
-            file_type: options.file_type,
-            shape,
-            has_importance: options.importance.is_some(),
-            overrides: &options.overrides,
-            is_tied: count(Role::Output) == 0,
-            n_values: count(Role::AttnV) + count(Role::AttnQkv),
-            values_seen: 0,
-            ffn_downs_seen: 0,
-        }
-    }
-
-    fn choose(&mut self, tensor: &Candidate) -> Result<Choice> {
-        if !is_quantized(tensor) {
-            return Ok(Choice { block_type: tensor.block_type.unwrap_or(BlockType::F32), instead_of: None });
-        }
-        let is_embedding = tensor.id.role == Role::TokenEmbd;
-        let is_output = tensor.id.role == Role::Output || is_embedding && self.is_tied;
-        if let Some(wanted) = self.overrides.token_embd.filter(|_| is_embedding) {
-            return exactly(tensor, wanted, "--token-embedding-type");
-        }
-        if let Some(wanted) = self.overrides.output.filter(|_| is_output) {
-            return exactly(tensor, wanted, "--output-tensor-type");
-        }
-        let wanted = match self.overrides.tensors.iter().find(|(name, _)| name.is_match(&tensor.name)) {
-            Some(&(_, wanted)) => wanted,
-            // What is quantised already gains nothing from other codes.
-            None => match tensor.kept.filter(|_| !self.file_type.base().is_float()) {
-                Some(kept) => kept,
-                None => self.mixture(tensor, is_output),
-            },
-        };
-        Ok(fitting(tensor, wanted))
-    }
-
-    /// The type that the mixture means for a tensor, whether its blocks fit or not. Advances the
-    /// counters, which therefore skip tensors that the user decided.
-    fn mixture(&mut self, tensor: &Candidate, is_output: bool) -> BlockType {
-        let base = self.file_type.base();
-        if self.overrides.pure || base.is_float() {
-            return base;
-        }
-        if self.file_type == FileType::MXFP4_MOE {
-            // Only stacks of experts are worth four bits; they are most of such a model.
-            let is_stack = tensor.shape.len() == 3 && tensor.shape[0] > 1;
-            return if is_stack { base } else { BlockType::Q8_0 };
-        }
-        if is_output {
-            return output_type(base, n_in(tensor));
-        }
-        match tensor.id.role {
-            // A table that is looked up, not multiplied with: three values or so would ruin it.
-            Role::TokenEmbd if has_few_values(base) => BlockType::Q4_K,
-            // Matrices of q, k and v together count as values.
-            Role::AttnV | Role::AttnQkv => self.value_type(base),
-            Role::AttnK if self.shape.n_expert == 8 => BlockType::Q8_0,
-            Role::AttnOutput => self.attn_output_type(base),
-            Role::FfnDown | Role::FfnDownExps => self.ffn_down_type(base, tensor),
-            _ => base,
-        }
-    }
-
-    fn value_type(&mut self, base: BlockType) -> BlockType {
-        let index = self.values_seen;
-        self.values_seen += 1;
-        let Shape { n_layer, n_head, n_head_kv, n_expert } = self.shape;
-        let mixed = match self.file_type {
-            FileType::Q4_K_M | FileType::Q5_K_M if has_more_bits(index, self.n_values) => BlockType::Q6_K,
-            FileType::Q4_K_S if index < 4 => BlockType::Q5_K,
-            FileType::Q3_K_L => BlockType::Q5_K,
-            FileType::Q3_K_M if index < 2 => BlockType::Q5_K,
-            FileType::Q3_K_M => BlockType::Q4_K,
-            // Four queries or more share a value: it is a small part of the file.
-            FileType::Q2_K | FileType::Q2_K_S if n_head / n_head_kv.max(1) >= 4 => BlockType::Q4_K,
-            FileType::Q2_K => BlockType::Q3_K,
-            FileType::IQ4_NL | FileType::IQ4_XS if n_head / n_head_kv.max(1) >= 4 => BlockType::Q5_K,
-            _ => base,
-        };
-        if n_expert == 8 {
-            return BlockType::Q8_0;
-        }
-        // The 70B models: eight queries share a value, so values are a small part of a sensitive place.
-        if n_layer == 80 && n_head != n_head_kv && matches!(mixed, BlockType::Q3_K | BlockType::Q4_K) {
-            return BlockType::Q5_K;
-        }
-        mixed
-    }
-
-    fn ffn_down_type(&mut self, base: BlockType, tensor: &Candidate) -> BlockType {
-        let seen = self.ffn_downs_seen;
-        self.ffn_downs_seen += 1;
-        let index = if self.shape.n_expert > 1 { tensor.id.layer.unwrap_or(seen) } else { seen };
-        let n_layer = self.shape.n_layer;
-        match self.file_type {
-            FileType::Q4_K_M | FileType::Q5_K_M if has_more_bits(index, n_layer) => BlockType::Q6_K,
-            FileType::Q4_K_S if index < n_layer / 8 => BlockType::Q5_K,
-            FileType::IQ4_NL | FileType::IQ4_XS if index < n_layer / 8 && !self.has_importance => {
-                BlockType::Q5_K
-            }
-            // Importance alone does not save the first of these from wild values.
-            FileType::Q4_0 if index < n_layer / 8 && self.has_importance => BlockType::Q4_1,
-            FileType::Q5_0 if index < n_layer / 8 && self.has_importance => BlockType::Q5_1,
-            FileType::Q3_K_L => BlockType::Q5_K,
-            FileType::Q3_K_M if index < n_layer / 16 => BlockType::Q5_K,
-            FileType::Q3_K_M => BlockType::Q4_K,
-            FileType::Q2_K => BlockType::Q3_K,
-            FileType::Q2_K_S if index < n_layer / 8 => BlockType::Q4_K,
-            _ => base,
-        }
-    }
-
-    fn attn_output_type(&self, base: BlockType) -> BlockType {
-        use FileType::{IQ4_NL, IQ4_XS, Q2_K, Q3_K_L, Q3_K_M, Q3_K_S, Q4_K_M, Q4_K_S};
-        match (self.file_type, self.shape.n_expert) {
-            (Q2_K | Q3_K_S | Q3_K_M | Q4_K_S | Q4_K_M | IQ4_NL | IQ4_XS, 8) => BlockType::Q5_K,
-            (_, 8) => base,
-            (Q3_K_L, _) => BlockType::Q5_K,
-            (Q3_K_M, _) => BlockType::Q4_K,
-            (Q2_K, _) => BlockType::Q3_K,
-            _ => base,
-        }
-    }
-}
-
-/// Whether the medium mixtures give tensor `index` of `total` more bits: in the first and the last
-/// eighth, and every third between.
-fn has_more_bits(index: usize, total: usize) -> bool {
-    index < total / 8 || index >= 7 * total / 8 || (index - total / 8) % 3 == 2
-}
-
-/// The output matrix decides every token: Q6_K, or Q8_0 where that was the base or blocks misfit.
-fn output_type(base: BlockType, n_in: usize) -> BlockType {
-    if base == BlockType::Q8_0 || !n_in.is_multiple_of(base.block_len()) {
-        BlockType::Q8_0
-    } else {
-        BlockType::Q6_K
-    }
+/// Whether a tensor in blocks of `ty` is of no use unless the columns that matter are known.
+pub(super) fn needs_importance(tensor: &Candidate, ty: BlockType) -> bool {
+    use BlockType::{IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_XXS};
+    let is_table = is_embedding(tensor.id.role) || tensor.id.role == Role::Output;
+    !is_table && matches!(ty, IQ1_S | IQ1_M | IQ2_XXS | IQ2_XS | IQ2_S | IQ3_XXS)
 }
 
 /// Whether a weight is one of four values at most: such types are for models trained on them.
@@ -280,8 +154,8 @@ fn exactly(tensor: &Candidate, wanted: BlockType, flag: &str) -> Result<Choice> 
 fn fitting(tensor: &Candidate, wanted: BlockType) -> Choice {
     let fits = |ty: BlockType| n_in(tensor).is_multiple_of(ty.block_len());
     let next = |ty| match ty {
-        BlockType::IQ4_XS => BlockType::IQ4_NL,
-        BlockType::NVFP4 => BlockType::IQ4_NL,
+        BlockType::IQ4_XS | BlockType::NVFP4 => BlockType::IQ4_NL,
+        ty if ty.name().starts_with("IQ") && ty.block_len() == 256 => BlockType::IQ4_NL,
         BlockType::Q2_K | BlockType::Q3_K => BlockType::Q4_0,
         few if has_few_values(few) => BlockType::Q4_0,
         BlockType::Q4_K => BlockType::Q5_0,

@@ -69,8 +69,8 @@ fn block_type(slot: &Slot, wanted: BlockType) -> BlockType {
 
 fn encode(ty: BlockType, values: &[f32], n_in: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
-    if !ty.is_encoded() {
-        return unencoded(ty, ty.row_bytes(values.len()).expect("whole blocks"));
+    if ty.name().starts_with("IQ") && ty.block_len() == 256 && ty != BlockType::IQ4_XS {
+        return codebook_blocks(ty, ty.row_bytes(values.len()).expect("whole blocks"));
     }
     for row in values.chunks_exact(n_in) {
         let mut encoded = vec![0; ty.row_bytes(n_in).expect("whole blocks")];
@@ -80,8 +80,8 @@ fn encode(ty: BlockType, values: &[f32], n_in: usize) -> Vec<u8> {
     bytes
 }
 
-/// Blocks of a type that has no encoder: any bytes under scales below 0.004.
-fn unencoded(ty: BlockType, n_bytes: usize) -> Vec<u8> {
+/// Blocks of a codebook type, whose encoders take long: any bytes under scales below 0.004.
+fn codebook_blocks(ty: BlockType, n_bytes: usize) -> Vec<u8> {
     // The upper bits of a product with PCG's multiplier look random.
     let noise = |i: usize| ((i as u64 + 1).wrapping_mul(6_364_136_223_846_793_005) >> 48) as u8;
     let mut bytes: Vec<u8> = (0..n_bytes).map(noise).collect();

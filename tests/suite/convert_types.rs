@@ -9,6 +9,23 @@ use gguf_simd::BlockType;
 use gguf_simd::isa::Isa;
 use gguf_simd::kernels::Kernels;
 
+/// The file types that are not made without an importance matrix: `importance` has a test of them.
+const WITH_IMPORTANCE_ONLY: [FileType; 8] = [
+    FileType::IQ1_S,
+    FileType::IQ1_M,
+    FileType::IQ2_XXS,
+    FileType::IQ2_XS,
+    FileType::IQ2_S,
+    FileType::IQ2_M,
+    FileType::IQ3_XXS,
+    FileType::IQ3_XS,
+];
+
+/// The others.
+fn file_types() -> impl Iterator<Item = FileType> {
+    FileType::ALL.into_iter().filter(|ty| !WITH_IMPORTANCE_ONLY.contains(ty))
+}
+
 /// Types of a file of 8 layers: embedding (tied), value projections, ffn_down, everything else.
 struct Expected {
     token_embd: BlockType,
@@ -20,7 +37,7 @@ struct Expected {
 
 #[rustfmt::skip]
 fn expected(file_type: FileType) -> Expected {
-    use BlockType::{BF16, F16, F32, IQ4_NL, IQ4_XS, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
+    use BlockType::{BF16, F16, F32, IQ3_S, IQ4_NL, IQ4_XS, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
     let same = |token_embd, others| Expected { token_embd, attn_output: others, attn_v: [others; 8], ffn_down: [others; 8], others };
     match file_type {
         FileType::F32 => same(F32, F32),
@@ -58,13 +75,7 @@ fn expected(file_type: FileType) -> Expected {
             ffn_down: [Q5_K, Q4_K, Q4_K, Q4_K, Q4_K, Q4_K, Q4_K, Q4_K],
             others: Q4_K,
         },
-        FileType::Q3_K_L => Expected {
-            token_embd: Q6_K,
-            attn_output: Q5_K,
-            attn_v: [Q5_K; 8],
-            ffn_down: [Q5_K; 8],
-            others: Q3_K,
-        },
+        FileType::Q3_K_L => Expected { token_embd: Q6_K, attn_output: Q5_K, attn_v: [Q5_K; 8], ffn_down: [Q5_K; 8], others: Q3_K },
         FileType::Q3_K_M => Expected {
             token_embd: Q6_K,
             attn_output: Q4_K,
@@ -73,13 +84,9 @@ fn expected(file_type: FileType) -> Expected {
             others: Q3_K,
         },
         FileType::Q3_K_S => same(Q6_K, Q3_K),
-        FileType::Q2_K => Expected {
-            token_embd: Q6_K,
-            attn_output: Q3_K,
-            attn_v: [Q3_K; 8],
-            ffn_down: [Q3_K; 8],
-            others: Q2_K,
-        },
+        FileType::IQ3_S => same(Q6_K, IQ3_S),
+        FileType::IQ3_M => Expected { token_embd: Q6_K, attn_output: Q4_K, attn_v: [Q4_K; 8], ffn_down: [Q4_K, IQ3_S, IQ3_S, IQ3_S, IQ3_S, IQ3_S, IQ3_S, IQ3_S], others: IQ3_S },
+        FileType::Q2_K => Expected { token_embd: Q6_K, attn_output: Q3_K, attn_v: [Q3_K; 8], ffn_down: [Q3_K; 8], others: Q2_K },
         FileType::Q2_K_S => Expected {
             token_embd: Q6_K,
             attn_output: Q2_K,
@@ -87,6 +94,7 @@ fn expected(file_type: FileType) -> Expected {
             ffn_down: [Q4_K, Q2_K, Q2_K, Q2_K, Q2_K, Q2_K, Q2_K, Q2_K],
             others: Q2_K,
         },
+        _ => unreachable!("{file_type} needs an importance matrix"),
     }
 }
 
@@ -103,15 +111,16 @@ fn most_error(file_type: FileType) -> f64 {
         FileType::TQ1_0 | FileType::TQ2_0 => 0.43,
         FileType::Q2_0 => 0.35,
         FileType::Q1_0 => 0.6,
-        FileType::Q3_K_L | FileType::Q3_K_M | FileType::Q3_K_S => 0.15,
+        FileType::Q3_K_L | FileType::Q3_K_M | FileType::Q3_K_S | FileType::IQ3_S | FileType::IQ3_M => 0.15,
         FileType::Q2_K | FileType::Q2_K_S => 0.27,
+        _ => unreachable!("{file_type} needs an importance matrix"),
     }
 }
 
 #[test]
 fn every_file_type_of_the_bundled_model_follows_its_recipe() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    for file_type in FileType::ALL {
+    for file_type in file_types() {
         let path = dir.path().join("m.gguf");
         let summary = crate::common::convert(&crate::common::fairytale(), &path, file_type);
         let error = summary.error().relative_rmse();
@@ -162,7 +171,7 @@ fn bytes_of(checkpoint: &Path, file_type: FileType, n_threads: usize, isa: Isa) 
 fn neither_threads_nor_the_cpu_change_a_byte() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     Spec { n_embd: 256, n_ff: 256, n_layer: 1, ..Spec::default() }.write(dir.path());
-    for file_type in FileType::ALL {
+    for file_type in file_types() {
         let reference = bytes_of(dir.path(), file_type, 1, Isa::Scalar);
         for (i, isa) in Isa::available().enumerate() {
             let n_threads = 2 + i;

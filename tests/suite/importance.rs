@@ -149,6 +149,52 @@ fn each_expert_is_encoded_with_its_own_importance() {
 }
 
 #[test]
+fn the_smallest_types_are_made_with_an_importance_matrix_and_only_then() {
+    let dir = tempfile::tempdir().expect("a folder");
+    Spec { n_embd: 256, n_ff: 256, n_layer: 1, ..Spec::default() }.write(dir.path());
+    let (path, small) = (dir.path().join("m.gguf"), dir.path().join("small.gguf"));
+    convert(dir.path(), &path, FileType::F16);
+    let names = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
+    let entries = names.map(|name| {
+        let mut entry = Entry::new(1, 256);
+        entry.see(0, &[1.0; 256], 256);
+        (format!("blk.0.{name}.weight"), entry)
+    });
+    let matrix = ImportanceMatrix { entries: entries.into(), ..ImportanceMatrix::default() };
+    // The smaller the file, the larger the error of a matrix in its base type.
+    let mut last = (u64::MAX, 0.0);
+    for file_type in [
+        FileType::IQ3_S,
+        FileType::IQ3_XXS,
+        FileType::IQ2_M,
+        FileType::IQ2_XS,
+        FileType::IQ2_XXS,
+        FileType::IQ1_M,
+        FileType::IQ1_S,
+    ] {
+        let importance = ImportanceFile { path: "imatrix.gguf".into(), matrix: Arc::new(matrix.clone()) };
+        let options = PlanOptions { importance: Some(importance), ..PlanOptions::new(file_type) };
+        let input = GgufInput::open(&path).expect("a model");
+        if file_type != FileType::IQ3_S {
+            let message = Plan::of_gguf(&input, &PlanOptions::new(file_type)).expect_err("none").to_string();
+            assert!(message.contains("gguf-run imatrix"), "{message}");
+        }
+        let run_options = RunOptions { overwrite: true, n_threads: 2, kernels: Kernels::best() };
+        let plan = Plan::of_gguf(&input, &options).expect("a plan");
+        let summary = convert::run(&plan, &small, &run_options, &Silent).expect("converted");
+        let up = summary.tensors.iter().find(|tensor| tensor.name == "blk.0.ffn_up.weight").expect("there");
+        assert_eq!(up.block_type, file_type.base());
+        let (n_bytes, error) = (up.n_bytes, up.error.relative_rmse());
+        assert!(
+            n_bytes < last.0 && error > last.1 && error < 0.55,
+            "{file_type}: {n_bytes} bytes, error {error}"
+        );
+        last = (n_bytes, error);
+        Engine::load(&small, EngineOptions::default()).expect("a model");
+    }
+}
+
+#[test]
 fn a_matrix_of_another_model_is_refused() {
     let dir = tempfile::tempdir().expect("a folder");
     Spec::default().write(dir.path());

@@ -78,7 +78,10 @@ fn a_long_text_has_a_way_back_every_few_hundred_positions() {
             text.chunks(piece).for_each(|piece| _ = session.step(piece, Logits::None).unwrap());
             let ways: Vec<_> = [300, 600, 900, 1199].map(|n| session.sequence().reach(n)).into();
             for (way, n) in ways.iter().zip([300usize, 600, 900, 1199]) {
-                assert!((n.saturating_sub(256 + 100)..=n).contains(way), "{name}: {way} for {n}, {piece} at a time");
+                assert!(
+                    (n.saturating_sub(256 + 100)..=n).contains(way),
+                    "{name}: {way} for {n}, {piece} at a time"
+                );
             }
             assert_eq!(session.rewind(600), ways[1]);
             let found = bits(session.step(&text[ways[1]..700], Logits::Last).unwrap());

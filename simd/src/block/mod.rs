@@ -79,8 +79,6 @@ pub struct BlockInfo {
     pub block_bytes: usize,
     /// The activations its dot product takes.
     pub activation: ActivationFormat,
-    /// Whether this crate encodes it, and not only decodes and multiplies.
-    pub is_encoded: bool,
 }
 
 /// The activations that types of a kind take.
@@ -99,20 +97,10 @@ macro_rules! activation {
     };
 }
 
-/// Whether types of a kind have encoders.
-macro_rules! is_encoded {
-    (Codebook) => {
-        false
-    };
-    ($kind:ident) => {
-        true
-    };
-}
-
 /// Makes the enumeration and its table from the rows of [`block_types`].
 macro_rules! declare {
     ($($ty:ident: $ggml_id:literal, $len:literal, $bytes:literal, $kind:ident, $folder:ident;)*) => {
-        /// A block type this crate can decode and multiply with, and mostly encode: see [`BlockType::is_encoded`].
+        /// A block type this crate can encode, decode and multiply with.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
         #[allow(non_camel_case_types, missing_docs, reason = "the field's own names")]
@@ -128,7 +116,6 @@ macro_rules! declare {
             block_len: $len,
             block_bytes: $bytes,
             activation: activation!($kind),
-            is_encoded: is_encoded!($kind),
         },)*];
     };
 }
@@ -171,16 +158,6 @@ impl BlockType {
     /// The activations its dot product takes.
     pub fn activation(self) -> ActivationFormat {
         self.info().activation
-    }
-
-    /// Whether this crate encodes it, and not only decodes and multiplies.
-    pub fn is_encoded(self) -> bool {
-        self.info().is_encoded
-    }
-
-    /// Every type that this crate encodes.
-    pub fn all_encoded() -> impl Iterator<Item = Self> {
-        Self::all().filter(|ty| ty.is_encoded())
     }
 
     /// Bytes of a row of `n_in` elements; `None` if it does not divide into blocks or overflows.

@@ -9,7 +9,7 @@
 //! | `Float` | plain floats | `scalar` and a module for each family of CPUs have `decode`, `encode`, `gemv`; `unpack` widens for batch products |
 //! | `Block32` | windows of Q8_0: float scales of 32 weights or fewer | the same, but `unpack` fills the panels of [`crate::gemm::block32`] |
 //! | `K` | windows of Q8_K: super-blocks of 256 with integer scales | the same, with the panels of [`crate::gemm::k`] |
-//! | `Codebook` | windows of Q8_K | `Book`, a [`crate::block::codebook::Codebook`]; there are no encoders |
+//! | `Codebook` | windows of Q8_K | `Book`, a [`crate::block::codebook::Codebook`] |
 
 /// Hands all rows to the macro `$consumer`.
 macro_rules! block_types {

@@ -51,7 +51,7 @@ impl Layer {
 /// What a type has for some CPU.
 pub(super) struct Own {
     pub(super) decode: Decode,
-    pub(super) encode: Option<Encode>,
+    pub(super) encode: Encode,
     pub(super) gemv: Gemv,
 }
 
@@ -69,14 +69,14 @@ macro_rules! kernels {
     (Codebook, $folder:ident::$cpu:ident $(, $dot:ident)?) => {
         Own {
             decode: block::codebook::$cpu::decode::<_, block::$folder::Book>,
-            encode: None,
+            encode: block::codebook::encode::$cpu::<_, block::$folder::Book>,
             gemv: Gemv::Q8K(block::codebook::$cpu::gemv::<_, block::$folder::Book $(, $dot)?>),
         }
     };
     (with $activation:ident, $folder:ident::$cpu:ident $(, $dot:ident)?) => {
         Own {
             decode: block::$folder::$cpu::decode,
-            encode: Some(block::$folder::$cpu::encode),
+            encode: block::$folder::$cpu::encode,
             gemv: Gemv::$activation(block::$folder::$cpu::gemv $(::<$dot>)?),
         }
     };
@@ -127,8 +127,12 @@ block_types!(rows);
 
 /// What a tier of this target has for a type.
 pub(super) fn layer(tier: Isa, ty: BlockType) -> Layer {
-    let whole =
-        |Own { decode, encode, gemv }, gemm| Layer { decode: Some(decode), encode, gemv: Some(gemv), gemm };
+    let whole = |Own { decode, encode, gemv }, gemm| Layer {
+        decode: Some(decode),
+        encode: Some(encode),
+        gemv: Some(gemv),
+        gemm,
+    };
     match tier {
         Isa::Scalar => whole(scalar(ty), None),
         #[cfg(target_arch = "x86_64")]

@@ -17,8 +17,7 @@ pub(super) struct Entry<F> {
 #[derive(Clone, Copy)]
 pub(super) struct TypeKernels {
     pub(super) decode: Entry<Decode>,
-    /// For the types that are encoded.
-    pub(super) encode: Option<Entry<Encode>>,
+    pub(super) encode: Entry<Encode>,
     pub(super) gemv: Entry<Gemv>,
     /// Batch products, where a tier has better ones than a dot product per column.
     pub(super) gemm: Option<Entry<Batch>>,
@@ -31,7 +30,7 @@ impl TypeKernels {
             Entry { function, tier: Isa::Scalar }
         }
         let Own { decode, encode, gemv } = rows::scalar(ty);
-        Self { decode: entry(decode), encode: encode.map(entry), gemv: entry(gemv), gemm: None }
+        Self { decode: entry(decode), encode: entry(encode), gemv: entry(gemv), gemm: None }
     }
 
     /// Takes over what a tier has.
@@ -42,9 +41,7 @@ impl TypeKernels {
             }
         }
         set(&mut self.decode, layer.decode, tier);
-        if let Some(function) = layer.encode {
-            self.encode = Some(Entry { function, tier });
-        }
+        set(&mut self.encode, layer.encode, tier);
         set(&mut self.gemv, layer.gemv, tier);
         if let Some(function) = layer.gemm {
             self.gemm = Some(Entry { function, tier });
@@ -89,13 +86,13 @@ impl Table {
     }
 
     /// See [`super::Kernels::origin`].
-    pub(super) fn origin(&self, ty: BlockType, operation: Operation) -> Option<Isa> {
+    pub(super) fn origin(&self, ty: BlockType, operation: Operation) -> Isa {
         let kernels = self.kernels(ty);
         match operation {
-            Operation::Decode => Some(kernels.decode.tier),
-            Operation::Encode => kernels.encode.map(|encode| encode.tier),
-            Operation::Gemv => Some(kernels.gemv.tier),
-            Operation::Gemm => Some(kernels.gemm.map_or(kernels.gemv.tier, |gemm| gemm.tier)),
+            Operation::Decode => kernels.decode.tier,
+            Operation::Encode => kernels.encode.tier,
+            Operation::Gemv => kernels.gemv.tier,
+            Operation::Gemm => kernels.gemm.map_or(kernels.gemv.tier, |gemm| gemm.tier),
         }
     }
 }

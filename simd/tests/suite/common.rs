@@ -10,11 +10,11 @@ pub(crate) fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Blocks of `n` weights as a file has them: random numbers encoded or, for a type without an encoder, blocks of
-/// the fixtures in a random order.
+/// Blocks of `n` weights as a file has them: random numbers encoded or, for a codebook type, whose searches take
+/// long, blocks of the fixtures in a random order.
 pub(crate) fn plausible_blocks(ty: BlockType, n: usize, random: &mut Random) -> Vec<u8> {
     let n_bytes = ty.row_bytes(n).expect("whole blocks");
-    if ty.is_encoded() {
+    if !is_codebook(ty) {
         let mut bytes = vec![0; n_bytes];
         Kernels::best().encode(ty, &random.floats(n), None, &mut bytes);
         return bytes;
@@ -23,6 +23,11 @@ pub(crate) fn plausible_blocks(ty: BlockType, n: usize, random: &mut Random) -> 
     let blocks: Vec<&[u8]> = blocks.chunks_exact(ty.block_bytes()).collect();
     let any = |_| blocks[random.next() as usize % blocks.len()];
     (0..n_bytes / ty.block_bytes()).flat_map(any).copied().collect()
+}
+
+/// Whether weights are entries of a codebook.
+pub(crate) fn is_codebook(ty: BlockType) -> bool {
+    ty.name().starts_with("IQ") && !matches!(ty, BlockType::IQ4_NL | BlockType::IQ4_XS)
 }
 
 /// A small generator (xorshift), so that a failure names a seed that repeats it.

@@ -83,7 +83,7 @@ fn encoders_err_less_than_those_of_llama_cpp() {
         );
         seen += 1;
     }
-    assert_eq!(seen, 3 * BlockType::all_encoded().filter(|ty| !ty.is_float()).count());
+    assert_eq!(seen, 3 * BlockType::all().filter(|ty| !ty.is_float()).count());
 }
 
 /// The squared error of a block of Q4_0 or Q5_0 whose scale gives the extreme weight the code `low`.
@@ -118,7 +118,7 @@ fn no_block_errs_more_than_if_it_were_rounded_plainly() {
 #[test]
 fn what_is_on_the_grid_survives_encoding() {
     let mut random = Random::new(8);
-    for ty in BlockType::all_encoded().filter(|ty| !ty.is_float() && ty.block_len() < 256) {
+    for ty in BlockType::all().filter(|ty| !ty.is_float() && ty.block_len() < 256) {
         // A block whose codes reach both ends of the grid, so that its scale is not in doubt.
         let mut blocks = random.bytes(ty.block_bytes());
         let halves = if matches!(ty, BlockType::Q4_1 | BlockType::Q5_1) { 2 } else { 1 };
@@ -145,7 +145,7 @@ fn what_is_on_the_grid_survives_encoding() {
 
 #[test]
 fn weights_and_importance_that_are_not_finite_leave_finite_blocks() {
-    for ty in BlockType::all_encoded().filter(|ty| !ty.is_float()) {
+    for ty in BlockType::all().filter(|ty| !ty.is_float()) {
         let n = 2 * ty.block_len();
         for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 1e-45] {
             let mut x: Vec<f32> = (0..n).map(|i| (i as f32 * 0.7).sin()).collect();
@@ -164,7 +164,7 @@ fn weights_and_importance_that_are_not_finite_leave_finite_blocks() {
 
 #[test]
 fn zero_rows_encode_to_zeros() {
-    for ty in BlockType::all_encoded() {
+    for ty in BlockType::all() {
         let n = 3 * ty.block_len();
         let mut blocks = vec![0xff; ty.row_bytes(n).expect("whole blocks")];
         scalar().encode(ty, &vec![0.0; n], None, &mut blocks);
@@ -177,7 +177,7 @@ fn zero_rows_encode_to_zeros() {
 #[test]
 fn importance_moves_the_error_to_the_columns_that_matter_less() {
     let mut random = Random::new(9);
-    for ty in BlockType::all_encoded().filter(|ty| !ty.is_float()) {
+    for ty in BlockType::all().filter(|ty| !ty.is_float()) {
         let (n_in, mut plain, mut weighted) = (512, 0.0, 0.0);
         let importance: Vec<f32> = (0..n_in).map(|i| if i % 4 == 0 { 30.0 } else { 0.1 }).collect();
         for _ in 0..32 {

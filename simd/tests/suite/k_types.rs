@@ -1,8 +1,8 @@
-//! Claims about the K types alone: extreme blocks, hard rows, and super-blocks that know only themselves.
+//! Claims about the types of super-blocks: extreme blocks, hard rows, and super-blocks that know only themselves.
 
 use std::path::PathBuf;
 
-use crate::common::{Random, assert_same_bits, better_tiers, scalar};
+use crate::common::{Random, assert_same_bits, better_tiers, is_codebook, scalar};
 use gguf_simd::{Activation, BlockType, Kernels, Q8KWindow};
 
 const K_TYPES: [BlockType; 5] =
@@ -164,9 +164,9 @@ fn relative_error(ty: BlockType, rows: &[f32], importance: Option<&[f32]>) -> f6
     (errors / squares).sqrt()
 }
 
-#[test]
-fn k_encoders_err_less_than_llama_cpp_on_hard_rows_and_with_importance() {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fixtures/blocks/k_errors.tsv");
+/// Compares our errors with those that a table of the fixtures has; returns how many lines it has.
+fn compare_with(table: &str) -> usize {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fixtures/blocks").join(table);
     let table = std::fs::read_to_string(path).expect("the table of reference errors");
     let squares: Vec<f32> = normals(12, 1024).iter().map(|x| x * x).collect();
     let mut seen = 0;
@@ -182,7 +182,18 @@ fn k_encoders_err_less_than_llama_cpp_on_hard_rows_and_with_importance() {
         assert!(error <= reference, "{line}: ours is {error}");
         seen += 1;
     }
-    assert_eq!(seen, 5 * 2 * K_TYPES.len());
+    seen
+}
+
+#[test]
+fn k_encoders_err_less_than_llama_cpp_on_hard_rows_and_with_importance() {
+    assert_eq!(compare_with("k_errors.tsv"), 5 * 2 * K_TYPES.len());
+}
+
+#[test]
+fn codebook_encoders_err_less_than_llama_cpp_with_importance() {
+    let n_types = BlockType::all().filter(|&ty| is_codebook(ty)).count();
+    assert_eq!(compare_with("iq_errors.tsv"), 3 * 2 * n_types);
 }
 
 #[test]

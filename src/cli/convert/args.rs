@@ -22,6 +22,10 @@ Types, from large to small (bits per weight of a Llama 8B):
   Q4_K_M 4.9   Q4_K_S 4.7   Q4_1 5.0   Q4_0 4.5   IQ4_NL 4.7   IQ4_XS 4.5
   Q3_K_L 4.3   Q3_K_M 4.0   Q3_K_S 3.6         where memory is short
   Q2_K 3.2   Q2_K_S 3.0                        visibly worse than the original
+With --imatrix, the best that few bits give:
+  IQ3_M 3.8   IQ3_S 3.6   IQ3_XS 3.5   IQ3_XXS 3.3   IQ2_M 2.9   IQ2_S 2.7   IQ2_XS 2.6   IQ2_XXS 2.4
+  IQ1_M 2.1   IQ1_S 2.0
+For models made for them:
   MXFP4_MOE   MXFP4 (4.25) for experts, Q8_0 for the rest
   NVFP4 4.7                   for models trained on its values
   Q2_0 2.7   TQ2_0 2.5   TQ1_0 2.2   Q1_0 1.7  for models trained on four, three or two values
@@ -129,10 +133,9 @@ fn pattern(pattern: &str) -> Result<Regex, String> {
 }
 
 fn block_type(name: &str) -> Result<BlockType, String> {
-    let all = || BlockType::all_encoded().map(BlockType::name).collect::<Vec<_>>();
+    let all = || BlockType::all().map(BlockType::name).collect::<Vec<_>>();
     match BlockType::from_name(name) {
-        Some(ty) if ty.is_encoded() => Ok(ty),
-        Some(ty) => Err(format!("{ty} tensors are read, but not made; supported: {}", all().join(", "))),
+        Some(ty) => Ok(ty),
         None => Err(format!("unknown tensor type {name}; {}", suggestion(name, &all()))),
     }
 }

@@ -50,7 +50,7 @@ impl<'a> Plan<'a> {
         let mut warnings = Vec::new();
         let found = find(input, &options.ignored, &mut warnings)?;
         let candidates: Vec<Candidate> = found.iter().filter_map(|found| found.candidate.clone()).collect();
-        let chosen = recipe::choose(options, &spec, &candidates)?;
+        let chosen = recipe::choose(options, (&spec, architecture), &candidates)?;
         let mut importance = options.importances(&candidates, &chosen, &mut warnings)?.into_iter();
         let mut chosen = chosen.into_iter();
         let kept = |found: &Found<'_>| Choice { block_type: found.block_type, instead_of: None };

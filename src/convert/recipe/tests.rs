@@ -1,6 +1,9 @@
 //! The recipes, against the tables of llama-quantize.
 
+mod importance;
+
 use super::*;
+use crate::convert::FileType;
 use crate::gguf::Value;
 use crate::model::arch::{self, Keys};
 
@@ -64,7 +67,7 @@ struct Chosen(Vec<(Candidate, Choice)>);
 impl Chosen {
     fn new(file_type: FileType, model: &ModelSpec, overrides: &Overrides, tensors: Vec<Candidate>) -> Self {
         let options = PlanOptions { overrides: overrides.clone(), ..PlanOptions::new(file_type) };
-        let choices = choose(&options, model, &tensors).expect("types that fit");
+        let choices = choose(&options, (model, "llama"), &tensors).expect("types that fit");
         Self(tensors.into_iter().zip(choices).collect())
     }
 
@@ -342,7 +345,7 @@ fn an_explicit_output_type_that_misfits_is_refused() {
     let model = model(8, 14, 2, 0);
     let overrides = Overrides { output: Some(BlockType::Q4_K), ..Overrides::default() };
     let options = PlanOptions { overrides, ..PlanOptions::new(FileType::Q8_0) };
-    let error = choose(&options, &model, &tensors(&model, 896, &[Role::Output]));
+    let error = choose(&options, (&model, "llama"), &tensors(&model, 896, &[Role::Output]));
     let message = error.expect_err("896 is no multiple of 256").to_string();
     assert!(
         message.contains("output.weight") && message.contains("896") && message.contains("Q5_0"),

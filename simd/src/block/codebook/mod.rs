@@ -20,9 +20,13 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+pub(crate) mod encode;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
+mod parts;
 pub(crate) mod scalar;
+pub(crate) mod search;
+mod sums;
 mod unpack;
 
 #[cfg(target_arch = "aarch64")]
@@ -35,6 +39,8 @@ use crate::array;
 use crate::isa::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Avx2, Avx512};
+use crate::wide::{LANES, Wide};
+pub(crate) use parts::{Parts, Rule, columns_of_4, columns_of_8};
 
 /// What the marks of a type do.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,6 +81,22 @@ pub(crate) trait Codebook<const B: usize> {
 
     /// What the marks do.
     const MARKS: Marks;
+
+    /// The entries for searches: number `i` of entries `16 c ..` is vector `n c + i`, with `n` numbers in an entry; of
+    /// types whose marks raise, less the bias.
+    const COLUMNS: &'static [[f32; LANES]];
+
+    /// The greatest scale.
+    const TOP_SCALE: u8;
+
+    /// Which marks there may be.
+    const RULE: Rule;
+
+    /// Encodes a row: [`search::encode`] with the numbers of the type.
+    fn encode<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]);
+
+    /// Fills a super-block.
+    fn write(block: &mut [u8; B], parts: &Parts);
 
     /// `d`, as f16 bits.
     fn d(block: &[u8; B]) -> [u8; 2];

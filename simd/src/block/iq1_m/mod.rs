@@ -14,10 +14,11 @@ mod avx2;
 use crate::array;
 #[cfg(target_arch = "x86_64")]
 use crate::block::codebook::Indices;
-use crate::block::codebook::{Codebook, Marks, half_at, long_at};
-use crate::block::iq1_s::ENTRIES;
+use crate::block::codebook::{Codebook, Marks, Parts, Rule, half_at, long_at, search};
+use crate::block::iq1_s::{COLUMNS, ENTRIES};
 #[cfg(target_arch = "x86_64")]
 use crate::isa::Avx2;
+use crate::wide::{LANES, Wide};
 
 const BYTES: usize = 56;
 
@@ -31,6 +32,34 @@ impl Codebook<BYTES> for Book {
     const SUB_LEN: usize = 16;
     const TOP: u8 = 16;
     const MARKS: Marks = Marks::Raise;
+
+    const COLUMNS: &'static [[f32; LANES]] = &COLUMNS;
+    const TOP_SCALE: u8 = 15;
+    const RULE: Rule = Rule::Each;
+
+    #[inline(always)]
+    fn encode<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        search::encode::<V, Self, BYTES, 128, 2, 8>(isa, row, importance, out);
+    }
+
+    #[inline(always)]
+    fn write(block: &mut [u8; BYTES], parts: &Parts) {
+        *block = [0; BYTES];
+        for g in 0..32 {
+            let [low, high] = parts.indices[g].to_le_bytes();
+            let is_raised = parts.eight(g) != 0;
+            block[g] = low;
+            block[32 + g / 2] |= (high | u8::from(!is_raised) << 3) << (4 * (g % 2));
+        }
+        let d = u16::from_le_bytes(parts.d);
+        for i in 0..4 {
+            let mut half = (d >> (4 * i) & 15) << 12;
+            for m in 0..4 {
+                half |= u16::from(parts.half(4 * i + m)) << (3 * m);
+            }
+            block[48 + 2 * i..][..2].copy_from_slice(&half.to_le_bytes());
+        }
+    }
 
     #[inline(always)]
     fn d(block: &[u8; BYTES]) -> [u8; 2] {

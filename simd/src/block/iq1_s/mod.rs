@@ -15,14 +15,19 @@ pub(super) mod grid;
 use crate::array;
 #[cfg(target_arch = "x86_64")]
 use crate::block::codebook::Indices;
-use crate::block::codebook::{Codebook, Marks, bytes_at, entries_of_8, half_at};
+use crate::block::codebook::{
+    Codebook, Marks, Parts, Rule, bytes_at, columns_of_8, entries_of_8, half_at, search,
+};
 #[cfg(target_arch = "x86_64")]
 use crate::isa::Avx2;
+use crate::wide::{LANES, Wide};
 
 const BYTES: usize = 50;
 
 /// The entries of this type and of IQ1_M.
 pub(super) static ENTRIES: [u64; 2048] = entries_of_8(&grid::PACKED, [0, 8, 16]);
+
+pub(super) static COLUMNS: [[f32; LANES]; 1024] = columns_of_8(&ENTRIES, 9);
 
 /// IQ1_S as a codebook.
 pub(crate) struct Book;
@@ -34,6 +39,31 @@ impl Codebook<BYTES> for Book {
     const SUB_LEN: usize = 32;
     const TOP: u8 = 16;
     const MARKS: Marks = Marks::Raise;
+
+    const COLUMNS: &'static [[f32; LANES]] = &COLUMNS;
+    const TOP_SCALE: u8 = 15;
+    const RULE: Rule = Rule::Together;
+
+    #[inline(always)]
+    fn encode<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        search::encode::<V, Self, BYTES, 128, 4, 8>(isa, row, importance, out);
+    }
+
+    #[inline(always)]
+    fn write(block: &mut [u8; BYTES], parts: &Parts) {
+        *block = [0; BYTES];
+        block[..2].copy_from_slice(&parts.d);
+        for j in 0..8 {
+            let is_raised = parts.eight(4 * j) != 0;
+            let mut half = u16::from(parts.half(2 * j)) << 12 | u16::from(!is_raised) << 15;
+            for i in 0..4 {
+                let [low, high] = parts.indices[4 * j + i].to_le_bytes();
+                block[2 + 4 * j + i] = low;
+                half |= u16::from(high) << (3 * i);
+            }
+            block[34 + 2 * j..][..2].copy_from_slice(&half.to_le_bytes());
+        }
+    }
 
     #[inline(always)]
     fn d(block: &[u8; BYTES]) -> [u8; 2] {

@@ -15,13 +15,19 @@ mod grid;
 use crate::array;
 #[cfg(target_arch = "x86_64")]
 use crate::block::codebook::Indices;
-use crate::block::codebook::{Codebook, Marks, bytes_at, entries_of_8, even_marks, half_at, odd_scales};
+use crate::block::codebook::{
+    Codebook, Marks, Parts, Rule, bytes_at, columns_of_8, entries_of_8, even_marks, half_at, odd_scales,
+    search,
+};
 #[cfg(target_arch = "x86_64")]
 use crate::isa::Avx2;
+use crate::wide::{LANES, Wide};
 
 const BYTES: usize = 74;
 
 static ENTRIES: [u64; 512] = entries_of_8(&grid::PACKED, [8, 25, 43]);
+
+static COLUMNS: [[f32; LANES]; 256] = columns_of_8(&ENTRIES, 0);
 
 /// IQ2_XS as a codebook.
 pub(crate) struct Book;
@@ -33,6 +39,27 @@ impl Codebook<BYTES> for Book {
     const SUB_LEN: usize = 16;
     const TOP: u8 = 43;
     const MARKS: Marks = Marks::Negate;
+
+    const COLUMNS: &'static [[f32; LANES]] = &COLUMNS;
+    const TOP_SCALE: u8 = 31;
+    const RULE: Rule = Rule::EvenOfEight;
+
+    #[inline(always)]
+    fn encode<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        search::encode::<V, Self, BYTES, 32, 2, 8>(isa, row, importance, out);
+    }
+
+    #[inline(always)]
+    fn write(block: &mut [u8; BYTES], parts: &Parts) {
+        *block = [0; BYTES];
+        block[..2].copy_from_slice(&parts.d);
+        for (g, two) in block[2..66].as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            *two = (parts.indices[g] | u16::from(parts.eight(g) & 0x7f) << 9).to_le_bytes();
+        }
+        for k in 0..16 {
+            block[66 + k / 2] |= parts.half(k) << (4 * (k % 2));
+        }
+    }
 
     #[inline(always)]
     fn d(block: &[u8; BYTES]) -> [u8; 2] {

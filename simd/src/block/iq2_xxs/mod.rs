@@ -12,13 +12,18 @@ mod avx2;
 mod grid;
 
 use crate::array;
-use crate::block::codebook::{Codebook, Marks, bytes_at, entries_of_8, even_marks, sevens, word_at};
+use crate::block::codebook::{
+    Codebook, Marks, Parts, Rule, bytes_at, columns_of_8, entries_of_8, even_marks, search, sevens, word_at,
+};
 #[cfg(target_arch = "x86_64")]
 use crate::isa::Avx2;
+use crate::wide::{LANES, Wide};
 
 const BYTES: usize = 66;
 
 static ENTRIES: [u64; 256] = entries_of_8(&grid::PACKED, [8, 25, 43]);
+
+static COLUMNS: [[f32; LANES]; 128] = columns_of_8(&ENTRIES, 0);
 
 /// IQ2_XXS as a codebook.
 pub(crate) struct Book;
@@ -36,6 +41,27 @@ impl Codebook<BYTES> for Book {
     const SUB_LEN: usize = 32;
     const TOP: u8 = 43;
     const MARKS: Marks = Marks::Negate;
+
+    const COLUMNS: &'static [[f32; LANES]] = &COLUMNS;
+    const TOP_SCALE: u8 = 31;
+    const RULE: Rule = Rule::EvenOfEight;
+
+    #[inline(always)]
+    fn encode<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        search::encode::<V, Self, BYTES, 16, 4, 8>(isa, row, importance, out);
+    }
+
+    #[inline(always)]
+    fn write(block: &mut [u8; BYTES], parts: &Parts) {
+        *block = [0; BYTES];
+        block[..2].copy_from_slice(&parts.d);
+        for (j, eight) in block[2..].as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            for (i, byte) in eight[..4].iter_mut().enumerate() {
+                *byte = parts.indices[4 * j + i] as u8;
+            }
+            eight[4..].copy_from_slice(&parts.word(j));
+        }
+    }
 
     #[inline(always)]
     fn d(block: &[u8; BYTES]) -> [u8; 2] {

@@ -17,13 +17,18 @@ mod grid;
 use crate::array;
 #[cfg(target_arch = "x86_64")]
 use crate::block::codebook::Indices;
-use crate::block::codebook::{Codebook, Marks, bytes_at, entries_of_4, long_at};
+use crate::block::codebook::{
+    Codebook, Marks, Parts, Rule, bytes_at, columns_of_4, entries_of_4, long_at, search,
+};
 #[cfg(target_arch = "x86_64")]
 use crate::isa::Avx2;
+use crate::wide::{LANES, Wide};
 
 const BYTES: usize = 110;
 
 static ENTRIES: [u32; 512] = entries_of_4(&grid::PACKED, [1, 3, 5, 7, 9, 11, 13, 15]);
+
+static COLUMNS: [[f32; LANES]; 128] = columns_of_4(&ENTRIES);
 
 /// IQ3_S as a codebook.
 pub(crate) struct Book;
@@ -35,6 +40,32 @@ impl Codebook<BYTES> for Book {
     const SUB_LEN: usize = 32;
     const TOP: u8 = 15;
     const MARKS: Marks = Marks::Negate;
+
+    const COLUMNS: &'static [[f32; LANES]] = &COLUMNS;
+    const TOP_SCALE: u8 = 31;
+    const RULE: Rule = Rule::Free;
+
+    #[inline(always)]
+    fn encode<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        search::encode::<V, Self, BYTES, 32, 8, 4>(isa, row, importance, out);
+    }
+
+    #[inline(always)]
+    fn write(block: &mut [u8; BYTES], parts: &Parts) {
+        *block = [0; BYTES];
+        block[..2].copy_from_slice(&parts.d);
+        for g in 0..64 {
+            let [low, high] = parts.indices[g].to_le_bytes();
+            block[2 + g] = low;
+            block[66 + g / 8] |= high << (g % 8);
+        }
+        for e in 0..32 {
+            block[74 + e] = parts.eight(e);
+        }
+        for j in 0..8 {
+            block[106 + j / 2] |= parts.half(2 * j) << (4 * (j % 2));
+        }
+    }
 
     #[inline(always)]
     fn d(block: &[u8; BYTES]) -> [u8; 2] {

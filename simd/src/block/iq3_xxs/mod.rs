@@ -13,13 +13,18 @@ mod avx2;
 mod grid;
 
 use crate::array;
-use crate::block::codebook::{Codebook, Marks, bytes_at, entries_of_4, even_marks, sevens, word_at};
+use crate::block::codebook::{
+    Codebook, Marks, Parts, Rule, bytes_at, columns_of_4, entries_of_4, even_marks, search, sevens, word_at,
+};
 #[cfg(target_arch = "x86_64")]
 use crate::isa::Avx2;
+use crate::wide::{LANES, Wide};
 
 const BYTES: usize = 98;
 
 static ENTRIES: [u32; 256] = entries_of_4(&grid::PACKED, [4, 12, 20, 28, 36, 44, 52, 62]);
+
+static COLUMNS: [[f32; LANES]; 64] = columns_of_4(&ENTRIES);
 
 /// IQ3_XXS as a codebook.
 pub(crate) struct Book;
@@ -31,6 +36,27 @@ impl Codebook<BYTES> for Book {
     const SUB_LEN: usize = 32;
     const TOP: u8 = 62;
     const MARKS: Marks = Marks::Negate;
+
+    const COLUMNS: &'static [[f32; LANES]] = &COLUMNS;
+    const TOP_SCALE: u8 = 31;
+    const RULE: Rule = Rule::EvenOfTwo;
+
+    #[inline(always)]
+    fn encode<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        search::encode::<V, Self, BYTES, 16, 8, 4>(isa, row, importance, out);
+    }
+
+    #[inline(always)]
+    fn write(block: &mut [u8; BYTES], parts: &Parts) {
+        *block = [0; BYTES];
+        block[..2].copy_from_slice(&parts.d);
+        for (byte, &index) in block[2..66].iter_mut().zip(&parts.indices) {
+            *byte = index as u8;
+        }
+        for (j, word) in block[66..].as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            *word = parts.word(j);
+        }
+    }
 
     #[inline(always)]
     fn d(block: &[u8; BYTES]) -> [u8; 2] {
