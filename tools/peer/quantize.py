@@ -3,6 +3,7 @@
 
     python tools/peer/quantize.py model-F32.gguf model-Q4_K_M.gguf Q4_K_M [--pure]
         [--tensor-type REGEX=TYPE ...] [--output-tensor-type TYPE] [--token-embedding-type TYPE]
+        [--imatrix FILE]
 
 The source is one of our own F32 or BF16 files, so that both programs quantise the same weights.
 Needs `llama_cpp` (llama-cpp-python) and `gguf`.
@@ -13,13 +14,15 @@ import ctypes
 import pathlib
 
 import llama_cpp
+import numpy as np
 from gguf import GGMLQuantizationType, GGUFReader, LlamaFileType
 
 FILE_TYPES = {
     "F32": LlamaFileType.ALL_F32,
     **{name: LlamaFileType[f"MOSTLY_{name}"] for name in
        ["F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_M", "Q4_K_S", "Q4_1", "Q4_0",
-        "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K", "Q2_K_S", "IQ4_NL", "IQ4_XS", "MXFP4_MOE", "TQ1_0", "TQ2_0"]},
+        "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K", "Q2_K_S", "IQ4_NL", "IQ4_XS", "MXFP4_MOE", "TQ1_0", "TQ2_0",
+        "IQ3_M", "IQ3_S", "IQ3_XS", "IQ3_XXS", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"]},
 }  # fmt: skip
 
 
@@ -29,7 +32,7 @@ def tensor_type(name: str) -> int:
 
 
 # llama.cpp makes these with an importance matrix only.
-NEED_IMPORTANCE = ["Q2_K_S"]
+NEED_IMPORTANCE = ["Q2_K_S", "IQ3_XS", "IQ3_XXS", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"]
 
 
 def even_importance(source: pathlib.Path) -> ctypes.Array:
@@ -42,6 +45,19 @@ def even_importance(source: pathlib.Path) -> ctypes.Array:
     return entries
 
 
+def importance_of(path: pathlib.Path) -> ctypes.Array:
+    """The importance matrix of a GGUF file, as llama-quantize reads it."""
+    tensors = {tensor.name: tensor.data for tensor in GGUFReader(path).tensors}
+    names = [name.removesuffix(".in_sum2") for name in tensors if name.endswith(".in_sum2")]
+    entries = (llama_cpp.llama_model_imatrix_data * (len(names) + 1))()
+    for entry, name in zip(entries, names):
+        sums, counts = tensors[name + ".in_sum2"], tensors[name + ".counts"].reshape(-1, 1)
+        means = np.where(counts > 0, sums.reshape(len(counts), -1) / np.maximum(counts, 1), 1).astype(np.float32)
+        entry.name, entry.size = name.encode(), means.size
+        entry.data = (ctypes.c_float * means.size)(*means.ravel())
+    return entries
+
+
 def quantize(
     source: pathlib.Path,
     target: pathlib.Path,
@@ -51,6 +67,7 @@ def quantize(
     rules: tuple[str, ...] = (),
     output: str | None = None,
     token_embedding: str | None = None,
+    importance: ctypes.Array | None = None,
     threads: int = 2,
 ) -> None:
     """Writes `target`; `rules` are REGEX=TYPE."""
@@ -63,7 +80,8 @@ def quantize(
         params.output_tensor_type = tensor_type(output)
     if token_embedding:
         params.token_embedding_type = tensor_type(token_embedding)
-    importance = even_importance(source) if file_type in NEED_IMPORTANCE else None
+    if importance is None and file_type in NEED_IMPORTANCE:
+        importance = even_importance(source)
     if importance:
         params.imatrix = importance
     # The list ends with an entry without a pattern; it must live until the call returns.
@@ -87,6 +105,7 @@ def main() -> None:
     parser.add_argument("--tensor-type", metavar="REGEX=TYPE", action="append", default=[])
     parser.add_argument("--output-tensor-type", metavar="TYPE")
     parser.add_argument("--token-embedding-type", metavar="TYPE")
+    parser.add_argument("--imatrix", type=pathlib.Path, metavar="FILE", help="an importance matrix in GGUF")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     quantize(
@@ -97,6 +116,7 @@ def main() -> None:
         rules=tuple(args.tensor_type),
         output=args.output_tensor_type,
         token_embedding=args.token_embedding_type,
+        importance=importance_of(args.imatrix) if args.imatrix else None,
         threads=args.threads,
     )
 

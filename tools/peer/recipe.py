@@ -14,6 +14,7 @@ import collections
 import json
 import pathlib
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ import llama_cpp
 import numpy as np
 from safetensors.numpy import save_file
 
-from quantize import FILE_TYPES, quantize
+from quantize import FILE_TYPES, NEED_IMPORTANCE, even_importance, quantize
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 FAIRYTALE = REPOSITORY / "fixtures" / "models" / "fairytale"
@@ -98,6 +99,18 @@ def write_checkpoint(folder: pathlib.Path, shape: Shape) -> None:
     save_file(tensors, folder / "model.safetensors")
 
 
+def write_importance(base: pathlib.Path, target: pathlib.Path) -> None:
+    """An importance matrix in the old format that says nothing: one for every column of every matrix."""
+    matrices = [tensor for tensor in gguf.GGUFReader(base).tensors if len(tensor.shape) > 1]
+    parts = [struct.pack("<i", len(matrices))]
+    for tensor in matrices:
+        n = int(tensor.shape[0]) * (int(tensor.shape[2]) if len(tensor.shape) > 2 else 1)
+        name = tensor.name.encode()
+        parts.append(struct.pack("<i", len(name)) + name + struct.pack("<ii", 1, n))
+        parts.append(np.ones(n, np.float32).tobytes())
+    target.write_bytes(b"".join(parts))
+
+
 def our_types(convert: pathlib.Path, checkpoint: pathlib.Path, file_type: str, flags: str) -> dict[str, str]:
     """Tensor names and the types a conversion would give them."""
     command = [convert, checkpoint, "--type", file_type, "--dry-run", "--json", *flags.split()]
@@ -119,9 +132,13 @@ def compare(convert: pathlib.Path, name: str, checkpoint: pathlib.Path, base: pa
     subprocess.run([convert, checkpoint, "--type", "F32", "--quiet", "-o", base], check=True)
     differing = 0
     compared = 0
-    for flags, options in FLAGS.items():
-        for file_type in FILE_TYPES if not flags else ["Q4_K_M", "Q4_K_S", "Q5_K_M", "Q4_0", "Q8_0", "Q3_K_M", "Q2_K", "IQ4_XS", "TQ2_0", "MXFP4_MOE"]:
-            if options and any("Q4_1" in str(v) or "Q5_0" in str(v) for v in options.values()) and "80" in name:
+    imatrix = base.with_suffix(".dat")
+    write_importance(base, imatrix)
+    with_importance = f"--imatrix {imatrix}"
+    for flags, options in [*FLAGS.items(), (with_importance, {"importance": even_importance(base)})]:
+        plain = [name for name in FILE_TYPES if name not in NEED_IMPORTANCE or name == "Q2_K_S"]
+        for file_type in plain if not flags else FILE_TYPES if flags == with_importance else ["Q4_K_M", "Q4_K_S", "Q5_K_M", "Q4_0", "Q8_0", "Q3_K_M", "Q2_K", "IQ4_XS", "TQ2_0", "MXFP4_MOE"]:
+            if options and flags != with_importance and any("Q4_1" in str(v) or "Q5_0" in str(v) for v in options.values()) and "80" in name:
                 continue  # Types given outright must fit: both programs refuse rows of 80.
             ours, theirs = our_types(convert, checkpoint, file_type, flags), peer_types(base, file_type, options)
             compared += len(theirs)
