@@ -110,10 +110,6 @@ struct Oracle {
 }
 
 impl Drafter for Oracle {
-    fn name(&self) -> &'static str {
-        "oracle"
-    }
-
     fn begin(&mut self, ids: &[u32], _: &AtomicBool) -> Result<()> {
         (self.n_text, self.n_ahead) = (ids.len(), 0);
         Ok(())

@@ -57,10 +57,6 @@ impl<'e> DraftModel<'e> {
 }
 
 impl Drafter for DraftModel<'_> {
-    fn name(&self) -> &'static str {
-        "draft"
-    }
-
     fn begin(&mut self, ids: &[u32], stop: &AtomicBool) -> Result<()> {
         self.ids.clear();
         self.ids.extend_from_slice(ids);

@@ -31,9 +31,6 @@ pub struct Known<'a> {
 /// drafter needs beyond the tokens is a field of [`Known`]: for an output head that guesses several tokens ahead,
 /// that will be the hidden state of the last one.
 pub trait Drafter {
-    /// What statistics call it.
-    fn name(&self) -> &'static str;
-
     /// Forgets everything and reads the beginning of a text. Ends early, with the text unread, once `stop` is
     /// true.
     ///

@@ -94,11 +94,6 @@ impl<'d> Speculator<'d> {
         }
     }
 
-    /// What statistics call the drafter.
-    pub fn name(&self) -> &'static str {
-        self.drafter.name()
-    }
-
     /// The guesses that it evaluates together, at most.
     pub fn most(&self) -> usize {
         self.most

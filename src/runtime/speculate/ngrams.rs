@@ -72,10 +72,6 @@ impl NGrams {
 }
 
 impl Drafter for NGrams {
-    fn name(&self) -> &'static str {
-        "ngram"
-    }
-
     fn begin(&mut self, ids: &[u32], _: &AtomicBool) -> Result<()> {
         self.ids.clear();
         self.n_text = 0;

@@ -53,8 +53,8 @@ pub(super) struct Pace {
     plain: Option<f64>,
     /// `[most + 1]`: the time of a step with `2 + i` tokens over that of a plain one.
     ratios: Vec<Option<f64>>,
-    /// Seconds of a guess.
-    guess: f64,
+    /// Seconds of a guess; `None` before the first.
+    guess: Option<f64>,
     chances: [Chance; N_TRUSTS as usize],
     /// Plain steps won by guessing of late, less those lost.
     balance: f64,
@@ -96,7 +96,7 @@ impl Pace {
             is_eager: false,
             plain: None,
             ratios: vec![None; most],
-            guess: 0.0,
+            guess: None,
             chances: [Chance::default(); N_TRUSTS as usize],
             balance: 0.0,
             pause: 0,
@@ -114,9 +114,26 @@ impl Pace {
         match self.plain {
             _ if self.is_eager => most,
             None => 0,
-            Some(plain) if self.pause > 0 => most.min(usize::from(self.guess <= FREE * plain)),
-            Some(_) => most,
+            Some(plain) => match self.guess.map(|seconds| seconds / plain) {
+                // What a guess takes is not known yet.
+                None => most.min(1),
+                Some(cost) if cost <= FREE => most.min(if self.pause > 0 { 1 } else { most }),
+                Some(cost) if self.pause == 0 && self.can_pay(cost, most) => most,
+                Some(_) => 0,
+            },
         }
+    }
+
+    /// Whether up to `most` guesses that take the part `cost` of a plain step each can pay, if they nearly always
+    /// come true.
+    fn can_pay(&self, cost: f64, most: usize) -> bool {
+        let chance = PRIOR[PRIOR.len() - 1];
+        let (mut survival, mut tokens) = (1.0, 1.0);
+        (1..=most).any(|n| {
+            survival *= chance;
+            tokens += survival;
+            tokens > LEAST_GAIN * (self.ratio(1 + n) + n as f64 * cost)
+        })
     }
 
     /// Begins a draft.
@@ -134,7 +151,8 @@ impl Pace {
     /// Learns how long `n` guesses took to make.
     pub(super) fn note_guessing(&mut self, n: usize, time: Duration) {
         if n > 0 {
-            self.guess += NEWNESS * (time.as_secs_f64() / n as f64 - self.guess);
+            let seconds = time.as_secs_f64() / n as f64;
+            self.guess = Some(self.guess.map_or(seconds, |known| known + NEWNESS * (seconds - known)));
         }
     }
 
@@ -208,8 +226,10 @@ impl Draft<'_> {
     pub(super) fn may_go_on(&self) -> bool {
         const HOPELESS: f64 = 0.02;
         // It adds a token at most, as often as all before it come true.
-        let is_worth =
-            |plain| self.survival > HOPELESS && self.survival > self.best.rate * self.pace.guess / plain;
+        let is_worth = |plain| {
+            self.survival > HOPELESS
+                && self.survival > self.best.rate * self.pace.guess.unwrap_or(0.0) / plain
+        };
         self.pace.is_eager || self.pace.plain.is_some_and(is_worth)
     }
 
@@ -261,7 +281,10 @@ mod tests {
     #[test]
     fn nothing_is_guessed_before_a_plain_step_was_timed() {
         assert_eq!(Pace::new(8).n_guesses(8), 0);
-        assert_eq!(pace(8).n_guesses(5), 5);
+        let mut pace = pace(8);
+        assert_eq!(pace.n_guesses(5), 1, "what a guess takes is not known");
+        pace.note_guessing(1, Duration::ZERO);
+        assert_eq!(pace.n_guesses(5), 5);
     }
 
     #[test]
@@ -303,6 +326,7 @@ mod tests {
     #[test]
     fn a_loss_makes_a_pause_and_the_next_one_longer() {
         let mut pace = pace(4);
+        pace.note_guessing(1, Duration::ZERO);
         let mut pauses = Vec::new();
         for _ in 0..3 {
             while pace.pause == 0 {
@@ -320,7 +344,7 @@ mod tests {
         assert_eq!(pace.n_guesses(4), 4);
         (0..9).for_each(|_| _ = pace.note_gain(3, PLAIN));
         assert_eq!(pace.next_pause, 16);
-        pace.note_guessing(1, PLAIN);
+        pace.note_guessing(1, PLAIN / 2);
         while pace.pause == 0 {
             pace.note_gain(1, PLAIN * 2);
         }
@@ -330,10 +354,14 @@ mod tests {
     #[test]
     fn dear_guesses_are_made_only_while_they_can_pay() {
         let mut pace = pace(8);
-        (0..40).for_each(|_| pace.note_guessing(1, PLAIN / 2));
+        pace.note_guessing(1, PLAIN / 2);
         let mut draft = pace.draft();
         let n = std::iter::from_fn(|| draft.may_go_on().then(|| draft.push(2))).count();
         // Each halves the chance that the next counts, and takes half a step.
         assert_eq!(n, 1);
+        // A step of two tokens takes 1.4, and nearly two tokens come of it.
+        assert_eq!(pace.n_guesses(8), 8);
+        (0..40).for_each(|_| pace.note_guessing(1, PLAIN.mul_f64(0.8)));
+        assert_eq!(pace.n_guesses(8), 0, "no guess can pay");
     }
 }
