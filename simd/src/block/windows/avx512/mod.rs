@@ -98,7 +98,7 @@ fn gemv_of_staged<const B: usize, const NB: usize, const N: usize>(
     let blocks = weights.as_chunks::<B>().0;
     let n_blocks = blocks.len() / out.len();
     let n_full = n_blocks / NB;
-    let masks = [mask_of_first(8), mask_of_first(n_blocks % NB * (8 / NB))];
+    let mask = load_f32(&mask_of_first(n_blocks % NB * (8 / NB)));
     let (mut now, mut before) = (&mut [UNSTAGED; N], &mut [UNSTAGED; N]);
     let mut lane = 0;
     let mut rows = RowSums::new(out, x.len());
@@ -107,9 +107,14 @@ fn gemv_of_staged<const B: usize, const NB: usize, const N: usize>(
             let mut padded = None;
             let rest = &blocks[first + NB * w..];
             let blocks = rest.first_chunk().unwrap_or_else(|| padded.insert(super::padded(rest)));
-            let mask = load_f32(&masks[usize::from(w == n_full)]);
-            for (now, value) in now.iter_mut().zip(window(blocks, y, w)) {
-                stage(now, lane, _mm256_and_ps(value, mask));
+            let mut values = window(blocks, y, w);
+            if w == n_full {
+                for value in &mut values {
+                    *value = _mm256_and_ps(*value, mask);
+                }
+            }
+            for (now, value) in now.iter_mut().zip(values) {
+                stage(now, lane, value);
             }
             rows.add_late(lane);
             lane += 1;
