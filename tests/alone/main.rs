@@ -8,12 +8,14 @@ mod allocations;
 mod conversion;
 #[cfg(target_os = "linux")]
 mod least_ram;
+mod states;
 mod windows;
 
 #[test]
 fn memory_is_taken_as_claimed() {
     allocations::steps_allocate_nothing();
     windows::steps_allocate_nothing();
+    states::steps_allocate_nothing();
     conversion::converting_ninety_megabytes_takes_a_few();
     #[cfg(target_os = "linux")]
     least_ram::too_little_memory_is_refused_with_about_the_least_that_suffices();

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::common::options;
 use crate::families::registered;
+use crate::hostile::{Effort, for_each_mutation};
 use gguf_kit::runtime::generate::{Generator, Request};
 use gguf_kit::runtime::{
     Engine, EngineOptions, Evaluator, Logits, Part, Sampler, SamplerOptions, Sequence, Session,
@@ -153,6 +154,31 @@ fn a_saved_sequence_goes_on_and_has_its_last_way_back() {
         let error = Sequence::load(&engine, options(300, 16), &file).unwrap_err();
         assert!(error.to_string().contains("not all numbers"), "{error}");
     }
+}
+
+#[test]
+fn whatever_a_file_of_states_says_is_refused_or_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = registered().into_iter().find(|fixture| fixture.name == "lfm2").expect("the fixture");
+    let engine = load(&fixture.convert(dir.path()));
+    let file = dir.path().join("text.session");
+    let mut session = Session::new(&engine, options(64, 8)).unwrap();
+    session.step(&[1, 2, 3], Logits::None).unwrap();
+    session.checkpoint();
+    session.step(&[4, 5], Logits::None).unwrap();
+    session.sequence().save(&file, b"attached").unwrap();
+    let whole = fs::read(&file).unwrap();
+    // Magic, version, fingerprint, types, three layers with their states, counts, what is held, and five ids.
+    let n_header = 8 + 4 + 32 + 8 + 4 + 3 * 16 + 3 * 8 + 16 + 8 + 8 + 5 * 4;
+    for_each_mutation(&whole[..whole.len() - 32], n_header, Effort::SMALL, |mutated| {
+        let mut bytes = [mutated.as_slice(), &[0; 32]].concat();
+        reseal(&mut bytes);
+        fs::write(&file, bytes).unwrap();
+        if let Ok(sequence) = Sequence::load(&engine, options(64, 8), &file) {
+            assert!(sequence.n_past() <= 64 && sequence.ids().len() == sequence.n_past());
+            assert!(sequence.reach(sequence.n_past()) == sequence.n_past());
+        }
+    });
 }
 
 /// Puts the digest of what is before at the end of a saved sequence.

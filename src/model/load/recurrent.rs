@@ -2,7 +2,7 @@
 
 use super::Loader;
 use crate::error::Result;
-use crate::model::layer::mixer::{Conv, DeltaNet, Gates, Mamba2, ShortConv};
+use crate::model::layer::mixer::{Conv, DeltaNet, Mamba2, ShortConv};
 use crate::model::spec::layer::{ConvSpec, DeltaNetSpec, Mamba2Spec, ShortConvSpec};
 use crate::model::spec::{Role, TensorId};
 
@@ -41,15 +41,12 @@ impl Loader<'_> {
             )));
         }
         let linear = |role| self.linear(role, layer);
-        let gates = if spec.has_joint_gates {
-            Gates::Joint(linear(Role::SsmBetaAlpha)?)
-        } else {
-            Gates::Apart(Box::new([linear(Role::SsmBeta)?, linear(Role::SsmAlpha)?]))
-        };
+        let gates: &[Role] =
+            if spec.has_joint_gates { &[Role::SsmBetaAlpha] } else { &[Role::SsmBeta, Role::SsmAlpha] };
         Ok(DeltaNet {
             qkv: linear(Role::AttnQkv)?,
             z: linear(Role::AttnGate)?,
-            gates,
+            gates: gates.iter().map(|&role| linear(role)).collect::<Result<_>>()?,
             conv: self.conv(Role::SsmConv, layer, spec.conv())?,
             decay: self.values(TensorId::bare(Role::SsmA, layer))?,
             time_step: self.values(TensorId::bias(Role::SsmDt, layer))?,

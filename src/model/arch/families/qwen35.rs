@@ -11,7 +11,7 @@ pub(super) static FAMILY: Family = Family {
     model_types: &["qwen3_5", "qwen3_5_text"],
     keys: |made| {
         made.base(&DEFAULTS)?;
-        sections(made)?;
+        super::qwen2vl::sections(made, SECTIONS)?;
         delta_keys(made)
     },
     spec,
@@ -20,22 +20,8 @@ pub(super) static FAMILY: Family = Family {
     promises,
 };
 
-/// Writes how frequencies are divided among time, height and width; of text all three are the position.
-pub(super) fn sections(made: &mut FromConfig<'_>) -> Result<()> {
-    let told = made.rope_parameters()?.and_then(|rope| rope.value("mrope_section").cloned());
-    let told = told.as_ref().and_then(|list| list.as_array()).map(|list| {
-        let count = |x: &serde_json::Value| x.as_u64().and_then(|n| i32::try_from(n).ok());
-        list.iter().map(count).collect::<Option<Vec<_>>>()
-    });
-    let mut sections = match told {
-        None => vec![11, 11, 10],
-        Some(Some(sections)) if sections.len() <= 4 => sections,
-        Some(_) => return Err(made.unsupported("a mrope_section that is not up to four counts".into())),
-    };
-    sections.resize(4, 0);
-    made.put("rope.dimension_sections", Value::I32s(sections));
-    Ok(())
-}
+/// How many frequencies time, height and width have where a configuration is silent; of text all three are the position.
+pub(super) const SECTIONS: [i32; 3] = [11, 11, 10];
 
 fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Rms, RopeOrder::Halves, Gate::Silu)?;

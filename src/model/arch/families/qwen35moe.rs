@@ -11,7 +11,7 @@ pub(super) static FAMILY: Family = Family {
     keys: |made| {
         // There are no dense parts.
         made.base(&Defaults { n_ff_name: "", ..DEFAULTS })?;
-        super::qwen35::sections(made)?;
+        super::qwen2vl::sections(made, super::qwen35::SECTIONS)?;
         expert_keys(made)?;
         delta_keys(made)
     },

@@ -36,7 +36,9 @@ pub(in crate::model) struct DeltaNet {
     pub(in crate::model) qkv: Linear,
     /// `[n_values, n_embd]`.
     pub(in crate::model) z: Linear,
-    pub(in crate::model) gates: Gates,
+    /// The matrices of the strength and the decay of each head, `[n_head_v, n_embd]` each; or one, `[2 n_head_v, n_embd]`,
+    /// which has for each key head the strengths of its value heads, then the decays.
+    pub(in crate::model) gates: Vec<Linear>,
     pub(in crate::model) conv: Conv,
     /// `[n_head_v]`: `a`, which is negative.
     pub(in crate::model) decay: Vec<f32>,
@@ -48,33 +50,20 @@ pub(in crate::model) struct DeltaNet {
     pub(in crate::model) output: Linear,
 }
 
-/// The matrices of the strength and the decay of each head.
-#[derive(Debug)]
-pub(in crate::model) enum Gates {
-    /// One, `[2 n_head_v, n_embd]`: for each key head the strengths of its value heads, then the decays.
-    Joint(Linear),
-    /// Those of the strengths and of the decays, `[n_head_v, n_embd]` each.
-    Apart(Box<[Linear; 2]>),
-}
-
 impl DeltaNet {
-    fn inputs(&self) -> Vec<&Linear> {
-        let mut inputs = vec![&self.qkv, &self.z];
-        match &self.gates {
-            Gates::Joint(gates) => inputs.push(gates),
-            Gates::Apart(gates) => inputs.extend(gates.iter()),
-        }
-        inputs
+    /// What is multiplied with its input.
+    fn inputs(&self) -> impl Iterator<Item = &Linear> {
+        [&self.qkv, &self.z].into_iter().chain(&self.gates)
     }
 
     /// The formats its input is needed in.
     pub(in crate::model) fn input_formats(&self) -> Formats {
-        Formats::of(self.inputs().into_iter().map(|linear| &linear.matrix))
+        Formats::of(self.inputs().map(|linear| &linear.matrix))
     }
 
     /// Its matrices.
     pub(in crate::model) fn matrices(&self) -> Vec<&Matrix> {
-        self.inputs().into_iter().chain([&self.output]).map(|linear| &linear.matrix).collect()
+        self.inputs().chain([&self.output]).map(|linear| &linear.matrix).collect()
     }
 
     /// What it needs buffers for.
@@ -140,19 +129,11 @@ impl DeltaNet {
         let of = |linear: &'_ Linear| input.for_consumer(&linear.matrix, 0..n);
         let qkv = Product::of(&self.qkv, of(&self.qkv), &mut projected[..n * self.qkv.matrix.n_out()]);
         let z = Product::of(&self.z, of(&self.z), &mut gate[..n * self.z.matrix.n_out()]);
-        let n_head = self.spec.n_head_v;
-        match &self.gates {
-            Gates::Joint(gates) => {
-                let gates = Product::of(gates, of(gates), &mut scalars[..n * 2 * n_head]);
-                compute.multiply([qkv, z, gates]);
-            }
-            Gates::Apart(gates) => {
-                let (strengths, decays) = scalars[..n * 2 * n_head].split_at_mut(n * n_head);
-                let strengths = Product::of(&gates[0], of(&gates[0]), strengths);
-                let decays = Product::of(&gates[1], of(&gates[1]), decays);
-                compute.multiply([qkv, z, strengths, decays]);
-            }
-        }
+        // Those of one matrix lie together for each row, those of two one after the other.
+        let (gates, n_scalars) = (self.gates.iter(), n * 2 * self.spec.n_head_v);
+        let mut scalars = scalars[..n_scalars].chunks_mut((n_scalars / self.gates.len()).max(1));
+        let mut gates = gates.zip(&mut scalars).map(|(linear, out)| Product::of(linear, of(linear), out));
+        compute.multiply_some([Some(qkv), Some(z), gates.next(), gates.next()]);
     }
 
     /// Divides each query and key of a row by its length, and queries by the root of their number of elements: a root
@@ -176,13 +157,12 @@ impl DeltaNet {
         let n_head = self.spec.n_head_v;
         let (decays, strengths) = out.split_at_mut(n_head);
         for head in 0..n_head {
-            let (beta, alpha) = match self.gates {
-                Gates::Apart(_) => (row * n_head + head, (n + row) * n_head + head),
-                Gates::Joint(_) => {
-                    let group = n_head / self.spec.n_head_k;
-                    let beta = 2 * (row * n_head + head / group * group) + head % group;
-                    (beta, beta + group)
-                }
+            let (beta, alpha) = if self.spec.has_joint_gates {
+                let group = n_head / self.spec.n_head_k;
+                let beta = 2 * (row * n_head + head / group * group) + head % group;
+                (beta, beta + group)
+            } else {
+                (row * n_head + head, (n + row) * n_head + head)
             };
             let x = scalars[alpha] + self.time_step[head];
             decays[head] = libm::expf(self.decay[head] * softplus(x));

@@ -11,7 +11,7 @@ mod scratch;
 mod short_conv;
 
 pub(in crate::model) use conv::Conv;
-pub(in crate::model) use delta_net::{DeltaNet, Gates};
+pub(in crate::model) use delta_net::DeltaNet;
 pub(in crate::model) use mamba2::Mamba2;
 pub(in crate::model) use scratch::{RecurrentNeeds, RecurrentScratch};
 pub(in crate::model) use short_conv::ShortConv;
