@@ -231,7 +231,7 @@ def make(name, folder):
         model = auto_class(config).from_config(config, attn_implementation="eager", dtype=torch.float32)
         randomise(model, seed, ZEROS.get(name))
         model.to(torch.bfloat16).save_pretrained(folder)
-        if model_type == "qwen3_vl_moe":
+        if name == "qwen3vlmoe":
             turn_experts(folder)
         if name.endswith("-mxfp4"):
             encode_experts(folder)

@@ -59,6 +59,18 @@ QWEN3_VISION = dict(
     num_position_embeddings=4,
     deepstack_visual_indexes=[0],
 )
+QWEN3_VL_MOE = multimodal(
+    "qwen3_vl_moe",
+    shape(
+        "qwen3_vl_moe_text",
+        head_dim=8,
+        num_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=12,
+        rope_parameters=rope(mrope_section=[2, 1, 1], mrope_interleaved=True),
+    ),
+    QWEN3_VISION,
+)
 MULTIMODAL_SHAPES = {
     "gemma3-multimodal": multimodal(
         "gemma3",
@@ -127,18 +139,7 @@ MULTIMODAL_SHAPES = {
         ),
         QWEN3_VISION,
     ),
-    "qwen3vlmoe": multimodal(
-        "qwen3_vl_moe",
-        shape(
-            "qwen3_vl_moe_text",
-            head_dim=8,
-            num_experts=4,
-            num_experts_per_tok=2,
-            moe_intermediate_size=12,
-            rope_parameters=rope(mrope_section=[2, 1, 1], mrope_interleaved=True),
-        ),
-        QWEN3_VISION,
-    ),
+    "qwen3vlmoe": QWEN3_VL_MOE,
     "mistral3-multimodal": multimodal(
         "mistral3",
         shape("ministral3", head_dim=16, rope_parameters={**YARN, "llama_4_scaling_beta": 0.1}),
@@ -170,8 +171,11 @@ TWIN_SHAPES = {
         norm_topk_prob=False,
         qkv_bias=False,
     ),
+    "chatglm-own": shape("glm", head_dim=16, attention_bias=True, rope_parameters=ROPE_HALF),
+    "codeshell": shape("starcoder2", rms_norm_eps=None, norm_epsilon=0.01, rope_parameters=rope(10000.0)),
     "exaone": shape("llama", head_dim=8),
     "internlm2": shape("llama"),
+    "maincoder": shape("hunyuan_v1_dense", head_dim=16),
     "minicpm": shape(
         "granite",
         embedding_multiplier=3.0,
@@ -180,6 +184,7 @@ TWIN_SHAPES = {
         attention_multiplier=8**-0.5,
         tie_word_embeddings=True,
     ),
+    "pangu-embedded": shape("llama", attention_bias=True),
     "orion": shape("stablelm", **LAYER_NORM, rope_parameters=rope(partial_rotary_factor=1.0)),
     "qwen": shape("qwen2", num_key_value_heads=4),
     "xverse": shape("llama", num_key_value_heads=4),
@@ -397,6 +402,26 @@ SHAPES = TWIN_SHAPES | MULTIMODAL_SHAPES | {
         mlp_layer_types=["dense", "sparse"],
         n_group=1,
         topk_group=1,
+    ),
+    "minimax-m2": shape(
+        "minimax_m2",
+        head_dim=16,
+        intermediate_size=12,
+        **experts(8, 3),
+        rope_parameters=ROPE_HALF,
+    ),
+    "granite_swa": shape(
+        "granite_swa",
+        num_hidden_layers=3,
+        intermediate_size=24,
+        layer_types=["full_attention", "sliding_attention", "sliding_attention"],
+        layer_rope_theta=[300.0, 0.0, 300.0],
+        sliding_window=8,
+        tie_word_embeddings=True,
+        embedding_multiplier=3.0,
+        logits_scaling=0.7,
+        residual_multiplier=0.6,
+        attention_multiplier=0.3,
     ),
     "minicpm3": shape(
         "minicpm3",

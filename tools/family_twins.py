@@ -245,10 +245,105 @@ def stack_experts(tensors, config):
     return stacked, config
 
 
+def pairs(tensor, head_dim):
+    """Rows of heads, from the rotary order of halves to that of pairs."""
+    return tensor.unflatten(0, (-1, 2, head_dim // 2)).transpose(1, 2).flatten(0, 2).contiguous()
+
+
+def maincoder(tensors, twin):
+    tensors = rename(tensors, ("query_layernorm", "q_norm"), ("key_layernorm", "k_norm"))
+    for name, tensor in tensors.items():
+        if any(part in name for part in ("q_proj", "k_proj", "q_norm", "k_norm")):
+            tensors[name] = pairs(tensor, twin["head_dim"])
+    more = dict(hidden_act="silu", rms_norm_eps=twin["rms_norm_eps"], head_dim=twin["head_dim"])
+    return tensors, config_of(twin, "MaincoderForCausalLM", "maincoder", **more)
+
+
+def pangu_embedded(tensors, twin):
+    more = dict(bias=True, hidden_act="silu", rms_norm_eps=twin["rms_norm_eps"])
+    return tensors, config_of(twin, "PanguEmbeddedForCausalLM", "PanguEmbedded", **more)
+
+
+def codeshell(tensors, twin):
+    tensors = join(tensors, twin, "c_attn", "q_proj", grouped=False)
+    rules = [("self_attn.o_proj", "attn.c_proj"), ("self_attn", "attn"), ("mlp", "mlp")]
+    tensors = rename_as_gpt(tensors, *rules)
+    config = {
+        "architectures": ["CodeShellForCausalLM"],
+        "model_type": "codeshell",
+        "activation_function": "gelu_pytorch_tanh",
+        "group_query_attention": True,
+        "layer_norm_epsilon": twin["norm_epsilon"],
+        "n_embd": twin["hidden_size"],
+        "n_head": twin["num_attention_heads"],
+        "n_inner": twin["intermediate_size"],
+        "n_layer": twin["num_hidden_layers"],
+        "n_positions": twin["max_position_embeddings"],
+        "num_query_groups": twin["num_key_value_heads"],
+        "position_embedding_type": "rope",
+        "rope_scaling": None,
+        "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16",
+    }
+    config |= {key: twin[key] for key in ("vocab_size", "bos_token_id", "eos_token_id")}
+    return tensors, config
+
+
+def chatglm_own(tensors, twin):
+    """The spelling of the authors' own code."""
+    tensors = join(tensors, twin, "self_attention.query_key_value", "self_attn.q_proj", grouped=False)
+    tensors = rename(
+        tensors,
+        (r"model\.embed_tokens", "transformer.embedding.word_embeddings"),
+        (r"model\.norm", "transformer.encoder.final_layernorm"),
+        ("lm_head", "transformer.output_layer"),
+        (r"model\.layers\.(\d+)\.self_attn\.o_proj", r"transformer.encoder.layers.\1.self_attention.dense"),
+        (r"model\.layers\.(\d+)\.mlp\.gate_up_proj", r"transformer.encoder.layers.\1.mlp.dense_h_to_4h"),
+        (r"model\.layers\.(\d+)\.mlp\.down_proj", r"transformer.encoder.layers.\1.mlp.dense_4h_to_h"),
+        (r"model\.layers", "transformer.encoder.layers"),
+    )
+    config = {
+        "architectures": ["ChatGLMModel"],
+        "model_type": "chatglm",
+        "add_bias_linear": False,
+        "add_qkv_bias": True,
+        "apply_residual_connection_post_layernorm": False,
+        "ffn_hidden_size": twin["intermediate_size"],
+        "hidden_size": twin["hidden_size"],
+        "kv_channels": twin["head_dim"],
+        "layernorm_epsilon": twin["rms_norm_eps"],
+        "multi_query_attention": True,
+        "multi_query_group_num": twin["num_key_value_heads"],
+        "num_attention_heads": twin["num_attention_heads"],
+        "num_layers": twin["num_hidden_layers"],
+        "original_rope": True,
+        "padded_vocab_size": twin["vocab_size"],
+        "post_layer_norm": True,
+        "rmsnorm": True,
+        "rope_ratio": twin["rope_parameters"]["rope_theta"] / 10000.0,
+        "seq_length": twin["max_position_embeddings"],
+        "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16",
+    }
+    return tensors, config
+
+
 # What a twin has and the family has not.
 ZEROS = {"deepseek": "shared_expert_gate"}
 
 TWINS = {
     made.__name__: made
-    for made in (bailingmoe2, baichuan, deepseek, exaone, internlm2, minicpm, orion, qwen, xverse)
-} | {"qwen35moe-multimodal": stack_experts}
+    for made in (
+        bailingmoe2,
+        baichuan,
+        codeshell,
+        deepseek,
+        exaone,
+        internlm2,
+        maincoder,
+        minicpm,
+        orion,
+        qwen,
+        xverse,
+    )
+} | {"chatglm-own": chatglm_own, "pangu-embedded": pangu_embedded, "qwen35moe-multimodal": stack_experts}

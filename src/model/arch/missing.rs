@@ -27,6 +27,11 @@ const NEEDS: &[(&[&str], &str)] = &[
     ),
     (&["t5", "t5encoder"], "an encoder beside the decoder"),
     (&["gemma3n"], "alternating updates of several streams (AltUp)"),
+    (&["apertus"], "an activation with numbers of each layer's own (xIELU)"),
+    (&["smallthinker"], "experts chosen from the stream that attention has not changed yet"),
+    (&["bitnet"], "norms inside attention and inside the feed-forward part"),
+    (&["deci"], "layers without attention or without a feed-forward part"),
+    (&["grovemoe"], "experts that share parts in groups"),
     (&["clip"], "the image part of another model: it does not generate text"),
 ];
 

@@ -17,6 +17,11 @@ pub(super) static FAMILY: Family = Family {
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;
     made.base(&Defaults::RMS)?;
+    multipliers(made)
+}
+
+/// Writes the multipliers of all MiniCPMs.
+pub(super) fn multipliers(made: &mut FromConfig<'_>) -> Result<()> {
     let config = made.config;
     made.f32_or("embedding_scale", "scale_emb", 1.0)?;
     let n_layer = config.required_count("num_hidden_layers")?;
@@ -30,7 +35,12 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
 
 fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Rms, RopeOrder::Pairs, Gate::Silu)?;
-    let mut model = base.model((0..base.n_layer).map(|i| base.layer(i, |_| {})).collect())?;
+    multiply(&base, base.model((0..base.n_layer).map(|i| base.layer(i, |_| {})).collect())?)
+}
+
+/// Applies the multipliers of all MiniCPMs.
+pub(super) fn multiply(base: &Base<'_>, mut model: ModelSpec) -> Result<ModelSpec> {
+    let keys = &base.keys;
     // Old files do not say them.
     model.embed.scale = keys.f32("embedding_scale")?.unwrap_or(12.0);
     let residual_scale = keys.f32("residual_scale")?.unwrap_or(1.4 / (base.n_layer as f32).sqrt());

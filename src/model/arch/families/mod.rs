@@ -6,6 +6,7 @@ mod baichuan;
 mod bailingmoe2;
 mod bloom;
 mod chatglm;
+mod codeshell;
 mod cohere2;
 mod command_r;
 mod dbrx;
@@ -29,6 +30,7 @@ mod gpt_oss;
 mod gptj;
 mod gptneox;
 mod granite;
+mod granite_swa;
 mod granitehybrid;
 mod granitemoe;
 mod hunyuan_dense;
@@ -39,9 +41,12 @@ mod lfm2;
 mod lfm2moe;
 mod llama;
 mod llama4;
+mod maincoder;
 mod mamba2;
 mod mellum;
 mod minicpm;
+mod minicpm3;
+mod minimax_m2;
 mod mistral3;
 mod mpt;
 mod nemotron;
@@ -50,6 +55,7 @@ mod olmo;
 mod olmo2;
 mod olmoe;
 mod orion;
+mod pangu_embedded;
 mod phi2;
 mod phi3;
 mod phimoe;
@@ -82,6 +88,7 @@ pub(super) const ALL: &[&Family] = &[
     &bailingmoe2::FAMILY,
     &bloom::FAMILY,
     &chatglm::FAMILY,
+    &codeshell::FAMILY,
     &cohere2::FAMILY,
     &command_r::FAMILY,
     &dbrx::FAMILY,
@@ -105,6 +112,7 @@ pub(super) const ALL: &[&Family] = &[
     &gptj::FAMILY,
     &gptneox::FAMILY,
     &granite::FAMILY,
+    &granite_swa::FAMILY,
     &granitehybrid::FAMILY,
     &granitemoe::FAMILY,
     &hunyuan_dense::FAMILY,
@@ -114,9 +122,12 @@ pub(super) const ALL: &[&Family] = &[
     &lfm2::FAMILY,
     &lfm2moe::FAMILY,
     &llama4::FAMILY,
+    &maincoder::FAMILY,
     &mamba2::FAMILY,
     &mellum::FAMILY,
     &minicpm::FAMILY,
+    &minicpm3::FAMILY,
+    &minimax_m2::FAMILY,
     &mistral3::FAMILY,
     &mpt::FAMILY,
     &nemotron::FAMILY,
@@ -125,6 +136,7 @@ pub(super) const ALL: &[&Family] = &[
     &olmo2::FAMILY,
     &olmoe::FAMILY,
     &orion::FAMILY,
+    &pangu_embedded::FAMILY,
     &phi2::FAMILY,
     &phi3::FAMILY,
     &phimoe::FAMILY,
