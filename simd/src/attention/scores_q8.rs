@@ -13,7 +13,7 @@
 use crate::activation::Q8Window;
 use crate::columns::ColumnsMut;
 use crate::gemm::block32::Panel;
-use crate::gemm::{Column, Format, ROWS, Rows, Sums, Tier};
+use crate::gemm::{Column, Format, ROWS, Sums, Tier, unpack};
 
 /// Panels that are unpacked before every query meets them; with fewer queries one is enough.
 const PANELS: usize = 8;
@@ -62,7 +62,15 @@ fn run<const N: usize, F, T, const P: usize>(
         let n_panels = (n_keys - first_key).div_ceil(ROWS).min(P);
         for w in 0..n_windows {
             for p in 0..n_panels {
-                unpack::<N, F, T>(tier, keys, row_bytes, first_key + p * ROWS, w, &mut panels[p]);
+                let first = first_key + p * ROWS;
+                unpack::<N, F, T>(
+                    tier,
+                    &keys[first * row_bytes..],
+                    n_keys - first,
+                    row_bytes,
+                    w,
+                    &mut panels[p],
+                );
             }
             let mut first = 0;
             while first < n_queries {
@@ -101,41 +109,5 @@ fn store(sums: &Sums, out: &mut [f32]) {
     match out.first_chunk_mut::<ROWS>() {
         Some(out) => *out = *sums,
         None => out.copy_from_slice(&sums[..out.len()]),
-    }
-}
-
-/// Unpacks window `w` of at most sixteen keys. Where there are fewer, the last one stands in for the
-/// others; of a window that is not full, the blocks that exist.
-#[inline(always)]
-fn unpack<const N: usize, F, T>(
-    tier: T,
-    keys: &[u8],
-    row_bytes: usize,
-    first_key: usize,
-    w: usize,
-    panel: &mut Panel,
-) where
-    F: Format<N, Window = Q8Window, Panel = Panel>,
-    T: Tier,
-{
-    let last = keys.len() - row_bytes;
-    let in_row = w * N;
-    panel.n_blocks = ((row_bytes - in_row) * 8 / N).min(8);
-    let mut rows: Rows<'_, N> = [&[0; N]; ROWS];
-    if ((first_key + ROWS - 1) * row_bytes).min(last) + in_row + N <= keys.len() {
-        // Of a short row what follows it is in sight as well, and not looked at.
-        for r in 0..ROWS {
-            let at = ((first_key + r) * row_bytes).min(last) + in_row;
-            rows[r] = keys[at..].first_chunk().expect("a window's length");
-        }
-        F::unpack(tier, &rows, panel);
-    } else {
-        let mut padded = [[0; N]; ROWS];
-        let n = N.min(row_bytes - in_row);
-        for r in 0..ROWS {
-            let at = ((first_key + r) * row_bytes).min(last) + in_row;
-            padded[r][..n].copy_from_slice(&keys[at..at + n]);
-        }
-        F::unpack(tier, &padded.each_ref(), panel);
     }
 }

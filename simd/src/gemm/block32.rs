@@ -65,6 +65,11 @@ impl<const N: usize, F: Format32<N>> Format<N> for Block32<F> {
         Panel { codes: [[0; 64]; 64], d: [[0.0; ROWS]; 8], m: [[0.0; ROWS]; 8], n_blocks: 8 };
 
     #[inline(always)]
+    fn limit(panel: &mut Panel, n_bytes: usize) {
+        panel.n_blocks = (n_bytes * 8).div_ceil(N).min(8);
+    }
+
+    #[inline(always)]
     fn unpack<T: Tier>(tier: T, rows: &Rows<'_, N>, panel: &mut Panel) {
         F::unpack(tier, rows, panel);
         tier.arrange(&mut panel.codes);

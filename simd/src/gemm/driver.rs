@@ -85,9 +85,11 @@ impl<'a, Window: Copy> RowsProduct<'a, Window> {
         scratch.zero_sums(n_panels, self.x.len() / self.n_windows);
         for first in (0..self.n_windows).step_by(WINDOWS) {
             let windows = first..(first + WINDOWS).min(self.n_windows);
-            for (p, weights) in weights.chunks(ROWS * self.row_bytes).enumerate() {
+            for p in 0..n_panels {
+                let (weights, n_rows) = (&self.weights[p * ROWS * self.row_bytes..], self.n_rows - p * ROWS);
                 for w in windows.clone() {
-                    unpack::<N, F, T>(tier, weights, self.row_bytes, w, scratch.panel(p, w - first));
+                    let panel = scratch.panel(p, w - first);
+                    unpack::<N, F, T>(tier, weights, n_rows, self.row_bytes, w, panel);
                 }
             }
             let ahead = if windows.end < self.n_windows {
@@ -178,33 +180,30 @@ impl<'a, const N: usize> Ahead<'a, N> {
     }
 }
 
-/// Unpacks window `w` of at most sixteen rows. Where there are fewer, the last one stands in for the
-/// others; where the window is not full, zero blocks fill it, and their terms are +0.
+/// Unpacks window `w` of the first `n_rows`, at most sixteen. What follows a window that is not full is in sight as
+/// well, and not looked at. Where there are fewer rows, or where nothing follows, zero blocks fill the panel.
 #[inline(always)]
-pub(super) fn unpack<const N: usize, F: Format<N>, T: Tier>(
+pub(crate) fn unpack<const N: usize, F: Format<N>, T: Tier>(
     tier: T,
     weights: &[u8],
+    n_rows: usize,
     row_bytes: usize,
     w: usize,
     panel: &mut F::Panel,
 ) {
-    let last = weights.len() - row_bytes;
     let in_row = w * N;
-    if in_row + N <= row_bytes {
-        let mut rows: Rows<'_, N> = [&[0; N]; ROWS];
-        for (r, row) in rows.iter_mut().enumerate() {
-            let at = (r * row_bytes).min(last) + in_row;
-            *row = weights[at..].first_chunk().expect("a whole window");
-        }
-        F::unpack(tier, &rows, panel);
-    } else {
-        let mut padded = [[0; N]; ROWS];
-        for (r, padded) in padded.iter_mut().enumerate() {
-            let at = (r * row_bytes).min(last);
-            padded[..row_bytes - in_row].copy_from_slice(&weights[at + in_row..at + row_bytes]);
-        }
-        F::unpack(tier, &padded.each_ref(), panel);
+    let n_bytes = N.min(row_bytes - in_row);
+    F::limit(panel, n_bytes);
+    if n_rows >= ROWS
+        && let Some(rows) = Rows::new(weights, in_row, row_bytes)
+    {
+        return F::unpack(tier, &rows, panel);
     }
+    let mut padded = [[0; N]; ROWS];
+    for (padded, row) in padded.iter_mut().zip(weights.chunks_exact(row_bytes)) {
+        padded[..n_bytes].copy_from_slice(&row[in_row..][..n_bytes]);
+    }
+    F::unpack(tier, &Rows::of(&padded), panel);
 }
 
 /// How the columns of a group fall into tiles: first the wider ones, if any, by one column.

@@ -43,18 +43,18 @@ pub(super) fn run<const N: usize, F: Format<N>, T: Tier>(
     // Lines of sixteen rows that fall to a window, so that they are all asked for when the last is done.
     let n_lines = (ROWS * row_bytes).div_ceil(LINE).div_ceil(n_windows);
     ask(tier, &mut weights[..weights.len().min(ROWS * row_bytes)].chunks(LINE), usize::MAX);
-    for (p, rows) in weights.chunks(ROWS * row_bytes).enumerate() {
-        let first_row = p * ROWS;
-        let later = &weights[first_row * row_bytes + rows.len()..];
+    for first_row in (0..out.n_rows()).step_by(ROWS) {
+        let n_rows = (out.n_rows() - first_row).min(ROWS);
+        let weights = &weights[first_row * row_bytes..];
+        let later = &weights[n_rows * row_bytes..];
         let mut ahead = later[..later.len().min(ROWS * row_bytes)].chunks(LINE);
         let mut sums = [[0.0; ROWS]; COLUMNS];
         for w in 0..n_windows {
             ask(tier, &mut ahead, n_lines);
-            unpack::<N, F, T>(tier, rows, row_bytes, w, &mut panel);
+            unpack::<N, F, T>(tier, weights, n_rows, row_bytes, w, &mut panel);
             let columns = columns.window(w, |c, column| F::copy::<T>(&x[c * n_windows + w], column));
             tiles.multiply(tier, &panel, columns, &mut sums[..n_cols]);
         }
-        let n_rows = rows.len() / row_bytes;
         for c in 0..n_cols {
             copy(&sums[c], &mut out.column(c)[first_row..][..n_rows]);
         }

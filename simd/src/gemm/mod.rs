@@ -32,6 +32,7 @@ pub(crate) mod float;
 pub(crate) mod k;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod rows;
 mod scratch;
 mod table;
 
@@ -41,6 +42,8 @@ use crate::activation::WINDOW_LEN;
 use crate::block::codebook::Codebook;
 use crate::columns::ColumnsMut;
 
+pub(crate) use driver::unpack;
+pub(crate) use rows::Rows;
 pub(crate) use table::{Batch, Product, batch, codes};
 
 /// A batch product: whole rows of weights, whole columns of activations, and as many rows and columns
@@ -49,9 +52,6 @@ pub(crate) type Gemm<Window> = unsafe fn(&[u8], &[Window], &mut ColumnsMut<'_>);
 
 /// Rows in a panel.
 pub(crate) const ROWS: usize = 16;
-
-/// The same window of sixteen rows, as `N` bytes each.
-pub(crate) type Rows<'a, const N: usize> = [&'a [u8; N]; ROWS];
 
 /// The window sums of sixteen rows.
 pub(crate) type Sums = [f32; ROWS];
@@ -64,6 +64,9 @@ pub(crate) trait Format<const N: usize> {
     type Panel: Copy;
     /// A panel to overwrite.
     const BLANK: Self::Panel;
+
+    /// Says that only the first `n_bytes` of the window that is unpacked next are of its rows.
+    fn limit(_panel: &mut Self::Panel, _n_bytes: usize) {}
 
     /// Unpacks one window of sixteen rows.
     fn unpack<T: Tier>(tier: T, rows: &Rows<'_, N>, panel: &mut Self::Panel);

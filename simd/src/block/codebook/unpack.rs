@@ -35,10 +35,10 @@ impl<const B: usize, C: Codebook<B>> KFormat<B> for C {
         let bias = const { small_bias::<B, C>() }.unwrap_or(T::BYTE_BIAS as u8);
         let (mut codes, mut heads) = ([[0; 256]; ROWS], [[0; 32]; ROWS]);
         for r in 0..ROWS {
-            tier.store_codes::<B, C>(rows[r], bias, &mut codes[r]);
-            heads[r] = head::<B, C>(rows[r]);
+            tier.store_codes::<B, C>(rows.row(r), bias, &mut codes[r]);
+            heads[r] = head::<B, C>(rows.row(r));
         }
-        let (codes, heads) = (codes.each_ref(), heads.each_ref());
+        let (codes, heads) = (Rows::of(&codes), Rows::of(&heads));
         for i in 0..16 {
             for (quad, words) in tier.quads(&codes, 16 * i).into_iter().zip(&mut panel.codes[4 * i..]) {
                 tier.store(quad, words);

@@ -87,8 +87,8 @@ pub(super) unsafe fn transposed<const N: usize>(rows: &Rows<'_, N>, at: usize) -
             // SAFETY: by this function's contract.
             let (a, b) = unsafe {
                 (
-                    _mm_loadu_si128(rows[8 * h + i].as_ptr().add(at).cast()),
-                    _mm_loadu_si128(rows[8 * h + 4 + i].as_ptr().add(at).cast()),
+                    _mm_loadu_si128(rows.row(8 * h + i).as_ptr().add(at).cast()),
+                    _mm_loadu_si128(rows.row(8 * h + 4 + i).as_ptr().add(at).cast()),
                 )
             };
             v[i] = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(a), b);

@@ -77,10 +77,10 @@ pub(super) unsafe fn transposed<const N: usize>(rows: &Rows<'_, N>, at: usize) -
         // SAFETY: by this function's contract.
         let [a, b, c, d] = unsafe {
             [
-                _mm_loadu_si128(rows[i].as_ptr().add(at).cast()),
-                _mm_loadu_si128(rows[4 + i].as_ptr().add(at).cast()),
-                _mm_loadu_si128(rows[8 + i].as_ptr().add(at).cast()),
-                _mm_loadu_si128(rows[12 + i].as_ptr().add(at).cast()),
+                _mm_loadu_si128(rows.row(i).as_ptr().add(at).cast()),
+                _mm_loadu_si128(rows.row(4 + i).as_ptr().add(at).cast()),
+                _mm_loadu_si128(rows.row(8 + i).as_ptr().add(at).cast()),
+                _mm_loadu_si128(rows.row(12 + i).as_ptr().add(at).cast()),
             ]
         };
         // Where vectors of 512 bits take two cycles, halves are put together in one each.

@@ -94,7 +94,7 @@ pub(super) unsafe fn transposed<const N: usize>(rows: &Rows<'_, N>, at: usize) -
         let mut v = [vdupq_n_u32(0); 4];
         for i in 0..4 {
             // SAFETY: by this function's contract.
-            v[i] = vreinterpretq_u32_u8(unsafe { vld1q_u8(rows[4 * q + i].as_ptr().add(at)) });
+            v[i] = vreinterpretq_u32_u8(unsafe { vld1q_u8(rows.row(4 * q + i).as_ptr().add(at)) });
         }
         let wide = |v| vreinterpretq_u64_u32(v);
         let (ab_even, ab_odd) = (wide(vtrn1q_u32(v[0], v[1])), wide(vtrn2q_u32(v[0], v[1])));
