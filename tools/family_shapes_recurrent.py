@@ -65,7 +65,6 @@ SHAPES = {
         moe_intermediate_size=12,
         num_experts=8,
         num_experts_per_tok=3,
-        routed_scaling_factor=1.7,
         tie_word_embeddings=True,
     ),
     "qwen3next": shape(
