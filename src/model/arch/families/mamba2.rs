@@ -31,7 +31,7 @@ pub(super) static FAMILY: Family = Family {
     promises,
 };
 
-/// Positions that files of models without any state.
+/// The context of files of models that see no positions: far more than any text has.
 const N_CTX: usize = 1 << 20;
 
 /// What configurations call the numbers of the mixer.

@@ -11,15 +11,14 @@ use crate::model::state::recurrent::State;
 /// Checkpoints that a cache without recurrent mixers keeps; of more, the oldest goes.
 const MAX_CHECKPOINTS: usize = 4;
 
-/// Bytes of recurrent states that checkpoints hold, unless two of them take more: twenty minutes of an agent's
-/// work with a model of 4B.
+/// Bytes of recurrent states that checkpoints hold, unless two of them take more: ten of a delta-net model of 4B.
 const MAX_STATE_BYTES: u64 = 512 << 20;
 
 /// Checkpoints with recurrent states that are kept where they are small.
 const MAX_STATES: u64 = 32;
 
-/// Positions after which a recurrent state is worth a checkpoint: they are what is computed again at most, if
-/// a text changes in its middle.
+/// Positions after which a recurrent state is worth a checkpoint: about what is computed again if a text changes in
+/// its middle, while there are few.
 const INTERVAL: usize = 256;
 
 /// What a cache held when it was at some position.
