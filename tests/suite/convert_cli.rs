@@ -124,7 +124,7 @@ fn an_unknown_architecture_is_told_before_a_weight_is_looked_at() {
         assert_eq!(output.status.code(), Some(1));
         assert!(
             stderr(&output).contains("GPT9ForCausalLM")
-                && stderr(&output).contains("nearest supported: GPTNeoXForCausalLM")
+                && stderr(&output).contains("nearest supported: GPTJForCausalLM")
         );
     }
 }

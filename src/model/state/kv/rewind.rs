@@ -49,11 +49,14 @@ impl KvCache {
         if self.n_past == 0 || is_there || self.goes_anywhere() {
             return;
         }
-        if self.checkpoints.len() >= self.max_checkpoints() {
-            self.drop_checkpoint(self.least_missed());
-        }
+        // A full list takes no more memory: the list of what the dropped one held serves again.
+        let mut held = if self.checkpoints.len() >= self.max_checkpoints() {
+            self.drop_checkpoint(self.least_missed())
+        } else {
+            Vec::new()
+        };
         let n_past = self.n_past;
-        let held = self.groups.iter().map(|group| group.drops().then(|| group.held(n_past))).collect();
+        held.extend(self.groups.iter().map(|group| group.drops().then(|| group.held(n_past))));
         self.checkpoints.push(Checkpoint { n_past, held, state: self.recurrent.share() });
     }
 
@@ -170,8 +173,8 @@ impl KvCache {
         self.checkpoints.iter().filter(|checkpoint| checkpoint.n_past <= n_past).cloned().collect()
     }
 
-    /// Forgets a checkpoint; its chunks are used again.
-    fn drop_checkpoint(&mut self, i: usize) {
+    /// Forgets a checkpoint; its chunks are used again. Returns the list of what it held, emptied.
+    fn drop_checkpoint(&mut self, i: usize) -> Vec<Option<Held>> {
         let mut checkpoint = self.checkpoints.remove(i);
         for (group, held) in self.groups.iter_mut().zip(&mut checkpoint.held) {
             held.iter_mut().flat_map(|held| held.cut(0)).for_each(|chunk| group.give_back(chunk));
@@ -179,5 +182,7 @@ impl KvCache {
         if let Some(state) = checkpoint.state {
             self.recurrent.give_back(state);
         }
+        checkpoint.held.clear();
+        checkpoint.held
     }
 }
