@@ -45,7 +45,7 @@ impl Config {
             notes.push(format!("{} is left aside: it is empty", path.display()));
             return None;
         }
-        let (text, words) = json::without_number_words(text);
+        let (text, words) = json::without_number_words(text, json::NULLS);
         let words = words.iter().map(|(line, word)| {
             format!("{}: line {line}: {word} is left out: it is not a number", path.display())
         });
@@ -53,12 +53,13 @@ impl Config {
         Self::parse(path, &text).map_err(|e| notes.push(format!("left aside: {e}"))).ok()
     }
 
-    /// Parses the JSON object in `text`; `path` names it in messages.
+    /// Parses the JSON object in `text`; `path` names it in messages. The words that Python writes for numbers that
+    /// are none count as strings: harmless where nothing is read, refused where a number is.
     ///
     /// # Errors
     /// [`Error::Malformed`] if it is no JSON object.
     pub fn parse(path: &Path, text: &str) -> Result<Self> {
-        let object = json::parse_object(path, text)?;
+        let object = json::parse_object(path, &json::without_number_words(text, json::STRINGS).0)?;
         Ok(Self { path: path.to_owned(), prefix: String::new(), object })
     }
 
@@ -264,6 +265,15 @@ mod tests {
 
     fn config(text: &str) -> Config {
         Config::parse(Path::new("config.json"), text).unwrap()
+    }
+
+    #[test]
+    fn number_words_of_python_matter_only_where_they_are_read() {
+        let config = config(r#"{"time_step_limit": [0.0, Infinity], "eps": NaN, "name": "-Infinity"}"#);
+        assert_eq!(config.value("time_step_limit").unwrap(), &serde_json::json!([0.0, "Infinity"]));
+        assert_eq!(config.string("name").unwrap(), Some("-Infinity"));
+        let message = config.f32("eps").unwrap_err().to_string();
+        assert!(message.contains("eps") && message.contains("NaN"), "{message}");
     }
 
     #[test]

@@ -40,16 +40,26 @@ pub(super) fn parse_object(path: &Path, text: &str) -> Result<Map<String, Value>
 /// The words that Python's `json` writes for numbers that JSON has no spelling for.
 const NUMBER_WORDS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
 
-/// `text` with null in place of Python's number words outside strings; the words with their lines.
-pub(super) fn without_number_words(text: &str) -> (String, Vec<(usize, &'static str)>) {
+/// Each word as null.
+pub(super) const NULLS: [&str; 3] = ["null"; 3];
+
+/// Each word as a string: no number, and still there to be named.
+pub(super) const STRINGS: [&str; 3] = ["\"-Infinity\"", "\"Infinity\"", "\"NaN\""];
+
+/// `text` with `spellings` in place of Python's number words outside strings; the words with their lines.
+pub(super) fn without_number_words(
+    text: &str,
+    spellings: [&'static str; 3],
+) -> (String, Vec<(usize, &'static str)>) {
     let (mut out, mut found) = (String::with_capacity(text.len()), Vec::new());
     let (mut rest, mut line, mut in_string) = (text, 1, false);
     while let Some(c) = rest.chars().next() {
-        let word = NUMBER_WORDS.into_iter().find(|word| !in_string && rest.starts_with(word));
+        let mut words = NUMBER_WORDS.into_iter().zip(spellings);
+        let word = words.find(|(word, _)| !in_string && rest.starts_with(word));
         let (taken, kept) = match (word, c) {
-            (Some(word), _) => {
+            (Some((word, spelling)), _) => {
                 found.push((line, word));
-                (word.len(), "null")
+                (word.len(), spelling)
             }
             // A backslash takes the character behind it along.
             (None, '\\') if in_string => {
