@@ -8,10 +8,12 @@
 //! few columns with weights from memory over that of one, and encoding in million weights a second. Everything is one thread's CPU time, medians of repetitions;
 //! answers are compared with the scalar kernels' before they are timed.
 
+mod cpu_time;
 mod weights;
 
 use std::hint::black_box;
 
+use cpu_time::cpu_seconds;
 use gguf_simd::ceiling::multiply_adds;
 use gguf_simd::{Activation, ActivationFormat, BlockType, ColumnsMut, Isa, Kernels, Q8KWindow, Q8Window};
 
@@ -212,22 +214,4 @@ fn median_seconds(mut run: impl FnMut()) -> f64 {
         .collect();
     seconds.sort_by(f64::total_cmp);
     seconds[REPETITIONS / 2]
-}
-
-/// CPU time of this thread: what other processes take does not count.
-#[cfg(unix)]
-fn cpu_seconds() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call writes one `timespec`.
-    let status = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    assert_eq!(status, 0, "the CPU time of this thread");
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
-}
-
-/// The time on the wall, where a thread's CPU time has another name.
-#[cfg(not(unix))]
-fn cpu_seconds() -> f64 {
-    use std::sync::OnceLock;
-    static START: OnceLock<std::time::Instant> = OnceLock::new();
-    START.get_or_init(std::time::Instant::now).elapsed().as_secs_f64()
 }

@@ -5,9 +5,13 @@
 //! standard error in seconds of CPU time and of the fastest round of so many times, is the multiplication of one thread, the quantisation of the
 //! batch included. `tools/peer/products.py` compares it with llama.cpp's.
 
+#[path = "../benches/cpu_time/mod.rs"]
+mod cpu_time;
+
 use std::error::Error;
 use std::io::{Read, Write};
 
+use cpu_time::cpu_seconds;
 use gguf_simd::{Activation, ActivationFormat, BlockType, ColumnsMut, Isa, Kernels, Q8KWindow, Q8Window};
 
 const USAGE: &str = "usage: multiply TYPE N_IN N_OUT N_COLS ROUNDS TIMES [ISA]";
@@ -42,24 +46,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out: Vec<u8> = product.out.iter().flat_map(|value| value.to_le_bytes()).collect();
     std::io::stdout().lock().write_all(&out)?;
     Ok(())
-}
-
-/// CPU time of this thread: what other processes take does not count.
-#[cfg(unix)]
-fn cpu_seconds() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call writes one `timespec`.
-    let status = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    assert_eq!(status, 0, "the CPU time of this thread");
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
-}
-
-/// The time on the wall, where a thread's CPU time has another name.
-#[cfg(not(unix))]
-fn cpu_seconds() -> f64 {
-    use std::sync::OnceLock;
-    static START: OnceLock<std::time::Instant> = OnceLock::new();
-    START.get_or_init(std::time::Instant::now).elapsed().as_secs_f64()
 }
 
 /// A product and what it needs besides its operands.

@@ -294,7 +294,7 @@ fn a_killed_conversion_costs_nothing_and_leaves_nothing_to_the_next() {
         let found = fs::read(&target).expect("still there");
         assert!(found == b"the file of before" || GgufFile::open(&target).is_ok(), "half a file");
     }
-    // What a killed program leaves where files cannot do without a name; nobody holds its lock.
+    // What a killed program leaves where files cannot do without a name; its lock is not held.
     fs::write(out.join(".m.gguf.a1B2c3.gguf-kit.partial"), "half").expect("writable");
     assert_converts(&out, &[large, "--type", "Q8_0", "-q", "-f", "-o", "m.gguf"]);
     assert_eq!(names_in(&out), ["m.gguf"]);

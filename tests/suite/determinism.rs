@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::common::checkpoint::Spec;
 use crate::common::model::{mixed_formats, mixed_k, new_path, write_gguf};
 use crate::common::options;
+use crate::common::texts::bits;
 use gguf_kit::model::KvTypes;
 use gguf_kit::model::spec::Slot;
 use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session, SessionOptions};
@@ -24,10 +25,6 @@ fn engine(path: &Path, n_threads: usize, isa: Isa) -> Engine {
 fn logits_of(engine: &Engine, ids: &[u32], n_batch: usize) -> Vec<f32> {
     let mut session = Session::new(engine, options(ids.len(), n_batch)).unwrap();
     session.step(ids, Logits::All).unwrap().to_vec()
-}
-
-fn bits(logits: &[f32]) -> Vec<u32> {
-    logits.iter().map(|x| x.to_bits()).collect()
 }
 
 /// Compares every tier, thread count and batch with one thread, one token at a time, on the scalar tier.

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::common::checkpoint::Spec;
 use crate::common::model::{mixed_k, new_path, write_gguf};
+use crate::common::texts::bits;
 use crate::common::{fairytale, options};
 use crate::hostile::{Effort, for_each_mutation};
 use crate::program::{assert_fails, json_of, run_with_input, stderr, stdout};
@@ -38,10 +39,6 @@ fn session(engine: &Engine, n: u32, kv_types: KvTypes) -> Session<'_> {
     let ids: Vec<u32> = (0..n).map(|i| i * i * 37 % 4000).collect();
     session.step(&ids, Logits::None).unwrap();
     session
-}
-
-fn bits(logits: &[f32]) -> Vec<u32> {
-    logits.iter().map(|x| x.to_bits()).collect()
 }
 
 fn refusal(engine: &Engine, path: &Path) -> (Error, String) {

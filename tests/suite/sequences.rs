@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::common::checkpoint::Spec;
 use crate::common::model::{mixed_k, new_path, write_gguf};
 use crate::common::options;
+use crate::common::texts::bits;
 use gguf_kit::Error;
 use gguf_kit::model::KvTypes;
 use gguf_kit::runtime::{Engine, EngineOptions, Evaluator, Logits, Part, Sequence, Session, SessionOptions};
@@ -35,10 +36,6 @@ fn models(dir: &Path) -> Vec<PathBuf> {
 /// The ids of text `text`, which has `n`.
 fn ids(text: usize, n: usize) -> Vec<u32> {
     (0..n).map(|i| ((i * i * 37 + text * 11 + i % 3) % 200) as u32).collect()
-}
-
-fn bits(logits: &[f32]) -> Vec<u32> {
-    logits.iter().map(|x| x.to_bits()).collect()
 }
 
 /// All logits of a text evaluated alone.

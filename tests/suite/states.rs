@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::common::options;
+use crate::common::texts::{bits, go_on_together, ids};
 use crate::families::registered;
 use crate::hostile::{Effort, for_each_mutation};
 use gguf_kit::runtime::generate::{Generator, Request};
@@ -14,16 +15,6 @@ use gguf_kit::runtime::{
 use gguf_kit::tokenizer::Tokenizer;
 
 const N_CTX: usize = 1500;
-
-fn bits(logits: &[f32]) -> Vec<u32> {
-    logits.iter().map(|x| x.to_bits()).collect()
-}
-
-/// Ids of text number `text`.
-fn ids(engine: &Engine, text: usize, n: usize) -> Vec<u32> {
-    let n_vocab = engine.n_vocab();
-    (0..n).map(|i| ((i * i * 37 + i * (text + 3) + text) % n_vocab) as u32).collect()
-}
 
 /// The logits after the last of `ids`, read at once.
 fn last(engine: &Engine, ids: &[u32]) -> Vec<u32> {
@@ -111,17 +102,9 @@ fn sequences_that_share_states_get_the_bits_they_get_alone() {
             .zip(1..)
             .map(|(sequence, i)| [sequence.ids(), &ids(&engine, i, 20 * i)].concat())
             .collect();
-        let mut parts: Vec<_> = sequences
-            .iter_mut()
-            .zip(&texts)
-            .map(|(sequence, text)| {
-                let start = sequence.n_past();
-                Part::new(sequence, &text[start..], Logits::Last)
-            })
-            .collect();
-        let found = evaluator.step(&mut parts).unwrap();
+        let found = go_on_together(&mut evaluator, &mut sequences, &texts);
         for (i, text) in texts.iter().enumerate() {
-            assert!(bits(found.of(i)) == last(&engine, text), "{name}: sequence {i}");
+            assert!(found[i] == last(&engine, text), "{name}: sequence {i}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::common::model::{new_path, write_gguf};
 use crate::common::options;
+use crate::common::texts::{bits, go_on_together, ids};
 use gguf_kit::model::KvTypes;
 use gguf_kit::runtime::{Engine, EngineOptions, Evaluator, Logits, Part, Sequence, Session, SessionOptions};
 use gguf_simd::BlockType;
@@ -23,16 +24,6 @@ fn engine(dir: &Path) -> Engine {
     let windows: Vec<_> = engine.kv_spec().layers.iter().flatten().map(|layer| layer.window).collect();
     assert_eq!(windows, [Some(8), Some(8), None, Some(8)]);
     engine
-}
-
-/// Ids of text number `text`.
-fn ids(engine: &Engine, text: usize, n: usize) -> Vec<u32> {
-    let n_vocab = engine.n_vocab();
-    (0..n).map(|i| ((i * i * 37 + i * (text + 3) + text) % n_vocab) as u32).collect()
-}
-
-fn bits(logits: &[f32]) -> Vec<u32> {
-    logits.iter().map(|x| x.to_bits()).collect()
 }
 
 /// The logits after each id, from a cache that holds all positions because a batch has room for them.
@@ -139,16 +130,8 @@ fn sequences_that_share_windows_get_the_bits_they_get_alone() {
         .zip(1..)
         .map(|(sequence, i)| [sequence.ids(), &ids(&engine, i, 550)].concat())
         .collect();
-    let mut parts: Vec<_> = sequences
-        .iter_mut()
-        .zip(&texts)
-        .map(|(sequence, text)| {
-            let start = sequence.n_past();
-            Part::new(sequence, &text[start..], Logits::Last)
-        })
-        .collect();
-    let found = evaluator.step(&mut parts).unwrap();
+    let found = go_on_together(&mut evaluator, &mut sequences, &texts);
     for (i, text) in texts.iter().enumerate() {
-        assert!(bits(found.of(i)) == last(&engine, text), "sequence {i}");
+        assert!(found[i] == last(&engine, text), "sequence {i}");
     }
 }

@@ -17,12 +17,10 @@
 use core::slice::Chunks;
 
 use super::driver::{LINE, Tiles, copy, unpack};
+pub(crate) use super::scratch::COLUMNS;
 use super::scratch::Columns;
 use crate::columns::ColumnsMut;
 use crate::gemm::{Format, ROWS, Tier};
-
-/// The most columns that come this way.
-pub(crate) const COLUMNS: usize = 8;
 
 /// Multiplies all rows of `weights` with all columns of `x`, at most [`COLUMNS`]; there is at least one of
 /// each, and of windows, and `x` holds whole columns.

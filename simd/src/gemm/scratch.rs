@@ -3,8 +3,10 @@
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
-use super::few::COLUMNS;
 use crate::gemm::{Column, ROWS, Sums};
+
+/// The most columns that are few: `few` takes them.
+pub(crate) const COLUMNS: usize = 8;
 
 /// Panels of rows in a chunk.
 pub(super) const PANELS: usize = 8;

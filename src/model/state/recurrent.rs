@@ -32,7 +32,7 @@ pub(super) struct Recurrent {
     state: Arc<State>,
     /// Whether the text has no positions: the state then counts as zeros, whatever it holds.
     is_empty: bool,
-    /// A state that nobody uses any more.
+    /// A state that is no longer in use.
     spare: Option<Arc<State>>,
 }
 
@@ -101,7 +101,7 @@ impl Recurrent {
             None => self.allocate(promise)?,
         };
         if !self.is_empty {
-            Arc::get_mut(&mut own).expect("nobody else has it").values.copy_from_slice(&self.state.values);
+            Arc::get_mut(&mut own).expect("a spare is not shared").values.copy_from_slice(&self.state.values);
         }
         self.state = own;
         Ok(())

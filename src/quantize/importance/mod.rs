@@ -63,7 +63,8 @@ impl ImportanceMatrix {
     /// Reads the file at `path`, of either format.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Malformed`] for what is no such file, or holds sums that no inputs have.
+    /// [`Error::Io`]; [`Error::Malformed`] if it is not an importance matrix, or if its sums cannot be
+    /// those of any inputs.
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = regular_file::read(path, limits::MAX_IMPORTANCE_BYTES)?;
         let matrix =

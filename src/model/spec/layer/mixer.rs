@@ -43,7 +43,7 @@ impl MixerSpec {
             Self::Mamba2(spec) => spec.fault(),
             Self::None => return None,
         };
-        // Rows whose outputs nobody wants are dropped behind a recurrent mixer, together with its input.
+        // Behind a recurrent mixer, rows whose outputs are not wanted are dropped, together with their inputs.
         let is_parallel = || !matches!(layers[i].ffn_input, FfnInput::Sequential(_));
         fault.or_else(|| is_parallel().then(|| format!("layer {i} has parts beside a recurrent mixer")))
     }
