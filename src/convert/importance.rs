@@ -64,7 +64,8 @@ impl ImportanceFile {
                 None if needs_importance(tensor, choice.block_type) => {
                     let (path, name, ty) = (self.path.display(), &tensor.name, choice.block_type);
                     return Err(Error::usage(format!(
-                        "{path} does not know {name}, which would be {ty}: of no use without; choose a larger type"
+                        "{path} does not know {name}, which would be {ty}, of no use without importance: collect the matrix with this model (gguf-run imatrix), \
+                         or choose a larger --type"
                     )));
                 }
                 // Only what is asked for is known of these.
@@ -75,7 +76,7 @@ impl ImportanceFile {
         }
         if n_found == 0 && !missing.is_empty() {
             return Err(Error::usage(format!(
-                "{} knows none of the tensors (no {}): it is of another model",
+                "{} knows none of the tensors (no {}): it is of another model; collect one with this model (gguf-run imatrix)",
                 self.path.display(),
                 missing[0]
             )));
@@ -100,7 +101,8 @@ impl ImportanceFile {
             return Ok(Some(Importance { weights: entry.weights(), n_in, n_rows }));
         }
         Err(Error::usage(format!(
-            "{}: {} has {n_found} columns there and {n} here: the importance matrix is of another model",
+            "{}: {} has {n_found} columns there and {n} here: the importance matrix is of another model; collect one with this model \
+             (gguf-run imatrix)",
             self.path.display(),
             tensor.name
         )))

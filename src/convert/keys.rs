@@ -143,7 +143,7 @@ impl KeyChanges {
         let keys = self.removed.iter().chain(self.set.iter().map(|setting| &setting.key));
         if let Some(key) = keys.into_iter().find(|key| edit::is_of_layout(key)) {
             return Err(Error::usage(format!(
-                "{key} says where the tensors lie; it cannot be changed by itself"
+                "{key} says where the tensors lie; it cannot be changed by itself; leave it out"
             )));
         }
         for key in &self.removed {

@@ -42,7 +42,7 @@ struct Tensor {
 struct State {
     /// By tensor.
     entries: Vec<Option<Entry>>,
-    /// The first tensor with an input that is no number.
+    /// The first tensor with an input that is not finite.
     fault: Option<usize>,
 }
 
@@ -78,7 +78,7 @@ impl Collector {
     /// What was seen.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the model computed what is no number.
+    /// [`Error::Malformed`] if an input was not finite.
     fn finish(self) -> Result<Vec<(String, Entry)>> {
         self.check()?;
         let State { entries, .. } = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -91,9 +91,7 @@ impl Collector {
             None => Ok(()),
             Some(i) => {
                 let name = &self.tensors[i].name;
-                let what = format!(
-                    "the input of {name} is no number: the weights before it are broken, or the model needs another conversion"
-                );
+                let what = format!("the input of {name} is not finite: convert or download the model again");
                 Err(Error::malformed(&self.path, what))
             }
         }
@@ -136,7 +134,7 @@ impl CollectOptions {
 /// how many chunks are done. All texts have chunks of one length.
 ///
 /// # Errors
-/// [`Error::Interrupted`] once `stop` is true; [`Error::Malformed`] if the model computes what is no number; what
+/// [`Error::Interrupted`] once `stop` is true; [`Error::Malformed`] if an input is not finite; what
 /// [`Evaluator::new`] and [`Sequence::new`] give.
 pub fn collect(
     engine: &Engine,

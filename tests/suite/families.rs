@@ -9,7 +9,7 @@ use crate::common::{
     self,
     npy::{floats, read_npy},
 };
-use gguf_kit::checkpoint::Checkpoint;
+use gguf_kit::checkpoint::{Checkpoint, Config};
 use gguf_kit::convert::FileType;
 use gguf_kit::gguf::{GgufFile, GgufWriter, Layout, PlannedTensor, Value};
 use gguf_kit::model::{Family, KvTypes, arch};
@@ -168,6 +168,35 @@ fn every_family_computes_the_same_bits_on_every_tier_in_any_batches() {
                     assert!(*expected.get_or_insert_with(|| bits.clone()) == bits, "{what}");
                 }
             }
+        }
+    }
+}
+
+/// Puts `n` in place of every number of layers, and leaves lists of layers out.
+fn with_layers(config: &mut serde_json::Value, n: u64) {
+    const NUMBERS: [&str; 5] =
+        ["num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_nextn_predict_layers"];
+    const LISTS: [&str; 4] = ["layer_types", "layers_block_type", "mlp_layer_types", "layer_rope_theta"];
+    let Some(object) = config.as_object_mut() else { return };
+    object.retain(|key, _| !LISTS.contains(&key.as_str()));
+    for (key, value) in object {
+        if NUMBERS.contains(&key.as_str()) {
+            *value = n.into();
+        }
+        with_layers(value, n);
+    }
+}
+
+#[test]
+fn more_layers_than_any_model_has_are_refused_before_lists_are_made_of_them() {
+    for fixture in registered() {
+        let path = fixture.path.join("config.json");
+        let text = fs::read_to_string(&path).expect("config.json");
+        for n in [1 << 31, u64::from(u32::MAX), 1 << 40, i64::MAX as u64] {
+            let mut config: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            with_layers(&mut config, n);
+            let config = Config::parse(&path, &config.to_string()).expect("JSON");
+            assert!(fixture.family.configure(&config).is_err(), "{} with {n} layers", fixture.name);
         }
     }
 }

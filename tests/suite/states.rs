@@ -128,7 +128,7 @@ fn a_saved_sequence_goes_on_and_has_its_last_way_back() {
         assert!(bits(loaded.step(&text[140..], Logits::Last).unwrap()) == expected, "{name}");
         assert_eq!(loaded.rewind(120), 90, "{name}");
         assert!(bits(loaded.step(&text[90..], Logits::Last).unwrap()) == expected, "{name}");
-        // What is no number.
+        // A state that is not finite.
         let mut bytes = fs::read(&file).unwrap();
         let end = bytes.len() - 32 - b"attached".len();
         bytes[end - 4..end].copy_from_slice(&f32::NAN.to_le_bytes());

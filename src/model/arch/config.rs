@@ -6,6 +6,7 @@ use super::rope_scaling::{self, RopeConfig};
 use crate::checkpoint::Config;
 use crate::error::{Error, Result};
 use crate::gguf::Value;
+use crate::limits;
 use crate::model::spec::{Promise, Promises};
 
 /// The keys that are made of a configuration.
@@ -64,6 +65,22 @@ impl<'c> FromConfig<'c> {
     pub fn replace_count(&mut self, key: &str, n: usize) -> Result<()> {
         let n = self.checked_count(key, n)?;
         self.replace(key, Value::U32(n));
+        Ok(())
+    }
+
+    /// As [`FromConfig::replace`], for a count of each layer.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if one is so large that a list of counts has no room for it.
+    pub fn replace_counts(&mut self, key: &str, counts: impl IntoIterator<Item = usize>) -> Result<()> {
+        let checked = counts.into_iter().map(|n| {
+            i32::try_from(n).map_err(|_| {
+                let what = format!("{n} for {key}; no known model has as many");
+                Error::malformed(self.config.path(), what)
+            })
+        });
+        let counts = checked.collect::<Result<_>>()?;
+        self.replace(key, Value::I32s(counts));
         Ok(())
     }
 
@@ -193,6 +210,19 @@ impl<'c> FromConfig<'c> {
     pub(super) fn rope(&self, defaults: &Defaults) -> Result<RopeConfig> {
         let n_ctx_train = self.n_ctx_train(defaults)?;
         RopeConfig::read(self.config, n_ctx_train, defaults)
+    }
+
+    /// Layers, as most configurations call them: few enough to make a list of.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for more than any model has, or none.
+    pub fn n_layer(&self) -> Result<usize> {
+        let n = self.config.required_count("num_hidden_layers")?;
+        if n > limits::MAX_LAYERS {
+            let what = format!("num_hidden_layers is {n}; it must be at most {}", limits::MAX_LAYERS);
+            return Err(Error::malformed(self.config.path(), what));
+        }
+        Ok(n)
     }
 
     /// Writes the keys that every family has, and those of plain rotary positions.

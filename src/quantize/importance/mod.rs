@@ -99,7 +99,7 @@ impl ImportanceMatrix {
             if self.entries.get(name).is_some_and(|own| !own.is_like(entry)) {
                 let shown = name.escape_debug();
                 return Err(Error::usage(format!(
-                    "{shown} has another shape in one of the importance matrices: they are of different models"
+                    "{shown} has another shape in one of the importance matrices: they are of different models; merge those of one model only"
                 )));
             }
         }
@@ -118,10 +118,13 @@ impl ImportanceMatrix {
         Ok(())
     }
 
-    /// Refuses what no inputs sum to.
+    /// Refuses sums that cannot be those of any inputs.
     fn check(&self, path: &Path) -> Result<()> {
         if self.entries.is_empty() {
-            return Err(Error::malformed(path, "an importance matrix without an entry"));
+            return Err(Error::malformed(
+                path,
+                "an importance matrix without an entry; collect it again with gguf-run imatrix",
+            ));
         }
         for (name, entry) in &self.entries {
             let shown = name.escape_debug();
@@ -130,11 +133,15 @@ impl ImportanceMatrix {
                 || entry.squares.len() % entry.counts.len() != 0
             {
                 let (n, m) = (entry.squares.len(), entry.counts.len());
-                return Err(Error::malformed(path, format!("{shown} has {n} sums for {m} counts")));
+                return Err(Error::malformed(
+                    path,
+                    format!("{shown} has {n} sums for {m} counts; collect it again with gguf-run imatrix"),
+                ));
             }
             if let Some(bad) = entry.squares.iter().find(|sum| !(sum.is_finite() && **sum >= 0.0)) {
-                let what =
-                    format!("{shown} has a sum of squares of {bad}: the model computed what is no number");
+                let what = format!(
+                    "{shown} has a sum of squares of {bad}; collect it again with gguf-run imatrix, from a sound model"
+                );
                 return Err(Error::malformed(path, what));
             }
         }
@@ -192,7 +199,7 @@ impl Entry {
             self.counts = vec![self.counts[0]; other.counts.len()];
         }
         for (i, n) in self.counts.iter_mut().enumerate() {
-            *n += if other.counts.len() == 1 { other.counts[0] } else { other.counts[i] };
+            *n = n.saturating_add(if other.counts.len() == 1 { other.counts[0] } else { other.counts[i] });
         }
         self.squares.iter_mut().zip(&other.squares).for_each(|(sum, x)| *sum += x);
         self.sums = match (self.sums.take(), &other.sums) {

@@ -37,10 +37,10 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     let nope = made.config.required_count("qk_nope_head_dim")?;
     made.base(&Defaults { head_dim: Some(n_rot), ..Defaults::RMS })?;
     made.replace("attention.head_count_kv", Value::U32(1));
-    made.replace_count("attention.key_length", rank + n_rot)?;
+    made.replace_count("attention.key_length", rank.saturating_add(n_rot))?;
     made.replace_count("attention.value_length", rank)?;
     made.replace_count("rope.dimension_count", n_rot)?;
-    made.put_count("attention.key_length_mla", nope + n_rot)?;
+    made.put_count("attention.key_length_mla", nope.saturating_add(n_rot))?;
     made.count("attention.value_length_mla", "v_head_dim")?;
     made.optional_count("attention.q_lora_rank", "q_lora_rank")?;
     made.put_count("attention.kv_lora_rank", rank)?;
@@ -56,7 +56,7 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
 
 /// Writes the keys of experts, which configurations call differently.
 pub(super) fn experts(made: &mut FromConfig<'_>) -> Result<()> {
-    let n_layer = made.config.required_count("num_hidden_layers")?;
+    let n_layer = made.n_layer()?;
     let n_dense = match made.config.strings("mlp_layer_types")? {
         Some(types) => types.iter().take_while(|kind| **kind == "dense").count(),
         None => {

@@ -2,7 +2,6 @@
 //! one, a scaled embedding that is the output matrix too, GELU gates.
 
 use super::prelude::*;
-use crate::limits;
 
 /// The `gemma` family.
 pub(super) static FAMILY: Family = Family {
@@ -59,7 +58,7 @@ pub(super) fn windows(made: &mut FromConfig<'_>, period: usize) -> Result<()> {
     let windowed: Vec<bool> = match made.config.strings("layer_types")? {
         Some(types) => types.iter().map(|kind| *kind == "sliding_attention").collect(),
         None => {
-            let n_layer = made.config.required_count("num_hidden_layers")?.min(limits::MAX_LAYERS);
+            let n_layer = made.n_layer()?;
             let own = made.config.count("sliding_window_pattern")?.filter(|&n| n > 0).unwrap_or(period);
             (0..n_layer).map(|i| i % own < own - 1).collect()
         }

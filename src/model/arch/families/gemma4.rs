@@ -63,7 +63,7 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_activation"], "gelu_pytorch_tanh", &["gelu_pytorch_tanh"])?;
     made.base(&DEFAULTS)?;
     let config = made.config;
-    let n_layer = config.required_count("num_hidden_layers")?;
+    let n_layer = made.n_layer()?;
     let windowed: Vec<bool> = match config.strings("layer_types")? {
         Some(types) => types.iter().map(|kind| *kind == "sliding_attention").collect(),
         None => (0..n_layer).map(|i| i % 6 < 5).collect(),
@@ -79,16 +79,16 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.put_count("rope.dimension_count_swa", of_windows)?;
     let own = config.count("num_key_value_heads")?.unwrap_or(1);
     if let Some(n) = n_head_kv.filter(|&n| n != own) {
-        let counts = windowed.iter().map(|has| if *has { own } else { n } as i32);
-        made.replace("attention.head_count_kv", Value::I32s(counts.collect()));
+        let counts = windowed.iter().map(|has| if *has { own } else { n });
+        made.replace_counts("attention.head_count_kv", counts)?;
     }
     let n_shared = config.count("num_kv_shared_layers")?.unwrap_or(0);
     made.put_count("attention.shared_kv_layers", n_shared)?;
     if config.bool("use_double_wide_mlp")?.unwrap_or(false) && n_shared > 0 {
         let n_ff = config.required_count("intermediate_size")?;
-        let counts =
-            (0..n_layer).map(|i| if i < n_layer - n_shared.min(n_layer) { n_ff } else { 2 * n_ff } as i32);
-        made.replace("feed_forward_length", Value::I32s(counts.collect()));
+        let n_own = n_layer.saturating_sub(n_shared);
+        let counts = (0..n_layer).map(|i| if i < n_own { n_ff } else { n_ff.saturating_mul(2) });
+        made.replace_counts("feed_forward_length", counts)?;
     }
     made.put_count(
         "embedding_length_per_layer_input",

@@ -26,7 +26,7 @@ const ROTATED: &str = "attention.rope_pattern";
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     super::granite::keys(made)?;
     let config = made.config;
-    let n_layer = config.required_count("num_hidden_layers")?.min(crate::limits::MAX_LAYERS);
+    let n_layer = made.n_layer()?;
     let windowed: Vec<bool> = match config.strings("layer_types")? {
         Some(types) => types.iter().map(|kind| *kind == "sliding_attention").collect(),
         None => (0..n_layer).map(|i| i % PERIOD != 0).collect(),

@@ -43,7 +43,7 @@ const HAS_ROPE: &str = "rope.scaling.finetuned";
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     super::granite::keys(made)?;
     let config = made.config;
-    let n_layer = config.required_count("num_hidden_layers")?;
+    let n_layer = made.n_layer()?;
     let types = config.strings(made.first_of(&["layer_types", "layers_block_type"]))?;
     let has_attention: Vec<bool> = match types {
         Some(types) => types.iter().map(|kind| matches!(*kind, "attention" | "full_attention")).collect(),
@@ -51,8 +51,8 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     };
     let n_head_kv = config.count("num_key_value_heads")?;
     let n_head_kv = n_head_kv.unwrap_or(config.required_count("num_attention_heads")?);
-    let counts = has_attention.iter().map(|has| if *has { n_head_kv as i32 } else { 0 });
-    made.replace("attention.head_count_kv", Value::I32s(counts.collect()));
+    let counts = has_attention.iter().map(|has| if *has { n_head_kv } else { 0 });
+    made.replace_counts("attention.head_count_kv", counts)?;
     let kind = config.string("position_embedding_type")?;
     made.put(HAS_ROPE, Value::Bool(kind == Some("rope")));
     if config.count("num_local_experts")?.unwrap_or(0) > 0 {

@@ -56,7 +56,7 @@ pub(super) fn common_keys(made: &mut FromConfig<'_>, n_ff_name: &'static str) ->
     made.refuse("conv_bias", false, true)?;
     made.base(&Defaults { n_ff_name, eps: 1e-5, eps_name: "norm_eps", freq_base: 1e6, ..Defaults::RMS })?;
     let config = made.config;
-    let n_layer = config.required_count("num_hidden_layers")?;
+    let n_layer = made.n_layer()?;
     let has_attention: Vec<bool> = match config.strings("layer_types")? {
         Some(types) => types.iter().map(|kind| *kind != "conv").collect(),
         None => {
@@ -66,8 +66,8 @@ pub(super) fn common_keys(made: &mut FromConfig<'_>, n_ff_name: &'static str) ->
         }
     };
     let n_head_kv = config.required_count("num_key_value_heads")?;
-    let counts = has_attention.iter().map(|has| if *has { n_head_kv as i32 } else { 0 });
-    made.replace("attention.head_count_kv", Value::I32s(counts.collect()));
+    let counts = has_attention.iter().map(|has| if *has { n_head_kv } else { 0 });
+    made.replace_counts("attention.head_count_kv", counts)?;
     made.put_count("shortconv.l_cache", config.count("conv_L_cache")?.unwrap_or(3))
 }
 

@@ -24,7 +24,7 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
 pub(super) fn multipliers(made: &mut FromConfig<'_>) -> Result<()> {
     let config = made.config;
     made.f32_or("embedding_scale", "scale_emb", 1.0)?;
-    let n_layer = config.required_count("num_hidden_layers")?;
+    let n_layer = made.n_layer()?;
     let depth = config.f32("scale_depth")?.unwrap_or(1.0);
     made.put("residual_scale", Value::F32(depth / (n_layer as f32).sqrt()));
     let n_embd = config.required_count("hidden_size")?;

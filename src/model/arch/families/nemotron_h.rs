@@ -75,11 +75,11 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     // Readers expect it.
     made.f32_or("attention.layer_norm_epsilon", "layer_norm_epsilon", 1e-5)?;
     made.count("attention.head_count", "num_attention_heads")?;
-    let only = |kind: Kind, n: usize| {
-        Value::I32s(kinds.iter().map(|&of| if of == kind { n as i32 } else { 0 }).collect())
-    };
-    made.put("attention.head_count_kv", only(Kind::Attention, config.required_count("num_key_value_heads")?));
-    made.put("feed_forward_length", only(Kind::FeedForward, config.required_count("intermediate_size")?));
+    let only = |kind: Kind, n: usize| kinds.iter().map(move |&of| if of == kind { n } else { 0 });
+    let n_head_kv = config.required_count("num_key_value_heads")?;
+    made.replace_counts("attention.head_count_kv", only(Kind::Attention, n_head_kv))?;
+    let n_ff = config.required_count("intermediate_size")?;
+    made.replace_counts("feed_forward_length", only(Kind::FeedForward, n_ff))?;
     let head_dim = config.required_count(made.first_of(&["head_dim", "attention_head_dim"]))?;
     made.put_count("attention.key_length", head_dim)?;
     made.put_count("attention.value_length", head_dim)?;

@@ -77,7 +77,7 @@ pub(super) fn delta_keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.put_count("ssm.time_step_rank", n_head_v)?;
     made.put_count("ssm.inner_size", n_head_v.saturating_mul(head_dim_v))?;
     let period = of("full_attention_interval", PERIOD)?;
-    let n_layer = config.required_count("num_hidden_layers")?;
+    let n_layer = made.n_layer()?;
     let recurrent: Vec<bool> = match config.strings("layer_types")? {
         Some(types) => types.iter().map(|kind| *kind == "linear_attention").collect(),
         None => (0..n_layer).map(|i| period == 0 || (i + 1) % period != 0).collect(),
