@@ -14,13 +14,15 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 #[cfg(target_os = "linux")]
-use memmap2::{Advice, UncheckedAdvice};
+use rustix::mm::Advice;
 
 use crate::error::{Error, Result};
 use crate::regular_file;
 
 #[cfg(unix)]
 mod fault;
+#[cfg(unix)]
+mod joined;
 
 /// From now on a program that reads bytes of a mapped file which the disk cannot deliver, or which are
 /// gone because somebody cut the file short, says so on standard error and ends with status 1, rather
@@ -33,7 +35,7 @@ pub fn explain_read_faults() {
     fault::install();
 }
 
-/// A file mapped read-only.
+/// A file mapped read-only, or several one behind the other.
 ///
 /// # Contract with the user
 /// The file must not be changed or truncated in place while it is mapped: the operating system
@@ -57,6 +59,9 @@ enum Content {
         #[cfg(target_os = "linux")]
         file: File,
     },
+    /// Several files, one behind the other.
+    #[cfg(unix)]
+    Joined(joined::Joined),
     /// Bytes that never were a file, and empty files, which cannot be mapped.
     Owned(Vec<u8>),
 }
@@ -78,7 +83,7 @@ impl MappedFile {
             let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, "cannot map", e))?;
             // A hint, which a system may not know: pages not in memory yet are then read as huge ones.
             #[cfg(target_os = "linux")]
-            let _ = map.advise(Advice::HugePage);
+            let _ = advise(&map, Advice::LinuxHugepage);
             Content::Mapped {
                 #[cfg(unix)]
                 _registered: fault::Registered::new(path, &map),
@@ -88,6 +93,45 @@ impl MappedFile {
             }
         };
         Ok(Self { path: path.to_owned(), content })
+    }
+
+    /// Maps several files one behind the other, as if they were one. They begin at [`Self::joined_starts`] of
+    /// their lengths; between them are zeros. The first one names it.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`Error::Malformed`] if a file is not as long as `files` says, and
+    /// [`Error::Unsupported`] where the system cannot do it.
+    ///
+    /// # Panics
+    /// Without any file.
+    pub fn open_joined(files: &[(PathBuf, u64)]) -> Result<Self> {
+        let path = files[0].0.clone();
+        #[cfg(unix)]
+        return Ok(Self { content: Content::Joined(joined::Joined::open(files)?), path });
+        #[cfg(not(unix))]
+        return Err(Error::unsupported(
+            &path,
+            format!(
+                "it is one of the {} parts of a split model, which this system cannot map as one; join them into one \
+                 file first: llama-gguf-split --merge FIRST-PART OUTPUT",
+                files.len()
+            ),
+        ));
+    }
+
+    /// Where files of these lengths begin when they are mapped as one; `None` if that is more than can be
+    /// addressed.
+    pub fn joined_starts(n_bytes: impl IntoIterator<Item = u64>) -> Option<Vec<usize>> {
+        /// The system maps a file's huge pages only at multiples of their size.
+        const HUGE_PAGE: usize = 2 << 20;
+        let mut next = 0_usize;
+        let place = |n: u64| {
+            let start = next;
+            let end = start.checked_add(usize::try_from(n).ok()?)?;
+            next = end.checked_next_multiple_of(HUGE_PAGE)?;
+            isize::try_from(next).ok().map(|_| start)
+        };
+        n_bytes.into_iter().map(place).collect()
     }
 
     /// Takes bytes already in memory for a file's content; `path` only names them in messages.
@@ -115,28 +159,22 @@ impl MappedFile {
     /// # Panics
     /// If the file does not have them.
     pub fn populate_range(&self, range: Range<usize>) -> Result<bool> {
-        let bytes = &self.bytes()[range.clone()];
-        match &self.content {
-            #[cfg(target_os = "linux")]
-            Content::Mapped { map, .. } => {
-                match map.advise_range(Advice::PopulateRead, range.start, bytes.len()) {
-                    Ok(()) => Ok(true),
-                    Err(e) if is_read_fault(&e) => Err(Error::io(
-                        &self.path,
-                        "cannot read",
-                        io::Error::other(
-                            "the disk reports an error, or the file was shortened while in use; check the disk, or \
-                             get the file again",
-                        ),
-                    )),
-                    // Where the system knows no such request (before Linux 5.14), the first use does it.
-                    Err(_) => Ok(false),
-                }
-            }
-            #[cfg(not(target_os = "linux"))]
-            Content::Mapped { .. } => Ok(bytes.is_empty()),
-            Content::Owned(_) => Ok(true),
+        let bytes = &self.bytes()[range];
+        if !self.is_mapped() {
+            return Ok(true);
         }
+        #[cfg(target_os = "linux")]
+        match advise(bytes, Advice::LinuxPopulateRead) {
+            Ok(()) => return Ok(true),
+            Err(e) if is_read_fault(e) => {
+                let why = "the disk reports an error, or the file was shortened while in use; check the disk, or get the \
+                           file again";
+                return Err(Error::io(&self.path, "cannot read", io::Error::other(why)));
+            }
+            // Where the system knows no such request (before Linux 5.14), the first use does it.
+            Err(_) => {}
+        }
+        Ok(bytes.is_empty())
     }
 
     /// Asks the system to read some bytes into memory, those that are not there, and does not wait for them.
@@ -145,13 +183,9 @@ impl MappedFile {
     /// If the file does not have them.
     pub fn fetch(&self, range: Range<usize>) {
         assert!(range.start <= range.end && range.end <= self.bytes().len(), "{range:?}");
+        // What the system does not read now, the first use reads.
         #[cfg(target_os = "linux")]
-        if let (Content::Mapped { file, .. }, Some(len)) =
-            (&self.content, NonZeroU64::new(range.len() as u64))
-        {
-            // What the system does not read now, the first use reads.
-            let _ = rustix::fs::fadvise(file, range.start as u64, Some(len), rustix::fs::Advice::WillNeed);
-        }
+        self.advise_files(range, rustix::fs::Advice::WillNeed);
     }
 
     /// Evicts some bytes from memory: of their whole pages those that no other process maps and none has
@@ -162,16 +196,9 @@ impl MappedFile {
     pub fn release(&self, range: Range<usize>) {
         assert!(range.start <= range.end && range.end <= self.bytes().len(), "{range:?}");
         #[cfg(target_os = "linux")]
-        if let Content::Mapped { map, file, .. } = &self.content {
-            // A refusal leaves everything as it was.
-            // SAFETY: the mapping is shared, read-only and backed by the file: what is forgotten is
-            // where its pages are in memory, and the next use finds the same bytes in the file.
-            let _ =
-                unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
-            if let Some(len) = NonZeroU64::new(range.len() as u64) {
-                let _ =
-                    rustix::fs::fadvise(file, range.start as u64, Some(len), rustix::fs::Advice::DontNeed);
-            }
+        if self.is_mapped() {
+            let _ = forget(&self.bytes()[range.clone()]);
+            self.advise_files(range, rustix::fs::Advice::DontNeed);
         }
     }
 
@@ -184,18 +211,15 @@ impl MappedFile {
     /// If the file does not have them.
     pub fn lock(&self, range: Range<usize>) -> io::Result<()> {
         let bytes = &self.bytes()[range];
-        match &self.content {
-            Content::Mapped { .. } if bytes.is_empty() => Ok(()),
-            #[cfg(target_os = "linux")]
-            Content::Mapped { .. } => {
-                // SAFETY: `bytes` lie inside the mapping; locking changes where they are, not what
-                // they are. The system rounds to whole pages, all of which belong to the mapping.
-                Ok(unsafe { rustix::mm::mlock(bytes.as_ptr().cast_mut().cast(), bytes.len()) }?)
-            }
-            #[cfg(not(target_os = "linux"))]
-            Content::Mapped { .. } => Err(io::ErrorKind::Unsupported.into()),
-            Content::Owned(_) => Ok(()),
+        if !self.is_mapped() || bytes.is_empty() {
+            return Ok(());
         }
+        #[cfg(target_os = "linux")]
+        // SAFETY: `bytes` lie inside the mapping; locking changes where they are, not what
+        // they are. The system rounds to whole pages, all of which belong to the mapping.
+        return Ok(unsafe { rustix::mm::mlock(bytes.as_ptr().cast_mut().cast(), bytes.len()) }?);
+        #[cfg(not(target_os = "linux"))]
+        return Err(io::ErrorKind::Unsupported.into());
     }
 
     /// Says that of some bytes a few are used here and there: each use then reads little around it.
@@ -205,10 +229,32 @@ impl MappedFile {
     pub fn expect_scattered_use(&self, range: Range<usize>) {
         assert!(range.start <= range.end && range.end <= self.bytes().len(), "{range:?}");
         #[cfg(target_os = "linux")]
-        if let Content::Mapped { map, .. } = &self.content {
+        if self.is_mapped() {
             // Hints, which a system may not know.
-            let _ = map.advise_range(Advice::NoHugePage, range.start, range.len());
-            let _ = map.advise_range(Advice::Random, range.start, range.len());
+            let _ = advise(&self.bytes()[range.clone()], Advice::LinuxNoHugepage);
+            let _ = advise(&self.bytes()[range], Advice::Random);
+        }
+    }
+
+    fn is_mapped(&self) -> bool {
+        !matches!(self.content, Content::Owned(_))
+    }
+
+    /// Tells the system what becomes of some bytes, wherever they are on disk.
+    #[cfg(target_os = "linux")]
+    fn advise_files(&self, range: Range<usize>, advice: rustix::fs::Advice) {
+        let advise_file = |file: &File, range: Range<usize>| {
+            if let Some(len) = NonZeroU64::new(range.len() as u64) {
+                // A refusal leaves everything as it was.
+                let _ = rustix::fs::fadvise(file, range.start as u64, Some(len), advice);
+            }
+        };
+        match &self.content {
+            Content::Mapped { file, .. } => advise_file(file, range),
+            Content::Joined(joined) => {
+                joined.files_of(range).for_each(|(file, range)| advise_file(file, range));
+            }
+            Content::Owned(_) => {}
         }
     }
 
@@ -221,17 +267,45 @@ impl MappedFile {
     pub fn bytes(&self) -> &[u8] {
         match &self.content {
             Content::Mapped { map, .. } => map,
+            #[cfg(unix)]
+            Content::Joined(joined) => joined.bytes(),
             Content::Owned(bytes) => bytes,
         }
     }
 }
 
+/// The pages that hold some bytes of a mapping.
+#[cfg(target_os = "linux")]
+fn pages(bytes: &[u8]) -> (*mut std::ffi::c_void, usize) {
+    let before = bytes.as_ptr().addr() % rustix::param::page_size();
+    (bytes.as_ptr().wrapping_sub(before).cast_mut().cast(), before + bytes.len())
+}
+
+/// Gives the system a hint about some bytes of a mapping.
+#[cfg(target_os = "linux")]
+fn advise(bytes: &[u8], advice: Advice) -> rustix::io::Result<()> {
+    let (start, len) = pages(bytes);
+    debug_assert!(!matches!(advice, Advice::LinuxDontNeed), "that is `forget`");
+    // SAFETY: the pages belong to a mapping that lives as long as `bytes`, and none of these hints changes what is
+    // in them.
+    unsafe { rustix::mm::madvise(start, len, advice) }
+}
+
+/// Lets go of where some bytes of a mapping are in memory.
+#[cfg(target_os = "linux")]
+fn forget(bytes: &[u8]) -> rustix::io::Result<()> {
+    let (start, len) = pages(bytes);
+    // SAFETY: the mapping is read-only and its pages are those of files, or zeros that were never written: what is
+    // forgotten is where they are in memory, and the next use finds the same bytes.
+    unsafe { rustix::mm::madvise(start, len, Advice::LinuxDontNeed) }
+}
+
 /// Whether populating failed at a page whose use would raise a signal: Linux reports such pages as bad
 /// addresses, and broken memory by a number of its own.
 #[cfg(target_os = "linux")]
-fn is_read_fault(error: &io::Error) -> bool {
-    let number = error.raw_os_error();
-    [libc::EFAULT, libc::EIO, libc::EHWPOISON].iter().any(|&fault| number == Some(fault))
+fn is_read_fault(error: rustix::io::Errno) -> bool {
+    use rustix::io::Errno;
+    [Errno::FAULT, Errno::IO, Errno::HWPOISON].contains(&error)
 }
 
 #[cfg(test)]

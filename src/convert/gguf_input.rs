@@ -2,19 +2,12 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::error::{Error, Result};
-use crate::gguf::{GgufFile, MAGIC, Metadata, TensorInfo};
-use crate::limits;
+use crate::error::Result;
+use crate::gguf::{GgufFile, MAGIC, Metadata, TensorInfo, parts};
 use crate::new_file::check_not_an_input;
 use crate::read_file::ReadFile;
-
-/// The metadata keys of a part of a split file.
-pub(super) const SPLIT_KEYS: [&str; 3] = [SPLIT_NO, SPLIT_COUNT, SPLIT_TENSORS];
-const SPLIT_NO: &str = "split.no";
-const SPLIT_COUNT: &str = "split.count";
-const SPLIT_TENSORS: &str = "split.tensors.count";
 
 /// An opened model. Only the first part of a split one has all of its metadata.
 #[derive(Debug)]
@@ -39,36 +32,13 @@ impl GgufInput {
     /// Opens the file at `path`, and the others if it is a part of a split one.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Malformed`], [`Error::Unsupported`] or [`Error::Limit`], as the files deserve.
+    /// As [`parts::open_all`].
     pub fn open(path: &Path) -> Result<Self> {
-        let asked = Part::open(path)?;
-        let Some(n_parts) = asked.header.metadata().count(SPLIT_COUNT)?.filter(|&n| n > 1) else {
-            return Ok(Self { parts: vec![asked] });
-        };
-        if n_parts > limits::MAX_SHARDS {
-            let what = format!("{}: {n_parts} parts; the limit is {}", path.display(), limits::MAX_SHARDS);
-            return Err(Error::limit(what));
-        }
-        let Some(stem) = split_stem(path, n_parts) else {
-            return Err(Error::malformed(
-                path,
-                format!(
-                    "it is one of {n_parts} parts, and not named as such; it should end in -00001-of-{n_parts:05}.gguf \
-                     or another number, with the other parts beside it"
-                ),
-            ));
-        };
-        let parts =
-            (0..n_parts).map(|i| Part::open_numbered(&part_path(path, &stem, i, n_parts), i, n_parts));
-        let input = Self { parts: parts.collect::<Result<_>>()? };
-        let (found, first) = (input.tensors().count(), &input.parts[0].header);
-        match first.metadata().count(SPLIT_TENSORS)?.filter(|&n| n != found) {
-            None => Ok(input),
-            Some(n) => Err(Error::malformed(
-                first.path(),
-                format!("it promises {n} tensors, and its parts have {found}"),
-            )),
-        }
+        let parts = parts::open_all(path)?.into_iter().map(|header| {
+            let bytes = ReadFile::open(header.path())?;
+            Ok(Part { header, bytes })
+        });
+        Ok(Self { parts: parts.collect::<Result<_>>()? })
     }
 
     /// The path of the file, or of the first part.
@@ -110,31 +80,8 @@ impl GgufInput {
     /// What the file is called without its ending and the number of a part.
     pub(super) fn stem(&self) -> String {
         let n_parts = self.parts.len();
-        let stem = if n_parts > 1 { split_stem(self.path(), n_parts) } else { None };
+        let stem = if n_parts > 1 { parts::stem(self.path(), n_parts) } else { None };
         stem.unwrap_or_else(|| self.path().file_stem().unwrap_or_default().to_string_lossy().into_owned())
-    }
-}
-
-impl Part {
-    fn open(path: &Path) -> Result<Self> {
-        Ok(Self { header: GgufFile::open(path)?, bytes: ReadFile::open(path)? })
-    }
-
-    /// Opens part `index` of `n_parts`.
-    fn open_numbered(path: &Path, index: usize, n_parts: usize) -> Result<Self> {
-        let part = Self::open(path)?;
-        let metadata = part.header.metadata();
-        let found = (metadata.count(SPLIT_NO)?, metadata.count(SPLIT_COUNT)?);
-        if found == (Some(index), Some(n_parts)) {
-            return Ok(part);
-        }
-        let shown = |n: Option<usize>| n.map_or("none".into(), |n| n.to_string());
-        let (no, count) = (shown(found.0), shown(found.1));
-        let what = format!(
-            "its name makes it part {index} (from 0) of {n_parts}, but its split.no is {no} and its split.count \
-             {count}; bring the parts of one download together"
-        );
-        Err(Error::malformed(path, what))
     }
 }
 
@@ -143,16 +90,4 @@ fn begins_as_gguf(path: &Path) -> bool {
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut head));
     read.is_ok() && head == MAGIC
-}
-
-/// The name of a part of `n_parts` without its number and ending; `None` if it is not named as one.
-fn split_stem(path: &Path, n_parts: usize) -> Option<String> {
-    let name = path.file_name()?.to_string_lossy();
-    let stem = name.strip_suffix(&format!("-of-{n_parts:05}.gguf"))?;
-    let (stem, number) = stem.rsplit_once('-')?;
-    (number.len() == 5 && number.bytes().all(|b| b.is_ascii_digit())).then(|| stem.to_owned())
-}
-
-fn part_path(beside: &Path, stem: &str, index: usize, n_parts: usize) -> PathBuf {
-    beside.with_file_name(format!("{stem}-{:05}-of-{n_parts:05}.gguf", index + 1))
 }

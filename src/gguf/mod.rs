@@ -13,6 +13,7 @@ mod journal;
 pub mod layout;
 pub mod metadata;
 mod metadata_view;
+pub mod parts;
 pub mod reader;
 pub mod value;
 pub mod writer;

@@ -8,13 +8,16 @@ use std::sync::Arc;
 use super::ggml_type::GgmlType;
 use super::header::{self, Header};
 use super::metadata::Metadata;
-use crate::error::Result;
+use super::parts;
+use crate::error::{Error, Result};
 use crate::mapped_file::MappedFile;
 
-/// An opened GGUF file, version 2 or 3, little-endian.
+/// An opened GGUF file, version 2 or 3, little-endian; or the parts of a split one as if they were one file.
 #[derive(Debug)]
 pub struct GgufFile {
     file: Arc<MappedFile>,
+    /// Bytes of each file that it is made of.
+    part_bytes: Vec<u64>,
     version: u32,
     alignment: usize,
     metadata: Metadata,
@@ -34,7 +37,7 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
     /// The type of its blocks; the last dimension is a multiple of the block length.
     pub ty: GgmlType,
-    /// Offset of its data from the start of the file.
+    /// Offset of its data from the start of the file, or of the parts mapped as one.
     pub offset: u64,
     /// Bytes of its data. Where the type's block is not known, those up to the next tensor or the end
     /// of the file.
@@ -64,8 +67,39 @@ impl GgufFile {
     /// As [`Self::open`], but for I/O.
     pub fn from_mapped(file: Arc<MappedFile>) -> Result<Self> {
         let Header { version, alignment, metadata, tensors, descriptions } = header::read(&file)?;
+        let part_bytes = vec![file.bytes().len() as u64];
         let index = tensors.iter().enumerate().map(|(i, tensor)| (tensor.name.clone(), i)).collect();
-        Ok(Self { file, version, alignment, metadata, tensors, index, descriptions })
+        Ok(Self { file, part_bytes, version, alignment, metadata, tensors, index, descriptions })
+    }
+
+    /// As [`Self::open`]; of a model that is split into parts all of them, given any: the metadata are the first
+    /// part's, and the tensors those of all.
+    ///
+    /// # Errors
+    /// As [`parts::open_all`] and [`MappedFile::open_joined`]; [`Error::Malformed`] for a tensor that two parts
+    /// have.
+    pub fn open_whole(path: &Path) -> Result<Self> {
+        let mut parts = parts::open_all(path)?;
+        if parts.len() == 1 {
+            return Ok(parts.remove(0));
+        }
+        let part_bytes: Vec<u64> = parts.iter().map(GgufFile::file_len).collect();
+        let paths = parts.iter().map(|part| part.path().to_owned());
+        let file = MappedFile::open_joined(&paths.zip(part_bytes.iter().copied()).collect::<Vec<_>>())?;
+        let starts = MappedFile::joined_starts(part_bytes.iter().copied()).expect("they are mapped");
+        let mut tensors: Vec<TensorInfo> = Vec::new();
+        let mut index = HashMap::new();
+        for (part, start) in parts.iter().zip(starts) {
+            for tensor in &part.tensors {
+                if index.insert(tensor.name.clone(), tensors.len()).is_some() {
+                    let what = format!("tensor {} is in another part as well", tensor.name.escape_debug());
+                    return Err(Error::malformed(part.path(), what));
+                }
+                tensors.push(TensorInfo { offset: tensor.offset + start as u64, ..tensor.clone() });
+            }
+        }
+        let first = parts.remove(0);
+        Ok(Self { file: Arc::new(file), part_bytes, tensors, index, ..first })
     }
 
     /// The path it was opened by.
@@ -110,9 +144,14 @@ impl GgufFile {
         &self.file.bytes()[start..][..tensor.n_bytes]
     }
 
-    /// Bytes of the whole file.
+    /// Files that it is made of.
+    pub fn n_parts(&self) -> usize {
+        self.part_bytes.len()
+    }
+
+    /// Bytes of the whole file, or of all parts.
     pub fn file_len(&self) -> u64 {
-        self.file.bytes().len() as u64
+        self.part_bytes.iter().sum()
     }
 
     /// The mapping, for those who keep parts of it.

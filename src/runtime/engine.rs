@@ -64,7 +64,7 @@ impl Engine {
     pub fn open(path: &Path, options: EngineOptions) -> Result<Self> {
         let kernels = kernels_for(options.isa)?;
         let pool = ThreadPool::new(options.n_threads.unwrap_or_else(default_thread_count))?;
-        let file = GgufFile::open(path)?;
+        let file = GgufFile::open_whole(path)?;
         let family = family_of(&file)?;
         let spec = family.spec_of_file(file.metadata())?;
         let decoder = Decoder::load(&file, family.gguf_name, spec)?;
@@ -293,13 +293,6 @@ fn kernels_for(isa: Option<Isa>) -> Result<&'static Kernels> {
 /// The family of a file that holds a whole model.
 fn family_of(file: &GgufFile) -> Result<&'static Family> {
     let unsupported = |what| Err(Error::unsupported(file.path(), what));
-    // First, because only the first part has the rest of the metadata.
-    if let Some(n) = file.metadata().count("split.count")?.filter(|&n| n > 1) {
-        return unsupported(format!(
-            "one of the {n} parts of a split model; join them into one file first: llama-gguf-split --merge \
-             FIRST-PART OUTPUT"
-        ));
-    }
     let name = file.metadata().required_string("general.architecture")?;
     let Some(family) = arch::by_gguf_name(name) else {
         return unsupported(arch::missing::architecture(name));

@@ -6,6 +6,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod counting;
 pub(crate) mod model;
 pub(crate) mod npy;
+pub(crate) mod parts;
 pub(crate) mod texts;
 
 use std::ffi::OsString;

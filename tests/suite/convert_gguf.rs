@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::common::checkpoint::Spec;
+use crate::common::parts::{split, write_part};
 use crate::common::{convert, fairytale};
 use gguf_kit::convert::{
     self, FileType, GgufInput, KeyChanges, Plan, PlanOptions, RunOptions, Silent, Summary,
 };
 use gguf_kit::error::Error;
-use gguf_kit::gguf::{DEFAULT_ALIGNMENT, GgufFile, GgufWriter, Layout, PlannedTensor, TensorInfo, Value};
+use gguf_kit::gguf::{GgufFile, TensorInfo, Value};
 use gguf_simd::BlockType;
 use gguf_simd::kernels::Kernels;
 
@@ -80,44 +81,10 @@ fn values(file: &GgufFile, name: &str) -> Vec<f32> {
     values
 }
 
-/// Writes some tensors of `file` with its metadata and `more`.
-fn write_part(file: &GgufFile, tensors: &[TensorInfo], more: Vec<(String, Value)>, path: &Path) {
-    let planned = tensors.iter().map(|tensor| PlannedTensor {
-        name: tensor.name.clone(),
-        shape: tensor.shape.clone(),
-        block_type: tensor.ty.block_type().expect("blocks"),
-    });
-    let layout = Layout::new(more, planned.collect(), DEFAULT_ALIGNMENT).expect("a layout");
-    let writer = GgufWriter::create(path, layout, false).expect("a file");
-    for (i, tensor) in tensors.iter().enumerate() {
-        writer.write_at(i, 0, file.bytes(tensor)).expect("written");
-    }
-    writer.finish().expect("a file");
-}
-
-/// The file at `path` as two parts in its folder.
-fn split(path: &Path) -> [PathBuf; 2] {
-    let file = GgufFile::open(path).expect("a model");
-    let n = file.tensors().len();
-    let keys = |i: u16| {
-        [
-            ("split.no", Value::U16(i)),
-            ("split.count", Value::U16(2)),
-            ("split.tensors.count", Value::I32(n as i32)),
-        ]
-        .map(|(key, value)| (key.to_owned(), value))
-    };
-    let paths = [1, 2].map(|i| path.with_file_name(format!("part-0000{i}-of-00002.gguf")));
-    let first = file.metadata().to_pairs().into_iter().chain(keys(0)).collect();
-    write_part(&file, &file.tensors()[..5], first, &paths[0]);
-    write_part(&file, &file.tensors()[5..], keys(1).to_vec(), &paths[1]);
-    paths
-}
-
 #[test]
 fn the_parts_of_a_split_file_make_the_file_they_were_split_from() {
     let (dir, path) = workplace(FileType::Q8_0);
-    for (i, part) in split(&path).iter().enumerate() {
+    for (i, part) in split(&path, &[5]).iter().enumerate() {
         let joined = dir.path().join(format!("joined-{i}.gguf"));
         again(part, &joined, &PlanOptions::new(FileType::Q8_0)).expect("converted");
         assert!(fs::read(&path).expect("a file") == fs::read(&joined).expect("a file"));
@@ -127,7 +94,7 @@ fn the_parts_of_a_split_file_make_the_file_they_were_split_from() {
 #[test]
 fn parts_that_do_not_belong_together_are_refused() {
     let (_dir, path) = workplace(FileType::Q8_0);
-    let [first, second] = split(&path);
+    let [first, second] = split(&path, &[5]).try_into().expect("two parts");
     let message = || GgufInput::open(&first).expect_err("not whole").to_string();
     fs::copy(&first, &second).expect("writable");
     assert!(message().contains("makes it part 1 (from 0) of 2, but its split.no is 0"), "{}", message());

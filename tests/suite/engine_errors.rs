@@ -63,9 +63,12 @@ fn an_unknown_architecture_is_named_with_the_known_ones() {
 }
 
 #[test]
-fn a_part_of_a_split_model_is_refused() {
+fn a_part_of_a_split_model_under_another_name_is_refused() {
     let (error, message) = refusal(&[("split.count", Value::U32(3))]);
-    assert!(matches!(error, Error::Unsupported { .. }) && message.contains("merge"), "{message}");
+    assert!(
+        matches!(error, Error::Malformed { .. }) && message.contains("-00001-of-00003.gguf"),
+        "{message}"
+    );
 }
 
 #[test]

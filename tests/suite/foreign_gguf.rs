@@ -58,7 +58,8 @@ fn a_part_of_a_split_model_is_shown_and_running_it_says_what_to_do() {
     let path = header.tensor("plain", &[8], 0, 0).data(32, 32).write(folder.path(), "m-00002-of-00003.gguf");
     let shown = stdout_of(["inspect", text(&path)]);
     assert!(shown.contains("cannot run it") && shown.contains("3 parts of a split model"), "{shown}");
-    assert_fails(["complete", text(&path), "-p", "x"], 1, &["3 parts of a split model", "--merge"]);
+    let named = ["3 parts of a split model", "m-00001-of-00003.gguf, m-00003-of-00003.gguf"];
+    assert_fails(["complete", text(&path), "-p", "x"], 1, &named);
 }
 
 #[test]

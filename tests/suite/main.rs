@@ -51,6 +51,7 @@ mod saved_sequences;
 mod sequences;
 mod speculation;
 mod speech;
+mod split_models;
 mod states;
 mod template_limits;
 mod template_meaning;

@@ -7,13 +7,14 @@ use regex::Regex;
 
 use super::{Input, Plan, PlanOptions, Planned, unused_overrides};
 use crate::convert::blocks::Blocks;
-use crate::convert::gguf_input::{GgufInput, SPLIT_KEYS};
+use crate::convert::gguf_input::GgufInput;
 use crate::convert::importance::Importance;
 use crate::convert::naming::file_stem;
 use crate::convert::recipe::{self, Candidate, Choice};
 use crate::convert::transform::SourceRows;
 use crate::convert::{FileType, metadata};
 use crate::error::{Error, Result};
+use crate::gguf::parts::SPLIT_KEYS;
 use crate::gguf::{DEFAULT_ALIGNMENT, Layout, PlannedTensor, TensorInfo, Value};
 use crate::limits;
 use crate::model::arch;

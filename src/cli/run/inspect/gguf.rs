@@ -19,7 +19,8 @@ use crate::tokenizer::Tokenizer;
 /// # Errors
 /// Any that opening the file gives; that it cannot be run is none.
 pub(super) fn show_gguf(path: &Path, full: bool, as_json: bool) -> Result<(), Error> {
-    let file = GgufFile::open(path)?;
+    // Of parts that are not all there the one that was asked for is shown; why it does not run is said beside.
+    let file = GgufFile::open_whole(path).or_else(|_| GgufFile::open(path))?;
     let mut totals = Totals::default();
     for tensor in file.tensors() {
         totals.add(&tensor.ty.name(), tensor.n_elements() as u64, tensor.n_bytes as u64);
@@ -87,8 +88,13 @@ impl Memory {
 fn text(file: &GgufFile, totals: &Totals, runs: &Result<Memory, String>, full: bool) -> String {
     let architecture = file.metadata().string("general.architecture").ok().flatten().unwrap_or("unnamed");
     let mut out = format!(
-        "{}\nGGUF version {}, {}, architecture {}, alignment {}\n{}\n",
+        "{}{}\nGGUF version {}, {}, architecture {}, alignment {}\n{}\n",
         printable::path(file.path()),
+        if file.n_parts() > 1 {
+            format!(" and the other parts, {} in all", file.n_parts())
+        } else {
+            String::new()
+        },
         file.version(),
         bytes(file.file_len()),
         printable::line(architecture),
@@ -154,6 +160,7 @@ fn to_json(file: &GgufFile, totals: &Totals, runs: &Result<Memory, String>) -> V
         "file": file.path(),
         "format": "gguf",
         "file_bytes": file.file_len(),
+        "parts": file.n_parts(),
         "version": file.version(),
         "alignment": file.alignment(),
         "runs": runs.is_ok(),
