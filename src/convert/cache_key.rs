@@ -48,7 +48,7 @@ pub(super) fn of(checkpoint: &Checkpoint, plan: &Plan<'_>, kernels: &Kernels) ->
 }
 
 fn update_with_plan(hasher: &mut Sha256, plan: &Plan<'_>, kernels: &Kernels) {
-    hasher.update(plan.layout().header());
+    plan.files().layouts().iter().for_each(|layout| hasher.update(layout.header()));
     for source in plan.sources() {
         source.rows.update_digest(hasher);
     }
@@ -57,7 +57,7 @@ fn update_with_plan(hasher: &mut Sha256, plan: &Plan<'_>, kernels: &Kernels) {
             update_with_decoder(hasher, source_type);
         }
     }
-    let is_used = |ty: &BlockType| plan.layout().tensors().iter().any(|placed| placed.block_type == *ty);
+    let is_used = |ty: &BlockType| plan.files().tensors().any(|placed| placed.block_type == *ty);
     for ty in BlockType::all().filter(is_used) {
         update_with_encoder(hasher, ty, |rows, blocks| kernels.encode(ty, rows, None, blocks));
     }

@@ -34,7 +34,7 @@ pub use file_type::FileType;
 pub use gguf_input::GgufInput;
 pub use importance::ImportanceFile;
 pub use keys::{KeyChanges, Setting};
-pub use pipeline::{RunOptions, run};
+pub use pipeline::{RunOptions, run, run_all};
 pub use plan::{Plan, PlanOptions, PlannedRow, TokenizerDifferences};
 pub use progress::{Progress, Silent};
 pub use recipe::Overrides;

@@ -5,6 +5,7 @@
 //! changes nothing: groups are cut the same way for any number of threads, and their errors are summed in
 //! order.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Instant;
 
@@ -16,9 +17,9 @@ use crate::convert::parallel::{in_order, pool};
 use crate::convert::plan::{Plan, Planned};
 use crate::convert::transform::Reading;
 use crate::convert::verify::verify;
-use crate::convert::{Progress, Summary, TensorSummary};
+use crate::convert::{Progress, Summary};
 use crate::error::{Error, Result};
-use crate::gguf::GgufWriter;
+use crate::gguf::ModelWriter;
 use crate::quantize::{ErrorStats, encode_rows, largest_magnitude};
 
 /// Elements of a group of rows, unless a single row has more.
@@ -47,46 +48,77 @@ pub struct RunOptions {
 /// [`Error::Interrupted`]. The file at `path` is then as it was; only if it cannot have its name, a
 /// finished file is kept under another, which the error tells.
 pub fn run(plan: &Plan<'_>, path: &Path, options: &RunOptions, progress: &dyn Progress) -> Result<Summary> {
+    let mut summaries = run_all(&[(plan, path)], options, progress)?;
+    Ok(summaries.remove(0))
+}
+
+/// As [`run`], for several plans of one input, which is read once: each is written to its path, with the bytes that
+/// it has alone.
+///
+/// # Errors
+/// As there; [`Error::Usage`] if two are to have one path. Either all files are finished or, unless one of them
+/// cannot have its name, none is.
+///
+/// # Panics
+/// If the plans have other tensors than each other.
+pub fn run_all(
+    outputs: &[(&Plan<'_>, &Path)],
+    options: &RunOptions,
+    progress: &dyn Progress,
+) -> Result<Vec<Summary>> {
     let _environment = FloatEnvironment::enter();
     let start = Instant::now();
-    plan.check_target(path, options.overwrite)?;
+    check_targets(outputs, options.overwrite)?;
+    let plan = outputs.first().expect("something to write").0;
+    assert!(outputs.iter().all(|(other, _)| plan.has_rows_of(other)), "plans of several inputs");
     let groups = cut(plan);
     let pool = pool(options.n_threads, groups.len())?;
-    let writer = GgufWriter::create(path, plan.layout().clone(), options.overwrite)?;
-    let job = Job { plan, writer: &writer, options, progress };
+    let create = outputs.iter().map(|(plan, path)| Output::create(plan, path, options.overwrite));
+    let outputs: Vec<Output<'_>> = create.collect::<Result<_>>()?;
+    let job = Job { outputs: &outputs, options, progress };
     progress
         .begin(plan.sources().iter().map(|planned| planned.rows.source_bytes(planned.rows.n_rows())).sum());
     let written = job.write(&pool, &groups)?;
     progress.verifying();
-    writer.sync()?;
-    verify(&job, &pool, &groups, &written)?;
+    outputs.iter().try_for_each(|output| output.writer.sync())?;
+    for (i, output) in outputs.iter().enumerate() {
+        verify(&job, output, &pool, &groups, &|group| written[group][i].crc)?;
+    }
     plan.check_unchanged()?;
-    // Asked last of all, so that an interrupt counts until the file has its name.
+    // Asked last of all, so that an interrupt counts until the files have their names.
     if progress.is_cancelled() {
         return Err(Error::Interrupted);
     }
-    let path = writer.finish()?;
-    let mut errors = vec![ErrorStats::default(); plan.sources().len()];
-    for (group, written) in groups.iter().zip(&written) {
-        errors[group.tensor].merge(&written.error);
+    let errors = (0..outputs.len()).map(|i| {
+        let mut errors = vec![ErrorStats::default(); plan.sources().len()];
+        for (group, written) in groups.iter().zip(&written) {
+            errors[group.tensor].merge(&written[i].error);
+        }
+        errors
+    });
+    let errors: Vec<_> = errors.collect();
+    outputs
+        .into_iter()
+        .zip(errors)
+        .map(|(Output { plan, writer }, errors)| {
+            Ok(Summary::new(plan, writer.finish()?, start.elapsed(), errors))
+        })
+        .collect()
+}
+
+/// Checks where everything is to be written.
+fn check_targets(outputs: &[(&Plan<'_>, &Path)], overwrite: bool) -> Result<()> {
+    let mut taken = HashSet::new();
+    for (plan, path) in outputs {
+        plan.check_target(path, overwrite)?;
+        if let Some(path) = plan.paths(path).into_iter().find(|path| !taken.insert(path.clone())) {
+            return Err(Error::usage(format!(
+                "{} would be written twice; put {{type}} into the name that -o gives",
+                path.display()
+            )));
+        }
     }
-    let tensors = plan.layout().tensors().iter().zip(errors);
-    Ok(Summary {
-        path,
-        file_type: plan.file_type(),
-        file_bytes: plan.file_bytes(),
-        bits_per_weight: plan.bits_per_weight(),
-        is_requantised: plan.is_requantised(),
-        duration: start.elapsed(),
-        tensors: tensors
-            .map(|(placed, error)| TensorSummary {
-                name: placed.name.clone(),
-                block_type: placed.block_type,
-                n_bytes: placed.n_bytes,
-                error,
-            })
-            .collect(),
-    })
+    Ok(())
 }
 
 /// Rows of one tensor that are converted together.
@@ -97,7 +129,7 @@ pub(super) struct Group {
     pub(super) n_rows: usize,
 }
 
-/// A group in the file.
+/// A group in a file.
 #[derive(Debug)]
 pub(super) struct Written {
     /// What its encoding lost.
@@ -120,10 +152,23 @@ pub(super) fn cut(plan: &Plan<'_>) -> Vec<Group> {
     groups
 }
 
+/// A plan and the files that are made of it.
+pub(super) struct Output<'a> {
+    pub(super) plan: &'a Plan<'a>,
+    pub(super) writer: ModelWriter,
+}
+
+impl<'a> Output<'a> {
+    fn create(plan: &'a Plan<'a>, path: &Path, overwrite: bool) -> Result<Self> {
+        let files = plan.paths(path).into_iter().zip(plan.files().layouts().iter().cloned());
+        Ok(Self { plan, writer: ModelWriter::create(files, overwrite)? })
+    }
+}
+
 /// What the threads share.
 pub(super) struct Job<'a> {
-    pub(super) plan: &'a Plan<'a>,
-    pub(super) writer: &'a GgufWriter,
+    /// At least one, with the same rows.
+    pub(super) outputs: &'a [Output<'a>],
     pub(super) options: &'a RunOptions,
     pub(super) progress: &'a dyn Progress,
 }
@@ -138,16 +183,16 @@ struct Worker {
 }
 
 impl Job<'_> {
-    /// Converts all groups; what became of each.
-    pub(super) fn write(&self, pool: &ThreadPool, groups: &[Group]) -> Result<Vec<Written>> {
+    /// Converts all groups; what became of each in each output.
+    pub(super) fn write(&self, pool: &ThreadPool, groups: &[Group]) -> Result<Vec<Vec<Written>>> {
         in_order(pool, groups.len(), |worker, i| self.convert(worker, groups[i]))
     }
 
-    fn convert(&self, worker: &mut Worker, group: Group) -> Result<Written> {
+    fn convert(&self, worker: &mut Worker, group: Group) -> Result<Vec<Written>> {
         if self.progress.is_cancelled() {
             return Err(Error::Interrupted);
         }
-        let rows = &self.plan.sources()[group.tensor].rows;
+        let rows = &self.outputs[0].plan.sources()[group.tensor].rows;
         worker.rows.resize(group.n_rows * rows.n_in(), 0.0);
         rows.read(group.first_row, &mut worker.rows, &mut worker.reading)?;
         let largest = largest_magnitude(&worker.rows);
@@ -159,20 +204,26 @@ impl Job<'_> {
             let what = format!("{element} is {}; every weight must be a finite number", worker.rows[at]);
             return Err(Error::malformed(file, what));
         }
-        let written = self.encode(worker, group, largest)?;
+        let written = self.outputs.iter().map(|output| self.encode(worker, output, group, largest)).collect();
         self.progress.advance(rows.source_bytes(group.n_rows));
-        Ok(written)
+        written
     }
 
-    /// Encodes and writes a group whose values have magnitudes up to `largest`.
-    fn encode(&self, worker: &mut Worker, group: Group, largest: f32) -> Result<Written> {
-        let placed = &self.plan.layout().tensors()[group.tensor];
-        let n_in = self.plan.sources()[group.tensor].rows.n_in();
+    /// Encodes a group whose values have magnitudes up to `largest`, and writes it to `output`.
+    fn encode(
+        &self,
+        worker: &mut Worker,
+        output: &Output<'_>,
+        group: Group,
+        largest: f32,
+    ) -> Result<Written> {
+        let placed = output.plan.files().tensor(group.tensor);
+        let n_in = output.plan.sources()[group.tensor].rows.n_in();
         let ty = placed.block_type;
         let row_bytes = ty.row_bytes(n_in).expect("the layout checked that rows divide into blocks");
         worker.blocks.resize(group.n_rows * row_bytes, 0);
         let Worker { rows, blocks, scratch, .. } = worker;
-        let Planned { rows: source, importance, .. } = &self.plan.sources()[group.tensor];
+        let Planned { rows: source, importance, .. } = &output.plan.sources()[group.tensor];
         let mut encode = |rows: &[f32], importance, blocks: &mut [u8]| {
             encode_rows(self.options.kernels, ty, rows, n_in, importance, blocks, scratch)
         };
@@ -203,7 +254,7 @@ impl Job<'_> {
                  as in --tensor-type '{name}=F32'"
             )));
         }
-        self.writer.write_at(group.tensor, (group.first_row * row_bytes) as u64, blocks)?;
+        output.writer.write_at(group.tensor, (group.first_row * row_bytes) as u64, blocks)?;
         Ok(Written { error, crc: crc32fast::hash(blocks) })
     }
 }

@@ -1,85 +1,30 @@
 //! Everything a conversion decides before it writes a byte.
 
+mod files;
 mod gguf;
+mod options;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gguf_simd::BlockType;
 use regex::Regex;
 
 use crate::checkpoint::{Checkpoint, Config};
 use crate::convert::gguf_input::GgufInput;
-use crate::convert::importance::{Importance, ImportanceFile};
-use crate::convert::keys::KeyChanges;
+use crate::convert::importance::Importance;
 use crate::convert::metadata::{self, General};
 use crate::convert::naming::{file_stem, folder_identifier};
 use crate::convert::recipe::{self, Candidate, Choice, Overrides};
 use crate::convert::transform::SourceRows;
 use crate::convert::{FileType, sources, target, tokenizer_check};
 use crate::error::{Error, Result};
-use crate::gguf::{DEFAULT_ALIGNMENT, GgufWriter, Layout, PlannedTensor};
+use crate::gguf::{DEFAULT_ALIGNMENT, GgufWriter, PlannedTensor};
 use crate::model::arch::{self, Configured, Family};
 use crate::model::spec::ModelSpec;
 use crate::tokenizer::Vocabulary;
+use files::Files;
 
-/// What a plan does about a tokenizer that reads texts otherwise than the checkpoint's own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TokenizerDifferences {
-    /// Refuses it, with the texts.
-    #[default]
-    Refused,
-    /// Notes them.
-    Accepted,
-    /// Does not compare; only for a plan that is not carried out.
-    Unchecked,
-}
-
-/// What a conversion is asked for.
-#[derive(Clone, Debug)]
-pub struct PlanOptions {
-    /// The type of the file.
-    pub file_type: FileType,
-    /// Types of single tensors.
-    pub overrides: Overrides,
-    /// `general.name`, if it is not to come from the model card or the folder.
-    pub name: Option<String>,
-    /// Tensors of the checkpoint whose name one of these matches count as absent.
-    pub ignored: Vec<Regex>,
-    /// What becomes of a tokenizer that differs from the checkpoint's own.
-    pub tokenizer_differences: TokenizerDifferences,
-    /// Changes of the metadata.
-    pub keys: KeyChanges,
-    /// How much columns count.
-    pub importance: Option<ImportanceFile>,
-}
-
-impl PlanOptions {
-    /// A plain conversion to `file_type`.
-    pub fn new(file_type: FileType) -> Self {
-        Self {
-            file_type,
-            overrides: Overrides::default(),
-            name: None,
-            ignored: Vec::new(),
-            tokenizer_differences: TokenizerDifferences::default(),
-            keys: KeyChanges::default(),
-            importance: None,
-        }
-    }
-
-    /// The importance of each tensor, if there is an importance matrix.
-    fn importances(
-        &self,
-        tensors: &[Candidate],
-        choices: &[Choice],
-        warnings: &mut Vec<String>,
-    ) -> Result<Vec<Option<Importance>>> {
-        match &self.importance {
-            Some(file) => file.of(tensors, choices, warnings),
-            None => Ok(tensors.iter().map(|_| None).collect()),
-        }
-    }
-}
+pub use options::{PlanOptions, TokenizerDifferences};
 
 /// A conversion, decided: tensors with their sources, types and places.
 #[derive(Debug)]
@@ -88,8 +33,7 @@ pub struct Plan<'a> {
     name: String,
     file_stem: String,
     spec: ModelSpec,
-    metadata_keys: Vec<String>,
-    layout: Layout,
+    files: Files,
     sources: Vec<Planned<'a>>,
     warnings: Vec<String>,
     is_requantised: bool,
@@ -97,7 +41,7 @@ pub struct Plan<'a> {
 }
 
 /// What is converted.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Input<'a> {
     Checkpoint(&'a Checkpoint),
     Gguf(&'a GgufInput),
@@ -173,14 +117,13 @@ impl<'a> Plan<'a> {
         pairs.extend(vocabulary.to_metadata());
         warnings.extend(tokenizer_check::prove(checkpoint, &pairs, options.tokenizer_differences)?);
         options.keys.apply(&mut pairs, &mut warnings)?;
-        let metadata_keys = pairs.iter().map(|(key, _)| key.clone()).collect();
         let planned = candidates.into_iter().zip(&choices);
         let tensors = planned.map(|(tensor, choice)| PlannedTensor {
             name: tensor.name,
             shape: tensor.shape,
             block_type: choice.block_type,
         });
-        let layout = Layout::new(pairs, tensors.collect(), DEFAULT_ALIGNMENT)?;
+        let files = Files::new(pairs, tensors.collect(), DEFAULT_ALIGNMENT, options.max_file_bytes)?;
         let sources = rows.into_iter().zip(choices).zip(importance);
         let sources =
             sources.map(|((rows, choice), importance)| Planned { rows, choice, importance }).collect();
@@ -189,8 +132,7 @@ impl<'a> Plan<'a> {
             name: general.name().to_owned(),
             file_stem: file_stem(&folder_identifier(checkpoint.dir())),
             spec,
-            metadata_keys,
-            layout,
+            files,
             sources,
             warnings,
             is_requantised: false,
@@ -228,14 +170,14 @@ impl<'a> Plan<'a> {
         self.is_requantised
     }
 
-    /// Bytes of the finished file.
+    /// Bytes of the finished file, or of all its parts.
     pub fn file_bytes(&self) -> u64 {
-        self.layout.file_bytes()
+        self.files.n_bytes()
     }
 
     /// Every tensor, in file order.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = PlannedRow<'_>> {
-        self.layout.tensors().iter().zip(&self.sources).map(|(placed, planned)| PlannedRow {
+        self.files.tensors().zip(&self.sources).map(|(placed, planned)| PlannedRow {
             name: &placed.name,
             shape: &placed.shape,
             source_type: planned.rows.source_name(),
@@ -252,23 +194,28 @@ impl<'a> Plan<'a> {
 
     /// Bits that a weight takes on average, in tensor data alone.
     pub fn bits_per_weight(&self) -> f64 {
-        let n_bytes: u64 = self.layout.tensors().iter().map(|placed| placed.n_bytes).sum();
+        let n_bytes: u64 = self.files.tensors().map(|placed| placed.n_bytes).sum();
         n_bytes as f64 * 8.0 / self.n_parameters() as f64
     }
 
-    /// Whether the file may be written to `path`.
+    /// Where the model is written if it is to be at `path`: there, or beside it in several parts.
+    pub fn paths(&self, path: &Path) -> Vec<PathBuf> {
+        self.files.paths(path)
+    }
+
+    /// Whether the file may be written to `path`, or its parts beside it.
     ///
     /// # Errors
-    /// [`Error::Usage`] if `path` is one of the files being read, under whatever name, or would become one
+    /// [`Error::Usage`] if a path is one of the files being read, under whatever name, or would become one
     /// of a checkpoint's; if it exists and `overwrite` is false; or if no file can be there.
     pub fn check_target(&self, path: &Path, overwrite: bool) -> Result<()> {
-        match self.input {
+        self.paths(path).iter().try_for_each(|path| match self.input {
             Input::Checkpoint(checkpoint) => target::check(checkpoint, path, overwrite),
             Input::Gguf(input) => {
                 input.check_target(path)?;
                 GgufWriter::check(path, overwrite).map(drop)
             }
-        }
+        })
     }
 
     /// Checks that the weights have not changed since they were opened.
@@ -284,16 +231,23 @@ impl<'a> Plan<'a> {
         }
     }
 
-    pub(super) fn layout(&self) -> &Layout {
-        &self.layout
+    /// Whether another plan takes the same rows from the same places.
+    pub(super) fn has_rows_of(&self, other: &Self) -> bool {
+        let same_input = match (self.input, other.input) {
+            (Input::Checkpoint(a), Input::Checkpoint(b)) => std::ptr::eq(a, b),
+            (Input::Gguf(a), Input::Gguf(b)) => std::ptr::eq(a, b),
+            _ => false,
+        };
+        let names = |plan: &Self| plan.files.tensors().map(|placed| placed.name.clone()).collect::<Vec<_>>();
+        same_input && names(self) == names(other)
+    }
+
+    pub(super) fn files(&self) -> &Files {
+        &self.files
     }
 
     pub(super) fn sources(&self) -> &[Planned<'a>] {
         &self.sources
-    }
-
-    pub(super) fn metadata_keys(&self) -> &[String] {
-        &self.metadata_keys
     }
 }
 

@@ -5,23 +5,24 @@ use std::time::Duration;
 
 use gguf_simd::BlockType;
 
-use crate::convert::FileType;
+use crate::convert::{FileType, Plan};
+use crate::gguf::PlacedTensor;
 use crate::quantize::ErrorStats;
 
 /// A finished conversion.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// The file.
-    pub path: PathBuf,
+    /// The file, or the parts of a model that was split.
+    pub paths: Vec<PathBuf>,
     /// Its type.
     pub file_type: FileType,
-    /// Its bytes.
+    /// Its bytes, those of all parts.
     pub file_bytes: u64,
     /// Bits that a weight takes on average, in tensor data alone.
     pub bits_per_weight: f64,
     /// Whether weights were quantised before, so that errors count from what they were then.
     pub is_requantised: bool,
-    /// How long it took, reading back included.
+    /// How long it took, with all that was written at once and reading back.
     pub duration: Duration,
     /// Every tensor, in file order.
     pub tensors: Vec<TensorSummary>,
@@ -41,6 +42,30 @@ pub struct TensorSummary {
 }
 
 impl Summary {
+    /// Of `plan`, carried out in `paths`, with what the encoding of each tensor lost.
+    pub(super) fn new(
+        plan: &Plan<'_>,
+        paths: Vec<PathBuf>,
+        duration: Duration,
+        errors: impl IntoIterator<Item = ErrorStats>,
+    ) -> Self {
+        let of_tensor = |(placed, error): (&PlacedTensor, ErrorStats)| TensorSummary {
+            name: placed.name.clone(),
+            block_type: placed.block_type,
+            n_bytes: placed.n_bytes,
+            error,
+        };
+        Self {
+            paths,
+            file_type: plan.file_type(),
+            file_bytes: plan.file_bytes(),
+            bits_per_weight: plan.bits_per_weight(),
+            is_requantised: plan.is_requantised(),
+            duration,
+            tensors: plan.files().tensors().zip(errors).map(of_tensor).collect(),
+        }
+    }
+
     /// What the encoding of all tensors lost.
     pub fn error(&self) -> ErrorStats {
         let mut total = ErrorStats::default();

@@ -12,14 +12,16 @@
 //!
 //! Reading goes through huge pages, so that the page cache holds the file in them for its next mapping.
 
+use std::path::{Path, PathBuf};
+
 use rayon::ThreadPool;
 
 use crate::convert::parallel::in_order;
-use crate::convert::pipeline::{Group, Job, Written};
-use crate::convert::plan::{Plan, Planned};
+use crate::convert::pipeline::{Group, Job, Output};
+use crate::convert::plan::Planned;
 use crate::convert::transform::Reading;
 use crate::error::{Error, Result};
-use crate::gguf::GgufFile;
+use crate::gguf::{GgufFile, GgufWriter, Layout};
 use crate::read_file::ReadFile;
 
 /// What a thread keeps between groups.
@@ -31,38 +33,73 @@ struct Worker {
     reading: Reading,
 }
 
-/// Checks the file in `job.writer` against the plan and what was written of it, group by group.
+/// Checks the files of `output` against its plan and what was written of it, group by group; `crc_of` has the
+/// checksum of each.
 ///
 /// # Errors
 /// [`Error::Malformed`] naming the first difference, or as the reader finds it; [`Error::Io`];
 /// [`Error::Interrupted`].
-pub(super) fn verify(job: &Job<'_>, pool: &ThreadPool, groups: &[Group], written: &[Written]) -> Result<()> {
-    let partial = job.writer.partial_path();
-    let check = || {
-        let (file, bytes) = (GgufFile::open(&partial)?, ReadFile::open(&partial)?);
-        check_header(job.plan, &file)?;
-        in_order(pool, groups.len(), |worker: &mut Worker, i| {
-            check_group(job, worker, (&file, &bytes), groups[i], &written[i])
-        })
-    };
-    // The file has another name yet, which tells the user nothing.
-    check().map(drop).map_err(|e| match e {
-        Error::Malformed { path, what } if path == partial => {
-            Error::malformed(job.writer.target(), format!("read back after writing: {what}"))
-        }
-        Error::Io { path, source, .. } if path == partial => {
-            Error::io(job.writer.target(), "cannot read back what was written to", source)
-        }
-        e => e,
+pub(super) fn verify(
+    job: &Job<'_>,
+    output: &Output<'_>,
+    pool: &ThreadPool,
+    groups: &[Group],
+    crc_of: &(dyn Fn(usize) -> u32 + Sync),
+) -> Result<()> {
+    let files = output.writer.files().iter().zip(output.plan.files().layouts());
+    let files = files.map(|(writer, layout)| ReadBack::open(writer, layout)).collect::<Result<Vec<_>>>()?;
+    in_order(pool, groups.len(), |worker: &mut Worker, i| {
+        let file = &files[output.writer.place(groups[i].tensor).0];
+        let checked = check_group(job, output, worker, file, groups[i], crc_of(i));
+        checked.map_err(|e| file.told(e))
     })
+    .map(drop)
 }
 
-fn check_header(plan: &Plan<'_>, file: &GgufFile) -> Result<()> {
+/// A file that was written, opened by a name that tells the user nothing.
+struct ReadBack<'a> {
+    target: &'a Path,
+    partial: PathBuf,
+    file: GgufFile,
+    bytes: ReadFile,
+}
+
+impl<'a> ReadBack<'a> {
+    fn open(writer: &'a GgufWriter, planned: &Layout) -> Result<Self> {
+        let (partial, target) = (writer.partial_path(), writer.target());
+        let open = || {
+            let file = GgufFile::open(&partial)?;
+            check_header(planned, &file)?;
+            Ok((file, ReadFile::open(&partial)?))
+        };
+        let (file, bytes) = open().map_err(|e| told(&partial, target, e))?;
+        Ok(Self { target, partial, file, bytes })
+    }
+
+    fn told(&self, error: Error) -> Error {
+        told(&self.partial, self.target, error)
+    }
+}
+
+/// An error about a file at `partial` as one about what it is to be.
+fn told(partial: &Path, target: &Path, error: Error) -> Error {
+    match error {
+        Error::Malformed { path, what } if path == partial => {
+            Error::malformed(target, format!("read back after writing: {what}"))
+        }
+        Error::Io { path, source, .. } if path == partial => {
+            Error::io(target, "cannot read back what was written to", source)
+        }
+        e => e,
+    }
+}
+
+fn check_header(planned: &Layout, file: &GgufFile) -> Result<()> {
     let differs = |what: String| Err(Error::malformed(file.path(), what));
-    if !file.metadata().keys().eq(plan.metadata_keys()) {
+    if !file.metadata().keys().eq(planned.keys()) {
         return differs("its metadata keys are not the planned ones".into());
     }
-    let planned = plan.layout().tensors();
+    let planned = planned.tensors();
     if file.tensors().len() != planned.len() {
         return differs(format!("{} tensors instead of {}", file.tensors().len(), planned.len()));
     }
@@ -81,15 +118,17 @@ fn check_header(plan: &Plan<'_>, file: &GgufFile) -> Result<()> {
 
 fn check_group(
     job: &Job<'_>,
+    output: &Output<'_>,
     worker: &mut Worker,
-    (file, bytes): (&GgufFile, &ReadFile),
+    ReadBack { file, bytes, .. }: &ReadBack<'_>,
     group: Group,
-    written: &Written,
+    crc: u32,
 ) -> Result<()> {
     if job.progress.is_cancelled() {
         return Err(Error::Interrupted);
     }
-    let (tensor, source) = (&file.tensors()[group.tensor], &job.plan.sources()[group.tensor]);
+    let tensor = &file.tensors()[output.writer.place(group.tensor).1];
+    let source = &output.plan.sources()[group.tensor];
     let row_bytes = tensor.n_bytes / source.rows.n_rows();
     let start = tensor.offset + (group.first_row * row_bytes) as u64;
     worker.found.resize(group.n_rows * row_bytes, 0);
@@ -97,7 +136,7 @@ fn check_group(
     let at = usize::try_from(start).expect("the file is mapped");
     file.mapped_file().populate_range(at..at + worker.found.len())?;
     bytes.read_at(start, &mut worker.found)?;
-    let rows = if crc32fast::hash(&worker.found) != written.crc {
+    let rows = if crc32fast::hash(&worker.found) != crc {
         format!("one of the rows {} to {}", group.first_row, group.first_row + group.n_rows - 1)
     } else if let Some(row) = differing_row(job, worker, source, group)? {
         format!("row {row}")
@@ -145,15 +184,13 @@ fn differing_row(
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use gguf_simd::kernels::Kernels;
 
     use super::*;
     use crate::checkpoint::Checkpoint;
     use crate::convert::parallel::pool;
-    use crate::convert::{FileType, PlanOptions, RunOptions, Silent, pipeline};
-    use crate::gguf::GgufWriter;
+    use crate::convert::{FileType, Plan, PlanOptions, RunOptions, Silent, pipeline};
+    use crate::gguf::ModelWriter;
 
     /// Writes the bundled model, lets `spoil` at it, and verifies.
     fn verified(spoil: impl Fn(&GgufWriter, &[Group])) -> Result<()> {
@@ -161,14 +198,16 @@ mod tests {
         let checkpoint = Checkpoint::open(&checkpoint)?;
         let plan = Plan::new(&checkpoint, &PlanOptions::new(FileType::Q4_0))?;
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let writer = GgufWriter::create(&dir.path().join("m.gguf"), plan.layout().clone(), false)?;
+        let files = [(dir.path().join("m.gguf"), plan.files().layouts()[0].clone())];
+        let outputs = [Output { plan: &plan, writer: ModelWriter::create(files, false)? }];
         let options = RunOptions { overwrite: false, n_threads: 2, kernels: Kernels::best() };
-        let job = Job { plan: &plan, writer: &writer, options: &options, progress: &Silent };
+        let job = Job { outputs: &outputs, options: &options, progress: &Silent };
         let (pool, groups) = (pool(2, 2)?, pipeline::cut(&plan));
         let written = job.write(&pool, &groups)?;
+        let [Output { writer, .. }] = &outputs;
         writer.sync()?;
-        spoil(&writer, &groups);
-        verify(&job, &pool, &groups, &written)
+        spoil(&writer.files()[0], &groups);
+        verify(&job, &outputs[0], &pool, &groups, &|group| written[group][0].crc)
     }
 
     /// The bytes of a group, and where in its tensor they are.

@@ -46,6 +46,7 @@ pub struct PlacedTensor {
 #[derive(Clone, Debug)]
 pub struct Layout {
     header: Vec<u8>,
+    keys: Vec<String>,
     tensors: Vec<PlacedTensor>,
     file_bytes: u64,
 }
@@ -86,7 +87,8 @@ impl Layout {
         for tensor in &mut tensors {
             tensor.offset += data_start;
         }
-        Ok(Self { header, tensors, file_bytes })
+        let keys = metadata.into_iter().map(|(key, _)| key).collect();
+        Ok(Self { header, keys, tensors, file_bytes })
     }
 
     /// Bytes of the whole file, the padding behind the last tensor included.
@@ -97,6 +99,11 @@ impl Layout {
     /// Everything before the first tensor's data.
     pub fn header(&self) -> &[u8] {
         &self.header
+    }
+
+    /// The keys of the metadata, in order.
+    pub fn keys(&self) -> &[String] {
+        &self.keys
     }
 
     /// The tensors, in the order they were given.
@@ -199,7 +206,7 @@ fn check_tensors(tensors: &[PlannedTensor]) -> Result<()> {
 }
 
 /// Places a tensor at `offset` from the start of the data section.
-fn place(tensor: PlannedTensor, offset: u64) -> Result<PlacedTensor> {
+pub(super) fn place(tensor: PlannedTensor, offset: u64) -> Result<PlacedTensor> {
     let PlannedTensor { name, shape, block_type } = tensor;
     let n_in = shape[shape.len() - 1];
     if !n_in.is_multiple_of(block_type.block_len()) {
@@ -222,6 +229,15 @@ pub(super) fn encode_pairs(metadata: &[(String, Value)]) -> Vec<u8> {
     header.pairs(metadata);
     header.0
 }
+
+/// The bytes that a tensor takes in a header.
+pub(super) fn described_bytes(tensor: &PlannedTensor) -> usize {
+    // The length of the name, the name, dimensions, type and offset.
+    8 + tensor.name.len() + 4 + 8 * tensor.shape.len() + 4 + 8
+}
+
+/// The bytes of a header without pairs and tensors, before its padding.
+pub(super) const FIXED_HEADER_BYTES: usize = 4 + 4 + 8 + 8;
 
 /// The bytes before the first tensor's data. The tensors' offsets are relative here, as in the file.
 fn write_header(metadata: &[(String, Value)], tensors: &[PlacedTensor], alignment: usize) -> Vec<u8> {

@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Value;
+use super::layout::{FIXED_HEADER_BYTES, Layout, PlannedTensor, described_bytes, encode_pairs, place};
 use super::reader::GgufFile;
 use crate::error::{Error, Result};
 use crate::limits;
@@ -106,4 +108,125 @@ fn open_numbered(path: &Path, index: usize, n_parts: usize) -> Result<GgufFile> 
          {count}; bring the parts of one download together"
     );
     Err(Error::malformed(path, what))
+}
+
+/// Divides a model into files of at most `max_bytes` each, in order, if one does not suffice: the layouts, of which
+/// the first has the metadata.
+///
+/// # Errors
+/// As [`Layout::new`]; [`Error::Usage`] if a tensor alone, or the metadata, is larger.
+pub fn divide(
+    metadata: Vec<(String, Value)>,
+    tensors: Vec<PlannedTensor>,
+    alignment: usize,
+    max_bytes: u64,
+) -> Result<Vec<Layout>> {
+    let n_tensors = tensors.len();
+    let ends = ends(&metadata, &tensors, alignment, max_bytes)?;
+    if ends.len() == 1 {
+        return Ok(vec![Layout::new(metadata, tensors, alignment)?]);
+    }
+    if ends.len() > limits::MAX_SHARDS {
+        let what = format!("{} files of {max_bytes} bytes; the limit is {}", ends.len(), limits::MAX_SHARDS);
+        return Err(Error::usage(format!("{what}; allow larger ones with --split-max-size")));
+    }
+    let mut rest = tensors.into_iter();
+    let (mut metadata, mut start) = (metadata, 0);
+    let part = |(i, &end): (usize, &usize)| {
+        let mut pairs = std::mem::take(&mut metadata);
+        pairs.extend(split_pairs(i, ends.len(), n_tensors));
+        let layout = Layout::new(pairs, rest.by_ref().take(end - start).collect(), alignment);
+        start = end;
+        layout
+    };
+    ends.iter().enumerate().map(part).collect()
+}
+
+/// Where each part ends among the tensors.
+fn ends(
+    metadata: &[(String, Value)],
+    tensors: &[PlannedTensor],
+    alignment: usize,
+    max_bytes: u64,
+) -> Result<Vec<usize>> {
+    let own = encode_pairs(&split_pairs(0, 1, tensors.len())).len();
+    // The padding of the header, and the alignment that a file may have to note.
+    let empty = (FIXED_HEADER_BYTES + own + 2 * alignment + 64) as u64;
+    let too_little = |what: &str, n: u64| {
+        Err(Error::usage(format!("{what} takes {n} bytes of a file; give --split-max-size at least as many")))
+    };
+    let first = empty + encode_pairs(metadata).len() as u64;
+    if first > max_bytes {
+        return too_little("the metadata", first);
+    }
+    let (mut ends, mut n_bytes) = (Vec::new(), first);
+    for (i, tensor) in tensors.iter().enumerate() {
+        let data = place(tensor.clone(), 0)?.n_bytes.saturating_add(alignment as u64);
+        let taken = data.saturating_add(described_bytes(tensor) as u64);
+        if empty.saturating_add(taken) > max_bytes {
+            return too_little(
+                &format!("tensor {}", tensor.name.escape_debug()),
+                empty.saturating_add(taken),
+            );
+        }
+        if n_bytes + taken > max_bytes {
+            ends.push(i);
+            n_bytes = empty;
+        }
+        n_bytes += taken;
+    }
+    ends.push(tensors.len());
+    Ok(ends)
+}
+
+/// What part `index` of `n_parts` says of itself.
+fn split_pairs(index: usize, n_parts: usize, n_tensors: usize) -> Vec<(String, Value)> {
+    let small = |n: usize| Value::U16(u16::try_from(n).expect("no more parts than the limit"));
+    let pairs = [
+        (SPLIT_NO, small(index)),
+        (SPLIT_COUNT, small(n_parts)),
+        (SPLIT_TENSORS, Value::I32(i32::try_from(n_tensors).expect("no more tensors than the limit"))),
+    ];
+    pairs.map(|(key, value)| (key.to_owned(), value)).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use gguf_simd::BlockType;
+
+    use super::*;
+    use crate::gguf::DEFAULT_ALIGNMENT;
+
+    fn tensors(n: usize) -> Vec<PlannedTensor> {
+        let tensor =
+            |i| PlannedTensor { name: format!("t{i}"), shape: vec![3, 64], block_type: BlockType::F32 };
+        (0..n).map(tensor).collect()
+    }
+
+    #[test]
+    fn no_part_is_larger_than_asked_for_and_nothing_is_lost() {
+        let metadata = vec![("general.name".to_owned(), Value::String("x".repeat(500)))];
+        for max_bytes in [1600, 1700, 2500, 4000, 100_000] {
+            let layouts =
+                divide(metadata.clone(), tensors(20), DEFAULT_ALIGNMENT, max_bytes).expect("enough");
+            assert!(layouts.iter().all(|layout| layout.file_bytes() <= max_bytes), "{max_bytes}");
+            let names = layouts.iter().flat_map(Layout::tensors).map(|tensor| tensor.name.clone());
+            assert!(names.eq((0..20).map(|i| format!("t{i}"))), "{max_bytes}");
+        }
+        let one = divide(metadata.clone(), tensors(20), DEFAULT_ALIGNMENT, 100_000).expect("enough");
+        let plain = Layout::new(metadata, tensors(20), DEFAULT_ALIGNMENT).expect("a layout");
+        assert_eq!((one.len(), one[0].header()), (1, plain.header()));
+    }
+
+    #[test]
+    fn what_does_not_fit_into_a_part_is_named() {
+        let refused = |metadata: &[(String, Value)], max_bytes| {
+            divide(metadata.to_vec(), tensors(2), DEFAULT_ALIGNMENT, max_bytes)
+                .expect_err("too little")
+                .to_string()
+        };
+        assert!(refused(&[], 700).contains("tensor t0 takes 1"), "{}", refused(&[], 700));
+        let long = [("general.name".to_owned(), Value::String("x".repeat(5000)))];
+        assert!(refused(&long, 2000).contains("the metadata takes 5"), "{}", refused(&long, 2000));
+    }
 }

@@ -97,7 +97,7 @@ fn wrong_usage_ends_with_2_and_other_failures_with_1() {
         (&["tiny", "--type", "Q8_0", "--tensor-type", "(=Q8_0"], 2, "regex"),
         (&["tiny", "--type", "Q8_0", "--output-tensor-type", "Q6_K"], 2, "use --output-tensor-type Q8_0"),
         (&["tiny", "--type", "Q8_0", "-o", "no/such/folder/m.gguf"], 2, "does not exist"),
-        (&["tiny", "--type", "Q8_0", "-o", "tiny"], 2, "is a directory"),
+        (&["tiny", "--type", "Q8_0,Q4_0", "-o", "m.gguf"], 2, "model-{type}.gguf"),
         (&["tiny", "--type", "Q8_0", "--threads", "0"], 2, "--threads must be at least 1"),
         (&["tiny", "--type", "Q8_0", "--isa", "mmx"], 2, "mmx"),
         (&["absent", "--type", "Q8_0"], 1, "absent"),

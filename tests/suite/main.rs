@@ -24,6 +24,7 @@ mod convert_cache;
 mod convert_cli;
 mod convert_gguf;
 mod convert_output;
+mod convert_outputs;
 mod convert_refuses;
 mod convert_types;
 mod convert_values;

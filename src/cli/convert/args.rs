@@ -36,6 +36,7 @@ Examples:
   gguf-convert ./Llama-3.2-1B --type Q4_K_M --dry-run
   gguf-convert model.safetensors --type Q8_0 -o model.gguf
   gguf-convert ./Mistral-7B --type Q4_K_S --tensor-type 'ffn_down=Q6_K' --output-tensor-type Q8_0
+  gguf-convert ./Llama-3.2-1B --type Q4_K_M,Q6_K,Q8_0 -o models/
   gguf-convert model-BF16.gguf --type Q4_K_M
   gguf-convert edit model.gguf --override-kv tokenizer.chat_template=file:template.jinja";
 
@@ -46,12 +47,16 @@ pub(super) struct Args {
     /// The model: a checkpoint's folder, its .safetensors file or its model.safetensors.index.json; or a GGUF file
     /// of any type, one or the first of several parts
     pub(super) input: PathBuf,
-    /// Type of the file, in any letter case
-    #[arg(long = "type", value_name = "TYPE")]
-    pub(super) file_type: FileType,
-    /// The GGUF file to write [default: <name of the checkpoint's folder>-<TYPE>.gguf, here]
+    /// Type of the file, in any letter case; of several, as in Q4_K_M,Q8_0, a file each, from one reading of the input
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',', required = true)]
+    pub(super) file_types: Vec<FileType>,
+    /// The GGUF file to write, with {type} in its name where there are several, or the folder for it
+    /// [default: <name of the checkpoint's folder>-<TYPE>.gguf, here]
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
+    /// Split the model into files of at most SIZE bytes, as in 4G (powers of 1000), called <name>-00001-of-00003.gguf and so on
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    split_max_size: Option<u64>,
     /// Show the plan, tensor by tensor, and write nothing
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -98,11 +103,27 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// What the plan needs of them.
+    /// What the plan of each file needs of them; of several types the tokenizer is compared once.
     ///
     /// # Errors
-    /// [`Error::Usage`] for an empty name; as [`ImportanceMatrix::open`].
-    pub(super) fn plan_options(&self) -> Result<PlanOptions> {
+    /// [`Error::Usage`] for an empty name, or a type that comes twice; as [`ImportanceMatrix::open`].
+    pub(super) fn plan_options(&self) -> Result<Vec<PlanOptions>> {
+        let first = self.first_plan_options()?;
+        let mut all: Vec<PlanOptions> = Vec::new();
+        for &file_type in &self.file_types {
+            if all.iter().any(|options| options.file_type == file_type) {
+                return Err(Error::usage(format!("--type names {file_type} twice")));
+            }
+            let tokenizer_differences = match all.len() {
+                0 => first.tokenizer_differences,
+                _ => TokenizerDifferences::Unchecked,
+            };
+            all.push(PlanOptions { file_type, tokenizer_differences, ..first.clone() });
+        }
+        Ok(all)
+    }
+
+    fn first_plan_options(&self) -> Result<PlanOptions> {
         if self.name.as_deref().is_some_and(|name| name.trim().is_empty()) {
             return Err(Error::usage("--name is empty; give a name, or leave the flag out"));
         }
@@ -123,9 +144,31 @@ impl Args {
             let matrix = Arc::new(ImportanceMatrix::open(path)?);
             Ok::<_, Error>(ImportanceFile { path: path.clone(), matrix })
         });
-        let (file_type, importance) = (self.file_type, importance.transpose()?);
-        Ok(PlanOptions { file_type, overrides, name, ignored, tokenizer_differences, keys, importance })
+        Ok(PlanOptions {
+            overrides,
+            name,
+            ignored,
+            tokenizer_differences,
+            keys,
+            importance: importance.transpose()?,
+            max_file_bytes: self.split_max_size,
+            ..PlanOptions::new(self.file_types[0])
+        })
     }
+}
+
+/// Bytes, with K, M or G for powers of 1000.
+fn size(size: &str) -> Result<u64, String> {
+    let (digits, unit) = match size.char_indices().last() {
+        Some((end, 'K' | 'k')) => (&size[..end], 1000),
+        Some((end, 'M' | 'm')) => (&size[..end], 1_000_000),
+        Some((end, 'G' | 'g')) => (&size[..end], 1_000_000_000),
+        _ => (size, 1),
+    };
+    let n: Option<u64> = digits.parse().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
+    n.and_then(|n| n.checked_mul(unit))
+        .filter(|&n| n > 0)
+        .ok_or_else(|| "a number of bytes is needed, as in 4G or 500M".into())
 }
 
 fn pattern(pattern: &str) -> Result<Regex, String> {
@@ -158,7 +201,7 @@ mod tests {
     fn rules_keep_their_order_and_split_at_the_last_equals_sign() {
         let args = parse("gguf-convert m --type q4_k_m --tensor-type a=b=q6_k --tensor-type ^x$=F16")
             .expect("sound");
-        let options = args.plan_options().expect("sound");
+        let [options] = args.plan_options().expect("sound").try_into().expect("one type");
         let rules: Vec<(&str, BlockType)> =
             options.overrides.tensors.iter().map(|(name, ty)| (name.as_str(), *ty)).collect();
         assert_eq!(rules, [("a=b", BlockType::Q6_K), ("^x$", BlockType::F16)]);
@@ -173,6 +216,10 @@ mod tests {
         assert!(error.contains("unknown tensor type Q4_K_M") && error.contains("Q4_K,"), "{error}");
         let error = parse("gguf-convert m --type Q8_0 --tensor-type Q4_K").expect_err("no pattern");
         assert!(error.contains("REGEX=TYPE"), "{error}");
+        let error = parse("gguf-convert m --type Q8_0,q8_0").expect("types").plan_options();
+        assert!(error.expect_err("twice").to_string().contains("Q8_0 twice"));
+        let error = parse("gguf-convert m --type Q8_0 --split-max-size 4X").expect_err("no size");
+        assert!(error.contains("as in 4G"), "{error}");
         let error = parse("gguf-convert m").expect_err("no type");
         assert!(error.contains("--type"), "{error}");
     }

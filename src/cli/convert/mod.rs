@@ -1,18 +1,22 @@
 //! Arguments and presentation of `gguf-convert`.
 //!
-//! `args` is the command line of a conversion, `edit` the subcommand for metadata, `progress` the bar, `report` what is printed.
+//! `args` is the command line of a conversion, `output` where it goes, `edit` the subcommand for metadata, `progress`
+//! the bar, `report` what is printed.
 
 mod args;
 mod command;
 mod edit;
 mod key_args;
+mod output;
 pub mod progress;
 mod report;
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use gguf_simd::kernels::Kernels;
+use serde_json::Value;
 
 use crate::checkpoint::Checkpoint;
 use crate::cli::interrupt::Busy;
@@ -38,40 +42,56 @@ fn convert(args: &Args) -> Result<()> {
     let run_options = run_options(args)?;
     if GgufInput::is_at(&args.input) {
         let input = GgufInput::open(&args.input)?;
-        return carry_out(args, &Plan::of_gguf(&input, &options)?, &run_options);
+        let plans: Result<Vec<_>> = options.iter().map(|options| Plan::of_gguf(&input, options)).collect();
+        return carry_out(args, &plans?, &run_options);
     }
     let checkpoint = Checkpoint::open(&args.input)?;
-    carry_out(args, &Plan::new(&checkpoint, &options)?, &run_options)
+    let plans: Result<Vec<_>> = options.iter().map(|options| Plan::new(&checkpoint, options)).collect();
+    carry_out(args, &plans?, &run_options)
 }
 
-/// Shows a plan, or follows it.
-fn carry_out(args: &Args, plan: &Plan<'_>, run_options: &RunOptions) -> Result<()> {
-    let output = args.output.clone().unwrap_or_else(|| PathBuf::from(plan.default_file_name()));
-    for warning in plan.warnings() {
-        warn(warning);
-    }
+/// Shows plans, or follows them.
+fn carry_out(args: &Args, plans: &[Plan<'_>], run_options: &RunOptions) -> Result<()> {
+    let outputs: Vec<(&Plan<'_>, PathBuf)> =
+        plans.iter().map(|plan| Ok((plan, output::path_of(args, plan)?))).collect::<Result<_>>()?;
+    // What is said of every type is said once.
+    let mut said = HashSet::new();
+    plans.iter().flat_map(Plan::warnings).filter(|&warning| said.insert(warning)).for_each(warn);
     if args.dry_run {
-        if let Err(error) = plan.check_target(&output, args.force) {
-            warn(error);
-        }
-        return if args.json {
-            show_json(&report::plan_json(plan, &output))
-        } else {
-            show(&report::plan_table(plan, &output))
-        };
+        return show_plans(args, &outputs);
     }
-    // Told before the first byte is read, not when the file is to be written.
-    plan.check_target(&output, args.force)?;
+    // Told before the first byte is read, not when the files are to be written.
+    outputs.iter().try_for_each(|(plan, path)| plan.check_target(path, args.force))?;
     let busy = Busy::begin();
     let bar = Bar::new(args.quiet, busy.stop());
-    let summary = convert::run(plan, &output, run_options, &bar);
+    let outputs: Vec<(&Plan<'_>, &Path)> = outputs.iter().map(|(plan, path)| (*plan, &**path)).collect();
+    let summaries = convert::run_all(&outputs, run_options, &bar);
     bar.clear();
-    let summary = summary?;
+    let summaries = summaries?;
     match (args.json, args.quiet) {
-        (true, _) => show_json(&report::summary_json(&summary)),
+        (true, _) => show_json(&one_or_all(summaries.iter().map(report::summary_json).collect())),
         (false, true) => Ok(()),
-        (false, false) => show(&report::summary_text(&summary)),
+        (false, false) => show(&summaries.iter().map(report::summary_text).collect::<String>()),
     }
+}
+
+fn show_plans(args: &Args, outputs: &[(&Plan<'_>, PathBuf)]) -> Result<()> {
+    for (plan, path) in outputs {
+        if let Err(error) = plan.check_target(path, args.force) {
+            warn(error);
+        }
+    }
+    if args.json {
+        show_json(&one_or_all(outputs.iter().map(|(plan, path)| report::plan_json(plan, path)).collect()))
+    } else {
+        let tables: Vec<String> = outputs.iter().map(|(plan, path)| report::plan_table(plan, path)).collect();
+        show(&tables.join("\n"))
+    }
+}
+
+/// The value of a conversion to one type, or the list of those of several.
+fn one_or_all(mut values: Vec<Value>) -> Value {
+    if values.len() == 1 { values.remove(0) } else { Value::Array(values) }
 }
 
 fn run_options(args: &Args) -> Result<RunOptions> {

@@ -1,7 +1,7 @@
 //! What `gguf-convert` prints: the plan of a dry run, the summary of a real one, and both as JSON.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -43,7 +43,8 @@ pub(super) fn plan_table(plan: &Plan<'_>, path: &Path) -> String {
     }
     let (n, parameters) = (plan.tensors().len(), output::count(plan.n_parameters()));
     let (total, bits) = (output::bytes(plan.file_bytes()), plan.bits_per_weight());
-    let (model, ty, path) = (printable::line(plan.name()), plan.file_type(), printable::path(path));
+    let (model, ty) = (printable::line(plan.name()), plan.file_type());
+    let path = files_text(&plan.paths(path));
     writeln!(text, "\n{model} as {ty}: {n} tensors, {parameters} weights, {bits:.3} bits per weight")
         .expect("a string");
     writeln!(text, "{total} would be written to {path}").expect("a string");
@@ -68,7 +69,7 @@ pub(super) fn plan_json(plan: &Plan<'_>, path: &Path) -> Value {
     json!({
         "model": plan.name(),
         "type": plan.file_type().name(),
-        "output": path.to_string_lossy(),
+        "output": plan.paths(path)[0].to_string_lossy(),
         "bytes": plan.file_bytes(),
         "parameters": plan.n_parameters(),
         "bits_per_weight": plan.bits_per_weight(),
@@ -79,7 +80,7 @@ pub(super) fn plan_json(plan: &Plan<'_>, path: &Path) -> Value {
 
 /// What was done, in three lines.
 pub(super) fn summary_text(summary: &Summary) -> String {
-    let (path, ty) = (printable::path(&summary.path), summary.file_type);
+    let (path, ty) = (files_text(&summary.paths), summary.file_type);
     let (bytes, bits) = (output::bytes(summary.file_bytes), summary.bits_per_weight);
     let seconds = summary.duration.as_secs_f64();
     let mut text = format!("{path}: {ty}, {bytes}, {bits:.3} bits per weight, {seconds:.1} s\n");
@@ -106,6 +107,16 @@ pub(super) fn summary_text(summary: &Summary) -> String {
     text
 }
 
+/// The file, or the first and the number of several.
+fn files_text(paths: &[PathBuf]) -> String {
+    let first = printable::path(&paths[0]);
+    if paths.len() == 1 {
+        first.to_string()
+    } else {
+        format!("{first} and the rest of {} parts", paths.len())
+    }
+}
+
 /// What was done, as JSON.
 pub(super) fn summary_json(summary: &Summary) -> Value {
     let tensors: Vec<Value> = summary
@@ -122,7 +133,8 @@ pub(super) fn summary_json(summary: &Summary) -> Value {
         })
         .collect();
     json!({
-        "file": summary.path.to_string_lossy(),
+        "file": summary.paths[0].to_string_lossy(),
+        "files": summary.paths.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
         "type": summary.file_type.name(),
         "bytes": summary.file_bytes,
         "bits_per_weight": summary.bits_per_weight,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gguf_simd::BlockType;
 use regex::Regex;
 
-use super::{Input, Plan, PlanOptions, Planned, unused_overrides};
+use super::{Files, Input, Plan, PlanOptions, Planned, unused_overrides};
 use crate::convert::blocks::Blocks;
 use crate::convert::gguf_input::GgufInput;
 use crate::convert::importance::Importance;
@@ -15,7 +15,7 @@ use crate::convert::transform::SourceRows;
 use crate::convert::{FileType, metadata};
 use crate::error::{Error, Result};
 use crate::gguf::parts::SPLIT_KEYS;
-use crate::gguf::{DEFAULT_ALIGNMENT, Layout, PlannedTensor, TensorInfo, Value};
+use crate::gguf::{DEFAULT_ALIGNMENT, PlannedTensor, TensorInfo, Value};
 use crate::limits;
 use crate::model::arch;
 use crate::model::spec::TensorId;
@@ -74,13 +74,12 @@ impl<'a> Plan<'a> {
             _ => None,
         });
         let name = name.or(input.metadata().string("general.name").ok().flatten().map(str::to_owned));
-        let metadata_keys = pairs.iter().map(|(key, _)| key.clone()).collect();
         let tensors = found.iter().zip(&choices).map(|(found, choice)| PlannedTensor {
             name: found.tensor.name.clone(),
             shape: shape_of(found.tensor),
             block_type: choice.block_type,
         });
-        let layout = Layout::new(pairs, tensors.collect(), alignment(input))?;
+        let files = Files::new(pairs, tensors.collect(), alignment(input), options.max_file_bytes)?;
         let sources = found.iter().zip(choices).zip(importance);
         let sources =
             sources.map(|((found, choice), importance)| found.planned(choice, importance)).collect();
@@ -89,8 +88,7 @@ impl<'a> Plan<'a> {
             name: name.unwrap_or_else(|| input.stem()),
             file_stem: file_stem(without_type(&input.stem())),
             spec,
-            metadata_keys,
-            layout,
+            files,
             sources,
             warnings,
             is_requantised: !requantised.is_empty(),

@@ -1,0 +1,71 @@
+//! What a conversion is asked for.
+
+use regex::Regex;
+
+use crate::convert::FileType;
+use crate::convert::importance::{Importance, ImportanceFile};
+use crate::convert::keys::KeyChanges;
+use crate::convert::recipe::{Candidate, Choice, Overrides};
+use crate::error::Result;
+
+/// What a plan does about a tokenizer that reads texts otherwise than the checkpoint's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenizerDifferences {
+    /// Refuses it, with the texts.
+    #[default]
+    Refused,
+    /// Notes them.
+    Accepted,
+    /// Does not compare; only for a plan that is not carried out.
+    Unchecked,
+}
+
+/// What a conversion is asked for.
+#[derive(Clone, Debug)]
+pub struct PlanOptions {
+    /// The type of the file.
+    pub file_type: FileType,
+    /// Types of single tensors.
+    pub overrides: Overrides,
+    /// `general.name`, if it is not to come from the model card or the folder.
+    pub name: Option<String>,
+    /// Tensors of the checkpoint whose name one of these matches count as absent.
+    pub ignored: Vec<Regex>,
+    /// What becomes of a tokenizer that differs from the checkpoint's own.
+    pub tokenizer_differences: TokenizerDifferences,
+    /// Changes of the metadata.
+    pub keys: KeyChanges,
+    /// How much columns count.
+    pub importance: Option<ImportanceFile>,
+    /// Bytes of a file at most: a model that takes more is split into parts.
+    pub max_file_bytes: Option<u64>,
+}
+
+impl PlanOptions {
+    /// A plain conversion to `file_type`.
+    pub fn new(file_type: FileType) -> Self {
+        Self {
+            file_type,
+            overrides: Overrides::default(),
+            name: None,
+            ignored: Vec::new(),
+            tokenizer_differences: TokenizerDifferences::default(),
+            keys: KeyChanges::default(),
+            importance: None,
+            max_file_bytes: None,
+        }
+    }
+
+    /// The importance of each tensor, if there is an importance matrix.
+    pub(super) fn importances(
+        &self,
+        tensors: &[Candidate],
+        choices: &[Choice],
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<Option<Importance>>> {
+        match &self.importance {
+            Some(file) => file.of(tensors, choices, warnings),
+            None => Ok(tensors.iter().map(|_| None).collect()),
+        }
+    }
+}
