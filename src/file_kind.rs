@@ -17,11 +17,11 @@ pub fn recognise(bytes: &[u8]) -> Option<&'static str> {
     }
     const KINDS: &[(&[u8], &str)] = &[
         (b"GGUF", "a GGUF file, which needs no conversion: give it to gguf-run"),
+        (b"PK\x03\x04", "a zip archive, most likely a PyTorch checkpoint: convert it with gguf-convert"),
         (
-            b"PK\x03\x04",
-            "a zip archive, most likely a PyTorch checkpoint: get the model's .safetensors files",
+            b"\x80\x02",
+            "a Python pickle, most likely of an old PyTorch checkpoint: convert it with gguf-convert",
         ),
-        (b"\x80\x02", "a Python pickle (an old PyTorch checkpoint): get the model's .safetensors files"),
         (b"MZ", "a Windows program"),
         (b"\x7fELF", "a Linux program"),
         (b"version https://git-lfs", "a git-lfs pointer: fetch the file itself with `git lfs pull`"),

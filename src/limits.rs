@@ -93,3 +93,12 @@ pub const MAX_RENDERED_BYTES: usize = 64 << 20;
 
 /// Components of a tokenizer's normalizer, pre-tokenizer, post-processor or decoder; real ones have up to about ten.
 pub const MAX_TOKENIZER_COMPONENTS: usize = 64;
+
+/// Bytes of the directory of a PyTorch file's zip archive: about a hundred for each tensor.
+pub const MAX_ZIP_DIRECTORY_BYTES: u64 = 256 << 20;
+
+/// Bytes of the pickle in a PyTorch file: a few hundred for each tensor.
+pub const MAX_PICKLE_BYTES: u64 = 256 << 20;
+
+/// Values that the pickle of a PyTorch file may make: a few tens for each tensor.
+pub const MAX_PICKLE_VALUES: usize = 8 << 20;

@@ -12,6 +12,9 @@ use crate::limits;
 /// The file name of an index.
 pub(super) const FILE_NAME: &str = "model.safetensors.index.json";
 
+/// That of PyTorch's files.
+pub(super) const PYTORCH_FILE_NAME: &str = "pytorch_model.bin.index.json";
+
 /// The map from tensor names to shard file names, which are plain names without folders.
 #[derive(Debug)]
 pub(super) struct ShardIndex {

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::index::{self, ShardIndex};
+use super::index::ShardIndex;
+use super::weight_names::{Format, PYTORCH, SAFETENSORS, ShardName};
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -29,14 +30,12 @@ pub(super) enum Weights {
     Shards(Vec<PathBuf>),
 }
 
-/// The file that holds all weights, as transformers calls it.
-const SINGLE_NAME: &str = "model.safetensors";
-
-/// Finds the weights of `input`: a `.safetensors` file, a checkpoint's folder, or its index.
+/// Finds the weights of `input`: a weight file, a checkpoint's folder, or its index.
 ///
 /// In a folder `model.safetensors` comes before an index, as in transformers' `from_pretrained`: one
 /// that stays behind when a sharded model is saved anew as one file names yesterday's weights. Where
-/// there is neither, a whole set of shards is taken, or the only file there is.
+/// there is neither, a whole set of shards is taken, or the only file there is. PyTorch's files count where there
+/// are no safetensors.
 ///
 /// # Errors
 /// [`Error::Io`] if there is nothing, [`Error::Usage`] or [`Error::Unsupported`] for something else.
@@ -52,8 +51,8 @@ pub(super) fn locate(input: &Path) -> Result<Located> {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     };
-    if name.ends_with(".safetensors") {
-        let weights = beside(&dir, input, name, &mut notes)?;
+    if let Some(format) = Format::of(name) {
+        let weights = beside(&dir, input, name, format, &mut notes)?;
         return Ok(Located { dir, weights, notes });
     }
     if name.ends_with(".json") {
@@ -63,29 +62,34 @@ pub(super) fn locate(input: &Path) -> Result<Located> {
         return Err(Error::usage(format!("{} is a GGUF file already; give it to gguf-run", input.display())));
     }
     Err(Error::usage(format!(
-        "{}: a checkpoint is a .safetensors file, a folder with one, or a model.safetensors.index.json{}",
+        "{}: a checkpoint is a folder, a .safetensors or PyTorch file (.bin, .pth, .pt) in one, or the index of several \
+         files (model.safetensors.index.json)",
         input.display(),
-        if is_pickle_name(name) { ". PyTorch's .bin and .pth files cannot be read" } else { "" }
     )))
 }
 
-/// What a named `.safetensors` file stands for: itself, or all the shards it is one of.
-fn beside(dir: &Path, input: &Path, name: &str, notes: &mut Vec<String>) -> Result<Weights> {
-    if name == "adapter_model.safetensors" {
+/// What a named weight file stands for: itself, or all the shards it is one of.
+fn beside(dir: &Path, input: &Path, name: &str, format: &Format, notes: &mut Vec<String>) -> Result<Weights> {
+    if name.starts_with("adapter_model.") {
         return Err(adapter(dir));
     }
-    let index = dir.join(index::FILE_NAME);
-    if name != SINGLE_NAME && index.is_file() && ShardIndex::open(&index)?.shard_files().contains(name) {
+    let index = dir.join(format.index);
+    if name != format.single && index.is_file() && ShardIndex::open(&index)?.shard_files().contains(name) {
         return Ok(Weights::Index(index));
     }
-    match ShardName::parse(name) {
-        Some(shard) if shard.n_shards > 1 => joined(dir, &shard, notes),
+    match ShardName::parse(name, format) {
+        Some(shard) if shard.n_shards > 1 => joined(dir, &shard, format, notes),
         _ => Ok(Weights::Single(input.to_owned())),
     }
 }
 
 fn in_folder(dir: &Path, notes: &mut Vec<String>) -> Result<Weights> {
-    let (single, index) = (dir.join(SINGLE_NAME), dir.join(index::FILE_NAME));
+    let names = file_names(dir)?;
+    let has_any = |format: &Format| names.iter().any(|name| format.may_hold_weights(name));
+    let is_indexed = dir.join(SAFETENSORS.index).is_file();
+    let format =
+        if is_indexed || has_any(&SAFETENSORS) || !has_any(&PYTORCH) { &SAFETENSORS } else { &PYTORCH };
+    let (single, index) = (dir.join(format.single), dir.join(format.index));
     if single.is_file() {
         if index.is_file() {
             let beside = single.display();
@@ -97,37 +101,38 @@ fn in_folder(dir: &Path, notes: &mut Vec<String>) -> Result<Weights> {
     if index.is_file() {
         return Ok(Weights::Index(index));
     }
-    let names = file_names(dir)?;
     if names.iter().any(|name| name == "adapter_config.json") {
         return Err(adapter(dir));
     }
     let candidates: Vec<&str> =
-        names.iter().map(String::as_str).filter(|name| name.ends_with(".safetensors")).collect();
+        names.iter().map(String::as_str).filter(|name| format.may_hold_weights(name)).collect();
     // Shards called as transformers calls them come before files of other formats in the folder.
-    let is_model = |name: &&str| ShardName::parse(name).is_some_and(|shard| shard.stem == "model");
+    let is_model =
+        |name: &&str| ShardName::parse(name, format).is_some_and(|shard| shard.stem == format.stem);
     let first = candidates.iter().copied().find(is_model).or(candidates.first().copied());
     let Some(first) = first else { return Err(nothing_found(dir, &names)) };
-    let others: Vec<&str> = match ShardName::parse(first) {
-        Some(shard) if shard.stem == "model" => {
-            let of_model = candidates.iter().copied().filter(is_model);
-            of_model.filter(|name| !shard.is_of_one_set_with(name)).collect()
+    let others: Vec<&str> = match ShardName::parse(first, format) {
+        Some(shard) => {
+            let is_rival = |name: &&str| shard.stem != format.stem || is_model(name);
+            let rivals = candidates.iter().copied().filter(is_rival);
+            rivals.filter(|name| !shard.is_of_one_set_with(name, format)).collect()
         }
-        Some(shard) => candidates.iter().copied().filter(|name| !shard.is_of_one_set_with(name)).collect(),
         None => candidates[1..].to_vec(),
     };
     match others.first() {
-        None => beside(dir, &dir.join(first), first, notes),
+        None => beside(dir, &dir.join(first), first, format, notes),
         Some(other) => Err(Error::usage(format!(
-            "{} holds several .safetensors files ({first}, {other}, …) and no {}: name the one to convert, or \
+            "{} holds several {} files ({first}, {other}, …) and no {}: name the one to convert, or \
              download the index",
             dir.display(),
-            index::FILE_NAME
+            format.extensions.join(" or "),
+            format.index
         ))),
     }
 }
 
 /// All shards of the set that `shard` is one of, if they are all there.
-fn joined(dir: &Path, shard: &ShardName<'_>, notes: &mut Vec<String>) -> Result<Weights> {
+fn joined(dir: &Path, shard: &ShardName<'_>, format: &Format, notes: &mut Vec<String>) -> Result<Weights> {
     let (stem, n_shards) = (shard.stem, shard.n_shards);
     if n_shards > limits::MAX_SHARDS {
         let what = format!("{}: {n_shards} shards; the limit is {}", dir.display(), limits::MAX_SHARDS);
@@ -144,20 +149,13 @@ fn joined(dir: &Path, shard: &ShardName<'_>, notes: &mut Vec<String>) -> Result<
         );
         return Err(Error::malformed(dir, what));
     }
-    let index = dir.join(index::FILE_NAME);
+    let index = dir.join(format.index);
     let why = if index.is_file() { "does not name them" } else { "is not there" };
     notes.push(format!("all {n_shards} shards of {stem} are taken, though {} {why}", index.display()));
     Ok(Weights::Shards(set))
 }
 
 fn nothing_found(dir: &Path, names: &[String]) -> Error {
-    if names.iter().any(|name| is_pickle_name(name)) {
-        return Error::unsupported(
-            dir,
-            "it holds PyTorch weights (.bin or .pth) only, and .safetensors are needed: download the model's \
-             safetensors version",
-        );
-    }
     if let Some(name) = names.iter().find(|name| name.ends_with(".gguf")) {
         return Error::usage(format!(
             "{} holds a GGUF file already; give it to gguf-run: {}",
@@ -165,7 +163,10 @@ fn nothing_found(dir: &Path, names: &[String]) -> Error {
             dir.join(name).display()
         ));
     }
-    Error::usage(format!("{} holds no .safetensors file", dir.display()))
+    Error::usage(format!(
+        "{} holds no weights: neither .safetensors nor PyTorch files (.bin, .pth, .pt)",
+        dir.display()
+    ))
 }
 
 fn adapter(dir: &Path) -> Error {
@@ -174,45 +175,6 @@ fn adapter(dir: &Path) -> Error {
         "it holds a PEFT adapter (adapter_config.json), not a model: merge it into its base model first, and \
          convert the result",
     )
-}
-
-fn is_pickle_name(name: &str) -> bool {
-    [".bin", ".pth", ".pt", ".ckpt"].iter().any(|extension| name.ends_with(extension))
-}
-
-/// A file name such as `model-00001-of-00002.safetensors`, in parts.
-struct ShardName<'a> {
-    /// `model`
-    stem: &'a str,
-    /// The digits of `00001`.
-    n_digits: usize,
-    /// `00002`
-    count: &'a str,
-    n_shards: usize,
-}
-
-impl<'a> ShardName<'a> {
-    fn parse(name: &'a str) -> Option<Self> {
-        let (head, count) = name.strip_suffix(".safetensors")?.rsplit_once("-of-")?;
-        let (stem, number) = head.rsplit_once('-')?;
-        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        if !is_number(number) || !is_number(count) {
-            return None;
-        }
-        Some(Self { stem, n_digits: number.len(), count, n_shards: count.parse().ok()? })
-    }
-
-    /// The name of shard `number` of the same set.
-    fn sibling(&self, number: usize) -> String {
-        format!("{}-{number:0width$}-of-{}.safetensors", self.stem, self.count, width = self.n_digits)
-    }
-
-    fn is_of_one_set_with(&self, name: &str) -> bool {
-        let other = ShardName::parse(name);
-        other.is_some_and(|other| {
-            (other.stem, other.count, other.n_digits) == (self.stem, self.count, self.n_digits)
-        })
-    }
 }
 
 /// The first few of `names`, for a message.
@@ -262,7 +224,7 @@ mod tests {
         assert!(note.contains("index.json is left aside"), "{note}");
         let dir = folder(&["model.safetensors.index.json", "other.safetensors", SHARDS[0], SHARDS[1]]);
         let located = locate(dir.path()).unwrap();
-        assert_eq!(located.weights, Weights::Index(dir.path().join(index::FILE_NAME)));
+        assert_eq!(located.weights, Weights::Index(dir.path().join(SAFETENSORS.index)));
         assert!(located.notes.is_empty());
         let dir = folder(&["model.safetensors", "other.safetensors"]);
         assert!(locate(dir.path()).unwrap().notes.is_empty());
@@ -274,7 +236,7 @@ mod tests {
     #[test]
     fn a_shard_stands_for_all_when_the_index_beside_it_names_it() {
         let dir = folder(&["shard.safetensors", SHARDS[0], "other.safetensors"]);
-        let index = dir.path().join(index::FILE_NAME);
+        let index = dir.path().join(SAFETENSORS.index);
         fs::write(&index, r#"{"weight_map": {"a": "shard.safetensors"}}"#).unwrap();
         let weights = |name| locate(&dir.path().join(name)).map(|located| located.weights);
         assert_eq!(weights("shard.safetensors").unwrap(), Weights::Index(index));
@@ -321,7 +283,7 @@ mod tests {
 
     #[test]
     fn folders_of_other_things_are_told_apart() {
-        assert!(message(folder(&["pytorch_model.bin"]).path()).contains(".safetensors are needed"));
+        assert!(message(folder(&["training_args.bin", "config.json"]).path()).contains("holds no weights"));
         let adapter = folder(&["adapter_config.json", "adapter_model.safetensors"]);
         assert!(message(adapter.path()).contains("PEFT adapter"));
         assert!(message(&adapter.path().join("adapter_model.safetensors")).contains("PEFT adapter"));
@@ -329,18 +291,28 @@ mod tests {
         assert!(message(gguf.path()).contains("GGUF file already"));
         assert!(message(&gguf.path().join("model.gguf")).contains("GGUF file already"));
         assert!(message(folder(&["a.safetensors", "b.safetensors"]).path()).contains("several"));
-        assert!(message(folder(&["config.json"]).path()).contains("no .safetensors"));
+        assert!(message(folder(&["config.json"]).path()).contains("holds no weights"));
         assert!(message(Path::new("/nonexistent/model")).contains("cannot open"));
     }
 
     #[test]
-    fn shards_are_told_by_their_names() {
-        let count = |name| ShardName::parse(name).map(|shard| shard.n_shards);
-        assert_eq!(count("model-00001-of-00002.safetensors"), Some(2));
-        assert_eq!(count("model.safetensors"), None);
-        assert_eq!(count("best-of-luck.safetensors"), None);
-        assert_eq!(count("a-+1-of-2.safetensors"), None);
-        let shard = ShardName::parse("x-1-of-12.safetensors").unwrap();
-        assert_eq!(shard.sibling(10), "x-10-of-12.safetensors");
+    fn files_of_pytorch_count_where_there_are_no_safetensors() {
+        let dir = folder(&["pytorch_model.bin", "training_args.bin", "model.safetensors"]);
+        assert_eq!(
+            locate(dir.path()).unwrap().weights,
+            Weights::Single(dir.path().join("model.safetensors"))
+        );
+        let dir = folder(&["pytorch_model.bin", "training_args.bin", "optimizer.pt"]);
+        assert_eq!(
+            locate(dir.path()).unwrap().weights,
+            Weights::Single(dir.path().join("pytorch_model.bin"))
+        );
+        let dir = folder(&["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"]);
+        assert!(matches!(locate(dir.path()).unwrap().weights, Weights::Shards(set) if set.len() == 2));
+        fs::write(dir.path().join(PYTORCH.index), "{}").unwrap();
+        assert_eq!(locate(dir.path()).unwrap().weights, Weights::Index(dir.path().join(PYTORCH.index)));
+        let dir = folder(&["consolidated.00.pth"]);
+        assert!(matches!(locate(dir.path()).unwrap().weights, Weights::Single(_)));
+        assert!(message(folder(&["a.pth", "b.pt"]).path()).contains("several .bin or .pth"));
     }
 }

@@ -1,6 +1,7 @@
-//! Hugging Face checkpoints: safetensors shards and the JSON files beside them.
+//! Hugging Face checkpoints: weight files and the JSON files beside them.
 //!
-//! `locate` finds out what the user pointed at, [`shard`] maps and checks one safetensors file,
+//! `locate` finds out what the user pointed at, [`shard`] opens one weight file, of
+//! `safetensors` or `torch`, in which each [`tensor`] lies somewhere,
 //! `index` is the map from tensors to shards, [`folder`] hands out the files beside them, [`config`] the
 //! JSON objects with typed getters, [`model_card`] the front matter of README.md; [`open`] puts them
 //! together.
@@ -12,11 +13,16 @@ mod json;
 mod locate;
 pub mod model_card;
 pub mod open;
+mod safetensors;
 pub mod shard;
+pub mod tensor;
+mod torch;
+mod weight_names;
 
 pub use config::Config;
 pub(crate) use config::excerpt;
 pub use folder::Folder;
 pub use model_card::ModelCard;
 pub use open::Checkpoint;
-pub use shard::{ByteTensor, Shard, SourceType, TensorView};
+pub use shard::Shard;
+pub use tensor::{SourceType, TensorView};

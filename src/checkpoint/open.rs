@@ -8,7 +8,8 @@ use super::folder::Folder;
 use super::index::ShardIndex;
 use super::locate::{Located, Weights, listed, locate};
 use super::model_card::ModelCard;
-use super::shard::{ByteTensor, Shard, TensorView};
+use super::shard::Shard;
+use super::tensor::TensorView;
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -27,8 +28,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a checkpoint by its folder, its `.safetensors` file, one of its shards, or its
-    /// `model.safetensors.index.json`.
+    /// Opens a checkpoint by its folder, its weight file, one of its shards, or their index.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Malformed`], [`Error::Unsupported`], [`Error::Limit`] or
@@ -101,11 +101,6 @@ impl Checkpoint {
             Some(&shard) => self.shards[shard].tensor(name),
             None => Ok(None),
         }
-    }
-
-    /// The tensor of bytes of this name; `None` if it is of another type as well.
-    pub fn bytes(&self, name: &str) -> Option<ByteTensor<'_>> {
-        self.shards[*self.shard_of.get(name)?].bytes(name)
     }
 
     /// The method by which the weights were quantised, in lower case, if config.json says that they

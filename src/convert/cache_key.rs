@@ -52,7 +52,7 @@ fn update_with_plan(hasher: &mut Sha256, plan: &Plan<'_>, kernels: &Kernels) {
     for source in plan.sources() {
         source.rows.update_digest(hasher);
     }
-    for source_type in [SourceType::F64, SourceType::F32, SourceType::F16, SourceType::BF16] {
+    for source_type in SourceType::ALL {
         if plan.sources().iter().any(|source| source.rows.source_type() == source_type) {
             update_with_decoder(hasher, source_type);
         }
@@ -65,7 +65,7 @@ fn update_with_plan(hasher: &mut Sha256, plan: &Plan<'_>, kernels: &Kernels) {
 
 fn update_with_decoder(hasher: &mut Sha256, source_type: SourceType) {
     let bytes: Vec<u8> = sample_rows().iter().flat_map(|value| value.to_le_bytes()).collect();
-    let mut out = vec![0.0; bytes.len() / source_type.element_bytes()];
+    let mut out = vec![0.0; bytes.len() * 8 / source_type.element_bits()];
     decode_source(source_type, &bytes, &mut out);
     out.iter().for_each(|value| hasher.update(value.to_le_bytes()));
 }

@@ -300,7 +300,9 @@ fn check_quantization(
         return Ok(());
     }
     let is_kept = |name: &&str| !ignored.iter().any(|pattern| pattern.is_match(name));
-    let packed = checkpoint.tensor_names().filter(is_kept).find(|name| checkpoint.tensor(name).is_err());
+    let is_packed =
+        |name: &&str| !matches!(checkpoint.tensor(name), Ok(Some(view)) if view.dtype.is_plain_float());
+    let packed = checkpoint.tensor_names().filter(is_kept).find(is_packed);
     if let Some(name) = packed {
         return Err(sources::quantised(checkpoint, &method, name));
     }

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use regex::Regex;
 
-use crate::checkpoint::{Checkpoint, TensorView};
+use crate::checkpoint::{Checkpoint, SourceType, TensorView};
 use crate::convert::names::Names;
 use crate::convert::other_parts;
 use crate::convert::transform::{Packed, Part, Reading, SourceRows};
@@ -162,10 +162,12 @@ impl<'a> Finder<'a, '_> {
         let [n_expert, n_out, n_in] = slot.shape[..] else { return Err(self.missing(names.0, slot)) };
         let mut find = |name: &str, shape: &[usize]| {
             let in_file = self.names.find(name).ok_or_else(|| self.missing(name, slot))?;
-            let tensor = self.checkpoint.bytes(in_file).ok_or_else(|| self.missing(name, slot))?;
-            if tensor.shape != shape {
-                let found = tensor.shape;
-                let what = format!("tensor {name} has shape {found:?}, but config.json makes it {shape:?}");
+            let tensor = self.checkpoint.tensor(in_file)?.ok_or_else(|| self.missing(name, slot))?;
+            if tensor.shape != shape || tensor.dtype != SourceType::U8 {
+                let (ty, found) = (tensor.dtype, tensor.shape);
+                let what = format!(
+                    "tensor {name} is {ty} of shape {found:?}, but config.json makes it U8 of {shape:?}"
+                );
                 return Err(Error::malformed(tensor.path(), what));
             }
             used.insert(in_file);

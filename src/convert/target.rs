@@ -10,7 +10,7 @@ use crate::gguf::{GgufWriter, MAGIC};
 use crate::new_file::{check_not_an_input, target_of};
 
 /// Endings of names in a checkpoint's folder that make a file part of the checkpoint.
-const CHECKPOINT_ENDINGS: [&str; 4] = [".safetensors", ".json", ".model", ".jinja"];
+const CHECKPOINT_ENDINGS: [&str; 7] = [".safetensors", ".bin", ".pth", ".pt", ".json", ".model", ".jinja"];
 
 /// Whether a GGUF file made of `checkpoint` may be written to `path`. In the checkpoint's own folder nothing
 /// but a GGUF file is ever replaced, and no name is taken that the checkpoint could have.

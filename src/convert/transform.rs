@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use gguf_simd::BlockType;
 
-use crate::checkpoint::{ByteTensor, SourceType, TensorView};
+use crate::checkpoint::{SourceType, TensorView};
 use crate::convert::blocks::Blocks;
 use crate::error::Result;
 use crate::model::arch::{RowMap, ValueMap};
@@ -47,7 +47,7 @@ pub(super) struct Packed<'a> {
     /// Its name in the checkpoint.
     pub(super) name: String,
     /// Its bytes.
-    pub(super) tensor: ByteTensor<'a>,
+    pub(super) tensor: TensorView<'a>,
 }
 
 /// Rows of a checkpoint tensor.
@@ -175,7 +175,7 @@ impl<'a> SourceRows<'a> {
     /// Bytes that reading `n_rows` rows takes from the checkpoint.
     pub(super) fn source_bytes(&self, n_rows: usize) -> u64 {
         match &self.origin {
-            Origin::Checkpoint(_) => (n_rows * self.n_in * self.source_type().element_bytes()) as u64,
+            Origin::Checkpoint(_) => self.source_type().bytes_of(n_rows * self.n_in) as u64,
             Origin::Computed(_) => 0,
             Origin::Mxfp4 { .. } => (n_rows * self.n_in / 32 * 17) as u64,
             Origin::Blocks(blocks) => blocks.n_bytes(n_rows * self.n_in) as u64,
@@ -272,11 +272,10 @@ impl<'a> SourceRows<'a> {
             let Place { part, first, stride, .. } = run[0].0;
             let view = &parts[part].view;
             let last = run[run.len() - 1].0.first + (n_in - 1) * stride;
-            let element_bytes = view.dtype.element_bytes();
-            bytes.resize((last + 1 - first) * element_bytes, 0);
-            view.read_at((first * element_bytes) as u64, bytes)?;
+            bytes.resize(view.dtype.bytes_of(last + 1 - first), 0);
+            view.read_at(view.dtype.bytes_of(first) as u64, bytes)?;
             if stride == 1 {
-                for (row, &(_, i)) in bytes.chunks_exact(n_in * element_bytes).zip(run) {
+                for (row, &(_, i)) in bytes.chunks_exact(view.dtype.bytes_of(n_in)).zip(run) {
                     let out = &mut out[i * n_in..][..n_in];
                     decode_source(view.dtype, row, out);
                     if let RowMap::TiledColumns { head_dim, n_group, group } = parts[part].rows {

@@ -6,39 +6,14 @@
 
 mod error_stats;
 mod importance;
+mod source;
 
 pub use error_stats::ErrorStats;
 pub use importance::{Entry, Format, ImportanceMatrix};
+pub use source::{E2M1, decode_source};
 
 use gguf_simd::BlockType;
-use gguf_simd::half_float::{bf16_to_f32, f16_to_f32};
 use gguf_simd::kernels::Kernels;
-
-use crate::checkpoint::SourceType;
-
-/// Decodes little-endian source elements: `out[i]` is element `i` of `bytes`.
-///
-/// # Panics
-/// If `bytes` does not hold exactly `out.len()` elements.
-pub fn decode_source(source_type: SourceType, bytes: &[u8], out: &mut [f32]) {
-    match source_type {
-        SourceType::F32 => decode_each(bytes, out, f32::from_le_bytes),
-        SourceType::F16 => decode_each(bytes, out, |b| f16_to_f32(u16::from_le_bytes(b))),
-        SourceType::BF16 => decode_each(bytes, out, |b| bf16_to_f32(u16::from_le_bytes(b))),
-        SourceType::F64 => decode_each(bytes, out, |b| f64::from_le_bytes(b) as f32),
-    }
-}
-
-fn decode_each<const N: usize>(bytes: &[u8], out: &mut [f32], decode: impl Fn([u8; N]) -> f32) {
-    let (elements, rest) = bytes.as_chunks::<N>();
-    assert!(
-        rest.is_empty() && elements.len() == out.len(),
-        "source bytes must hold exactly the elements asked for"
-    );
-    for (value, element) in out.iter_mut().zip(elements) {
-        *value = decode(*element);
-    }
-}
 
 /// Elements encoded in one call, unless a single row has more: they stay in the first cache.
 const ELEMENTS_AT_A_TIME: usize = 4096;
@@ -87,8 +62,6 @@ pub fn largest_magnitude(values: &[f32]) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use half::{bf16, f16};
-
     use super::*;
 
     #[test]
@@ -97,24 +70,6 @@ mod tests {
         assert_eq!(largest_magnitude(&[0.5, -3.0, 2.0]), 3.0);
         assert_eq!(largest_magnitude(&[f32::MAX, f32::NEG_INFINITY]), f32::INFINITY);
         assert!(largest_magnitude(&[1.0, -f32::NAN, f32::INFINITY]).is_nan());
-    }
-
-    #[test]
-    fn every_source_type_decodes_its_own_encoding() {
-        let values = [0.0f32, -1.5, 0.15625, 240.0];
-        let mut out = [0.0; 4];
-        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        decode_source(SourceType::F32, &bytes, &mut out);
-        assert_eq!(out, values);
-        let bytes: Vec<u8> = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
-        decode_source(SourceType::F16, &bytes, &mut out);
-        assert_eq!(out, values);
-        let bytes: Vec<u8> = values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
-        decode_source(SourceType::BF16, &bytes, &mut out);
-        assert_eq!(out, values);
-        let bytes: Vec<u8> = values.iter().flat_map(|v| f64::from(*v).to_le_bytes()).collect();
-        decode_source(SourceType::F64, &bytes, &mut out);
-        assert_eq!(out, values);
     }
 
     #[test]

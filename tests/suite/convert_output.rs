@@ -91,17 +91,18 @@ fn no_file_that_is_read_is_ever_written_to() {
 fn nothing_else_of_a_checkpoint_is_replaced_or_made_up() {
     let (dir, names) = workplace();
     let tiny = dir.path().join("tiny");
-    fs::write(tiny.join("pytorch_model.bin"), "weights").expect("writable");
+    fs::write(tiny.join("weights.dat"), "weights").expect("writable");
     let force = |name: &str, words: &[&str]| {
         assert_fails(&tiny, &[".", "--type", "Q8_0", "-f", "-o", name], 2, words);
     };
-    force("pytorch_model.bin", &["is not a GGUF file", "another file"]);
+    force("weights.dat", &["is not a GGUF file", "another file"]);
+    force("pytorch_model.bin", &["would be taken for a part of the checkpoint"]);
     for name in
         ["added_tokens.json", "chat_template.jinja", "tokenizer.model", "other.safetensors", "new.json"]
     {
         force(name, &["part of the checkpoint", ".gguf"]);
     }
-    assert_eq!(fs::read(tiny.join("pytorch_model.bin")).expect("still there"), b"weights");
+    assert_eq!(fs::read(tiny.join("weights.dat")).expect("still there"), b"weights");
     // A GGUF file may be there, and be replaced.
     for _ in 0..2 {
         assert_converts(&tiny, &[".", "--type", "Q8_0", "-q", "-f", "-o", "m.gguf"]);

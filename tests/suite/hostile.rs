@@ -143,7 +143,7 @@ pub(crate) fn touch_shard(shard: &Shard) {
         if let Ok(tensor) = shard.tensor(name) {
             let tensor = tensor.expect("a listed tensor is there");
             let n_elements: usize = tensor.shape.iter().product();
-            let mut bytes = vec![0; n_elements * tensor.dtype.element_bytes()];
+            let mut bytes = vec![0; tensor.dtype.bytes_of(n_elements)];
             assert_eq!(tensor.n_bytes, bytes.len() as u64);
             tensor.read_at(0, &mut bytes).expect("its bytes are in the file");
         }

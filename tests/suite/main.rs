@@ -23,6 +23,7 @@ mod closed_streams;
 mod convert_cache;
 mod convert_cli;
 mod convert_gguf;
+mod convert_inputs;
 mod convert_output;
 mod convert_outputs;
 mod convert_refuses;

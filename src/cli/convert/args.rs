@@ -44,7 +44,7 @@ Examples:
 #[derive(Parser, Debug)]
 #[command(name = "gguf-convert", version, after_help = TYPES, max_term_width = 110)]
 pub(super) struct Args {
-    /// The model: a checkpoint's folder, its .safetensors file or its model.safetensors.index.json; or a GGUF file
+    /// The model: a checkpoint's folder, its .safetensors or PyTorch file (.bin, .pth), or their index; or a GGUF file
     /// of any type, one or the first of several parts
     pub(super) input: PathBuf,
     /// Type of the file, in any letter case; of several, as in Q4_K_M,Q8_0, a file each, from one reading of the input

@@ -10,7 +10,7 @@ use super::{Entry, ImportanceMatrix};
 use crate::error::{Error, Result};
 use crate::gguf::{DEFAULT_ALIGNMENT, GgufFile, GgufWriter, Layout, PlannedTensor, TensorInfo, Value};
 use crate::mapped_file::MappedFile;
-use crate::quantize::decode_each;
+use crate::quantize::source::decode_each;
 
 const DATASETS: &str = "imatrix.datasets";
 const CHUNK_COUNT: &str = "imatrix.chunk_count";

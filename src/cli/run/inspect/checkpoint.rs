@@ -22,7 +22,7 @@ pub(super) fn show_checkpoint(path: &Path, as_json: bool) -> Result<()> {
     for name in checkpoint.tensor_names() {
         match checkpoint.tensor(name) {
             Ok(Some(tensor)) => {
-                let n_elements = tensor.n_bytes / tensor.dtype.element_bytes() as u64;
+                let n_elements = tensor.n_elements() as u64;
                 totals.add(tensor.dtype.name(), n_elements, tensor.n_bytes);
                 tensors.push((name, Ok(tensor)));
             }
