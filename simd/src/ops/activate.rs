@@ -1,6 +1,6 @@
 //! What makes the inputs of matrices, in a form that can be applied to a part of a row at a time.
 
-use super::Ops;
+use super::{Ops, Xielu};
 
 /// A norm, with its parameters for rows of `n` elements.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +45,8 @@ pub enum Gate {
         /// The bound.
         limit: f32,
     },
+    /// See [`Xielu`].
+    Xielu(Xielu),
 }
 
 impl Norm<'_> {
@@ -104,6 +106,7 @@ impl Ops {
             Gate::Relu => self.0.relu_gated(gates, up, out),
             Gate::ReluSquared => self.0.relu_squared_gated(gates, up, out),
             Gate::ClampedSilu { alpha, limit } => self.0.swiglu_clamped(gates, up, (alpha, limit), out),
+            Gate::Xielu(of) => self.0.xielu_gated(gates, up, of, out),
         }
     }
 
@@ -121,6 +124,7 @@ impl Ops {
             Gate::Relu => self.0.relu(x, out),
             Gate::ReluSquared => self.0.relu_squared(x, out),
             Gate::ClampedSilu { alpha, limit } => self.0.silu_clamped(x, (alpha, limit), out),
+            Gate::Xielu(of) => self.0.xielu(x, of, out),
         }
     }
 }

@@ -31,19 +31,45 @@ pub(super) fn exp(x: &Lanes) -> Lanes {
     out
 }
 
+/// `e^x - 1` in every lane, for `x` of at most zero: within 2 ULP.
+#[inline(always)]
+pub(super) fn exp_m1(x: &Lanes) -> Lanes {
+    let mut out = [0.0; LANES];
+    for l in 0..LANES {
+        out[l] = exp_m1_one(x[l]);
+    }
+    out
+}
+
 #[inline(always)]
 fn exp_one(x: f32) -> f32 {
     // Comparisons, not `clamp`: NaN passes through both.
     let x = if x < LOWEST { LOWEST } else { x };
     let x = if x > HIGHEST { HIGHEST } else { x };
+    let (n, p) = reduced(x);
+    let p = p + 1.0;
+    let half = n >> 1;
+    p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
+}
+
+#[inline(always)]
+fn exp_m1_one(x: f32) -> f32 {
+    // Below, the result is -1 for any argument.
+    let x = if x < -80.0 { -80.0 } else { x };
+    let (n, p) = reduced(x);
+    let power = power_of_two(n);
+    p.mul_add(power, power - 1.0)
+}
+
+/// `n` and `p` of which `e^x = 2^n (1 + p)`.
+#[inline(always)]
+fn reduced(x: f32) -> (i32, f32) {
     let rounded = x.mul_add(LOG2_E, ROUNDER);
     let n = (rounded.to_bits() as i32).wrapping_sub(ROUNDER.to_bits() as i32);
     let steps = rounded - ROUNDER;
     let r = steps.mul_add(-LN2_LOW, steps.mul_add(-LN2_HIGH, x));
     let q = Q[4].mul_add(r, Q[3]).mul_add(r, Q[2]).mul_add(r, Q[1]).mul_add(r, Q[0]);
-    let p = (r * r).mul_add(q, r) + 1.0;
-    let half = n >> 1;
-    p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
+    (n, (r * r).mul_add(q, r))
 }
 
 /// `2^n` for `n` in -126..=127; other `n`, which only a NaN argument brings, give any bits.
@@ -58,6 +84,21 @@ mod tests {
 
     fn one(x: f32) -> f32 {
         exp(&[x; 16])[5]
+    }
+
+    #[test]
+    fn exp_m1_is_within_two_ulp() {
+        let mut worst = 0.0f64;
+        for x in (1..=90.0f32.to_bits()).step_by(997).map(|bits| -f32::from_bits(bits)) {
+            let exact = libm::expm1(f64::from(x));
+            let y = exp_m1(&[x; 16])[5];
+            let next = f64::from(f32::from_bits((exact as f32).to_bits() + 1));
+            let ulp = (next - f64::from(exact as f32)).abs();
+            worst = worst.max((f64::from(y) - exact).abs() / ulp);
+        }
+        assert!(worst <= 2.0, "{worst} ULP");
+        assert_eq!(exp_m1(&[0.0; 16]), [0.0; 16]);
+        assert!(exp_m1(&[f32::NAN; 16])[0].is_nan());
     }
 
     #[test]

@@ -13,6 +13,8 @@ use crate::isa::Isa;
 pub use activate::{Gate, Norm};
 pub use conv::MAX_TAPS;
 pub use recurrence::{HeadInputs, padded_columns};
+pub use scan::ScanInputs;
+pub use xielu::Xielu;
 use table::Table;
 
 mod activate;
@@ -29,13 +31,16 @@ mod recurrence;
 mod relu;
 mod rms_norm;
 mod rope;
+mod scan;
 mod sigmoid;
 mod silu;
 mod softcap;
 mod softmax;
+mod softplus;
 mod table;
 #[cfg(test)]
 mod tests;
+mod xielu;
 
 /// The operations, compiled for one tier.
 #[derive(Debug)]
@@ -86,6 +91,11 @@ impl Ops {
     /// Bounds the row `x: [n]` in place to `cap tanh(x / cap)`.
     pub fn softcap(&self, x: &mut [f32], cap: f32) {
         self.0.softcap(x, cap);
+    }
+
+    /// Replaces the elements of the row `x: [n]` by `ln(1 + e^x[i])`.
+    pub fn softplus(&self, x: &mut [f32]) {
+        self.0.softplus(x);
     }
 
     /// Adds `y: [n]` to `x: [n]`.
@@ -192,6 +202,27 @@ impl Ops {
     pub fn plain_recurrence(&self, state: &mut [f32], inputs: HeadInputs<'_>, mut out: ColumnsMut<'_>) {
         check_walk(state, &inputs, &out);
         self.0.plain_recurrence(state, &inputs, &mut out);
+    }
+
+    /// Lets some channels walk consecutive positions by the selective scan, from `state` on, which it updates; `out` has
+    /// a column of `n_channels` outputs for each position. `state` and the negative `rates` are of sixteen channels at a
+    /// time: `[padded_columns(n_channels) / 16, n_state, 16]`.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn selective_scan(
+        &self,
+        state: &mut [f32],
+        rates: &[f32],
+        inputs: ScanInputs<'_>,
+        mut out: ColumnsMut<'_>,
+    ) {
+        let fits = inputs.n_state > 0 && inputs.fits(out.n_cols(), out.n_rows());
+        assert!(fits, "a scan needs values, time steps and what is shared for each position");
+        let n_state = inputs.n_state.checked_mul(padded_columns(out.n_rows()));
+        let is_whole = Some(state.len()) == n_state && state.len() == rates.len();
+        assert!(is_whole, "a scan needs states and rates of whole blocks");
+        self.0.selective_scan(state, rates, &inputs, &mut out);
     }
 
     /// `out[r] = rows[r] . x` for `rows: [out.len(), x.len()]`.

@@ -2,8 +2,8 @@
 
 use super::lanes::Portable;
 use super::{
-    HeadInputs, Ops, add, conv, convert, dots_f32, gelu, layer_norm, recurrence, relu, rms_norm, rope,
-    sigmoid, silu, softcap, softmax,
+    HeadInputs, Ops, ScanInputs, Xielu, add, conv, convert, dots_f32, gelu, layer_norm, recurrence, relu, rms_norm, rope,
+    scan, sigmoid, silu, softcap, softmax, softplus, xielu,
 };
 use crate::columns::ColumnsMut;
 #[cfg(target_arch = "aarch64")]
@@ -45,7 +45,10 @@ macro_rules! with_operations {
             relu_squared_gated(gate: &[f32], up: &[f32], out: &mut [f32]) {
                 relu::relu_squared_gated(gate, up, out)
             }
+            xielu(x: &[f32], of: Xielu, out: &mut [f32]) { xielu::xielu(x, of, out) }
+            xielu_gated(gate: &[f32], up: &[f32], of: Xielu, out: &mut [f32]) { xielu::gated(gate, up, of, out) }
             softcap(x: &mut [f32], cap: f32) { softcap::softcap(x, cap) }
+            softplus(x: &mut [f32]) { softplus::softplus(x) }
             add(x: &mut [f32], y: &[f32]) { add::add(x, y) }
             add_scaled(x: &mut [f32], scale: f32, y: &[f32]) { add::add_scaled(x, scale, y) }
             rope_pairs(head: &mut [f32], cos: &[f32], sin: &[f32]) { rope::rope_pairs(head, cos, sin) }
@@ -62,6 +65,9 @@ macro_rules! with_operations {
             }
             plain_recurrence(state: &mut [f32], inputs: &HeadInputs<'_>, out: &mut ColumnsMut<'_>) {
                 recurrence::walk::<false>(state, inputs, out)
+            }
+            selective_scan(state: &mut [f32], rates: &[f32], inputs: &ScanInputs<'_>, out: &mut ColumnsMut<'_>) {
+                scan::scan(state, rates, inputs, out)
             }
             dots_f32(x: &[f32], rows: &[f32], out: &mut [f32]) { dots_f32::dots_f32(x, rows, out) }
         }

@@ -103,8 +103,17 @@ fn softmax_of_infinities_and_nan() {
 }
 
 /// Those that multiply the other row as it is.
-const ACTIVATIONS: [Gate; 6] =
-    [Gate::Silu, Gate::GeluTanh, Gate::GeluErf, Gate::Sigmoid, Gate::Relu, Gate::ReluSquared];
+const ACTIVATIONS: [Gate; 7] = [
+    Gate::Silu,
+    Gate::GeluTanh,
+    Gate::GeluErf,
+    Gate::Sigmoid,
+    Gate::Relu,
+    Gate::ReluSquared,
+    Gate::Xielu(XIELU),
+];
+
+const XIELU: Xielu = Xielu { positive: 0.75, negative: 0.8, beta: 0.5, eps: -1e-6 };
 
 #[test]
 fn swiglu_follows_its_formula() {
@@ -155,6 +164,37 @@ fn activations_follow_their_formulas() {
             assert_close(out[i], exact, 4e-6, exact.abs().max(1e-30));
         }
     }
+}
+
+#[test]
+fn xielu_follows_its_formula() {
+    let x: Vec<f32> = (-1000..=1000).map(|i| i as f32 / 64.0).collect();
+    let mut out = vec![0.0; x.len()];
+    scalar().activate(Gate::Xielu(XIELU), &x, &mut out);
+    for (out, x) in out.into_iter().zip(x.into_iter().map(f64::from)) {
+        let below = (libm::expm1(x.min(-1e-6)) - x) * f64::from(0.8f32) + 0.5 * x;
+        let exact = if x > 0.0 { 0.75 * x * x + 0.5 * x } else { below };
+        // Below zero the terms cancel.
+        assert_close(out, exact, 4e-7, exact.abs().max(x.abs()));
+    }
+}
+
+#[test]
+fn softplus_follows_its_formula() {
+    let mut x: Vec<f32> = (-4000..=4000).map(|i| i as f32 / 40.0).collect();
+    x.extend([1e-20, -3e-7, f32::INFINITY, f32::NEG_INFINITY]);
+    let mut found = x.clone();
+    scalar().softplus(&mut found);
+    for (x, found) in x.into_iter().zip(found) {
+        let exact = libm::log1p(libm::exp(x.into()));
+        match x == f32::INFINITY {
+            true => assert_eq!(found, f32::INFINITY),
+            false => assert_close(found, exact, 4e-7, exact.max(f32::MIN_POSITIVE.into())),
+        }
+    }
+    let mut nan = [f32::NAN];
+    scalar().softplus(&mut nan);
+    assert!(nan[0].is_nan());
 }
 
 #[test]

@@ -121,6 +121,105 @@ fn recurrences_have_the_same_bits_on_every_tier_however_a_text_is_cut() {
     }
 }
 
+/// A text for channels that are scanned: the last `n_channels` of all.
+struct Scanned {
+    n: usize,
+    n_state: usize,
+    n_channels: usize,
+    values: Vec<f32>,
+    steps: Vec<f32>,
+    shared: Vec<f32>,
+    rates: Vec<f32>,
+}
+
+impl Scanned {
+    const BEFORE: usize = 3;
+
+    fn new(n: usize, n_state: usize, n_channels: usize) -> Self {
+        let n_value = n_channels + Self::BEFORE;
+        let steps = noise(n * n_value, 52).iter().map(|x| x.abs() / 4.0).collect();
+        let rates = noise(n_state * padded_columns(n_channels), 54).iter().map(|x| -x.abs()).collect();
+        Self {
+            n,
+            n_state,
+            n_channels,
+            values: noise(n * n_value, 51),
+            steps,
+            shared: noise(n * 2 * n_state, 53),
+            rates,
+        }
+    }
+
+    fn state(&self) -> Vec<f32> {
+        noise(self.rates.len(), 55)
+    }
+
+    /// The outputs of positions `from..to`, from `state` on.
+    fn scan(&self, ops: &Ops, (from, to): (usize, usize), state: &mut [f32]) -> Vec<f32> {
+        let n_value = self.n_channels + Self::BEFORE;
+        let mut out = vec![0.0; (to - from) * self.n_channels];
+        let inputs = ScanInputs {
+            n_state: self.n_state,
+            values: &self.values[from * n_value..to * n_value],
+            n_value,
+            steps: &self.steps[from * n_value..to * n_value],
+            first: Self::BEFORE,
+            shared: &self.shared[from * 2 * self.n_state..to * 2 * self.n_state],
+        };
+        let columns = ColumnsMut::new(&mut out, self.n_channels, to - from);
+        ops.selective_scan(state, &self.rates, inputs, columns);
+        out
+    }
+
+    /// The same by the formula, in `f64`.
+    fn exact(&self, state: &[f32]) -> Vec<f64> {
+        let n_value = self.n_channels + Self::BEFORE;
+        let at = |c: usize, s: usize| c / 16 * self.n_state * 16 + s * 16 + c % 16;
+        let mut h: Vec<f64> = state.iter().map(|x| f64::from(*x)).collect();
+        let mut out = Vec::new();
+        for i in 0..self.n {
+            for c in 0..self.n_channels {
+                let of = |row: &[f32]| f64::from(row[i * n_value + Self::BEFORE + c]);
+                let (t, x) = (of(&self.steps), of(&self.values));
+                let shared = &self.shared[i * 2 * self.n_state..];
+                let mut sum = 0.0;
+                for s in 0..self.n_state {
+                    let decay = libm::exp(t * f64::from(self.rates[at(c, s)]));
+                    h[at(c, s)] = decay * h[at(c, s)] + f64::from(shared[s]) * t * x;
+                    sum += h[at(c, s)] * f64::from(shared[self.n_state + s]);
+                }
+                out.push(sum);
+            }
+        }
+        out
+    }
+}
+
+#[test]
+fn scans_follow_their_formula_with_the_same_bits_on_every_tier_however_a_text_is_cut() {
+    let sizes = [(1, 1), (16, 5), (16, 16), (7, 40), (64, 33)];
+    for text in sizes.into_iter().flat_map(|(s, c)| [0, 1, 5].map(|n| Scanned::new(n, s, c))) {
+        let mut state = text.state();
+        let exact = text.exact(&state);
+        let expected = text.scan(scalar(), (0, text.n), &mut state);
+        let scale = exact.iter().fold(1.0, |scale: f64, x| scale.max(x.abs()));
+        for (found, exact) in expected.iter().zip(&exact) {
+            assert!((f64::from(*found) - exact).abs() < 1e-5 * scale, "{found} for {exact}");
+        }
+        for isa in Isa::available() {
+            let ops = Ops::for_isa(isa).expect("an available tier has its operations");
+            for len in [1, 2, 5] {
+                let (mut own, mut found) = (text.state(), Vec::new());
+                for from in (0..text.n).step_by(len) {
+                    found.extend(text.scan(ops, (from, text.n.min(from + len)), &mut own));
+                }
+                assert_eq!(bits(&found), bits(&expected), "on {}, {len} at a time", isa.name());
+                assert_eq!(bits(&own), bits(&state), "on {}, {len} at a time", isa.name());
+            }
+        }
+    }
+}
+
 #[test]
 fn convolutions_follow_their_formula_on_every_tier() {
     for n in lengths() {

@@ -53,11 +53,17 @@ fn norms_are_equal_on_every_tier() {
 fn activations_are_equal_on_every_tier() {
     let clamped = Gate::ClampedSilu { alpha: 1.702, limit: 7.0 };
     let plain = [Gate::Silu, Gate::GeluTanh, Gate::GeluErf, Gate::Sigmoid, Gate::Relu, Gate::ReluSquared];
-    for gate in plain.into_iter().chain([clamped]) {
+    let xielu = Gate::Xielu(Xielu { positive: 0.75, negative: 0.8, beta: 0.5, eps: -1e-6 });
+    for gate in plain.into_iter().chain([clamped, xielu]) {
         let name = format!("{gate:?}");
         assert_tiers_agree(&name, |ops, x, _| into(x.len(), |out| ops.activate(gate, x, out)));
         assert_tiers_agree(&name, |ops, x, y| into(x.len(), |out| ops.gated(gate, x, y, out)));
     }
+    assert_tiers_agree("softplus", |ops, x, _| {
+        let mut out = x.to_vec();
+        ops.softplus(&mut out);
+        out
+    });
     assert_tiers_agree("softcap", |ops, x, _| {
         let mut out = x.to_vec();
         ops.softcap(&mut out, 50.0);
