@@ -27,6 +27,7 @@ import family_shapes
 import family_shapes_more
 import family_shapes_recurrent
 from family_mxfp4 import encode_experts
+from family_references import REFERENCES
 from family_shapes import N_VOCAB
 from family_twins import TWINS, ZEROS
 from safetensors.torch import load_file, save_file
@@ -58,7 +59,7 @@ HUB_PATTERNS = {
 # By model type: what the kinds of layers were called.
 HUB_KINDS = {
     "granitemoehybrid": {"linear_attention": "mamba", "full_attention": "attention"},
-    "nemotron_h": {"linear_attention": "M", "full_attention": "*", "mlp": "-"},
+    "nemotron_h": {"linear_attention": "M", "full_attention": "*", "mlp": "-", "moe": "E"},
 }
 N_IDS = 40
 N_SEEDS = 20
@@ -76,6 +77,8 @@ def spread(name, tensor, generator):
         return 1.0 + normal
     if name.endswith("bias"):
         return 0.2 * normal
+    if name.endswith("act_fn.eps"):
+        return tensor.detach() - 0.3 - 0.1 * uniform
     if tensor.ndim < 2:
         # Norms, whose weights are ones or, stored less one, zeros; and scales.
         return tensor.detach() + uniform - 0.5
@@ -250,13 +253,51 @@ def make(name, folder):
         become_twin(name, folder)
     else:
         check_hub_config(name, folder, ids, logits)
+    return finish(name, folder, (ids, logits), f"seed {seed}, noise {noise:.1e}")
+
+
+def idle_in_reference(tensors, logits_of):
+    """As `idle_tensors`, of a family with a reference of its own."""
+    idle, logits = [], logits_of(tensors)
+    for name, tensor in tensors.items():
+        noise = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(1))
+        changed = tensor + 0.1 * max(tensor.std(correction=0).item(), 0.1) * noise
+        if distance(logits_of(tensors | {name: changed}), logits) < LEAST_EFFECT:
+            idle.append(name)
+    return idle
+
+
+def make_reference(name, folder):
+    """As `make`, of a family that transformers does not have."""
+    config, shapes, forward = REFERENCES[name]
+    for seed in range(N_SEEDS):
+        generator = torch.Generator().manual_seed(seed)
+        blank = {key: torch.ones(shape) if len(shape) == 1 else torch.zeros(shape) for key, shape in shapes.items()}
+        tensors = {key: spread(key, tensor, generator).bfloat16() for key, tensor in blank.items()}
+        ids = np.random.default_rng(seed).integers(0, N_VOCAB, N_IDS).tolist()
+        floats = {key: tensor.float() for key, tensor in tensors.items()}
+        logits = forward(floats, config, ids)
+        idle = idle_in_reference(floats, lambda tensors: forward(tensors, config, ids))
+        noise = distance(logits, forward({key: tensor.double() for key, tensor in tensors.items()}, config, ids))
+        found = f"noise {noise:.1e}, idle {idle}"
+        if noise <= MOST_NOISE and not idle:
+            break
+        print(f"{name}: seed {seed}: {found}", file=sys.stderr)
+    else:
+        raise SystemExit(f"{name}: {found}")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    return finish(name, folder, (ids, logits), f"seed {seed}, noise {noise:.1e}")
+
+
+def finish(name, folder, found, told):
+    ids, logits = found
     (folder / "ids.txt").write_text(" ".join(map(str, ids)) + "\n")
     np.save(folder / "logits.npy", logits.numpy().astype("<f4"))
     n_bytes = sum(file.stat().st_size for file in folder.iterdir())
     if n_bytes > MOST_BYTES:
         raise SystemExit(f"{name}: {n_bytes} bytes are more than {MOST_BYTES}")
-    greatest = logits.abs().max().item()
-    return f"seed {seed}, noise {noise:.1e}, greatest logit {greatest:.2f}, {n_bytes} bytes"
+    return f"{told}, greatest logit {logits.abs().max().item():.2f}, {n_bytes} bytes"
 
 
 def make_tokenizer(folder):
@@ -290,14 +331,14 @@ def make_tokenizer(folder):
 
 def main():
     families = pathlib.Path(sys.argv[1])
-    names = sys.argv[2:] or SHAPES
+    names = sys.argv[2:] or [*SHAPES, *REFERENCES]
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     make_tokenizer(families / "tokenizer")
     for name in names:
         with tempfile.TemporaryDirectory() as made:
-            told = make(name, pathlib.Path(made))
+            told = (make_reference if name in REFERENCES else make)(name, pathlib.Path(made))
             shutil.rmtree(families / name, ignore_errors=True)
             (families / name).mkdir()
             # Not copytree: temporary folders and the files of save_pretrained are private.

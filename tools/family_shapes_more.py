@@ -344,6 +344,7 @@ SHAPES = TWIN_SHAPES | MULTIMODAL_SHAPES | {
         original_max_position_embeddings=512,
         rope_parameters={**longrope(512, 4), "short_mscale": 1.2, "long_mscale": 1.2},
     ),
+    "bitnet": shape("bitnet", tie_word_embeddings=True),
     "apertus": shape(
         "apertus",
         hidden_act="xielu",

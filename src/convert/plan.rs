@@ -19,7 +19,7 @@ use crate::convert::transform::SourceRows;
 use crate::convert::{FileType, sources, target, tokenizer_check};
 use crate::error::{Error, Result};
 use crate::gguf::{DEFAULT_ALIGNMENT, GgufWriter, PlannedTensor};
-use crate::model::arch::{self, Configured, Family};
+use crate::model::arch::{self, Configured, Family, Scalars};
 use crate::model::spec::ModelSpec;
 use crate::tokenizer::Vocabulary;
 use files::Files;
@@ -318,9 +318,10 @@ fn read_config(
     warnings: &mut Vec<String>,
 ) -> Result<(&'static Family, Configured)> {
     let config = checkpoint.config();
-    let family = family_of(config, warnings)?;
+    let family = arch::variant(family_of(config, warnings)?, config)?;
     check_quantization(checkpoint, family, ignored, warnings)?;
-    Ok((family, family.configure(config)?))
+    let scalars = |name: &str| sources::scalar(checkpoint, name);
+    Ok((family, family.configure_with(config, Scalars(&scalars))?))
 }
 
 /// Checks whether a checkpoint can be converted, as far as its configuration says.

@@ -15,6 +15,7 @@ use crate::convert::transform::{Packed, Part, Reading, SourceRows};
 use crate::error::{Error, Result};
 use crate::model::arch::{Configured, Family, Piece, RowMap, Source, rows_and_columns};
 use crate::model::spec::{ModelSpec, Presence, Role, Slot, Suffix, slots};
+use crate::quantize::decode_source;
 
 /// Names listed in a message before it says "and more".
 const MAX_LISTED: usize = 8;
@@ -225,7 +226,9 @@ impl<'a> Finder<'a, '_> {
         warnings: &mut Vec<String>,
     ) -> Result<()> {
         let is_computed = |name: &str| COMPUTED_BUFFERS.iter().any(|ending| name.ends_with(ending));
-        let leftover = self.names.in_file().filter(|&name| !used.contains(name) && !is_computed(name));
+        let is_key = |name: &str| family.names.in_keys.iter().any(|ending| name.ends_with(ending));
+        let is_used = |name: &str| used.contains(name) || is_computed(name) || is_key(name);
+        let leftover = self.names.in_file().filter(|&name| !is_used(name));
         let (left_out, leftover): (Vec<&str>, Vec<&str>) =
             leftover.partition(|name| other_parts::is_left_out(name, self.spec));
         warnings.extend(other_parts::note(&left_out));
@@ -251,6 +254,30 @@ impl<'a> Finder<'a, '_> {
         );
         Err(Error::unsupported(self.checkpoint.dir(), what))
     }
+}
+
+/// The number that a checkpoint keeps as the tensor `name`; a base model's have no prefix.
+///
+/// # Errors
+/// [`Error::Malformed`] for a tensor of several elements, [`Error::Io`] if it cannot be read.
+pub(super) fn scalar(checkpoint: &Checkpoint, name: &str) -> Result<Option<f32>> {
+    let bare = name.strip_prefix("model.").unwrap_or(name);
+    let view = match checkpoint.tensor(name)? {
+        Some(view) => view,
+        None => match checkpoint.tensor(bare)? {
+            Some(view) => view,
+            None => return Ok(None),
+        },
+    };
+    if view.shape.iter().product::<usize>() != 1 || !view.dtype.is_plain_float() {
+        let (shape, dtype) = (view.shape, view.dtype);
+        let what = format!("tensor {name} has shape {shape:?} and elements of {dtype}; it must be one float");
+        return Err(Error::malformed(view.path(), what));
+    }
+    let (mut bytes, mut number) = (vec![0; view.dtype.bytes_of(1)], [0.0]);
+    view.read_at(0, &mut bytes)?;
+    decode_source(view.dtype, &bytes, &mut number);
+    Ok(Some(number[0]))
 }
 
 /// The error for weights that `method` quantised, as the tensor `name` shows.

@@ -294,12 +294,7 @@ impl<'a> SourceRows<'a> {
                 out[i * n_in..][..n_in].iter_mut().zip(column).for_each(|(out, x)| *out = *x);
             }
         }
-        match self.values {
-            ValueMap::Same => {}
-            ValueMap::PlusOne => out.iter_mut().for_each(|x| *x += 1.0),
-            ValueMap::Times(scale) => out.iter_mut().for_each(|x| *x *= scale),
-            ValueMap::NegativeExp => out.iter_mut().for_each(|x| *x = -libm::expf(*x)),
-        }
+        self.values.apply((first, n_in), out);
         Ok(())
     }
 

@@ -200,13 +200,18 @@ fn mix<P: BatchPart>(
     if matches!(layer.mixer, Mixer::None) {
         return;
     }
-    let Workspace { stream, normed, ffn_input, angles, attention, mla, recurrent, .. } = space;
+    let Workspace { stream, normed, ffn_input, early, angles, attention, mla, recurrent, mamba1, .. } = space;
     let n = batch.n();
     norm_into(layer.mixer_norm.as_ref(), compute, stream.rows(n), layer.mixer_formats(), normed);
     if let (FfnInput::Beside(norm), Some(ffn_input)) = (&layer.ffn_input, ffn_input)
         && does != Does::Store
     {
         norm_into(Some(norm), compute, stream.rows(n), layer.ffn.input_formats(), ffn_input);
+    }
+    if let (Some(formats), Some(early)) = (layer.ffn.early_formats(), early)
+        && does != Does::Store
+    {
+        norm_into(None, compute, stream.rows(n), formats, early);
     }
     let mut rows = Rows { parts, batch, angles, layer: i, does };
     let residual = (&layer.mixer_residual, stream);
@@ -218,6 +223,17 @@ fn mix<P: BatchPart>(
         Mixer::ShortConv(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
         Mixer::DeltaNet(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
         Mixer::Mamba2(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
+        Mixer::Mamba1(part) => part.step(compute, &mut rows, normed, made(mamba1), residual),
+        Mixer::AttentionAndMamba2(parts) => {
+            let (residual, stream) = residual;
+            parts.0.step(compute, &mut rows, normed, made(attention), (residual, &mut *stream));
+            parts.1.step(compute, &mut rows, normed, made(recurrent), (residual, stream));
+        }
+        Mixer::Linear(linear) => {
+            let (residual, stream) = residual;
+            let x = normed.for_consumer(&linear.matrix, 0..n);
+            stream.add(compute, n, residual, |mut sum| sum.add(compute, linear, x));
+        }
         Mixer::None => {}
     }
 }
@@ -230,7 +246,7 @@ fn made<T>(scratch: &mut Option<T>) -> &mut T {
 /// Lets a layer, which comes with its number, do its feed-forward part for the first `n` rows, and what is
 /// behind it.
 fn feed_forward(compute: Compute<'_>, (i, layer): (usize, &Layer), space: &mut Workspace, n: usize) {
-    let Workspace { stream, normed, ffn_input, ffn, per_layer, .. } = space;
+    let Workspace { stream, normed, ffn_input, early, ffn, per_layer, .. } = space;
     let input = match (&layer.ffn_input, &*ffn_input) {
         (FfnInput::Sequential(norm), _) => {
             norm_into(norm.as_ref(), compute, stream.rows(n), layer.ffn.input_formats(), normed);
@@ -239,7 +255,7 @@ fn feed_forward(compute: Compute<'_>, (i, layer): (usize, &Layer), space: &mut W
         (FfnInput::Beside(_), Some(ffn_input)) => ffn_input,
         (FfnInput::Shared | FfnInput::Beside(_), _) => &*normed,
     };
-    layer.ffn.step(compute, (input, n), ffn, &layer.ffn_residual, stream);
+    layer.ffn.step(compute, (input, early.as_ref(), n), ffn, &layer.ffn_residual, stream);
     if let (Some(part), Some(scratch)) = (&layer.per_layer, per_layer) {
         part.step(compute, i, n, scratch, stream);
     }

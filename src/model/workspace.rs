@@ -4,7 +4,9 @@ use super::batch::{Batch, BatchPart, Dimensions};
 use super::inputs::{Formats, Inputs};
 use super::layer::ffn::FfnScratch;
 use super::layer::per_layer::PerLayerScratch;
-use super::layer::{AttentionScratch, FfnInput, Layer, MlaScratch, RecurrentScratch, Stream, StreamNeeds};
+use super::layer::{
+    AttentionScratch, FfnInput, Layer, Mamba1Scratch, MlaScratch, RecurrentScratch, Stream, StreamNeeds,
+};
 use super::load::Weights;
 use super::memory::Buffers;
 use super::rope::Angles;
@@ -27,11 +29,14 @@ pub struct Workspace {
     pub(super) normed: Inputs,
     /// The same for feed-forward parts beside mixers that have a norm of their own.
     pub(super) ffn_input: Option<Inputs>,
+    /// `[n_batch, n_embd]`: the stream that a layer's mixer has not added to, for routers that look at it.
+    pub(super) early: Option<Inputs>,
     /// `[n_batch]`: of the rows' positions, for each rotary embedding.
     pub(super) angles: Vec<Angles>,
     pub(super) attention: Option<AttentionScratch>,
     pub(super) mla: Option<MlaScratch>,
     pub(super) recurrent: Option<RecurrentScratch>,
+    pub(super) mamba1: Option<Mamba1Scratch>,
     pub(super) ffn: FfnScratch,
     pub(super) per_layer: Option<PerLayerScratch>,
 }
@@ -61,9 +66,11 @@ impl Workspace {
         let needs = layers.iter().map(Layer::stream_needs).fold(StreamNeeds::default(), StreamNeeds::union);
         let beside = layers.iter().filter(|layer| matches!(layer.ffn_input, FfnInput::Beside(_)));
         let beside = beside.map(|layer| layer.ffn.input_formats()).reduce(Formats::union);
+        let early = layers.iter().filter_map(|layer| layer.ffn.early_formats()).reduce(Formats::union);
         let attention: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.attention_needs()).collect();
         let recurrent: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.recurrent_needs()).collect();
         let mla: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_mla()).collect();
+        let mamba1: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_mamba1()).collect();
         let n_spare =
             if weights.position_embd.is_some() || weights.embed_norm.is_some() { n_batch } else { 0 };
         let angles = weights.frequencies.iter().map(|of| Angles::new(buffers, n_batch, of.len()));
@@ -80,10 +87,12 @@ impl Workspace {
             spare: buffers.zeroed(0.0, n_spare, n_embd)?,
             normed: Inputs::new(buffers, n_batch, n_embd, normed)?,
             ffn_input: beside.map(|formats| Inputs::new(buffers, n_batch, n_embd, formats)).transpose()?,
+            early: early.map(|formats| Inputs::new(buffers, n_batch, n_embd, formats)).transpose()?,
             angles,
             attention: AttentionScratch::new(buffers, &attention, dimensions)?,
             mla: MlaScratch::new(buffers, &mla, n_batch)?,
             recurrent: RecurrentScratch::new(buffers, &recurrent, dimensions)?,
+            mamba1: Mamba1Scratch::new(buffers, &mamba1, dimensions)?,
             ffn: FfnScratch::new(buffers, layers.iter().map(|layer| &layer.ffn), n_batch, n_embd)?,
         })
     }

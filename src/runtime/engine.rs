@@ -66,7 +66,8 @@ impl Engine {
         let pool = ThreadPool::new(options.n_threads.unwrap_or_else(default_thread_count))?;
         let file = GgufFile::open_whole(path)?;
         let family = family_of(&file)?;
-        let spec = family.spec_of_file(file.metadata())?;
+        let spec = family
+            .spec_of_file(file.metadata(), &|name| file.tensors().iter().any(|tensor| tensor.name == name))?;
         let decoder = Decoder::load(&file, family.gguf_name, spec)?;
         let reads = decoder.reads();
         Ok(Self {

@@ -186,7 +186,7 @@ fn a_base_class_or_a_model_type_alone_says_what_a_model_is() {
     assert_says(&warnings, &["several", "LlamaForCausalLM is taken"]);
     for (architectures, model_type, said) in [
         (json!(["LlamaForSequenceClassification"]), json!("llama"), "LlamaForSequenceClassification"),
-        (Value::Null, json!("mamba"), "model_type \"mamba\""),
+        (Value::Null, json!("rwkv"), "model_type \"rwkv\""),
         (Value::Null, Value::Null, "names neither"),
         (json!("LlamaForCausalLM"), json!("llama"), "should be a list of strings"),
     ] {

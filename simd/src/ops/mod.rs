@@ -14,8 +14,8 @@ pub use activate::{Gate, Norm};
 pub use conv::MAX_TAPS;
 pub use recurrence::{HeadInputs, padded_columns};
 pub use scan::ScanInputs;
-pub use xielu::Xielu;
 use table::Table;
+pub use xielu::Xielu;
 
 mod activate;
 mod add;

@@ -2,8 +2,8 @@
 
 use super::lanes::Portable;
 use super::{
-    HeadInputs, Ops, ScanInputs, Xielu, add, conv, convert, dots_f32, gelu, layer_norm, recurrence, relu, rms_norm, rope,
-    scan, sigmoid, silu, softcap, softmax, softplus, xielu,
+    HeadInputs, Ops, ScanInputs, Xielu, add, conv, convert, dots_f32, gelu, layer_norm, recurrence, relu,
+    rms_norm, rope, scan, sigmoid, silu, softcap, softmax, softplus, xielu,
 };
 use crate::columns::ColumnsMut;
 #[cfg(target_arch = "aarch64")]

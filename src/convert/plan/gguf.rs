@@ -47,7 +47,8 @@ impl<'a> Plan<'a> {
         let Some(family) = arch::by_gguf_name(architecture) else {
             return Err(Error::unsupported(input.path(), arch::missing::architecture(architecture)));
         };
-        let spec = family.spec_of_file(input.metadata())?;
+        let spec = family
+            .spec_of_file(input.metadata(), &|name| input.tensors().any(|(tensor, _)| tensor.name == name))?;
         let mut warnings = Vec::new();
         let found = find(input, &options.ignored, &mut warnings)?;
         let candidates: Vec<Candidate> = found.iter().filter_map(|found| found.candidate.clone()).collect();

@@ -26,9 +26,8 @@ impl Shape {
     fn of(spec: &ModelSpec, architecture: &str) -> Self {
         // Of the first layer that has some.
         let heads = spec.layers.iter().find_map(|layer| match &layer.mixer {
-            MixerSpec::Attention(attention) => Some((attention.n_head, attention.n_head_kv)),
             MixerSpec::Mla(mla) => Some((mla.n_head, mla.n_head)),
-            _ => None,
+            other => other.attention().map(|attention| (attention.n_head, attention.n_head_kv)),
         });
         let (n_head, n_head_kv) = heads.unwrap_or((1, 1));
         Self {

@@ -28,7 +28,7 @@ fn model(n_layer: usize, n_head: usize, n_head_kv: usize, n_expert: usize) -> Mo
     pairs.push((key("attention.layer_norm_rms_epsilon"), Value::F32(1e-5)));
     let family = arch::by_gguf_name("llama").expect("a family");
     let path = std::path::Path::new("config.json");
-    (family.spec)(Keys::made("llama", path, &pairs)).expect("a sound model")
+    (family.spec)(Keys::made("llama", path, &pairs, &|_| false)).expect("a sound model")
 }
 
 /// A model's tensors with rows of `n_in` elements, tied unless `Role::Output` is among `extra`.

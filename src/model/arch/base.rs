@@ -83,7 +83,7 @@ impl<'k> Base<'k> {
             head_dim_k,
             head_dim_v: keys.count("attention.value_length")?.unwrap_or(derived),
             n_ff,
-            norm: NormSpec { kind, eps: keys.required_f32(eps)?, has_weight: true },
+            norm: NormSpec { kind, eps: keys.required_f32(eps)?, has_weight: true, is_bare: false },
             rope: rope_scaling::rope(&keys, head_dim_k)?,
             order,
             activation,
@@ -108,7 +108,15 @@ impl<'k> Base<'k> {
 
     /// A feed-forward part of width `n_ff`.
     pub(crate) fn ffn_of(&self, n_ff: usize) -> FfnShape {
-        FfnShape { n_embd: self.n_embd, n_ff, activation: self.activation, has_bias: true, is_fused: false }
+        FfnShape {
+            n_embd: self.n_embd,
+            n_ff,
+            activation: self.activation,
+            has_bias: true,
+            is_fused: false,
+            hidden_norm: None,
+            cutoff: None,
+        }
     }
 
     /// Layer `i` with `attention` and `ffn`, norms in front of both.
@@ -155,6 +163,8 @@ impl<'k> Base<'k> {
             n_expert,
             n_used,
             expert: FfnShape { has_bias: false, ..self.ffn_of(n_ff) },
+            is_dense: false,
+            is_latent: false,
             router: RouterSpec {
                 scoring: Scoring::Softmax,
                 has_choice_bias: false,
@@ -163,6 +173,7 @@ impl<'k> Base<'k> {
                 is_normalised: true,
                 scale: 1.0,
                 weighs_input: false,
+                sees_stream: false,
             },
             shared: None,
         }))

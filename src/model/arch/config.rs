@@ -1,5 +1,7 @@
 //! From config.json to GGUF keys: what the configurations of most families say alike.
 
+use std::fmt;
+
 use super::MetadataPairs;
 use super::defaults::Defaults;
 use super::rope_scaling::{self, RopeConfig};
@@ -19,29 +21,69 @@ pub struct FromConfig<'c> {
     pub whole: &'c Config,
     pairs: MetadataPairs,
     notes: Vec<String>,
+    tensors: Vec<String>,
+    scalars: Scalars<'c>,
 }
 
-/// The part of a configuration that describes the language model.
-///
-/// # Errors
-/// [`Error::Malformed`] if it is not an object.
-pub(crate) fn text_part(config: &Config) -> Result<Config> {
-    for name in ["text_config", "llm_config", "language_config"] {
-        if let Some(text) = config.object(name)?.filter(|text| text.value("hidden_size").is_some()) {
-            return Ok(text);
-        }
+/// The numbers that a checkpoint keeps as tensors of one element, by their names: some GGUF keys are made of them.
+#[derive(Clone, Copy)]
+pub struct Scalars<'a>(pub &'a dyn Fn(&str) -> Result<Option<f32>>);
+
+impl Scalars<'_> {
+    /// None at all.
+    pub const NONE: Self = Self(&|_| Ok(None));
+}
+
+impl fmt::Debug for Scalars<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scalars")
     }
-    Ok(config.clone())
+}
+
+/// What was made of a configuration.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) pairs: MetadataPairs,
+    pub(super) notes: Vec<String>,
+    /// The tensors that there will be, as far as their presence tells what the model is.
+    pub(super) tensors: Vec<String>,
 }
 
 impl<'c> FromConfig<'c> {
     /// No keys yet.
-    pub(super) fn new(arch: &'static str, config: &'c Config, whole: &'c Config) -> Self {
-        Self { arch, config, whole, pairs: Vec::new(), notes: Vec::new() }
+    pub(super) fn new(
+        arch: &'static str,
+        (config, whole): (&'c Config, &'c Config),
+        scalars: Scalars<'c>,
+    ) -> Self {
+        let (pairs, notes, tensors) = (Vec::new(), Vec::new(), Vec::new());
+        Self { arch, config, whole, pairs, notes, tensors, scalars }
     }
 
-    pub(super) fn finish(self) -> (MetadataPairs, Vec<String>) {
-        (self.pairs, self.notes)
+    pub(super) fn finish(self) -> Made {
+        Made { pairs: self.pairs, notes: self.notes, tensors: self.tensors }
+    }
+
+    /// Says that the model will have a tensor by this GGUF name, whose presence tells what it is.
+    pub fn will_have(&mut self, tensor: String) {
+        self.tensors.push(tensor);
+    }
+
+    /// Writes a key without a prefix: the numbers that layers keep as tensors of one element called `name`.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] naming one that is not there.
+    pub fn put_scalars(&mut self, key: &str, name: &str) -> Result<()> {
+        let mut numbers = Vec::new();
+        for layer in 0..self.n_layer()? {
+            let name = format!("model.layers.{layer}.{name}");
+            let number = (self.scalars.0)(&name)?;
+            numbers.push(number.ok_or_else(|| {
+                Error::malformed(self.config.path(), format!("tensor {name} is missing ({key} in GGUF)"))
+            })?);
+        }
+        self.pairs.push((key.to_owned(), Value::F32s(numbers)));
+        Ok(())
     }
 
     /// Writes a key.

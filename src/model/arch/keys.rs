@@ -2,6 +2,7 @@
 //! file, or those that a conversion has made and will write. A family reads both alike, so that what is
 //! converted is what will be run.
 
+use std::fmt;
 use std::path::Path;
 
 use super::MetadataPairs;
@@ -16,6 +17,7 @@ const VOCABULARY: &str = "tokenizer.ggml.tokens";
 pub struct Keys<'a> {
     arch: &'a str,
     origin: Origin<'a>,
+    tensors: Tensors<'a>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -24,15 +26,59 @@ enum Origin<'a> {
     Made { path: &'a Path, pairs: &'a MetadataPairs },
 }
 
+/// Which tensors a model has, as far as that says what it is.
+#[derive(Clone, Copy)]
+struct Tensors<'a>(&'a dyn Fn(&str) -> bool);
+
+impl fmt::Debug for Tensors<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tensors")
+    }
+}
+
 impl<'a> Keys<'a> {
-    /// Those of a file with the architecture `arch`.
-    pub fn of_file(arch: &'a str, metadata: &'a Metadata) -> Self {
-        Self { arch, origin: Origin::File(metadata) }
+    /// Those of a file with the architecture `arch`; `has_tensor` says by name whether a tensor is there.
+    pub fn of_file(arch: &'a str, metadata: &'a Metadata, has_tensor: &'a dyn Fn(&str) -> bool) -> Self {
+        Self { arch, origin: Origin::File(metadata), tensors: Tensors(has_tensor) }
     }
 
-    /// Those that were made of the configuration at `path`, with the prefix `arch`.
-    pub fn made(arch: &'a str, path: &'a Path, pairs: &'a MetadataPairs) -> Self {
-        Self { arch, origin: Origin::Made { path, pairs } }
+    /// Those that were made of the configuration at `path`, with the prefix `arch`; `has_tensor` says which of the
+    /// tensors whose presence tells what a model is there will be.
+    pub fn made(
+        arch: &'a str,
+        path: &'a Path,
+        pairs: &'a MetadataPairs,
+        has_tensor: &'a dyn Fn(&str) -> bool,
+    ) -> Self {
+        Self { arch, origin: Origin::Made { path, pairs }, tensors: Tensors(has_tensor) }
+    }
+
+    /// Whether the model has a tensor, by its GGUF name: families that ask must say so of checkpoints
+    /// ([`super::FromConfig::will_have`]).
+    pub fn has_tensor(&self, name: &str) -> bool {
+        (self.tensors.0)(name)
+    }
+
+    /// A number for each of `n_layer` layers, which may be stated once for all, under a key that has no prefix.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if they are not there, or are too few.
+    pub fn numbers_without_prefix(&self, key: &str, n_layer: usize) -> Result<Vec<f32>> {
+        let wrong = || {
+            let what = format!("{key} should be a number for each of the {n_layer} layers");
+            Error::malformed(self.path(), what)
+        };
+        let numbers = match self.origin {
+            Origin::File(metadata) => match metadata.array_len(key) {
+                Ok(Some(_)) => metadata.f32s(key)?,
+                _ => metadata.f32(key)?.map(|number| vec![number; n_layer]),
+            },
+            Origin::Made { pairs, .. } => match pairs.iter().find(|(name, _)| name == key) {
+                Some((_, Value::F32s(numbers))) => Some(numbers.clone()),
+                _ => None,
+            },
+        };
+        numbers.filter(|numbers| numbers.len() >= n_layer).ok_or_else(wrong)
     }
 
     /// The architecture: their prefix.

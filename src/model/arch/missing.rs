@@ -5,10 +5,7 @@ use super::families;
 /// Architectures of GGUF files that need more than this program computes, and what that is.
 const NEEDS: &[(&[&str], &str)] = &[
     (&["kimi-linear"], "a gated delta rule whose decays differ in a head"),
-    (
-        &["mamba", "jamba", "falcon-h1", "nemotron_h_moe", "plamo2"],
-        "state space layers of another kind than Mamba-2, or beside other parts",
-    ),
+    (&["plamo2"], "state space layers whose inputs are normed and gated otherwise than Mamba's"),
     (&["rwkv6", "rwkv7", "rwkv6qwen2", "arwkv7"], "RWKV's recurrent layers"),
     (
         &[
@@ -27,10 +24,6 @@ const NEEDS: &[(&[&str], &str)] = &[
     ),
     (&["t5", "t5encoder"], "an encoder beside the decoder"),
     (&["gemma3n"], "alternating updates of several streams (AltUp)"),
-    (&["apertus"], "an activation with numbers of each layer's own (xIELU)"),
-    (&["smallthinker"], "experts chosen from the stream that attention has not changed yet"),
-    (&["bitnet"], "norms inside attention and inside the feed-forward part"),
-    (&["deci"], "layers without attention or without a feed-forward part"),
     (&["grovemoe"], "experts that share parts in groups"),
     (&["clip"], "the image part of another model: it does not generate text"),
 ];

@@ -22,6 +22,8 @@ use crate::gguf::{Metadata, Value};
 use crate::model::spec::{ModelSpec, Promises, Slot};
 
 pub use config::FromConfig;
+use config::Made;
+pub use config::Scalars;
 pub use keys::Keys;
 pub use names::{Names, Sources};
 pub use source::{Piece, RowMap, Source, ValueMap, rows_and_columns};
@@ -66,25 +68,35 @@ pub struct Configured {
 }
 
 impl Family {
-    /// What the model in a file is.
+    /// What the model in a file is; `has_tensor` says by name whether a tensor is there.
     ///
     /// # Errors
     /// [`crate::Error::Malformed`] for numbers that are missing or that no model has,
     /// [`crate::Error::Unsupported`] for what this program does not compute.
-    pub fn spec_of_file(&self, metadata: &Metadata) -> Result<ModelSpec> {
-        (self.spec)(Keys::of_file(self.gguf_name, metadata))?.checked(metadata.path())
+    pub fn spec_of_file(&self, metadata: &Metadata, has_tensor: &dyn Fn(&str) -> bool) -> Result<ModelSpec> {
+        (self.spec)(Keys::of_file(self.gguf_name, metadata, has_tensor))?.checked(metadata.path())
     }
 
-    /// What a configuration becomes.
+    /// What a configuration becomes that says all.
+    ///
+    /// # Errors
+    /// As [`Family::configure_with`].
+    pub fn configure(&self, config: &Config) -> Result<Configured> {
+        self.configure_with(config, Scalars::NONE)
+    }
+
+    /// What a configuration becomes; `scalars` are the numbers that its checkpoint keeps as tensors.
     ///
     /// # Errors
     /// As [`Family::spec_of_file`], with config.json at fault.
-    pub fn configure(&self, config: &Config) -> Result<Configured> {
-        let text = config::text_part(config)?;
-        let mut made = FromConfig::new(self.gguf_name, &text, config);
+    pub fn configure_with(&self, config: &Config, scalars: Scalars<'_>) -> Result<Configured> {
+        let text = text_part(config)?;
+        let mut made = FromConfig::new(self.gguf_name, (&text, config), scalars);
         (self.keys)(&mut made)?;
-        let (pairs, notes) = made.finish();
-        let spec = (self.spec)(Keys::made(self.gguf_name, config.path(), &pairs))?.checked(config.path())?;
+        let Made { pairs, notes, tensors } = made.finish();
+        let has_tensor = |name: &str| tensors.iter().any(|tensor| tensor == name);
+        let keys = Keys::made(self.gguf_name, config.path(), &pairs, &has_tensor);
+        let spec = (self.spec)(keys)?.checked(config.path())?;
         let mut promises = (self.promises)(&text)?;
         if let Some(is_tied) = config.bool("tie_word_embeddings")? {
             promises.is_tied = Some(is_tied);
@@ -97,9 +109,22 @@ impl Family {
     /// # Errors
     /// [`crate::Error::Malformed`] for a configuration that cannot be read.
     pub fn source_of(&self, spec: &ModelSpec, config: &Config, slot: &Slot) -> Result<Option<Source>> {
-        let text = config::text_part(config)?;
+        let text = text_part(config)?;
         (self.source)(&Sources { names: &self.names, spec, config: &text }, slot)
     }
+}
+
+/// The part of a configuration that describes the language model.
+///
+/// # Errors
+/// [`crate::Error::Malformed`] if it is not an object.
+fn text_part(config: &Config) -> Result<Config> {
+    for name in ["text_config", "llm_config", "language_config"] {
+        if let Some(text) = config.object(name)?.filter(|text| text.value("hidden_size").is_some()) {
+            return Ok(text);
+        }
+    }
+    Ok(config.clone())
 }
 
 /// The family that a GGUF file names in `general.architecture`.
@@ -110,6 +135,20 @@ pub fn by_gguf_name(name: &str) -> Option<&'static Family> {
 /// The family of a class in the `architectures` of config.json.
 pub fn by_checkpoint_class(class: &str) -> Option<&'static Family> {
     families::ALL.iter().copied().find(|family| family.checkpoint_classes.contains(&class))
+}
+
+/// `family`, or the variant of it that shares its class and `model_type` and that a configuration means.
+///
+/// # Errors
+/// [`crate::Error::Malformed`] for a configuration that cannot be read.
+pub fn variant(family: &'static Family, config: &Config) -> Result<&'static Family> {
+    let text = text_part(config)?;
+    for &(of, is_meant, variant) in families::VARIANTS {
+        if of.gguf_name == family.gguf_name && is_meant(&text)? {
+            return Ok(variant);
+        }
+    }
+    Ok(family)
 }
 
 /// The family of the `model_type` of config.json.

@@ -5,7 +5,7 @@ use super::rope_scaling::{LongRope, RopeConfig};
 use super::source::{RowMap, Source};
 use crate::checkpoint::Config;
 use crate::error::{Error, Result};
-use crate::model::spec::layer::{MixerSpec, RopeOrder};
+use crate::model::spec::layer::RopeOrder;
 use crate::model::spec::{ModelSpec, Role, Slot, Suffix};
 
 /// How a family's checkpoints name tensors.
@@ -20,6 +20,8 @@ pub struct Names {
     pub other: &'static [(Role, &'static str)],
     /// Whether rows of queries and keys are in the order of halves there and of pairs in GGUF.
     pub is_permuted: bool,
+    /// What the names of tensors end with whose numbers become keys.
+    pub in_keys: &'static [&'static str],
     /// The method of quantisation whose tensors the family can read, as config.json names it.
     pub packing: Option<&'static str>,
 }
@@ -31,6 +33,7 @@ impl Names {
         layer_prefix: "model.layers.",
         other: &[],
         is_permuted: false,
+        in_keys: &[],
         packing: None,
     };
 }
@@ -159,12 +162,9 @@ fn divisors(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Vec<f32>>> {
 fn rotary(sources: &Sources<'_>, slot: &Slot) -> RowMap {
     let head_dim = match (slot.id.role, slot.id.layer) {
         (Role::AttnQ | Role::AttnK, Some(layer)) if sources.names.is_permuted => {
-            match &sources.spec.layers[layer].mixer {
-                MixerSpec::Attention(spec) => {
-                    spec.rope.filter(|rope| rope.order == RopeOrder::Pairs).map(|_| spec.head_dim_k)
-                }
-                _ => None,
-            }
+            let spec = sources.spec.layers[layer].mixer.attention();
+            spec.filter(|spec| spec.rope.is_some_and(|rope| rope.order == RopeOrder::Pairs))
+                .map(|spec| spec.head_dim_k)
         }
         _ => None,
     };

@@ -114,8 +114,29 @@ pub enum ValueMap {
     PlusOne,
     /// They are multiplied.
     Times(f32),
+    /// Rows up to each of these ends are multiplied by what stands beside it.
+    TimesByRow([(usize, f32); 5]),
     /// They are `-e^x`: decays that are stored as logarithms.
     NegativeExp,
+}
+
+impl ValueMap {
+    /// Applies it to rows of `n_in` values, of which the first is row `first`.
+    pub fn apply(self, (first, n_in): (usize, usize), rows: &mut [f32]) {
+        match self {
+            Self::Same => {}
+            Self::PlusOne => rows.iter_mut().for_each(|x| *x += 1.0),
+            Self::Times(scale) => rows.iter_mut().for_each(|x| *x *= scale),
+            Self::TimesByRow(parts) => {
+                for (number, row) in (first..).zip(rows.chunks_exact_mut(n_in)) {
+                    let part = parts.iter().find(|(end, _)| number < *end);
+                    let scale = part.map_or(1.0, |(_, scale)| *scale);
+                    row.iter_mut().for_each(|x| *x *= scale);
+                }
+            }
+            Self::NegativeExp => rows.iter_mut().for_each(|x| *x = -libm::expf(*x)),
+        }
+    }
 }
 
 impl Source {

@@ -28,7 +28,7 @@ fn through_gguf(pairs: MetadataPairs) -> Result<ModelSpec> {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let layout = Layout::new(pairs, Vec::new(), 32).expect("a sound header");
     let path = GgufWriter::create(&dir.path().join("m.gguf"), layout, false).and_then(GgufWriter::finish);
-    llama().spec_of_file(GgufFile::open(&path.expect("a writable folder"))?.metadata())
+    llama().spec_of_file(GgufFile::open(&path.expect("a writable folder"))?.metadata(), &|_| false)
 }
 
 /// The fault of the model that config.json describes once `change` has changed its keys.
@@ -105,10 +105,7 @@ fn counts_may_differ_by_layer() {
         let mut pairs = llama().configure(&config("")).expect("sound").pairs;
         set("attention.head_count_kv", Value::I32s(counts.to_vec()))(&mut pairs);
         let layers = through_gguf(pairs)?.layers;
-        let of = |mixer: &MixerSpec| match mixer {
-            MixerSpec::Attention(attention) => attention.n_head_kv,
-            _ => 0,
-        };
+        let of = |mixer: &MixerSpec| mixer.attention().map_or(0, |attention| attention.n_head_kv);
         Ok::<_, Error>(layers.iter().map(|layer| of(&layer.mixer)).collect::<Vec<_>>())
     };
     assert_eq!(heads(&[8, 8]).expect("equal counts"), [8, 8]);

@@ -11,13 +11,15 @@ pub(super) mod stream;
 
 pub(super) use attention::{Attention, AttentionScratch, Mla, MlaScratch, Needs};
 pub(super) use ffn::Ffn;
-pub(super) use mixer::{DeltaNet, Mamba2, RecurrentNeeds, RecurrentScratch, ShortConv};
+pub(super) use mixer::{
+    DeltaNet, Mamba1, Mamba1Scratch, Mamba2, RecurrentNeeds, RecurrentScratch, ShortConv,
+};
 pub(super) use norm::{Norm, norm_into};
 pub(super) use per_layer::{PerLayerEmbedding, PerLayerInput};
 pub(super) use stream::{Residual, Stream, StreamNeeds};
 
 use super::inputs::Formats;
-use super::weights::Matrix;
+use super::weights::{Linear, Matrix};
 
 /// A layer of a transformer.
 #[derive(Debug)]
@@ -42,6 +44,9 @@ pub(super) enum Mixer {
     ShortConv(Box<ShortConv>),
     DeltaNet(Box<DeltaNet>),
     Mamba2(Box<Mamba2>),
+    Mamba1(Box<Mamba1>),
+    AttentionAndMamba2(Box<(Attention, Mamba2)>),
+    Linear(Linear),
     None,
 }
 
@@ -65,6 +70,9 @@ impl Mixer {
             Self::ShortConv(part) => part.input_formats(),
             Self::DeltaNet(part) => part.input_formats(),
             Self::Mamba2(part) => part.input_formats(),
+            Self::Mamba1(part) => part.input_formats(),
+            Self::AttentionAndMamba2(parts) => parts.0.input_formats().union(parts.1.input_formats()),
+            Self::Linear(linear) => Formats::of([&linear.matrix]),
             Self::None => Formats::default(),
         }
     }
@@ -73,24 +81,34 @@ impl Mixer {
     pub(super) fn attention_needs(&self) -> Option<Needs<'_>> {
         match self {
             Self::Attention(part) => Some(part.needs()),
+            Self::AttentionAndMamba2(parts) => Some(parts.0.needs()),
             Self::Mla(part) => Some(part.needs()),
             _ => None,
         }
     }
 
-    /// What it needs buffers for, if it is recurrent.
+    /// What it needs buffers for, if it is recurrent and has none of its own.
     pub(super) fn recurrent_needs(&self) -> Option<RecurrentNeeds<'_>> {
         match self {
-            Self::Attention(_) | Self::Mla(_) | Self::None => None,
+            Self::Attention(_) | Self::Mla(_) | Self::Mamba1(_) | Self::Linear(_) | Self::None => None,
             Self::ShortConv(part) => Some(part.needs()),
             Self::DeltaNet(part) => Some(part.needs()),
             Self::Mamba2(part) => Some(part.needs()),
+            Self::AttentionAndMamba2(parts) => Some(parts.1.needs()),
         }
     }
 
     /// Whether it can remember positions without computing their outputs.
     pub(super) fn stores_apart(&self) -> bool {
-        self.attention_needs().is_some()
+        self.attention_needs().is_some() && self.recurrent_needs().is_none()
+    }
+
+    /// The part, if it is a state-space mixer whose numbers decay each for itself.
+    pub(super) fn as_mamba1(&self) -> Option<&Mamba1> {
+        match self {
+            Self::Mamba1(part) => Some(part),
+            _ => None,
+        }
     }
 
     /// The part, if it is attention over latent vectors.
@@ -108,6 +126,9 @@ impl Mixer {
             Self::ShortConv(part) => part.matrices(),
             Self::DeltaNet(part) => part.matrices(),
             Self::Mamba2(part) => part.matrices(),
+            Self::Mamba1(part) => part.matrices(),
+            Self::AttentionAndMamba2(parts) => [parts.0.matrices(), parts.1.matrices()].concat(),
+            Self::Linear(linear) => vec![&linear.matrix],
             Self::None => Vec::new(),
         }
     }

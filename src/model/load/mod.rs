@@ -3,6 +3,7 @@
 //! Everything is checked here, once: presence, shape and type of each tensor. Matrices stay in the
 //! mapped file; norm weights and biases, a few kilobytes a layer, are decoded to `f32`.
 
+mod ffn;
 mod mla;
 mod parts;
 mod recurrent;
@@ -181,7 +182,7 @@ impl<'a> Loader<'a> {
             return Ok(Norm { spec, weight: vec![1.0; n], bias: None });
         }
         let bias = self.find(TensorId::bias(role, layer)).map(|tensor| self.decode(tensor)).transpose()?;
-        Ok(Norm { spec, weight: self.vector(role, layer)?, bias })
+        Ok(Norm { spec, weight: self.values(spec.weights(role, layer))?, bias })
     }
 
     pub(super) fn linear(&self, role: Role, layer: Option<usize>) -> Result<Linear> {

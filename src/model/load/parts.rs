@@ -3,11 +3,9 @@
 use super::Loader;
 use crate::error::{Error, Result};
 use crate::model::layer::attention::Attention;
-use crate::model::layer::ffn::{Dense, Experts, Ffn, Gated, GatedAndExperts, Router, Shared};
 use crate::model::layer::{FfnInput, Layer, Mixer, Norm, PerLayerInput, Residual};
-use crate::model::spec::layer::{self as spec, AttentionSpec, ExpertsSpec, FfnShape, LayerSpec, NormSpec};
-use crate::model::spec::{Role, Suffix, TensorId};
-use crate::model::weights::Stack;
+use crate::model::spec::Role;
+use crate::model::spec::layer::{self as spec, AttentionSpec, LayerSpec, NormSpec};
 
 impl Loader<'_> {
     /// Layer `i` of a model with streams of `n_embd` elements.
@@ -32,24 +30,33 @@ impl Loader<'_> {
                 residual: residual(Role::PerLayerPostNorm, Some(of.norm), 1.0)?,
             })
         });
-        let mixer = match &spec.mixer {
-            spec::MixerSpec::Attention(spec) => Mixer::Attention(Box::new(self.attention(layer, spec)?)),
-            spec::MixerSpec::Mla(spec) => Mixer::Mla(Box::new(self.mla(layer, *spec)?)),
-            spec::MixerSpec::ShortConv(spec) => Mixer::ShortConv(Box::new(self.short_conv(layer, *spec)?)),
-            spec::MixerSpec::DeltaNet(spec) => Mixer::DeltaNet(Box::new(self.delta_net(layer, *spec)?)),
-            spec::MixerSpec::Mamba2(spec) => Mixer::Mamba2(Box::new(self.mamba2(layer, *spec)?)),
-            spec::MixerSpec::None => Mixer::None,
-        };
         let output_scale = spec.has_output_scale.then(|| self.vector(Role::LayerOutputScale, layer));
         Ok(Layer {
             mixer_norm: spec.mixer_norm.map(|of| norm(spec.mixer_norm_role, of)).transpose()?,
-            mixer,
+            mixer: self.mixer(layer, &spec.mixer)?,
             mixer_residual: residual(Role::AttnPostNorm, spec.mixer_post_norm, spec.residual_scale)?,
             ffn_input,
             ffn: self.ffn(layer, &spec.ffn, n_embd)?,
             ffn_residual: residual(Role::FfnPostNorm, spec.ffn_post_norm, spec.residual_scale)?,
             per_layer: per_layer.transpose()?,
             output_scale: output_scale.transpose()?.map(|scale| scale[0]),
+        })
+    }
+
+    fn mixer(&self, layer: Option<usize>, spec: &spec::MixerSpec) -> Result<Mixer> {
+        Ok(match spec {
+            spec::MixerSpec::Attention(spec) => Mixer::Attention(Box::new(self.attention(layer, spec)?)),
+            spec::MixerSpec::Mla(spec) => Mixer::Mla(Box::new(self.mla(layer, *spec)?)),
+            spec::MixerSpec::ShortConv(spec) => Mixer::ShortConv(Box::new(self.short_conv(layer, *spec)?)),
+            spec::MixerSpec::DeltaNet(spec) => Mixer::DeltaNet(Box::new(self.delta_net(layer, *spec)?)),
+            spec::MixerSpec::Mamba2(spec) => Mixer::Mamba2(Box::new(self.mamba2(layer, *spec)?)),
+            spec::MixerSpec::Mamba1(spec) => Mixer::Mamba1(Box::new(self.mamba1(layer, *spec)?)),
+            spec::MixerSpec::AttentionAndMamba2(attention, spec) => Mixer::AttentionAndMamba2(Box::new((
+                self.attention(layer, attention)?,
+                self.mamba2(layer, *spec)?,
+            ))),
+            spec::MixerSpec::Linear { .. } => Mixer::Linear(self.linear(Role::AttnOutput, layer)?),
+            spec::MixerSpec::None => Mixer::None,
         })
     }
 
@@ -83,90 +90,15 @@ impl Loader<'_> {
             slopes: spec.slopes(),
             sinks: spec.has_sinks.then(|| self.vector(Role::AttnSinks, layer)).transpose()?,
             gate: gate.map(|_| self.linear(Role::AttnGate, layer)).transpose()?,
+            output_norm: spec
+                .output_norm
+                .map(|norm| self.norm(Role::AttnSubNorm, layer, (norm, spec.n_embd_out())))
+                .transpose()?,
             output: self.linear(Role::AttnOutput, layer)?,
             spec: spec.clone(),
             q,
             k,
             v,
-        })
-    }
-
-    fn ffn(&self, layer: Option<usize>, spec: &spec::FfnSpec, n_embd: usize) -> Result<Ffn> {
-        let residual = |role, of| {
-            Ok::<_, Error>(Residual { norm: Some(self.norm(role, layer, (of, n_embd))?), scale: 1.0 })
-        };
-        Ok(match spec {
-            spec::FfnSpec::Dense(shape) => Ffn::Dense(Dense {
-                activation: shape.activation,
-                up: self.linear(Role::FfnUp, layer)?,
-                down: self.linear(Role::FfnDown, layer)?,
-            }),
-            spec::FfnSpec::Gated(shape) => Ffn::Gated(self.gated(layer, *shape)?),
-            spec::FfnSpec::None => Ffn::None,
-            spec::FfnSpec::Experts(spec) => Ffn::Experts(Box::new(self.experts(layer, spec)?)),
-            spec::FfnSpec::GatedAndExperts(shape, experts, norm) => {
-                Ffn::GatedAndExperts(Box::new(GatedAndExperts {
-                    gated: self.gated(layer, *shape)?,
-                    gated_residual: residual(Role::FfnPostNorm1, *norm)?,
-                    expert_norm: self.norm(Role::FfnPreNorm2, layer, (*norm, n_embd))?,
-                    router_norm: self.router_norm(layer, *norm, n_embd)?,
-                    experts: self.experts(layer, experts)?,
-                    expert_residual: residual(Role::FfnPostNorm2, *norm)?,
-                }))
-            }
-        })
-    }
-
-    /// The norm of what the router of experts beside a gated part gets: it has no weights but a scale, and is
-    /// divided by the root of its length.
-    fn router_norm(&self, layer: Option<usize>, spec: NormSpec, n_embd: usize) -> Result<Norm> {
-        let scale = TensorId { suffix: Suffix::Scale, ..TensorId::weight(Role::FfnGateInp, layer) };
-        let root = 1.0 / (n_embd as f32).sqrt();
-        let weight = self.values(scale)?.into_iter().map(|scale| scale * root).collect();
-        Ok(Norm { spec, weight, bias: None })
-    }
-
-    fn gated(&self, layer: Option<usize>, shape: FfnShape) -> Result<Gated> {
-        let FfnShape { n_ff, activation, is_fused, .. } = shape;
-        let up = self.linear(Role::FfnUp, layer)?;
-        let (gate, up) = if is_fused {
-            (up.slice(0..n_ff), up.slice(n_ff..2 * n_ff))
-        } else {
-            (self.linear(Role::FfnGate, layer)?, up)
-        };
-        Ok(Gated { activation, gate, up, down: self.linear(Role::FfnDown, layer)? })
-    }
-
-    fn experts(&self, layer: Option<usize>, spec: &ExpertsSpec) -> Result<Experts> {
-        let FfnShape { n_embd, n_ff, activation, .. } = spec.expert;
-        let (gate, up) = if self.has(Role::FfnGateUpExps, layer) {
-            let whole = || self.stack(Role::FfnGateUpExps, layer, 2 * n_ff);
-            let part = |first| Ok::<_, Error>(Stack { n_out: n_ff, first, ..whole()? });
-            (part(0)?, part(n_ff)?)
-        } else {
-            (self.stack(Role::FfnGateExps, layer, n_ff)?, self.stack(Role::FfnUpExps, layer, n_ff)?)
-        };
-        let shared = spec.shared.map(|of| {
-            let linear = |role| self.linear(role, layer);
-            Ok::<_, Error>(Shared {
-                part: Gated {
-                    activation: of.shape.activation,
-                    gate: linear(Role::FfnGateShexp)?,
-                    up: linear(Role::FfnUpShexp)?,
-                    down: linear(Role::FfnDownShexp)?,
-                },
-                gate: of.is_gated.then(|| self.vector(Role::FfnGateInpShexp, layer)).transpose()?,
-            })
-        });
-        Ok(Experts {
-            n_used: spec.n_used,
-            activation,
-            scores: self.linear(Role::FfnGateInp, layer)?,
-            router: Router { spec: spec.router, choice_bias: self.bias(Role::ExpProbs, layer)? },
-            gate,
-            up,
-            down: self.stack(Role::FfnDownExps, layer, n_embd)?,
-            shared: shared.transpose()?,
         })
     }
 }

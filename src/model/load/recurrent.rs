@@ -2,8 +2,8 @@
 
 use super::Loader;
 use crate::error::Result;
-use crate::model::layer::mixer::{Conv, DeltaNet, Mamba2, ShortConv};
-use crate::model::spec::layer::{ConvSpec, DeltaNetSpec, Mamba2Spec, ShortConvSpec};
+use crate::model::layer::mixer::{Conv, DeltaNet, Mamba1, Mamba2, ShortConv};
+use crate::model::spec::layer::{ConvSpec, DeltaNetSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
 use crate::model::spec::{Role, TensorId};
 
 impl Loader<'_> {
@@ -27,7 +27,27 @@ impl Loader<'_> {
             decay: self.values(TensorId::bare(Role::SsmA, layer))?,
             skip: self.values(TensorId::bare(Role::SsmD, layer))?,
             time_step: self.values(TensorId::bias(Role::SsmDt, layer))?,
-            norm: self.norm(Role::SsmNorm, layer, (spec.norm, spec.n_inner()))?,
+            norm: spec
+                .norm
+                .map(|norm| self.norm(Role::SsmNorm, layer, (norm, spec.n_inner())))
+                .transpose()?,
+            output: self.linear(Role::SsmOut, layer)?,
+            spec,
+        })
+    }
+
+    pub(super) fn mamba1(&self, layer: Option<usize>, spec: Mamba1Spec) -> Result<Mamba1> {
+        let norm = |role, n| spec.norm.map(|norm| self.norm(role, layer, (norm, n))).transpose();
+        Ok(Mamba1 {
+            input: self.linear(Role::SsmIn, layer)?,
+            conv: self.conv(Role::SsmConv, layer, spec.conv())?,
+            selection: self.linear(Role::SsmX, layer)?,
+            step_norm: norm(Role::SsmDtNorm, spec.n_rank)?,
+            write_norm: norm(Role::SsmBNorm, spec.n_state)?,
+            read_norm: norm(Role::SsmCNorm, spec.n_state)?,
+            steps: self.linear(Role::SsmDt, layer)?,
+            rates: Mamba1::rates(&spec, &self.values(TensorId::bare(Role::SsmA, layer))?),
+            skip: self.values(TensorId::bare(Role::SsmD, layer))?,
             output: self.linear(Role::SsmOut, layer)?,
             spec,
         })

@@ -136,12 +136,14 @@ impl ModelSpec {
     /// What its layers keep of a text.
     pub fn kv_spec(&self) -> KvSpec {
         let layer = |layer: &LayerSpec| match &layer.mixer {
-            MixerSpec::Attention(spec) => spec.shares_kv_with.is_none().then_some(KvLayer {
-                n_head_kv: spec.n_head_kv,
-                head_dim_k: spec.head_dim_k,
-                head_dim_v: spec.head_dim_v,
-                window: spec.window.map(|(Window::Sliding(n) | Window::Chunked(n))| n),
-            }),
+            MixerSpec::Attention(spec) | MixerSpec::AttentionAndMamba2(spec, _) => {
+                spec.shares_kv_with.is_none().then_some(KvLayer {
+                    n_head_kv: spec.n_head_kv,
+                    head_dim_k: spec.head_dim_k,
+                    head_dim_v: spec.head_dim_v,
+                    window: spec.window.map(|(Window::Sliding(n) | Window::Chunked(n))| n),
+                })
+            }
             MixerSpec::Mla(spec) => {
                 Some(KvLayer { n_head_kv: 1, head_dim_k: spec.n_cached(), head_dim_v: 0, window: None })
             }

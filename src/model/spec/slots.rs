@@ -1,12 +1,13 @@
 //! The tensors of a model, derived from its spec: the one list that converter, loader and recipes walk.
 
+mod ffn;
 mod recurrent;
 
 use super::layer::{
-    AttentionGate, AttentionSpec, ExpertsSpec, FfnInput, FfnShape, FfnSpec, LayerSpec, MixerSpec, MlaSpec,
-    NormKind, NormSpec, PerLayerInputSpec, QkNormExtent, QkNormSpec,
+    AttentionGate, AttentionSpec, FfnInput, LayerSpec, MixerSpec, MlaSpec, NormKind, NormSpec,
+    PerLayerInputSpec, QkNormExtent, QkNormSpec,
 };
-use super::{ModelSpec, Role, RopeFactors, Suffix, TensorId};
+use super::{ModelSpec, Role, RopeFactors, TensorId};
 
 /// A place for a tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,7 +125,7 @@ impl Slots<'_> {
 
     fn norm(&mut self, role: Role, norm: NormSpec, n: usize) {
         if norm.has_weight {
-            self.weight(role, &[n]);
+            self.push(norm.weights(role, self.layer), &[n], Presence::Required);
         }
         if norm.kind == NormKind::Layer && norm.has_weight {
             self.push(TensorId::bias(role, self.layer), &[n], Presence::Optional);
@@ -158,6 +159,15 @@ impl Slots<'_> {
             MixerSpec::ShortConv(spec) => self.short_conv(spec),
             MixerSpec::DeltaNet(spec) => self.delta_net(spec),
             MixerSpec::Mamba2(spec) => self.mamba2(spec),
+            MixerSpec::Mamba1(spec) => self.mamba1(spec),
+            MixerSpec::AttentionAndMamba2(attention, spec) => {
+                self.attention(attention);
+                self.mamba2(spec);
+            }
+            MixerSpec::Linear { n_embd } => {
+                self.weight(Role::AttnOutput, &[*n_embd, *n_embd]);
+                self.bias(Role::AttnOutput, *n_embd, self.promises.output_bias);
+            }
             MixerSpec::None => {}
         }
         if let Some(norm) = layer.mixer_post_norm {
@@ -169,23 +179,7 @@ impl Slots<'_> {
             }
             FfnInput::Sequential(None) | FfnInput::Shared => {}
         }
-        match &layer.ffn {
-            FfnSpec::Dense(shape) => self.dense(*shape),
-            FfnSpec::Gated(shape) => self.gated(*shape),
-            FfnSpec::Experts(spec) => self.experts(spec),
-            FfnSpec::GatedAndExperts(shape, spec, norm) => {
-                self.gated(*shape);
-                self.norm(Role::FfnPostNorm1, *norm, n_embd);
-                self.norm(Role::FfnPreNorm2, *norm, n_embd);
-                self.experts(spec);
-                let id = |role| TensorId { suffix: Suffix::Scale, ..TensorId::weight(role, self.layer) };
-                let (router, down) = (id(Role::FfnGateInp), id(Role::FfnDownExps));
-                self.push(router, &[n_embd], Presence::Required);
-                self.push(down, &[spec.n_expert], Presence::Optional);
-                self.norm(Role::FfnPostNorm2, *norm, n_embd);
-            }
-            FfnSpec::None => {}
-        }
+        self.ffn(&layer.ffn, n_embd);
         if let Some(norm) = layer.ffn_post_norm {
             self.norm(Role::FfnPostNorm, norm, n_embd);
         }
@@ -239,6 +233,9 @@ impl Slots<'_> {
             // Its rows are among those of q.
             Some(AttentionGate::WithQuery) => {}
         }
+        if let Some(norm) = spec.output_norm {
+            self.norm(Role::AttnSubNorm, norm, spec.n_embd_out());
+        }
         self.weight(Role::AttnOutput, &[spec.n_embd, spec.n_embd_out()]);
         if spec.has_output_bias {
             self.bias(Role::AttnOutput, spec.n_embd, self.promises.output_bias);
@@ -273,56 +270,5 @@ impl Slots<'_> {
         self.alternative(Role::AttnVB, &[n_head, spec.head_dim_v, rank]);
         self.alternative(Role::AttnKvB, &[n_head * (spec.head_dim_nope + spec.head_dim_v), rank]);
         self.weight(Role::AttnOutput, &[spec.n_embd, n_head * spec.head_dim_v]);
-    }
-
-    fn dense(&mut self, FfnShape { n_embd, n_ff, has_bias, .. }: FfnShape) {
-        for (role, n_out, n_in) in [(Role::FfnUp, n_ff, n_embd), (Role::FfnDown, n_embd, n_ff)] {
-            self.weight(role, &[n_out, n_in]);
-            if has_bias {
-                self.bias(role, n_out, self.promises.mlp_bias);
-            }
-        }
-    }
-
-    fn gated(&mut self, FfnShape { n_embd, n_ff, has_bias, is_fused, .. }: FfnShape) {
-        let n_up = if is_fused { 2 * n_ff } else { n_ff };
-        let parts =
-            [(Role::FfnGate, n_ff, n_embd), (Role::FfnUp, n_up, n_embd), (Role::FfnDown, n_embd, n_ff)];
-        for (role, n_out, n_in) in parts.into_iter().skip(usize::from(is_fused)) {
-            self.weight(role, &[n_out, n_in]);
-            if has_bias {
-                self.bias(role, n_out, self.promises.mlp_bias);
-            }
-        }
-    }
-
-    fn experts(&mut self, spec: &ExpertsSpec) {
-        let FfnShape { n_embd, n_ff, has_bias, .. } = spec.expert;
-        let n_expert = spec.n_expert;
-        self.weight(Role::FfnGateInp, &[n_expert, n_embd]);
-        if spec.router.has_bias {
-            self.bias(Role::FfnGateInp, n_expert, Promise::Open);
-        }
-        if spec.router.has_choice_bias {
-            self.bias(Role::ExpProbs, n_expert, Promise::Open);
-        }
-        self.alternative(Role::FfnGateExps, &[n_expert, n_ff, n_embd]);
-        self.alternative(Role::FfnUpExps, &[n_expert, n_ff, n_embd]);
-        self.alternative(Role::FfnGateUpExps, &[n_expert, 2 * n_ff, n_embd]);
-        self.weight(Role::FfnDownExps, &[n_expert, n_embd, n_ff]);
-        if has_bias {
-            for (role, n) in [(Role::FfnGateExps, n_ff), (Role::FfnUpExps, n_ff), (Role::FfnDownExps, n_embd)]
-            {
-                self.push(TensorId::bias(role, self.layer), &[n_expert, n], Presence::Optional);
-            }
-        }
-        let Some(shared) = spec.shared else { return };
-        let FfnShape { n_ff, .. } = shared.shape;
-        if shared.is_gated {
-            self.weight(Role::FfnGateInpShexp, &[n_embd]);
-        }
-        self.weight(Role::FfnGateShexp, &[n_ff, n_embd]);
-        self.weight(Role::FfnUpShexp, &[n_ff, n_embd]);
-        self.weight(Role::FfnDownShexp, &[n_embd, n_ff]);
     }
 }

@@ -51,6 +51,7 @@ roles! {
     AttnQkv "attn_qkv" layer;
     AttnOutput "attn_output" layer;
     AttnOutputNorm "attn_output_norm" layer;
+    AttnSubNorm "attn_sub_norm" layer;
     AttnQNorm "attn_q_norm" layer;
     AttnKNorm "attn_k_norm" layer;
     AttnGate "attn_gate" layer;
@@ -74,6 +75,10 @@ roles! {
     SsmBeta "ssm_beta" layer;
     SsmAlpha "ssm_alpha" layer;
     SsmBetaAlpha "ssm_ba" layer;
+    SsmX "ssm_x" layer;
+    SsmDtNorm "ssm_dt_norm" layer;
+    SsmBNorm "ssm_b_norm" layer;
+    SsmCNorm "ssm_c_norm" layer;
     SsmNorm "ssm_norm" layer;
     SsmOut "ssm_out" layer;
     AttnPostNorm "post_attention_norm" layer;
@@ -81,6 +86,9 @@ roles! {
     FfnGate "ffn_gate" layer;
     FfnUp "ffn_up" layer;
     FfnDown "ffn_down" layer;
+    FfnSubNorm "ffn_sub_norm" layer;
+    FfnLatentDown "ffn_latent_down" layer;
+    FfnLatentUp "ffn_latent_up" layer;
     FfnPostNorm "post_ffw_norm" layer;
     FfnGateInp "ffn_gate_inp" layer;
     ExpProbs "exp_probs_b" layer;
@@ -112,9 +120,14 @@ impl Role {
 }
 
 impl Role {
-    /// Whether its names have no suffix.
-    fn is_bare(self) -> bool {
-        matches!(self, Self::SsmA | Self::SsmD)
+    /// Whether its names may have no suffix, and whether they may have one.
+    fn suffixes(self) -> (bool, bool) {
+        match self {
+            Self::SsmA | Self::SsmD => (true, false),
+            // Without one in Falcon-H1.
+            Self::FfnNorm => (true, true),
+            _ => (false, true),
+        }
     }
 }
 
@@ -173,10 +186,9 @@ impl TensorId {
         let suffixes = [Suffix::Weight, Suffix::Bias, Suffix::Scale, Suffix::Bare];
         let suffix = suffixes.into_iter().find(|s| s.name() == suffix)?;
         let role = Role::from_stem(stem).filter(|role| role.is_of_layer() == layer.is_some())?;
-        if role.is_bare() != (suffix == Suffix::Bare) {
-            return None;
-        }
-        Some(Self { role, layer, suffix })
+        let (without, with) = role.suffixes();
+        let is_known = if suffix == Suffix::Bare { without } else { with };
+        is_known.then_some(Self { role, layer, suffix })
     }
 
     /// The numbers in `role`.

@@ -78,7 +78,7 @@ pub(super) fn mixer(base: &Base<'_>) -> Result<Mamba2Spec> {
         n_group: keys.required_count("ssm.group_count")?,
         n_state: keys.required_count("ssm.state_size")?,
         n_taps: keys.required_count("ssm.conv_kernel")?,
-        norm: base.norm,
+        norm: Some(base.norm),
     })
 }
 

@@ -1,15 +1,18 @@
 //! One file for each family, and the list of all.
 
 mod afmoe;
+mod apertus;
 mod arcee;
 mod baichuan;
 mod bailingmoe2;
+mod bitnet;
 mod bloom;
 mod chatglm;
 mod codeshell;
 mod cohere2;
 mod command_r;
 mod dbrx;
+mod deci;
 mod deepseek;
 mod deepseek2;
 mod dots1;
@@ -19,6 +22,7 @@ mod exaone;
 mod exaone4;
 mod exaone_moe;
 mod falcon;
+mod falcon_h1;
 mod gemma;
 mod gemma2;
 mod gemma3;
@@ -37,11 +41,13 @@ mod hunyuan_dense;
 mod hunyuan_moe;
 mod internlm2;
 mod jais2;
+mod jamba;
 mod lfm2;
 mod lfm2moe;
 mod llama;
 mod llama4;
 mod maincoder;
+mod mamba;
 mod mamba2;
 mod mellum;
 mod minicpm;
@@ -51,6 +57,7 @@ mod mistral3;
 mod mpt;
 mod nemotron;
 mod nemotron_h;
+mod nemotron_h_moe;
 mod olmo;
 mod olmo2;
 mod olmoe;
@@ -71,6 +78,7 @@ mod qwen3next;
 mod qwen3vl;
 mod qwen3vlmoe;
 mod seed_oss;
+mod smallthinker;
 mod smollm3;
 mod stablelm;
 mod starcoder;
@@ -78,20 +86,25 @@ mod starcoder2;
 mod xverse;
 
 use super::Family;
+use crate::checkpoint::Config;
+use crate::error::Result;
 
 /// The registry: a new family is one file and one row.
 pub(super) const ALL: &[&Family] = &[
     &llama::FAMILY,
     &afmoe::FAMILY,
+    &apertus::FAMILY,
     &arcee::FAMILY,
     &baichuan::FAMILY,
     &bailingmoe2::FAMILY,
+    &bitnet::FAMILY,
     &bloom::FAMILY,
     &chatglm::FAMILY,
     &codeshell::FAMILY,
     &cohere2::FAMILY,
     &command_r::FAMILY,
     &dbrx::FAMILY,
+    &deci::FAMILY,
     &deepseek::FAMILY,
     &deepseek2::FAMILY,
     &dots1::FAMILY,
@@ -101,6 +114,7 @@ pub(super) const ALL: &[&Family] = &[
     &exaone4::FAMILY,
     &exaone_moe::FAMILY,
     &falcon::FAMILY,
+    &falcon_h1::FAMILY,
     &gemma::FAMILY,
     &gemma2::FAMILY,
     &gemma3::FAMILY,
@@ -119,10 +133,12 @@ pub(super) const ALL: &[&Family] = &[
     &hunyuan_moe::FAMILY,
     &internlm2::FAMILY,
     &jais2::FAMILY,
+    &jamba::FAMILY,
     &lfm2::FAMILY,
     &lfm2moe::FAMILY,
     &llama4::FAMILY,
     &maincoder::FAMILY,
+    &mamba::FAMILY,
     &mamba2::FAMILY,
     &mellum::FAMILY,
     &minicpm::FAMILY,
@@ -132,6 +148,7 @@ pub(super) const ALL: &[&Family] = &[
     &mpt::FAMILY,
     &nemotron::FAMILY,
     &nemotron_h::FAMILY,
+    &nemotron_h_moe::FAMILY,
     &olmo::FAMILY,
     &olmo2::FAMILY,
     &olmoe::FAMILY,
@@ -152,12 +169,19 @@ pub(super) const ALL: &[&Family] = &[
     &qwen3vl::FAMILY,
     &qwen3vlmoe::FAMILY,
     &seed_oss::FAMILY,
+    &smallthinker::FAMILY,
     &smollm3::FAMILY,
     &stablelm::FAMILY,
     &starcoder::FAMILY,
     &starcoder2::FAMILY,
     &xverse::FAMILY,
 ];
+
+/// Families that have the classes and types of another: which, how a configuration says that it means them, and they.
+pub(super) const VARIANTS: &[(&Family, IsMeant, &Family)] =
+    &[(&nemotron_h::FAMILY, nemotron_h_moe::is_meant, &nemotron_h_moe::FAMILY)];
+
+type IsMeant = fn(&Config) -> Result<bool>;
 
 /// What the declarations take from the rest of `arch` and from the specs.
 mod prelude {

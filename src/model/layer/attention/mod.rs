@@ -20,6 +20,8 @@ use crate::model::product::Product;
 use crate::model::spec::layer::{AttentionGate, AttentionSpec, QkNormExtent};
 use crate::model::weights::{Linear, Matrix};
 
+use scratch::Scratch;
+
 pub(in crate::model) use mla::{Mla, MlaScratch};
 pub(in crate::model) use scratch::{AttentionScratch, Needs};
 
@@ -43,6 +45,8 @@ pub(in crate::model) struct Attention {
     pub(in crate::model) sinks: Option<Vec<f32>>,
     /// `[n_head, n_embd]` or `[n_head * head_dim_v, n_embd]`.
     pub(in crate::model) gate: Option<Linear>,
+    /// `[n_head * head_dim_v]`: of the outputs of all heads.
+    pub(in crate::model) output_norm: Option<Norm>,
     /// `[n_embd, n_head * head_dim_v]`.
     pub(in crate::model) output: Linear,
 }
@@ -170,16 +174,16 @@ impl Attention {
         });
     }
 
-    /// Multiplies the outputs of the heads of `n` rows with their gates, and brings them into the format of the
-    /// output matrix.
+    /// Multiplies the outputs of the heads of `n` rows with their gates, norms them, and brings them into the format of
+    /// the output matrix.
     fn gate_and_quantize(&self, compute: Compute<'_>, n: usize, scratch: &mut AttentionScratch) {
-        let AttentionScratch { heads, gate, .. } = scratch;
+        let AttentionScratch { heads, gate, scratch, .. } = scratch;
         let n_out = self.spec.n_embd_out();
         let formats = Formats::of([&self.output.matrix]);
         let n_gate = self.n_gate();
         let piece_len = compute.piece_len(n, 4 * n_out);
         let parts = pieces(heads.rows_mut(0..n), piece_len).enumerate();
-        compute.for_each(4 * n * n_out, parts, |(i, mut rows): (usize, InputRows<'_>)| {
+        let body = |scratch: &mut Scratch, (i, mut rows): (usize, InputRows<'_>)| {
             for (j, outputs) in rows.floats().chunks_exact_mut(n_out).enumerate() {
                 let gates = &gate[(i * piece_len + j) * n_gate..][..n_gate];
                 match self.spec.gate {
@@ -188,8 +192,12 @@ impl Attention {
                     Some(AttentionGate::Head) => gate_heads(outputs, gates),
                 }
             }
+            if let Some(norm) = &self.output_norm {
+                norm.in_place(compute.kernels.ops(), rows.floats(), &mut scratch.row);
+            }
             rows.quantize(compute.kernels, formats);
-        });
+        };
+        compute.for_each_with(4 * n * n_out, scratch, parts, body);
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) struct Scratch {
     pub(super) partial: Vec<f32>,
     /// `[n_queries]`.
     pub(super) running: Vec<Running>,
-    /// A head, or all queries of a token, while it is normed.
+    /// A head, or all heads of a token, while it is normed.
     pub(super) row: Vec<f32>,
 }
 
@@ -98,7 +98,7 @@ impl AttentionScratch {
         };
         let n_queries = most(&|spec| spec.group() * max_tokens(spec.group()).min(n_batch));
         let head_dim_v = most(&|spec| spec.head_dim_v);
-        let n_row = most(&|spec| spec.n_embd_q().max(spec.n_embd_k()).max(spec.head_dim_v));
+        let n_row = most(&|spec| spec.n_embd_q().max(spec.n_embd_k()).max(spec.n_embd_out()));
         let query_format = Formats::only(kv_types.keys.query_format());
         let formats = Formats::of(parts.iter().filter_map(|part| part.output));
         let n_gate = parts.iter().map(|part| part.n_gate).max().unwrap_or_default();

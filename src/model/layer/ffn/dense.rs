@@ -3,8 +3,8 @@
 use gguf_simd::ops::Gate;
 
 use super::gated::GatedScratch;
-use crate::model::compute::{Compute, pieces};
-use crate::model::inputs::{Formats, InputRows, Inputs};
+use crate::model::compute::Compute;
+use crate::model::inputs::{Formats, Inputs};
 use crate::model::layer::stream::Sum;
 use crate::model::product::Product;
 use crate::model::weights::Linear;
@@ -20,6 +20,14 @@ pub(in crate::model) struct Dense {
 }
 
 impl Dense {
+    /// Computes the part's hidden rows for the first `n` rows of `input`.
+    pub(super) fn hide(&self, compute: Compute<'_>, input: &Inputs, n: usize, scratch: &mut GatedScratch) {
+        let n_ff = self.up.matrix.n_out();
+        let up = &mut scratch.up[..n * n_ff];
+        compute.multiply([Product::of(&self.up, input.for_consumer(&self.up.matrix, 0..n), up)]);
+        scratch.activate_alone(compute, (self.activation, n_ff), Formats::of([&self.down.matrix]), n);
+    }
+
     /// Adds the part's output for the first `n` rows of `input` to `sum`.
     pub(super) fn step(
         &self,
@@ -29,22 +37,7 @@ impl Dense {
         scratch: &mut GatedScratch,
         mut sum: Sum<'_>,
     ) {
-        let n_ff = self.up.matrix.n_out();
-        let up = &mut scratch.up[..n * n_ff];
-        compute.multiply([Product::of(&self.up, input.for_consumer(&self.up.matrix, 0..n), up)]);
-        let down = &self.down.matrix;
-        let formats = Formats::of([down]);
-        scratch.hidden.set_n_in(n_ff);
-        let up = &scratch.up;
-        // An exponential and a quantisation take about as long as 16 multiply-adds of a matrix.
-        let piece_len = compute.piece_len(n, 16 * n_ff);
-        let parts = pieces(scratch.hidden.rows_mut(0..n), piece_len).enumerate();
-        compute.for_each(16 * n * n_ff, parts, |(i, mut rows): (usize, InputRows<'_>)| {
-            rows.for_each(formats, |row, out| {
-                let up = &up[(i * piece_len + row) * n_ff..][..n_ff];
-                compute.kernels.activated(self.activation, up, out);
-            });
-        });
-        sum.add(compute, &self.down, scratch.hidden.for_consumer(down, 0..n));
+        self.hide(compute, input, n, scratch);
+        sum.add(compute, &self.down, scratch.hidden.for_consumer(&self.down.matrix, 0..n));
     }
 }

@@ -6,6 +6,7 @@
 
 use gguf_simd::ops::Gate;
 
+use super::dense::Dense;
 use super::gated::{Gated, GatedScratch};
 use super::router::{Choice, Router};
 use crate::error::Result;
@@ -16,7 +17,7 @@ use crate::model::memory::Buffers;
 use crate::model::product::Product;
 use crate::model::weights::{Linear, Matrix, Stack};
 
-/// Several gated parts, of which each token goes through a few.
+/// Several parts, of which each token goes through a few.
 #[derive(Debug)]
 pub(in crate::model) struct Experts {
     /// Experts each token goes through.
@@ -25,8 +26,11 @@ pub(in crate::model) struct Experts {
     /// `[n_expert, n_embd]`.
     pub(in crate::model) scores: Linear,
     pub(in crate::model) router: Router,
-    /// `[n_expert, n_ff, n_embd]`.
-    pub(in crate::model) gate: Stack,
+    /// What brings inputs into the experts' own space and outputs back, if they have one: then its width is their
+    /// `n_embd` below.
+    pub(in crate::model) latent: Option<Latent>,
+    /// `[n_expert, n_ff, n_embd]`; `None` for plain parts.
+    pub(in crate::model) gate: Option<Stack>,
     /// `[n_expert, n_ff, n_embd]`.
     pub(in crate::model) up: Stack,
     /// `[n_expert, n_embd, n_ff]`.
@@ -35,10 +39,26 @@ pub(in crate::model) struct Experts {
     pub(in crate::model) shared: Option<Shared>,
 }
 
+/// The matrices between the stream and the experts' own space.
+#[derive(Debug)]
+pub(in crate::model) struct Latent {
+    /// `[n_latent, n_stream]`.
+    pub(in crate::model) down: Linear,
+    /// `[n_stream, n_latent]`.
+    pub(in crate::model) up: Linear,
+}
+
+/// The part that every token goes through.
+#[derive(Debug)]
+pub(in crate::model) enum SharedPart {
+    Dense(Dense),
+    Gated(Gated),
+}
+
 /// An expert that every token goes through.
 #[derive(Debug)]
 pub(in crate::model) struct Shared {
-    pub(in crate::model) part: Gated,
+    pub(in crate::model) part: SharedPart,
     /// `[n_embd]`: the sigmoid of its product with a token's input multiplies the output.
     pub(in crate::model) gate: Option<Vec<f32>>,
 }
@@ -63,36 +83,39 @@ pub(in crate::model) struct ExpertScratch {
     gated: GatedScratch,
     /// `[n_batch * n_used, n_embd]`: the output of each slot.
     outputs: Vec<f32>,
+    /// `[n_batch, n_latent]`: what experts with a space of their own get, and what they give.
+    latent: Option<[Inputs; 2]>,
 }
 
 impl ExpertScratch {
-    /// Buffers for batches of `n_batch` tokens of width `n_embd` in any of `parts`; `None` without parts.
+    /// Buffers for batches of `n_batch` tokens in any of `parts`; `None` without parts.
     ///
     /// # Errors
     /// [`crate::Error::Limit`] if the system refuses the memory.
-    pub(super) fn new(
-        buffers: &mut Buffers,
-        parts: &[&Experts],
-        n_batch: usize,
-        n_embd: usize,
-    ) -> Result<Option<Self>> {
+    pub(super) fn new(buffers: &mut Buffers, parts: &[&Experts], n_batch: usize) -> Result<Option<Self>> {
         if parts.is_empty() {
             return Ok(None);
         }
         let most = |of: &dyn Fn(&Experts) -> usize| parts.iter().map(|part| of(part)).max().unwrap_or(0);
         let n_slots = n_batch * most(&|part| part.n_used);
         let n_expert = most(&Experts::n_expert);
-        let inputs = Formats::of(parts.iter().flat_map(|part| [&part.gate.matrix, &part.up.matrix]));
+        let inputs = Formats::of(parts.iter().flat_map(|part| part.first()).map(|stack| &stack.matrix));
         let hidden = Formats::of(parts.iter().map(|part| &part.down.matrix));
+        let ups: Vec<_> = parts.iter().filter_map(|part| Some(&part.latent.as_ref()?.up.matrix)).collect();
+        let latent = ups.iter().map(|up| up.n_in()).max().map(|n_latent| {
+            let mut rows = |formats| Inputs::new(buffers, n_batch, n_latent, formats);
+            Ok::<_, crate::Error>([rows(Formats::default())?, rows(Formats::of(ups.iter().copied()))?])
+        });
         Ok(Some(Self {
             scores: buffers.zeroed(0.0, n_batch, n_expert)?,
             spare: buffers.zeroed(0.0, n_batch, n_expert)?,
             choices: buffers.zeroed(Choice::default(), n_slots, 1)?,
             starts: buffers.zeroed(0, n_expert + 1, 1)?,
             tokens: buffers.zeroed((0, 1.0), n_slots, 1)?,
-            inputs: Inputs::new(buffers, n_slots, n_embd, inputs)?,
+            inputs: Inputs::new(buffers, n_slots, most(&|part| part.up.matrix.n_in()), inputs)?,
             gated: GatedScratch::new(buffers, n_slots, most(&|part| part.up.n_out), hidden)?,
-            outputs: buffers.zeroed(0.0, n_slots, n_embd)?,
+            outputs: buffers.zeroed(0.0, n_slots, most(&|part| part.down.n_out))?,
+            latent: latent.transpose()?,
         }))
     }
 
@@ -128,13 +151,22 @@ impl Experts {
     /// The matrices that every token is multiplied with.
     pub(super) fn matrices(&self) -> impl Iterator<Item = &Matrix> {
         let shared = self.shared.as_ref().map(|shared| shared.part.matrices());
-        [&self.scores.matrix].into_iter().chain(shared.into_iter().flatten())
+        let latent = self.latent.as_ref().map(|latent| [&latent.down.matrix, &latent.up.matrix]);
+        [&self.scores.matrix]
+            .into_iter()
+            .chain(shared.into_iter().flatten())
+            .chain(latent.into_iter().flatten())
+    }
+
+    /// What the inputs of experts are multiplied with.
+    fn first(&self) -> impl Iterator<Item = &Stack> {
+        self.gate.iter().chain([&self.up])
     }
 
     /// The matrices of all experts, each once.
     pub(super) fn stacks(&self) -> impl Iterator<Item = &Matrix> {
-        let up = (!self.gate.is_of_one_matrix_with(&self.up)).then_some(&self.up.matrix);
-        [&self.gate.matrix, &self.down.matrix].into_iter().chain(up)
+        let gate = self.gate.as_ref().filter(|gate| !gate.is_of_one_matrix_with(&self.up));
+        [&self.up.matrix, &self.down.matrix].into_iter().chain(gate.map(|gate| &gate.matrix))
     }
 
     /// The formats its input is needed in. The experts quantise their rows themselves.
@@ -155,22 +187,48 @@ impl Experts {
         if let (Some(shared), Some(gated)) = (&self.shared, gated) {
             shared.add(compute, input, n, gated, &mut sum);
         }
-        self.run(compute, input, n, scratch);
-        let (n_used, n_embd) = (self.n_used, input.n_in());
+        let (Some(latent), Some([mut narrow, mut outputs])) = (&self.latent, scratch.latent.take()) else {
+            self.run(compute, input, n, scratch);
+            return self.weigh(compute, n, scratch, sum.rows_mut(input.n_in()));
+        };
+        let n_latent = latent.up.matrix.n_in();
+        [&mut narrow, &mut outputs].into_iter().for_each(|rows| rows.set_n_in(n_latent));
+        let x = input.for_consumer(&latent.down.matrix, 0..n);
+        compute.multiply([Product::of(&latent.down, x, narrow.floats_mut(0..n))]);
+        self.run(compute, &narrow, n, scratch);
+        let values = outputs.floats_mut(0..n);
+        values.fill(0.0);
+        self.weigh(compute, n, scratch, RowsMut { values, width: n_latent });
+        let formats = Formats::of([&latent.up.matrix]);
+        let piece_len = compute.piece_len(n, 4 * n_latent);
+        let parts = pieces(outputs.rows_mut(0..n), piece_len);
+        compute.for_each(4 * n * n_latent, parts, |mut rows: InputRows<'_>| {
+            rows.quantize(compute.kernels, formats);
+        });
+        sum.add(compute, &latent.up, outputs.for_consumer(&latent.up.matrix, 0..n));
+        scratch.latent = Some([narrow, outputs]);
+    }
+
+    /// Adds the weighted outputs of the first `n` tokens' experts to `sums`.
+    fn weigh(&self, compute: Compute<'_>, n: usize, scratch: &ExpertScratch, sums: RowsMut<'_, f32>) {
+        let (n_used, n_out) = (self.n_used, sums.width);
         let n_slots = n * n_used;
         let weight = |choice: &Choice| if self.router.spec.weighs_input { 1.0 } else { choice.weight };
         let (choices, outputs) = (&scratch.choices[..n_slots], &scratch.outputs);
-        let piece_len = compute.piece_len(n, n_used * n_embd);
-        let parts = pieces(sum.rows_mut(n_embd), piece_len).enumerate();
-        compute.for_each(n_slots * n_embd, parts, |(i, rows): (usize, RowsMut<'_, f32>)| {
-            let choices = choices[i * piece_len * n_used..].chunks_exact(n_used);
-            for (sum, choices) in rows.values.chunks_exact_mut(n_embd).zip(choices) {
-                for choice in choices {
-                    let output = &outputs[choice.slot * n_embd..][..n_embd];
-                    compute.kernels.ops().add_scaled(sum, weight(choice), output);
+        let piece_len = compute.piece_len(n, n_used * n_out);
+        compute.for_each(
+            n_slots * n_out,
+            pieces(sums, piece_len).enumerate(),
+            |(i, rows): (usize, RowsMut<'_, f32>)| {
+                let choices = choices[i * piece_len * n_used..].chunks_exact(n_used);
+                for (sum, choices) in rows.values.chunks_exact_mut(n_out).zip(choices) {
+                    for choice in choices {
+                        let output = &outputs[choice.slot * n_out..][..n_out];
+                        compute.kernels.ops().add_scaled(sum, weight(choice), output);
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 
     /// Chooses the experts of each of the first `n` tokens, from its row of `input`.
@@ -202,13 +260,14 @@ impl Experts {
         let n_slots = n * self.n_used;
         let ExpertScratch { starts, tokens, inputs, gated, outputs, .. } = scratch;
         let starts = &starts[..=self.n_expert()];
-        for stack in [&self.gate, &self.up, &self.down] {
+        for stack in self.first().chain([&self.down]) {
             chosen_experts(starts)
                 .filter_map(|e| stack.file_span_of(e))
                 .for_each(|span| compute.observer.soon(span));
         }
         let weighs = self.router.spec.weighs_input;
-        let formats = Formats::of([&self.gate.matrix, &self.up.matrix]);
+        let formats = Formats::of(self.first().map(|stack| &stack.matrix));
+        inputs.set_n_in(n_embd);
         let work = 8 * n_slots * n_embd;
         let piece_len = compute.piece_len(n_slots, 8 * n_embd);
         let parts = pieces(inputs.rows_mut(0..n_slots), piece_len).enumerate();
@@ -222,14 +281,39 @@ impl Experts {
             }
             slots.quantize(compute.kernels, formats);
         });
-        let gates = stack_products(&self.gate, starts, inputs, &mut gated.gate[..n_slots * n_ff]);
+        let gates = self
+            .gate
+            .as_ref()
+            .map(|gate| stack_products(gate, starts, inputs, &mut gated.gate[..n_slots * n_ff]));
         let ups = stack_products(&self.up, starts, inputs, &mut gated.up[..n_slots * n_ff]);
-        compute.multiply_all(2 * n_slots * n_ff * n_embd, gates.chain(ups));
+        let n_first = self.first().count();
+        compute.multiply_all(n_first * n_slots * n_ff * n_embd, gates.into_iter().flatten().chain(ups));
         let down = Formats::of([&self.down.matrix]);
-        gated.activate(compute, (self.activation, n_ff), down, n_slots);
+        let activation = (self.activation, n_ff);
+        match &self.gate {
+            Some(_) => gated.activate(compute, activation, down, n_slots),
+            None => gated.activate_alone(compute, activation, down, n_slots),
+        }
         let outputs = &mut outputs[..n_slots * n_embd];
         let downs = stack_products(&self.down, starts, &gated.hidden, outputs);
         compute.multiply_all(n_slots * n_ff * n_embd, downs);
+    }
+}
+
+impl SharedPart {
+    fn matrices(&self) -> Vec<&Matrix> {
+        match self {
+            Self::Dense(part) => vec![&part.up.matrix, &part.down.matrix],
+            Self::Gated(part) => part.matrices().to_vec(),
+        }
+    }
+
+    /// The last matrix.
+    pub(super) fn down(&self) -> &Matrix {
+        match self {
+            Self::Dense(part) => &part.down.matrix,
+            Self::Gated(part) => &part.down.matrix,
+        }
     }
 }
 
@@ -242,8 +326,16 @@ impl Shared {
         scratch: &mut GatedScratch,
         sum: &mut Sum<'_>,
     ) {
-        self.part.hide(compute, input, n, scratch);
-        let down = &self.part.down;
+        let down = match &self.part {
+            SharedPart::Dense(part) => {
+                part.hide(compute, input, n, scratch);
+                &part.down
+            }
+            SharedPart::Gated(part) => {
+                part.hide(compute, input, n, scratch);
+                &part.down
+            }
+        };
         let x = scratch.hidden.for_consumer(&down.matrix, 0..n);
         let Some(gate) = &self.gate else { return sum.add(compute, down, x) };
         let ops = compute.kernels.ops();
@@ -294,6 +386,7 @@ mod tests {
             inputs: Inputs::new(buffers, 0, 1, Formats::default()).unwrap(),
             gated: GatedScratch::new(buffers, 0, 1, Formats::default()).unwrap(),
             outputs: Vec::new(),
+            latent: None,
         };
         scratch.assign_slots(3, 2, 4);
         assert_eq!(scratch.starts, [0, 1, 3, 3, 6]);

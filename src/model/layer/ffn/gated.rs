@@ -1,24 +1,39 @@
 //! The gated feed-forward part: `down(activation(gate(x)) * up(x))`.
 
+use gguf_simd::ops::Gate;
+
 use crate::error::Result;
-use crate::model::compute::{Compute, pieces};
+use crate::model::compute::{Compute, RowsMut, pieces};
 use crate::model::inputs::{Formats, InputRows, Inputs};
+use crate::model::layer::norm::Norm;
 use crate::model::layer::stream::Sum;
 use crate::model::memory::Buffers;
 use crate::model::product::Product;
 use crate::model::weights::{Linear, Matrix};
-use gguf_simd::ops::Gate;
+
+/// Multiply-adds of a matrix that take as long as an exponential and a quantisation.
+const ROW_WORK: usize = 16;
 
 /// A gated part.
 #[derive(Debug)]
 pub(in crate::model) struct Gated {
-    pub(in crate::model) activation: Gate,
+    pub(in crate::model) hiding: Hiding,
     /// `[n_ff, n_embd]`.
     pub(in crate::model) gate: Linear,
     /// `[n_ff, n_embd]`.
     pub(in crate::model) up: Linear,
     /// `[n_embd, n_ff]`.
     pub(in crate::model) down: Linear,
+}
+
+/// How gates and the rest become what the last matrix gets.
+#[derive(Debug)]
+pub(in crate::model) struct Hiding {
+    pub(in crate::model) activation: Gate,
+    /// Standard deviations above their mean that gates must be to count.
+    pub(in crate::model) cutoff: Option<f32>,
+    /// `[n_ff]`: of the product.
+    pub(in crate::model) norm: Option<Norm>,
 }
 
 /// The buffers of a gated part.
@@ -55,11 +70,10 @@ impl GatedScratch {
         n_rows: usize,
     ) {
         self.hidden.set_n_in(n_ff);
-        // An exponential and a quantisation take about as long as 16 multiply-adds of a matrix.
-        let piece_len = compute.piece_len(n_rows, 16 * n_ff);
+        let piece_len = compute.piece_len(n_rows, ROW_WORK * n_ff);
         let (gate, up) = (&self.gate, &self.up);
         let parts = pieces(self.hidden.rows_mut(0..n_rows), piece_len).enumerate();
-        compute.for_each(16 * n_rows * n_ff, parts, |(i, mut rows): (usize, InputRows<'_>)| {
+        compute.for_each(ROW_WORK * n_rows * n_ff, parts, |(i, mut rows): (usize, InputRows<'_>)| {
             rows.for_each(formats, |row, out| {
                 let first = (i * piece_len + row) * n_ff;
                 let values = first..first + n_ff;
@@ -67,6 +81,68 @@ impl GatedScratch {
             });
         });
     }
+
+    /// Makes hidden rows of the first `n_rows` rows of up alone, `n_ff` elements each, and quantises them into
+    /// `formats`.
+    pub(super) fn activate_alone(
+        &mut self,
+        compute: Compute<'_>,
+        (activation, n_ff): (Gate, usize),
+        formats: Formats,
+        n_rows: usize,
+    ) {
+        self.hidden.set_n_in(n_ff);
+        let up = &self.up;
+        let piece_len = compute.piece_len(n_rows, ROW_WORK * n_ff);
+        let parts = pieces(self.hidden.rows_mut(0..n_rows), piece_len).enumerate();
+        compute.for_each(ROW_WORK * n_rows * n_ff, parts, |(i, mut rows): (usize, InputRows<'_>)| {
+            rows.for_each(formats, |row, out| {
+                let up = &up[(i * piece_len + row) * n_ff..][..n_ff];
+                compute.kernels.activated(activation, up, out);
+            });
+        });
+    }
+
+    /// As [`GatedScratch::activate`], where gates are cut off before or the result is normed.
+    fn hide(
+        &mut self,
+        compute: Compute<'_>,
+        (hiding, n_ff): (&Hiding, usize),
+        formats: Formats,
+        n_rows: usize,
+    ) {
+        self.hidden.set_n_in(n_ff);
+        let piece_len = compute.piece_len(n_rows, ROW_WORK * n_ff);
+        let gates = RowsMut { values: &mut self.gate[..n_rows * n_ff], width: n_ff };
+        let inputs = pieces(gates, piece_len).zip(self.up.chunks(piece_len * n_ff));
+        let parts = pieces(self.hidden.rows_mut(0..n_rows), piece_len).zip(inputs);
+        type Part<'a> = (InputRows<'a>, (RowsMut<'a, f32>, &'a [f32]));
+        let ops = compute.kernels.ops();
+        compute.for_each(ROW_WORK * n_rows * n_ff, parts, |(mut hidden, (gates, ups)): Part<'_>| {
+            let inputs = gates.values.chunks_exact_mut(n_ff).zip(ups.chunks_exact(n_ff));
+            for (out, (gates, up)) in hidden.floats().chunks_exact_mut(n_ff).zip(inputs) {
+                if let Some(cutoff) = hiding.cutoff {
+                    cut_off(gates, cutoff);
+                }
+                ops.gated(hiding.activation, gates, up, out);
+                if let Some(norm) = &hiding.norm {
+                    norm.in_place(ops, out, gates);
+                }
+            }
+            hidden.quantize(compute.kernels, formats);
+        });
+    }
+}
+
+/// Subtracts from the gates of a token what lies `deviations` standard deviations above their mean; those below become
+/// zero.
+fn cut_off(gates: &mut [f32], deviations: f32) {
+    let n = gates.len() as f64;
+    let mean = gates.iter().map(|x| f64::from(*x)).sum::<f64>() / n;
+    let variance = gates.iter().map(|x| (f64::from(*x) - mean) * (f64::from(*x) - mean)).sum::<f64>() / n;
+    let least = (mean + libm::sqrt(variance) * f64::from(deviations)) as f32;
+    // Not `max`: NaN stays NaN.
+    gates.iter_mut().for_each(|x| *x = if *x < least { 0.0 } else { *x - least });
 }
 
 impl Gated {
@@ -93,7 +169,13 @@ impl Gated {
             Product::of(&self.gate, of(&self.gate), &mut scratch.gate[..n * n_ff]),
             Product::of(&self.up, of(&self.up), &mut scratch.up[..n * n_ff]),
         ]);
-        scratch.activate(compute, (self.activation, n_ff), Formats::of([&self.down.matrix]), n);
+        let formats = Formats::of([&self.down.matrix]);
+        match &self.hiding {
+            Hiding { activation, cutoff: None, norm: None } => {
+                scratch.activate(compute, (*activation, n_ff), formats, n);
+            }
+            hiding => scratch.hide(compute, (hiding, n_ff), formats, n),
+        }
     }
 
     /// Adds the part's output for the first `n` rows of `input` to `sum`.

@@ -6,8 +6,8 @@ mod gated;
 mod router;
 
 pub(in crate::model) use dense::Dense;
-pub(in crate::model) use experts::{ExpertScratch, Experts, Shared};
-pub(in crate::model) use gated::{Gated, GatedScratch};
+pub(in crate::model) use experts::{ExpertScratch, Experts, Latent, Shared, SharedPart};
+pub(in crate::model) use gated::{Gated, GatedScratch, Hiding};
 pub(in crate::model) use router::Router;
 
 use super::norm::{Norm, norm_into};
@@ -85,7 +85,7 @@ impl FfnScratch {
                 }
             };
             if let Some(part) = of_experts {
-                downs.extend(part.shared.as_ref().map(|shared| &shared.part.down.matrix));
+                downs.extend(part.shared.as_ref().map(|shared| shared.part.down()));
                 experts.push(part);
             }
         }
@@ -93,7 +93,7 @@ impl FfnScratch {
         let gated = n_ff.map(|n_ff| GatedScratch::new(buffers, n_batch, n_ff, Formats::of(downs)));
         Ok(Self {
             gated: gated.transpose()?,
-            experts: ExpertScratch::new(buffers, &experts, n_batch, n_embd)?,
+            experts: ExpertScratch::new(buffers, &experts, n_batch)?,
             expert_inputs: if has_beside {
                 let mut inputs = || Inputs::new(buffers, n_batch, n_embd, beside);
                 Some([inputs()?, inputs()?])
@@ -116,11 +116,20 @@ impl Ffn {
         }
     }
 
-    /// Adds the part's output for the first `n` rows of `input` to `stream`, as `residual` says.
+    /// The formats that its router needs the stream in that the layer's mixer has not added to, if it looks at that.
+    pub(in crate::model) fn early_formats(&self) -> Option<Formats> {
+        match self {
+            Self::Experts(part) if part.router.spec.sees_stream => Some(Formats::of([&part.scores.matrix])),
+            _ => None,
+        }
+    }
+
+    /// Adds the part's output for the first `n` rows of `input` to `stream`, as `residual` says. `early` holds what its
+    /// router looks at, if that is something else.
     pub(in crate::model) fn step(
         &self,
         compute: Compute<'_>,
-        (input, n): (&Inputs, usize),
+        (input, early, n): (&Inputs, Option<&Inputs>, usize),
         scratch: &mut FfnScratch,
         residual: &Residual,
         stream: &mut Stream,
@@ -136,7 +145,14 @@ impl Ffn {
                 part.step(compute, input, n, gated.as_mut().expect(MADE), sum);
             }),
             Self::Experts(part) => stream.add(compute, n, residual, |sum| {
-                part.step(compute, (input, input), n, (experts.as_mut().expect(MADE), gated.as_mut()), sum);
+                let for_router = early.filter(|_| part.router.spec.sees_stream).unwrap_or(input);
+                part.step(
+                    compute,
+                    (for_router, input),
+                    n,
+                    (experts.as_mut().expect(MADE), gated.as_mut()),
+                    sum,
+                );
             }),
             Self::GatedAndExperts(part) => {
                 // The experts get the stream before the gated part has added to it.

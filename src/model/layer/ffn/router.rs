@@ -143,6 +143,7 @@ mod tests {
             is_normalised: true,
             scale: 1.0,
             weighs_input: false,
+            sees_stream: false,
         }
     }
 

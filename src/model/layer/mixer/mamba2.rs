@@ -36,7 +36,7 @@ pub(in crate::model) struct Mamba2 {
     /// `[n_head]`: the bias of `t`.
     pub(in crate::model) time_step: Vec<f32>,
     /// `[n_inner]`.
-    pub(in crate::model) norm: Norm,
+    pub(in crate::model) norm: Option<Norm>,
     /// `[n_embd, n_inner]`.
     pub(in crate::model) output: Linear,
 }
@@ -137,7 +137,10 @@ impl Mamba2 {
                 ops.gated(Gate::Silu, &products[..n_inner], row, spare);
                 let groups = row.chunks_exact_mut(group).zip(spare.chunks_exact(group));
                 for (i, (out, gated)) in groups.enumerate() {
-                    self.norm.row(ops, gated, i * group, out);
+                    match &self.norm {
+                        Some(norm) => norm.row(ops, gated, i * group, out),
+                        None => out.copy_from_slice(gated),
+                    }
                 }
             }
             outputs.quantize(compute.kernels, formats);

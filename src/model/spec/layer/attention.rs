@@ -1,6 +1,6 @@
 //! Attention, over keys and values and over latent vectors.
 
-use super::{LayerSpec, MixerSpec, NormSpec};
+use super::{LayerSpec, NormSpec};
 use crate::limits;
 use crate::model::spec::faults::{first_constant_fault, first_count_fault};
 use crate::model::spec::rope::RopeSpec;
@@ -45,6 +45,8 @@ pub struct AttentionSpec {
     pub has_sinks: bool,
     /// What the heads' outputs are multiplied with.
     pub gate: Option<AttentionGate>,
+    /// Of the heads' outputs together, before the output matrix.
+    pub output_norm: Option<NormSpec>,
     /// The layer whose keys and values are used instead of its own.
     pub shares_kv_with: Option<usize>,
 }
@@ -172,6 +174,7 @@ impl AttentionSpec {
             window: None,
             has_sinks: false,
             gate: None,
+            output_norm: None,
             shares_kv_with: None,
         }
     }
@@ -260,6 +263,7 @@ impl AttentionSpec {
             .or_else(|| first_constant_fault(&[("the bias of ALiBi", self.alibi.unwrap_or(1.0))]))
             .or_else(|| first_constant_fault(&[("the bound of q, k and v", self.clamp.unwrap_or(1.0))]))
             .or_else(|| self.qk_norm.and_then(|qk_norm| qk_norm.norm.fault()))
+            .or_else(|| self.output_norm.and_then(|norm| norm.fault()))
             .or_else(|| self.temperature.and_then(|temperature| temperature.fault()))
             .or_else(|| self.rope.and_then(|rope| rope.fault(ropes, self.head_dim_k)))
     }
@@ -269,14 +273,10 @@ impl AttentionSpec {
     /// What is wrong with the use of another layer's keys and values.
     fn sharing_fault(&self, layer: usize, layers: &[LayerSpec]) -> Option<String> {
         let other = self.shares_kv_with?;
-        let of_same_shape = match layers.get(other).map(|layer| &layer.mixer) {
-            Some(MixerSpec::Attention(of)) => {
-                (of.n_head_kv, of.head_dim_k, of.head_dim_v)
-                    == (self.n_head_kv, self.head_dim_k, self.head_dim_v)
-                    && of.shares_kv_with.is_none()
-            }
-            _ => false,
-        };
+        let of_same_shape = layers.get(other).and_then(|layer| layer.mixer.attention()).is_some_and(|of| {
+            (of.n_head_kv, of.head_dim_k, of.head_dim_v) == (self.n_head_kv, self.head_dim_k, self.head_dim_v)
+                && of.shares_kv_with.is_none()
+        });
         (other >= layer || !of_same_shape)
             .then(|| format!("layer {layer} cannot use the keys and values of layer {other}"))
     }

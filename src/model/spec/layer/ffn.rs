@@ -1,6 +1,6 @@
 //! The parts of layers that look at one position alone.
 
-use gguf_simd::ops::Gate;
+use gguf_simd::ops::{Gate, Xielu};
 
 use super::NormSpec;
 use crate::limits;
@@ -13,7 +13,7 @@ pub enum FfnSpec {
     Dense(FfnShape),
     /// `down(activation(gate(x)) * up(x))`.
     Gated(FfnShape),
-    /// Several gated parts, of which each token goes through a few.
+    /// Several parts, of which each token goes through a few.
     Experts(ExpertsSpec),
     /// A gated part and experts, both with norms of their own; their outputs are added.
     GatedAndExperts(FfnShape, ExpertsSpec, NormSpec),
@@ -34,17 +34,26 @@ pub struct FfnShape {
     pub has_bias: bool,
     /// Whether the gate's rows lie before the others of `ffn_up`.
     pub is_fused: bool,
+    /// Of what the last matrix gets, if the part is gated.
+    pub hidden_norm: Option<NormSpec>,
+    /// How many standard deviations above their mean the gates of a token must be to count: the rest become zero, and
+    /// these what they exceed that by, before the activation (Gemma 3n).
+    pub cutoff: Option<f32>,
 }
 
-/// Several gated parts, of which each token goes through a few.
+/// Several parts, of which each token goes through a few.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExpertsSpec {
     /// Experts.
     pub n_expert: usize,
     /// Experts each token goes through.
     pub n_used: usize,
-    /// One expert.
+    /// One expert, whose width of input is that of its own, if experts are in a narrower space.
     pub expert: FfnShape,
+    /// Whether experts, and what is shared, are plain parts without gates.
+    pub is_dense: bool,
+    /// Whether their inputs are brought into a space of another width than the stream's, and their outputs back.
+    pub is_latent: bool,
     /// How they are chosen.
     pub router: RouterSpec,
     /// What every token goes through as well.
@@ -68,6 +77,8 @@ pub struct RouterSpec {
     pub scale: f32,
     /// Whether weights multiply an expert's input instead of its output.
     pub weighs_input: bool,
+    /// Whether it looks at the stream that the layer's mixer has not added to, without a norm.
+    pub sees_stream: bool,
 }
 
 /// What a router's scores become.
@@ -109,9 +120,25 @@ impl FfnShape {
         let counts = [("the feed-forward length", self.n_ff, limits::MAX_DIMENSION)];
         let constants = match self.activation {
             Gate::ClampedSilu { alpha, limit } => vec![("alpha", alpha), ("the activation's bound", limit)],
+            Gate::Xielu(Xielu { positive, eps, .. }) => {
+                vec![("xIELU's alpha_p", positive), ("xIELU's eps", -eps)]
+            }
             _ => Vec::new(),
         };
-        first_count_fault(&counts).or_else(|| first_constant_fault(&constants))
+        first_count_fault(&counts)
+            .or_else(|| first_constant_fault(&constants))
+            .or_else(|| self.hidden_norm.and_then(|norm| norm.fault()))
+            .or_else(|| self.number_fault())
+    }
+
+    /// Of numbers that may be of either sign.
+    fn number_fault(&self) -> Option<String> {
+        let mut numbers = vec![("the cutoff of gates", self.cutoff.unwrap_or(0.0))];
+        if let Gate::Xielu(Xielu { negative, beta, .. }) = self.activation {
+            numbers.extend([("xIELU's alpha_n", negative), ("xIELU's beta", beta)]);
+        }
+        let (name, value) = numbers.into_iter().find(|(_, value)| !value.is_finite())?;
+        Some(format!("{name} is {value}; it must be a number"))
     }
 }
 

@@ -1,8 +1,10 @@
 //! The parts of layers that look at other positions.
 
 use super::attention::{AttentionSpec, MlaSpec};
-use super::recurrent::{DeltaNetSpec, Mamba2Spec, ShortConvSpec};
+use super::recurrent::{DeltaNetSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
 use super::{FfnInput, LayerSpec};
+use crate::limits;
+use crate::model::spec::faults::first_count_fault;
 use crate::model::spec::rope::RopeSpec;
 
 /// The part that looks at other positions.
@@ -16,8 +18,17 @@ pub enum MixerSpec {
     ShortConv(ShortConvSpec),
     /// A linear recurrence that corrects what it remembers.
     DeltaNet(DeltaNetSpec),
-    /// A linear recurrence.
+    /// A linear recurrence whose heads decay.
     Mamba2(Mamba2Spec),
+    /// A linear recurrence whose numbers decay each for itself.
+    Mamba1(Mamba1Spec),
+    /// Two mixers of the same input, whose outputs are added.
+    AttentionAndMamba2(AttentionSpec, Mamba2Spec),
+    /// A matrix in the place of attention, that looks at one position alone.
+    Linear {
+        /// Width of the residual stream.
+        n_embd: usize,
+    },
     /// Nothing: the layer looks at one position alone.
     None,
 }
@@ -26,10 +37,19 @@ impl MixerSpec {
     /// Floats that it keeps of the text as a whole; 0 for one that keeps something of every position.
     pub fn state_len(&self) -> usize {
         match self {
-            Self::Attention(_) | Self::Mla(_) | Self::None => 0,
+            Self::Attention(_) | Self::Mla(_) | Self::Linear { .. } | Self::None => 0,
             Self::ShortConv(spec) => spec.conv().state_len(),
             Self::DeltaNet(spec) => spec.state_len(),
-            Self::Mamba2(spec) => spec.state_len(),
+            Self::Mamba2(spec) | Self::AttentionAndMamba2(_, spec) => spec.state_len(),
+            Self::Mamba1(spec) => spec.state_len(),
+        }
+    }
+
+    /// The attention over keys and values that is among it.
+    pub fn attention(&self) -> Option<&AttentionSpec> {
+        match self {
+            Self::Attention(spec) | Self::AttentionAndMamba2(spec, _) => Some(spec),
+            _ => None,
         }
     }
 
@@ -41,6 +61,13 @@ impl MixerSpec {
             Self::ShortConv(spec) => spec.fault(),
             Self::DeltaNet(spec) => spec.fault(),
             Self::Mamba2(spec) => spec.fault(),
+            Self::Mamba1(spec) => spec.fault(),
+            Self::AttentionAndMamba2(attention, spec) => {
+                attention.fault(i, layers, ropes).or_else(|| spec.fault())
+            }
+            Self::Linear { n_embd } => {
+                return first_count_fault(&[("the embedding length", *n_embd, limits::MAX_DIMENSION)]);
+            }
             Self::None => return None,
         };
         // Behind a recurrent mixer, rows whose outputs are not wanted are dropped, together with their inputs.

@@ -9,7 +9,7 @@ use gguf_simd::ops::Gate;
 
 use super::faults::first_constant_fault;
 use super::rope::RopeSpec;
-use super::tensor::Role;
+use super::tensor::{Role, TensorId};
 
 pub use attention::{
     AttentionGate, AttentionSpec, MlaSpec, QkNormExtent, QkNormSpec, RopeOrder, RopeUse, TemperatureSpec,
@@ -17,7 +17,7 @@ pub use attention::{
 };
 pub use ffn::{ExpertsSpec, FfnShape, FfnSpec, GroupSpec, RouterSpec, Scoring, SharedSpec};
 pub use mixer::MixerSpec;
-pub use recurrent::{ConvSpec, DeltaNetSpec, HeadOrder, Mamba2Spec, ShortConvSpec};
+pub use recurrent::{ConvSpec, DeltaNetSpec, HeadOrder, Mamba1Spec, Mamba2Spec, ShortConvSpec};
 
 /// A transformer layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +77,8 @@ pub struct NormSpec {
     pub eps: f32,
     /// Whether it has weights of its own; without, it only scales.
     pub has_weight: bool,
+    /// Whether the name of its weights in GGUF has no suffix.
+    pub is_bare: bool,
 }
 
 /// The kinds of norms.
@@ -89,6 +91,11 @@ pub enum NormKind {
 }
 
 impl NormSpec {
+    /// The weights of the norm that plays the part `role`.
+    pub(in crate::model) fn weights(&self, role: Role, layer: Option<usize>) -> TensorId {
+        if self.is_bare { TensorId::bare(role, layer) } else { TensorId::weight(role, layer) }
+    }
+
     pub(in crate::model::spec) fn fault(&self) -> Option<String> {
         first_constant_fault(&[("the epsilon of a norm", self.eps)])
     }

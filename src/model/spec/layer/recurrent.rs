@@ -70,7 +70,25 @@ pub struct Mamba2Spec {
     /// Positions that the convolution reaches over.
     pub n_taps: usize,
     /// Of the gated outputs of each group.
-    pub norm: NormSpec,
+    pub norm: Option<NormSpec>,
+}
+
+/// A state-space mixer (Gu and Dao 2023, "Mamba"): each channel has a state of a few numbers, which decay each at a pace
+/// of its own and to which the product of an input of the position and the channel's value is added.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mamba1Spec {
+    /// Width of the residual stream.
+    pub n_embd: usize,
+    /// Channels.
+    pub n_inner: usize,
+    /// Numbers of a channel's state.
+    pub n_state: usize,
+    /// Width that the channels' time steps are made from.
+    pub n_rank: usize,
+    /// Positions that the convolution reaches over.
+    pub n_taps: usize,
+    /// Of what time steps are made from, of what is written and of what is read.
+    pub norm: Option<NormSpec>,
 }
 
 /// Which value heads share a key head.
@@ -143,7 +161,36 @@ impl Mamba2Spec {
                     .then(|| format!("{n_head} state-space heads do not divide among {n_group} groups"))
             })
             .or_else(|| self.conv().fault())
-            .or_else(|| self.norm.fault())
+            .or_else(|| self.norm.and_then(|norm| norm.fault()))
+    }
+}
+
+impl Mamba1Spec {
+    /// Its convolution, of the values.
+    pub fn conv(&self) -> ConvSpec {
+        ConvSpec { n_channels: self.n_inner, n_taps: self.n_taps, has_bias: true }
+    }
+
+    /// Rows of the matrix of what depends on the values: what time steps are made from, what is written and what is
+    /// read.
+    pub fn n_rows(&self) -> usize {
+        self.n_rank + 2 * self.n_state
+    }
+
+    /// Floats that it remembers: those of the convolution, then the channels' states.
+    pub fn state_len(&self) -> usize {
+        self.conv().state_len() + self.n_state * padded_columns(self.n_inner)
+    }
+
+    pub(super) fn fault(&self) -> Option<String> {
+        let counts = [
+            ("the number of state-space channels", self.n_inner, limits::MAX_DIMENSION),
+            ("the size of a state", self.n_state, limits::MAX_HEAD_DIM),
+            ("the width that time steps are made from", self.n_rank, limits::MAX_DIMENSION),
+        ];
+        first_count_fault(&counts)
+            .or_else(|| self.conv().fault())
+            .or_else(|| self.norm.and_then(|norm| norm.fault()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The tensors of recurrent mixers.
 
 use super::{Presence, Slots};
-use crate::model::spec::layer::{ConvSpec, DeltaNetSpec, Mamba2Spec, ShortConvSpec};
+use crate::model::spec::layer::{ConvSpec, DeltaNetSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
 use crate::model::spec::{Role, TensorId};
 
 impl Slots<'_> {
@@ -31,7 +31,26 @@ impl Slots<'_> {
         self.push(TensorId::bias(Role::SsmDt, self.layer), &[n_head], Presence::Required);
         self.bare(Role::SsmA, &[n_head, 1]);
         self.bare(Role::SsmD, &[n_head, 1]);
-        self.weight(Role::SsmNorm, &[spec.n_group, n_inner / spec.n_group]);
+        if spec.norm.is_some() {
+            self.weight(Role::SsmNorm, &[spec.n_group, n_inner / spec.n_group]);
+        }
+        self.weight(Role::SsmOut, &[n_embd, n_inner]);
+    }
+
+    pub(super) fn mamba1(&mut self, spec: &Mamba1Spec) {
+        let Mamba1Spec { n_embd, n_inner, n_state, n_rank, .. } = *spec;
+        self.weight(Role::SsmIn, &[2 * n_inner, n_embd]);
+        self.conv(Role::SsmConv, spec.conv());
+        self.weight(Role::SsmX, &[spec.n_rows(), n_inner]);
+        self.weight(Role::SsmDt, &[n_inner, n_rank]);
+        self.push(TensorId::bias(Role::SsmDt, self.layer), &[n_inner], Presence::Required);
+        if let Some(norm) = spec.norm {
+            self.norm(Role::SsmDtNorm, norm, n_rank);
+            self.norm(Role::SsmBNorm, norm, n_state);
+            self.norm(Role::SsmCNorm, norm, n_state);
+        }
+        self.bare(Role::SsmA, &[n_inner, n_state]);
+        self.bare(Role::SsmD, &[n_inner]);
         self.weight(Role::SsmOut, &[n_embd, n_inner]);
     }
 
