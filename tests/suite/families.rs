@@ -12,7 +12,7 @@ use crate::common::{
 use gguf_kit::checkpoint::{Checkpoint, Config};
 use gguf_kit::convert::FileType;
 use gguf_kit::gguf::{GgufFile, GgufWriter, Layout, PlannedTensor, Value};
-use gguf_kit::model::{Family, KvTypes, arch};
+use gguf_kit::model::{Family, KvTypes, ModelSpec, arch};
 use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session, SessionOptions};
 use gguf_simd::attention::CacheType;
 use gguf_simd::{BlockType, Isa};
@@ -35,6 +35,12 @@ impl Fixture {
     fn ids(&self) -> Vec<u32> {
         let ids = fs::read_to_string(self.path.join("ids.txt")).expect("ids.txt");
         ids.split_whitespace().map(|id| id.parse().expect("a number")).collect()
+    }
+
+    /// What the model is.
+    pub(crate) fn spec(&self) -> ModelSpec {
+        let checkpoint = Checkpoint::open(&self.path).expect("a checkpoint");
+        self.family.configure(checkpoint.config()).expect("hyperparameters").spec
     }
 
     /// Converts to F32, with the tokenizer that all fixtures share.

@@ -28,11 +28,13 @@ fn load(path: &Path) -> Engine {
 
 /// A model of every family with recurrent mixers, with its name.
 fn engines(dir: &Path) -> Vec<(String, Engine)> {
-    let all = registered().into_iter().map(|fixture| {
-        let engine = load(&fixture.convert(dir));
-        (fixture.name, engine)
-    });
-    let found: Vec<_> = all.filter(|(_, engine)| engine.kv_spec().has_states()).collect();
+    let fixtures = registered().into_iter().filter(|fixture| fixture.spec().kv_spec().has_states());
+    let found: Vec<_> = fixtures
+        .map(|fixture| {
+            let engine = load(&fixture.convert(dir));
+            (fixture.name, engine)
+        })
+        .collect();
     assert!(!found.is_empty());
     found
 }
