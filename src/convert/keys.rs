@@ -179,7 +179,12 @@ fn kind(value: &Value) -> &'static str {
         Value::F32(_) | Value::F64(_) => "a float",
         Value::Bool(_) => "a truth value",
         Value::String(_) => "a text",
-        Value::Strings(_) | Value::U32s(_) | Value::I32s(_) | Value::F32s(_) | Value::Bools(_) => "an array",
+        Value::Strings(_)
+        | Value::U8s(_)
+        | Value::U32s(_)
+        | Value::I32s(_)
+        | Value::F32s(_)
+        | Value::Bools(_) => "an array",
         Value::Copied(copied) if copied.is_text() => "a text",
         Value::Copied(_) => "an array",
     }

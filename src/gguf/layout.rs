@@ -163,6 +163,7 @@ pub(super) fn check_metadata(metadata: &[(String, Value)]) -> Result<()> {
         let (n_elements, longest) = match value {
             Value::String(text) => (1, text.len()),
             Value::Strings(texts) => (texts.len(), texts.iter().map(String::len).max().unwrap_or(0)),
+            Value::U8s(xs) => (xs.len(), 0),
             Value::U32s(xs) => (xs.len(), 0),
             Value::I32s(xs) => (xs.len(), 0),
             Value::F32s(xs) => (xs.len(), 0),
@@ -324,6 +325,7 @@ impl HeaderWriter {
                 self.string(text);
             }
             Value::Strings(items) => self.array(ValueType::String, items, |w, text| w.string(text)),
+            Value::U8s(items) => self.array(ValueType::U8, items, |w, &x| w.0.push(x)),
             Value::U32s(items) => self.array(ValueType::U32, items, |w, &x| w.u32(x)),
             Value::I32s(items) => self.array(ValueType::I32, items, |w, x| w.0.extend(x.to_le_bytes())),
             Value::F32s(items) => self.array(ValueType::F32, items, |w, x| w.0.extend(x.to_le_bytes())),

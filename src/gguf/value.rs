@@ -17,6 +17,7 @@ pub enum Value {
     Bool(bool),
     String(String),
     Strings(Vec<String>),
+    U8s(Vec<u8>),
     U32s(Vec<u32>),
     I32s(Vec<i32>),
     F32s(Vec<f32>),

@@ -41,7 +41,10 @@ impl Pieces {
                 self.bytes.extend_from_slice(token.as_bytes());
             }
             (TokenType::Byte, _) => self.bytes.extend(spm::byte_of_token(token)),
-            (TokenType::Normal, Kind::SentencePiece | Kind::CharacterBpe) => {
+            (
+                TokenType::Normal,
+                Kind::SentencePiece | Kind::CharacterBpe | Kind::WordPiece | Kind::Unigram,
+            ) => {
                 self.bytes.extend_from_slice(token.replace(spm::SPACE, " ").as_bytes());
             }
             (TokenType::Normal, Kind::ByteLevelBpe) => match byte_chars::bytes_of(token) {

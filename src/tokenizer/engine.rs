@@ -3,15 +3,12 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::bpe::Bpe;
-use super::character_bpe::CharacterBpe;
 use super::decoder::{Pieces, StreamDecoder};
+use super::encoder::Encoder;
 use super::literal::{self, Spellings, Vetoes};
 use super::merge::Merger;
-use super::pre_tokenizer::Splitter;
 use super::special_ids::{self, Role, SpecialIds};
 use super::special_tokens::{Fragment, SpecialTokens};
-use super::spm::{Spaces, Spm};
 use super::vocabulary::{Kind, TokenType, Vocabulary};
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
@@ -26,18 +23,16 @@ pub struct Tokenizer {
     tokens: Vec<String>,
     types: Vec<TokenType>,
     ids: SpecialIds,
+    /// What stands behind a text.
+    end: Option<u32>,
     end_of_generation: HashSet<u32>,
     adds_bos: bool,
     adds_eos: bool,
-    spaces: Spaces,
+    adds_sep: bool,
+    /// Whether a space in front of a text is not part of it.
+    drops_space: bool,
     chat_template: Option<String>,
     named_templates: Vec<(String, String)>,
-}
-
-enum Encoder {
-    Bpe(Box<Bpe>),
-    Spm(Box<Spm>),
-    Characters(Box<CharacterBpe>),
 }
 
 impl Tokenizer {
@@ -59,43 +54,24 @@ impl Tokenizer {
         let resolved = special_ids::resolve(&vocabulary.tokens, &vocabulary.types, &vocabulary.ids);
         let specials = SpecialTokens::new(&vocabulary, &resolved.types)?;
         let pieces = Pieces::new(&vocabulary, &resolved.types);
-        let types = vocabulary.types_of_words(&resolved.types);
-        let unknown = resolved.ids.get(Role::Unknown);
-        let (encoder, bos_by_default) = match vocabulary.kind {
-            Kind::ByteLevelBpe => {
-                let splitter = Splitter::by_name(&vocabulary.pre).ok_or_else(|| {
-                    Error::usage(format!("the pre-tokenizer {:?} is not supported", vocabulary.pre))
-                })?;
-                let adds_bos = splitter.adds_bos();
-                let merges = vocabulary.merge_pairs();
-                let bpe = Bpe::new(&vocabulary.tokens, &types, merges, splitter, unknown);
-                (Encoder::Bpe(Box::new(bpe)), adds_bos)
-            }
-            Kind::SentencePiece => {
-                let spm = Spm::new(&vocabulary.tokens, &types, &vocabulary.scores, unknown);
-                (Encoder::Spm(Box::new(spm)), true)
-            }
-            Kind::CharacterBpe => {
-                let merges = vocabulary.merge_pairs();
-                let bpe = CharacterBpe::new(&vocabulary.tokens, &types, merges, unknown);
-                (Encoder::Characters(Box::new(bpe)), true)
-            }
-        };
-        let is_spm = vocabulary.kind == Kind::SentencePiece;
+        let encoder = Encoder::new(&vocabulary, &resolved)?;
+        let ids = &resolved.ids;
+        // WordPiece puts its separator behind texts, whatever files say.
+        let is_wordpiece = vocabulary.kind == Kind::WordPiece;
+        let end = ids.get(Role::Separator).filter(|_| is_wordpiece).or(ids.get(Role::Eos));
+        let says = |flag: Option<bool>| flag.filter(|_| !is_wordpiece);
         Ok(Self {
-            adds_bos: adds("bos", vocabulary.add_bos, bos_by_default, resolved.ids.get(Role::Bos))?,
-            adds_eos: adds("eos", vocabulary.add_eos, false, resolved.ids.get(Role::Eos))?,
-            spaces: Spaces {
-                prefix: Some(vocabulary.space_prefix)
-                    .filter(|_| is_spm && vocabulary.add_space_prefix != Some(false)),
-                removes_extra: is_spm && vocabulary.remove_extra_whitespaces == Some(true),
-            },
+            adds_bos: adds("bos", says(vocabulary.add_bos), encoder.adds_bos(), ids.get(Role::Bos))?,
+            adds_eos: adds("eos", says(vocabulary.add_eos), encoder.adds_eos(), end)?,
+            adds_sep: vocabulary.add_sep == Some(true) && !is_wordpiece,
+            drops_space: encoder.drops_space(),
             encoder,
             spellings: specials.spellings()?,
             specials,
             pieces,
             tokens: vocabulary.tokens,
             types: resolved.types,
+            end,
             ids: resolved.ids,
             end_of_generation: resolved.end_of_generation,
             chat_template: vocabulary.chat_template,
@@ -116,8 +92,22 @@ impl Tokenizer {
         let mut ids = Vec::with_capacity(text.len() / 3 + 2);
         ids.extend(self.bos().filter(|_| add_special && self.adds_bos));
         self.encode_parts(text, parse_special, &Vetoes::NONE, &mut ids)?;
-        ids.extend(self.eos().filter(|_| add_special && self.adds_eos));
+        ids.extend(self.end.filter(|_| add_special && self.adds_eos));
         Ok(ids)
+    }
+
+    /// The ids of a pair of texts, as models that compare two texts read them, and where those of the second text
+    /// begin. Control tokens in the texts are not read.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_pair(&self, first: &str, second: &str) -> Result<(Vec<u32>, usize)> {
+        let mut ids = self.encode(first, true, false)?;
+        ids.extend(self.ids.get(Role::Separator).or(self.end).filter(|_| self.adds_sep));
+        let border = ids.len();
+        self.encode_parts(second, false, &Vetoes::NONE, &mut ids)?;
+        ids.extend(self.end.filter(|_| self.adds_eos));
+        Ok((ids, border))
     }
 
     /// The ids of a `text` that is to be continued: the beginning is put in front of it as the model wants
@@ -170,15 +160,10 @@ impl Tokenizer {
         for fragment in self.specials.partition(text, parse_special, vetoes) {
             match fragment {
                 Fragment::Token(id) => ids.push(id),
-                Fragment::Text(range) => match &self.encoder {
-                    Encoder::Bpe(bpe) => bpe.encode(&text[range], &mut merger, ids)?,
-                    Encoder::Characters(bpe) => bpe.encode(&text[range], &mut merger, ids)?,
-                    Encoder::Spm(spm) => {
-                        let is_first = range.start == 0;
-                        let (text, space) = self.spaces.prepare(&text[range], is_first);
-                        spm.encode(&text, space, &mut merger, ids)?;
-                    }
-                },
+                Fragment::Text(range) => {
+                    let is_first = range.start == 0;
+                    self.encoder.encode(&text[range], is_first, &mut merger, ids)?;
+                }
             }
         }
         Ok(())
@@ -187,8 +172,7 @@ impl Tokenizer {
     /// The text of `ids`; control tokens appear in it only if `render_special`. Bytes that are not
     /// UTF-8 become U+FFFD. A space that encoding puts in front of a text is taken off again.
     pub fn decode(&self, ids: &[u32], render_special: bool) -> String {
-        let mut decoder =
-            self.decoder().render_special(render_special).drop_space(self.spaces.prefix.is_some());
+        let mut decoder = self.decoder().render_special(render_special).drop_space(self.drops_space);
         let mut text = String::new();
         for &id in ids {
             text.push_str(decoder.push(id));
@@ -225,11 +209,7 @@ impl Tokenizer {
 
     /// The kind of tokenizer.
     pub fn kind(&self) -> Kind {
-        match self.encoder {
-            Encoder::Bpe(_) => Kind::ByteLevelBpe,
-            Encoder::Spm(_) => Kind::SentencePiece,
-            Encoder::Characters(_) => Kind::CharacterBpe,
-        }
+        self.encoder.kind()
     }
 
     /// The token with `role`, named by the file or known by its text.

@@ -1,7 +1,7 @@
 //! A vocabulary in the keys of a GGUF, both ways.
 
 use super::special_ids::{Role, SpecialIds};
-use super::vocabulary::{AddedFlags, Kind, RawTokens, SpacePrefix, TokenType, Vocabulary};
+use super::vocabulary::{AddedFlags, CaseRules, Kind, RawTokens, SpacePrefix, TokenType, Vocabulary};
 use crate::error::{Error, Result};
 use crate::gguf::{Metadata, Value};
 
@@ -13,8 +13,12 @@ const TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
 const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
 const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
+const ADD_SEP: &str = "tokenizer.ggml.add_sep_token";
 const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 const REMOVE_EXTRA_WHITESPACES: &str = "tokenizer.ggml.remove_extra_whitespaces";
+const CHARSMAP: &str = "tokenizer.ggml.precompiled_charsmap";
+const LOWERCASE: &str = "tokenizer.ggml.normalizer.lowercase";
+const STRIP_ACCENTS: &str = "tokenizer.ggml.normalizer.strip_accents";
 /// Ours: for each added token its id and the number of its [`AddedFlags`].
 const ADDED_TOKENS: &str = "gguf-kit.tokenizer.added_tokens";
 /// Ours: where a space goes in front of texts, if not in front of every one ([`SpacePrefix`]).
@@ -28,22 +32,11 @@ const END_IDS: &str = "gguf-kit.tokenizer.end_token_ids";
 /// An id of this value, -1 in 32 bits, says that there is no such token.
 const NO_TOKEN: u32 = u32::MAX;
 
-impl Kind {
-    /// The value of `tokenizer.ggml.model`.
-    pub fn gguf_name(self) -> &'static str {
-        match self {
-            Self::ByteLevelBpe => "gpt2",
-            Self::SentencePiece => "llama",
-            Self::CharacterBpe => "gemma4",
-        }
-    }
-}
-
 impl Vocabulary {
     /// Reads the `tokenizer.*` keys.
     ///
-    /// What a file leaves out: types are normal, scores 0, the pre-tokenizer is `default`, and SentencePiece
-    /// vocabularies have their unknown, beginning and end tokens at 0, 1 and 2. Ids of minor roles
+    /// What a file leaves out: types are normal, scores 0, the pre-tokenizer is `default`, and special tokens have
+    /// the ids of the model that made their kind known. Ids of minor roles
     /// that lie outside the vocabulary are left out, as files have them.
     ///
     /// # Errors
@@ -57,19 +50,17 @@ impl Vocabulary {
         let mut types = metadata.i32s(TYPES)?.unwrap_or_default();
         types.resize(tokens.len(), TokenType::Normal as i32);
         let types = types.into_iter().map(TokenType::from_code).collect();
-        let (scores, merges) = match kind {
-            Kind::SentencePiece => {
-                let mut scores = metadata.f32s(SCORES)?.unwrap_or_default();
-                scores.resize(tokens.len(), 0.0);
-                (scores, Vec::new())
-            }
-            Kind::ByteLevelBpe | Kind::CharacterBpe => {
-                let absent =
-                    || Error::malformed(metadata.path(), format!("a BPE vocabulary without {MERGES}"));
-                let merges = metadata.byte_strings(MERGES)?.ok_or_else(absent)?;
-                (Vec::new(), merges.map(|merge| String::from_utf8_lossy(merge).into_owned()).collect())
-            }
-        };
+        let mut scores = Vec::new();
+        if kind.has_scores() {
+            scores = metadata.f32s(SCORES)?.unwrap_or_default();
+            scores.resize(tokens.len(), 0.0);
+        }
+        let mut merges = Vec::new();
+        if kind.has_merges() {
+            let absent = || Error::malformed(metadata.path(), format!("a BPE vocabulary without {MERGES}"));
+            let stored = metadata.byte_strings(MERGES)?.ok_or_else(absent)?;
+            merges = stored.map(|merge| String::from_utf8_lossy(merge).into_owned()).collect();
+        }
         let vocabulary = Self {
             kind,
             pre: metadata.string(PRE)?.filter(|pre| !pre.is_empty()).unwrap_or("default").to_owned(),
@@ -84,6 +75,14 @@ impl Vocabulary {
             add_space_prefix: metadata.bool(ADD_SPACE_PREFIX)?,
             space_prefix: space_prefix_of(metadata)?,
             remove_extra_whitespaces: metadata.bool(REMOVE_EXTRA_WHITESPACES)?,
+            add_sep: metadata.bool(ADD_SEP)?,
+            case: case_of(metadata)?,
+            charsmap: metadata
+                .i32s(CHARSMAP)?
+                .unwrap_or_default()
+                .into_iter()
+                .map(|byte| byte as u8)
+                .collect(),
             added: added_of(metadata)?,
             chat_template: metadata.string(CHAT_TEMPLATE)?.map(str::to_owned),
             named_templates: named_templates_of(metadata)?,
@@ -101,11 +100,11 @@ impl Vocabulary {
         put(MODEL, Value::String(self.kind.gguf_name().to_owned()));
         put(PRE, Value::String(self.pre.clone()));
         put(TOKENS, Value::Strings(self.tokens.clone()));
-        if self.kind == Kind::SentencePiece {
+        if self.kind.has_scores() {
             put(SCORES, Value::F32s(self.scores.clone()));
         }
         put(TYPES, Value::I32s(self.types.iter().map(|&ty| ty as i32).collect()));
-        if self.kind != Kind::SentencePiece {
+        if self.kind.has_merges() {
             put(MERGES, Value::Strings(self.merges.clone()));
         }
         for (role, keys) in SpecialIds::keys() {
@@ -119,17 +118,23 @@ impl Vocabulary {
         let flags = [
             (ADD_BOS, self.add_bos),
             (ADD_EOS, self.add_eos),
+            (ADD_SEP, self.add_sep),
             (ADD_SPACE_PREFIX, self.add_space_prefix),
             (REMOVE_EXTRA_WHITESPACES, self.remove_extra_whitespaces),
+            (LOWERCASE, Some(self.case.lowercase).filter(|_| self.kind == Kind::WordPiece)),
+            (STRIP_ACCENTS, Some(self.case.strip_accents).filter(|_| self.kind == Kind::WordPiece)),
         ];
         for (key, flag) in flags {
             if let Some(flag) = flag {
                 put(key, Value::Bool(flag));
             }
         }
+        if !self.charsmap.is_empty() {
+            put(CHARSMAP, Value::U8s(self.charsmap.clone()));
+        }
         match self.space_prefix {
             SpacePrefix::Always => {}
-            rule => put(SPACE_PREFIX, Value::String(space_prefix_name(rule).to_owned())),
+            rule => put(SPACE_PREFIX, Value::String(rule.name().to_owned())),
         }
         if let Some(added) = self.added.as_ref().filter(|added| !added.is_empty()) {
             let pairs = added.iter().flat_map(|&(id, flags)| [id as i32, flags.code()]);
@@ -151,14 +156,35 @@ impl Vocabulary {
 
 fn kind_of(metadata: &Metadata) -> Result<Kind> {
     let model = metadata.required_string(MODEL)?;
-    let kinds = [Kind::ByteLevelBpe, Kind::SentencePiece, Kind::CharacterBpe];
-    kinds.into_iter().find(|kind| kind.gguf_name() == model).ok_or_else(|| {
+    Kind::ALL.into_iter().find(|kind| kind.gguf_name() == model).ok_or_else(|| {
         let what = format!(
-            "the tokenizer {model:?} ({MODEL}); supported are \"gpt2\" (byte-level BPE), \"llama\" \
-             (SentencePiece BPE) and \"gemma4\" (BPE over characters)"
+            "the tokenizer {model:?} ({MODEL}); supported are \"gpt2\" (byte-level BPE), \"llama\" (SentencePiece BPE), \
+             \"gemma4\" (BPE over characters), \"bert\" (WordPiece) and \"t5\" (Unigram)"
         );
         Error::unsupported(metadata.path(), what)
     })
+}
+
+/// Without accents where a file says only that letters become small.
+fn case_of(metadata: &Metadata) -> Result<CaseRules> {
+    let lowercase = metadata.bool(LOWERCASE)?.unwrap_or(true);
+    Ok(CaseRules { lowercase, strip_accents: metadata.bool(STRIP_ACCENTS)?.unwrap_or(lowercase) })
+}
+
+/// The special tokens that a file of this kind has where it does not say: those of Llama, BERT and T5.
+fn usual_ids(kind: Kind) -> &'static [(Role, u32)] {
+    match kind {
+        Kind::SentencePiece => &[(Role::Unknown, 0), (Role::Bos, 1), (Role::Eos, 2)],
+        Kind::WordPiece => &[
+            (Role::Padding, 0),
+            (Role::Unknown, 100),
+            (Role::Bos, 101),
+            (Role::Separator, 102),
+            (Role::Mask, 103),
+        ],
+        Kind::Unigram => &[(Role::Padding, 0), (Role::Eos, 1), (Role::Unknown, 2)],
+        Kind::ByteLevelBpe | Kind::CharacterBpe => &[],
+    }
 }
 
 /// The tokens, and the bytes of those that are not UTF-8. An empty one, which could never be told from
@@ -179,10 +205,8 @@ fn tokens_of(metadata: &Metadata) -> Result<(Vec<String>, RawTokens)> {
 
 fn ids_of(metadata: &Metadata, kind: Kind, n_vocab: usize) -> Result<SpecialIds> {
     let mut ids = SpecialIds::default();
-    if kind == Kind::SentencePiece {
-        for (role, id) in [(Role::Unknown, 0), (Role::Bos, 1), (Role::Eos, 2)] {
-            ids.set(role, Some(id).filter(|&id| (id as usize) < n_vocab));
-        }
+    for &(role, id) in usual_ids(kind) {
+        ids.set(role, Some(id).filter(|&id| (id as usize) < n_vocab));
     }
     for (role, keys) in SpecialIds::keys() {
         for key in keys.iter().rev() {
@@ -195,25 +219,21 @@ fn ids_of(metadata: &Metadata, kind: Kind, n_vocab: usize) -> Result<SpecialIds>
             }
         }
     }
+    if kind == Kind::WordPiece
+        && let Some(begin) = ids.get(Role::Cls).filter(|_| !metadata.contains("tokenizer.ggml.bos_token_id"))
+    {
+        ids.set(Role::Bos, Some(begin));
+    }
     let ends = metadata.i32s(END_IDS)?.unwrap_or_default();
     let ends = ends.into_iter().filter_map(|id| u32::try_from(id).ok());
     ids.set_further_ends(ends.filter(|&id| (id as usize) < n_vocab).collect());
     Ok(ids)
 }
 
-fn space_prefix_name(rule: SpacePrefix) -> &'static str {
-    match rule {
-        SpacePrefix::Always => "always",
-        SpacePrefix::UnlessBlank => "unless_blank",
-        SpacePrefix::FirstUnlessBlank => "first_unless_blank",
-    }
-}
-
 fn space_prefix_of(metadata: &Metadata) -> Result<SpacePrefix> {
     let Some(name) = metadata.string(SPACE_PREFIX)? else { return Ok(SpacePrefix::Always) };
-    let rules = [SpacePrefix::Always, SpacePrefix::UnlessBlank, SpacePrefix::FirstUnlessBlank];
-    rules.into_iter().find(|&rule| space_prefix_name(rule) == name).ok_or_else(|| {
-        let names = rules.map(space_prefix_name).join(", ");
+    SpacePrefix::ALL.into_iter().find(|rule| rule.name() == name).ok_or_else(|| {
+        let names = SpacePrefix::ALL.map(SpacePrefix::name).join(", ");
         Error::unsupported(metadata.path(), format!("{SPACE_PREFIX} {name:?}; supported are {names}"))
     })
 }

@@ -1,16 +1,20 @@
 //! Text to ids and back: vocabularies, the tokenizer keys of GGUF, and encoding itself.
 //!
 //! A [`Vocabulary`] is read from a checkpoint's tokenizer files or from GGUF metadata and written to
-//! the latter; a [`Tokenizer`] is built from it. Three kinds are served: byte-level BPE, SentencePiece
-//! BPE, and Gemma 4's BPE over characters. Ids equal those of llama.cpp on the same file, save where it approximates a model's own
-//! expression (tekken and gpt-4o take combining marks for letters, as the models do).
+//! the latter; a [`Tokenizer`] is built from it. Five kinds are served: byte-level BPE, SentencePiece
+//! BPE, Gemma 4's BPE over characters, and the WordPiece and Unigram of encoders. Ids equal those of llama.cpp on the
+//! same file, save where it approximates a model's own tokenizer: tekken and gpt-4o take combining marks for letters,
+//! as the models do; words of more than a hundred characters are unknown to WordPiece; and see [`charsmap`].
 
 mod bpe;
 mod byte_chars;
 mod character_bpe;
+mod charsmap;
 mod decoder;
+mod encoder;
 mod engine;
 mod import;
+mod kinds;
 mod literal;
 mod merge;
 mod metadata;
@@ -19,7 +23,10 @@ mod pre_tokenizer_table;
 mod special_ids;
 mod special_tokens;
 mod spm;
+mod trie;
+mod unigram;
 mod vocabulary;
+mod wordpiece;
 
 pub use decoder::StreamDecoder;
 pub use engine::Tokenizer;

@@ -24,6 +24,8 @@ pub enum Role {
     Separator,
     /// Fills up batches.
     Padding,
+    /// Before a text that is classified.
+    Cls,
     /// A blank to be filled in.
     Mask,
     /// Fill-in-the-middle: before the part that precedes the gap.
@@ -49,7 +51,7 @@ struct Rule {
     texts: &'static [&'static str],
 }
 
-const RULES: [Rule; 14] = [
+const RULES: [Rule; 15] = [
     Rule { role: Role::Bos, keys: &["bos_token_id"], texts: &[] },
     Rule { role: Role::Eos, keys: &["eos_token_id"], texts: &[] },
     Rule {
@@ -73,6 +75,7 @@ const RULES: [Rule; 14] = [
     Rule { role: Role::Unknown, keys: &["unknown_token_id"], texts: &[] },
     Rule { role: Role::Separator, keys: &["seperator_token_id"], texts: &[] }, // spelled so in the format
     Rule { role: Role::Padding, keys: &["padding_token_id"], texts: &[] },
+    Rule { role: Role::Cls, keys: &["cls_token_id"], texts: &[] },
     Rule { role: Role::Mask, keys: &["mask_token_id"], texts: &[] },
     Rule {
         role: Role::FimPrefix,

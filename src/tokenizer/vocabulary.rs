@@ -8,103 +8,16 @@ use super::special_ids::SpecialIds;
 use crate::error::{Error, Result};
 use crate::limits;
 
-/// The kind of tokenizer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Byte-level BPE; `gpt2` in GGUF.
-    ByteLevelBpe,
-    /// SentencePiece BPE; `llama` in GGUF.
-    SentencePiece,
-    /// BPE over characters with SentencePiece's spelling of spaces and bytes; `gemma4` in GGUF.
-    CharacterBpe,
-}
-
-/// The type of a token, with GGUF's numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
-pub enum TokenType {
-    /// No known type; such tokens are neither matched nor shown.
-    Undefined = 0,
-    /// Ordinary text.
-    Normal = 1,
-    /// Stands for what the vocabulary cannot spell.
-    Unknown = 2,
-    /// Steers the model and is not shown.
-    Control = 3,
-    /// Added as a whole, matched before everything else, and shown.
-    UserDefined = 4,
-    /// Fills a row of the embedding; never occurs.
-    Unused = 5,
-    /// A single byte, like `<0x0A>`.
-    Byte = 6,
-}
-
-impl TokenType {
-    /// The type with GGUF's number `code`; unknown numbers are [`TokenType::Undefined`].
-    pub fn from_code(code: i32) -> Self {
-        match code {
-            1 => Self::Normal,
-            2 => Self::Unknown,
-            3 => Self::Control,
-            4 => Self::UserDefined,
-            5 => Self::Unused,
-            6 => Self::Byte,
-            _ => Self::Undefined,
-        }
-    }
-}
+pub(super) use super::kinds::{AddedFlags, CaseRules, SpacePrefix};
+pub use super::kinds::{Kind, TokenType};
 
 /// The bytes of tokens that are not UTF-8, by id.
 pub(super) type RawTokens = BTreeMap<u32, Box<[u8]>>;
 
-/// How an added token is matched in a text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct AddedFlags {
-    /// Blanks before it go with it.
-    pub(super) lstrip: bool,
-    /// Blanks behind it go with it.
-    pub(super) rstrip: bool,
-    /// Only where no letter or digit is next to it.
-    pub(super) single_word: bool,
-    /// After the tokens that are not.
-    pub(super) normalized: bool,
-}
-
-impl AddedFlags {
-    /// From the number that [`AddedFlags::code`] gives.
-    pub(super) fn from_code(code: i32) -> Self {
-        let has = |bit: i32| code & bit != 0;
-        Self { lstrip: has(1), rstrip: has(2), single_word: has(4), normalized: has(8) }
-    }
-
-    /// As a number: a bit for each flag, in their order.
-    pub(super) fn code(self) -> i32 {
-        let flags = [self.lstrip, self.rstrip, self.single_word, self.normalized];
-        flags.iter().rev().fold(0, |code, &flag| 2 * code + i32::from(flag))
-    }
-
-    /// Whether the token is matched otherwise than by its text alone.
-    pub(super) fn change_matches(self) -> bool {
-        self.lstrip || self.rstrip || self.single_word
-    }
-}
-
-/// Where a SentencePiece vocabulary that puts a space in front of texts does so.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum SpacePrefix {
-    /// In front of every stretch between special tokens, as SentencePiece does.
-    #[default]
-    Always,
-    /// As that, unless the stretch begins with a space.
-    UnlessBlank,
-    /// In front of the whole text, unless it begins with a space or a special token.
-    FirstUnlessBlank,
-}
-
 /// Tokens and the rules of a tokenizer.
 ///
-/// Holds: at least one token, none empty; `types` as long as `tokens`; `scores` too for
-/// [`Kind::SentencePiece`], and all of them numbers; every merge two non-empty texts around a space;
+/// Holds: at least one token, none empty; `types` as long as `tokens`; `scores` too where the kind has
+/// them, and all of them numbers; every merge two non-empty texts around a space;
 /// every special id within the vocabulary; a supported pre-tokenizer for [`Kind::ByteLevelBpe`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vocabulary {
@@ -116,9 +29,9 @@ pub struct Vocabulary {
     /// Their texts have U+FFFD in place of what is not UTF-8.
     pub(super) raw: RawTokens,
     pub(super) types: Vec<TokenType>,
-    /// Empty but for SentencePiece.
+    /// Empty where the kind has none.
     pub(super) scores: Vec<f32>,
-    /// `left right`, best first; empty for SentencePiece.
+    /// `left right`, best first; empty where the kind has none.
     pub(super) merges: Vec<String>,
     pub(super) ids: SpecialIds,
     pub(super) add_bos: Option<bool>,
@@ -126,6 +39,11 @@ pub struct Vocabulary {
     pub(super) add_space_prefix: Option<bool>,
     pub(super) space_prefix: SpacePrefix,
     pub(super) remove_extra_whitespaces: Option<bool>,
+    /// Whether a second separator stands between two texts.
+    pub(super) add_sep: Option<bool>,
+    pub(super) case: CaseRules,
+    /// SentencePiece's table of replaced characters; see [`super::charsmap`].
+    pub(super) charsmap: Vec<u8>,
     /// How added tokens are matched, by id; `None` where a file does not say.
     pub(super) added: Option<Vec<(u32, AddedFlags)>>,
     pub(super) chat_template: Option<String>,
@@ -222,7 +140,7 @@ impl Vocabulary {
             let what = format!("{} token types for {n} tokens", self.types.len());
             return Err(Error::malformed(path, what));
         }
-        if self.kind != Kind::SentencePiece {
+        if !self.kind.has_scores() {
             return Ok(());
         }
         if self.scores.len() != n {
@@ -254,13 +172,13 @@ impl Vocabulary {
 
     /// Which blanks around the special token `text` go with it, for files that do not say. The families
     /// are known by name: Phi-3 (all but three tokens, after), the German, Spanish and code models of
-    /// Jina (the mask, before).
+    /// Jina and what is like XLM-RoBERTa (the mask, before).
     pub(super) fn guessed_flags(&self, text: &str) -> AddedFlags {
         let name = self.model_name.as_deref().unwrap_or_default().to_lowercase();
         let phi_3 = name.contains("phi-3") || name.contains("phi3");
         let jina = ["jina-v2-de", "jina-v2-es", "jina-v2-code"].contains(&self.pre.as_str());
         AddedFlags {
-            lstrip: jina && text == "<mask>",
+            lstrip: (jina || self.kind == Kind::Unigram) && text == "<mask>",
             rstrip: phi_3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&text),
             ..AddedFlags::default()
         }
@@ -295,6 +213,9 @@ pub(super) mod tests {
             add_space_prefix: None,
             space_prefix: SpacePrefix::Always,
             remove_extra_whitespaces: None,
+            add_sep: None,
+            case: CaseRules::default(),
+            charsmap: Vec::new(),
             added: None,
             chat_template: None,
             named_templates: Vec::new(),

@@ -35,7 +35,7 @@ fn random_string(random: &mut Random) -> String {
 fn random_value(random: &mut Random) -> Value {
     let bits = random.next();
     let n = random.below(20);
-    match random.below(17) {
+    match random.below(18) {
         0 => Value::U8(bits as u8),
         1 => Value::I8(bits as i8),
         2 => Value::U16(bits as u16),
@@ -51,7 +51,8 @@ fn random_value(random: &mut Random) -> Value {
         12 => Value::Strings((0..n).map(|_| random_string(random)).collect()),
         13 => Value::U32s((0..n).map(|_| random.next() as u32).collect()),
         14 => Value::I32s((0..n).map(|_| random.next() as i32).collect()),
-        15 => Value::Bools((0..n).map(|_| random.next().is_multiple_of(2)).collect()),
+        15 => Value::U8s((0..n).map(|_| random.next() as u8).collect()),
+        16 => Value::Bools((0..n).map(|_| random.next().is_multiple_of(2)).collect()),
         _ => Value::F32s((0..n).map(|_| random.below(1000) as f32 / 7.0).collect()),
     }
 }
@@ -70,6 +71,7 @@ fn assert_reads_as(metadata: &Metadata, key: &str, value: &Value) {
         Value::Bool(x) => json!(x),
         Value::String(x) => json!(x),
         Value::Strings(x) => json!(x),
+        Value::U8s(x) => json!(x),
         Value::U32s(x) => json!(x),
         Value::I32s(x) => json!(x),
         Value::Bools(x) => json!(x),

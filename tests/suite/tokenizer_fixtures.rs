@@ -14,7 +14,8 @@ fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
 
-/// A text, its ids as text, and its ids with control tokens read, if the other program can do that.
+/// A text, its ids as text, and its ids with control tokens read, if the other program can do that. Of encoders there
+/// are only the latter.
 type Case = (String, Vec<u32>, Option<Vec<u32>>);
 
 fn cases(name: &str) -> Vec<Case> {
@@ -71,6 +72,47 @@ fn added_tokens_of_every_kind_are_matched_as_by_tokenizers() {
     check("spm_json", &dir, 406);
     let notes = vocabulary(&dir, 406).notes().join("\n");
     assert!(notes.contains("lstrip") && notes.contains("<left>"), "{notes}");
+}
+
+/// As [`check`], with control tokens read.
+fn check_encoder(name: &str) {
+    let dir = fixtures().join("tokenizer").join(name);
+    let json: Value = serde_json::from_str(&fs::read_to_string(dir.join("tokenizer.json")).unwrap()).unwrap();
+    let vocab = &json["model"]["vocab"];
+    let n_vocab = vocab.as_array().map_or_else(|| vocab.as_object().unwrap().len(), Vec::len);
+    let vocabulary = vocabulary(&dir, n_vocab);
+    assert_eq!(vocabulary.notes().iter().filter(|note| !note.contains("<mask>")).count(), 0);
+    let tokenizer = through_a_file(&vocabulary);
+    for (text, ids, _) in cases(name) {
+        assert_eq!(tokenizer.encode(&text, false, true).unwrap(), ids, "{name}: {text:?}");
+    }
+}
+
+#[test]
+fn wordpiece_tokenizers_give_the_ids_of_tokenizers() {
+    check_encoder("wordpiece");
+    check_encoder("wordpiece_cased");
+}
+
+#[test]
+fn unigram_tokenizers_give_the_ids_of_tokenizers() {
+    check_encoder("unigram");
+    check_encoder("unigram_merged");
+}
+
+#[test]
+fn pairs_of_texts_are_put_together_as_their_files_say() {
+    for (name, n_vocab, ends, n_between) in
+        [("wordpiece", 500, ["[CLS]", "[SEP]"], 1), ("unigram", 302, ["<s>", "</s>"], 2)]
+    {
+        let tokenizer = through_a_file(&vocabulary(&fixtures().join("tokenizer").join(name), n_vocab));
+        let [begin, end] = ends.map(|text| tokenizer.encode(text, false, true).unwrap()[0]);
+        let [first, second] =
+            ["the lantern", "a clock"].map(|text| tokenizer.encode(text, false, true).unwrap());
+        let expected = [vec![begin], first.clone(), vec![end; n_between], second, vec![end]].concat();
+        let (ids, border) = tokenizer.encode_pair("the lantern", "a clock").unwrap();
+        assert_eq!((ids, border), (expected, 1 + first.len() + n_between), "{name}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::token_list::TokenList;
 use super::tokenizer_json::{Merge, TokenizerJson, flatten, type_of};
 use crate::error::{Error, Result};
 use crate::tokenizer::special_ids::Role;
-use crate::tokenizer::vocabulary::{Kind, SpacePrefix, TokenType, Vocabulary};
+use crate::tokenizer::vocabulary::{CaseRules, Kind, SpacePrefix, TokenType, Vocabulary};
 
 /// Reads the vocabulary in `json`, for a model with `n_vocab` rows.
 pub(super) fn read(json: &TokenizerJson, settings: &Settings<'_>, n_vocab: usize) -> Result<Vocabulary> {
@@ -34,6 +34,8 @@ pub(super) fn read(json: &TokenizerJson, settings: &Settings<'_>, n_vocab: usize
         add_space_prefix: None,
         space_prefix: SpacePrefix::Always,
         remove_extra_whitespaces: None,
+        case: CaseRules::default(),
+        charsmap: Vec::new(),
         notes,
     };
     parts.assemble(Some(json), settings)

@@ -1,7 +1,7 @@
 //! Vocabularies from the tokenizer files of a Hugging Face checkpoint.
 //!
-//! Three forms are read: tokenizer.json with a byte-level BPE, SentencePiece's tokenizer.model, and a
-//! tokenizer.json that was made from one. Which pre-tokenizer a byte-level BPE has is found out by what
+//! Five forms are read: tokenizer.json with a byte-level BPE, with a WordPiece or with a Unigram model,
+//! SentencePiece's tokenizer.model, and a tokenizer.json that was made from one. Which pre-tokenizer a byte-level BPE has is found out by what
 //! it does ([`detect`]), not by a list of fingerprints.
 
 mod added;
@@ -18,11 +18,13 @@ mod settings;
 mod tests;
 mod token_list;
 mod tokenizer_json;
+mod unigram;
+mod wordpiece;
 
 pub use proof::{Difference, Proof};
 
 use super::special_ids::Role;
-use super::vocabulary::{AddedFlags, Kind, RawTokens, SpacePrefix, TokenType, Vocabulary};
+use super::vocabulary::{AddedFlags, CaseRules, Kind, RawTokens, SpacePrefix, TokenType, Vocabulary};
 use crate::checkpoint::{Config, Folder};
 use crate::error::{Error, Result};
 use sentencepiece::Model;
@@ -46,6 +48,8 @@ impl Vocabulary {
         let json = TokenizerJson::open(folder)?;
         let mut vocabulary = match &json {
             Some(json) if json.is_byte_level() => byte_level::read(json, &settings, n_vocab)?,
+            Some(json) if json.is("WordPiece") => wordpiece::read(json, &settings, n_vocab)?,
+            Some(json) if json.is("Unigram") => unigram::read(json, &settings, n_vocab)?,
             Some(json) => match sentencepiece_json::read(json, Model::open(folder), &settings, n_vocab) {
                 // What this program cannot do of tokenizer.json may not matter to tokenizer.model.
                 Err(Error::Unsupported { path, what }) => match Model::open(folder) {
@@ -88,6 +92,8 @@ struct Parts {
     add_space_prefix: Option<bool>,
     space_prefix: SpacePrefix,
     remove_extra_whitespaces: Option<bool>,
+    case: CaseRules,
+    charsmap: Vec<u8>,
     notes: Vec<String>,
 }
 
@@ -112,7 +118,7 @@ impl Parts {
             pre: self.pre.to_owned(),
             raw: RawTokens::new(),
             types: self.tokens.types,
-            scores: if self.kind == Kind::SentencePiece { self.tokens.scores } else { Vec::new() },
+            scores: if self.kind.has_scores() { self.tokens.scores } else { Vec::new() },
             merges: self.merges,
             ids,
             add_bos,
@@ -120,6 +126,9 @@ impl Parts {
             add_space_prefix: self.add_space_prefix,
             space_prefix: self.space_prefix,
             remove_extra_whitespaces: self.remove_extra_whitespaces,
+            add_sep: json.and_then(TokenizerJson::parts_pairs_twice),
+            case: self.case,
+            charsmap: self.charsmap,
             added: Some(self.added),
             chat_template: templates.default,
             named_templates: templates.named,

@@ -15,7 +15,7 @@ use crate::checkpoint::Folder;
 use crate::error::{Error, Result};
 use crate::limits::MAX_JSON_BYTES;
 use crate::tokenizer::special_ids::Role;
-use crate::tokenizer::vocabulary::{Kind, SpacePrefix, TokenType, Vocabulary};
+use crate::tokenizer::vocabulary::{CaseRules, Kind, SpacePrefix, TokenType, Vocabulary};
 
 #[derive(Clone, PartialEq, Message)]
 struct ModelProto {
@@ -142,6 +142,8 @@ pub(super) fn read(
         space_prefix: SpacePrefix::Always,
         remove_extra_whitespaces: Some(normalizer.remove_extra_whitespaces.unwrap_or(true))
             .filter(|&yes| yes),
+        case: CaseRules::default(),
+        charsmap: Vec::new(),
         notes,
     };
     parts.assemble(json, settings)

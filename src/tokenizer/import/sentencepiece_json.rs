@@ -15,7 +15,7 @@ use super::tokenizer_json::{Merge, TokenizerJson, flatten, type_of};
 use crate::error::{Error, Result};
 use crate::tokenizer::special_ids::Role;
 use crate::tokenizer::spm;
-use crate::tokenizer::vocabulary::{Kind, SpacePrefix, TokenType, Vocabulary};
+use crate::tokenizer::vocabulary::{CaseRules, Kind, SpacePrefix, TokenType, Vocabulary};
 
 /// Ids by token.
 type Index<'a> = HashMap<&'a str, usize>;
@@ -58,7 +58,7 @@ pub(super) fn read(
             show_message_parts(&mut tokens);
             ("gemma4", json.model.merges.iter().filter_map(merge_line).collect())
         }
-        Kind::SentencePiece | Kind::ByteLevelBpe => ("default", Vec::new()),
+        _ => ("default", Vec::new()),
     };
     let parts = Parts {
         kind,
@@ -70,6 +70,8 @@ pub(super) fn read(
         add_space_prefix: settings.flag("add_prefix_space")?.or(Some(prefixes).filter(|&yes| !yes)),
         space_prefix,
         remove_extra_whitespaces: None,
+        case: CaseRules::default(),
+        charsmap: Vec::new(),
         notes,
     };
     parts.assemble(Some(json), settings)

@@ -12,12 +12,13 @@ use crate::limits::MAX_CONFIG_BYTES;
 use crate::tokenizer::special_ids::{Role, SpecialIds};
 
 /// Roles that checkpoints name, by the stem of their keys.
-const NAMED_ROLES: [(Role, &str); 6] = [
+const NAMED_ROLES: [(Role, &str); 7] = [
     (Role::Bos, "bos"),
     (Role::Eos, "eos"),
     (Role::Unknown, "unk"),
     (Role::Separator, "sep"),
     (Role::Padding, "pad"),
+    (Role::Cls, "cls"),
     (Role::Mask, "mask"),
 ];
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use crate::checkpoint::Folder;
@@ -88,15 +88,22 @@ pub(super) struct Model {
     pub(super) unk_token: Option<String>,
     #[serde(default)]
     pub(super) byte_fallback: bool,
-    continuing_subword_prefix: Option<String>,
+    pub(super) unk_id: Option<usize>,
+    pub(super) max_input_chars_per_word: Option<usize>,
+    pub(super) continuing_subword_prefix: Option<String>,
     end_of_word_suffix: Option<String>,
     dropout: Option<f64>,
     #[serde(default)]
     pub(super) ignore_merges: bool,
 }
 
-/// Tokens and ids in the file's order; `None` where the file has a list of pieces instead (unigram models).
-pub(super) struct Vocab(pub(super) Option<Vec<(String, usize)>>);
+/// Tokens in the file's order.
+pub(super) enum Vocab {
+    /// With their ids.
+    Ids(Vec<(String, usize)>),
+    /// With their scores; the ids are their places (Unigram models).
+    Pieces(Vec<(String, f64)>),
+}
 
 impl<'de> Deserialize<'de> for Vocab {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
@@ -113,12 +120,15 @@ impl<'de> Deserialize<'de> for Vocab {
                 while let Some(entry) = entries.next_entry()? {
                     tokens.push(entry);
                 }
-                Ok(Vocab(Some(tokens)))
+                Ok(Vocab::Ids(tokens))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut pieces: A) -> std::result::Result<Vocab, A::Error> {
-                while pieces.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Vocab(None))
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Vocab, A::Error> {
+                let mut pieces = Vec::new();
+                while let Some(piece) = list.next_element()? {
+                    pieces.push(piece);
+                }
+                Ok(Vocab::Pieces(pieces))
             }
         }
         deserializer.deserialize_any(Entries)
@@ -191,12 +201,13 @@ impl TokenizerJson {
                 return unsupported(format!("{key} {mark:?} in tokenizer.json, which GGUF cannot say"));
             }
         }
-        match (model.ty.as_deref(), &model.vocab.0) {
-            (None | Some("BPE"), Some(vocab)) => Ok(vocab),
+        match (model.ty.as_deref(), &model.vocab) {
+            (None | Some("BPE"), Vocab::Ids(vocab)) => Ok(vocab),
             (ty, _) => {
                 let ty = ty.unwrap_or("Unigram");
                 unsupported(format!(
-                    "the tokenizer model {ty:?} in tokenizer.json; supported is BPE, of bytes or SentencePiece"
+                    "the tokenizer model {ty:?} in tokenizer.json; supported are BPE (of bytes or SentencePiece), \
+                     WordPiece and Unigram"
                 ))
             }
         }
@@ -214,11 +225,34 @@ impl TokenizerJson {
         has_type(&self.pre_tokenizer, "ByteLevel") || has_type(&self.decoder, "ByteLevel")
     }
 
-    /// The special tokens before and behind every text, as the post-processor's template has them;
-    /// `None` without a template.
+    /// Whether the model is of the type `ty`; files of Unigram models may not say.
+    pub(super) fn is(&self, ty: &str) -> bool {
+        let untyped = if matches!(self.model.vocab, Vocab::Pieces(_)) { "Unigram" } else { "BPE" };
+        self.model.ty.as_deref().unwrap_or(untyped) == ty
+    }
+
+    /// The special tokens before and behind every text, as the post-processor has them; `None` without one
+    /// that adds any.
     pub(super) fn template_ends(&self) -> Option<(Option<&str>, Option<&str>)> {
-        let single = template(&self.post_processor)?;
-        Some((special_text(single.first()), special_text(single.last())))
+        adder(&self.post_processor)?;
+        let [before, behind] = specials_around(&self.post_processor);
+        Some((before.first().copied(), behind.last().copied()))
+    }
+
+    /// Whether two special tokens stand between two texts; `None` where the post-processor does not say.
+    pub(super) fn parts_pairs_twice(&self) -> Option<bool> {
+        let adder = adder(&self.post_processor)?;
+        match type_of(adder) {
+            "RobertaProcessing" => Some(true),
+            "BertProcessing" => Some(false),
+            _ => {
+                let parts = adder["pair"].as_array()?;
+                let texts = (0..parts.len()).filter(|&i| special_text(parts.get(i)).is_none());
+                let at: Vec<usize> = texts.collect();
+                let [first, second] = at[..] else { return None };
+                Some(second - first > 2)
+            }
+        }
     }
 
     /// What GGUF cannot say of the tokens around texts.
@@ -234,15 +268,18 @@ impl TokenizerJson {
     }
 }
 
-/// The parts of a post-processor's template for one text; `None` without a template.
-fn template(post_processor: &Value) -> Option<&Vec<Value>> {
-    let template = flatten(post_processor).into_iter().find(|part| type_of(part) == "TemplateProcessing")?;
-    template["single"].as_array()
+/// The part of a post-processor that adds special tokens.
+fn adder(post_processor: &Value) -> Option<&Value> {
+    const TYPES: [&str; 3] = ["TemplateProcessing", "BertProcessing", "RobertaProcessing"];
+    flatten(post_processor).into_iter().find(|part| TYPES.contains(&type_of(part)))
 }
 
 /// The special tokens that a post-processor puts before every text, and those behind it.
 pub(super) fn specials_around(post_processor: &Value) -> [Vec<&str>; 2] {
-    let parts = template(post_processor).map_or(&[][..], Vec::as_slice);
+    let Some(adder) = adder(post_processor) else { return [Vec::new(), Vec::new()] };
+    let Some(parts) = adder["single"].as_array() else {
+        return ["cls", "sep"].map(|name| adder[name][0].as_str().into_iter().collect());
+    };
     let text_at = parts.iter().position(|part| special_text(Some(part)).is_none()).unwrap_or(parts.len());
     [&parts[..text_at], &parts[text_at..]]
         .map(|parts| parts.iter().filter_map(|part| special_text(Some(part))).collect())

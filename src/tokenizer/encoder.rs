@@ -1,0 +1,128 @@
+//! The five ways to turn ordinary text into ids, behind one name.
+
+use std::path::Path;
+
+use super::bpe::Bpe;
+use super::character_bpe::CharacterBpe;
+use super::charsmap::CharsMap;
+use super::merge::Merger;
+use super::pre_tokenizer::Splitter;
+use super::special_ids::{Resolved, Role};
+use super::spm::{Spaces, Spm};
+use super::unigram::{Blanks, Unigram};
+use super::vocabulary::{Kind, Vocabulary};
+use super::wordpiece::WordPiece;
+use crate::error::{Error, Result};
+
+/// What a vocabulary encodes text with.
+pub(super) enum Encoder {
+    Bpe { bpe: Box<Bpe>, adds_bos: bool },
+    Spm(Box<Spm>, Spaces),
+    Characters(Box<CharacterBpe>),
+    WordPiece(Box<WordPiece>),
+    Unigram(Box<Unigram>, Blanks),
+}
+
+impl Encoder {
+    /// The encoder of `vocabulary`, with roles and types as `resolved`.
+    ///
+    /// # Errors
+    /// `Usage` for a pre-tokenizer that is not known; `Malformed` for an invalid table of normalisation.
+    pub(super) fn new(vocabulary: &Vocabulary, resolved: &Resolved) -> Result<Self> {
+        let (tokens, scores) = (&vocabulary.tokens, &vocabulary.scores);
+        let types = vocabulary.types_of_words(&resolved.types);
+        let unknown = resolved.ids.get(Role::Unknown);
+        let prefix = Some(vocabulary.space_prefix).filter(|_| vocabulary.add_space_prefix != Some(false));
+        Ok(match vocabulary.kind {
+            Kind::ByteLevelBpe => {
+                let splitter = Splitter::by_name(&vocabulary.pre).ok_or_else(|| {
+                    Error::usage(format!("the pre-tokenizer {:?} is not supported", vocabulary.pre))
+                })?;
+                let adds_bos = splitter.adds_bos();
+                let bpe = Bpe::new(tokens, &types, vocabulary.merge_pairs(), splitter, unknown);
+                Self::Bpe { bpe: Box::new(bpe), adds_bos }
+            }
+            Kind::SentencePiece => {
+                let removes_extra = vocabulary.remove_extra_whitespaces == Some(true);
+                let spm = Spm::new(tokens, &types, scores, unknown);
+                Self::Spm(Box::new(spm), Spaces { prefix, removes_extra })
+            }
+            Kind::CharacterBpe => Self::Characters(Box::new(CharacterBpe::new(
+                tokens,
+                &types,
+                vocabulary.merge_pairs(),
+                unknown,
+            ))),
+            Kind::WordPiece => {
+                Self::WordPiece(Box::new(WordPiece::new(tokens, &types, vocabulary.case, unknown)))
+            }
+            Kind::Unigram => {
+                let charsmap = CharsMap::parse(Path::new("the model's metadata"), &vocabulary.charsmap)?;
+                let removes_extra = vocabulary.remove_extra_whitespaces == Some(true);
+                // Where a file does not say, nothing is put in front.
+                let prefix = prefix.filter(|_| vocabulary.add_space_prefix == Some(true));
+                let blanks = Blanks { prefix, removes_extra };
+                let unigram = Unigram::new(tokens, &types, scores, unknown, charsmap, blanks);
+                Self::Unigram(Box::new(unigram), blanks)
+            }
+        })
+    }
+
+    /// Appends the ids of `text`, which has no special tokens, to `ids`; `is_first` if it begins the whole text.
+    ///
+    /// # Errors
+    /// `Usage` for what the vocabulary has no way to spell.
+    pub(super) fn encode(
+        &self,
+        text: &str,
+        is_first: bool,
+        merger: &mut Merger,
+        ids: &mut Vec<u32>,
+    ) -> Result<()> {
+        match self {
+            Self::Bpe { bpe, .. } => bpe.encode(text, merger, ids),
+            Self::Characters(bpe) => bpe.encode(text, merger, ids),
+            Self::WordPiece(wordpiece) => wordpiece.encode(text, ids),
+            Self::Unigram(unigram, _) => unigram.encode(text, is_first, ids),
+            Self::Spm(spm, spaces) => {
+                let (text, space) = spaces.prepare(text, is_first);
+                spm.encode(&text, space, merger, ids)
+            }
+        }
+    }
+
+    /// The kind of tokenizer.
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Bpe { .. } => Kind::ByteLevelBpe,
+            Self::Spm(..) => Kind::SentencePiece,
+            Self::Characters(_) => Kind::CharacterBpe,
+            Self::WordPiece(_) => Kind::WordPiece,
+            Self::Unigram(..) => Kind::Unigram,
+        }
+    }
+
+    /// Whether texts start with the beginning-of-sequence token where a file does not say.
+    pub(super) fn adds_bos(&self) -> bool {
+        match self {
+            Self::Bpe { adds_bos, .. } => *adds_bos,
+            Self::Spm(..) | Self::Characters(_) | Self::WordPiece(_) => true,
+            Self::Unigram(..) => false,
+        }
+    }
+
+    /// Whether texts end with a token where a file does not say.
+    pub(super) fn adds_eos(&self) -> bool {
+        matches!(self, Self::WordPiece(_) | Self::Unigram(..))
+    }
+
+    /// Whether a space in front of a decoded text was put there by encoding.
+    pub(super) fn drops_space(&self) -> bool {
+        match self {
+            Self::Spm(_, spaces) => spaces.prefix.is_some(),
+            Self::Unigram(_, blanks) => blanks.prefix.is_some(),
+            Self::WordPiece(_) => true,
+            Self::Bpe { .. } | Self::Characters(_) => false,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The kinds of tokenizers and tokens, and the small rules that differ between them.
+
+/// The kind of tokenizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Byte-level BPE; `gpt2` in GGUF.
+    ByteLevelBpe,
+    /// SentencePiece BPE; `llama` in GGUF.
+    SentencePiece,
+    /// BPE over characters with SentencePiece's spelling of spaces and bytes; `gemma4` in GGUF.
+    CharacterBpe,
+    /// WordPiece, as BERT has it; `bert` in GGUF.
+    WordPiece,
+    /// SentencePiece's choice of the likeliest tokens; `t5` in GGUF.
+    Unigram,
+}
+
+impl Kind {
+    /// All kinds.
+    pub(super) const ALL: [Self; 5] =
+        [Self::ByteLevelBpe, Self::SentencePiece, Self::CharacterBpe, Self::WordPiece, Self::Unigram];
+
+    /// The value of `tokenizer.ggml.model`.
+    pub fn gguf_name(self) -> &'static str {
+        match self {
+            Self::ByteLevelBpe => "gpt2",
+            Self::SentencePiece => "llama",
+            Self::CharacterBpe => "gemma4",
+            Self::WordPiece => "bert",
+            Self::Unigram => "t5",
+        }
+    }
+
+    /// Whether tokens have scores.
+    pub(super) fn has_scores(self) -> bool {
+        matches!(self, Self::SentencePiece | Self::Unigram)
+    }
+
+    /// Whether tokens are made by merges.
+    pub(super) fn has_merges(self) -> bool {
+        matches!(self, Self::ByteLevelBpe | Self::CharacterBpe)
+    }
+}
+
+/// The type of a token, with GGUF's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum TokenType {
+    /// No known type; such tokens are neither matched nor shown.
+    Undefined = 0,
+    /// Ordinary text.
+    Normal = 1,
+    /// Stands for what the vocabulary cannot spell.
+    Unknown = 2,
+    /// Steers the model and is not shown.
+    Control = 3,
+    /// Added as a whole, matched before everything else, and shown.
+    UserDefined = 4,
+    /// Fills a row of the embedding; never occurs.
+    Unused = 5,
+    /// A single byte, like `<0x0A>`.
+    Byte = 6,
+}
+
+impl TokenType {
+    /// The type with GGUF's number `code`; unknown numbers are [`TokenType::Undefined`].
+    pub fn from_code(code: i32) -> Self {
+        match code {
+            1 => Self::Normal,
+            2 => Self::Unknown,
+            3 => Self::Control,
+            4 => Self::UserDefined,
+            5 => Self::Unused,
+            6 => Self::Byte,
+            _ => Self::Undefined,
+        }
+    }
+}
+
+/// How an added token is matched in a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct AddedFlags {
+    /// Blanks before it go with it.
+    pub(super) lstrip: bool,
+    /// Blanks behind it go with it.
+    pub(super) rstrip: bool,
+    /// Only where no letter or digit is next to it.
+    pub(super) single_word: bool,
+    /// After the tokens that are not.
+    pub(super) normalized: bool,
+}
+
+impl AddedFlags {
+    /// From the number that [`AddedFlags::code`] gives.
+    pub(super) fn from_code(code: i32) -> Self {
+        let has = |bit: i32| code & bit != 0;
+        Self { lstrip: has(1), rstrip: has(2), single_word: has(4), normalized: has(8) }
+    }
+
+    /// As a number: a bit for each flag, in their order.
+    pub(super) fn code(self) -> i32 {
+        let flags = [self.lstrip, self.rstrip, self.single_word, self.normalized];
+        flags.iter().rev().fold(0, |code, &flag| 2 * code + i32::from(flag))
+    }
+
+    /// Whether the token is matched otherwise than by its text alone.
+    pub(super) fn change_matches(self) -> bool {
+        self.lstrip || self.rstrip || self.single_word
+    }
+}
+
+/// Where a SentencePiece vocabulary that puts a space in front of texts does so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum SpacePrefix {
+    /// In front of every stretch between special tokens, as SentencePiece does.
+    #[default]
+    Always,
+    /// As that, unless the stretch begins with a space.
+    UnlessBlank,
+    /// In front of the whole text, unless it begins with a space or a special token.
+    FirstUnlessBlank,
+}
+
+impl SpacePrefix {
+    /// All rules.
+    pub(super) const ALL: [Self; 3] = [Self::Always, Self::UnlessBlank, Self::FirstUnlessBlank];
+
+    /// Its name in files.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::UnlessBlank => "unless_blank",
+            Self::FirstUnlessBlank => "first_unless_blank",
+        }
+    }
+}
+
+/// What WordPiece does to letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CaseRules {
+    /// Makes them small.
+    pub(super) lowercase: bool,
+    /// Takes their accents.
+    pub(super) strip_accents: bool,
+}
+
+impl Default for CaseRules {
+    /// As for models without case, which is what files that do not say have.
+    fn default() -> Self {
+        Self { lowercase: true, strip_accents: true }
+    }
+}
