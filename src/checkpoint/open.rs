@@ -8,6 +8,7 @@ use super::folder::Folder;
 use super::index::ShardIndex;
 use super::locate::{Located, Weights, listed, locate};
 use super::model_card::ModelCard;
+use super::modules::Modules;
 use super::shard::Shard;
 use super::tensor::TensorView;
 use crate::error::{Error, Result};
@@ -21,6 +22,9 @@ pub struct Checkpoint {
     shards: Vec<Shard>,
     /// The shard each tensor lies in.
     shard_of: BTreeMap<String, usize>,
+    /// Shards from this one on are of modules behind the model; names there get the module's in front.
+    first_module: usize,
+    modules: Modules,
     config: Config,
     generation_config: Option<Config>,
     model_card: Option<ModelCard>,
@@ -54,7 +58,28 @@ impl Checkpoint {
             None => shards_of_names(&shards, |_, _, _| None)?,
         };
         let model_card = read_model_card(&folder, &mut notes);
-        Ok(Self { folder, index_path, shards, shard_of, config, generation_config, model_card, notes })
+        let modules = Modules::open(&folder)?;
+        let first_module = shards.len();
+        let (mut shards, mut shard_of) = (shards, shard_of);
+        for (i, module) in modules.dense.iter().enumerate() {
+            let shard = Shard::open(&module.weights)?;
+            let names =
+                shard.tensor_names().map(|name| (format!("{}{name}", module_prefix(i)), shards.len()));
+            shard_of.extend(names);
+            shards.push(shard);
+        }
+        Ok(Self {
+            folder,
+            index_path,
+            shards,
+            shard_of,
+            first_module,
+            modules,
+            config,
+            generation_config,
+            model_card,
+            notes,
+        })
     }
 
     /// The path of the folder the files lie in.
@@ -98,8 +123,22 @@ impl Checkpoint {
     /// [`Error::Unsupported`] if its elements are of a type that cannot be converted.
     pub fn tensor(&self, name: &str) -> Result<Option<TensorView<'_>>> {
         match self.shard_of.get(name) {
-            Some(&shard) => self.shards[shard].tensor(name),
+            Some(&shard) => self.shards[shard].tensor(self.name_in(shard, name)),
             None => Ok(None),
+        }
+    }
+
+    /// The modules behind the model, as folders of sentence-transformers have them. The tensors of the first and the
+    /// second matrix have `dense_2.` and `dense_3.` in front of their names.
+    pub fn modules(&self) -> &Modules {
+        &self.modules
+    }
+
+    /// What `shard` itself calls a tensor.
+    fn name_in<'n>(&self, shard: usize, name: &'n str) -> &'n str {
+        match shard.checked_sub(self.first_module) {
+            Some(module) => name.strip_prefix(&module_prefix(module)).unwrap_or(name),
+            None => name,
         }
     }
 
@@ -126,6 +165,11 @@ impl Checkpoint {
     pub fn total_bytes(&self) -> u64 {
         self.shards.iter().map(Shard::file_len).sum()
     }
+}
+
+/// What stands in front of the names of the tensors of dense module `i`: they are numbered as in GGUF.
+fn module_prefix(i: usize) -> String {
+    format!("dense_{}.", i + 2)
 }
 
 fn open_config(folder: &Folder) -> Result<Config> {

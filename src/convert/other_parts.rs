@@ -1,6 +1,7 @@
 //! What checkpoints hold beside a language model: other parts of multimodal models, and layers that predict
 //! tokens beyond the next. A conversion leaves them out with a note.
 
+use crate::model::arch::Names;
 use crate::model::spec::ModelSpec;
 
 /// What the names of other parts begin with, after `model.` if that is in front.
@@ -33,7 +34,11 @@ const PARTS: [&str; 22] = [
 const MAX_LISTED: usize = 3;
 
 /// Whether a tensor belongs to what is left out of a model.
-pub(super) fn is_left_out(name: &str, spec: &ModelSpec) -> bool {
+pub(super) fn is_left_out(name: &str, spec: &ModelSpec, family: &Names) -> bool {
+    let of_base = name.strip_prefix(family.base_prefix).unwrap_or(name);
+    if family.left_out.iter().any(|part| of_base.starts_with(part)) {
+        return true;
+    }
     let plain = name.strip_prefix("model.").unwrap_or(name);
     if PARTS.iter().any(|part| plain.starts_with(part)) {
         return true;

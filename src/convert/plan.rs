@@ -321,7 +321,7 @@ fn read_config(
     let family = arch::variant(family_of(config, warnings)?, config)?;
     check_quantization(checkpoint, family, ignored, warnings)?;
     let scalars = |name: &str| sources::scalar(checkpoint, name);
-    Ok((family, family.configure_with(config, Scalars(&scalars))?))
+    Ok((family, family.configure_with(config, Scalars(&scalars), checkpoint.modules())?))
 }
 
 /// Checks whether a checkpoint can be converted, as far as its configuration says.

@@ -128,6 +128,7 @@ fn is_quantized(tensor: &Candidate) -> bool {
             | Role::AttnQNorm
             | Role::AttnKNorm
             | Role::PositionEmbd
+            | Role::TokenTypes
             | Role::ShortConvConv
             | Role::SsmConv
             | Role::SsmNorm

@@ -230,7 +230,7 @@ impl<'a> Finder<'a, '_> {
         let is_used = |name: &str| used.contains(name) || is_computed(name) || is_key(name);
         let leftover = self.names.in_file().filter(|&name| !is_used(name));
         let (left_out, leftover): (Vec<&str>, Vec<&str>) =
-            leftover.partition(|name| other_parts::is_left_out(name, self.spec));
+            leftover.partition(|name| other_parts::is_left_out(name, self.spec, &family.names));
         warnings.extend(other_parts::note(&left_out));
         let Some(first) = leftover.first() else { return Ok(()) };
         if let Some(method) = self.checkpoint.quantization_method() {

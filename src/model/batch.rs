@@ -32,6 +32,11 @@ pub trait BatchPart: Sync {
 
     /// How many of the last ids logits are wanted for.
     fn n_wanted(&self) -> usize;
+
+    /// The position where the second text of a pair begins, for models that tell the two apart.
+    fn border(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// Consecutive tokens of one sequence, in consecutive rows of a batch, whose positions lie in one chunk of
@@ -53,6 +58,8 @@ pub(super) struct Run {
 pub(super) struct Token {
     pub(super) id: u32,
     pub(super) position: usize,
+    /// Whether it is of the second text of a pair.
+    pub(super) is_second: bool,
 }
 
 /// The rows of a batch: those of the first part, those of the second, and so on.
@@ -85,12 +92,14 @@ impl Batch {
         for (number, part) in parts.iter().enumerate() {
             let mut position = part.cache().n_past();
             let mut ids = part.ids();
+            let border = part.border();
             while !ids.is_empty() {
                 let n = ids.len().min(CHUNK - position % CHUNK);
                 let (now, later) = ids.split_at(n);
                 self.runs.push(Run { part: number, first_row: self.tokens.len(), n, position });
                 let tokens = now.iter().zip(position..);
-                self.tokens.extend(tokens.map(|(&id, position)| Token { id, position }));
+                let token = |(&id, position)| Token { id, position, is_second: position >= border };
+                self.tokens.extend(tokens.map(token));
                 (position, ids) = (position + n, later);
             }
         }

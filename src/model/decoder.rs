@@ -1,4 +1,4 @@
-//! The decoder: from ids to logits.
+//! The decoder, or encoder: from ids to logits, or to streams.
 //!
 //! A batch is rows of several sequences, which every matrix sees at once; only mixers tell the sequences
 //! apart.
@@ -120,13 +120,13 @@ impl Decoder {
     /// `out: [n_wanted, n_vocab]`.
     ///
     /// # Panics
-    /// If `out` has another length.
+    /// If `out` has another length, or the model is an encoder.
     pub fn logits(&self, compute: Compute<'_>, space: &mut Workspace, out: &mut [f32]) {
-        let (output, n) = (&self.weights.output, space.batch.n());
+        let (output, n) = (self.weights.output.as_ref().expect("a model with logits"), space.batch.n());
         let n_vocab = self.spec.n_vocab;
         assert_eq!(out.len(), n * n_vocab, "logits of {n} tokens");
         compute.before(self.weights.layers.len());
-        let norm = Some(&self.weights.output_norm);
+        let norm = self.weights.output_norm.as_ref();
         let formats = Formats::of([&output.matrix]);
         norm_into(norm, compute, space.stream.rows(n), formats, &mut space.normed);
         let x = space.normed.for_consumer(&output.matrix, 0..n);
@@ -144,6 +144,40 @@ impl Decoder {
         });
     }
 
+    /// The last streams of the rows that the last [`Decoder::forward`] was asked for, normed as for the output
+    /// matrix: `[n_wanted, n_embd]`.
+    pub fn hidden<'s>(&self, compute: Compute<'_>, space: &'s mut Workspace) -> &'s [f32] {
+        let n = space.batch.n();
+        let norm = self.weights.output_norm.as_ref();
+        norm_into(norm, compute, space.stream.rows(n), Formats::default(), &mut space.normed);
+        space.normed.floats(0..n)
+    }
+
+    /// What the model makes of `n` pooled streams, `rows: [n, n_embd]`, as embeddings: rows of equal width.
+    ///
+    /// # Errors
+    /// [`crate::Error::Limit`] if there is no memory for them.
+    pub fn project(&self, compute: Compute<'_>, rows: Vec<f32>, n: usize) -> Result<Vec<f32>> {
+        compute.before(self.weights.layers.len());
+        self.weights.pooled.project(compute, rows, n)
+    }
+
+    /// The scores of classes of `n` pooled streams, `rows: [n, n_embd]`: `[n, n_classes]`; `None` for a model that has
+    /// no classes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Limit`] if there is no memory for them.
+    pub fn classify(&self, compute: Compute<'_>, rows: Vec<f32>, n: usize) -> Result<Option<Vec<f32>>> {
+        compute.before(self.weights.layers.len());
+        let classifier = self.weights.pooled.classifier.as_ref();
+        classifier.map(|classifier| classifier.scores(compute, rows, n)).transpose()
+    }
+
+    /// Whether the model scores classes.
+    pub fn has_classes(&self) -> bool {
+        self.weights.pooled.classifier.is_some()
+    }
+
     /// Starts the streams with the rows of the embedding, and computes the angles of the positions.
     fn embed(&self, compute: Compute<'_>, space: &mut Workspace, batch: &Batch) {
         let (n, n_embd) = (batch.n(), self.spec.n_embd);
@@ -151,7 +185,7 @@ impl Decoder {
         for (angles, frequencies) in space.angles.iter_mut().zip(&self.weights.frequencies) {
             angles.fill(compute, frequencies.for_context(n_ctx), n, |row| batch.tokens[row].position);
         }
-        let Weights { token_embd, position_embd, embed_norm, per_layer, .. } = &self.weights;
+        let Weights { token_embd, position_embd, token_types, embed_norm, per_layer, .. } = &self.weights;
         let scale = self.spec.embed.scale;
         let piece_len = compute.piece_len(n, n_embd);
         let spares = RowsMut { values: space.spare.as_mut_slice(), width: n_embd };
@@ -170,6 +204,12 @@ impl Decoder {
                 decode(token_embd.rows(token.id as usize..token.id as usize + 1), stream);
                 if scale != 1.0 {
                     stream.iter_mut().for_each(|x| *x *= scale);
+                }
+                if let Some(table) = token_types {
+                    let row = &mut spare[..n_embd];
+                    let ty = usize::from(token.is_second).min(table.n_out() - 1);
+                    decode(table.rows(ty..ty + 1), row);
+                    ops.add(stream, row);
                 }
                 if let Some(table) = position_embd {
                     let position = token.position.min(table.n_out() - 1);
@@ -213,8 +253,10 @@ fn mix<P: BatchPart>(
     {
         norm_into(None, compute, stream.rows(n), formats, early);
     }
-    let mut rows = Rows { parts, batch, angles, layer: i, does };
-    let residual = (&layer.mixer_residual, stream);
+    // Layers of a bidirectional model share the room for keys and values.
+    let cached = if layer.mixer.is_bidirectional() { 0 } else { i };
+    let mut rows = Rows { parts, batch, angles, layer: cached, does };
+    let residual = (&layer.mixer_residual, &mut *stream);
     match &layer.mixer {
         Mixer::Attention(part) => part.step(compute, &mut rows, normed, made(attention), residual),
         Mixer::Mla(part) => {
@@ -236,6 +278,9 @@ fn mix<P: BatchPart>(
         }
         Mixer::None => {}
     }
+    if let Some(norm) = layer.mixer_stream_norm.as_ref().filter(|_| does != Does::Store) {
+        stream.norm(compute, n, norm);
+    }
 }
 
 /// The buffers of a mixer that the model has.
@@ -256,6 +301,9 @@ fn feed_forward(compute: Compute<'_>, (i, layer): (usize, &Layer), space: &mut W
         (FfnInput::Shared | FfnInput::Beside(_), _) => &*normed,
     };
     layer.ffn.step(compute, (input, early.as_ref(), n), ffn, &layer.ffn_residual, stream);
+    if let Some(norm) = &layer.ffn_stream_norm {
+        stream.norm(compute, n, norm);
+    }
     if let (Some(part), Some(scratch)) = (&layer.per_layer, per_layer) {
         part.step(compute, i, n, scratch, stream);
     }

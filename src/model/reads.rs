@@ -11,7 +11,8 @@ use super::weights::Matrix;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reads {
     /// `[n_layer + 1]`: what every pass reads whole, in the order of its stages: the matrices of each
-    /// layer, experts excepted, then the output matrix.
+    /// layer, experts excepted, then the output matrix and what pooled
+    /// streams go through.
     pub stages: Vec<Vec<Range<usize>>>,
     /// The embedding, of which a pass reads a row for each token; `None` if it is the output matrix too.
     pub embedding: Option<Range<usize>>,
@@ -27,7 +28,9 @@ impl Reads {
     /// What passes through a model with these weights read; each token goes through `n_expert_used` of
     /// `n_expert` experts.
     pub(super) fn new(weights: &Weights, n_expert: usize, n_expert_used: usize) -> Self {
-        let output = weights.output.matrix.file_span();
+        // An encoder has no output matrix: its last stage is what becomes of pooled streams.
+        let output = weights.output.as_ref().and_then(|output| output.matrix.file_span());
+        let pooled: Vec<_> = spans(weights.pooled.matrices().collect()).collect();
         let embedding = weights.token_embd.file_span();
         let experts = weights
             .layers
@@ -36,7 +39,7 @@ impl Reads {
         let (expert_bytes, most) = experts.fold((0, 0), |(sum, most), n: usize| (sum + n, most.max(n)));
         let layers = weights.layers.iter().map(|layer| spans(layer.matrices()).collect());
         Self {
-            stages: layers.chain([output.iter().cloned().collect()]).collect(),
+            stages: layers.chain([output.iter().cloned().chain(pooled).collect()]).collect(),
             embedding: embedding.filter(|embedding| Some(embedding) != output.as_ref()),
             expert_bytes,
             owned_bytes: weights.layers.iter().flat_map(Layer::matrices).map(Matrix::owned_bytes).sum(),

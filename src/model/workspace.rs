@@ -59,10 +59,8 @@ impl Workspace {
     fn with(buffers: &mut Buffers, weights: &Weights, n_embd: usize, dimensions: Dimensions) -> Result<Self> {
         let Dimensions { n_batch, n_ctx, kv_types, .. } = dimensions;
         let layers = &weights.layers;
-        let normed = layers
-            .iter()
-            .map(Layer::input_formats)
-            .fold(Formats::of([&weights.output.matrix]), Formats::union);
+        let output = Formats::of(weights.output.iter().map(|output| &output.matrix));
+        let normed = layers.iter().map(Layer::input_formats).fold(output, Formats::union);
         let needs = layers.iter().map(Layer::stream_needs).fold(StreamNeeds::default(), StreamNeeds::union);
         let beside = layers.iter().filter(|layer| matches!(layer.ffn_input, FfnInput::Beside(_)));
         let beside = beside.map(|layer| layer.ffn.input_formats()).reduce(Formats::union);
@@ -71,8 +69,9 @@ impl Workspace {
         let recurrent: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.recurrent_needs()).collect();
         let mla: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_mla()).collect();
         let mamba1: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_mamba1()).collect();
-        let n_spare =
-            if weights.position_embd.is_some() || weights.embed_norm.is_some() { n_batch } else { 0 };
+        let is_embedding_changed =
+            weights.position_embd.is_some() || weights.token_types.is_some() || weights.embed_norm.is_some();
+        let n_spare = if is_embedding_changed { n_batch } else { 0 };
         let angles = weights.frequencies.iter().map(|of| Angles::new(buffers, n_batch, of.len()));
         let angles = angles.collect::<Result<_>>()?;
         let inputs = layers.iter().filter_map(|layer| layer.per_layer.as_ref());

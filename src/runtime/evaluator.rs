@@ -34,6 +34,8 @@ pub struct Part<'a, 'e> {
     wanted: Logits,
     /// The ids of the batch being evaluated.
     now: Range<usize>,
+    /// The position where the second text of a pair begins.
+    border: usize,
 }
 
 impl<'a, 'e> Part<'a, 'e> {
@@ -44,7 +46,13 @@ impl<'a, 'e> Part<'a, 'e> {
             Logits::Last => ids.len().saturating_sub(1),
             Logits::All => 0,
         };
-        Self { sequence, ids, first_wanted, wanted, now: 0..0 }
+        Self { sequence, ids, first_wanted, wanted, now: 0..0, border: usize::MAX }
+    }
+
+    /// The same, of a pair of texts, of which the second begins at position `border`.
+    #[must_use]
+    pub fn with_border(self, border: usize) -> Self {
+        Self { border, ..self }
     }
 
     /// Ids whose logits are wanted.
@@ -72,6 +80,10 @@ impl BatchPart for Part<'_, '_> {
 
     fn n_wanted(&self) -> usize {
         self.now.end - self.first_wanted.clamp(self.now.start, self.now.end)
+    }
+
+    fn border(&self) -> usize {
+        self.border
     }
 }
 
@@ -180,6 +192,11 @@ impl<'e> Evaluator<'e> {
     pub fn step(&mut self, parts: &mut [Part<'_, 'e>]) -> Result<StepLogits<'_>> {
         let _environment = FloatEnvironment::enter();
         let n_vocab = self.engine.n_vocab();
+        if !self.engine.spec().head.has_logits {
+            return Err(Error::usage(
+                "the model is an encoder, which writes no text: use gguf-run embed or rerank",
+            ));
+        }
         let n_wanted = self.prepare(parts)?;
         reserve_logits(&mut self.logits, n_wanted.saturating_mul(n_vocab))?;
         self.logits.resize(n_wanted * n_vocab, 0.0);
@@ -187,10 +204,40 @@ impl<'e> Evaluator<'e> {
         let mut done = 0;
         while let Some(first) = rest.iter().position(|part| !part.is_done()) {
             rest = &mut rest[first..];
-            let n_parts = take_batch(rest, self.options.n_batch);
+            let n_parts = self.take_batch(rest);
             done += self.evaluate(&mut rest[..n_parts], done);
         }
         Ok(StepLogits { logits: &self.logits, ends: &self.ends })
+    }
+
+    /// Evaluates the ids of all `parts` as [`Evaluator::step`] does, and calls `row` with each last stream that they
+    /// want, part by part, and the part's number.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn streams(&mut self, parts: &mut [Part<'_, 'e>], mut row: impl FnMut(usize, &[f32])) -> Result<()> {
+        let _environment = FloatEnvironment::enter();
+        self.prepare(parts)?;
+        let (decoder, compute) = (self.engine.decoder(), self.engine.compute(self.profile.as_ref()));
+        let n_embd = self.engine.spec().n_embd;
+        let mut done = 0;
+        while let Some(first) = parts[done..].iter().position(|part| !part.is_done()) {
+            done += first;
+            let rest = &mut parts[done..];
+            let n_parts = self.take_batch(rest);
+            decoder.forward(compute, &mut rest[..n_parts], &mut self.space);
+            let mut rows = decoder.hidden(compute, &mut self.space).chunks_exact(n_embd);
+            for (i, part) in rest[..n_parts].iter_mut().enumerate() {
+                rows.by_ref().take(part.n_wanted()).for_each(|stream| row(done + i, stream));
+                part.sequence.ids.extend_from_slice(&part.ids[part.now.clone()]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the next batch its ids; returns the number of parts that have some.
+    fn take_batch(&self, parts: &mut [Part<'_, 'e>]) -> usize {
+        take_batch(parts, self.options.n_batch, self.engine.spec().is_bidirectional())
     }
 
     /// Evaluates the ids of all `parts`, which want all logits, as [`Evaluator::step`] does, shows `observer` the
@@ -212,7 +259,7 @@ impl<'e> Evaluator<'e> {
         let mut rest = parts;
         while let Some(first) = rest.iter().position(|part| !part.is_done()) {
             rest = &mut rest[first..];
-            let n_parts = take_batch(rest, self.options.n_batch);
+            let n_parts = self.take_batch(rest);
             decoder.forward(compute, &mut rest[..n_parts], &mut self.space);
             for part in &mut rest[..n_parts] {
                 part.sequence.ids.extend_from_slice(&part.ids[part.now.clone()]);
@@ -284,6 +331,14 @@ impl<'e> Evaluator<'e> {
                 part.ids.len()
             )));
         }
+        let n_batch = self.options.n_batch;
+        if self.engine.spec().is_bidirectional() && (n_past > 0 || part.ids.len() > n_batch) {
+            return Err(Error::limit(format!(
+                "{} tokens after {n_past}: the model reads a text as a whole, in a batch, and there is room for {n_batch}; \
+                 use a greater --batch",
+                part.ids.len()
+            )));
+        }
         if part.wanted == Logits::Last && part.ids.is_empty() {
             return Err(Error::usage("there is no last token: the step has no ids"));
         }
@@ -311,12 +366,12 @@ impl<'e> Evaluator<'e> {
     }
 }
 
-/// Gives the next batch its ids, from the first part on, until it has `n_batch`; returns the number of
-/// parts that have some.
-fn take_batch(parts: &mut [Part<'_, '_>], n_batch: usize) -> usize {
+/// Gives the next batch its ids, from the first part on, until it has `n_batch`, or cannot take a `whole` part more;
+/// returns the number of parts that have some.
+fn take_batch(parts: &mut [Part<'_, '_>], n_batch: usize, whole: bool) -> usize {
     let mut room = n_batch;
     for (i, part) in parts.iter_mut().enumerate() {
-        if room == 0 {
+        if room == 0 || whole && part.ids.len() > room {
             return i;
         }
         let n = room.min(part.ids.len() - part.now.end);

@@ -1,5 +1,6 @@
 //! The engine: sessions, batches, sampling, and what of a model stays in memory.
 
+mod embed;
 mod engine;
 mod evaluator;
 mod fingerprint;
@@ -15,6 +16,7 @@ mod session_file;
 mod session_options;
 pub mod speculate;
 
+pub use embed::{EmbedOptions, EmbedText, Embedder};
 pub use engine::{Engine, EngineOptions};
 pub use evaluator::{Evaluator, Logits, Part, StepLogits};
 pub use memory::Demand;

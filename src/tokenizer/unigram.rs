@@ -160,7 +160,7 @@ impl Unigram {
             match (id, &self.bytes, self.unknown) {
                 (Some(id), ..) => ids.push(id),
                 (None, Some(bytes), _) => {
-                    ids.extend(text[start..end].bytes().map(|byte| bytes[usize::from(byte)]))
+                    ids.extend(text[start..end].bytes().map(|byte| bytes[usize::from(byte)]));
                 }
                 (None, None, Some(unknown)) => ids.push(unknown),
                 (None, None, None) => {

@@ -27,8 +27,8 @@ const N_CTX: usize = 64;
 /// A checkpoint and what it should compute.
 pub(crate) struct Fixture {
     pub(crate) name: String,
-    path: PathBuf,
-    family: &'static Family,
+    pub(crate) path: PathBuf,
+    pub(crate) family: &'static Family,
 }
 
 impl Fixture {
@@ -73,8 +73,13 @@ fn fixtures() -> PathBuf {
 
 /// The fixtures of families that are registered.
 pub(crate) fn registered() -> Vec<Fixture> {
+    registered_in(&fixtures())
+}
+
+/// The fixtures in a folder of families that are registered.
+pub(crate) fn registered_in(folder: &Path) -> Vec<Fixture> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(fixtures()).expect("the fixtures") {
+    for entry in fs::read_dir(folder).expect("the fixtures") {
         let entry = entry.expect("readable");
         let name = entry.file_name().into_string().expect("UTF-8");
         let Ok(config) = fs::read_to_string(entry.path().join("config.json")) else { continue };
@@ -108,7 +113,7 @@ fn keys(file: &GgufFile) -> BTreeMap<String, serde_json::Value> {
 
 #[test]
 fn every_family_has_a_fixture() {
-    let found = registered();
+    let found: Vec<_> = registered().into_iter().chain(crate::encoders::registered()).collect();
     for name in arch::gguf_names() {
         assert!(found.iter().any(|fixture| fixture.family.gguf_name == name), "{name} has none");
     }

@@ -16,7 +16,7 @@ use crate::cli::output::{bytes, note, warn};
 use crate::convert::{FileType, RunOptions, cached};
 use crate::error::{Error, Result};
 use crate::runtime::residency::Plan;
-use crate::runtime::{Engine, EngineOptions, Session};
+use crate::runtime::{Engine, EngineOptions, Session, SessionOptions};
 use crate::threads::default_thread_count;
 use crate::tokenizer::Tokenizer;
 
@@ -42,6 +42,16 @@ impl Model {
             note(&hint);
         }
         self.follow(plan, session.n_batch(), quiet)
+    }
+
+    /// Brings the weights into memory beside what an evaluator of `options` and a sequence take.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if there is too little memory to stream the weights.
+    pub(super) fn settle_evaluator(&self, options: SessionOptions, quiet: bool) -> Result<()> {
+        let demand = self.engine.demand(options)?;
+        let plan = self.plan(demand.cache + demand.buffers)?;
+        self.follow(plan, options.n_batch, quiet)
     }
 
     /// Plans for [`Model::follow`] what [`Model::settle`] does at once.

@@ -1,20 +1,21 @@
 //! `gguf-run logits`: writes what a model computes to a file, to compare it with anything.
 
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::args::{KvArgs, ModelArgs};
 use super::input::{read_text, read_text_trimmed};
 use super::load::{Model, load};
+use super::npy;
 use super::progress::bar;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::{plural, say, warn};
 use crate::cli::values::count;
 use crate::error::{Error, Result};
-use crate::new_file::{NewFile, check_not_an_input, target_of};
+use crate::new_file::check_not_an_input;
 use crate::runtime::{Logits, Session, SessionOptions};
 
 /// Write the logits of a text to a NumPy file.
@@ -131,7 +132,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
         return Err(Error::usage("--batch 0 computes nothing; give 1 or more"));
     }
     // Told before the model is loaded, not when the file is to be written.
-    let new = create(args)?;
+    let inputs = args.input.paths().chain([&*args.model.model]);
+    let new = npy::create(&args.output, "logits.npy", args.force, inputs)?;
     let input = args.input.read()?;
     let model = load(&args.model, &args.compute, args.quiet)?;
     check_not_an_input(new.target(), [model.engine.file().path()])?;
@@ -155,33 +157,6 @@ pub(super) fn run(args: &Args) -> Result<()> {
         say(format_args!("{}: {} of {} logits", path.display(), plural(n_rows, "row"), shape.1));
     }
     Ok(())
-}
-
-/// The output, refused if that would replace anything but another array.
-fn create(args: &Args) -> Result<NewFile> {
-    let target = target_of(&args.output, "logits.npy")?;
-    check_not_an_input(&target, args.input.paths().chain([&*args.model.model]))?;
-    if target.exists() {
-        let path = args.output.display();
-        if !args.force {
-            return Err(Error::usage(format!(
-                "{path} exists; use --force to replace it, or -o for another name"
-            )));
-        }
-        if !is_npy(&target) {
-            return Err(Error::usage(format!(
-                "{path} is not a .npy file, so --force does not replace it; write to another file"
-            )));
-        }
-    }
-    NewFile::create(target)
-}
-
-/// Whether a file begins as arrays of NumPy do, or is empty.
-fn is_npy(path: &Path) -> bool {
-    let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(NPY_MAGIC.len() as u64).read_to_end(&mut head));
-    read.is_ok() && (head.is_empty() || head == NPY_MAGIC)
 }
 
 fn session<'e>(args: &Args, model: &'e Model, n_ids: usize) -> Result<Session<'e>> {
@@ -211,7 +186,7 @@ fn write(
 ) -> Result<()> {
     let cannot_write = |e| Error::io(&args.output, "cannot write", e);
     let mut out = BufWriter::new(file);
-    out.write_all(&npy_header(shape)).map_err(cannot_write)?;
+    out.write_all(&npy::header(shape)).map_err(cannot_write)?;
     let busy = Busy::begin();
     let bar = bar(ids.len(), "tokens", args.quiet);
     let mut n_done = 0;
@@ -235,26 +210,6 @@ fn write(
     out.flush().map_err(cannot_write)
 }
 
-/// What .npy files begin with.
-const NPY_MAGIC: &[u8] = b"\x93NUMPY";
-
-/// The header of format version 1.0 for an array `shape` of little-endian floats: the magic, the version, the
-/// length of what follows, and a Python dictionary, padded so that the data begin at a multiple of 64 bytes.
-fn npy_header((n_rows, n_columns): (usize, usize)) -> Vec<u8> {
-    const ALIGNMENT: usize = 64;
-    let dictionary =
-        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({n_rows}, {n_columns}), }}");
-    let fixed = NPY_MAGIC.len() + 2 + size_of::<u16>();
-    let whole = (fixed + dictionary.len() + 1).next_multiple_of(ALIGNMENT);
-    let width = whole - fixed - 1;
-    let mut header = NPY_MAGIC.to_vec();
-    header.extend([1, 0]);
-    // Two numbers of at most 20 digits: far below 2^16.
-    header.extend((width as u16 + 1).to_le_bytes());
-    header.extend(format!("{dictionary:width$}\n").bytes());
-    header
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,15 +222,5 @@ mod tests {
             let message = parse(wrong).expect_err("no number").to_string();
             assert!(message.contains("ids.txt: line 2"), "{message}");
         }
-    }
-
-    #[test]
-    fn npy_header_is_numpys() {
-        // numpy.save of numpy.zeros((40, 256), "<f4").
-        let numpys = format!("{:119}\n", "v\0{'descr': '<f4', 'fortran_order': False, 'shape': (40, 256), }");
-        let ours = npy_header((40, 256));
-        assert_eq!(ours.len(), 128);
-        assert_eq!(&ours[..8], b"\x93NUMPY\x01\x00");
-        assert_eq!(&ours[8..], numpys.as_bytes());
     }
 }

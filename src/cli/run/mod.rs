@@ -9,6 +9,7 @@ mod bench;
 mod chat;
 mod complete;
 mod divergence;
+mod embed;
 mod imatrix;
 mod input;
 mod inspect;
@@ -16,11 +17,14 @@ mod load;
 mod locate;
 mod logits;
 mod memory;
+mod npy;
 mod perplexity;
 mod progress;
+mod rerank;
 mod residency;
 mod speculation;
 mod statistics;
+mod texts;
 mod tokenize;
 
 /// Runs language models on the CPU: GGUF files, or Hugging Face checkpoints, which are converted first.
@@ -48,6 +52,8 @@ enum Command {
     Perplexity(perplexity::Args),
     Divergence(divergence::Args),
     Logits(logits::Args),
+    Embed(embed::Args),
+    Rerank(rerank::Args),
     Bench(bench::Args),
     Imatrix(imatrix::Args),
     Inspect(inspect::Args),
@@ -66,6 +72,8 @@ pub fn main() -> ExitCode {
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Divergence(args) => divergence::run(&args),
         Command::Logits(args) => logits::run(&args),
+        Command::Embed(args) => embed::run(&args),
+        Command::Rerank(args) => rerank::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Imatrix(args) => imatrix::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -7,6 +7,7 @@ use super::keys::Keys;
 use super::rope_scaling;
 use crate::error::Result;
 use crate::limits;
+use crate::model::arch::pooled;
 use crate::model::spec::layer::{
     AttentionSpec, ExpertsSpec, FfnInput, FfnShape, FfnSpec, LayerSpec, MixerSpec, NormKind, NormSpec,
     QkNormExtent, QkNormSpec, RopeOrder, RopeUse, RouterSpec, Scoring, SharedSpec, Window,
@@ -126,10 +127,12 @@ impl<'k> Base<'k> {
             mixer_norm: Some(self.norm),
             mixer_norm_role: Role::AttnNorm,
             mixer_post_norm: None,
+            mixer_stream_norm: None,
             ffn,
             ffn_input: FfnInput::Sequential(Some(self.norm)),
             ffn_norm_role: Role::FfnNorm,
             ffn_post_norm: None,
+            ffn_stream_norm: None,
             residual_scale: 1.0,
             per_layer: None,
             has_output_scale: false,
@@ -252,16 +255,37 @@ impl<'k> Base<'k> {
     ///
     /// # Errors
     /// [`crate::Error::Malformed`] for numbers that no model has.
-    pub(crate) fn model(&self, layers: Vec<LayerSpec>) -> Result<ModelSpec> {
+    pub(crate) fn model(&self, mut layers: Vec<LayerSpec>) -> Result<ModelSpec> {
+        if self.keys.bool("attention.causal")? == Some(false) {
+            layers.iter_mut().for_each(see_all);
+        }
         Ok(ModelSpec {
             n_vocab: self.keys.n_vocab()?,
             n_ctx_train: self.keys.required_count("context_length")?,
             n_embd: self.n_embd,
-            embed: EmbedSpec { scale: 1.0, norm: None, n_positions: None, per_layer: None },
+            embed: EmbedSpec { scale: 1.0, norm: None, n_positions: None, n_types: 0, per_layer: None },
             ropes: vec![self.rope.clone()],
             layers,
-            head: HeadSpec { norm: self.norm, norm_role: Role::OutputNorm, scale: 1.0, softcap: None },
+            pooled: pooled::read(&self.keys)?,
+            head: HeadSpec {
+                norm: Some(self.norm),
+                norm_role: Role::OutputNorm,
+                scale: 1.0,
+                softcap: None,
+                has_logits: true,
+            },
             n_left_out: self.n_left_out,
         })
+    }
+}
+
+/// Lets every position of a layer see the whole text.
+pub(super) fn see_all(layer: &mut LayerSpec) {
+    if let MixerSpec::Attention(attention) = &mut layer.mixer {
+        attention.is_causal = false;
+        // A window of so many positions lies around each.
+        if let Some(Window::Sliding(n)) = attention.window {
+            attention.window = Some(Window::Around((n / 2).max(1)));
+        }
     }
 }

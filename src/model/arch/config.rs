@@ -91,6 +91,11 @@ impl<'c> FromConfig<'c> {
         self.pairs.push((format!("{}.{key}", self.arch), value));
     }
 
+    /// Writes a key that has no prefix.
+    pub fn put_bare(&mut self, key: &str, value: Value) {
+        self.pairs.push((key.to_owned(), value));
+    }
+
     /// Writes a key in the place of the one there.
     pub fn replace(&mut self, key: &str, value: Value) {
         let full = format!("{}.{key}", self.arch);

@@ -12,6 +12,9 @@ use crate::gguf::{Metadata, Value};
 /// Where the longest arrays of hyperparameters have one element a layer.
 const VOCABULARY: &str = "tokenizer.ggml.tokens";
 
+/// How many kinds of texts an encoder tells apart.
+pub(super) const TOKEN_TYPES: &str = "tokenizer.ggml.token_type_count";
+
 /// The hyperparameters of a model.
 #[derive(Clone, Copy, Debug)]
 pub struct Keys<'a> {
@@ -157,6 +160,21 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// The length of an array of texts.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for another type.
+    pub fn len(&self, key: &str) -> Result<Option<usize>> {
+        match self.origin {
+            Origin::File(metadata) => metadata.array_len(&self.full(key)),
+            Origin::Made { .. } => match self.made_value(key) {
+                None => Ok(None),
+                Some(Value::Strings(texts)) => Ok(Some(texts.len())),
+                Some(_) => Err(self.wrong(key, "a list of texts")),
+            },
+        }
+    }
+
     /// A string.
     ///
     /// # Errors
@@ -234,6 +252,20 @@ impl<'a> Keys<'a> {
     /// [`Error::Malformed`] if it is not, or has another type.
     pub fn required_f32(&self, key: &str) -> Result<f32> {
         self.f32(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    /// Rows of the table of kinds of texts.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for another type.
+    pub fn n_types(&self) -> Result<usize> {
+        match self.origin {
+            Origin::File(metadata) => Ok(metadata.count(TOKEN_TYPES)?.unwrap_or(0)),
+            Origin::Made { pairs, .. } => match pairs.iter().find(|(name, _)| name == TOKEN_TYPES) {
+                Some((_, Value::U32(n))) => Ok(*n as usize),
+                _ => Ok(0),
+            },
+        }
     }
 
     /// Tokens of the vocabulary.

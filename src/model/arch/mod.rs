@@ -7,16 +7,18 @@
 mod base;
 mod config;
 mod defaults;
+mod encoder;
 mod families;
 mod keys;
 pub mod missing;
 mod names;
+mod pooled;
 mod rope_scaling;
 mod source;
 #[cfg(test)]
 mod tests;
 
-use crate::checkpoint::Config;
+use crate::checkpoint::{Config, Modules};
 use crate::error::Result;
 use crate::gguf::{Metadata, Value};
 use crate::model::spec::{ModelSpec, Promises, Slot};
@@ -77,22 +79,29 @@ impl Family {
         (self.spec)(Keys::of_file(self.gguf_name, metadata, has_tensor))?.checked(metadata.path())
     }
 
-    /// What a configuration becomes that says all.
+    /// What a configuration becomes that says all, of a model with nothing behind it.
     ///
     /// # Errors
     /// As [`Family::configure_with`].
     pub fn configure(&self, config: &Config) -> Result<Configured> {
-        self.configure_with(config, Scalars::NONE)
+        self.configure_with(config, Scalars::NONE, &Modules::default())
     }
 
-    /// What a configuration becomes; `scalars` are the numbers that its checkpoint keeps as tensors.
+    /// What a configuration becomes; `scalars` are the numbers that its checkpoint keeps as tensors, and `modules`
+    /// what is behind the model.
     ///
     /// # Errors
     /// As [`Family::spec_of_file`], with config.json at fault.
-    pub fn configure_with(&self, config: &Config, scalars: Scalars<'_>) -> Result<Configured> {
+    pub fn configure_with(
+        &self,
+        config: &Config,
+        scalars: Scalars<'_>,
+        modules: &Modules,
+    ) -> Result<Configured> {
         let text = text_part(config)?;
         let mut made = FromConfig::new(self.gguf_name, (&text, config), scalars);
         (self.keys)(&mut made)?;
+        pooled::put(&mut made, modules)?;
         let Made { pairs, notes, tensors } = made.finish();
         let has_tensor = |name: &str| tensors.iter().any(|tensor| tensor == name);
         let keys = Keys::made(self.gguf_name, config.path(), &pairs, &has_tensor);

@@ -22,6 +22,8 @@ pub struct Names {
     pub is_permuted: bool,
     /// What the names of tensors end with whose numbers become keys.
     pub in_keys: &'static [&'static str],
+    /// What the names of tensors begin with, behind the prefix of the base model, that conversions leave out.
+    pub left_out: &'static [&'static str],
     /// The method of quantisation whose tensors the family can read, as config.json names it.
     pub packing: Option<&'static str>,
 }
@@ -34,6 +36,7 @@ impl Names {
         other: &[],
         is_permuted: false,
         in_keys: &[],
+        left_out: &[],
         packing: None,
     };
 }
@@ -58,6 +61,8 @@ const PLAIN: &[(Role, &str)] = &[
     (Role::FfnGateExps, "mlp.experts.{e}.gate_proj"),
     (Role::FfnUpExps, "mlp.experts.{e}.up_proj"),
     (Role::FfnDownExps, "mlp.experts.{e}.down_proj"),
+    (Role::Dense2, "dense_2.linear"),
+    (Role::Dense3, "dense_3.linear"),
     (Role::FfnGateShexp, "mlp.shared_experts.gate_proj"),
     (Role::FfnUpShexp, "mlp.shared_experts.up_proj"),
     (Role::FfnDownShexp, "mlp.shared_experts.down_proj"),

@@ -135,7 +135,7 @@ fn defaults_are_those_of_the_class() {
         );
         let config = Config::parse(Path::new("config.json"), &text).expect("JSON");
         let spec = llama().configure(&config).expect("sound").spec;
-        (spec.head.norm.eps, spec.ropes[0].freq_base)
+        (spec.head.norm.expect("a norm").eps, spec.ropes[0].freq_base)
     };
     assert_eq!(silent(r#""model_type": "llama""#), (1e-6, 1e4));
     assert_eq!(silent(r#""model_type": "mistral""#), (1e-6, 1e4));

@@ -6,6 +6,7 @@ pub(super) mod ffn;
 pub(super) mod mixer;
 pub(super) mod norm;
 pub(super) mod per_layer;
+pub(super) mod pooled;
 pub(super) mod rows;
 pub(super) mod stream;
 
@@ -28,9 +29,13 @@ pub(super) struct Layer {
     pub(super) mixer_norm: Option<Norm>,
     pub(super) mixer: Mixer,
     pub(super) mixer_residual: Residual,
+    /// Of the stream with the mixer's output.
+    pub(super) mixer_stream_norm: Option<Norm>,
     pub(super) ffn_input: FfnInput,
     pub(super) ffn: Ffn,
     pub(super) ffn_residual: Residual,
+    /// Of the stream with the feed-forward part's output.
+    pub(super) ffn_stream_norm: Option<Norm>,
     pub(super) per_layer: Option<PerLayerInput>,
     /// Multiplies the stream that leaves the layer.
     pub(super) output_scale: Option<f32>,
@@ -109,6 +114,11 @@ impl Mixer {
             Self::Mamba1(part) => Some(part),
             _ => None,
         }
+    }
+
+    /// Whether its queries see the whole text.
+    pub(super) fn is_bidirectional(&self) -> bool {
+        matches!(self, Self::Attention(part) if !part.spec.is_causal)
     }
 
     /// The part, if it is attention over latent vectors.

@@ -132,6 +132,19 @@ impl Stream {
         RowsMut { values: &mut self.rows[..n * self.n_embd], width: self.n_embd }
     }
 
+    /// Norms the first `n` rows where they are.
+    pub(in crate::model) fn norm(&mut self, compute: Compute<'_>, n: usize, norm: &Norm) {
+        let n_embd = self.n_embd;
+        let piece_len = compute.piece_len(n, 4 * n_embd);
+        let rows = RowsMut { values: &mut self.rows[..n * n_embd], width: n_embd };
+        let spare = RowsMut { values: &mut self.delta[..n * n_embd], width: n_embd };
+        let parts = pieces(rows, piece_len).zip(pieces(spare, piece_len));
+        let ops = compute.kernels.ops();
+        compute.for_each(4 * n * n_embd, parts, |(rows, spare): (RowsMut<'_, f32>, RowsMut<'_, f32>)| {
+            norm.in_place(ops, rows.values, spare.values);
+        });
+    }
+
     /// Moves row `from` to row `to`.
     pub(in crate::model) fn move_row(&mut self, from: usize, to: usize) {
         self.rows.copy_within(from * self.n_embd..(from + 1) * self.n_embd, to * self.n_embd);

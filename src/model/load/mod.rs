@@ -6,6 +6,7 @@
 mod ffn;
 mod mla;
 mod parts;
+mod pooled;
 mod recurrent;
 
 use std::collections::{HashMap, HashSet};
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use gguf_simd::{BlockType, Kernels};
 
+use super::layer::pooled::Pooled;
 use super::layer::{Layer, Norm, PerLayerEmbedding};
 use super::rope::{Frequencies, FrequenciesByContext};
 use super::spec::layer::NormSpec;
@@ -29,13 +31,16 @@ pub(super) struct Weights {
     pub(super) embed_norm: Option<Norm>,
     /// `[n_positions, n_embd]`.
     pub(super) position_embd: Option<Matrix>,
+    /// `[n_types, n_embd]`.
+    pub(super) token_types: Option<Matrix>,
     pub(super) per_layer: Option<PerLayerEmbedding>,
     /// Of each rotary embedding.
     pub(super) frequencies: Vec<FrequenciesByContext>,
     pub(super) layers: Vec<Layer>,
-    pub(super) output_norm: Norm,
-    /// `[n_vocab, n_embd]`: the embedding itself where they are tied.
-    pub(super) output: Linear,
+    pub(super) output_norm: Option<Norm>,
+    /// `[n_vocab, n_embd]`: the embedding itself where they are tied; `None` for an encoder.
+    pub(super) output: Option<Linear>,
+    pub(super) pooled: Pooled,
 }
 
 impl Weights {
@@ -49,8 +54,8 @@ impl Weights {
         let loader = Loader::new(file, arch, spec)?;
         let token_embd = loader.matrix(Role::TokenEmbd, None)?;
         let output = match loader.find(TensorId::weight(Role::Output, None)) {
-            Some(_) => loader.linear(Role::Output, None)?,
-            None => Linear::plain(token_embd.clone()),
+            Some(_) => Some(loader.linear(Role::Output, None)?),
+            None => spec.head.has_logits.then(|| Linear::plain(token_embd.clone())),
         };
         let embed = &spec.embed;
         let per_layer = embed.per_layer.map(|of| {
@@ -65,13 +70,18 @@ impl Weights {
             token_embd,
             embed_norm: embed.norm.map(|of| norm(Role::TokenEmbdNorm, of)).transpose()?,
             position_embd: embed.n_positions.map(|_| loader.matrix(Role::PositionEmbd, None)).transpose()?,
+            token_types: loader
+                .has(Role::TokenTypes, None)
+                .then(|| loader.matrix(Role::TokenTypes, None))
+                .transpose()?,
             per_layer: per_layer.transpose()?,
             frequencies: spec.ropes.iter().map(|rope| loader.frequencies(rope)).collect::<Result<_>>()?,
             layers: (0..spec.n_layer())
                 .map(|i| loader.layer(i, &spec.layers[i], spec.n_embd))
                 .collect::<Result<_>>()?,
-            output_norm: norm(spec.head.norm_role, spec.head.norm)?,
+            output_norm: spec.head.norm.map(|of| norm(spec.head.norm_role, of)).transpose()?,
             output,
+            pooled: loader.pooled(spec)?,
         })
     }
 }

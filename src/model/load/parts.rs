@@ -35,9 +35,11 @@ impl Loader<'_> {
             mixer_norm: spec.mixer_norm.map(|of| norm(spec.mixer_norm_role, of)).transpose()?,
             mixer: self.mixer(layer, &spec.mixer)?,
             mixer_residual: residual(Role::AttnPostNorm, spec.mixer_post_norm, spec.residual_scale)?,
+            mixer_stream_norm: spec.mixer_stream_norm.map(|of| norm(Role::AttnOutputNorm, of)).transpose()?,
             ffn_input,
             ffn: self.ffn(layer, &spec.ffn, n_embd)?,
             ffn_residual: residual(Role::FfnPostNorm, spec.ffn_post_norm, spec.residual_scale)?,
+            ffn_stream_norm: spec.ffn_stream_norm.map(|of| norm(Role::LayerOutputNorm, of)).transpose()?,
             per_layer: per_layer.transpose()?,
             output_scale: output_scale.transpose()?.map(|scale| scale[0]),
         })

@@ -7,11 +7,13 @@ mod faults;
 pub mod kv;
 pub mod layer;
 mod model;
+mod pooled;
 mod rope;
 mod slots;
 mod tensor;
 
 pub use model::{EmbedSpec, HeadSpec, ModelSpec, PerLayerSpec};
+pub use pooled::{ClassifierActivation, ClassifierSpec, PooledSpec, Pooling};
 pub use rope::{RopeFactors, RopeScaling, RopeSpec};
 pub use slots::{Presence, Promise, Promises, Slot, slots};
 pub use tensor::{Role, Suffix, TensorId};

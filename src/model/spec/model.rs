@@ -5,12 +5,13 @@ use std::path::Path;
 use super::faults::{first_constant_fault, first_count_fault};
 use super::kv::{KvLayer, KvSpec};
 use super::layer::{FfnSpec, LayerSpec, MixerSpec, NormSpec, Window};
+use super::pooled::PooledSpec;
 use super::rope::RopeSpec;
 use super::tensor::Role;
 use crate::error::{Error, Result};
 use crate::limits;
 
-/// Shape and constants of a decoder.
+/// Shape and constants of a decoder or an encoder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelSpec {
     /// Rows of the embedding and of the output matrix.
@@ -27,6 +28,8 @@ pub struct ModelSpec {
     pub layers: Vec<LayerSpec>,
     /// What becomes of the last stream.
     pub head: HeadSpec,
+    /// What becomes of the last streams of a text as a whole.
+    pub pooled: PooledSpec,
     /// Layers behind the last, of predictions beyond the next token: they are in files and are left out.
     pub n_left_out: usize,
 }
@@ -40,6 +43,8 @@ pub struct EmbedSpec {
     pub norm: Option<NormSpec>,
     /// Rows of a table of positions, which are added: learned absolute positions.
     pub n_positions: Option<usize>,
+    /// Rows of a table of kinds of texts, of which one is added: 0 for the first text of a pair, 1 for the second.
+    pub n_types: usize,
     /// A second embedding, of which every layer gets a part.
     pub per_layer: Option<PerLayerSpec>,
 }
@@ -57,13 +62,15 @@ pub struct PerLayerSpec {
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadSpec {
     /// In front of the output matrix.
-    pub norm: NormSpec,
+    pub norm: Option<NormSpec>,
     /// What files call it.
     pub norm_role: Role,
     /// Multiplies the logits.
     pub scale: f32,
     /// Bounds the logits `x` to `softcap tanh(x / softcap)`.
     pub softcap: Option<f32>,
+    /// Whether there is an output matrix: an encoder only gives streams.
+    pub has_logits: bool,
 }
 
 impl ModelSpec {
@@ -115,7 +122,8 @@ impl ModelSpec {
         ];
         first_count_fault(&counts)
             .or_else(|| first_constant_fault(&scales))
-            .or_else(|| self.head.norm.fault())
+            .or_else(|| self.head.norm.and_then(|norm| norm.fault()))
+            .or_else(|| self.pooled.fault())
             .or_else(|| {
                 self.layers
                     .iter()
@@ -125,6 +133,21 @@ impl ModelSpec {
             // Of those that layers use, what is wrong was told with the layer.
             .or_else(|| self.ropes.iter().find_map(RopeSpec::fault))
             .or_else(|| self.expert_fault())
+            .or_else(|| self.direction_fault())
+    }
+
+    /// Layers of a bidirectional model share the room for keys and values, so they are alike.
+    fn direction_fault(&self) -> Option<String> {
+        let shape = |layer: &LayerSpec| match &layer.mixer {
+            MixerSpec::Attention(spec) if !spec.is_causal && spec.shares_kv_with.is_none() => {
+                Some((spec.n_head_kv, spec.head_dim_k, spec.head_dim_v))
+            }
+            _ => None,
+        };
+        let first = shape(&self.layers[0]);
+        let is_like = |layer: &LayerSpec| shape(layer).is_some() && shape(layer) == first;
+        let differs = self.is_bidirectional() && !self.layers.iter().all(is_like);
+        differs.then(|| "layers of a model that is not causal differ in their key-value heads".into())
     }
 
     fn expert_fault(&self) -> Option<String> {
@@ -133,15 +156,26 @@ impl ModelSpec {
             .then(|| format!("{n_layer} layers of {n_expert} experts; no known model has as many"))
     }
 
-    /// What its layers keep of a text.
+    /// Whether every position sees the whole text, which then is evaluated in one batch and never continued.
+    pub fn is_bidirectional(&self) -> bool {
+        let is = |layer: &LayerSpec| matches!(&layer.mixer, MixerSpec::Attention(spec) if !spec.is_causal);
+        self.layers.iter().any(is)
+    }
+
+    /// What its layers keep of a text. Those of a bidirectional model keep nothing once they are computed, and share
+    /// the room for keys and values.
     pub fn kv_spec(&self) -> KvSpec {
+        let is_bidirectional = self.is_bidirectional();
         let layer = |layer: &LayerSpec| match &layer.mixer {
             MixerSpec::Attention(spec) | MixerSpec::AttentionAndMamba2(spec, _) => {
                 spec.shares_kv_with.is_none().then_some(KvLayer {
                     n_head_kv: spec.n_head_kv,
                     head_dim_k: spec.head_dim_k,
                     head_dim_v: spec.head_dim_v,
-                    window: spec.window.map(|(Window::Sliding(n) | Window::Chunked(n))| n),
+                    window: match spec.window {
+                        Some(Window::Sliding(n) | Window::Chunked(n)) => Some(n),
+                        Some(Window::Around(_)) | None => None,
+                    },
                 })
             }
             MixerSpec::Mla(spec) => {
@@ -150,6 +184,7 @@ impl ModelSpec {
             _ => None,
         };
         let states = self.layers.iter().map(|layer| layer.mixer.state_len());
-        KvSpec { layers: self.layers.iter().map(layer).collect(), states: states.collect() }
+        let of = |(i, spec)| if is_bidirectional && i > 0 { None } else { layer(spec) };
+        KvSpec { layers: self.layers.iter().enumerate().map(of).collect(), states: states.collect() }
     }
 }

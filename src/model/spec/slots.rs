@@ -1,6 +1,7 @@
 //! The tensors of a model, derived from its spec: the one list that converter, loader and recipes walk.
 
 mod ffn;
+mod pooled;
 mod recurrent;
 
 use super::layer::{
@@ -75,6 +76,10 @@ pub fn slots(model: &ModelSpec, promises: &Promises) -> Vec<Slot> {
     if let Some(n) = model.embed.n_positions {
         slots.weight(Role::PositionEmbd, &[n, n_embd]);
     }
+    if model.embed.n_types > 0 {
+        let id = TensorId::weight(Role::TokenTypes, None);
+        slots.push(id, &[model.embed.n_types, n_embd], Presence::Optional);
+    }
     if let Some(per_layer) = model.embed.per_layer {
         let n = per_layer.n_embd * model.n_layer();
         slots.weight(Role::PerLayerTokenEmbd, &[n_vocab, n]);
@@ -87,10 +92,15 @@ pub fn slots(model: &ModelSpec, promises: &Promises) -> Vec<Slot> {
         slots.layer(layer, n_embd);
     }
     slots.layer = None;
-    slots.norm(model.head.norm_role, model.head.norm, n_embd);
-    let presence = if promises.is_tied == Some(false) { Presence::Required } else { Presence::Optional };
-    slots.push(TensorId::weight(Role::Output, None), &[n_vocab, n_embd], presence);
-    slots.push(TensorId::bias(Role::Output, None), &[n_vocab], Presence::Optional);
+    if let Some(norm) = model.head.norm {
+        slots.norm(model.head.norm_role, norm, n_embd);
+    }
+    if model.head.has_logits {
+        let presence = if promises.is_tied == Some(false) { Presence::Required } else { Presence::Optional };
+        slots.push(TensorId::weight(Role::Output, None), &[n_vocab, n_embd], presence);
+        slots.push(TensorId::bias(Role::Output, None), &[n_vocab], Presence::Optional);
+    }
+    slots.pooled(model);
     slots.slots
 }
 
@@ -173,6 +183,9 @@ impl Slots<'_> {
         if let Some(norm) = layer.mixer_post_norm {
             self.norm(Role::AttnPostNorm, norm, n_embd);
         }
+        if let Some(norm) = layer.mixer_stream_norm {
+            self.norm(Role::AttnOutputNorm, norm, n_embd);
+        }
         match layer.ffn_input {
             FfnInput::Sequential(Some(norm)) | FfnInput::Beside(norm) => {
                 self.norm(layer.ffn_norm_role, norm, n_embd);
@@ -182,6 +195,9 @@ impl Slots<'_> {
         self.ffn(&layer.ffn, n_embd);
         if let Some(norm) = layer.ffn_post_norm {
             self.norm(Role::FfnPostNorm, norm, n_embd);
+        }
+        if let Some(norm) = layer.ffn_stream_norm {
+            self.norm(Role::LayerOutputNorm, norm, n_embd);
         }
         if let Some(PerLayerInputSpec { n, norm, .. }) = layer.per_layer {
             self.weight(Role::PerLayerInpGate, &[n, n_embd]);

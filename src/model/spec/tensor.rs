@@ -35,11 +35,19 @@ roles! {
     TokenEmbd "token_embd" model;
     TokenEmbdNorm "token_embd_norm" model;
     PositionEmbd "position_embd" model;
+    TokenTypes "token_types" model;
     PerLayerTokenEmbd "per_layer_token_embd" model;
     PerLayerModelProj "per_layer_model_proj" model;
     PerLayerProjNorm "per_layer_proj_norm" model;
     OutputNorm "output_norm" model;
     Output "output" model;
+    /// Of encoders that have a norm there.
+    EncOutputNorm "enc.output_norm" model;
+    Dense2 "dense_2" model;
+    Dense3 "dense_3" model;
+    Cls "cls" model;
+    ClsNorm "cls.norm" model;
+    ClsOutput "cls.output" model;
     RopeFreqs "rope_freqs" model;
     RopeFactorsLong "rope_factors_long" model;
     RopeFactorsShort "rope_factors_short" model;
@@ -106,6 +114,7 @@ roles! {
     FfnPreNorm2 "pre_ffw_norm_2" layer;
     /// Of experts beside a dense part, behind them.
     FfnPostNorm2 "post_ffw_norm_2" layer;
+    LayerOutputNorm "layer_output_norm" layer;
     LayerOutputScale "layer_output_scale" layer;
     PerLayerInpGate "inp_gate" layer;
     PerLayerProj "proj" layer;

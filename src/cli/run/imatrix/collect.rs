@@ -19,7 +19,6 @@ use crate::error::{Error, Result};
 use crate::eval::Chunks;
 use crate::eval::imatrix::{CollectOptions, collect};
 use crate::quantize::ImportanceMatrix;
-use crate::runtime::SessionOptions;
 
 /// Measure which inputs of a model's matrices matter, for quantising it: an importance matrix.
 ///
@@ -79,7 +78,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let texts =
         args.files.iter().map(|path| args.chunks_of(&model, path, n_ctx)).collect::<Result<Vec<_>>>()?;
     let options = CollectOptions { kv_types: args.kv.kv_types, with_output: args.process_output };
-    settle(&model, options.evaluator(n_ctx), args.quiet)?;
+    model.settle_evaluator(options.evaluator(n_ctx), args.quiet)?;
     let n_chunks = texts.iter().map(Chunks::n_chunks).sum();
     let bar = bar(n_chunks, "chunks", args.quiet);
     let busy = Busy::begin();
@@ -106,13 +105,6 @@ pub(super) fn run(args: &Args) -> Result<()> {
         plural(n_chunks, "chunk"),
         start.elapsed().as_secs_f64()
     ))
-}
-
-/// Brings the weights into memory beside what an evaluator of `options` takes.
-fn settle(model: &Model, options: SessionOptions, quiet: bool) -> Result<()> {
-    let demand = model.engine.demand(options)?;
-    let plan = model.plan(demand.cache + demand.buffers)?;
-    model.follow(plan, options.n_batch, quiet)
 }
 
 impl Args {

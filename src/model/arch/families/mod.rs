@@ -5,6 +5,7 @@ mod apertus;
 mod arcee;
 mod baichuan;
 mod bailingmoe2;
+mod bert;
 mod bitnet;
 mod bloom;
 mod chatglm;
@@ -97,6 +98,9 @@ pub(super) const ALL: &[&Family] = &[
     &arcee::FAMILY,
     &baichuan::FAMILY,
     &bailingmoe2::FAMILY,
+    &bert::FAMILY,
+    &bert::ROBERTA,
+    &bert::DISTILBERT,
     &bitnet::FAMILY,
     &bloom::FAMILY,
     &chatglm::FAMILY,
@@ -194,6 +198,7 @@ mod prelude {
     pub(super) use crate::model::arch::base::Base;
     pub(super) use crate::model::arch::config::{FromConfig, promises};
     pub(super) use crate::model::arch::defaults::{Defaults, Partial};
+    pub(super) use crate::model::arch::encoder;
     pub(super) use crate::model::arch::keys::Keys;
     pub(super) use crate::model::arch::names::{BEHIND, Names, SANDWICH, Sources, plain};
     pub(super) use crate::model::arch::source::{Piece, RowMap, Source, ValueMap};

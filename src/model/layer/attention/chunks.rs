@@ -41,6 +41,8 @@ pub(super) struct Tile<'a> {
     pub(super) group: usize,
     /// Keys up to the first token's own; each further one has one more.
     pub(super) n_keys: usize,
+    /// All keys of the text, if queries see those behind them too.
+    pub(super) n_all: Option<usize>,
     /// Which of them it sees.
     pub(super) window: Option<Window>,
     /// Bounds the scores.
@@ -117,7 +119,7 @@ impl Tile<'_> {
     /// The chunks with keys that some query sees.
     pub(super) fn chunks(&self) -> Range<usize> {
         let first = self.first_key(0) / CHUNK;
-        first..(self.n_keys + self.n_tokens - 1).div_ceil(CHUNK)
+        first..self.end_key(self.n_tokens - 1).div_ceil(CHUNK)
     }
 
     /// Before the first chunk, for query `q`.
@@ -132,6 +134,17 @@ impl Tile<'_> {
             None => 0,
             Some(Window::Sliding(window)) => n_keys.saturating_sub(window),
             Some(Window::Chunked(len)) => (n_keys - 1) / len * len,
+            Some(Window::Around(n)) => (n_keys - 1).saturating_sub(n),
+        }
+    }
+
+    /// One more than the last key that the queries of a token see.
+    fn end_key(&self, token: usize) -> usize {
+        let n_keys = self.n_keys + token;
+        match (self.n_all, self.window) {
+            (None, _) => n_keys,
+            (Some(all), Some(Window::Around(n))) => all.min(n_keys + n),
+            (Some(all), _) => all,
         }
     }
 
@@ -139,7 +152,7 @@ impl Tile<'_> {
     pub(super) fn visible(&self, chunk: usize, q: usize) -> Range<usize> {
         let token = q / self.group;
         let start = chunk * CHUNK;
-        let end = (self.n_keys + token).saturating_sub(start).min(CHUNK);
+        let end = self.end_key(token).saturating_sub(start).min(CHUNK);
         self.first_key(token).saturating_sub(start).min(end)..end
     }
 
@@ -168,7 +181,7 @@ impl Tile<'_> {
             for (q, scores) in scores.chunks_exact_mut(n).enumerate() {
                 let (slope, own) = (slopes[q % self.group], (self.n_keys + q / self.group - 1) as f32);
                 for (key, score) in keys.clone().zip(scores) {
-                    *score -= slope * (own - key as f32);
+                    *score -= slope * (own - key as f32).abs();
                 }
             }
         }
@@ -249,6 +262,7 @@ mod tests {
                 n_tokens,
                 group,
                 n_keys,
+                n_all: None,
                 window: None,
                 softcap: None,
                 slopes: None,

@@ -73,10 +73,18 @@ impl<P: BatchPart> Ready<'_, P> {
 
     /// Keys that the last token of a run sees.
     fn n_seen(&self, run: &Run) -> usize {
+        let n = self.n_all(run).unwrap_or_else(|| n_keys(run));
         match self.spec.window {
-            None => n_keys(run),
-            Some(Window::Sliding(n) | Window::Chunked(n)) => n_keys(run).min(n),
+            None => n,
+            Some(Window::Sliding(window) | Window::Chunked(window)) => n.min(window),
+            Some(Window::Around(window)) => n.min(2 * window + 1),
         }
+    }
+
+    /// All keys of the text of a run, if its tokens see them.
+    fn n_all(&self, run: &Run) -> Option<usize> {
+        let part = &self.parts[run.part];
+        (!self.spec.is_causal).then(|| part.cache().n_past() + part.ids().len())
     }
 
     /// Query heads for each key-value head.
@@ -117,6 +125,7 @@ impl<P: BatchPart> Ready<'_, P> {
             n_tokens,
             group,
             n_keys: run.position + first + 1,
+            n_all: self.n_all(run),
             window: self.spec.window,
             softcap: self.spec.softcap,
             slopes: self.of_heads.slopes.map(|slopes| &slopes[heads.clone()]),

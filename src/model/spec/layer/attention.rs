@@ -5,7 +5,7 @@ use crate::limits;
 use crate::model::spec::faults::{first_constant_fault, first_count_fault};
 use crate::model::spec::rope::RopeSpec;
 
-/// Causal attention with grouped queries.
+/// Attention with grouped queries.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttentionSpec {
     /// Width of the residual stream.
@@ -39,7 +39,9 @@ pub struct AttentionSpec {
     pub temperature: Option<TemperatureSpec>,
     /// Bounds the scores `x` to `softcap tanh(x / softcap)`.
     pub softcap: Option<f32>,
-    /// The positions that a query sees; without, all before it and its own.
+    /// Whether a query sees no position behind its own. Else it sees the whole text, and all of that is in one batch.
+    pub is_causal: bool,
+    /// The positions that a query sees, of those that it may.
     pub window: Option<Window>,
     /// Whether each head has a score that takes part in the softmax and has no value.
     pub has_sinks: bool,
@@ -111,6 +113,8 @@ pub enum Window {
     Sliding(usize),
     /// Those of its own chunk, chunks of so many positions being counted from the first.
     Chunked(usize),
+    /// So many before its own, and so many behind it.
+    Around(usize),
 }
 
 /// What multiplies the outputs of attention before the output matrix: the sigmoid of a product.
@@ -171,6 +175,7 @@ impl AttentionSpec {
             scale: 1.0 / (head_dim as f32).sqrt(),
             temperature: None,
             softcap: None,
+            is_causal: true,
             window: None,
             has_sinks: false,
             gate: None,
@@ -253,10 +258,16 @@ impl AttentionSpec {
         }
         let windows = match self.window {
             None => [("the attention window", 1, limits::MAX_DIMENSION)],
-            Some(Window::Sliding(n) | Window::Chunked(n)) => {
+            Some(Window::Sliding(n) | Window::Chunked(n) | Window::Around(n)) => {
                 [("the attention window", n, limits::MAX_DIMENSION)]
             }
         };
+        if self.is_causal == matches!(self.window, Some(Window::Around(_))) && self.window.is_some() {
+            return Some(format!(
+                "the window {:?} with attention that is causal: {}",
+                self.window, self.is_causal
+            ));
+        }
         first_count_fault(&windows)
             .or_else(|| first_constant_fault(&[("the attention scale", self.scale)]))
             .or_else(|| first_constant_fault(&[("the soft cap of scores", self.softcap.unwrap_or(1.0))]))

@@ -30,6 +30,8 @@ pub struct LayerSpec {
     pub mixer_norm_role: Role,
     /// Of what the mixer adds to the stream.
     pub mixer_post_norm: Option<NormSpec>,
+    /// Of the stream with the mixer's output.
+    pub mixer_stream_norm: Option<NormSpec>,
     /// The part that looks at one position alone.
     pub ffn: FfnSpec,
     /// What the feed-forward part gets.
@@ -38,6 +40,8 @@ pub struct LayerSpec {
     pub ffn_norm_role: Role,
     /// Of what the feed-forward part adds to the stream.
     pub ffn_post_norm: Option<NormSpec>,
+    /// Of the stream with the feed-forward part's output.
+    pub ffn_stream_norm: Option<NormSpec>,
     /// Multiplies what either part adds to the stream.
     pub residual_scale: f32,
     /// What is added of the per-layer embedding, behind the feed-forward part.
@@ -115,8 +119,9 @@ impl LayerSpec {
             FfnInput::Shared => None,
             FfnInput::Beside(norm) => Some(norm),
         };
-        let mut norms =
-            [self.mixer_norm, self.mixer_post_norm, ffn_norm, self.ffn_post_norm].into_iter().flatten();
+        let streams = [self.mixer_stream_norm, self.ffn_stream_norm];
+        let norms = [self.mixer_norm, self.mixer_post_norm, ffn_norm, self.ffn_post_norm];
+        let mut norms = norms.into_iter().chain(streams).flatten();
         let ffn = self.ffn.fault();
         mixer
             .or(ffn)

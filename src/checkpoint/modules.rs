@@ -1,0 +1,185 @@
+//! What sentence-transformers puts behind a model: modules.json lists modules one after the other, whose files lie in
+//! folders of their own.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::config::Config;
+use super::folder::Folder;
+use crate::error::{Error, Result};
+use crate::limits::MAX_CONFIG_BYTES;
+
+/// The name of the list.
+const NAME: &str = "modules.json";
+
+/// How a folder of sentence-transformers says that the vectors of tokens become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolingMode {
+    /// Their mean.
+    Mean,
+    /// The first.
+    Cls,
+    /// The last.
+    Last,
+}
+
+/// A matrix behind the pooling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DenseModule {
+    /// The file with its weights: `linear.weight`, and `linear.bias` if it has one.
+    pub weights: PathBuf,
+    /// Elements that it takes.
+    pub n_in: usize,
+    /// Elements that it gives.
+    pub n_out: usize,
+}
+
+/// The modules behind a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Modules {
+    /// How the vectors of tokens become one.
+    pub pooling: Option<PoolingMode>,
+    /// Matrices, in their order; at most two.
+    pub dense: Vec<DenseModule>,
+}
+
+impl Modules {
+    /// Reads the list in `folder`; there are no modules if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for files of another form, [`Error::Unsupported`] for modules that GGUF cannot express.
+    pub(super) fn open(folder: &Folder) -> Result<Self> {
+        let mut modules = Self::default();
+        let Some(text) = folder.read_text(NAME, MAX_CONFIG_BYTES)? else { return Ok(modules) };
+        let malformed = |what: String| Error::malformed(folder.join(NAME), what);
+        let list: Vec<Value> =
+            serde_json::from_str(&text).map_err(|e| malformed(format!("not a list of modules: {e}")))?;
+        for module in &list {
+            let (Some(path), Some(ty)) = (module["path"].as_str(), module["type"].as_str()) else {
+                return Err(malformed("a module without path or type".into()));
+            };
+            if path.split('/').any(|part| part == "..") || path.starts_with('/') {
+                return Err(malformed(format!("the module {path:?} lies outside of the folder")));
+            }
+            let config = || {
+                let name = format!("{path}/config.json");
+                folder.read_config(&name)?.ok_or_else(|| malformed(format!("{name} is missing")))
+            };
+            match ty.rsplit('.').next().unwrap_or_default() {
+                "Transformer" | "Normalize" => {}
+                "Pooling" => modules.pooling = Some(pooling(&config()?)?),
+                "Dense" => modules.dense.push(dense(&config()?, &folder.join(path))?),
+                other => {
+                    let what = format!(
+                        "the module {other:?}, which GGUF cannot express; supported are Transformer, Pooling, Dense and Normalize"
+                    );
+                    return Err(Error::unsupported(folder.join(NAME), what));
+                }
+            }
+        }
+        if modules.dense.len() > 2 {
+            let what = format!("{} dense modules; GGUF has room for two", modules.dense.len());
+            return Err(Error::unsupported(folder.join(NAME), what));
+        }
+        Ok(modules)
+    }
+}
+
+fn pooling(config: &Config) -> Result<PoolingMode> {
+    let modes = [
+        (PoolingMode::Mean, "pooling_mode_mean_tokens", "mean"),
+        (PoolingMode::Cls, "pooling_mode_cls_token", "cls"),
+        (PoolingMode::Last, "pooling_mode_lasttoken", "lasttoken"),
+    ];
+    let named = config.string("pooling_mode")?;
+    let mut chosen = Vec::new();
+    for (mode, flag, name) in modes {
+        if config.bool(flag)?.unwrap_or(false) || named == Some(name) {
+            chosen.push(mode);
+        }
+    }
+    for other in ["max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens"] {
+        if config.bool(&format!("pooling_mode_{other}"))?.unwrap_or(false) {
+            let what = format!("the pooling {other}; supported are mean_tokens, cls_token and lasttoken");
+            return Err(Error::unsupported(config.path(), what));
+        }
+    }
+    match chosen[..] {
+        [mode] => Ok(mode),
+        _ => {
+            let what =
+                "not one pooling but several, or none; supported are mean_tokens, cls_token and lasttoken";
+            Err(Error::unsupported(config.path(), what))
+        }
+    }
+}
+
+fn dense(config: &Config, folder: &Path) -> Result<DenseModule> {
+    let activation = config.string("activation_function")?.unwrap_or("torch.nn.modules.linear.Identity");
+    if !activation.ends_with("Identity") {
+        let what = format!("a dense module with {activation}; GGUF has none behind such matrices");
+        return Err(Error::unsupported(config.path(), what));
+    }
+    Ok(DenseModule {
+        weights: folder.join("model.safetensors"),
+        n_in: config.required_count("in_features")?,
+        n_out: config.required_count("out_features")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn read(files: &[(&str, &str)]) -> Result<Modules> {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        let mut modules = Modules::open(&Folder::new(dir.path()));
+        for dense in modules.iter_mut().flat_map(|modules| &mut modules.dense) {
+            dense.weights = dense.weights.strip_prefix(dir.path()).unwrap().to_owned();
+        }
+        modules
+    }
+
+    const LIST: &str = r#"[{"path": "", "type": "sentence_transformers.models.Transformer"},
+        {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        {"path": "2_Dense", "type": "sentence_transformers.models.Dense"},
+        {"path": "3_Normalize", "type": "sentence_transformers.models.Normalize"}]"#;
+    const DENSE: &str =
+        r#"{"in_features": 8, "out_features": 4, "activation_function": "torch.nn.modules.linear.Identity"}"#;
+
+    #[test]
+    fn pooling_and_matrices_are_read_in_their_order() {
+        assert_eq!(read(&[]).unwrap(), Modules::default());
+        let pooling = r#"{"pooling_mode_cls_token": false, "pooling_mode_mean_tokens": true}"#;
+        let files =
+            [("modules.json", LIST), ("1_Pooling/config.json", pooling), ("2_Dense/config.json", DENSE)];
+        let dense = DenseModule { weights: "2_Dense/model.safetensors".into(), n_in: 8, n_out: 4 };
+        assert_eq!(read(&files).unwrap(), Modules { pooling: Some(PoolingMode::Mean), dense: vec![dense] });
+        let named =
+            [("modules.json", LIST), ("1_Pooling/config.json", r#"{"pooling_mode": "lasttoken"}"#), files[2]];
+        assert_eq!(read(&named).unwrap().pooling, Some(PoolingMode::Last));
+    }
+
+    #[test]
+    fn what_gguf_cannot_express_is_named() {
+        let complaint = |pooling: &str, dense: &str, list: &str| {
+            let files =
+                [("modules.json", list), ("1_Pooling/config.json", pooling), ("2_Dense/config.json", dense)];
+            read(&files).unwrap_err().to_string()
+        };
+        let mean = r#"{"pooling_mode_mean_tokens": true}"#;
+        assert!(complaint(r#"{"pooling_mode_max_tokens": true}"#, DENSE, LIST).contains("max_tokens"));
+        assert!(complaint("{}", DENSE, LIST).contains("several, or none"));
+        assert!(complaint(mean, &DENSE.replace("Identity", "Tanh"), LIST).contains("Tanh"));
+        assert!(complaint(mean, DENSE, &LIST.replace("models.Dense", "models.LSTM")).contains("LSTM"));
+        assert!(complaint(mean, DENSE, &LIST.replace("2_Dense", "../2_Dense")).contains("outside"));
+        assert!(complaint(mean, DENSE, "{}").contains("not a list"));
+    }
+}

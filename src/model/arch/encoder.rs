@@ -1,0 +1,98 @@
+//! What encoders have alike: keys, and layers as BERT has them.
+
+use super::base::{Base, see_all};
+use super::config::FromConfig;
+use super::keys::TOKEN_TYPES;
+use super::names::Sources;
+use super::pooled;
+use crate::checkpoint::Config;
+use crate::error::Result;
+use crate::gguf::Value;
+use crate::model::spec::layer::{FfnInput, LayerSpec};
+use crate::model::spec::{ModelSpec, Pooling, Promise, Promises};
+
+/// Writes the keys that encoders have beside others: the attention is not causal, how many kinds of texts there are
+/// (`n_types`), and the labels of classes.
+///
+/// # Errors
+/// [`crate::Error::Malformed`] for values of other types.
+pub(super) fn keys(made: &mut FromConfig<'_>, n_types: usize) -> Result<()> {
+    made.put("attention.causal", Value::Bool(false));
+    if n_types > 0 {
+        made.put_bare(TOKEN_TYPES, Value::U32(n_types as u32));
+    }
+    if !is_classifier(made.config)? {
+        return Ok(());
+    }
+    made.put("pooling_type", Value::U32(pooled::RANK as u32));
+    let labels = made.config.object("id2label")?;
+    let mut numbered: Vec<(usize, String)> = Vec::new();
+    for key in labels.iter().flat_map(Config::keys) {
+        let label = labels.as_ref().map_or(Ok(None), |labels| labels.string(key))?;
+        numbered.extend(key.parse().ok().zip(label.map(str::to_owned)));
+    }
+    numbered.sort();
+    // Without labels, configurations have two classes.
+    if numbered.is_empty() {
+        let n = made.config.count("num_labels")?.unwrap_or(2);
+        numbered = (0..n).map(|i| (i, format!("LABEL_{i}"))).collect();
+    }
+    let labels = numbered.into_iter().map(|(_, label)| label).collect();
+    made.put("classifier.output_labels", Value::Strings(labels));
+    Ok(())
+}
+
+/// Whether config.json names a class that scores classes of texts.
+///
+/// # Errors
+/// [`crate::Error::Malformed`] for another type.
+pub(super) fn is_classifier(config: &Config) -> Result<bool> {
+    let classes = config.strings("architectures")?.unwrap_or_default();
+    Ok(classes.iter().any(|class| class.ends_with("ForSequenceClassification")))
+}
+
+/// As [`is_classifier`], of what a source is looked for in.
+///
+/// # Errors
+/// As there.
+pub(super) fn has_classes(sources: &Sources<'_>) -> Result<bool> {
+    is_classifier(sources.config)
+}
+
+/// No output matrix, and biases everywhere or nowhere.
+pub(super) fn promises(has_bias: bool) -> Promises {
+    let bias = Promise::of(has_bias);
+    Promises { is_tied: None, qkv_bias: bias, output_bias: bias, mlp_bias: bias }
+}
+
+/// The encoder with these layers, whose attention sees the whole text. Norms in front of parts stay where they are.
+///
+/// # Errors
+/// [`crate::Error::Malformed`] for numbers that no model has.
+pub(super) fn model(base: &Base<'_>, mut layers: Vec<LayerSpec>) -> Result<ModelSpec> {
+    // Files need not say it of an architecture that knows no other.
+    layers.iter_mut().for_each(see_all);
+    let mut model = base.model(layers)?;
+    model.head.has_logits = false;
+    model.pooled.classifier = Some(pooled::classifier(&base.keys)?);
+    model.pooled.pooling = model.pooled.pooling.or((!model.pooled.ranks).then_some(Pooling::Mean));
+    Ok(model)
+}
+
+/// The encoder with these layers and norms where BERT has them: of the embedding, and of the stream behind both parts.
+///
+/// # Errors
+/// As [`model`].
+pub(super) fn bert(base: &Base<'_>, mut layers: Vec<LayerSpec>) -> Result<ModelSpec> {
+    for layer in &mut layers {
+        layer.mixer_norm = None;
+        layer.ffn_input = FfnInput::Sequential(None);
+        layer.mixer_stream_norm = Some(base.norm);
+        layer.ffn_stream_norm = Some(base.norm);
+    }
+    let mut model = model(base, layers)?;
+    model.embed.norm = Some(base.norm);
+    model.embed.n_types = base.keys.n_types()?;
+    model.head.norm = None;
+    Ok(model)
+}
