@@ -19,7 +19,8 @@ import tempfile
 
 import numpy as np
 import torch
-from encoder_shapes import SHAPES, become_hub
+import jina_bert_v2
+from encoder_shapes import SHAPES
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, AutoModelForSequenceClassification
 from transformers.utils import logging
 
@@ -50,6 +51,8 @@ def randomise(model, seed):
 
 
 def load(folder, scores):
+    if json.loads((folder / "config.json").read_text())["architectures"] == ["JinaBertModel"]:
+        return jina_bert_v2.load(folder)
     auto = AutoModelForSequenceClassification if scores else AutoModel
     return auto.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True).eval()
 
@@ -90,9 +93,12 @@ def idle_tensors(model, texts, scores, expected):
 def make(name, folder):
     model_type, arguments, scores = SHAPES[name]
     for seed in range(N_SEEDS):
-        config = CONFIG_MAPPING[model_type](**arguments)
-        auto = AutoModelForSequenceClassification if scores else AutoModel
-        model = auto.from_config(config, attn_implementation="eager", dtype=torch.float32)
+        if model_type == "jina_bert_v2":
+            model = jina_bert_v2.JinaBert(arguments)
+        else:
+            config = CONFIG_MAPPING[model_type](**arguments)
+            auto = AutoModelForSequenceClassification if scores else AutoModel
+            model = auto.from_config(config, attn_implementation="eager", dtype=torch.float32)
         randomise(model, seed)
         model.to(torch.bfloat16).save_pretrained(folder)
         model = load(folder, scores)
@@ -105,7 +111,6 @@ def make(name, folder):
         print(f"{name}: seed {seed}: idle {idle}", file=sys.stderr)
     else:
         raise SystemExit(f"{name}: no seed")
-    become_hub(name, folder)
     lines = [" ".join(map(str, ids[:border] + ["|"] * scores + ids[border:])) for ids, border in texts]
     (folder / "ids.txt").write_text("\n".join(lines) + "\n")
     np.save(folder / ("scores.npy" if scores else "hidden.npy"), expected.numpy().astype("<f4"))

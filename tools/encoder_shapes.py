@@ -9,7 +9,14 @@ BERT = dict(
     vocab_size=N_VOCAB, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96,
     max_position_embeddings=80, type_vocab_size=2,
 )
+NO_IDS = dict(pad_token_id=1, bos_token_id=0, eos_token_id=2)
 ROBERTA = BERT | dict(pad_token_id=1, max_position_embeddings=82, type_vocab_size=1)
+
+
+
+def ROPE(theta):
+    return {"rope_type": "default", "rope_theta": theta}
+
 
 SHAPES = {
     "bert": ("bert", BERT, False),
@@ -24,5 +31,33 @@ SHAPES = {
 }
 
 
-def become_hub(name, folder):
-    """Gives a model the names that files on the Hub have, where transformers renames them when it loads."""
+LIKE_LLAMA = dict(
+    vocab_size=N_VOCAB, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96,
+    max_position_embeddings=80,
+)
+SHAPES |= {
+    "nomic-bert": ("nomic_bert", BERT | dict(max_position_embeddings=96, rope_parameters=ROPE(1000.0)), False),
+    "modern-bert": (
+        "modernbert",
+        LIKE_LLAMA | dict(num_hidden_layers=4, hidden_size=32, intermediate_size=48, local_attention=16, **NO_IDS),
+        False,
+    ),
+    "modern-bert-rank": (
+        "modernbert",
+        LIKE_LLAMA
+        | dict(num_hidden_layers=3, hidden_size=32, intermediate_size=48, local_attention=16, num_labels=2)
+        | dict(classifier_pooling="mean", **NO_IDS),
+        True,
+    ),
+    "gemma-embedding": (
+        "gemma3_text",
+        LIKE_LLAMA
+        | dict(num_hidden_layers=3, hidden_size=32, num_key_value_heads=2, head_dim=16, sliding_window=16)
+        | dict(layer_types=["sliding_attention", "sliding_attention", "full_attention"])
+        | dict(use_bidirectional_attention=True, query_pre_attn_scalar=16),
+        False,
+    ),
+    "eurobert": ("eurobert", LIKE_LLAMA | dict(num_key_value_heads=2, mask_token_id=4, **NO_IDS), False),
+    "jina-bert-v2": ("jina_bert_v2", BERT | dict(intermediate_size=64), False),
+    "jina-bert-v3": ("jina_embeddings_v3", ROBERTA | dict(max_position_embeddings=96), False),
+}

@@ -251,6 +251,19 @@ impl<'k> Base<'k> {
         }
     }
 
+    /// As [`Base::windowed`], of periods that begin with a layer without.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn windowed_behind_first(&self, period: usize) -> Result<Vec<bool>> {
+        const KEY: &str = "attention.sliding_window_pattern";
+        let by = |period: usize| (0..self.n_layer).map(|i| period > 0 && i % period > 0).collect();
+        match self.keys.count(KEY) {
+            Ok(of_file) => Ok(by(of_file.unwrap_or(period))),
+            Err(_) => self.windowed(period),
+        }
+    }
+
     /// The model with these layers.
     ///
     /// # Errors

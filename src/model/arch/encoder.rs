@@ -8,8 +8,9 @@ use super::pooled;
 use crate::checkpoint::Config;
 use crate::error::Result;
 use crate::gguf::Value;
+use crate::model::arch::source::Source;
 use crate::model::spec::layer::{FfnInput, LayerSpec};
-use crate::model::spec::{ModelSpec, Pooling, Promise, Promises};
+use crate::model::spec::{ModelSpec, Pooling, Promise, Promises, Role, Slot};
 
 /// Writes the keys that encoders have beside others: the attention is not causal, how many kinds of texts there are
 /// (`n_types`), and the labels of classes.
@@ -51,12 +52,23 @@ pub(super) fn is_classifier(config: &Config) -> Result<bool> {
     Ok(classes.iter().any(|class| class.ends_with("ForSequenceClassification")))
 }
 
-/// As [`is_classifier`], of what a source is looked for in.
+/// Where the tensors of a classifier lie, if the slot is for one: under these names, in checkpoints of classes that
+/// have them.
 ///
 /// # Errors
-/// As there.
-pub(super) fn has_classes(sources: &Sources<'_>) -> Result<bool> {
-    is_classifier(sources.config)
+/// As [`is_classifier`].
+pub(super) fn head(
+    sources: &Sources<'_>,
+    slot: &Slot,
+    names: &[(Role, &str)],
+) -> Result<Option<Option<Source>>> {
+    if !matches!(slot.id.role, Role::Cls | Role::ClsNorm | Role::ClsOutput) {
+        return Ok(None);
+    }
+    let name = names.iter().find(|(role, _)| *role == slot.id.role).map(|(_, name)| *name);
+    let is_there = is_classifier(sources.config)?;
+    let name = name.filter(|_| is_there);
+    Ok(Some(name.map(|name| Source::whole(slot, vec![format!("{name}.{}", slot.id.suffix.name())]))))
 }
 
 /// No output matrix, and biases everywhere or nowhere.
@@ -69,14 +81,19 @@ pub(super) fn promises(has_bias: bool) -> Promises {
 ///
 /// # Errors
 /// [`crate::Error::Malformed`] for numbers that no model has.
-pub(super) fn model(base: &Base<'_>, mut layers: Vec<LayerSpec>) -> Result<ModelSpec> {
-    // Files need not say it of an architecture that knows no other.
-    layers.iter_mut().for_each(see_all);
-    let mut model = base.model(layers)?;
-    model.head.has_logits = false;
+pub(super) fn model(base: &Base<'_>, layers: Vec<LayerSpec>) -> Result<ModelSpec> {
+    let mut model = of_decoder(base.model(layers)?);
     model.pooled.classifier = Some(pooled::classifier(&base.keys)?);
-    model.pooled.pooling = model.pooled.pooling.or((!model.pooled.ranks).then_some(Pooling::Mean));
     Ok(model)
+}
+
+/// The encoder that a decoder becomes whose positions see the whole text.
+pub(super) fn of_decoder(mut model: ModelSpec) -> ModelSpec {
+    // Files need not say it of an architecture that knows no other.
+    model.layers.iter_mut().for_each(see_all);
+    model.head.has_logits = false;
+    model.pooled.pooling = model.pooled.pooling.or((!model.pooled.ranks).then_some(Pooling::Mean));
+    model
 }
 
 /// The encoder with these layers and norms where BERT has them: of the embedding, and of the stream behind both parts.

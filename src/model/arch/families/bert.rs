@@ -142,16 +142,12 @@ fn first_position(config: &Config) -> Result<usize> {
 /// Where tensors lie; `prefix` is in front of the names of a base model, and `first` the row of the first position.
 fn source(sources: &Sources<'_>, slot: &Slot, prefix: &str, first: usize) -> Result<Option<Source>> {
     let suffix = slot.id.suffix.name();
-    let head = match (slot.id.role, prefix) {
-        (Role::Cls, "bert.") => Some("bert.pooler.dense"),
-        (Role::Cls, _) => Some("classifier.dense"),
-        (Role::ClsOutput, "bert.") => Some("classifier"),
-        (Role::ClsOutput, _) => Some("classifier.out_proj"),
-        _ => None,
+    let heads = match prefix {
+        "bert." => [(Role::Cls, "bert.pooler.dense"), (Role::ClsOutput, "classifier")],
+        _ => [(Role::Cls, "classifier.dense"), (Role::ClsOutput, "classifier.out_proj")],
     };
-    if let Some(head) = head {
-        let named = || Source::whole(slot, vec![format!("{head}.{suffix}")]);
-        return Ok(encoder::has_classes(sources)?.then(named));
+    if let Some(head) = encoder::head(sources, slot, &heads)? {
+        return Ok(head);
     }
     let Some(stem) = sources.stem(slot) else { return Ok(None) };
     // Oldest files have the names of TensorFlow.

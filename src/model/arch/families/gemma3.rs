@@ -21,7 +21,7 @@ pub(super) static FAMILY: Family = Family {
 
 const DEFAULTS: Defaults = Defaults { head_dim: Some(256), freq_base: 1e6, has_kinds: true, ..Defaults::RMS };
 
-fn keys(made: &mut FromConfig<'_>) -> Result<()> {
+pub(super) fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_activation"], "gelu_pytorch_tanh", &["gelu_pytorch_tanh"])?;
     made.base(&DEFAULTS)?;
     made.count("attention.sliding_window", "sliding_window")?;
@@ -40,7 +40,7 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     super::gemma::scale(made, &DEFAULTS)
 }
 
-fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
+pub(super) fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Rms, RopeOrder::Halves, Gate::GeluTanh)?;
     let (window, windowed) = (base.window()?, base.windowed(PERIOD)?);
     // Of the 27B alone the scale is not that of its heads, and files do not say it.

@@ -19,6 +19,7 @@ mod deepseek2;
 mod dots1;
 mod ernie4_5;
 mod ernie4_5_moe;
+mod eurobert;
 mod exaone;
 mod exaone4;
 mod exaone_moe;
@@ -28,6 +29,7 @@ mod gemma;
 mod gemma2;
 mod gemma3;
 mod gemma4;
+mod gemma_embedding;
 mod glm4;
 mod glm4moe;
 mod gpt2;
@@ -43,6 +45,8 @@ mod hunyuan_moe;
 mod internlm2;
 mod jais2;
 mod jamba;
+mod jina_bert_v2;
+mod jina_bert_v3;
 mod lfm2;
 mod lfm2moe;
 mod llama;
@@ -55,10 +59,12 @@ mod minicpm;
 mod minicpm3;
 mod minimax_m2;
 mod mistral3;
+mod modern_bert;
 mod mpt;
 mod nemotron;
 mod nemotron_h;
 mod nemotron_h_moe;
+mod nomic_bert;
 mod olmo;
 mod olmo2;
 mod olmoe;
@@ -114,6 +120,7 @@ pub(super) const ALL: &[&Family] = &[
     &dots1::FAMILY,
     &ernie4_5::FAMILY,
     &ernie4_5_moe::FAMILY,
+    &eurobert::FAMILY,
     &exaone::FAMILY,
     &exaone4::FAMILY,
     &exaone_moe::FAMILY,
@@ -123,6 +130,7 @@ pub(super) const ALL: &[&Family] = &[
     &gemma2::FAMILY,
     &gemma3::FAMILY,
     &gemma4::FAMILY,
+    &gemma_embedding::FAMILY,
     &glm4::FAMILY,
     &glm4moe::FAMILY,
     &gpt2::FAMILY,
@@ -138,6 +146,8 @@ pub(super) const ALL: &[&Family] = &[
     &internlm2::FAMILY,
     &jais2::FAMILY,
     &jamba::FAMILY,
+    &jina_bert_v2::FAMILY,
+    &jina_bert_v3::FAMILY,
     &lfm2::FAMILY,
     &lfm2moe::FAMILY,
     &llama4::FAMILY,
@@ -149,10 +159,12 @@ pub(super) const ALL: &[&Family] = &[
     &minicpm3::FAMILY,
     &minimax_m2::FAMILY,
     &mistral3::FAMILY,
+    &modern_bert::FAMILY,
     &mpt::FAMILY,
     &nemotron::FAMILY,
     &nemotron_h::FAMILY,
     &nemotron_h_moe::FAMILY,
+    &nomic_bert::FAMILY,
     &olmo::FAMILY,
     &olmo2::FAMILY,
     &olmoe::FAMILY,
@@ -182,8 +194,10 @@ pub(super) const ALL: &[&Family] = &[
 ];
 
 /// Families that have the classes and types of another: which, how a configuration says that it means them, and they.
-pub(super) const VARIANTS: &[(&Family, IsMeant, &Family)] =
-    &[(&nemotron_h::FAMILY, nemotron_h_moe::is_meant, &nemotron_h_moe::FAMILY)];
+pub(super) const VARIANTS: &[(&Family, IsMeant, &Family)] = &[
+    (&nemotron_h::FAMILY, nemotron_h_moe::is_meant, &nemotron_h_moe::FAMILY),
+    (&gemma3::FAMILY, gemma_embedding::is_meant, &gemma_embedding::FAMILY),
+];
 
 type IsMeant = fn(&Config) -> Result<bool>;
 
@@ -204,6 +218,7 @@ mod prelude {
     pub(super) use crate::model::arch::source::{Piece, RowMap, Source, ValueMap};
     pub(super) use crate::model::spec::layer::*;
     pub(super) use crate::model::spec::{
-        ModelSpec, Promise, Promises, Role, RopeFactors, RopeScaling, RopeSpec, Slot, Suffix,
+        ClassifierActivation, ModelSpec, Pooling, Promise, Promises, Role, RopeFactors, RopeScaling,
+        RopeSpec, Slot, Suffix,
     };
 }
