@@ -139,7 +139,7 @@ def hub_config(config):
         hub["rope_parameters"] = rope
         rope = {}
     if "sliding_attention" in rope:
-        if config["model_type"] == "gemma3_text":
+        if config["model_type"] in ("gemma3_text", "gemma3n_text"):
             hub["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
             rope = rope["full_attention"]
         else:
@@ -225,6 +225,17 @@ def turn_experts(folder):
     save_file(tensors | turned, path, metadata={"format": "pt"})
 
 
+def add_unused_keys(folder):
+    """Gives layers that use others' keys and values their own, as files on the Hub have them and nobody uses."""
+    path, config = folder / "model.safetensors", json.loads((folder / "config.json").read_text())
+    tensors = load_file(path)
+    for layer in range(config["num_hidden_layers"] - config["num_kv_shared_layers"], config["num_hidden_layers"]):
+        for name in ("k_proj", "v_proj", "k_norm"):
+            of = f"model.layers.{{}}.self_attn.{name}.weight"
+            tensors[of.format(layer)] = tensors[of.format(0)].clone()
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
 def make(name, folder):
     """Writes the fixture; returns the seed it took and how far float32 is from float64."""
     model_type, arguments = SHAPES[name]
@@ -236,6 +247,8 @@ def make(name, folder):
         model.to(torch.bfloat16).save_pretrained(folder)
         if name == "qwen3vlmoe":
             turn_experts(folder)
+        if name == "gemma3n":
+            add_unused_keys(folder)
         if name.endswith("-mxfp4"):
             encode_experts(folder)
         model = load(folder)

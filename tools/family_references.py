@@ -175,18 +175,86 @@ DECI = {
     **{key: value for key, value in CONFIG.items() if key not in ("num_key_value_heads", "intermediate_size")},
     "architectures": ["DeciLMForCausalLM"],
     "model_type": "nemotron-nas",
-    "hidden_size": 16,
+    "hidden_size": 12,
+    "num_attention_heads": 2,
     "num_hidden_layers": 5,
     "block_configs": [
-        deci_block(group=2),
+        deci_block(group=1),
         deci_block(is_linear=True),
         deci_block(ffn_mult=None),
         deci_block(),
-        deci_block(group=4, ffn_mult=None),
+        deci_block(group=2),
     ],
+}
+
+
+def openelm_widths(config):
+    """The multiples that are nearest, but not a tenth less."""
+    divisor = config["ffn_dim_divisor"]
+    exact = [times * config["model_dim"] for times in config["ffn_multipliers"]]
+    nearest = [max(divisor, int(x + divisor / 2) // divisor * divisor) for x in exact]
+    return [n + divisor if n < 0.9 * x else n for n, x in zip(nearest, exact)]
+
+
+def openelm(tensors, config, ids):
+    head_dim, theta, eps = config["head_dim"], config["rope_freq_constant"], 1e-6
+    table = tensors["transformer.token_embeddings.weight"]
+    x = table[ids]
+    for i, (n_head, n_head_kv) in enumerate(zip(config["num_query_heads"], config["num_kv_heads"])):
+        of = {
+            name: tensors[f"transformer.layers.{i}.{name}.weight"]
+            for name in ("attn_norm", "attn.qkv_proj", "attn.q_norm", "attn.k_norm", "attn.out_proj")
+            + ("ffn_norm", "ffn.proj_1", "ffn.proj_2")
+        }
+        heads = linear(rms_norm(x, of["attn_norm"], eps), of["attn.qkv_proj"]).unflatten(-1, (-1, head_dim))
+        q, k, v = heads.split((n_head, n_head_kv, n_head_kv), 1)
+        q = rotate_halves(rms_norm(q, of["attn.q_norm"], eps), theta)
+        k = rotate_halves(rms_norm(k, of["attn.k_norm"], eps), theta)
+        x = x + linear(attend(q, k, v), of["attn.out_proj"])
+        gate, up = linear(rms_norm(x, of["ffn_norm"], eps), of["ffn.proj_1"]).chunk(2, -1)
+        x = x + linear(silu(gate) * up, of["ffn.proj_2"])
+    return linear(rms_norm(x, tensors["transformer.norm.weight"], eps), table)
+
+
+def openelm_shapes(config):
+    n_embd, head_dim = config["model_dim"], config["head_dim"]
+    table = (config["vocab_size"], n_embd)
+    shapes = {"transformer.token_embeddings.weight": table, "transformer.norm.weight": (n_embd,)}
+    of_layers = zip(config["num_query_heads"], config["num_kv_heads"], openelm_widths(config))
+    for i, (n_head, n_head_kv, n_ff) in enumerate(of_layers):
+        layer = f"transformer.layers.{i}."
+        norms = {"attn_norm": n_embd, "attn.q_norm": head_dim, "attn.k_norm": head_dim, "ffn_norm": n_embd}
+        shapes |= {f"{layer}{name}.weight": (n,) for name, n in norms.items()}
+        shapes[f"{layer}attn.qkv_proj.weight"] = ((n_head + 2 * n_head_kv) * head_dim, n_embd)
+        shapes[f"{layer}attn.out_proj.weight"] = (n_embd, n_head * head_dim)
+        shapes[f"{layer}ffn.proj_1.weight"] = (2 * n_ff, n_embd)
+        shapes[f"{layer}ffn.proj_2.weight"] = (n_embd, n_ff)
+    return shapes
+
+
+OPENELM = {
+    "architectures": ["OpenELMForCausalLM"],
+    "model_type": "openelm",
+    "activation_fn_name": "swish",
+    "ffn_dim_divisor": 8,
+    "ffn_multipliers": [0.5, 1.3],
+    "ffn_with_glu": True,
+    "head_dim": 8,
+    "max_context_length": 64,
+    "model_dim": 32,
+    "normalization_layer_name": "rms_norm",
+    "normalize_qk_projections": True,
+    "num_kv_heads": [1, 2],
+    "num_query_heads": [3, 4],
+    "num_transformer_layers": 2,
+    "rope_freq_constant": 300.0,
+    "share_input_output_layers": True,
+    "torch_dtype": "bfloat16",
+    "vocab_size": N_VOCAB,
 }
 
 REFERENCES = {
     "smallthinker": (SMALLTHINKER, smallthinker_shapes(SMALLTHINKER), smallthinker),
     "deci": (DECI, deci_shapes(DECI), deci),
+    "openelm": (OPENELM, openelm_shapes(OPENELM), openelm),
 }

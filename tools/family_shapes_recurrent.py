@@ -83,7 +83,7 @@ MAMBA = dict(
 SHAPES = {
     "mamba": shape("mamba", **MAMBA, layer_norm_epsilon=0.01),
     # Its mixers have an epsilon of their own, which GGUF has no place for.
-    "mamba-falcon": shape("falcon_mamba", **MAMBA, layer_norm_epsilon=0.01, mixer_rms_eps=1e-6),
+    "mamba-falcon": shape("falcon_mamba", **MAMBA, layer_norm_epsilon=1e-6, mixer_rms_eps=1e-6),
     "jamba": shape(
         "jamba",
         rope_parameters=None,
@@ -98,7 +98,9 @@ SHAPES = {
         mamba_d_state=6,
         mamba_d_conv=4,
         mamba_dt_rank=5,
-        mamba_expand=1,
+        # llama.cpp takes no other.
+        mamba_expand=2,
+        hidden_size=24,
     ),
     "falcon-h1": shape(
         "falcon_h1",

@@ -165,6 +165,26 @@ def deepseek(tensors, twin):
     return tensors, config
 
 
+def bailingmoe(tensors, twin):
+    tensors, config = deepseek(tensors, twin)
+    tensors = join(tensors, twin, "attention.query_key_value", "self_attn.q_proj", grouped=False)
+    tensors = rename(
+        tensors, ("embed_tokens", "word_embeddings"), (r"self_attn\.o_proj", "attention.dense")
+    )
+    del config["n_routed_experts"], config["n_shared_experts"], config["scoring_func"]
+    return tensors, config | dict(
+        architectures=["BailingMoeForCausalLM"],
+        model_type="bailing_moe",
+        first_k_dense_replace=0,
+        norm_head=False,
+        norm_topk_prob=True,
+        num_experts=twin["num_experts"],
+        num_shared_experts=2,
+        use_bias=False,
+        use_qkv_bias=False,
+    )
+
+
 def bailingmoe2(tensors, twin):
     tensors = join(tensors, twin, "attention.query_key_value", "self_attn.q_proj", grouped=False)
     tensors = rename(
@@ -329,11 +349,12 @@ def chatglm_own(tensors, twin):
 
 
 # What a twin has and the family has not.
-ZEROS = {"deepseek": "shared_expert_gate"}
+ZEROS = dict.fromkeys(("bailingmoe", "deepseek"), "shared_expert_gate")
 
 TWINS = {
     made.__name__: made
     for made in (
+        bailingmoe,
         bailingmoe2,
         baichuan,
         codeshell,

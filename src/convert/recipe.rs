@@ -132,6 +132,14 @@ fn is_quantized(tensor: &Candidate) -> bool {
             | Role::ShortConvConv
             | Role::SsmConv
             | Role::SsmNorm
+            | Role::PerLayerModelProj
+            | Role::AltUpProj
+            | Role::AltUpUnembdProj
+            | Role::AltUpCorrectCoef
+            | Role::AltUpPredictCoef
+            | Role::AltUpRouter
+            | Role::LaurelLeft
+            | Role::LaurelRight
     );
     tensor.shape.len() > 1 && !is_sensitive && tensor.id.suffix == Suffix::Weight
 }

@@ -90,6 +90,9 @@ impl Decoder {
         let last = self.weights.layers.len() - 1;
         for (i, layer) in self.weights.layers.iter().enumerate() {
             compute.before(i);
+            if let (Some(part), Some(scratch)) = (&layer.altup, &mut space.altup) {
+                part.predict(compute, (&mut space.stream, batch.n()), scratch);
+            }
             // Of the last layer only what is wanted is computed, once keys and values are stored.
             let is_all_wanted = || parts.iter().all(|part| part.n_wanted() == part.ids().len());
             let is_cut = i == last && !is_all_wanted();
@@ -108,6 +111,9 @@ impl Decoder {
                 mix(compute, (i, layer), parts, space, (&batch, Does::Attend));
             }
             feed_forward(compute, (i, layer), space, batch.n());
+        }
+        if let (Some(ends), Some(scratch)) = (&self.weights.altup, &mut space.altup) {
+            ends.end(compute, (&mut space.stream, batch.n()), scratch);
         }
         for part in parts {
             let n = part.ids().len();
@@ -226,6 +232,9 @@ impl Decoder {
             let id = |row: usize| batch.tokens[row].id as usize;
             per_layer.step(compute, (&space.stream, n), id, scratch);
         }
+        if let (Some(ends), Some(scratch)) = (&self.weights.altup, &mut space.altup) {
+            ends.begin(compute, (&space.stream, n), scratch);
+        }
     }
 }
 
@@ -240,7 +249,9 @@ fn mix<P: BatchPart>(
     if matches!(layer.mixer, Mixer::None) {
         return;
     }
-    let Workspace { stream, normed, ffn_input, early, angles, attention, mla, recurrent, mamba1, .. } = space;
+    let Workspace {
+        stream, normed, ffn_input, early, angles, attention, mla, recurrent, mamba1, altup, ..
+    } = space;
     let n = batch.n();
     norm_into(layer.mixer_norm.as_ref(), compute, stream.rows(n), layer.mixer_formats(), normed);
     if let (FfnInput::Beside(norm), Some(ffn_input)) = (&layer.ffn_input, ffn_input)
@@ -278,8 +289,14 @@ fn mix<P: BatchPart>(
         }
         Mixer::None => {}
     }
-    if let Some(norm) = layer.mixer_stream_norm.as_ref().filter(|_| does != Does::Store) {
+    if does == Does::Store {
+        return;
+    }
+    if let Some(norm) = &layer.mixer_stream_norm {
         stream.norm(compute, n, norm);
+    }
+    if let (Some(part), Some(scratch)) = (&layer.altup, altup) {
+        part.average(compute, normed, (stream, n), scratch);
     }
 }
 
@@ -291,7 +308,7 @@ fn made<T>(scratch: &mut Option<T>) -> &mut T {
 /// Lets a layer, which comes with its number, do its feed-forward part for the first `n` rows, and what is
 /// behind it.
 fn feed_forward(compute: Compute<'_>, (i, layer): (usize, &Layer), space: &mut Workspace, n: usize) {
-    let Workspace { stream, normed, ffn_input, early, ffn, per_layer, .. } = space;
+    let Workspace { stream, normed, ffn_input, early, ffn, per_layer, altup, .. } = space;
     let input = match (&layer.ffn_input, &*ffn_input) {
         (FfnInput::Sequential(norm), _) => {
             norm_into(norm.as_ref(), compute, stream.rows(n), layer.ffn.input_formats(), normed);
@@ -304,8 +321,15 @@ fn feed_forward(compute: Compute<'_>, (i, layer): (usize, &Layer), space: &mut W
     if let Some(norm) = &layer.ffn_stream_norm {
         stream.norm(compute, n, norm);
     }
+    let mut streams = layer.altup.as_ref().zip(altup.as_mut());
+    if let Some((part, scratch)) = &mut streams {
+        part.correct(compute, (&mut *stream, n), scratch);
+    }
     if let (Some(part), Some(scratch)) = (&layer.per_layer, per_layer) {
-        part.step(compute, i, n, scratch, stream);
+        part.step(compute, (i, streams.is_some()), n, scratch, stream);
+    }
+    if let Some((_, scratch)) = streams {
+        scratch.add_to_others(compute, n, stream);
     }
     if let Some(scale) = layer.output_scale {
         stream.rows_mut(n).values.iter_mut().for_each(|x| *x *= scale);

@@ -5,7 +5,8 @@ use super::inputs::{Formats, Inputs};
 use super::layer::ffn::FfnScratch;
 use super::layer::per_layer::PerLayerScratch;
 use super::layer::{
-    AttentionScratch, FfnInput, Layer, Mamba1Scratch, MlaScratch, RecurrentScratch, Stream, StreamNeeds,
+    AltUpScratch, AttentionScratch, FfnInput, Layer, Mamba1Scratch, MlaScratch, RecurrentScratch, Stream,
+    StreamNeeds,
 };
 use super::load::Weights;
 use super::memory::Buffers;
@@ -39,6 +40,8 @@ pub struct Workspace {
     pub(super) mamba1: Option<Mamba1Scratch>,
     pub(super) ffn: FfnScratch,
     pub(super) per_layer: Option<PerLayerScratch>,
+    /// The streams of tokens that have several.
+    pub(super) altup: Option<AltUpScratch>,
 }
 
 impl Workspace {
@@ -76,12 +79,18 @@ impl Workspace {
         let angles = angles.collect::<Result<_>>()?;
         let inputs = layers.iter().filter_map(|layer| layer.per_layer.as_ref());
         let per_layer = weights.per_layer.as_ref().map(|part| part.scratch(buffers, inputs, n_batch, n_embd));
+        let streams = layers.iter().filter_map(|layer| layer.altup.as_ref());
+        let altup = weights
+            .altup
+            .as_ref()
+            .map(|ends| AltUpScratch::new(buffers, ends, streams, (dimensions, n_embd)));
         Ok(Self {
             n_batch,
             n_ctx,
             kv_types,
             batch: Batch::reserved(buffers, n_batch)?,
             per_layer: per_layer.transpose()?,
+            altup: altup.transpose()?,
             stream: Stream::new(buffers, n_batch, n_embd, needs)?,
             spare: buffers.zeroed(0.0, n_spare, n_embd)?,
             normed: Inputs::new(buffers, n_batch, n_embd, normed)?,
@@ -117,6 +126,7 @@ impl Workspace {
             self.stream.move_row(from, to);
             self.angles.iter_mut().for_each(|angles| angles.move_row(from, to));
             self.per_layer.iter_mut().for_each(|per_layer| per_layer.move_row(from, to));
+            self.altup.iter_mut().for_each(|altup| altup.move_row(from, to));
         });
     }
 }

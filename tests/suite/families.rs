@@ -40,7 +40,10 @@ impl Fixture {
     /// What the model is.
     pub(crate) fn spec(&self) -> ModelSpec {
         let checkpoint = Checkpoint::open(&self.path).expect("a checkpoint");
-        self.family.configure(checkpoint.config()).expect("hyperparameters").spec
+        // The numbers that a checkpoint keeps as tensors do not change what a model consists of.
+        let scalars = arch::Scalars(&|_| Ok(Some(-0.5)));
+        let configured = self.family.configure_with(checkpoint.config(), scalars, checkpoint.modules());
+        configured.expect("hyperparameters").spec
     }
 
     /// Converts to F32, with the tokenizer that all fixtures share.
@@ -187,8 +190,14 @@ fn every_family_computes_the_same_bits_on_every_tier_in_any_batches() {
 
 /// Puts `n` in place of every number of layers, and leaves lists of layers out.
 fn with_layers(config: &mut serde_json::Value, n: u64) {
-    const NUMBERS: [&str; 5] =
-        ["num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_nextn_predict_layers"];
+    const NUMBERS: [&str; 6] = [
+        "num_hidden_layers",
+        "n_layer",
+        "n_layers",
+        "num_layers",
+        "num_nextn_predict_layers",
+        "num_transformer_layers",
+    ];
     const LISTS: [&str; 4] = ["layer_types", "layers_block_type", "mlp_layer_types", "layer_rope_theta"];
     let Some(object) = config.as_object_mut() else { return };
     object.retain(|key, _| !LISTS.contains(&key.as_str()));

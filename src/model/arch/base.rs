@@ -135,6 +135,7 @@ impl<'k> Base<'k> {
             ffn_stream_norm: None,
             residual_scale: 1.0,
             per_layer: None,
+            altup: None,
             has_output_scale: false,
         }
     }
@@ -171,6 +172,7 @@ impl<'k> Base<'k> {
             router: RouterSpec {
                 scoring: Scoring::Softmax,
                 has_choice_bias: false,
+                is_choice_bias_bare: false,
                 has_bias: false,
                 groups: None,
                 is_normalised: true,
@@ -215,7 +217,7 @@ impl<'k> Base<'k> {
     /// An expert of width `n_ff` that every token goes through.
     pub(crate) fn shared(&self, n_ff: usize, is_gated: bool) -> Option<SharedSpec> {
         let shape = FfnShape { has_bias: false, ..self.ffn_of(n_ff) };
-        (n_ff > 0).then_some(SharedSpec { shape, is_gated })
+        (n_ff > 0).then_some(SharedSpec { shape, is_gated, scale: 1.0 })
     }
 
     /// The norms of query and key heads, like those of the layer.
@@ -276,7 +278,14 @@ impl<'k> Base<'k> {
             n_vocab: self.keys.n_vocab()?,
             n_ctx_train: self.keys.required_count("context_length")?,
             n_embd: self.n_embd,
-            embed: EmbedSpec { scale: 1.0, norm: None, n_positions: None, n_types: 0, per_layer: None },
+            embed: EmbedSpec {
+                scale: 1.0,
+                norm: None,
+                n_positions: None,
+                n_types: 0,
+                per_layer: None,
+                altup: None,
+            },
             ropes: vec![self.rope.clone()],
             layers,
             pooled: pooled::read(&self.keys)?,

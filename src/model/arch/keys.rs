@@ -217,6 +217,27 @@ impl<'a> Keys<'a> {
         counts.map(Some).map_err(|_| self.wrong(key, "counts, 0 or more"))
     }
 
+    /// A number for each of `n_layer` layers.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for another type, or fewer layers.
+    pub fn f32s(&self, key: &str, n_layer: usize) -> Result<Option<Vec<f32>>> {
+        let values = match self.origin {
+            Origin::File(metadata) => metadata.f32s(&self.full(key))?,
+            Origin::Made { .. } => match self.made_value(key) {
+                None => None,
+                Some(Value::F32s(values)) => Some(values.clone()),
+                Some(_) => return Err(self.wrong(key, "numbers")),
+            },
+        };
+        match values {
+            Some(values) if values.len() < n_layer => {
+                Err(self.wrong(key, &format!("a number for each of the {n_layer} layers")))
+            }
+            values => Ok(values),
+        }
+    }
+
     /// A truth value for each of `n_layer` layers.
     ///
     /// # Errors

@@ -23,7 +23,6 @@ const NEEDS: &[(&[&str], &str)] = &[
         "attention in both directions, and pooled outputs",
     ),
     (&["t5", "t5encoder"], "an encoder beside the decoder"),
-    (&["gemma3n"], "alternating updates of several streams (AltUp)"),
     (&["grovemoe"], "experts that share parts in groups"),
     (&["clip"], "the image part of another model: it does not generate text"),
 ];

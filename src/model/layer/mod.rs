@@ -1,6 +1,7 @@
 //! The parts of a layer. Each owns its spec and weights, takes its state and buffers, and adds to the
 //! residual stream; parts know nothing of the decoder or of each other.
 
+pub(super) mod altup;
 pub(super) mod attention;
 pub(super) mod ffn;
 pub(super) mod mixer;
@@ -10,6 +11,7 @@ pub(super) mod pooled;
 pub(super) mod rows;
 pub(super) mod stream;
 
+pub(super) use altup::{AltUp, AltUpEnds, AltUpScratch, Laurel};
 pub(super) use attention::{Attention, AttentionScratch, Mla, MlaScratch, Needs};
 pub(super) use ffn::Ffn;
 pub(super) use mixer::{
@@ -37,6 +39,8 @@ pub(super) struct Layer {
     /// Of the stream with the feed-forward part's output.
     pub(super) ffn_stream_norm: Option<Norm>,
     pub(super) per_layer: Option<PerLayerInput>,
+    /// What becomes of the streams of a token, if it has several.
+    pub(super) altup: Option<AltUp>,
     /// Multiplies the stream that leaves the layer.
     pub(super) output_scale: Option<f32>,
 }
@@ -147,7 +151,8 @@ impl Mixer {
 impl Layer {
     /// The formats that the mixer's input is needed in: also the feed-forward part's, if it is the same.
     pub(super) fn mixer_formats(&self) -> Formats {
-        let formats = self.mixer.input_formats();
+        let beside = Formats::of(self.altup.iter().map(|altup| &altup.laurel.left.matrix));
+        let formats = self.mixer.input_formats().union(beside);
         match self.ffn_input {
             FfnInput::Shared => formats.union(self.ffn.input_formats()),
             FfnInput::Sequential(_) | FfnInput::Beside(_) => formats,
@@ -156,13 +161,14 @@ impl Layer {
 
     /// The formats that its parts need the normed stream in.
     pub(super) fn input_formats(&self) -> Formats {
-        self.mixer.input_formats().union(self.ffn.input_formats())
+        self.mixer_formats().union(self.ffn.input_formats())
     }
 
     /// The matrices that every token is multiplied with.
     pub(super) fn matrices(&self) -> Vec<&Matrix> {
         let per_layer = self.per_layer.iter().flat_map(PerLayerInput::matrices);
-        self.mixer.matrices().into_iter().chain(self.ffn.matrices()).chain(per_layer).collect()
+        let altup = self.altup.iter().flat_map(AltUp::matrices);
+        self.mixer.matrices().into_iter().chain(self.ffn.matrices()).chain(per_layer).chain(altup).collect()
     }
 
     /// The matrices of which each token is multiplied with a part.

@@ -127,11 +127,11 @@ impl PerLayerInput {
         [&self.gate.matrix, &self.projection.matrix]
     }
 
-    /// Adds the part for `layer` to the first `n` rows of `stream`.
+    /// Adds the part for `layer` to the first `n` rows of `stream`, or leaves it there `alone`.
     pub(in crate::model) fn step(
         &self,
         compute: Compute<'_>,
-        layer: usize,
+        (layer, alone): (usize, bool),
         n: usize,
         scratch: &mut PerLayerScratch,
         stream: &mut Stream,
@@ -153,6 +153,9 @@ impl PerLayerInput {
             });
         });
         let x = hidden.for_consumer(&self.projection.matrix, 0..n);
+        if alone {
+            stream.rows_mut(n).values.fill(0.0);
+        }
         stream.add(compute, n, &self.residual, |mut sum| sum.add(compute, &self.projection, x));
     }
 }

@@ -88,13 +88,14 @@ impl Loader<'_> {
                 }),
             };
             let gate = of.is_gated.then(|| self.vector(Role::FfnGateInpShexp, layer)).transpose()?;
-            Ok::<_, Error>(Shared { part, gate })
+            Ok::<_, Error>(Shared { part, gate, scale: of.scale })
         });
+        let choice_bias = self.find(spec.router.choice_bias(layer)).map(|tensor| self.decode(tensor));
         Ok(Experts {
             n_used: spec.n_used,
             activation,
             scores: linear(Role::FfnGateInp)?,
-            router: Router { spec: spec.router, choice_bias: self.bias(Role::ExpProbs, layer)? },
+            router: Router { spec: spec.router, choice_bias: choice_bias.transpose()? },
             latent: latent.transpose()?,
             gate,
             up,

@@ -3,6 +3,7 @@
 //! Everything is checked here, once: presence, shape and type of each tensor. Matrices stay in the
 //! mapped file; norm weights and biases, a few kilobytes a layer, are decoded to `f32`.
 
+mod altup;
 mod ffn;
 mod mla;
 mod parts;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use gguf_simd::{BlockType, Kernels};
 
 use super::layer::pooled::Pooled;
-use super::layer::{Layer, Norm, PerLayerEmbedding};
+use super::layer::{AltUpEnds, Layer, Norm, PerLayerEmbedding};
 use super::rope::{Frequencies, FrequenciesByContext};
 use super::spec::layer::NormSpec;
 use super::spec::{ModelSpec, Promises, Role, RopeFactors, RopeSpec, Slot, Suffix, TensorId, slots};
@@ -34,6 +35,8 @@ pub(super) struct Weights {
     /// `[n_types, n_embd]`.
     pub(super) token_types: Option<Matrix>,
     pub(super) per_layer: Option<PerLayerEmbedding>,
+    /// How several streams of a token begin and end.
+    pub(super) altup: Option<AltUpEnds>,
     /// Of each rotary embedding.
     pub(super) frequencies: Vec<FrequenciesByContext>,
     pub(super) layers: Vec<Layer>,
@@ -75,6 +78,7 @@ impl Weights {
                 .then(|| loader.matrix(Role::TokenTypes, None))
                 .transpose()?,
             per_layer: per_layer.transpose()?,
+            altup: embed.altup.map(|of| loader.altup_ends(of, spec.n_embd)).transpose()?,
             frequencies: spec.ropes.iter().map(|rope| loader.frequencies(rope)).collect::<Result<_>>()?,
             layers: (0..spec.n_layer())
                 .map(|i| loader.layer(i, &spec.layers[i], spec.n_embd))

@@ -41,6 +41,7 @@ impl Loader<'_> {
             ffn_residual: residual(Role::FfnPostNorm, spec.ffn_post_norm, spec.residual_scale)?,
             ffn_stream_norm: spec.ffn_stream_norm.map(|of| norm(Role::LayerOutputNorm, of)).transpose()?,
             per_layer: per_layer.transpose()?,
+            altup: spec.altup.map(|of| self.altup(layer, of, n_embd)).transpose()?,
             output_scale: output_scale.transpose()?.map(|scale| scale[0]),
         })
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::faults::{first_constant_fault, first_count_fault};
 use super::kv::{KvLayer, KvSpec};
-use super::layer::{FfnSpec, LayerSpec, MixerSpec, NormSpec, Window};
+use super::layer::{AltUpSpec, FfnSpec, LayerSpec, MixerSpec, NormSpec, Window};
 use super::pooled::PooledSpec;
 use super::rope::RopeSpec;
 use super::tensor::Role;
@@ -47,6 +47,8 @@ pub struct EmbedSpec {
     pub n_types: usize,
     /// A second embedding, of which every layer gets a part.
     pub per_layer: Option<PerLayerSpec>,
+    /// Several streams of each token, which all layers have then.
+    pub altup: Option<AltUpSpec>,
 }
 
 /// A second embedding of the ids, a part for each layer (Gemma 3n and 4).

@@ -5,7 +5,7 @@ mod pooled;
 mod recurrent;
 
 use super::layer::{
-    AttentionGate, AttentionSpec, FfnInput, LayerSpec, MixerSpec, MlaSpec, NormKind, NormSpec,
+    AltUpSpec, AttentionGate, AttentionSpec, FfnInput, LayerSpec, MixerSpec, MlaSpec, NormKind, NormSpec,
     PerLayerInputSpec, QkNormExtent, QkNormSpec,
 };
 use super::{ModelSpec, Role, RopeFactors, TensorId};
@@ -85,6 +85,11 @@ pub fn slots(model: &ModelSpec, promises: &Promises) -> Vec<Slot> {
         slots.weight(Role::PerLayerTokenEmbd, &[n_vocab, n]);
         slots.weight(Role::PerLayerModelProj, &[n, n_embd]);
         slots.norm(Role::PerLayerProjNorm, per_layer.norm, per_layer.n_embd);
+    }
+    if let Some(altup) = model.embed.altup {
+        let shape = [altup.n_stream - 1, n_embd, n_embd];
+        slots.weight(Role::AltUpProj, &shape);
+        slots.weight(Role::AltUpUnembdProj, &shape);
     }
     slots.rope_factors(model);
     for (i, layer) in model.layers.iter().enumerate() {
@@ -204,6 +209,16 @@ impl Slots<'_> {
             self.weight(Role::PerLayerProj, &[n_embd, n]);
             self.norm(Role::PerLayerPostNorm, norm, n_embd);
         }
+        if let Some(AltUpSpec { n_stream, laurel_rank, norm, .. }) = layer.altup {
+            self.weight(Role::AltUpCorrectCoef, &[n_stream, n_stream]);
+            self.weight(Role::AltUpCorrectScale, &[n_embd]);
+            self.weight(Role::AltUpPredictCoef, &[n_stream * n_stream, n_stream]);
+            self.weight(Role::AltUpRouter, &[n_stream, n_embd]);
+            self.norm(Role::AltUpRouterNorm, norm, n_embd);
+            self.weight(Role::LaurelLeft, &[laurel_rank, n_embd]);
+            self.weight(Role::LaurelRight, &[n_embd, laurel_rank]);
+            self.norm(Role::LaurelPostNorm, norm, n_embd);
+        }
         if layer.has_output_scale {
             self.weight(Role::LayerOutputScale, &[1]);
         }
@@ -212,7 +227,7 @@ impl Slots<'_> {
     fn attention(&mut self, spec: &AttentionSpec) {
         let (n_k, n_v) = (spec.n_embd_k(), spec.n_embd_v());
         let n_q = spec.n_query_rows();
-        // A layer that uses another's keys and values may have its own in the file, unused.
+        // A layer that uses another's keys and values may have its own, which other programs want and nobody uses.
         let has_kv = spec.shares_kv_with.is_none();
         let parts: &[(Role, usize)] = &[(Role::AttnQ, n_q), (Role::AttnK, n_k), (Role::AttnV, n_v)];
         for &(role, n) in parts {
@@ -224,6 +239,8 @@ impl Slots<'_> {
                 if spec.has_qkv_bias {
                     self.bias(role, n, self.promises.qkv_bias);
                 }
+            } else {
+                self.push(TensorId::weight(role, self.layer), &[n, spec.n_embd], Presence::Optional);
             }
         }
         if has_kv {
@@ -235,11 +252,11 @@ impl Slots<'_> {
         if let Some(qk_norm) = spec.qk_norm {
             let first = self.slots.len();
             self.qk_norm(Role::AttnQNorm, qk_norm, spec.n_embd_q(), spec.head_dim_k);
-            if has_kv {
-                self.qk_norm(Role::AttnKNorm, qk_norm, n_k, spec.head_dim_k);
-            }
-            if qk_norm.is_optional {
-                self.slots[first..].iter_mut().for_each(|slot| slot.presence = Presence::Optional);
+            let of_keys = self.slots.len();
+            self.qk_norm(Role::AttnKNorm, qk_norm, n_k, spec.head_dim_k);
+            let may_lack = if qk_norm.is_optional { first } else { of_keys };
+            if qk_norm.is_optional || !has_kv {
+                self.slots[may_lack..].iter_mut().for_each(|slot| slot.presence = Presence::Optional);
             }
         }
         match spec.gate {

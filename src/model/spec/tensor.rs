@@ -39,6 +39,8 @@ roles! {
     PerLayerTokenEmbd "per_layer_token_embd" model;
     PerLayerModelProj "per_layer_model_proj" model;
     PerLayerProjNorm "per_layer_proj_norm" model;
+    AltUpProj "altup_proj" model;
+    AltUpUnembdProj "altup_unembd_proj" model;
     OutputNorm "output_norm" model;
     Output "output" model;
     /// Of encoders that have a norm there.
@@ -116,6 +118,14 @@ roles! {
     FfnPostNorm2 "post_ffw_norm_2" layer;
     LayerOutputNorm "layer_output_norm" layer;
     LayerOutputScale "layer_output_scale" layer;
+    AltUpCorrectCoef "altup_correct_coef" layer;
+    AltUpCorrectScale "altup_correct_scale" layer;
+    AltUpPredictCoef "altup_predict_coef" layer;
+    AltUpRouter "altup_router" layer;
+    AltUpRouterNorm "altup_router_norm" layer;
+    LaurelLeft "laurel_l" layer;
+    LaurelRight "laurel_r" layer;
+    LaurelPostNorm "laurel_post_norm" layer;
     PerLayerInpGate "inp_gate" layer;
     PerLayerProj "proj" layer;
     PerLayerPostNorm "post_norm" layer;
@@ -133,8 +143,8 @@ impl Role {
     fn suffixes(self) -> (bool, bool) {
         match self {
             Self::SsmA | Self::SsmD => (true, false),
-            // Without one in Falcon-H1.
-            Self::FfnNorm => (true, true),
+            // Without one in Falcon-H1 and in Hunyuan 3.
+            Self::FfnNorm | Self::ExpProbs => (true, true),
             _ => (false, true),
         }
     }

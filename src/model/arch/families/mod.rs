@@ -4,6 +4,7 @@ mod afmoe;
 mod apertus;
 mod arcee;
 mod baichuan;
+mod bailingmoe;
 mod bailingmoe2;
 mod bert;
 mod bitnet;
@@ -11,6 +12,7 @@ mod bloom;
 mod chatglm;
 mod codeshell;
 mod cohere2;
+mod cohere2moe;
 mod command_r;
 mod dbrx;
 mod deci;
@@ -28,6 +30,7 @@ mod falcon_h1;
 mod gemma;
 mod gemma2;
 mod gemma3;
+mod gemma3n;
 mod gemma4;
 mod gemma_embedding;
 mod glm4;
@@ -42,11 +45,13 @@ mod granitehybrid;
 mod granitemoe;
 mod hunyuan_dense;
 mod hunyuan_moe;
+mod hy_v3;
 mod internlm2;
 mod jais2;
 mod jamba;
 mod jina_bert_v2;
 mod jina_bert_v3;
+mod laguna;
 mod lfm2;
 mod lfm2moe;
 mod llama;
@@ -68,6 +73,7 @@ mod nomic_bert;
 mod olmo;
 mod olmo2;
 mod olmoe;
+mod openelm;
 mod orion;
 mod pangu_embedded;
 mod phi2;
@@ -103,6 +109,7 @@ pub(super) const ALL: &[&Family] = &[
     &apertus::FAMILY,
     &arcee::FAMILY,
     &baichuan::FAMILY,
+    &bailingmoe::FAMILY,
     &bailingmoe2::FAMILY,
     &bert::FAMILY,
     &bert::ROBERTA,
@@ -112,6 +119,7 @@ pub(super) const ALL: &[&Family] = &[
     &chatglm::FAMILY,
     &codeshell::FAMILY,
     &cohere2::FAMILY,
+    &cohere2moe::FAMILY,
     &command_r::FAMILY,
     &dbrx::FAMILY,
     &deci::FAMILY,
@@ -129,6 +137,7 @@ pub(super) const ALL: &[&Family] = &[
     &gemma::FAMILY,
     &gemma2::FAMILY,
     &gemma3::FAMILY,
+    &gemma3n::FAMILY,
     &gemma4::FAMILY,
     &gemma_embedding::FAMILY,
     &glm4::FAMILY,
@@ -143,11 +152,13 @@ pub(super) const ALL: &[&Family] = &[
     &granitemoe::FAMILY,
     &hunyuan_dense::FAMILY,
     &hunyuan_moe::FAMILY,
+    &hy_v3::FAMILY,
     &internlm2::FAMILY,
     &jais2::FAMILY,
     &jamba::FAMILY,
     &jina_bert_v2::FAMILY,
     &jina_bert_v3::FAMILY,
+    &laguna::FAMILY,
     &lfm2::FAMILY,
     &lfm2moe::FAMILY,
     &llama4::FAMILY,
@@ -168,6 +179,7 @@ pub(super) const ALL: &[&Family] = &[
     &olmo::FAMILY,
     &olmo2::FAMILY,
     &olmoe::FAMILY,
+    &openelm::FAMILY,
     &orion::FAMILY,
     &pangu_embedded::FAMILY,
     &phi2::FAMILY,

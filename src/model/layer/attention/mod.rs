@@ -185,11 +185,20 @@ impl Attention {
         let parts = pieces(heads.rows_mut(0..n), piece_len).enumerate();
         let body = |scratch: &mut Scratch, (i, mut rows): (usize, InputRows<'_>)| {
             for (j, outputs) in rows.floats().chunks_exact_mut(n_out).enumerate() {
-                let gates = &gate[(i * piece_len + j) * n_gate..][..n_gate];
+                let mut gates = &gate[(i * piece_len + j) * n_gate..][..n_gate];
+                let mut weigh: fn(f32) -> f32 = sigmoid;
+                if self.spec.has_softplus_gates {
+                    let own = &mut scratch.row[..n_gate];
+                    own.copy_from_slice(gates);
+                    compute.kernels.ops().softplus(own);
+                    (gates, weigh) = (own, core::convert::identity);
+                }
                 match self.spec.gate {
                     None => {}
-                    Some(AttentionGate::Element | AttentionGate::WithQuery) => gate_elements(outputs, gates),
-                    Some(AttentionGate::Head) => gate_heads(outputs, gates),
+                    Some(AttentionGate::Element | AttentionGate::WithQuery) => {
+                        gate_elements(outputs, gates, weigh);
+                    }
+                    Some(AttentionGate::Head) => gate_heads(outputs, gates, weigh),
                 }
             }
             if let Some(norm) = &self.output_norm {
@@ -205,16 +214,16 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + libm::expf(-x))
 }
 
-/// Multiplies each output with the sigmoid of its gate.
-fn gate_elements(outputs: &mut [f32], gates: &[f32]) {
-    outputs.iter_mut().zip(gates).for_each(|(output, gate)| *output *= sigmoid(*gate));
+/// Multiplies each output with what its gate weighs.
+fn gate_elements(outputs: &mut [f32], gates: &[f32], weigh: fn(f32) -> f32) {
+    outputs.iter_mut().zip(gates).for_each(|(output, gate)| *output *= weigh(*gate));
 }
 
-/// Multiplies the outputs of each head with the sigmoid of its gate.
-fn gate_heads(outputs: &mut [f32], gates: &[f32]) {
+/// Multiplies the outputs of each head with what its gate weighs.
+fn gate_heads(outputs: &mut [f32], gates: &[f32], weigh: fn(f32) -> f32) {
     let head_dim = outputs.len() / gates.len();
     for (outputs, gate) in outputs.chunks_exact_mut(head_dim).zip(gates) {
-        let gate = sigmoid(*gate);
+        let gate = weigh(*gate);
         outputs.iter_mut().for_each(|output| *output *= gate);
     }
 }

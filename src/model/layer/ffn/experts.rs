@@ -6,9 +6,9 @@
 
 use gguf_simd::ops::Gate;
 
-use super::dense::Dense;
-use super::gated::{Gated, GatedScratch};
+use super::gated::GatedScratch;
 use super::router::{Choice, Router};
+use super::shared::Shared;
 use crate::error::Result;
 use crate::model::compute::{Compute, RowsMut, pieces};
 use crate::model::inputs::{Formats, InputRows, Inputs};
@@ -46,21 +46,6 @@ pub(in crate::model) struct Latent {
     pub(in crate::model) down: Linear,
     /// `[n_stream, n_latent]`.
     pub(in crate::model) up: Linear,
-}
-
-/// The part that every token goes through.
-#[derive(Debug)]
-pub(in crate::model) enum SharedPart {
-    Dense(Dense),
-    Gated(Gated),
-}
-
-/// An expert that every token goes through.
-#[derive(Debug)]
-pub(in crate::model) struct Shared {
-    pub(in crate::model) part: SharedPart,
-    /// `[n_embd]`: the sigmoid of its product with a token's input multiplies the output.
-    pub(in crate::model) gate: Option<Vec<f32>>,
 }
 
 /// The buffers of routing. A *slot* is a pair of a token and one of its experts; slots are sorted by
@@ -297,55 +282,6 @@ impl Experts {
         let outputs = &mut outputs[..n_slots * n_embd];
         let downs = stack_products(&self.down, starts, &gated.hidden, outputs);
         compute.multiply_all(n_slots * n_ff * n_embd, downs);
-    }
-}
-
-impl SharedPart {
-    fn matrices(&self) -> Vec<&Matrix> {
-        match self {
-            Self::Dense(part) => vec![&part.up.matrix, &part.down.matrix],
-            Self::Gated(part) => part.matrices().to_vec(),
-        }
-    }
-
-    /// The last matrix.
-    pub(super) fn down(&self) -> &Matrix {
-        match self {
-            Self::Dense(part) => &part.down.matrix,
-            Self::Gated(part) => &part.down.matrix,
-        }
-    }
-}
-
-impl Shared {
-    fn add(
-        &self,
-        compute: Compute<'_>,
-        input: &Inputs,
-        n: usize,
-        scratch: &mut GatedScratch,
-        sum: &mut Sum<'_>,
-    ) {
-        let down = match &self.part {
-            SharedPart::Dense(part) => {
-                part.hide(compute, input, n, scratch);
-                &part.down
-            }
-            SharedPart::Gated(part) => {
-                part.hide(compute, input, n, scratch);
-                &part.down
-            }
-        };
-        let x = scratch.hidden.for_consumer(&down.matrix, 0..n);
-        let Some(gate) = &self.gate else { return sum.add(compute, down, x) };
-        let ops = compute.kernels.ops();
-        sum.add_weighted(compute, down, x, |row| {
-            let mut weight = [0.0];
-            ops.dots_f32(input.floats(row..row + 1), gate, &mut weight);
-            let mut sigmoid = [0.0];
-            ops.activate(Gate::Sigmoid, &weight, &mut sigmoid);
-            sigmoid[0]
-        });
     }
 }
 

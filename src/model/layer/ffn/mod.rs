@@ -4,11 +4,13 @@ mod dense;
 mod experts;
 mod gated;
 mod router;
+mod shared;
 
 pub(in crate::model) use dense::Dense;
-pub(in crate::model) use experts::{ExpertScratch, Experts, Latent, Shared, SharedPart};
+pub(in crate::model) use experts::{ExpertScratch, Experts, Latent};
 pub(in crate::model) use gated::{Gated, GatedScratch, Hiding};
 pub(in crate::model) use router::Router;
+pub(in crate::model) use shared::{Shared, SharedPart};
 
 use super::norm::{Norm, norm_into};
 use super::stream::{Residual, Stream};

@@ -138,6 +138,7 @@ mod tests {
         RouterSpec {
             scoring,
             has_choice_bias: false,
+            is_choice_bias_bare: false,
             has_bias: false,
             groups: None,
             is_normalised: true,

@@ -47,6 +47,8 @@ pub struct AttentionSpec {
     pub has_sinks: bool,
     /// What the heads' outputs are multiplied with.
     pub gate: Option<AttentionGate>,
+    /// Whether the gates are softplus of that product instead of its sigmoid.
+    pub has_softplus_gates: bool,
     /// Of the heads' outputs together, before the output matrix.
     pub output_norm: Option<NormSpec>,
     /// The layer whose keys and values are used instead of its own.
@@ -179,6 +181,7 @@ impl AttentionSpec {
             window: None,
             has_sinks: false,
             gate: None,
+            has_softplus_gates: false,
             output_norm: None,
             shares_kv_with: None,
         }

@@ -5,6 +5,7 @@ use gguf_simd::ops::{Gate, Xielu};
 use super::NormSpec;
 use crate::limits;
 use crate::model::spec::faults::{first_constant_fault, first_count_fault};
+use crate::model::spec::tensor::{Role, TensorId};
 
 /// The feed-forward part.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +68,8 @@ pub struct RouterSpec {
     pub scoring: Scoring,
     /// Whether a bias may be added to them for the choice alone.
     pub has_choice_bias: bool,
+    /// Whether that bias has a name without suffix in GGUF.
+    pub is_choice_bias_bare: bool,
     /// Whether the router's product may have a bias.
     pub has_bias: bool,
     /// Experts come in groups, of which only some take part.
@@ -113,6 +116,19 @@ pub struct SharedSpec {
     pub shape: FfnShape,
     /// Whether the sigmoid of a product multiplies its output.
     pub is_gated: bool,
+    /// Multiplies its output.
+    pub scale: f32,
+}
+
+impl RouterSpec {
+    /// The bias for the choice alone.
+    pub(in crate::model) fn choice_bias(&self, layer: Option<usize>) -> TensorId {
+        if self.is_choice_bias_bare {
+            TensorId::bare(Role::ExpProbs, layer)
+        } else {
+            TensorId::bias(Role::ExpProbs, layer)
+        }
+    }
 }
 
 impl FfnShape {
@@ -167,6 +183,10 @@ impl ExpertsSpec {
         first_constant_fault(&[("the scale of the experts' weights", router.scale)])
             .or_else(|| self.expert.fault())
             .or_else(|| self.shared.and_then(|shared| shared.shape.fault()))
+            .or_else(|| {
+                let scale = self.shared.map_or(1.0, |shared| shared.scale);
+                first_constant_fault(&[("the scale of what is shared", scale)])
+            })
     }
 }
 

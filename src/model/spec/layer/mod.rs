@@ -7,9 +7,10 @@ mod recurrent;
 
 use gguf_simd::ops::Gate;
 
-use super::faults::first_constant_fault;
+use super::faults::{first_constant_fault, first_count_fault};
 use super::rope::RopeSpec;
 use super::tensor::{Role, TensorId};
+use crate::limits;
 
 pub use attention::{
     AttentionGate, AttentionSpec, MlaSpec, QkNormExtent, QkNormSpec, RopeOrder, RopeUse, TemperatureSpec,
@@ -46,6 +47,8 @@ pub struct LayerSpec {
     pub residual_scale: f32,
     /// What is added of the per-layer embedding, behind the feed-forward part.
     pub per_layer: Option<PerLayerInputSpec>,
+    /// What becomes of the streams of a token, if it has several.
+    pub altup: Option<AltUpSpec>,
     /// Whether one stored number multiplies the stream that leaves the layer.
     pub has_output_scale: bool,
 }
@@ -59,6 +62,36 @@ pub enum FfnInput {
     Shared,
     /// The stream that the mixer got, through another norm: the two are parallel.
     Beside(NormSpec),
+}
+
+/// Streams that a token has at most.
+pub const MAX_STREAMS: usize = 8;
+
+/// Several streams, of which a layer computes with one, predicts the others and corrects them (Baykal et al. 2023,
+/// "AltUp"), with a narrow part beside attention (Menghani et al. 2024, "LAuReL").
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AltUpSpec {
+    /// Streams of a token.
+    pub n_stream: usize,
+    /// The one that layers compute with.
+    pub active: usize,
+    /// Width of the narrow part.
+    pub laurel_rank: usize,
+    /// Of what routers look at, and of what the narrow part adds.
+    pub norm: NormSpec,
+}
+
+impl AltUpSpec {
+    pub(in crate::model::spec) fn fault(&self) -> Option<String> {
+        let counts = [
+            ("the number of streams of a token", self.n_stream, MAX_STREAMS),
+            ("the rank of the part beside attention", self.laurel_rank, limits::MAX_HEAD_DIM),
+        ];
+        let (active, n) = (self.active, self.n_stream);
+        first_count_fault(&counts)
+            .or_else(|| (active >= n).then(|| format!("layers compute with stream {active} of {n}")))
+            .or_else(|| self.norm.fault())
+    }
 }
 
 /// What a layer adds of its part of the per-layer embedding `e`: `norm(proj(act(gate(stream)) * e))`.
@@ -125,6 +158,7 @@ impl LayerSpec {
         let ffn = self.ffn.fault();
         mixer
             .or(ffn)
+            .or_else(|| self.altup.and_then(|altup| altup.fault()))
             .or_else(|| norms.find_map(|norm| norm.fault()))
             .or_else(|| first_constant_fault(&[("the residual scale", self.residual_scale)]))
     }

@@ -60,7 +60,7 @@ impl Slots<'_> {
             self.bias(Role::FfnGateInp, n_expert, Promise::Open);
         }
         if spec.router.has_choice_bias {
-            self.bias(Role::ExpProbs, n_expert, Promise::Open);
+            self.push(spec.router.choice_bias(self.layer), &[n_expert], Presence::Optional);
         }
         if spec.is_latent {
             self.weight(Role::FfnLatentDown, &[n_embd, n_stream]);
