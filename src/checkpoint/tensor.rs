@@ -158,6 +158,15 @@ impl<'a> TensorView<'a> {
         self.shape.iter().product()
     }
 
+    /// The same bytes as elements of another type.
+    ///
+    /// # Panics
+    /// If those are of another length.
+    pub fn with_type(self, dtype: SourceType) -> Self {
+        assert_eq!(dtype.element_bits(), self.dtype.element_bits(), "elements of one length");
+        Self { dtype, ..self }
+    }
+
     /// Fills `out` with its bytes from byte `offset` of the tensor on.
     ///
     /// # Errors

@@ -53,7 +53,7 @@ fn update_with_plan(hasher: &mut Sha256, plan: &Plan<'_>, kernels: &Kernels) {
         source.rows.update_digest(hasher);
     }
     for source_type in SourceType::ALL {
-        if plan.sources().iter().any(|source| source.rows.source_type() == source_type) {
+        if plan.sources().iter().any(|source| source.rows.source_types().any(|ty| ty == source_type)) {
             update_with_decoder(hasher, source_type);
         }
     }

@@ -46,10 +46,12 @@ pub enum FileType {
     IQ1_M,
     IQ1_S,
     Q1_0,
+    /// Every tensor in the type that holds what the source has.
+    KEEP,
 }
 
 impl FileType {
-    /// Every file type, the larger files first.
+    /// Every file type of one kind of blocks, the larger files first.
     pub const ALL: [Self; 36] = [
         Self::F32,
         Self::F16,
@@ -128,6 +130,8 @@ impl FileType {
             Self::TQ2_0 => ("TQ2_0", BlockType::TQ2_0, 37),
             Self::TQ1_0 => ("TQ1_0", BlockType::TQ1_0, 36),
             Self::Q1_0 => ("Q1_0", BlockType::Q1_0, 40),
+            // The type of what nothing holds as it is, and its number.
+            Self::KEEP => ("KEEP", BlockType::F16, 1),
         }
     }
 
@@ -146,6 +150,11 @@ impl FileType {
         self.row().2
     }
 
+    /// The file type of which most tensors are blocks of `ty`.
+    pub fn of_blocks(ty: BlockType) -> Option<Self> {
+        Self::ALL.into_iter().find(|file_type| file_type.base() == ty)
+    }
+
     /// Another name the field uses: a K type without its size means the medium one.
     pub fn alias(self) -> Option<&'static str> {
         match self {
@@ -159,7 +168,7 @@ impl FileType {
     /// The file type of this name or alias, in any letter case.
     pub fn from_name(name: &str) -> Option<Self> {
         let is = |other: &str| other.eq_ignore_ascii_case(name);
-        Self::ALL.into_iter().find(|ty| is(ty.name()) || ty.alias().is_some_and(is))
+        Self::ALL.into_iter().chain([Self::KEEP]).find(|ty| is(ty.name()) || ty.alias().is_some_and(is))
     }
 }
 
@@ -176,7 +185,7 @@ impl FromStr for FileType {
     /// supported.
     fn from_str(name: &str) -> Result<Self> {
         Self::from_name(name).ok_or_else(|| {
-            let all = Self::ALL.map(Self::name);
+            let all: Vec<&str> = Self::ALL.into_iter().chain([Self::KEEP]).map(Self::name).collect();
             Error::usage(format!("unknown type {name}; {}", suggestion(name, &all)))
         })
     }

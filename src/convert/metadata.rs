@@ -1,9 +1,11 @@
 //! The `general.*` keys: what a file says of itself, from configuration, model card and name.
 
+use gguf_simd::BlockType;
+
 use crate::checkpoint::{Checkpoint, ModelCard, excerpt};
 use crate::convert::naming::{ModelName, folder_identifier, is_local_path, is_repository, size_label};
-use crate::convert::recipe::Candidate;
-use crate::convert::{ImportanceFile, PlanOptions};
+use crate::convert::recipe::{Candidate, Choice};
+use crate::convert::{FileType, ImportanceFile, PlanOptions};
 use crate::gguf::Value;
 use crate::model::arch::Family;
 use crate::model::sampling::{MIN_P, TEMPERATURE, TOP_K, TOP_P};
@@ -92,14 +94,32 @@ pub(super) fn general(
     pairs
 }
 
-/// The keys that describe the file.
-pub(super) fn file(options: &PlanOptions) -> Vec<(String, Value)> {
+/// The keys that describe the file, in which `tensors` get the types of `choices`.
+pub(super) fn file(options: &PlanOptions, tensors: &[Candidate], choices: &[Choice]) -> Vec<(String, Value)> {
+    let file_type = match options.file_type {
+        FileType::KEEP => most_used(tensors, choices).and_then(FileType::of_blocks),
+        file_type => Some(file_type),
+    };
+    let number = file_type.unwrap_or(FileType::F16).number();
     let mut pairs = vec![
-        ("general.file_type".into(), Value::U32(options.file_type.number())),
+        ("general.file_type".into(), Value::U32(number)),
         ("general.quantization_version".into(), Value::U32(QUANTIZATION_VERSION)),
     ];
     pairs.extend(options.importance.iter().flat_map(ImportanceFile::pairs));
     pairs
+}
+
+/// The block type of most weights.
+fn most_used(tensors: &[Candidate], choices: &[Choice]) -> Option<BlockType> {
+    let mut n_weights: Vec<(usize, BlockType)> = Vec::new();
+    for (tensor, choice) in tensors.iter().zip(choices) {
+        let (n, ty) = (tensor.shape.iter().product::<usize>(), choice.block_type);
+        match n_weights.iter_mut().find(|(_, other)| *other == ty) {
+            Some((sum, _)) => *sum += n,
+            None => n_weights.push((n, ty)),
+        }
+    }
+    n_weights.into_iter().max_by_key(|(n, _)| *n).map(|(_, ty)| ty)
 }
 
 fn text(key: &str, value: &str) -> (String, Value) {

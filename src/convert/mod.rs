@@ -23,6 +23,7 @@ pub mod plan;
 pub mod progress;
 pub mod recipe;
 mod sources;
+mod stored;
 pub mod summary;
 mod target;
 mod tokenizer_check;

@@ -14,10 +14,11 @@
 //! Other prefixes mean a larger model of which this would be a part; they are not accepted.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use regex::Regex;
 
-use crate::checkpoint::Checkpoint;
+use crate::convert::stored::Tensors;
 use crate::error::{Error, Result};
 
 /// What wrappers call the module that they wrap.
@@ -38,19 +39,19 @@ pub(super) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// The names in `checkpoint`, except what `ignored` matches; `warnings` gets what was changed.
+    /// The names of `tensors` in the folder `dir`, except what `ignored` matches; `warnings` gets what was changed.
     ///
     /// # Errors
     /// [`Error::Malformed`] if two tensors have one name without their wrappers.
     pub(super) fn of(
-        checkpoint: &'a Checkpoint,
+        (tensors, dir): (&'a Tensors<'_>, &Path),
         base_prefix: &'static str,
         ignored: &[Regex],
         warnings: &mut Vec<String>,
     ) -> Result<Self> {
         let mut in_file: BTreeMap<String, &str> = BTreeMap::new();
         let mut n_unwrapped = 0;
-        for name in checkpoint.tensor_names() {
+        for name in tensors.names() {
             if ignored.iter().any(|pattern| pattern.is_match(name)) {
                 continue;
             }
@@ -62,7 +63,7 @@ impl<'a> Names<'a> {
                     other.escape_debug(),
                     name.escape_debug()
                 );
-                return Err(Error::malformed(checkpoint.dir(), what));
+                return Err(Error::malformed(dir, what));
             }
         }
         if n_unwrapped > 0 {

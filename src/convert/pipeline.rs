@@ -20,7 +20,7 @@ use crate::convert::verify::verify;
 use crate::convert::{Progress, Summary};
 use crate::error::{Error, Result};
 use crate::gguf::ModelWriter;
-use crate::quantize::{ErrorStats, encode_rows, largest_magnitude};
+use crate::quantize::{ErrorStats, STEP, encode_rows, encode_rows_on_grids, largest_magnitude};
 
 /// Elements of a group of rows, unless a single row has more.
 const GROUP_ELEMENTS: usize = 1 << 18;
@@ -222,26 +222,31 @@ impl Job<'_> {
         let ty = placed.block_type;
         let row_bytes = ty.row_bytes(n_in).expect("the layout checked that rows divide into blocks");
         worker.blocks.resize(group.n_rows * row_bytes, 0);
-        let Worker { rows, blocks, scratch, .. } = worker;
+        let Worker { rows, blocks, scratch, reading } = worker;
         let Planned { rows: source, importance, .. } = &output.plan.sources()[group.tensor];
-        let mut encode = |rows: &[f32], importance, blocks: &mut [u8]| {
-            encode_rows(self.options.kernels, ty, rows, n_in, importance, blocks, scratch)
+        let (kernels, steps) = (self.options.kernels, reading.steps());
+        let mut encode = |first: usize, n: usize, importance, blocks: &mut [u8]| {
+            let rows = &rows[first * n_in..][..n * n_in];
+            if steps.is_empty() {
+                return encode_rows(kernels, ty, rows, n_in, importance, blocks, scratch);
+            }
+            let steps = &steps[first * n_in / STEP..][..n * n_in / STEP];
+            encode_rows_on_grids(kernels, ty, rows, n_in, (steps, importance), blocks, scratch)
         };
         let error = match (source.blocks_of(ty), importance) {
             (Some(source), _) => {
                 source.read(group.first_row * n_in, blocks)?;
                 ErrorStats::none(rows)
             }
-            (None, None) => encode(rows, None, blocks),
+            (None, None) => encode(0, group.n_rows, None, blocks),
             (None, Some(importance)) => {
                 // A group may end in another expert than it began in.
                 let (mut done, mut error) = (0, ErrorStats::default());
                 while done < group.n_rows {
                     let (weights, n_alike) = importance.at_row(group.first_row + done);
                     let n = n_alike.min(group.n_rows - done);
-                    let (rows, blocks) =
-                        (&rows[done * n_in..][..n * n_in], &mut blocks[done * row_bytes..][..n * row_bytes]);
-                    error.merge(&encode(rows, Some(weights), blocks));
+                    let blocks = &mut blocks[done * row_bytes..][..n * row_bytes];
+                    error.merge(&encode(done, n, Some(weights), blocks));
                     done += n;
                 }
                 error

@@ -15,12 +15,13 @@ use crate::convert::importance::Importance;
 use crate::convert::metadata::{self, General};
 use crate::convert::naming::{file_stem, folder_identifier};
 use crate::convert::recipe::{self, Candidate, Choice, Overrides};
+use crate::convert::stored::Tensors;
 use crate::convert::transform::SourceRows;
 use crate::convert::{FileType, sources, target, tokenizer_check};
 use crate::error::{Error, Result};
 use crate::gguf::{DEFAULT_ALIGNMENT, GgufWriter, PlannedTensor};
 use crate::model::arch::{self, Configured, Family, Scalars};
-use crate::model::spec::ModelSpec;
+use crate::model::spec::{ModelSpec, Slot};
 use crate::tokenizer::Vocabulary;
 use files::Files;
 
@@ -37,6 +38,7 @@ pub struct Plan<'a> {
     sources: Vec<Planned<'a>>,
     warnings: Vec<String>,
     is_requantised: bool,
+    is_packed: bool,
     input: Input<'a>,
 }
 
@@ -83,29 +85,29 @@ impl<'a> Plan<'a> {
     pub fn new(checkpoint: &'a Checkpoint, options: &PlanOptions) -> Result<Self> {
         let config = checkpoint.config();
         let mut warnings = checkpoint.notes().to_vec();
-        let (family, configured) = read_config(checkpoint, &options.ignored, &mut warnings)?;
+        let (family, configured, stored) = read_config(checkpoint, &options.ignored, &mut warnings)?;
         // Before the vocabulary is made: it has as many tokens as config.json says.
-        let found = sources::find(checkpoint, family, &configured, &options.ignored, &mut warnings)?;
+        let found =
+            sources::find((checkpoint, &stored), family, &configured, &options.ignored, &mut warnings)?;
         let Configured { pairs: keys, spec, notes, .. } = configured;
         let vocabulary = Vocabulary::from_checkpoint(checkpoint.folder(), config, spec.n_vocab)?;
         warnings.extend_from_slice(vocabulary.notes());
         warnings.extend(notes);
 
-        let (candidates, rows): (Vec<Candidate>, Vec<SourceRows<'_>>) = found
-            .into_iter()
-            .map(|(slot, rows)| {
-                (
-                    Candidate {
-                        name: slot.id.gguf_name(),
-                        id: slot.id,
-                        shape: slot.shape,
-                        kept: rows.packed_type(),
-                        block_type: None,
-                    },
-                    rows,
-                )
+        let is_kept = options.file_type == FileType::KEEP;
+        let candidate = |slot: &Slot, rows: &SourceRows<'_>| {
+            Ok(Candidate {
+                name: slot.id.gguf_name(),
+                id: slot.id,
+                shape: slot.shape.clone(),
+                kept: rows.packed_type(),
+                held: if is_kept { rows.held_type()? } else { None },
+                block_type: None,
             })
-            .unzip();
+        };
+        let candidates: Vec<Candidate> =
+            found.iter().map(|(slot, rows)| candidate(slot, rows)).collect::<Result<_>>()?;
+        let rows = found.into_iter().map(|(_, rows)| rows);
         let choices = recipe::choose(options, (&spec, family.gguf_name), &candidates)?;
         let importance = options.importances(&candidates, &choices, &mut warnings)?;
         warnings.extend(unused_overrides(&options.overrides, &candidates));
@@ -113,7 +115,7 @@ impl<'a> Plan<'a> {
         let general = General::of(checkpoint, options, &spec, &candidates);
         let mut pairs = metadata::general(family, &general, checkpoint, &mut warnings);
         pairs.extend(keys);
-        pairs.extend(metadata::file(options));
+        pairs.extend(metadata::file(options, &candidates, &choices));
         pairs.extend(vocabulary.to_metadata());
         warnings.extend(tokenizer_check::prove(checkpoint, &pairs, options.tokenizer_differences)?);
         options.keys.apply(&mut pairs, &mut warnings)?;
@@ -124,7 +126,7 @@ impl<'a> Plan<'a> {
             block_type: choice.block_type,
         });
         let files = Files::new(pairs, tensors.collect(), DEFAULT_ALIGNMENT, options.max_file_bytes)?;
-        let sources = rows.into_iter().zip(choices).zip(importance);
+        let sources = rows.zip(choices).zip(importance);
         let sources =
             sources.map(|((rows, choice), importance)| Planned { rows, choice, importance }).collect();
         Ok(Self {
@@ -135,7 +137,8 @@ impl<'a> Plan<'a> {
             files,
             sources,
             warnings,
-            is_requantised: false,
+            is_requantised: stored.has_packed() && !is_kept,
+            is_packed: stored.has_packed(),
             input: Input::Checkpoint(checkpoint),
         })
     }
@@ -163,6 +166,11 @@ impl<'a> Plan<'a> {
     /// What the user should know before the conversion, one sentence each.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Whether a checkpoint has weights that are quantised already.
+    pub fn is_packed(&self) -> bool {
+        self.is_packed
     }
 
     /// Whether some weights are quantised in the input already and are quantised to another type.
@@ -290,7 +298,7 @@ fn family_of(config: &Config, warnings: &mut Vec<String>) -> Result<&'static Fam
 /// Refuses quantised weights by their method. An entry that says so beside plain weights, as merging
 /// adapters into a model leaves it behind, is a warning.
 fn check_quantization(
-    checkpoint: &Checkpoint,
+    (checkpoint, tensors): (&Checkpoint, &Tensors<'_>),
     family: &Family,
     ignored: &[Regex],
     warnings: &mut Vec<String>,
@@ -299,12 +307,12 @@ fn check_quantization(
     if family.names.packing == Some(method.as_str()) {
         return Ok(());
     }
-    let is_kept = |name: &&str| !ignored.iter().any(|pattern| pattern.is_match(name));
-    let is_packed =
-        |name: &&str| !matches!(checkpoint.tensor(name), Ok(Some(view)) if view.dtype.is_plain_float());
-    let packed = checkpoint.tensor_names().filter(is_kept).find(is_packed);
-    if let Some(name) = packed {
+    let is_kept = |name: &str| !ignored.iter().any(|pattern| pattern.is_match(name));
+    if let Some(name) = tensors.first_unknown(is_kept) {
         return Err(sources::quantised(checkpoint, &method, name));
+    }
+    if tensors.has_packed() {
+        return Ok(());
     }
     let path = checkpoint.config().path().display();
     warnings.push(format!("{path} says that {method} quantised the weights; they are plain, and taken so"));
@@ -312,16 +320,17 @@ fn check_quantization(
 }
 
 /// The family of a checkpoint, and what its configuration becomes.
-fn read_config(
-    checkpoint: &Checkpoint,
+fn read_config<'a>(
+    checkpoint: &'a Checkpoint,
     ignored: &[Regex],
     warnings: &mut Vec<String>,
-) -> Result<(&'static Family, Configured)> {
+) -> Result<(&'static Family, Configured, Tensors<'a>)> {
     let config = checkpoint.config();
     let family = arch::variant(family_of(config, warnings)?, config)?;
-    check_quantization(checkpoint, family, ignored, warnings)?;
+    let tensors = Tensors::of(checkpoint)?;
+    check_quantization((checkpoint, &tensors), family, ignored, warnings)?;
     let scalars = |name: &str| sources::scalar(checkpoint, name);
-    Ok((family, family.configure_with(config, Scalars(&scalars), checkpoint.modules())?))
+    Ok((family, family.configure_with(config, Scalars(&scalars), checkpoint.modules())?, tensors))
 }
 
 /// Checks whether a checkpoint can be converted, as far as its configuration says.

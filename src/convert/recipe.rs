@@ -10,7 +10,7 @@ mod mixture;
 use gguf_simd::BlockType;
 use regex::Regex;
 
-use crate::convert::PlanOptions;
+use crate::convert::{FileType, PlanOptions};
 use crate::error::{Error, Result};
 use mixture::{Mixture, is_embedding};
 
@@ -40,6 +40,8 @@ pub struct Candidate {
     pub shape: Vec<usize>,
     /// The type that the checkpoint itself has it in, where it is quantised there.
     pub kept: Option<BlockType>,
+    /// The type that holds the codes or the elements that the input has, where that was asked for.
+    pub held: Option<BlockType>,
     /// The type that a GGUF file has it in, where that is the input.
     pub block_type: Option<BlockType>,
 }
@@ -91,6 +93,7 @@ fn choose_one(options: &PlanOptions, mixture: &mut Mixture, tensor: &Candidate) 
     let wanted = match rule {
         Some(&(_, wanted)) => wanted,
         // What is quantised already gains nothing from other codes.
+        None if options.file_type == FileType::KEEP => tensor.held.unwrap_or(base),
         None => match tensor.kept.filter(|_| !base.is_float()) {
             Some(kept) => kept,
             None if overrides.pure || base.is_float() => base,
@@ -98,7 +101,8 @@ fn choose_one(options: &PlanOptions, mixture: &mut Mixture, tensor: &Candidate) 
         },
     };
     let choice = fitting(tensor, wanted);
-    if options.importance.is_none() && needs_importance(tensor, choice.block_type) {
+    let is_kept = tensor.block_type.or(tensor.held) == Some(choice.block_type);
+    if options.importance.is_none() && !is_kept && needs_importance(tensor, choice.block_type) {
         let (name, ty) = (&tensor.name, choice.block_type);
         return Err(Error::usage(format!(
             "{name} would be {ty}, which is of no use without an importance matrix: make one with gguf-run imatrix, \

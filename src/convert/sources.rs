@@ -8,9 +8,10 @@ use std::collections::HashSet;
 
 use regex::Regex;
 
-use crate::checkpoint::{Checkpoint, SourceType, TensorView};
+use crate::checkpoint::{Checkpoint, SourceType};
 use crate::convert::names::Names;
 use crate::convert::other_parts;
+use crate::convert::stored::{Stored, Tensors};
 use crate::convert::transform::{Packed, Part, Reading, SourceRows};
 use crate::error::{Error, Result};
 use crate::model::arch::{Configured, Family, Piece, RowMap, Source, rows_and_columns};
@@ -37,14 +38,14 @@ pub(super) type Found<'a> = (Slot, SourceRows<'a>);
 /// [`Error::Malformed`] for tensors that are missing or of another shape than config.json makes them,
 /// [`Error::Unsupported`] for those that the family has no place for or whose elements cannot be read.
 pub(super) fn find<'a>(
-    checkpoint: &'a Checkpoint,
+    (checkpoint, tensors): (&'a Checkpoint, &Tensors<'a>),
     family: &Family,
     configured: &Configured,
     ignored: &[Regex],
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Found<'a>>> {
-    let names = Names::of(checkpoint, family.names.base_prefix, ignored, warnings)?;
-    let finder = Finder { checkpoint, names, spec: &configured.spec };
+    let names = Names::of((tensors, checkpoint.dir()), family.names.base_prefix, ignored, warnings)?;
+    let finder = Finder { checkpoint, tensors, names, spec: &configured.spec };
     let mut used = HashSet::new();
     let mut found = Vec::new();
     let mut promises = configured.promises;
@@ -71,7 +72,7 @@ pub(super) fn find<'a>(
     }
     drop_tied_head(&mut found, warnings)?;
     finder.refuse_leftovers(family, &used, warnings)?;
-    warnings.extend(unused_patterns(checkpoint, ignored));
+    warnings.extend(unused_patterns(tensors, ignored));
     Ok(found)
 }
 
@@ -90,11 +91,12 @@ fn with_names_of(source: Source, other: Option<Source>) -> Source {
 
 struct Finder<'a, 's> {
     checkpoint: &'a Checkpoint,
-    names: Names<'a>,
+    tensors: &'s Tensors<'a>,
+    names: Names<'s>,
     spec: &'s ModelSpec,
 }
 
-impl<'a> Finder<'a, '_> {
+impl<'a, 's> Finder<'a, 's> {
     /// The model with no more layers than the checkpoint has tensors for, and one: if that cuts any
     /// off, the first that is missing is among the rest.
     fn as_far_as_told(&self) -> ModelSpec {
@@ -110,7 +112,7 @@ impl<'a> Finder<'a, '_> {
         &self,
         slot: &Slot,
         source: &Source,
-        used: &mut HashSet<&'a str>,
+        used: &mut HashSet<&'s str>,
     ) -> Result<Option<SourceRows<'a>>> {
         let (pieces, values) = match source {
             Source::Either(first, second) => {
@@ -132,8 +134,8 @@ impl<'a> Finder<'a, '_> {
                 }
                 return Err(self.missing(&piece.names[0], slot));
             };
-            let view = self.checkpoint.tensor(in_file)?.ok_or_else(|| self.missing(in_file, slot))?;
-            self.check_shape(&view, in_file, piece, slot)?;
+            let stored = self.tensors.get(in_file)?.ok_or_else(|| self.missing(in_file, slot))?;
+            self.check_shape(stored, in_file, piece, slot)?;
             used.insert(in_file);
             let Piece { mut n_rows, rows, .. } = *piece;
             // The elements of a vector move as rows of one.
@@ -141,7 +143,7 @@ impl<'a> Finder<'a, '_> {
                 n_rows = slot.shape[0] / pieces.len();
                 n_in = 1;
             }
-            parts.push(Part { name: in_file.to_owned(), view, n_rows, rows });
+            parts.push(Part { name: in_file.to_owned(), stored: stored.clone(), n_rows, rows });
         }
         Ok(Some(SourceRows::from_checkpoint(parts, values, n_in)))
     }
@@ -158,7 +160,7 @@ impl<'a> Finder<'a, '_> {
         slot: &Slot,
         names: (&str, &str),
         (first, step): (usize, usize),
-        used: &mut HashSet<&'a str>,
+        used: &mut HashSet<&'s str>,
     ) -> Result<SourceRows<'a>> {
         let [n_expert, n_out, n_in] = slot.shape[..] else { return Err(self.missing(names.0, slot)) };
         let mut find = |name: &str, shape: &[usize]| {
@@ -179,26 +181,27 @@ impl<'a> Finder<'a, '_> {
         Ok(SourceRows::mxfp4([codes, exponents], (first, step), (n_expert * n_out, n_in)))
     }
 
-    fn check_shape(&self, view: &TensorView<'_>, name: &str, piece: &Piece, slot: &Slot) -> Result<()> {
+    fn check_shape(&self, stored: &Stored<'_>, name: &str, piece: &Piece, slot: &Slot) -> Result<()> {
         let shape = &piece.shape;
-        if view.shape == *shape {
+        if stored.shape() == *shape {
             return Ok(());
         }
-        if let (Role::TokenEmbd, &[n_rows, n_embd]) = (slot.id.role, view.shape)
+        if let (Role::TokenEmbd, &[n_rows, n_embd]) = (slot.id.role, stored.shape())
             && n_embd == self.spec.n_embd
         {
             let what = format!(
                 "vocab_size is {}, but the embedding ({name} in {}) has {n_rows} rows; both must be the same",
                 self.spec.n_vocab,
-                view.path().display()
+                stored.path().display()
             );
             return Err(Error::malformed(self.checkpoint.config().path(), what));
         }
         let what = format!(
             "tensor {name} has shape {:?}, but config.json makes it {shape:?} ({} in GGUF)",
-            view.shape, slot.id
+            stored.shape(),
+            slot.id
         );
-        Err(Error::malformed(view.path(), what))
+        Err(Error::malformed(stored.path(), what))
     }
 
     fn missing(&self, name: &str, slot: &Slot) -> Error {
@@ -343,8 +346,8 @@ fn are_equal(a: &SourceRows<'_>, b: &SourceRows<'_>) -> Result<bool> {
 }
 
 /// Names the patterns that no tensor matched: most likely a slip.
-fn unused_patterns(checkpoint: &Checkpoint, ignored: &[Regex]) -> Vec<String> {
-    let is_unused = |pattern: &&Regex| !checkpoint.tensor_names().any(|name| pattern.is_match(name));
+fn unused_patterns(tensors: &Tensors<'_>, ignored: &[Regex]) -> Vec<String> {
+    let is_unused = |pattern: &&Regex| !tensors.names().any(|name| pattern.is_match(name));
     let warning = |pattern: &Regex| format!("--ignore-tensor {pattern} matches no tensor of the checkpoint");
     ignored.iter().filter(is_unused).map(warning).collect()
 }

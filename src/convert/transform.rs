@@ -4,17 +4,23 @@
 //! out of one matrix, turning a matrix), an element of an output row lies at a place that this file computes.
 //! Rows that lie together are read together, as far as they are asked for together.
 
+mod held;
+mod mxfp4;
+
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use gguf_simd::BlockType;
 
-use crate::checkpoint::{SourceType, TensorView};
+use crate::checkpoint::SourceType;
 use crate::convert::blocks::Blocks;
+use crate::convert::stored::{Scratch, Stored};
 use crate::error::Result;
 use crate::model::arch::{RowMap, ValueMap};
-use crate::quantize::decode_source;
+use crate::quantize::{STEP, Step, decode_source};
+pub(super) use mxfp4::Packed;
+use mxfp4::read_mxfp4;
 
 /// The rows of one output tensor, in the order they are written.
 #[derive(Debug)]
@@ -41,22 +47,13 @@ enum Origin<'a> {
     Blocks(Blocks<'a>),
 }
 
-/// A checkpoint tensor of bytes.
-#[derive(Debug)]
-pub(super) struct Packed<'a> {
-    /// Its name in the checkpoint.
-    pub(super) name: String,
-    /// Its bytes.
-    pub(super) tensor: TensorView<'a>,
-}
-
 /// Rows of a checkpoint tensor.
 #[derive(Debug)]
 pub(super) struct Part<'a> {
     /// Its name in the checkpoint.
     pub(super) name: String,
     /// Its elements.
-    pub(super) view: TensorView<'a>,
+    pub(super) stored: Stored<'a>,
     /// Output rows.
     pub(super) n_rows: usize,
     /// Where each of them lies.
@@ -80,6 +77,16 @@ pub(super) struct Reading {
     block: Vec<f32>,
     /// The rows of a group, with their numbers in it, in the order of the file.
     order: Vec<(Place, usize)>,
+    scratch: Scratch,
+    run_steps: Vec<Step>,
+    steps: Vec<Step>,
+}
+
+impl Reading {
+    /// The grids that the rows read last lie on, one for every [`STEP`] columns; none if not all of them do.
+    pub(super) fn steps(&self) -> &[Step] {
+        &self.steps
+    }
 }
 
 impl<'a> SourceRows<'a> {
@@ -130,7 +137,8 @@ impl<'a> SourceRows<'a> {
         match &self.origin {
             Origin::Mxfp4 { .. } => "MXFP4",
             Origin::Blocks(blocks) => blocks.block_type.name(),
-            Origin::Checkpoint(_) | Origin::Computed(_) => self.source_type().name(),
+            Origin::Checkpoint(parts) => parts[0].stored.type_name(),
+            Origin::Computed(_) => SourceType::F32.name(),
         }
     }
 
@@ -159,14 +167,6 @@ impl<'a> SourceRows<'a> {
         self.n_in
     }
 
-    /// The element type of the source; F32 for computed values.
-    pub(super) fn source_type(&self) -> SourceType {
-        match &self.origin {
-            Origin::Checkpoint(parts) => parts[0].view.dtype,
-            Origin::Computed(_) | Origin::Mxfp4 { .. } | Origin::Blocks(_) => SourceType::F32,
-        }
-    }
-
     /// Elements of all rows.
     pub(super) fn n_elements(&self) -> u64 {
         self.n_rows as u64 * self.n_in as u64
@@ -175,7 +175,7 @@ impl<'a> SourceRows<'a> {
     /// Bytes that reading `n_rows` rows takes from the checkpoint.
     pub(super) fn source_bytes(&self, n_rows: usize) -> u64 {
         match &self.origin {
-            Origin::Checkpoint(_) => self.source_type().bytes_of(n_rows * self.n_in) as u64,
+            Origin::Checkpoint(parts) => parts[0].stored.bytes_of(n_rows * self.n_in),
             Origin::Computed(_) => 0,
             Origin::Mxfp4 { .. } => (n_rows * self.n_in / 32 * 17) as u64,
             Origin::Blocks(blocks) => blocks.n_bytes(n_rows * self.n_in) as u64,
@@ -198,9 +198,9 @@ impl<'a> SourceRows<'a> {
                 }
             }
             Origin::Checkpoint(parts) => {
-                for Part { name, view, n_rows, .. } in parts {
-                    let file = view.path().file_name();
-                    hasher.update(format!("{name:?} {file:?} {} {:?} {n_rows};", view.dtype, view.shape));
+                for Part { name, stored, n_rows, .. } in parts {
+                    let (file, ty, shape) = (stored.path().file_name(), stored.type_name(), stored.shape());
+                    hasher.update(format!("{name:?} {file:?} {ty} {shape:?} {n_rows};"));
                 }
                 for row in (0..self.n_rows).step_by(self.n_rows.div_ceil(MOST_ROWS)) {
                     let Place { part, first, stride, .. } = self.locate(parts, row);
@@ -226,24 +226,25 @@ impl<'a> SourceRows<'a> {
             }
         };
         let place = self.locate(parts, row);
-        let Part { name, view, rows, .. } = &parts[place.part];
+        let Part { name, stored, rows, .. } = &parts[place.part];
         let column = match *rows {
             RowMap::TiledColumns { head_dim, n_group, group } => of_tiles(column, head_dim, n_group, group),
             _ => column,
         };
         let at = place.first + column * place.stride;
-        let element = match *view.shape {
-            [.., n] if view.shape.len() > 1 => format!("[{}, {}]", at / n, at % n),
+        let element = match *stored.shape() {
+            [.., n] if stored.shape().len() > 1 => format!("[{}, {}]", at / n, at % n),
             _ => format!("[{at}]"),
         };
-        (view.path(), format!("tensor {name}, element {element}"))
+        (stored.path(), format!("tensor {name}, element {element}"))
     }
 
     /// Decodes output rows `first..` into `out`, `[rows, n_in]`.
     ///
     /// # Errors
-    /// As [`TensorView::read_at`].
+    /// As [`Stored::read`].
     pub(super) fn read(&self, first: usize, out: &mut [f32], reading: &mut Reading) -> Result<()> {
+        reading.steps.clear();
         let parts = match &self.origin {
             Origin::Checkpoint(parts) => parts,
             Origin::Computed(values) => {
@@ -259,8 +260,21 @@ impl<'a> SourceRows<'a> {
                 return Ok(());
             }
         };
+        self.read_parts(parts, first, out, reading)?;
+        self.values.apply((first, self.n_in), out);
+        Ok(())
+    }
+
+    /// Reads rows of checkpoint tensors, those together that lie together.
+    fn read_parts(
+        &self,
+        parts: &[Part<'_>],
+        first: usize,
+        out: &mut [f32],
+        reading: &mut Reading,
+    ) -> Result<()> {
         let n_in = self.n_in;
-        let Reading { bytes, block, order } = reading;
+        let Reading { bytes, block, order, scratch, run_steps, steps } = reading;
         order.clear();
         order.extend((0..out.len() / n_in).map(|i| (self.locate(parts, first + i), i)));
         order.sort_unstable();
@@ -268,33 +282,50 @@ impl<'a> SourceRows<'a> {
             let is_next = b.stride == 1 && b.first == a.first + n_in;
             a.part == b.part && a.stride == b.stride && (is_next || b.stride > 1 && a.block == b.block)
         };
+        let n_steps = n_in / STEP;
+        let mut n_on_grids = 0;
         for run in order.chunk_by(follows) {
             let Place { part, first, stride, .. } = run[0].0;
-            let view = &parts[part].view;
+            let Part { stored, rows, .. } = &parts[part];
             let last = run[run.len() - 1].0.first + (n_in - 1) * stride;
-            bytes.resize(view.dtype.bytes_of(last + 1 - first), 0);
-            view.read_at(view.dtype.bytes_of(first) as u64, bytes)?;
-            if stride == 1 {
+            if let (Stored::Plain(view), 1, true) = (stored, stride, keeps_columns(*rows)) {
+                bytes.resize(view.dtype.bytes_of(last + 1 - first), 0);
+                view.read_at(view.dtype.bytes_of(first) as u64, bytes)?;
                 for (row, &(_, i)) in bytes.chunks_exact(view.dtype.bytes_of(n_in)).zip(run) {
-                    let out = &mut out[i * n_in..][..n_in];
-                    decode_source(view.dtype, row, out);
-                    if let RowMap::TiledColumns { head_dim, n_group, group } = parts[part].rows {
-                        block.clear();
-                        block.extend_from_slice(out);
-                        let from = |j: usize| block[of_tiles(j, head_dim, n_group, group)];
-                        out.iter_mut().enumerate().for_each(|(j, out)| *out = from(j));
-                    }
+                    decode_source(view.dtype, row, &mut out[i * n_in..][..n_in]);
                 }
                 continue;
             }
             block.resize(last + 1 - first, 0.0);
-            decode_source(view.dtype, bytes, block);
-            for (place, i) in run {
-                let column = block[place.first - first..].iter().step_by(stride);
-                out[i * n_in..][..n_in].iter_mut().zip(column).for_each(|(out, x)| *out = *x);
+            stored.read(first, block, run_steps, scratch)?;
+            if stride > 1 {
+                for (place, i) in run {
+                    let column = block[place.first - first..].iter().step_by(stride);
+                    out[i * n_in..][..n_in].iter_mut().zip(column).for_each(|(out, x)| *out = *x);
+                }
+                continue;
+            }
+            for (row, &(_, i)) in block.chunks_exact(n_in).zip(run) {
+                let out = &mut out[i * n_in..][..n_in];
+                match *rows {
+                    RowMap::TiledColumns { head_dim, n_group, group } => {
+                        let from = |j: usize| row[of_tiles(j, head_dim, n_group, group)];
+                        out.iter_mut().enumerate().for_each(|(j, out)| *out = from(j));
+                    }
+                    _ => out.copy_from_slice(row),
+                }
+            }
+            if keeps_columns(*rows) && n_steps > 0 && run_steps.len() == run.len() * n_steps {
+                steps.resize(order.len() * n_steps, Step { scale: 0.0, least: 0.0 });
+                for (row, &(_, i)) in run_steps.chunks_exact(n_steps).zip(run) {
+                    steps[i * n_steps..][..n_steps].copy_from_slice(row);
+                }
+                n_on_grids += run.len();
             }
         }
-        self.values.apply((first, n_in), out);
+        if n_on_grids < order.len() || self.values != ValueMap::Same {
+            steps.clear();
+        }
         Ok(())
     }
 
@@ -334,40 +365,16 @@ impl<'a> SourceRows<'a> {
     }
 }
 
+/// Whether rows keep their columns where they are.
+fn keeps_columns(rows: RowMap) -> bool {
+    !matches!(rows, RowMap::TiledColumns { .. } | RowMap::Spread { .. } | RowMap::Columns { .. })
+}
+
 /// Where row or element `i` lies of heads of `head_dim` that are in the order of `n_group` groups of `group` heads, and
 /// are to be in that in which the first heads of all groups come first.
 fn of_tiles(i: usize, head_dim: usize, n_group: usize, group: usize) -> usize {
     let (head, at) = (i / head_dim, i % head_dim);
     (head % n_group * group + head / n_group) * head_dim + at
-}
-
-/// Decodes row `row` of codes and exponents (OCP Microscaling Formats 1.0, section 5): the codes are 16 numbers of
-/// a sign, two bits of exponent and one of mantissa; the first of two is the low half of its byte.
-fn read_mxfp4(
-    codes: &Packed<'_>,
-    exponents: &Packed<'_>,
-    row: usize,
-    bytes: &mut Vec<u8>,
-    out: &mut [f32],
-) -> Result<()> {
-    const NUMBERS: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
-    let (n_codes, n_exponents) = (out.len() / 2, out.len() / 32);
-    bytes.resize(n_codes + n_exponents, 0);
-    let (of_codes, of_exponents) = bytes.split_at_mut(n_codes);
-    codes.tensor.read_at((row * n_codes) as u64, of_codes)?;
-    exponents.tensor.read_at((row * n_exponents) as u64, of_exponents)?;
-    let blocks = out.chunks_exact_mut(32).zip(of_codes.chunks_exact(16)).zip(of_exponents.iter());
-    for ((out, codes), &exponent) in blocks {
-        let scale = libm::exp2(f64::from(exponent) - 127.0) as f32;
-        let number = |code: u8| {
-            let x = NUMBERS[usize::from(code & 7)] * scale;
-            if code & 8 == 0 { x } else { -x }
-        };
-        for (pair, &byte) in out.chunks_exact_mut(2).zip(codes) {
-            (pair[0], pair[1]) = (number(byte & 15), number(byte >> 4));
-        }
-    }
-    Ok(())
 }
 
 /// The row of halves that row `row` of pairs is, in heads of `head_dim` rows.

@@ -22,6 +22,7 @@ use crate::convert::plan::Planned;
 use crate::convert::transform::Reading;
 use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, GgufWriter, Layout};
+use crate::quantize::encode_row;
 use crate::read_file::ReadFile;
 
 /// What a thread keeps between groups.
@@ -172,7 +173,8 @@ fn differing_row(
             Some(blocks) => blocks.read(row * rows.n_in(), &mut worker.blocks)?,
             None => {
                 let importance = source.importance.as_ref().map(|importance| importance.at_row(row).0);
-                job.options.kernels.encode(ty, &worker.values, importance, &mut worker.blocks);
+                let grids = (worker.reading.steps(), importance);
+                encode_row(job.options.kernels, ty, &worker.values, grids, &mut worker.blocks);
             }
         }
         if worker.found[in_group * row_bytes..][..row_bytes] != worker.blocks {

@@ -5,10 +5,12 @@
 //! conversion pipeline, which calls this for groups of rows.
 
 mod error_stats;
+mod grid;
 mod importance;
 mod source;
 
 pub use error_stats::ErrorStats;
+pub use grid::{STEP, Step, encode_row, encode_rows_on_grids};
 pub use importance::{Entry, Format, ImportanceMatrix};
 pub use source::{E2M1, decode_source};
 

@@ -1,9 +1,15 @@
 //! Whatever a checkpoint is stored as, the same model comes out of it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use gguf_kit::convert::FileType;
+use gguf_simd::BlockType;
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
 
 use crate::common;
+use crate::common::checkpoint::{Spec, write_json};
 
 fn fixtures() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures"))
@@ -21,7 +27,7 @@ fn copy(from: &Path, to: &Path, is_left_out: impl Fn(&str) -> bool) {
 }
 
 fn converted(checkpoint: &Path, out: &Path) -> Vec<u8> {
-    common::convert_named(checkpoint, out, gguf_kit::convert::FileType::F16, "x");
+    common::convert_named(checkpoint, out, FileType::F32, "x");
     fs::read(out).expect("written")
 }
 
@@ -43,4 +49,79 @@ fn shards_of_pytorch_make_the_file_that_safetensors_make() {
     }
     fs::remove_file(&index).expect("removable");
     assert!(converted(&shards, &dir.path().join("set.gguf")) == expected, "a whole set without an index");
+}
+
+/// A tiny model whose `up_proj` of each layer is the fixture `name`: as its format has it, and as plain floats.
+fn quantised(name: &str, dir: &Path) -> [PathBuf; 2] {
+    let spec = Spec { n_embd: 128, n_ff: 32, ..Spec::default() };
+    let read = |path: PathBuf| fs::read(path).expect("a fixture");
+    let packed = read(fixtures().join(format!("quantised/{name}.safetensors")));
+    let packed = SafeTensors::deserialize(&packed).expect("a fixture");
+    let quantization: serde_json::Value =
+        serde_json::from_slice(&read(fixtures().join(format!("quantised/{name}.json")))).expect("JSON");
+    ["packed", "plain"].map(|kind| {
+        let to = dir.join(kind);
+        fs::create_dir(&to).expect("a new folder");
+        spec.write(&to);
+        let (path, is_plain) = (to.join("model.safetensors"), kind == "plain");
+        let stored = read(path.clone());
+        let stored = SafeTensors::deserialize(&stored).expect("written above");
+        let mut tensors: Vec<(String, TensorView<'_>)> = stored
+            .iter()
+            .filter(|(name, _)| !name.ends_with("up_proj.weight"))
+            .map(|(name, view)| (name.to_owned(), view))
+            .collect();
+        for layer in 0..spec.n_layer {
+            let module = format!("model.layers.{layer}.mlp.up_proj");
+            tensors.extend(packed.iter().filter(|(name, _)| (*name == "expected") == is_plain).map(
+                |(name, view)| {
+                    let part = name.strip_prefix("m.").unwrap_or("weight");
+                    (format!("{module}.{part}"), view)
+                },
+            ));
+        }
+        safetensors::serialize_to_file(tensors, None, &path).expect("writable");
+        let mut config = spec.config();
+        if !is_plain {
+            config["quantization_config"] = quantization.clone();
+        }
+        write_json(&to.join("config.json"), &config);
+        to
+    })
+}
+
+#[test]
+fn quantised_checkpoints_make_the_file_of_the_values_that_they_stand_for() {
+    for name in ["gptq-4-act-order", "awq-gemm", "compressed-4-asym", "fp8-block", "bnb-nf4-nested", "mlx-4"]
+    {
+        let dir = tempfile::tempdir().expect("a folder");
+        let [packed, plain] = quantised(name, dir.path());
+        assert!(
+            converted(&packed, &dir.path().join("a.gguf")) == converted(&plain, &dir.path().join("b.gguf")),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn keeping_keeps_every_value_in_the_smallest_type_that_holds_it() {
+    for (name, expected) in [
+        ("gptq-4", BlockType::Q4_0),
+        ("gptq-4-asym", BlockType::Q5_0),
+        ("awq-gemm-sym", BlockType::Q4_0),
+        ("compressed-8", BlockType::Q8_0),
+        ("mlx-4", BlockType::Q4_1),
+        ("mxfp4", BlockType::MXFP4),
+    ] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let [packed, _] = quantised(name, dir.path());
+        let summary = common::convert(&packed, &dir.path().join("kept.gguf"), FileType::KEEP);
+        let type_of = |name: &str| {
+            summary.tensors.iter().find(|tensor| tensor.name == name).expect("written").block_type
+        };
+        assert_eq!(type_of("blk.1.ffn_up.weight"), expected, "{name}");
+        assert_eq!(type_of("blk.1.ffn_gate.weight"), BlockType::BF16, "{name}");
+        assert_eq!(summary.error().relative_rmse(), 0.0, "{name}");
+        assert!(!summary.is_requantised, "{name}");
+    }
 }

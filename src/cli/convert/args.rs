@@ -29,6 +29,8 @@ For models made for them:
   MXFP4_MOE   MXFP4 (4.25) for experts, Q8_0 for the rest
   NVFP4 4.7                   for models trained on its values
   Q2_0 2.7   TQ2_0 2.5   TQ1_0 2.2   Q1_0 1.7  for models trained on four, three or two values
+For weights that are quantised already (GPTQ, AWQ, compressed-tensors, MLX, LLM.int8, FP8, NF4):
+  KEEP  every tensor in the smallest type that holds its codes as they are; F16 where none does
 Q4_K_M is a good first choice. Rows that do not divide into a type's blocks get the next wider type.
 
 Examples:
@@ -48,7 +50,8 @@ pub(super) struct Args {
     /// of any type, one or the first of several parts
     pub(super) input: PathBuf,
     /// Type of the file, in any letter case; of several, as in Q4_K_M,Q8_0, a file each, from one reading of the input
-    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',', required = true)]
+    /// [default: KEEP for weights that are quantised already]
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
     pub(super) file_types: Vec<FileType>,
     /// The GGUF file to write, with {type} in its name where there are several, or the folder for it
     /// [default: <name of the checkpoint's folder>-<TYPE>.gguf, here]
@@ -110,7 +113,9 @@ impl Args {
     pub(super) fn plan_options(&self) -> Result<Vec<PlanOptions>> {
         let first = self.first_plan_options()?;
         let mut all: Vec<PlanOptions> = Vec::new();
-        for &file_type in &self.file_types {
+        let default = [FileType::KEEP];
+        let types = if self.file_types.is_empty() { &default } else { &self.file_types[..] };
+        for &file_type in types {
             if all.iter().any(|options| options.file_type == file_type) {
                 return Err(Error::usage(format!("--type names {file_type} twice")));
             }
@@ -152,7 +157,7 @@ impl Args {
             keys,
             importance: importance.transpose()?,
             max_file_bytes: self.split_max_size,
-            ..PlanOptions::new(self.file_types[0])
+            ..PlanOptions::new(FileType::KEEP)
         })
     }
 }
@@ -220,7 +225,7 @@ mod tests {
         assert!(error.expect_err("twice").to_string().contains("Q8_0 twice"));
         let error = parse("gguf-convert m --type Q8_0 --split-max-size 4X").expect_err("no size");
         assert!(error.contains("as in 4G"), "{error}");
-        let error = parse("gguf-convert m").expect_err("no type");
-        assert!(error.contains("--type"), "{error}");
+        let default = parse("gguf-convert m").expect("sound").plan_options().expect("sound");
+        assert_eq!(default[0].file_type, FileType::KEEP);
     }
 }

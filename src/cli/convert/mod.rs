@@ -22,7 +22,7 @@ use crate::checkpoint::Checkpoint;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::{show, show_json, warn};
 use crate::convert::{self, GgufInput, Plan, RunOptions};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::threads;
 use args::Args;
 use command::Command;
@@ -40,14 +40,27 @@ pub fn main() -> ExitCode {
 fn convert(args: &Args) -> Result<()> {
     let options = args.plan_options()?;
     let run_options = run_options(args)?;
+    let needs_type = || {
+        Error::usage(
+            "--type is missing, and these weights are not quantised already: say what they are to become, as in \
+             --type Q4_K_M",
+        )
+    };
     if GgufInput::is_at(&args.input) {
+        if args.file_types.is_empty() {
+            return Err(needs_type());
+        }
         let input = GgufInput::open(&args.input)?;
         let plans: Result<Vec<_>> = options.iter().map(|options| Plan::of_gguf(&input, options)).collect();
         return carry_out(args, &plans?, &run_options);
     }
     let checkpoint = Checkpoint::open(&args.input)?;
     let plans: Result<Vec<_>> = options.iter().map(|options| Plan::new(&checkpoint, options)).collect();
-    carry_out(args, &plans?, &run_options)
+    let plans = plans?;
+    if args.file_types.is_empty() && !plans.iter().any(Plan::is_packed) {
+        return Err(needs_type());
+    }
+    carry_out(args, &plans, &run_options)
 }
 
 /// Shows plans, or follows them.

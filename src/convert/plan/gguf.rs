@@ -54,6 +54,7 @@ impl<'a> Plan<'a> {
         let candidates: Vec<Candidate> = found.iter().filter_map(|found| found.candidate.clone()).collect();
         let chosen = recipe::choose(options, (&spec, architecture), &candidates)?;
         let mut importance = options.importances(&candidates, &chosen, &mut warnings)?.into_iter();
+        let chosen_types = chosen.clone();
         let mut chosen = chosen.into_iter();
         let kept = |found: &Found<'_>| Choice { block_type: found.block_type, instead_of: None };
         let choices: Vec<Choice> = found
@@ -69,7 +70,8 @@ impl<'a> Plan<'a> {
         let requantised = requantised(&found, &choices);
         warnings.extend(requantised_note(&requantised));
 
-        let pairs = pairs(input, options, &mut warnings)?;
+        let pairs =
+            pairs(input, (options, metadata::file(options, &candidates, &chosen_types)), &mut warnings)?;
         let name = pairs.iter().find_map(|(key, value)| match value {
             Value::String(name) if key == "general.name" => Some(name.clone()),
             _ => None,
@@ -93,6 +95,7 @@ impl<'a> Plan<'a> {
             sources,
             warnings,
             is_requantised: !requantised.is_empty(),
+            is_packed: false,
             input: Input::Gguf(input),
         })
     }
@@ -140,6 +143,7 @@ fn find<'a>(input: &'a GgufInput, ignored: &[Regex], warnings: &mut Vec<String>)
             id,
             shape: shape_of(tensor),
             kept: None,
+            held: Some(block_type),
             block_type: Some(block_type),
         });
         found.push(Found { tensor, file, block_type, candidate });
@@ -162,7 +166,11 @@ fn alignment(input: &GgufInput) -> usize {
 }
 
 /// The metadata of the new file: that of the input, but for what says how the file is made.
-fn pairs(input: &GgufInput, options: &PlanOptions, notes: &mut Vec<String>) -> Result<Vec<(String, Value)>> {
+fn pairs(
+    input: &GgufInput,
+    (options, of_file): (&PlanOptions, Vec<(String, Value)>),
+    notes: &mut Vec<String>,
+) -> Result<Vec<(String, Value)>> {
     let keeps_all = options.keys.keeps_all;
     // The layout notes the alignment where it is not the usual one.
     let is_renewed = |key: &str| {
@@ -173,7 +181,7 @@ fn pairs(input: &GgufInput, options: &PlanOptions, notes: &mut Vec<String>) -> R
     let mut pairs = input.metadata().to_pairs();
     pairs.retain(|(key, _)| !is_renewed(key));
     if !keeps_all {
-        for (key, value) in metadata::file(options) {
+        for (key, value) in of_file {
             put(&mut pairs, &key, value);
         }
     }

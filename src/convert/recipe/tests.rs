@@ -38,6 +38,7 @@ fn tensors(model: &ModelSpec, n_in: usize, extra: &[Role]) -> Vec<Candidate> {
         id: TensorId::weight(role, layer),
         shape: shape.to_vec(),
         kept: None,
+        held: None,
         block_type: None,
     };
     let mut all = vec![candidate(Role::TokenEmbd, None, &[1000, n_in])];

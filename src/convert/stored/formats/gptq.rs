@@ -1,0 +1,127 @@
+//! GPTQ (AutoGPTQ, GPTQ-for-LLaMa, GPTQModel, AutoRound) and AWQ (AutoAWQ): words of 32 bits called `qweight`.
+
+use std::sync::Arc;
+
+use super::{Made, Module};
+use crate::convert::stored::affine::{Affine, Groups, Zeros};
+use crate::convert::stored::numbers::{Along, Layout, Numbers};
+use crate::error::Result;
+
+/// Where AutoAWQ's kernels have number `i` of eight in a word.
+const AWQ_ORDER: [usize; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
+
+/// GPTQ: `qweight` packed along the inputs, `qzeros` along the outputs, `scales` `[n_groups, n_out]`, `g_idx` the
+/// group of each input.
+pub(super) fn gptq<'a>(module: &Module<'a, '_>) -> Made<'a> {
+    let Some(codes) = module.find("qweight")? else { return Ok(None) };
+    if is_awq(module) {
+        return Ok(None);
+    }
+    let (scales, zeros) = (module.need("scales")?, module.find("qzeros")?);
+    let (&[n_words, n_out], &[n_groups, _]) = (codes.shape, scales.shape) else {
+        return Err(module.wrong(format!("{} is not a matrix of words with scales", module.full("qweight"))));
+    };
+    let order = module.find("g_idx")?;
+    let bits = match &order {
+        Some(order) if !order.shape.is_empty() && order.shape[0] > 0 => n_words * 32 / order.shape[0],
+        _ => module.count("bits").unwrap_or(4),
+    };
+    if !matches!(bits, 2 | 3 | 4 | 8) || n_words * 32 % bits != 0 || n_groups == 0 {
+        return Err(
+            module.unsupported(&format!("GPTQ with codes of {bits} bits, and 2, 3, 4 and 8 can be read"))
+        );
+    }
+    let n_in = n_words * 32 / bits;
+    let turned = |packed| Layout { is_turned: true, packed, order: None };
+    let numbers = |part: &str, view, layout, n| Numbers::new(&module.full(part), view, layout, [n_out, n]);
+    let modulus = (1 << bits) as f32;
+    // Files of the first version store one less than z, and wrap around.
+    let plus = if module.text("checkpoint_format").ends_with("_v2") { 0.0 } else { 1.0 };
+    let zeros = match zeros {
+        Some(view) => {
+            let layout = turned(Some((bits, Along::Inner)));
+            Zeros::Codes { numbers: numbers("qzeros", view, layout, n_groups)?, plus, modulus }
+        }
+        None => Zeros::Fixed(modulus / 2.0),
+    };
+    let group = n_in.div_ceil(n_groups);
+    let groups = match order {
+        None => Groups::Of(group),
+        Some(view) => {
+            let order: Vec<usize> = module.numbers("g_idx", &view)?.iter().map(|&g| g as usize).collect();
+            if order.len() != n_in || order.iter().any(|&g| g >= n_groups) {
+                let what =
+                    format!("{} does not name one of {n_groups} groups for each input", module.full("g_idx"));
+                return Err(module.wrong(what));
+            }
+            let is_in_order = order.iter().enumerate().all(|(i, &g)| g == i / group);
+            if is_in_order { Groups::Of(group) } else { Groups::Listed(order) }
+        }
+    };
+    Ok(Some(Arc::new(Affine {
+        scheme: ["GPTQ-2", "GPTQ-3", "GPTQ-4", "GPTQ-8"]
+            [[2, 3, 4, 8].iter().position(|&b| b == bits).unwrap_or(2)],
+        shape: vec![n_out, n_in],
+        codes: numbers("qweight", codes, turned(Some((bits, Along::Outer))), n_in)?,
+        code_range: (0, (1 << bits) - 1),
+        scales: numbers("scales", scales, turned(None), n_groups)?,
+        scale_factor: 1.0,
+        zeros,
+        groups,
+    })))
+}
+
+/// AWQ, of four bits: in the layout "gemm" everything is packed along the outputs in an order of its own, in "gemv"
+/// along the inputs in order.
+pub(super) fn awq<'a>(module: &Module<'a, '_>) -> Made<'a> {
+    let Some(codes) = module.find("qweight")? else { return Ok(None) };
+    if !is_awq(module) {
+        return Ok(None);
+    }
+    let (scales, zeros) = (module.need("scales")?, module.need("qzeros")?);
+    let version = module.text("version").to_ascii_lowercase();
+    let bits = module.count("bits").or(module.count("w_bit")).unwrap_or(4);
+    let (&[outer, inner], true) = (codes.shape, bits == 4 && codes.dtype.element_bits() == 32) else {
+        let what = format!(
+            "AWQ of {bits} bits in the layout \"{version}\"; four bits in \"gemm\" and \"gemv\" can be read"
+        );
+        return Err(module.unsupported(&what));
+    };
+    let is_gemv = match version.as_str() {
+        "" | "gemm" | "gemv" => version == "gemv",
+        other => {
+            return Err(module.unsupported(&format!("AWQ in the layout \"{other}\", which cannot be read")));
+        }
+    };
+    let [n_out, n_in] = if is_gemv { [outer, inner * 8] } else { [inner * 8, outer] };
+    let n_groups = if is_gemv {
+        let group = module.count("group_size").or(module.count("q_group_size")).unwrap_or(128);
+        n_in.div_ceil(group.max(1))
+    } else {
+        scales.shape.first().copied().unwrap_or(1).max(1)
+    };
+    let layout = |packed: bool| {
+        let order = (packed && !is_gemv).then_some(AWQ_ORDER);
+        Layout { is_turned: !is_gemv, packed: packed.then_some((4, Along::Inner)), order }
+    };
+    let numbers = |part: &str, view, packed, n| -> Result<Numbers<'a>> {
+        Numbers::new(&module.full(part), view, layout(packed), [n_out, n])
+    };
+    let zeros = numbers("qzeros", zeros, true, n_groups)?;
+    Ok(Some(Arc::new(Affine {
+        scheme: "AWQ-4",
+        shape: vec![n_out, n_in],
+        codes: numbers("qweight", codes, true, n_in)?,
+        code_range: (0, 15),
+        scales: numbers("scales", scales, false, n_groups)?,
+        scale_factor: 1.0,
+        zeros: Zeros::Codes { numbers: zeros, plus: 0.0, modulus: 16.0 },
+        groups: Groups::Of(n_in.div_ceil(n_groups)),
+    })))
+}
+
+fn is_awq(module: &Module<'_, '_>) -> bool {
+    let method = module.text("quant_method").to_ascii_lowercase();
+    let format = module.text("packing_format").to_ascii_lowercase();
+    method.contains("awq") || format.contains("awq")
+}

@@ -1,0 +1,186 @@
+//! Which tensors of which names are what: one file per kin of formats.
+//!
+//! The tensors tell the format, and their shapes its parameters; config.json is asked only for what they do not say.
+
+mod bitsandbytes;
+mod floats;
+mod gptq;
+mod integers;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use super::{Packed, Stored};
+use crate::checkpoint::{Checkpoint, SourceType, TensorView};
+use crate::error::{Error, Result};
+use crate::quantize::decode_source;
+
+/// A packed tensor as a format makes it of a module's tensors; none if they are not of that format.
+type Made<'a> = Result<Option<Arc<dyn Packed + 'a>>>;
+
+/// The formats, in the order in which they are tried.
+const FORMATS: [for<'a> fn(&Module<'a, '_>) -> Made<'a>; 6] =
+    [gptq::gptq, gptq::awq, integers::compressed, bitsandbytes::four_bits, integers::bytes, floats::floats];
+
+/// Endings of the tensors that tell a packed module; a matrix of a module without them is called `weight`.
+const CODES: [&str; 3] = ["qweight", "weight_packed", "weight"];
+
+/// What quantisers keep beside weights for activations, or for other programs: weights need none of it.
+const UNUSED: [&str; 10] = [
+    "input_scale",
+    "input_zero_point",
+    "input_global_scale",
+    "output_scale",
+    "output_zero_point",
+    "activation_scale",
+    "qscale_act",
+    "weight_shape",
+    "weight_g_idx",
+    "weight_format",
+];
+
+/// Scales of caches of keys and values, which have modules of their own in some files.
+const OF_CACHES: [&str; 4] = ["k_scale", "v_scale", "k_zero_point", "v_zero_point"];
+
+/// The tensors of one module of a checkpoint.
+struct Module<'a, 'm> {
+    checkpoint: &'a Checkpoint,
+    /// What comes before the last dot of their names; empty for names without one.
+    name: &'m str,
+    /// The last parts of those that were asked for and are there.
+    used: RefCell<BTreeSet<String>>,
+}
+
+impl<'a> Module<'a, '_> {
+    fn full(&self, part: &str) -> String {
+        if self.name.is_empty() { part.to_owned() } else { format!("{}.{part}", self.name) }
+    }
+
+    /// The tensor called `part`, if there is one.
+    fn find(&self, part: &str) -> Result<Option<TensorView<'a>>> {
+        let found = self.checkpoint.tensor(&self.full(part))?;
+        if found.is_some() {
+            self.used.borrow_mut().insert(part.to_owned());
+        }
+        Ok(found)
+    }
+
+    /// The first of these tensors that is there, and its name.
+    fn find_any(&self, parts: &[&str]) -> Result<Option<(String, TensorView<'a>)>> {
+        for part in parts {
+            if let Some(view) = self.find(part)? {
+                return Ok(Some((self.full(part), view)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The tensor called `part`.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it is missing.
+    fn need(&self, part: &str) -> Result<TensorView<'a>> {
+        self.find(part)?.ok_or_else(|| {
+            let what =
+                format!("tensor {} is missing, without which its module cannot be decoded", self.full(part));
+            Error::malformed(self.checkpoint.dir(), what)
+        })
+    }
+
+    /// All numbers of a small tensor.
+    fn numbers(&self, part: &str, view: &TensorView<'_>) -> Result<Vec<f32>> {
+        const MOST: usize = 1 << 24;
+        let n = view.n_elements();
+        if n > MOST {
+            return Err(
+                self.wrong(format!("tensor {} has {n} elements; at most {MOST} are read", self.full(part)))
+            );
+        }
+        let (mut bytes, mut out) = (vec![0; view.n_bytes as usize], vec![0.0; n]);
+        view.read_at(0, &mut bytes)?;
+        decode_source(view.dtype, &bytes, &mut out);
+        Ok(out)
+    }
+
+    /// The number that a tensor of one element holds.
+    fn number(&self, part: &str, view: &TensorView<'_>) -> Result<f32> {
+        match self.numbers(part, view)?[..] {
+            [number] => Ok(number),
+            ref numbers => {
+                let n = numbers.len();
+                Err(self.wrong(format!("tensor {} has {n} elements, and one is needed", self.full(part))))
+            }
+        }
+    }
+
+    fn wrong(&self, what: String) -> Error {
+        Error::malformed(self.checkpoint.dir(), what)
+    }
+
+    fn unsupported(&self, what: &str) -> Error {
+        Error::unsupported(self.checkpoint.dir(), format!("module {}: {what}", self.name))
+    }
+
+    /// The value of `key` in what config.json says of the quantisation.
+    fn setting(&self, key: &str) -> Option<&'a serde_json::Value> {
+        let sections = ["quantization_config", "compression_config", "quantization"];
+        sections.iter().find_map(|section| self.checkpoint.config().value(section)?.get(key))
+    }
+
+    fn text(&self, key: &str) -> &'a str {
+        self.setting(key).and_then(serde_json::Value::as_str).unwrap_or_default()
+    }
+
+    fn count(&self, key: &str) -> Option<usize> {
+        self.setting(key)?.as_u64().and_then(|n| usize::try_from(n).ok())
+    }
+}
+
+/// The packed tensors of a checkpoint, by the names of plain ones, and the names of their parts.
+///
+/// # Errors
+/// [`Error::Malformed`] if parts are missing or do not fit together; [`Error::Unsupported`] for a variant of a format
+/// that cannot be read.
+pub(super) fn find(checkpoint: &Checkpoint) -> Result<(BTreeMap<String, Stored<'_>>, HashSet<String>)> {
+    let (mut packed, mut parts) = (BTreeMap::new(), HashSet::new());
+    for name in checkpoint.tensor_names() {
+        let (module, part) = name.rsplit_once('.').unwrap_or(("", name));
+        // What is not readable, or plain, is no part of a packed tensor that anybody asks for by it.
+        let Ok(Some(view)) = checkpoint.tensor(name) else { continue };
+        let is_codes = CODES.contains(&part) || is_float_8(view.dtype);
+        if !is_codes || view.dtype.is_plain_float() || parts.contains(name) {
+            continue;
+        }
+        let module = Module { checkpoint, name: module, used: RefCell::default() };
+        let mut found = None;
+        for format in FORMATS {
+            module.used.borrow_mut().clear();
+            found = format(&module)?;
+            if found.is_some() {
+                break;
+            }
+        }
+        let mut plain = module.full("weight");
+        if found.is_none() && is_float_8(view.dtype) && part != "weight" {
+            // Stacks of experts are parameters of a module that has several.
+            module.used.borrow_mut().clear();
+            found = floats::parameter(&module, part, view)?;
+            name.clone_into(&mut plain);
+        }
+        let Some(found) = found else { continue };
+        parts.extend(module.used.borrow().iter().map(|part| module.full(part)));
+        packed.insert(plain, Stored::Packed(found));
+    }
+    let is_of_packed = |module: &str| packed.contains_key(&format!("{module}.weight"));
+    let is_unused = |name: &&str| {
+        let (module, part) = name.rsplit_once('.').unwrap_or(("", name));
+        UNUSED.contains(&part) && is_of_packed(module) || !packed.is_empty() && OF_CACHES.contains(&part)
+    };
+    parts.extend(checkpoint.tensor_names().filter(is_unused).map(str::to_owned));
+    Ok((packed, parts))
+}
+
+fn is_float_8(dtype: SourceType) -> bool {
+    matches!(dtype.name(), "F8_E4M3" | "F8_E5M2" | "F8_E4M3FNUZ" | "F8_E5M2FNUZ")
+}

@@ -1,0 +1,234 @@
+//! Tensors of weights, however a checkpoint stores them.
+//!
+//! Quantised checkpoints keep a matrix as codes with scales and more beside it, each format under other names and in
+//! another order. Here each such group of tensors becomes one tensor of weights under the name that a plain
+//! checkpoint would have it by ([`Tensors`]), whose rows are decoded as they are asked for, by the rule of the program
+//! that made it. Whatever else a conversion does knows nothing of formats.
+//!
+//! [`numbers`] reads packed matrices of small numbers, [`affine`] makes integer codes with scales of them, `scaled`
+//! floats of few bits, `looked_up` codes of a table. `formats` says which tensors of which names are what. [`levels`]
+//! finds the block type that holds the codes of a tensor as they are.
+
+mod affine;
+mod formats;
+mod levels;
+mod looked_up;
+mod numbers;
+mod scaled;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::Path;
+use std::sync::Arc;
+
+use gguf_simd::BlockType;
+
+use crate::checkpoint::{Checkpoint, SourceType, TensorView};
+use crate::error::{Error, Result};
+use crate::quantize::{STEP, Step, decode_source};
+pub(super) use levels::Levels;
+
+/// A tensor of weights that is not stored as floats.
+pub(super) trait Packed: Debug + Send + Sync {
+    /// The name of the format, for people.
+    fn scheme(&self) -> &'static str;
+
+    /// Its dimensions, outermost first: at least two.
+    fn shape(&self) -> &[usize];
+
+    /// A file that it is in.
+    fn path(&self) -> &Path;
+
+    /// Bytes that it takes in the checkpoint.
+    fn n_bytes(&self) -> u64;
+
+    /// Decodes rows `first..` into `out`, `[rows, n_in]`. Where every [`STEP`] columns lie on a grid, adds the grids
+    /// of these rows to `steps`.
+    ///
+    /// # Errors
+    /// As [`TensorView::read_at`].
+    fn read_rows(
+        &self,
+        first: usize,
+        out: &mut [f32],
+        steps: &mut Vec<Step>,
+        scratch: &mut Scratch,
+    ) -> Result<()>;
+
+    /// What the grids of all rows have in common; `None` where rows lie on none.
+    ///
+    /// # Errors
+    /// As [`Packed::read_rows`].
+    fn levels(&self) -> Result<Option<Levels>>;
+
+    /// The block type that is the same format, of codes that lie on no grid.
+    fn block_type(&self) -> Option<BlockType> {
+        None
+    }
+}
+
+/// What reading keeps from one time to the next.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    bytes: Vec<u8>,
+    scales: Vec<f32>,
+    zeros: Vec<f32>,
+    rows: Vec<f32>,
+}
+
+/// A tensor of weights.
+#[derive(Clone, Debug)]
+pub(super) enum Stored<'a> {
+    /// Elements one after the other.
+    Plain(TensorView<'a>),
+    /// Anything else.
+    Packed(Arc<dyn Packed + 'a>),
+}
+
+/// All tensors of a checkpoint, by the names that they would have if they were plain.
+#[derive(Debug)]
+pub(super) struct Tensors<'a> {
+    by_name: BTreeMap<String, Stored<'a>>,
+    /// Those that cannot be read, with the reason.
+    refused: BTreeMap<String, Error>,
+}
+
+impl<'a> Tensors<'a> {
+    /// The tensors of `checkpoint`.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the parts of a packed tensor are missing or do not fit together.
+    pub(super) fn of(checkpoint: &'a Checkpoint) -> Result<Self> {
+        let (packed, parts) = formats::find(checkpoint)?;
+        let (mut by_name, mut refused) = (packed, BTreeMap::new());
+        for name in checkpoint.tensor_names().filter(|name| !parts.contains(*name)) {
+            match checkpoint.tensor(name) {
+                Ok(view) => by_name.extend(view.map(|view| (name.to_owned(), Stored::Plain(view)))),
+                Err(error) => drop(refused.insert(name.to_owned(), error)),
+            }
+        }
+        Ok(Self { by_name, refused })
+    }
+
+    /// All names, sorted.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let mut names: Vec<&str> =
+            self.by_name.keys().chain(self.refused.keys()).map(String::as_str).collect();
+        names.sort_unstable();
+        names.into_iter()
+    }
+
+    /// The tensor of this name.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if its elements are of a type that cannot be read.
+    pub(super) fn get(&self, name: &str) -> Result<Option<&Stored<'a>>> {
+        match self.refused.get(name) {
+            Some(Error::Unsupported { path, what }) => Err(Error::unsupported(path, what.clone())),
+            Some(error) => Err(Error::usage(error.to_string())),
+            None => Ok(self.by_name.get(name)),
+        }
+    }
+
+    /// Whether any is packed.
+    pub(super) fn has_packed(&self) -> bool {
+        self.by_name.values().any(|tensor| matches!(tensor, Stored::Packed(_)))
+    }
+
+    /// The first of those that `is_asked` for that is neither packed in a known way nor plain floats.
+    pub(super) fn first_unknown(&self, is_asked: impl Fn(&str) -> bool) -> Option<&str> {
+        let is_unknown = |name: &str| match self.by_name.get(name) {
+            Some(Stored::Plain(view)) => !view.dtype.is_plain_float(),
+            Some(Stored::Packed(_)) => false,
+            None => true,
+        };
+        self.names().find(|name| is_asked(name) && is_unknown(name))
+    }
+}
+
+impl<'a> Stored<'a> {
+    /// Its dimensions, outermost first.
+    pub(super) fn shape(&self) -> &[usize] {
+        match self {
+            Self::Plain(view) => view.shape,
+            Self::Packed(packed) => packed.shape(),
+        }
+    }
+
+    /// A file that it is in.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Plain(view) => view.path(),
+            Self::Packed(packed) => packed.path(),
+        }
+    }
+
+    /// What its elements are called.
+    pub(super) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Plain(view) => view.dtype.name(),
+            Self::Packed(packed) => packed.scheme(),
+        }
+    }
+
+    /// The block type of the same elements, if they are plain floats.
+    pub(super) fn float_type(&self) -> Option<BlockType> {
+        let Self::Plain(view) = self else { return None };
+        match view.dtype {
+            SourceType::F64 | SourceType::F32 => Some(BlockType::F32),
+            SourceType::F16 => Some(BlockType::F16),
+            SourceType::BF16 => Some(BlockType::BF16),
+            _ => None,
+        }
+    }
+
+    /// Bytes that `n` elements take.
+    pub(super) fn bytes_of(&self, n: usize) -> u64 {
+        match self {
+            Self::Plain(view) => view.dtype.bytes_of(n) as u64,
+            Self::Packed(packed) => {
+                let n_elements: usize = packed.shape().iter().product();
+                (u128::from(packed.n_bytes()) * n as u128 / n_elements.max(1) as u128) as u64
+            }
+        }
+    }
+
+    /// Decodes elements `first..` into `out`. If these are whole rows that lie on grids, `steps` gets those.
+    ///
+    /// # Errors
+    /// As [`TensorView::read_at`].
+    pub(super) fn read(
+        &self,
+        first: usize,
+        out: &mut [f32],
+        steps: &mut Vec<Step>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        steps.clear();
+        match self {
+            Self::Plain(view) => {
+                scratch.bytes.resize(view.dtype.bytes_of(out.len()), 0);
+                view.read_at(view.dtype.bytes_of(first) as u64, &mut scratch.bytes)?;
+                decode_source(view.dtype, &scratch.bytes, out);
+                Ok(())
+            }
+            Self::Packed(packed) => {
+                let n_in = packed.shape()[packed.shape().len() - 1];
+                if first.is_multiple_of(n_in) && out.len().is_multiple_of(n_in) {
+                    return packed.read_rows(first / n_in, out, steps, scratch);
+                }
+                let rows = first / n_in..(first + out.len()).div_ceil(n_in);
+                let mut whole = std::mem::take(&mut scratch.rows);
+                whole.resize(rows.len() * n_in, 0.0);
+                let read = packed.read_rows(rows.start, &mut whole, steps, scratch);
+                out.copy_from_slice(&whole[first - rows.start * n_in..][..out.len()]);
+                scratch.rows = whole;
+                steps.clear();
+                read
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

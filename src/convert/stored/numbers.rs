@@ -1,0 +1,242 @@
+//! Matrices of small numbers, as the many formats pack them: one in an element, or several in a run of bits, along
+//! either dimension of a tensor that is turned or not.
+//!
+//! Whatever the format, number `i` of a run is the bits from `i * bits` on, the lowest first. Little-endian words of
+//! any width are one such run, and so are the 32 numbers of three bits in three words that GPTQ has.
+
+use crate::checkpoint::TensorView;
+use crate::error::{Error, Result};
+use crate::quantize::decode_source;
+
+/// How the numbers of a matrix lie in its tensor.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Layout {
+    /// Whether a row of the matrix is a column of the tensor.
+    pub(super) is_turned: bool,
+    /// Bits of a number, and the dimension of the tensor along which they are packed.
+    pub(super) packed: Option<(usize, Along)>,
+    /// Where number `i` of eight in a word is, if they are not in order.
+    pub(super) order: Option<[usize; 8]>,
+}
+
+/// A dimension of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Along {
+    /// From row to row.
+    Outer,
+    /// Inside a row.
+    Inner,
+}
+
+/// A matrix in a tensor.
+#[derive(Debug)]
+pub(super) struct Numbers<'a> {
+    view: TensorView<'a>,
+    layout: Layout,
+    /// Rows and columns of the matrix.
+    n_rows: usize,
+    n_cols: usize,
+    /// Elements of a row of the tensor.
+    row_elements: usize,
+}
+
+impl<'a> Numbers<'a> {
+    /// The matrix of `n_rows` and `n_cols` numbers in `view`, the tensor called `name`. A tensor of one dimension
+    /// counts as a row if the matrix is turned and as a column if not.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the tensor is of another shape.
+    pub(super) fn new(
+        name: &str,
+        view: TensorView<'a>,
+        layout: Layout,
+        [n_rows, n_cols]: [usize; 2],
+    ) -> Result<Self> {
+        let found = match *view.shape {
+            [outer, inner] => [outer, inner],
+            [n] if layout.is_turned => [1, n],
+            [n] => [n, 1],
+            [] => [1, 1],
+            // Stacks of matrices are matrices of more rows.
+            [ref outer @ .., inner] => [outer.iter().product(), inner],
+        };
+        let mut expected = if layout.is_turned { [n_cols, n_rows] } else { [n_rows, n_cols] };
+        if let Some((bits, along)) = layout.packed {
+            let element_bits = view.dtype.element_bits();
+            let n = &mut expected[usize::from(along == Along::Inner)];
+            *n = (*n * bits).div_ceil(element_bits);
+            let is_word = matches!(view.dtype.name(), "I32" | "U32");
+            if !(is_word || along == Along::Inner && view.dtype.name() == "U8") {
+                let what =
+                    format!("tensor {name} holds {} elements, and packed numbers come in words", view.dtype);
+                return Err(Error::malformed(view.path(), what));
+            }
+        }
+        // Formats pad the columns of a matrix that is not turned.
+        let is_sound = if layout.is_turned {
+            found == expected
+        } else {
+            found[0] == expected[0] && found[1] >= expected[1]
+        };
+        if !is_sound {
+            let what = format!(
+                "tensor {name} has shape {:?}, and {expected:?} is needed for {n_rows} rows of {n_cols} numbers",
+                view.shape
+            );
+            return Err(Error::malformed(view.path(), what));
+        }
+        Ok(Self { view, layout, n_rows, n_cols, row_elements: found[1] })
+    }
+
+    pub(super) fn n_cols(&self) -> usize {
+        self.n_cols
+    }
+
+    pub(super) fn n_bytes(&self) -> u64 {
+        self.view.n_bytes
+    }
+
+    pub(super) fn view(&self) -> &TensorView<'a> {
+        &self.view
+    }
+
+    /// Reads rows `first..` into `out`, `[rows, n_cols]`.
+    ///
+    /// # Errors
+    /// As [`TensorView::read_at`].
+    pub(super) fn read(&self, first: usize, out: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
+        let n = out.len() / self.n_cols;
+        debug_assert!(first + n <= self.n_rows, "rows of the matrix");
+        match (self.layout.is_turned, self.layout.packed) {
+            (false, None) => self.read_plain(first, out, bytes),
+            (false, Some((bits, Along::Inner))) => {
+                let row_bytes = self.view.dtype.bytes_of(self.row_elements);
+                bytes.resize(n * row_bytes, 0);
+                self.view.read_at((first * row_bytes) as u64, bytes)?;
+                let rows = out.chunks_exact_mut(self.n_cols).zip(bytes.chunks_exact(row_bytes));
+                rows.for_each(|(out, row)| unpack(row, bits, out));
+                Ok(())
+            }
+            (false, Some((bits, Along::Outer))) => {
+                let words = first * bits / 32..((first + n) * bits).div_ceil(32);
+                let row_bytes = 4 * self.row_elements;
+                bytes.resize(words.len() * row_bytes, 0);
+                self.view.read_at((words.start * row_bytes) as u64, bytes)?;
+                for (i, out) in out.chunks_exact_mut(self.n_cols).enumerate() {
+                    let bit = (first + i) * bits - words.start * 32;
+                    for (j, out) in out.iter_mut().enumerate() {
+                        *out = across(bytes, bit, bits, |word| word * row_bytes + 4 * j);
+                    }
+                }
+                Ok(())
+            }
+            (true, packed) => self.read_turned(first, n, packed, out, bytes),
+        }
+    }
+
+    fn read_plain(&self, first: usize, out: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
+        let dtype = self.view.dtype;
+        if self.row_elements == self.n_cols {
+            bytes.resize(dtype.bytes_of(out.len()), 0);
+            self.view.read_at(dtype.bytes_of(first * self.n_cols) as u64, bytes)?;
+            decode_source(dtype, bytes, out);
+            return Ok(());
+        }
+        for (i, out) in out.chunks_exact_mut(self.n_cols).enumerate() {
+            bytes.resize(dtype.bytes_of(out.len()), 0);
+            self.view.read_at(dtype.bytes_of((first + i) * self.row_elements) as u64, bytes)?;
+            decode_source(dtype, bytes, out);
+        }
+        Ok(())
+    }
+
+    /// Reads columns of the tensor: from each of its rows the elements that hold rows `first..first + n`.
+    fn read_turned(
+        &self,
+        first: usize,
+        n: usize,
+        packed: Option<(usize, Along)>,
+        out: &mut [f32],
+        bytes: &mut Vec<u8>,
+    ) -> Result<()> {
+        let dtype = self.view.dtype;
+        let (elements, tensor_rows) = match packed {
+            None => (first..first + n, self.n_cols),
+            Some((bits, Along::Outer)) => (first..first + n, (self.n_cols * bits).div_ceil(32)),
+            Some((bits, Along::Inner)) => (first * bits / 32..((first + n) * bits).div_ceil(32), self.n_cols),
+        };
+        let strip_bytes = dtype.bytes_of(elements.len());
+        bytes.resize(tensor_rows * strip_bytes, 0);
+        for (row, strip) in bytes.chunks_exact_mut(strip_bytes).enumerate() {
+            let at = row * self.row_elements + elements.start;
+            self.view.read_at(dtype.bytes_of(at) as u64, strip)?;
+        }
+        let n_cols = self.n_cols;
+        match packed {
+            None => {
+                let mut column = vec![0.0; n];
+                for (j, strip) in bytes.chunks_exact(strip_bytes).enumerate() {
+                    decode_source(dtype, strip, &mut column);
+                    column.iter().enumerate().for_each(|(i, x)| out[i * n_cols + j] = *x);
+                }
+            }
+            Some((bits, Along::Outer)) => {
+                for (i, out) in out.chunks_exact_mut(n_cols).enumerate() {
+                    for (j, out) in out.iter_mut().enumerate() {
+                        *out = across(bytes, j * bits, bits, |word| word * strip_bytes + 4 * i);
+                    }
+                }
+            }
+            Some((bits, Along::Inner)) => {
+                for i in 0..n {
+                    let row = first + i;
+                    let row = self.layout.order.map_or(row, |order| row / 8 * 8 + order[row % 8]);
+                    let bit = row * bits - elements.start * 32;
+                    for j in 0..n_cols {
+                        out[i * n_cols + j] = across(bytes, bit, bits, |word| j * strip_bytes + 4 * word);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The number of `bits` bits from bit `bit` on, in words of which number `w` is at byte `at(w)`.
+#[inline(always)]
+fn across(bytes: &[u8], bit: usize, bits: usize, at: impl Fn(usize) -> usize) -> f32 {
+    let word = |w: usize| {
+        let at = at(w);
+        u64::from(u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]))
+    };
+    let (first, shift) = (bit / 32, bit % 32);
+    let mut run = word(first);
+    if shift + bits > 32 {
+        run |= word(first + 1) << 32;
+    }
+    (run >> shift & ((1 << bits) - 1)) as f32
+}
+
+/// Numbers of `bits` bits that follow each other in `bytes`, the lowest bits first.
+fn unpack(bytes: &[u8], bits: usize, out: &mut [f32]) {
+    match bits {
+        4 => {
+            for (pair, byte) in out.chunks_mut(2).zip(bytes) {
+                pair[0] = f32::from(byte & 15);
+                if let Some(second) = pair.get_mut(1) {
+                    *second = f32::from(byte >> 4);
+                }
+            }
+        }
+        8 => out.iter_mut().zip(bytes).for_each(|(out, byte)| *out = f32::from(*byte)),
+        _ => {
+            let mask = (1_u32 << bits) - 1;
+            for (i, out) in out.iter_mut().enumerate() {
+                let (byte, shift) = (i * bits / 8, i * bits % 8);
+                let next = bytes.get(byte + 1).copied().unwrap_or(0);
+                let run = u32::from(u16::from_le_bytes([bytes[byte], next]));
+                *out = (run >> shift & mask) as f32;
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Floats of few bits with scales: FP8 by blocks, rows or tensors, and FP4 with a scale for every 16 or 32.
+
+use std::path::Path;
+
+use gguf_simd::BlockType;
+
+use super::{Levels, Packed, Scratch, Step};
+use crate::checkpoint::TensorView;
+use crate::error::{Error, Result};
+use crate::quantize::{E2M1, decode_source};
+
+/// A stack of matrices of floats, each a product of its code and a scale.
+#[derive(Debug)]
+pub(super) struct Scaled<'a> {
+    scheme: &'static str,
+    codes: TensorView<'a>,
+    /// Whether two codes of four bits share a byte, the first in the low half.
+    is_nibbles: bool,
+    /// `[.., n_out, n_in]`
+    shape: Vec<usize>,
+    scales: TensorView<'a>,
+    /// Scales of one matrix along the outputs and the inputs, and how many outputs and inputs share one.
+    n_scales: [usize; 2],
+    shared: [usize; 2],
+    /// Whether one row of scales serves every matrix of the stack.
+    is_common: bool,
+    /// What every scale is multiplied with.
+    factor: f32,
+}
+
+impl<'a> Scaled<'a> {
+    /// The matrices of `codes`, with scales each of which serves `block` of outputs and inputs where there are as many
+    /// as that makes, or a row, or a matrix, or all of them. `names` are those of the two tensors.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the scales are of another number.
+    pub(super) fn new(
+        scheme: &'static str,
+        names: [&str; 2],
+        codes: TensorView<'a>,
+        scales: TensorView<'a>,
+        block: [usize; 2],
+    ) -> Result<Self> {
+        let mut shape = codes.shape.to_vec();
+        let is_nibbles = codes.dtype.name() == "U8";
+        let wrong = |what: String| Err(Error::malformed(codes.path(), what));
+        let [ref outer @ .., n_out, ref mut n_in] = shape[..] else {
+            return wrong(format!("tensor {} has one dimension, and matrices have two", names[0]));
+        };
+        if is_nibbles {
+            *n_in *= 2;
+        }
+        let (n_matrices, n_in) = (outer.iter().product::<usize>(), *n_in);
+        let n = scales.n_elements();
+        let of_blocks = [n_out.div_ceil(block[0]), n_in.div_ceil(block[1])];
+        // A shape of as many dimensions tells rows and blocks apart where both would be as many.
+        let is_blocks = n == n_matrices * of_blocks[0] * of_blocks[1]
+            && (scales.shape.len() < 2 || scales.shape[scales.shape.len() - 1] == of_blocks[1]);
+        let (n_scales, shared) = if is_blocks {
+            (of_blocks, block)
+        } else if n == n_matrices * n_out {
+            ([n_out, 1], [1, n_in])
+        } else if n == n_matrices || n == 1 {
+            ([1, 1], [n_out, n_in])
+        } else {
+            return wrong(format!(
+                "tensor {} has shape {:?}, which is neither a scale for each {} by {} weights of {} {:?} nor for each row \
+                 or the whole",
+                names[1], scales.shape, block[0], block[1], names[0], codes.shape
+            ));
+        };
+        let is_common = n_matrices > 1 && n == n_scales[0] * n_scales[1];
+        Ok(Self { scheme, codes, is_nibbles, shape, scales, n_scales, shared, is_common, factor: 1.0 })
+    }
+
+    /// The same with scales that are multiplied with `factor`.
+    pub(super) fn times(self, factor: f32) -> Self {
+        Self { factor, ..self }
+    }
+
+    fn n_out(&self) -> usize {
+        self.shape[self.shape.len() - 2]
+    }
+}
+
+impl Packed for Scaled<'_> {
+    fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn path(&self) -> &Path {
+        self.codes.path()
+    }
+
+    fn n_bytes(&self) -> u64 {
+        self.codes.n_bytes + self.scales.n_bytes
+    }
+
+    fn read_rows(
+        &self,
+        first: usize,
+        out: &mut [f32],
+        _steps: &mut Vec<Step>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let n_in = self.shape[self.shape.len() - 1];
+        let Scratch { bytes, scales, .. } = scratch;
+        let bytes_of = |n: usize| if self.is_nibbles { n / 2 } else { self.codes.dtype.bytes_of(n) };
+        bytes.resize(bytes_of(out.len()), 0);
+        self.codes.read_at(bytes_of(first * n_in) as u64, bytes)?;
+        if self.is_nibbles {
+            let pairs = out.as_chunks_mut::<2>().0;
+            for (pair, byte) in pairs.iter_mut().zip(bytes.iter()) {
+                *pair = [E2M1[usize::from(byte & 15)], E2M1[usize::from(byte >> 4)]];
+            }
+        } else {
+            decode_source(self.codes.dtype, bytes, out);
+        }
+        let (dtype, n) = (self.scales.dtype, self.n_scales[1]);
+        scales.resize(n, 0.0);
+        let mut at = None;
+        for (i, row) in out.chunks_exact_mut(n_in).enumerate() {
+            let (matrix, row_in) = ((first + i) / self.n_out(), (first + i) % self.n_out());
+            let matrix = if self.is_common { 0 } else { matrix };
+            let row_of_scales = matrix * self.n_scales[0] + row_in / self.shared[0];
+            if at != Some(row_of_scales) {
+                bytes.resize(dtype.bytes_of(n), 0);
+                self.scales.read_at(dtype.bytes_of(row_of_scales * n) as u64, bytes)?;
+                decode_source(dtype, bytes, scales);
+                scales.iter_mut().for_each(|s| *s *= self.factor);
+                at = Some(row_of_scales);
+            }
+            for (codes, scale) in row.chunks_mut(self.shared[1]).zip(scales.iter()) {
+                codes.iter_mut().for_each(|x| *x *= scale);
+            }
+        }
+        Ok(())
+    }
+
+    fn levels(&self) -> Result<Option<Levels>> {
+        Ok(None)
+    }
+
+    fn block_type(&self) -> Option<BlockType> {
+        (self.scheme == "MXFP4").then_some(BlockType::MXFP4)
+    }
+}

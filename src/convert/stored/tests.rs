@@ -1,0 +1,165 @@
+//! Every format is decoded to the values that its own program gives it, and kept where a block type holds it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gguf_simd::BlockType;
+use gguf_simd::kernels::Kernels;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{Scratch, Stored, Tensors};
+use crate::checkpoint::Checkpoint;
+use crate::quantize::{STEP, Step, encode_rows_on_grids};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/quantised")
+}
+
+/// A checkpoint of the fixture `name`.
+fn checkpoint(name: &str) -> (TempDir, Checkpoint) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = |extension: &str| fixtures().join(format!("{name}.{extension}"));
+    let quantization: Value =
+        serde_json::from_slice(&fs::read(file("json")).expect("a fixture")).expect("JSON");
+    let config = json!({"architectures": ["LlamaForCausalLM"], "quantization_config": quantization});
+    fs::write(dir.path().join("config.json"), config.to_string()).expect("written");
+    fs::copy(file("safetensors"), dir.path().join("model.safetensors")).expect("copied");
+    let checkpoint = Checkpoint::open(dir.path()).expect("sound");
+    (dir, checkpoint)
+}
+
+/// All elements, read in pieces that begin anywhere, and the grids of all rows, read in pieces of some rows.
+fn read(stored: &Stored<'_>) -> (Vec<f32>, Vec<Step>) {
+    let (n, n_in) = (stored.shape().iter().product::<usize>(), stored.shape()[stored.shape().len() - 1]);
+    let (mut scratch, mut steps, mut all_steps) = (Scratch::default(), Vec::new(), Vec::new());
+    let mut rows = vec![0.0; n];
+    for (i, out) in rows.chunks_mut(5 * n_in).enumerate() {
+        stored.read(i * 5 * n_in, out, &mut steps, &mut scratch).expect("readable");
+        all_steps.extend_from_slice(&steps);
+    }
+    let mut anywhere = vec![0.0; n];
+    for (i, out) in anywhere.chunks_mut(333).enumerate() {
+        stored.read(i * 333, out, &mut steps, &mut scratch).expect("readable");
+    }
+    assert!(rows == anywhere, "elements do not depend on what is read with them");
+    (rows, all_steps)
+}
+
+/// Names, the type that holds the codes as they are, and whether its values are all those of the source.
+const FORMATS: [(&str, Option<BlockType>, bool); 25] = [
+    ("gptq-2", Some(BlockType::Q4_0), true),
+    ("gptq-3", Some(BlockType::Q4_0), true),
+    ("gptq-4", Some(BlockType::Q4_0), true),
+    ("gptq-8", Some(BlockType::Q8_0), true),
+    ("gptq-4-asym", Some(BlockType::Q5_0), true),
+    ("gptq-3-asym-v2", Some(BlockType::Q4_0), true),
+    ("gptq-4-v2", Some(BlockType::Q4_0), true),
+    ("gptq-4-act-order", None, false),
+    ("awq-gemm", Some(BlockType::Q5_0), true),
+    ("awq-gemm-sym", Some(BlockType::Q4_0), true),
+    ("awq-gemv", Some(BlockType::Q5_0), true),
+    ("mlx-4", Some(BlockType::Q4_1), true),
+    ("mlx-3", Some(BlockType::Q4_1), true),
+    ("mlx-6", None, false),
+    ("fp8-block", None, false),
+    ("fp8-row", None, false),
+    ("fp8-tensor", None, false),
+    ("compressed-4", Some(BlockType::Q4_0), true),
+    ("compressed-4-asym", Some(BlockType::Q5_0), true),
+    ("compressed-8", Some(BlockType::Q8_0), true),
+    ("compressed-int8", Some(BlockType::Q8_0), true),
+    ("bnb-nf4", None, false),
+    ("bnb-nf4-nested", None, false),
+    ("bnb-fp4", None, false),
+    // The scales are F32 there and F16 in a block.
+    ("llm-int8", Some(BlockType::Q8_0), false),
+];
+
+/// The greatest difference of one element, relative to the greatest element, that the order of two products makes.
+const ROUNDING: f32 = 1e-7;
+
+#[track_caller]
+fn assert_decodes(name: &str, plain: &str) -> (Vec<f32>, Vec<Step>, Option<BlockType>) {
+    let (_dir, checkpoint) = checkpoint(name);
+    let tensors = Tensors::of(&checkpoint).unwrap_or_else(|e| panic!("{name}: {e}"));
+    assert_eq!(tensors.names().collect::<Vec<_>>(), ["expected", plain], "{name}");
+    let get = |name: &str| tensors.get(name).expect("readable").expect("named");
+    let (expected, _) = read(get("expected"));
+    let (found, steps) = read(get(plain));
+    assert_eq!(get(plain).shape(), get("expected").shape(), "{name}");
+    let largest = expected.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+    for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        assert!((found - expected).abs() <= largest * ROUNDING, "{name}[{i}]: {found} instead of {expected}");
+    }
+    let Stored::Packed(packed) = get(plain) else { panic!("{name} is packed") };
+    let n_in = packed.shape()[packed.shape().len() - 1];
+    let levels = packed.levels().expect("readable");
+    (found, steps, levels.and_then(|levels| levels.block_type(n_in)))
+}
+
+#[test]
+fn every_format_means_what_its_own_program_decodes_and_blocks_keep_its_codes() {
+    for (name, expected_type, is_exact) in FORMATS {
+        let (values, steps, ty) = assert_decodes(name, "m.weight");
+        // Rows of 128 are too short for groups of 256.
+        assert_eq!(ty, expected_type, "{name}");
+        let Some(ty) = ty else { continue };
+        assert_eq!(steps.len() * STEP, values.len(), "{name}");
+        let mut blocks = vec![0; ty.row_bytes(values.len()).expect("whole blocks")];
+        let error = encode_rows_on_grids(
+            Kernels::best(),
+            ty,
+            &values,
+            128,
+            (&steps, None),
+            &mut blocks,
+            &mut Vec::new(),
+        );
+        if is_exact {
+            assert_eq!(error.relative_rmse(), 0.0, "{name} in {ty}");
+        } else {
+            // Half a unit in the last place of an F16.
+            assert!(error.relative_rmse() < 1.0 / 4096.0, "{name} in {ty}: {}", error.relative_rmse());
+        }
+    }
+    for name in ["mxfp4", "nvfp4-modelopt", "nvfp4-compressed"] {
+        assert_eq!(assert_decodes(name, "m.weight").2, None, "{name} has a table of its own");
+    }
+    assert_eq!(assert_decodes("fp8-stack", "m.stack").2, None);
+}
+
+/// Changes the header of a fixture and says what opening it says.
+fn refusal(name: &str, from: &str, to: &str) -> String {
+    assert_eq!(from.len(), to.len(), "the header keeps its length");
+    let (dir, _) = checkpoint(name);
+    let path = dir.path().join("model.safetensors");
+    let bytes = fs::read(&path).expect("copied");
+    let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).expect("in the header");
+    let changed = [&bytes[..at], to.as_bytes(), &bytes[at + from.len()..]].concat();
+    fs::write(&path, changed).expect("writable");
+    match Checkpoint::open(dir.path()).and_then(|checkpoint| Tensors::of(&checkpoint).map(drop)) {
+        Ok(()) => panic!("{name} was read"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn parts_that_are_missing_or_do_not_fit_are_named_before_anything_is_read() {
+    for (name, from, to, said) in [
+        ("gptq-4", "m.scales", "m.scalez", "tensor m.scales is missing"),
+        ("gptq-4", "[128]", "[  9]", "shape does not fit"),
+        (
+            "gptq-4",
+            "m.qzeros\":{\"dtype\":\"I32\",\"shape\":[4,4]",
+            "m.qzeros\":{\"dtype\":\"I32\",\"shape\":[2,8]",
+            "tensor m.qzeros has shape [2, 8]",
+        ),
+        ("awq-gemm", "m.qzeros", "m.qzeroz", "tensor m.qzeros is missing"),
+        ("compressed-4", "m.weight_shape", "m.weight_shapf", "tensor m.weight_shape is missing"),
+        ("bnb-nf4", "m.weight.absmax", "m.weight.absmin", "tensor m.weight.absmax is missing"),
+    ] {
+        let message = refusal(name, from, to);
+        assert!(message.contains(said), "\"{message}\" should say \"{said}\"");
+    }
+}
