@@ -12,6 +12,7 @@ Needs torch, transformers, numpy.
 """
 
 import json
+import json
 import pathlib
 import shutil
 import sys

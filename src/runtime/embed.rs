@@ -112,11 +112,14 @@ impl<'e> Embedder<'e> {
                 "the model does not score pairs of texts: it is no rerank model; compare the vectors of gguf-run embed",
             ));
         };
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
         let rows = self.pooled(texts, pooling)?.concat();
         let _environment = FloatEnvironment::enter();
         let scores = self.engine.decoder().classify(self.engine.compute(None), rows, texts.len())?;
         let scores = scores.unwrap_or_default();
-        Ok(scores.chunks(scores.len().div_ceil(texts.len().max(1)).max(1)).map(<[f32]>::to_vec).collect())
+        Ok(scores.chunks((scores.len() / texts.len()).max(1)).map(<[f32]>::to_vec).collect())
     }
 
     /// The last streams of each text, pooled.

@@ -32,6 +32,7 @@ mod convert_values;
 mod cpu_features;
 mod decoder_reference;
 mod determinism;
+mod embed;
 mod encoders;
 mod engine_errors;
 mod families;

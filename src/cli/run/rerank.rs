@@ -20,7 +20,7 @@ pub(super) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// The query
-    #[arg(value_name = "QUERY", allow_hyphen_values = true)]
+    #[arg(value_name = "QUERY")]
     query: String,
     #[command(flatten)]
     documents: TextsArgs,

@@ -10,8 +10,8 @@ use crate::runtime::EmbedText;
 /// Several texts.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct TextsArgs {
-    /// The texts
-    #[arg(value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "file")]
+    /// The texts; behind -- they may begin with a hyphen
+    #[arg(value_name = "TEXT", conflicts_with = "file")]
     texts: Vec<String>,
     /// A file with a text a line; - reads standard input
     #[arg(short, long, value_name = "FILE")]

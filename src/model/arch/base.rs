@@ -272,6 +272,9 @@ impl<'k> Base<'k> {
     /// [`crate::Error::Malformed`] for numbers that no model has.
     pub(crate) fn model(&self, mut layers: Vec<LayerSpec>) -> Result<ModelSpec> {
         if self.keys.bool("attention.causal")? == Some(false) {
+            if layers.iter().any(|layer| !matches!(layer.mixer, MixerSpec::Attention(_))) {
+                return Err(self.keys.unsupported("attention.causal false, of layers that only look back"));
+            }
             layers.iter_mut().for_each(see_all);
         }
         Ok(ModelSpec {

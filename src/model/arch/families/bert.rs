@@ -49,7 +49,8 @@ pub(super) static ROBERTA: Family = Family {
 /// DistilBERT, which does not tell the texts of a pair apart.
 pub(super) static DISTILBERT: Family = Family {
     gguf_name: "bert",
-    checkpoint_classes: &["DistilBertModel", "DistilBertForMaskedLM", "DistilBertForSequenceClassification"],
+    // Its classifiers have another activation than files can say.
+    checkpoint_classes: &["DistilBertModel", "DistilBertForMaskedLM"],
     model_types: &["distilbert"],
     keys: |made| {
         made.activation(&["activation"], "gelu", &["gelu"])?;
@@ -81,7 +82,7 @@ pub(super) static DISTILBERT: Family = Family {
             (Role::FfnDown, "ffn.lin2"),
             (Role::LayerOutputNorm, "output_layer_norm"),
         ],
-        left_out: &["vocab_", "pre_classifier.", "classifier."],
+        left_out: &["vocab_"],
         ..Names::PLAIN
     },
     source: plain,

@@ -1,0 +1,208 @@
+//! `gguf-run embed` and `rerank`, and the library under them: vectors of encoders and of decoders, scores of pairs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::common;
+use crate::common::npy::read_npy;
+use crate::encoders;
+use crate::families::{self, Fixture};
+use crate::program;
+use gguf_kit::convert::FileType;
+use gguf_kit::model::spec::Pooling;
+use gguf_kit::runtime::{EmbedOptions, EmbedText, Embedder, Engine, EngineOptions};
+
+fn encoder(name: &str) -> Fixture {
+    encoders::registered().into_iter().find(|fixture| fixture.name == name).expect("the fixture")
+}
+
+fn decoder(name: &str) -> Fixture {
+    families::registered().into_iter().find(|fixture| fixture.name == name).expect("the fixture")
+}
+
+fn texts() -> Vec<EmbedText> {
+    let ids: [&[u32]; 4] = [&[7, 8, 9], &[11], &[30, 31, 32, 33, 34, 35, 36], &[7, 8, 9]];
+    ids.iter().map(|ids| EmbedText { ids: ids.to_vec(), border: None }).collect()
+}
+
+fn embed(engine: &Engine, change: impl Fn(&mut EmbedOptions), texts: &[EmbedText]) -> Vec<Vec<f32>> {
+    let mut options = EmbedOptions::new(texts.iter().map(|text| text.ids.len()).max().unwrap());
+    change(&mut options);
+    Embedder::new(engine, options).unwrap().embed(texts).unwrap()
+}
+
+fn length(vector: &[f32]) -> f32 {
+    vector.iter().map(|x| x * x).sum::<f32>().sqrt()
+}
+
+#[test]
+fn vectors_do_not_depend_on_company_and_pool_what_the_tokens_have() {
+    let dir = tempfile::tempdir().unwrap();
+    for fixture in [encoder("bert"), decoder("qwen3")] {
+        let engine = Engine::load(&fixture.convert(dir.path()), EngineOptions::default()).unwrap();
+        let texts = texts();
+        let raw = |pooling| {
+            let options = move |options: &mut EmbedOptions| {
+                options.pooling = Some(pooling);
+                options.is_normalized = false;
+            };
+            embed(&engine, options, &texts)
+        };
+        let n_embd = engine.spec().n_embd;
+        let (rows, first, last, mean) =
+            (raw(Pooling::None), raw(Pooling::Cls), raw(Pooling::Last), raw(Pooling::Mean));
+        for (i, text) in texts.iter().enumerate() {
+            let tokens: Vec<&[f32]> = rows[i].chunks(n_embd).collect();
+            assert_eq!(tokens.len(), text.ids.len(), "{}", fixture.name);
+            assert_eq!((first[i].as_slice(), last[i].as_slice()), (tokens[0], tokens[tokens.len() - 1]));
+            for (j, x) in mean[i].iter().enumerate() {
+                let sum: f64 = tokens.iter().map(|token| f64::from(token[j])).sum();
+                assert_eq!(*x, (sum / tokens.len() as f64) as f32, "{}", fixture.name);
+            }
+        }
+        let together = embed(&engine, |_| {}, &texts);
+        assert!(together.iter().all(|vector| (length(vector) - 1.0).abs() < 1e-6));
+        assert_eq!(together[0], together[3]);
+        for (text, vector) in texts.iter().zip(&together) {
+            let alone = embed(&engine, |options| options.n_batch = 2, std::slice::from_ref(text));
+            assert_eq!(&alone[0], vector, "{}", fixture.name);
+        }
+    }
+}
+
+#[test]
+fn a_decoder_pools_its_last_token_and_an_encoder_the_mean_unless_files_say_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    for (fixture, usual) in [(encoder("bert"), Pooling::Mean), (decoder("qwen3"), Pooling::Last)] {
+        let engine = Engine::load(&fixture.convert(dir.path()), EngineOptions::default()).unwrap();
+        assert_eq!(
+            Embedder::new(&engine, EmbedOptions::new(8)).unwrap().pooling(),
+            usual,
+            "{}",
+            fixture.name
+        );
+    }
+}
+
+#[test]
+fn models_without_classes_score_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    for fixture in [encoder("bert"), decoder("qwen3")] {
+        let engine = Engine::load(&fixture.convert(dir.path()), EngineOptions::default()).unwrap();
+        let mut embedder = Embedder::new(&engine, EmbedOptions::new(8)).unwrap();
+        let message = embedder.scores(&texts()).unwrap_err().to_string();
+        assert!(message.contains("no rerank model"), "{message}");
+        assert!(embedder.embed(&[]).unwrap().is_empty());
+    }
+}
+
+/// The checkpoint of `fixture` as sentence-transformers would save it, with a matrix of 4 rows behind the pooling.
+fn with_modules(fixture: &Fixture, dir: &Path) -> PathBuf {
+    let checkpoint = dir.join("modules");
+    fixture.convert(dir);
+    fs::rename(dir.join(&fixture.name), &checkpoint).unwrap();
+    let module = |path: &str, ty: &str| {
+        format!(r#"{{"path": "{path}", "type": "sentence_transformers.models.{ty}"}}"#)
+    };
+    let modules = [module("", "Transformer"), module("1_Pooling", "Pooling"), module("2_Dense", "Dense")];
+    fs::write(checkpoint.join("modules.json"), format!("[{}]", modules.join(","))).unwrap();
+    fs::create_dir(checkpoint.join("1_Pooling")).unwrap();
+    fs::write(checkpoint.join("1_Pooling/config.json"), r#"{"pooling_mode_cls_token": true}"#).unwrap();
+    fs::create_dir(checkpoint.join("2_Dense")).unwrap();
+    let dense = r#"{"in_features": 64, "out_features": 4, "bias": false,
+        "activation_function": "torch.nn.modules.linear.Identity"}"#;
+    fs::write(checkpoint.join("2_Dense/config.json"), dense).unwrap();
+    // Row i adds up elements i and i + 4.
+    let weight = |i: usize| if i % 64 == i / 64 || i % 64 == i / 64 + 4 { 1.0f32 } else { 0.0 };
+    let data: Vec<u8> = (0..256).flat_map(|i| weight(i).to_le_bytes()).collect();
+    let header = br#"{"linear.weight":{"dtype":"F32","shape":[4,64],"data_offsets":[0,1024]}}"#;
+    let file = [&(header.len() as u64).to_le_bytes()[..], header, &data].concat();
+    fs::write(checkpoint.join("2_Dense/model.safetensors"), file).unwrap();
+    checkpoint
+}
+
+#[test]
+fn folders_of_sentence_transformers_bring_their_pooling_and_matrices() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = encoder("bert");
+    let plain = Engine::load(&fixture.convert(dir.path()), EngineOptions::default()).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let gguf = other.path().join("m.gguf");
+    common::convert(&with_modules(&fixture, other.path()), &gguf, FileType::F32);
+    let engine = Engine::load(&gguf, EngineOptions::default()).unwrap();
+    let raw = |options: &mut EmbedOptions| options.is_normalized = false;
+    let found = embed(&engine, raw, &texts());
+    let first = |options: &mut EmbedOptions| {
+        options.pooling = Some(Pooling::Cls);
+        options.is_normalized = false;
+    };
+    for (found, first) in found.iter().zip(embed(&plain, first, &texts())) {
+        assert_eq!(found.len(), 4);
+        for (i, x) in found.iter().enumerate() {
+            assert!((x - (first[i] + first[i + 4])).abs() < 1e-5, "{x}");
+        }
+    }
+    let metadata = engine.metadata();
+    assert_eq!(metadata.count("bert.pooling_type").unwrap(), Some(2));
+    assert_eq!(metadata.count("bert.dense_2_feat_out").unwrap(), Some(4));
+}
+
+#[test]
+fn embed_prints_lines_json_and_arrays_of_the_same_vectors() {
+    let dir = tempfile::tempdir().unwrap();
+    let gguf = encoder("bert").convert(dir.path());
+    let gguf = gguf.to_str().unwrap();
+    let lines = program::stdout_of(["embed", gguf, "a cat", "a dog", "--quiet"]);
+    let rows: Vec<Vec<f32>> =
+        lines.lines().map(|line| line.split(' ').map(|x| x.parse().unwrap()).collect()).collect();
+    assert_eq!((rows.len(), rows[0].len()), (2, 64));
+    let json = program::json_of(["embed", gguf, "a cat", "a dog", "--quiet", "--json"]);
+    assert_eq!(json["object"], "list");
+    assert_eq!(json["data"][1]["index"], 1);
+    let vector = json["data"][1]["embedding"].as_array().unwrap();
+    assert_eq!(vector.iter().map(|x| x.as_f64().unwrap() as f32).collect::<Vec<_>>(), rows[1]);
+    assert!(json["usage"]["prompt_tokens"].as_u64().unwrap() >= 10);
+    let (file, npy) = (dir.path().join("texts.txt"), dir.path().join("v.npy"));
+    fs::write(&file, "a cat\na dog\n").unwrap();
+    let args = ["embed", gguf, "-q", "-f", file.to_str().unwrap(), "--npy", npy.to_str().unwrap()];
+    program::stdout_of(args);
+    assert_eq!(read_npy(&npy), ([2, 64], rows.concat()));
+    let again = program::run(args);
+    assert_eq!(again.status.code(), Some(2), "{}", program::stderr(&again));
+}
+
+#[test]
+fn embed_refuses_texts_that_are_too_long_unless_they_may_be_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let gguf = encoder("bert").convert(dir.path());
+    let gguf = gguf.to_str().unwrap();
+    let long = "Ž".repeat(90);
+    let output = program::run(["embed", gguf, "short", &long]);
+    let message = program::stderr(&output);
+    assert!(
+        !output.status.success() && message.contains("text 2") && message.contains("--truncate"),
+        "{message}"
+    );
+    assert_eq!(program::stdout_of(["embed", gguf, "short", &long, "--truncate", "-q"]).lines().count(), 2);
+    let output = program::run(["embed", gguf]);
+    assert_eq!(output.status.code(), Some(2), "{}", program::stderr(&output));
+}
+
+#[test]
+fn rerank_prints_the_best_documents_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let gguf = encoder("bert-rank").convert(dir.path());
+    let gguf = gguf.to_str().unwrap();
+    let documents = ["one", "two words", "three words here", "4"];
+    let args = ["rerank", gguf, "a query"].into_iter().chain(documents);
+    let json = program::json_of(args.clone().chain(["--json"]));
+    let results = json["results"].as_array().unwrap();
+    let scores: Vec<f64> = results.iter().map(|result| result["relevance_score"].as_f64().unwrap()).collect();
+    assert!(scores.len() == 4 && scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+    let best = documents[results[0]["index"].as_u64().unwrap() as usize];
+    let lines = program::stdout_of(args);
+    assert!(lines.lines().next().unwrap().ends_with(&format!("  {best}")), "{lines}");
+    // Alone, a document has the score that it has beside others.
+    let alone = program::json_of(["rerank", gguf, "a query", best, "--json"]);
+    assert_eq!(alone["results"][0]["relevance_score"], results[0]["relevance_score"]);
+}
