@@ -9,6 +9,7 @@
 mod blocks;
 pub mod cache;
 mod cache_key;
+pub mod calibrate;
 pub mod file_type;
 mod gguf_input;
 mod importance;

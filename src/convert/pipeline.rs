@@ -94,6 +94,9 @@ pub fn run_all(
         for (group, written) in groups.iter().zip(&written) {
             errors[group.tensor].merge(&written[i].error);
         }
+        for (error, planned) in errors.iter_mut().zip(outputs[i].plan.sources()) {
+            *error = planned.error.unwrap_or(*error);
+        }
         errors
     });
     let errors: Vec<_> = errors.collect();

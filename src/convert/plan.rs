@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::gguf::{DEFAULT_ALIGNMENT, GgufWriter, PlannedTensor};
 use crate::model::arch::{self, Configured, Family, Scalars};
 use crate::model::spec::{ModelSpec, Slot};
+use crate::quantize::ErrorStats;
 use crate::tokenizer::Vocabulary;
 use files::Files;
 
@@ -55,6 +56,8 @@ pub(super) struct Planned<'a> {
     pub(super) rows: SourceRows<'a>,
     pub(super) choice: Choice,
     pub(super) importance: Option<Importance>,
+    /// What encoding lost, where it is done already.
+    pub(super) error: Option<ErrorStats>,
 }
 
 /// One tensor of a plan, for people.
@@ -127,8 +130,9 @@ impl<'a> Plan<'a> {
         });
         let files = Files::new(pairs, tensors.collect(), DEFAULT_ALIGNMENT, options.max_file_bytes)?;
         let sources = rows.zip(choices).zip(importance);
-        let sources =
-            sources.map(|((rows, choice), importance)| Planned { rows, choice, importance }).collect();
+        let sources = sources
+            .map(|((rows, choice), importance)| Planned { rows, choice, importance, error: None })
+            .collect();
         Ok(Self {
             file_type: options.file_type,
             name: general.name().to_owned(),
@@ -176,6 +180,11 @@ impl<'a> Plan<'a> {
     /// Whether some weights are quantised in the input already and are quantised to another type.
     pub fn is_requantised(&self) -> bool {
         self.is_requantised
+    }
+
+    /// Whether the input is a GGUF file.
+    pub fn is_of_gguf(&self) -> bool {
+        matches!(self.input, Input::Gguf(_))
     }
 
     /// Bytes of the finished file, or of all its parts.
@@ -256,6 +265,12 @@ impl<'a> Plan<'a> {
 
     pub(super) fn sources(&self) -> &[Planned<'a>] {
         &self.sources
+    }
+
+    /// Takes the rows of tensor `index` from elsewhere; what encoding them lost is known.
+    pub(super) fn replace_source(&mut self, index: usize, rows: SourceRows<'a>, error: ErrorStats) {
+        let planned = &mut self.sources[index];
+        (planned.rows, planned.error) = (rows, Some(error));
     }
 }
 

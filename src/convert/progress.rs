@@ -4,6 +4,8 @@
 pub trait Progress: Sync {
     /// `total` bytes of the checkpoint are going to be read.
     fn begin(&self, total: u64);
+    /// Tensors of `total` bytes are going to be calibrated before.
+    fn calibrating(&self, total: u64);
     /// `bytes` more of them have been converted.
     fn advance(&self, bytes: u64);
     /// The file is written; it is now read back and compared.
@@ -18,6 +20,7 @@ pub struct Silent;
 
 impl Progress for Silent {
     fn begin(&self, _total: u64) {}
+    fn calibrating(&self, _total: u64) {}
     fn advance(&self, _bytes: u64) {}
     fn verifying(&self) {}
     fn is_cancelled(&self) -> bool {

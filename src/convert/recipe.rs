@@ -102,7 +102,7 @@ fn choose_one(options: &PlanOptions, mixture: &mut Mixture, tensor: &Candidate) 
     };
     let choice = fitting(tensor, wanted);
     let is_kept = tensor.block_type.or(tensor.held) == Some(choice.block_type);
-    if options.importance.is_none() && !is_kept && needs_importance(tensor, choice.block_type) {
+    if !options.has_importance() && !is_kept && needs_importance(tensor, choice.block_type) {
         let (name, ty) = (&tensor.name, choice.block_type);
         return Err(Error::usage(format!(
             "{name} would be {ty}, which is of no use without an importance matrix: make one with gguf-run imatrix, \

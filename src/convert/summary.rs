@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use gguf_simd::BlockType;
 
+use crate::convert::calibrate::Won;
 use crate::convert::{FileType, Plan};
 use crate::gguf::PlacedTensor;
 use crate::quantize::ErrorStats;
@@ -26,6 +27,17 @@ pub struct Summary {
     pub duration: Duration,
     /// Every tensor, in file order.
     pub tensors: Vec<TensorSummary>,
+    /// What calibrating won, if it was done.
+    pub calibration: Option<Calibration>,
+}
+
+/// What calibrating won.
+#[derive(Clone, Debug)]
+pub struct Calibration {
+    /// With what it was done, for people.
+    pub what: String,
+    /// By tensor.
+    pub won: Vec<Won>,
 }
 
 /// What became of one tensor.
@@ -62,6 +74,7 @@ impl Summary {
             bits_per_weight: plan.bits_per_weight(),
             is_requantised: plan.is_requantised(),
             duration,
+            calibration: None,
             tensors: plan.files().tensors().zip(errors).map(of_tensor).collect(),
         }
     }

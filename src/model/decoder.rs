@@ -8,6 +8,8 @@
 //! takes five parallel regions: q, k, v; the heads; the output; gate and up; down. What lies between them is
 //! divided by tokens, and runs on the caller's thread for one token.
 
+use std::collections::HashMap;
+
 use super::batch::{Batch, BatchPart, Dimensions};
 use super::compute::{Compute, RowsMut, pieces};
 use super::inputs::Formats;
@@ -18,6 +20,7 @@ use super::product::Product;
 use super::reads::Reads;
 use super::spec::ModelSpec;
 use super::spec::kv::KvSpec;
+use super::weights::NewBlocks;
 use super::workspace::Workspace;
 use crate::error::Result;
 use crate::gguf::GgufFile;
@@ -153,7 +156,16 @@ impl Decoder {
     /// The last streams of the rows that the last [`Decoder::forward`] was asked for, normed as for the output
     /// matrix: `[n_wanted, n_embd]`.
     pub fn hidden<'s>(&self, compute: Compute<'_>, space: &'s mut Workspace) -> &'s [f32] {
-        let n = space.batch.n();
+        self.hidden_rows(compute, space.batch.n(), space)
+    }
+
+    /// The first `n` streams, normed as for the output matrix: `[n, n_embd]`.
+    pub(super) fn hidden_rows<'s>(
+        &self,
+        compute: Compute<'_>,
+        n: usize,
+        space: &'s mut Workspace,
+    ) -> &'s [f32] {
         let norm = self.weights.output_norm.as_ref();
         norm_into(norm, compute, space.stream.rows(n), Formats::default(), &mut space.normed);
         space.normed.floats(0..n)
@@ -184,8 +196,27 @@ impl Decoder {
         self.weights.pooled.classifier.is_some()
     }
 
+    /// A layer.
+    pub(super) fn layer(&self, i: usize) -> &Layer {
+        &self.weights.layers[i]
+    }
+
+    /// Loads layer `i` again, with `replaced` blocks in the place of some of the file's.
+    ///
+    /// # Errors
+    /// As [`Decoder::load`].
+    pub(super) fn reload_layer(
+        &mut self,
+        file: &GgufFile,
+        arch: &str,
+        i: usize,
+        replaced: &HashMap<String, NewBlocks>,
+    ) -> Result<()> {
+        self.weights.reload_layer(file, (arch, &self.spec), i, replaced)
+    }
+
     /// Starts the streams with the rows of the embedding, and computes the angles of the positions.
-    fn embed(&self, compute: Compute<'_>, space: &mut Workspace, batch: &Batch) {
+    pub(super) fn embed(&self, compute: Compute<'_>, space: &mut Workspace, batch: &Batch) {
         let (n, n_embd) = (batch.n(), self.spec.n_embd);
         let n_ctx = space.n_ctx;
         for (angles, frequencies) in space.angles.iter_mut().zip(&self.weights.frequencies) {
@@ -239,7 +270,7 @@ impl Decoder {
 }
 
 /// Lets a layer, which comes with its number, mix the positions for the rows of a batch.
-fn mix<P: BatchPart>(
+pub(super) fn mix<P: BatchPart>(
     compute: Compute<'_>,
     (i, layer): (usize, &Layer),
     parts: &mut [P],
@@ -307,7 +338,12 @@ fn made<T>(scratch: &mut Option<T>) -> &mut T {
 
 /// Lets a layer, which comes with its number, do its feed-forward part for the first `n` rows, and what is
 /// behind it.
-fn feed_forward(compute: Compute<'_>, (i, layer): (usize, &Layer), space: &mut Workspace, n: usize) {
+pub(super) fn feed_forward(
+    compute: Compute<'_>,
+    (i, layer): (usize, &Layer),
+    space: &mut Workspace,
+    n: usize,
+) {
     let Workspace { stream, normed, ffn_input, early, ffn, per_layer, altup, .. } = space;
     let input = match (&layer.ffn_input, &*ffn_input) {
         (FfnInput::Sequential(norm), _) => {

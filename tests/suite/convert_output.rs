@@ -163,6 +163,7 @@ struct Meddler<'a> {
 
 impl Progress for Meddler<'_> {
     fn begin(&self, _total: u64) {}
+    fn calibrating(&self, _total: u64) {}
     fn advance(&self, _bytes: u64) {
         if self.n_groups.fetch_add(1, Ordering::SeqCst) == 0 {
             (self.meddle)();

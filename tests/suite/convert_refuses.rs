@@ -146,6 +146,7 @@ struct StopsEarly(AtomicU64);
 
 impl Progress for StopsEarly {
     fn begin(&self, _total: u64) {}
+    fn calibrating(&self, _total: u64) {}
     fn advance(&self, bytes: u64) {
         self.0.fetch_add(bytes, Ordering::Relaxed);
     }

@@ -10,6 +10,7 @@ mod program;
 mod random;
 
 mod arguments;
+mod calibrate;
 mod chat_messages;
 mod chat_sessions;
 mod chat_templates;

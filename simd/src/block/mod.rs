@@ -25,6 +25,7 @@ pub(crate) mod codebook;
 pub(crate) mod f16;
 pub(crate) mod f32;
 pub(crate) mod float;
+pub mod grid;
 pub(crate) mod iq1_m;
 pub(crate) mod iq1_s;
 pub(crate) mod iq2_s;

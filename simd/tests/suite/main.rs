@@ -5,5 +5,6 @@ mod batches;
 mod common;
 mod effort;
 mod golden_blocks;
+mod grids;
 mod k_types;
 mod tiers_agree;

@@ -9,6 +9,7 @@ use regex::Regex;
 
 use super::key_args::KeyArgs;
 use crate::cli::compute::ComputeArgs;
+use crate::cli::values::count;
 use crate::convert::file_type::suggestion;
 use crate::convert::{FileType, ImportanceFile, KeyChanges, Overrides, PlanOptions, TokenizerDifferences};
 use crate::error::{Error, Result};
@@ -93,6 +94,8 @@ pub(super) struct Args {
     /// Spend bits on the columns that count, by an importance matrix (gguf-run imatrix, or llama-imatrix's file)
     #[arg(long, value_name = "FILE")]
     imatrix: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) calibrate: CalibrateArgs,
     /// Convert even if the file's tokenizer reads texts otherwise than the checkpoint's own
     #[arg(long)]
     accept_tokenizer_differences: bool,
@@ -103,6 +106,21 @@ pub(super) struct Args {
     keep_metadata: bool,
     #[command(flatten)]
     pub(super) compute: ComputeArgs,
+}
+
+/// How to calibrate.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Calibration")]
+pub(super) struct CalibrateArgs {
+    /// Choose codes by what the layers really compute on these texts; slow, and as good as half a bit or a bit more
+    #[arg(long = "calibrate", value_name = "TEXT", num_args = 1.., conflicts_with = "imatrix")]
+    pub(super) texts: Option<Vec<PathBuf>>,
+    /// Tokens in a chunk of text
+    #[arg(long = "calibration-ctx", value_name = "N", default_value_t = 512, value_parser = count, requires = "texts")]
+    pub(super) ctx: usize,
+    /// Read only the first N chunks of each text [default: all]
+    #[arg(long = "calibration-chunks", value_name = "N", value_parser = count, requires = "texts")]
+    pub(super) chunks: Option<usize>,
 }
 
 impl Args {
@@ -156,6 +174,7 @@ impl Args {
             tokenizer_differences,
             keys,
             importance: importance.transpose()?,
+            is_calibrated: self.calibrate.texts.is_some(),
             max_file_bytes: self.split_max_size,
             ..PlanOptions::new(FileType::KEEP)
         })

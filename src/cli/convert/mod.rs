@@ -4,6 +4,7 @@
 //! the bar, `report` what is printed.
 
 mod args;
+mod calibrate;
 mod command;
 mod edit;
 mod key_args;
@@ -21,7 +22,8 @@ use serde_json::Value;
 use crate::checkpoint::Checkpoint;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::{show, show_json, warn};
-use crate::convert::{self, GgufInput, Plan, RunOptions};
+use crate::convert::summary::Calibration;
+use crate::convert::{self, GgufInput, Plan, RunOptions, Summary};
 use crate::error::{Error, Result};
 use crate::threads;
 use args::Args;
@@ -52,7 +54,7 @@ fn convert(args: &Args) -> Result<()> {
         }
         let input = GgufInput::open(&args.input)?;
         let plans: Result<Vec<_>> = options.iter().map(|options| Plan::of_gguf(&input, options)).collect();
-        return carry_out(args, &plans?, &run_options);
+        return carry_out(args, plans?, &run_options);
     }
     let checkpoint = Checkpoint::open(&args.input)?;
     let plans: Result<Vec<_>> = options.iter().map(|options| Plan::new(&checkpoint, options)).collect();
@@ -60,25 +62,29 @@ fn convert(args: &Args) -> Result<()> {
     if args.file_types.is_empty() && !plans.iter().any(Plan::is_packed) {
         return Err(needs_type());
     }
-    carry_out(args, &plans, &run_options)
+    carry_out(args, plans, &run_options)
 }
 
 /// Shows plans, or follows them.
-fn carry_out(args: &Args, plans: &[Plan<'_>], run_options: &RunOptions) -> Result<()> {
-    let outputs: Vec<(&Plan<'_>, PathBuf)> =
-        plans.iter().map(|plan| Ok((plan, output::path_of(args, plan)?))).collect::<Result<_>>()?;
+fn carry_out(args: &Args, plans: Vec<Plan<'_>>, run_options: &RunOptions) -> Result<()> {
+    let paths = plans.iter().map(|plan| output::path_of(args, plan)).collect::<Result<Vec<_>>>()?;
     // What is said of every type is said once.
     let mut said = HashSet::new();
     plans.iter().flat_map(Plan::warnings).filter(|&warning| said.insert(warning)).for_each(warn);
     if args.dry_run {
-        return show_plans(args, &outputs);
+        return show_plans(args, &pairs_of(&plans, &paths));
     }
     // Told before the first byte is read, not when the files are to be written.
-    outputs.iter().try_for_each(|(plan, path)| plan.check_target(path, args.force))?;
+    plans.iter().zip(&paths).try_for_each(|(plan, path)| plan.check_target(path, args.force))?;
     let busy = Busy::begin();
     let bar = Bar::new(args.quiet, busy.stop());
-    let outputs: Vec<(&Plan<'_>, &Path)> = outputs.iter().map(|(plan, path)| (*plan, &**path)).collect();
-    let summaries = convert::run_all(&outputs, run_options, &bar);
+    let summaries = match args.calibrate.texts {
+        Some(_) => {
+            let outputs = plans.into_iter().zip(&paths);
+            outputs.map(|(plan, path)| calibrated(args, plan, path, run_options, &bar)).collect()
+        }
+        None => convert::run_all(&pairs_of(&plans, &paths), run_options, &bar),
+    };
     bar.clear();
     let summaries = summaries?;
     match (args.json, args.quiet) {
@@ -88,7 +94,28 @@ fn carry_out(args: &Args, plans: &[Plan<'_>], run_options: &RunOptions) -> Resul
     }
 }
 
-fn show_plans(args: &Args, outputs: &[(&Plan<'_>, PathBuf)]) -> Result<()> {
+/// The files of a model: each plan with its path.
+fn pairs_of<'p, 'a>(plans: &'p [Plan<'a>], paths: &'p [PathBuf]) -> Vec<(&'p Plan<'a>, &'p Path)> {
+    plans.iter().zip(paths).map(|(plan, path)| (plan, &**path)).collect()
+}
+
+/// Follows a plan after calibrating what it quantises.
+fn calibrated(
+    args: &Args,
+    plan: Plan<'_>,
+    output: &Path,
+    run_options: &RunOptions,
+    bar: &Bar,
+) -> Result<Summary> {
+    let ready = calibrate::run(args, &plan, output, run_options, bar)?;
+    let mut summary = convert::run(&ready.calibrated.put_into(plan), output, run_options, bar)?;
+    let won = ready.calibrated.won().cloned().collect();
+    summary.calibration = Some(Calibration { what: ready.what.clone(), won });
+    ready.remove()?;
+    Ok(summary)
+}
+
+fn show_plans(args: &Args, outputs: &[(&Plan<'_>, &Path)]) -> Result<()> {
     for (plan, path) in outputs {
         if let Err(error) = plan.check_target(path, args.force) {
             warn(error);

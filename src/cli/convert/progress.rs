@@ -33,15 +33,27 @@ impl fmt::Debug for Bar {
     }
 }
 
-impl Progress for Bar {
-    fn begin(&self, total: u64) {
+impl Bar {
+    fn start(&self, message: &'static str, total: u64) {
         let template =
             "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
         let style = ProgressStyle::with_template(template).expect("a sound template").progress_chars("=> ");
         self.bar.set_style(style);
         self.bar.set_length(total);
-        self.bar.set_message("converting");
+        self.bar.set_position(0);
+        self.bar.reset_eta();
+        self.bar.set_message(message);
         self.bar.enable_steady_tick(Duration::from_millis(200));
+    }
+}
+
+impl Progress for Bar {
+    fn begin(&self, total: u64) {
+        self.start("converting", total);
+    }
+
+    fn calibrating(&self, total: u64) {
+        self.start("calibrating", total);
     }
 
     fn advance(&self, bytes: u64) {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::cli::output;
+use crate::convert::summary::Calibration;
 use crate::convert::{Plan, Summary};
 use crate::printable;
 
@@ -96,6 +97,7 @@ pub(super) fn summary_text(summary: &Summary) -> String {
             )
         })
         .collect();
+    text.extend(summary.calibration.as_ref().map(calibration_text));
     if worst.is_empty() {
         text.push_str("error: none, every weight is kept exactly\n");
     } else {
@@ -141,8 +143,39 @@ pub(super) fn summary_json(summary: &Summary) -> Value {
         "seconds": summary.duration.as_secs_f64(),
         "relative_rmse": summary.error().relative_rmse(),
         "requantised": summary.is_requantised,
+        "calibration": summary.calibration.as_ref().map(calibration_json),
         "tensors": tensors,
     })
+}
+
+/// What calibrating won, as JSON.
+fn calibration_json(Calibration { what, won }: &Calibration) -> Value {
+    let tensors: Vec<Value> = won
+        .iter()
+        .map(|won| {
+            json!({
+                "name": won.name,
+                "plain_output_error": won.plain,
+                "output_error": won.chosen.min(won.plain),
+                "kept": won.is_kept(),
+                "tokens": won.n_tokens,
+            })
+        })
+        .collect();
+    json!({ "with": what, "tensors": tensors })
+}
+
+/// What calibrating won, in a line.
+fn calibration_text(Calibration { what, won }: &Calibration) -> String {
+    let kept: Vec<_> = won.iter().filter(|won| won.is_kept()).collect();
+    let logs: f64 = kept.iter().map(|won| (won.chosen / won.plain).ln()).sum();
+    let ratio = (logs / kept.len().max(1) as f64).exp();
+    format!(
+        "{what}: {} of {} tensors have codes of their own, with {} of the output error of the nearest ones\n",
+        kept.len(),
+        won.len(),
+        percent(ratio)
+    )
 }
 
 /// A share with enough digits for the smallest errors: an F16 file loses some 0.02 %.

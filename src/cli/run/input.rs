@@ -52,7 +52,7 @@ fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String> {
 ///
 /// # Errors
 /// As that.
-pub(super) fn read_text_trimmed(path: &Path) -> Result<String> {
+pub(in crate::cli) fn read_text_trimmed(path: &Path) -> Result<String> {
     let mut text = read_text(path)?;
     if text.ends_with('\n') {
         text.pop();

@@ -11,7 +11,7 @@ mod complete;
 mod divergence;
 mod embed;
 mod imatrix;
-mod input;
+pub(super) mod input;
 mod inspect;
 mod load;
 mod locate;

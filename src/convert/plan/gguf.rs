@@ -115,6 +115,7 @@ impl<'a> Found<'a> {
             rows: SourceRows::blocks(blocks, (self.tensor.n_elements() / n_in, n_in)),
             choice,
             importance,
+            error: None,
         }
     }
 }

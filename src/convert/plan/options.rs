@@ -37,6 +37,8 @@ pub struct PlanOptions {
     pub keys: KeyChanges,
     /// How much columns count.
     pub importance: Option<ImportanceFile>,
+    /// Whether calibration is going to find out what columns count.
+    pub is_calibrated: bool,
     /// Bytes of a file at most: a model that takes more is split into parts.
     pub max_file_bytes: Option<u64>,
 }
@@ -52,8 +54,14 @@ impl PlanOptions {
             tokenizer_differences: TokenizerDifferences::default(),
             keys: KeyChanges::default(),
             importance: None,
+            is_calibrated: false,
             max_file_bytes: None,
         }
+    }
+
+    /// Whether it is known, or going to be, how much columns count.
+    pub(in crate::convert) fn has_importance(&self) -> bool {
+        self.importance.is_some() || self.is_calibrated
     }
 
     /// The importance of each tensor, if there is an importance matrix.

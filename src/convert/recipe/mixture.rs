@@ -71,7 +71,7 @@ impl Mixture {
         Self {
             file_type: options.file_type,
             shape: Shape::of(spec, architecture),
-            has_importance: options.importance.is_some(),
+            has_importance: options.has_importance(),
             is_tied: count(|role| role == Role::Output) == 0,
             n_values: count(is_value),
             values_seen: 0,

@@ -20,7 +20,7 @@ use super::layer::{AltUpEnds, Layer, Norm, PerLayerEmbedding};
 use super::rope::{Frequencies, FrequenciesByContext};
 use super::spec::layer::NormSpec;
 use super::spec::{ModelSpec, Promises, Role, RopeFactors, RopeSpec, Slot, Suffix, TensorId, slots};
-use super::weights::{Linear, Matrix, Stack, TensorSource};
+use super::weights::{Linear, Matrix, NewBlocks, Stack, TensorSource};
 use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, TensorInfo};
 
@@ -90,9 +90,29 @@ impl Weights {
     }
 }
 
+impl Weights {
+    /// Loads layer `i` again, with `replaced` blocks in the place of some of the file's.
+    ///
+    /// # Errors
+    /// As [`Weights::load`].
+    pub(super) fn reload_layer(
+        &mut self,
+        file: &GgufFile,
+        (arch, spec): (&str, &ModelSpec),
+        i: usize,
+        replaced: &HashMap<String, NewBlocks>,
+    ) -> Result<()> {
+        let loader = Loader { replaced: Some(replaced), ..Loader::new(file, arch, spec)? };
+        self.layers[i] = loader.layer(i, &spec.layers[i], spec.n_embd)?;
+        Ok(())
+    }
+}
+
 /// The tensors of a file by the parts they play.
 pub(super) struct Loader<'a> {
     file: &'a GgufFile,
+    /// Blocks that take the place of those of the file.
+    replaced: Option<&'a HashMap<String, NewBlocks>>,
     found: HashMap<TensorId, &'a TensorInfo>,
 }
 
@@ -100,7 +120,7 @@ impl<'a> Loader<'a> {
     fn new(file: &'a GgufFile, arch: &str, spec: &ModelSpec) -> Result<Self> {
         let by_name: HashMap<&str, &TensorInfo> =
             file.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
-        let mut loader = Self { file, found: HashMap::new() };
+        let mut loader = Self { file, replaced: None, found: HashMap::new() };
         loader.check_types()?;
         let mut known = HashSet::new();
         for slot in slots(spec, &Promises::default()) {
@@ -221,8 +241,13 @@ impl<'a> Loader<'a> {
     /// The matrix in `role`; the experts of a stack follow one another as rows.
     pub(super) fn matrix(&self, role: Role, layer: Option<usize>) -> Result<Matrix> {
         let tensor = self.required(TensorId::weight(role, layer))?;
-        let matrix = match (tensor.shape.as_slice(), tensor.ty.block_type()) {
-            (&[ref outer @ .., n_in], Some(block_type)) => {
+        let new = self.replaced.and_then(|replaced| replaced.get(&tensor.name));
+        let matrix = match (tensor.shape.as_slice(), tensor.ty.block_type(), new) {
+            (&[ref outer @ .., n_in], _, Some(new)) => {
+                let source = TensorSource::Owned(Arc::clone(&new.bytes));
+                Matrix::new(source, 0, new.block_type, [outer.iter().product(), n_in])
+            }
+            (&[ref outer @ .., n_in], Some(block_type), None) => {
                 let n_out = outer.iter().product();
                 Matrix::new(self.mapped(), tensor.offset, block_type, [n_out, n_in])
             }

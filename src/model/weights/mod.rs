@@ -6,4 +6,5 @@ mod source;
 
 pub(super) use linear::{Linear, Stack};
 pub(super) use matrix::{Matrix, MatrixRows};
+pub use source::NewBlocks;
 pub(super) use source::TensorSource;

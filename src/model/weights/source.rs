@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use gguf_simd::BlockType;
+
 use crate::mapped_file::MappedFile;
 
 /// Bytes that matrices are made from.
@@ -27,4 +29,13 @@ impl TensorSource {
     pub(in crate::model) fn file_span(&self, span: Range<usize>) -> Option<Range<usize>> {
         matches!(self, Self::Mapped(_)).then_some(span)
     }
+}
+
+/// Blocks that take the place of a matrix.
+#[derive(Clone, Debug)]
+pub struct NewBlocks {
+    /// Their type.
+    pub block_type: BlockType,
+    /// All rows.
+    pub bytes: Arc<Vec<u8>>,
 }

@@ -3,6 +3,7 @@
 use super::{BYTES, qs};
 use crate::activation::Q8Window;
 use crate::array;
+use crate::block::grid::Grid;
 use crate::block::table_search;
 use crate::block::tables::IQ4;
 use crate::block::windows::{self, dot, f16_at, nibbles, pack_nibbles};
@@ -36,6 +37,10 @@ pub(crate) fn encode_with<V: Wide>(isa: V::Proof, row: &[f32], importance: Optio
         pack_nibbles(codes, &mut block[2..]);
     });
 }
+
+/// Codes beside other scales.
+pub(crate) const GRID: Option<Grid> =
+    Grid::iq4(|block, codes| pack_nibbles(codes.as_array().expect("32 codes"), &mut block[2..]));
 
 /// `out[r] = w[r] . x`; a block adds `sum(T[q] * y) * (d * dy)`, fused.
 #[inline(always)]

@@ -3,9 +3,10 @@
 use super::{BLOCK_BYTES, Block, scales, search};
 use crate::activation::Q8KWindow;
 use crate::array;
+use crate::block::grid::Grid;
 use crate::block::k::{SUPER_LEN, value_of};
 use crate::block::tables::IQ4;
-use crate::block::windows::{dot, nibbles};
+use crate::block::windows::{dot, nibbles, pack_nibbles};
 use crate::wide::{Portable, Wide};
 
 /// The scales, each less 32.
@@ -44,6 +45,13 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 pub(crate) fn encode_with<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     search::encode::<V>(isa, row, importance, out);
 }
+
+/// Codes beside other scales.
+pub(crate) const GRID: Option<Grid> = Grid::iq4(|block, codes| {
+    for (qs, codes) in block[8..].as_chunks_mut::<16>().0.iter_mut().zip(codes.as_chunks::<32>().0) {
+        pack_nibbles(codes, qs);
+    }
+});
 
 /// Multiplies `out.len()` contiguous rows of `weights` with `x`.
 ///

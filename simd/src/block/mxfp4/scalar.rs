@@ -3,8 +3,9 @@
 use super::{BYTES, qs, scale, search};
 use crate::activation::Q8Window;
 use crate::array;
+use crate::block::grid::Grid;
 use crate::block::tables::FP4;
-use crate::block::windows::{self, dot, nibbles};
+use crate::block::windows::{self, dot, nibbles, pack_nibbles};
 use crate::wide::{Portable, Wide};
 
 /// What the codes stand for.
@@ -32,6 +33,10 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 pub(crate) fn encode_with<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     search::encode::<V>(isa, row, importance, out);
 }
+
+/// Codes beside other scales.
+pub(crate) const GRID: Option<Grid> =
+    Grid::fp4(|block, codes| pack_nibbles(codes.as_array().expect("32 codes"), &mut block[1..]));
 
 /// `out[r] = w[r] . x`; a block adds `sum(T[q] * y) * (d * dy)`, fused.
 #[inline(always)]

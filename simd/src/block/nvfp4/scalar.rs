@@ -3,6 +3,7 @@
 use super::{BYTES, LEN, qs, scale, search};
 use crate::activation::Q8Window;
 use crate::array;
+use crate::block::grid::Grid;
 use crate::block::tables::FP4;
 use crate::block::windows;
 use crate::wide::{Portable, Wide};
@@ -35,6 +36,13 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 pub(crate) fn encode_with<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     search::encode::<V>(isa, row, importance, out);
 }
+
+/// Codes beside other scales.
+pub(crate) const GRID: Option<Grid> = Grid::fp4(|block, codes| {
+    for (qs, codes) in block[4..].as_chunks_mut::<8>().0.iter_mut().zip(codes.as_chunks::<16>().0) {
+        *qs = array::build(|j| codes[j] | codes[j + 8] << 4);
+    }
+});
 
 /// `out[r] = w[r] . x`; sixteen weights add `sum(T[q] * y) * (d * dy)`, fused, the first of a part before the last.
 #[inline(always)]

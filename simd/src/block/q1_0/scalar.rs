@@ -4,6 +4,7 @@ use super::{BYTES, LEN, signs};
 use crate::activation::Q8Window;
 use crate::array;
 use crate::block::float;
+use crate::block::grid::Grid;
 use crate::block::k::{error_weights, normal_unit, round_to_half, usable};
 use crate::block::windows::{self, dot, f16_at};
 
@@ -45,6 +46,9 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         }
     }
 }
+
+/// The signs are the nearest codes under any scale.
+pub(crate) const GRID: Option<Grid> = None;
 
 /// `out[r] = w[r] . x`; 32 weights add `sum(q * y) * (d * dy)`, fused.
 #[inline(always)]

@@ -3,6 +3,7 @@
 use super::{BYTES, LEN, qs, search};
 use crate::activation::Q8Window;
 use crate::array;
+use crate::block::grid::Grid;
 use crate::block::windows::{self, dot, f16_at};
 use crate::wide::{Portable, Wide};
 
@@ -34,6 +35,13 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 pub(crate) fn encode_with<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     search::encode::<V>(isa, row, importance, out);
 }
+
+/// Codes beside other scales.
+pub(crate) const GRID: Option<Grid> = Grid::even(3, &[0], |block, codes| {
+    for (byte, codes) in block[2..].iter_mut().zip(codes.as_chunks::<4>().0) {
+        *byte = codes[0] | codes[1] << 2 | codes[2] << 4 | codes[3] << 6;
+    }
+});
 
 /// `out[r] = w[r] . x`; 32 weights add `sum((q - 1) * y) * (d * dy)`, fused.
 #[inline(always)]

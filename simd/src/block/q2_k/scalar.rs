@@ -1,6 +1,7 @@
 //! The definition of Q2_K: decode, encode and matrix-vector product.
 
 use crate::activation::Q8KWindow;
+use crate::block::grid::Grid;
 use crate::block::k::affine::{self, Layout, SuperBlock};
 use crate::block::k::{SUPER_LEN, value_of};
 use crate::block::q2_k::{BLOCK_BYTES, Block, HALVES};
@@ -56,14 +57,23 @@ impl Layout<BLOCK_BYTES> for Q2_K {
         for (byte, (scale, minimum)) in block.iter_mut().zip(found.scales.iter().zip(found.minima)) {
             *byte = scale | minimum << 4;
         }
-        let halves = block[16..HALVES].as_chunks_mut::<32>().0.iter_mut();
-        for (qs, codes) in halves.zip(found.codes.as_chunks::<128>().0) {
-            for l in 0..32 {
-                qs[l] = codes[l] | codes[32 + l] << 2 | codes[64 + l] << 4 | codes[96 + l] << 6;
-            }
-        }
+        set_codes(block, found.codes);
         block[HALVES..HALVES + 2].copy_from_slice(&found.d);
         block[HALVES + 2..].copy_from_slice(&found.dmin);
+    }
+}
+
+/// Codes beside other scales.
+pub(crate) const GRID: Option<Grid> = Grid::even(3, &[HALVES, HALVES + 2], set_codes);
+
+/// Puts codes into a block.
+#[inline(always)]
+fn set_codes(block: &mut [u8], codes: &[u8]) {
+    let halves = block[16..HALVES].as_chunks_mut::<32>().0.iter_mut();
+    for (qs, codes) in halves.zip(codes.as_chunks::<128>().0) {
+        for l in 0..32 {
+            qs[l] = codes[l] | codes[32 + l] << 2 | codes[64 + l] << 4 | codes[96 + l] << 6;
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::activation::Q8KWindow;
 use crate::array;
+use crate::block::grid::Grid;
 use crate::block::k::symmetric::{self, Layout, SuperBlock};
 use crate::block::k::{SUPER_LEN, value_of};
 use crate::block::q3_k::{BLOCK_BYTES, Block, scales};
@@ -57,21 +58,30 @@ struct Q3_K;
 impl Layout<BLOCK_BYTES> for Q3_K {
     #[inline(always)]
     fn write(block: &mut [u8; BLOCK_BYTES], found: &SuperBlock) {
-        let (hmask, rest) = block.split_at_mut(32);
-        let (qs, rest) = rest.split_at_mut(64);
-        hmask.fill(0);
-        for (half, codes) in found.codes.as_chunks::<128>().0.iter().enumerate() {
-            for l in 0..32 {
-                let code = |part: usize| codes[32 * part + l];
-                let low = |part: usize| (code(part) & 3) << (2 * part);
-                let high = |part: usize| (code(part) >> 2) << (4 * half + part);
-                qs[32 * half + l] = low(0) | low(1) | low(2) | low(3);
-                hmask[l] |= high(0) | high(1) | high(2) | high(3);
-            }
-        }
-        rest[..12]
+        set_codes(block, &found.codes);
+        block[96..108]
             .copy_from_slice(&scales::pack(&array::map(&found.scales, |scale| (scale + 32).cast_unsigned())));
-        rest[12..].copy_from_slice(&found.d);
+        block[108..].copy_from_slice(&found.d);
+    }
+}
+
+/// Codes beside other scales.
+pub(crate) const GRID: Option<Grid> = Grid::even(7, &[108], set_codes);
+
+/// Puts codes into a block.
+#[inline(always)]
+fn set_codes(block: &mut [u8], codes: &[u8]) {
+    let (hmask, rest) = block.split_at_mut(32);
+    let qs = &mut rest[..64];
+    hmask.fill(0);
+    for (half, codes) in codes.as_chunks::<128>().0.iter().enumerate() {
+        for l in 0..32 {
+            let code = |part: usize| codes[32 * part + l];
+            let low = |part: usize| (code(part) & 3) << (2 * part);
+            let high = |part: usize| (code(part) >> 2) << (4 * half + part);
+            qs[32 * half + l] = low(0) | low(1) | low(2) | low(3);
+            hmask[l] |= high(0) | high(1) | high(2) | high(3);
+        }
     }
 }
 

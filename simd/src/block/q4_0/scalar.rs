@@ -3,8 +3,9 @@
 use super::{BYTES, qs};
 use crate::activation::Q8Window;
 use crate::array;
+use crate::block::grid::Grid;
 use crate::block::search::{self, Scaled};
-use crate::block::windows::{self, dot, f16_at, nibbles};
+use crate::block::windows::{self, dot, f16_at, nibbles, pack_nibbles};
 use crate::wide::{LANES, Pairs, Portable, Wide, pairs};
 
 /// The codes `q - 8`.
@@ -51,6 +52,11 @@ impl Scaled<BYTES> for Q4_0 {
         }
     }
 }
+
+/// Codes beside other scales.
+pub(crate) const GRID: Option<Grid> = Grid::even(15, &[0], |block, codes| {
+    pack_nibbles(codes.as_array().expect("32 codes"), &mut block[2..]);
+});
 
 /// `out[r] = w[r] . x`; a block adds `sum(q * y) * (d * dy)`, fused.
 #[inline(always)]

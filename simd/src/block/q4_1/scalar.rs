@@ -3,6 +3,7 @@
 use super::{BYTES, qs};
 use crate::activation::Q8Window;
 use crate::array;
+use crate::block::grid::Grid;
 use crate::block::search::{self, Offset};
 use crate::block::windows::{self, dot, f16_at, nibbles, pack_nibbles};
 use crate::wide::{Portable, Wide};
@@ -45,6 +46,11 @@ impl Offset<BYTES> for Q4_1 {
         pack_nibbles(codes, &mut block[4..]);
     }
 }
+
+/// Codes beside other scales.
+pub(crate) const GRID: Option<Grid> = Grid::even(15, &[0, 2], |block, codes| {
+    pack_nibbles(codes.as_array().expect("32 codes"), &mut block[4..]);
+});
 
 /// `out[r] = w[r] . x`; a block adds `fma(sum(q * y), d * dy, m * (sum(y) * dy))`.
 #[inline(always)]

@@ -1,6 +1,7 @@
 //! The definition of Q4_K: decode, encode and matrix-vector product.
 
 use crate::activation::Q8KWindow;
+use crate::block::grid::Grid;
 use crate::block::k::affine::{self, Layout, SuperBlock};
 use crate::block::k::{SUPER_LEN, scales, value_of};
 use crate::block::q4_k::{BLOCK_BYTES, Block};
@@ -49,10 +50,19 @@ impl Layout<BLOCK_BYTES> for Q4_K {
         block[0..2].copy_from_slice(&found.d);
         block[2..4].copy_from_slice(&found.dmin);
         block[4..16].copy_from_slice(&scales::pack(scales, minima));
-        for (qs, codes) in block[16..].as_chunks_mut::<32>().0.iter_mut().zip(codes.as_chunks::<64>().0) {
-            for l in 0..32 {
-                qs[l] = codes[l] | codes[32 + l] << 4;
-            }
+        set_codes(block, codes);
+    }
+}
+
+/// Codes beside other scales.
+pub(crate) const GRID: Option<Grid> = Grid::even(15, &[0, 2], set_codes);
+
+/// Puts codes into a block.
+#[inline(always)]
+fn set_codes(block: &mut [u8], codes: &[u8]) {
+    for (qs, codes) in block[16..].as_chunks_mut::<32>().0.iter_mut().zip(codes.as_chunks::<64>().0) {
+        for l in 0..32 {
+            qs[l] = codes[l] | codes[32 + l] << 4;
         }
     }
 }

@@ -3,8 +3,9 @@
 use super::{BYTES, qh, qs};
 use crate::activation::Q8Window;
 use crate::array;
+use crate::block::grid::Grid;
 use crate::block::search::{self, Scaled};
-use crate::block::windows::{self, dot, f16_at, five_bits};
+use crate::block::windows::{self, dot, f16_at, fifth_bits, five_bits, pack_nibbles};
 use crate::wide::{LANES, Pairs, Portable, Wide, pairs};
 
 /// The codes `q - 16`.
@@ -55,6 +56,13 @@ impl Scaled<BYTES> for Q5_0 {
         }
     }
 }
+
+/// Codes beside other scales.
+pub(crate) const GRID: Option<Grid> = Grid::even(31, &[0], |block, codes| {
+    let codes = codes.as_array().expect("32 codes");
+    block[2..6].copy_from_slice(&fifth_bits(codes));
+    pack_nibbles(codes, &mut block[6..]);
+});
 
 /// `out[r] = w[r] . x`; a block adds `sum(q * y) * (d * dy)`, fused.
 #[inline(always)]

@@ -3,6 +3,7 @@
 use super::{BYTES, qh, qs};
 use crate::activation::Q8Window;
 use crate::array;
+use crate::block::grid::Grid;
 use crate::block::search::{self, Offset};
 use crate::block::windows::{self, dot, f16_at, fifth_bits, five_bits, pack_nibbles};
 use crate::wide::{Portable, Wide};
@@ -46,6 +47,13 @@ impl Offset<BYTES> for Q5_1 {
         pack_nibbles(codes, &mut block[8..]);
     }
 }
+
+/// Codes beside other scales.
+pub(crate) const GRID: Option<Grid> = Grid::even(31, &[0, 2], |block, codes| {
+    let codes = codes.as_array().expect("32 codes");
+    block[4..8].copy_from_slice(&fifth_bits(codes));
+    pack_nibbles(codes, &mut block[8..]);
+});
 
 /// `out[r] = w[r] . x`; a block adds `fma(sum(q * y), d * dy, m * (sum(y) * dy))`.
 #[inline(always)]

@@ -1,6 +1,7 @@
 //! The definition of Q5_K: decode, encode and matrix-vector product.
 
 use crate::activation::Q8KWindow;
+use crate::block::grid::Grid;
 use crate::block::k::affine::{self, Layout, SuperBlock};
 use crate::block::k::{SUPER_LEN, scales, value_of};
 use crate::block::q5_k::{BLOCK_BYTES, Block};
@@ -53,16 +54,24 @@ impl Layout<BLOCK_BYTES> for Q5_K {
         block[0..2].copy_from_slice(&found.d);
         block[2..4].copy_from_slice(&found.dmin);
         block[4..16].copy_from_slice(&scales::pack(scales, minima));
-        let (qh, qs) = block[16..].split_at_mut(32);
-        qh.fill(0);
-        for (c, (qs, codes)) in
-            qs.as_chunks_mut::<32>().0.iter_mut().zip(codes.as_chunks::<64>().0).enumerate()
-        {
-            for l in 0..32 {
-                let (low, high) = (codes[l], codes[32 + l]);
-                qs[l] = low & 15 | (high & 15) << 4;
-                qh[l] |= ((low >> 4) | (high >> 4) << 1) << (2 * c);
-            }
+        set_codes(block, codes);
+    }
+}
+
+/// Codes beside other scales.
+pub(crate) const GRID: Option<Grid> = Grid::even(31, &[0, 2], set_codes);
+
+/// Puts codes into a block.
+#[inline(always)]
+fn set_codes(block: &mut [u8], codes: &[u8]) {
+    let (qh, qs) = block[16..].split_at_mut(32);
+    qh.fill(0);
+    let parts = qs.as_chunks_mut::<32>().0.iter_mut().zip(codes.as_chunks::<64>().0);
+    for (c, (qs, codes)) in parts.enumerate() {
+        for l in 0..32 {
+            let (low, high) = (codes[l], codes[32 + l]);
+            qs[l] = low & 15 | (high & 15) << 4;
+            qh[l] |= ((low >> 4) | (high >> 4) << 1) << (2 * c);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The definition of Q6_K: decode, encode and matrix-vector product.
 
 use crate::activation::Q8KWindow;
+use crate::block::grid::Grid;
 use crate::block::k::symmetric::{self, Layout, SuperBlock};
 use crate::block::k::{SUPER_LEN, value_of};
 use crate::block::q6_k::{BLOCK_BYTES, Block};
@@ -55,19 +56,28 @@ struct Q6_K;
 impl Layout<BLOCK_BYTES> for Q6_K {
     #[inline(always)]
     fn write(block: &mut [u8; BLOCK_BYTES], SuperBlock { d, scales, codes }: &SuperBlock) {
-        let (ql, rest) = block.split_at_mut(128);
-        let (qh, rest) = rest.split_at_mut(64);
-        for (half, codes) in codes.as_chunks::<128>().0.iter().enumerate() {
-            for l in 0..64 {
-                ql[64 * half + l] = codes[l] & 15 | (codes[64 + l] & 15) << 4;
-            }
-            for l in 0..32 {
-                let high = |part: usize| (codes[32 * part + l] >> 4) << (2 * part);
-                qh[32 * half + l] = high(0) | high(1) | high(2) | high(3);
-            }
+        set_codes(block, codes);
+        block[192..208].copy_from_slice(&scales.map(i8::cast_unsigned));
+        block[208..].copy_from_slice(d);
+    }
+}
+
+/// Codes beside other scales.
+pub(crate) const GRID: Option<Grid> = Grid::even(63, &[208], set_codes);
+
+/// Puts codes into a block.
+#[inline(always)]
+fn set_codes(block: &mut [u8], codes: &[u8]) {
+    let (ql, rest) = block.split_at_mut(128);
+    let qh = &mut rest[..64];
+    for (half, codes) in codes.as_chunks::<128>().0.iter().enumerate() {
+        for l in 0..64 {
+            ql[64 * half + l] = codes[l] & 15 | (codes[64 + l] & 15) << 4;
         }
-        rest[..16].copy_from_slice(&scales.map(i8::cast_unsigned));
-        rest[16..].copy_from_slice(d);
+        for l in 0..32 {
+            let high = |part: usize| (codes[32 * part + l] >> 4) << (2 * part);
+            qh[32 * half + l] = high(0) | high(1) | high(2) | high(3);
+        }
     }
 }
 

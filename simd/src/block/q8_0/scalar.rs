@@ -3,6 +3,7 @@
 use super::BYTES;
 use crate::activation::Q8Window;
 use crate::array;
+use crate::block::grid::Grid;
 use crate::block::search::{self, Scaled};
 use crate::block::windows::{self, dot, f16_at};
 use crate::wide::{LANES, Pairs, Portable, Wide, pairs};
@@ -55,6 +56,13 @@ impl Scaled<BYTES> for Q8_0 {
         }
     }
 }
+
+/// Codes beside other scales, from -127 on.
+pub(crate) const GRID: Option<Grid> = Grid::even(254, &[0], |block, codes| {
+    for (byte, code) in block[2..].iter_mut().zip(codes) {
+        *byte = code.wrapping_sub(127);
+    }
+});
 
 /// `out[r] = w[r] . x`; a block adds `sum(q * y) * (d * dy)`, fused.
 #[inline(always)]

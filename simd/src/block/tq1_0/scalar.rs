@@ -2,6 +2,7 @@
 
 use super::{BLOCK_BYTES, place};
 use crate::activation::Q8KWindow;
+use crate::block::grid::Grid;
 use crate::block::k::SUPER_LEN;
 use crate::block::ternary::{self, search};
 use crate::wide::{Portable, Wide};
@@ -18,6 +19,9 @@ fn codes(block: &[u8; BLOCK_BYTES]) -> [i8; SUPER_LEN] {
     }
     codes
 }
+
+/// Ternary models were trained to be: their codes are given.
+pub(crate) const GRID: Option<Grid> = None;
 
 /// Decodes `blocks` into `out`, 256 floats a block.
 #[inline(always)]

@@ -3,6 +3,7 @@
 use super::{BLOCK_BYTES, qs};
 use crate::activation::Q8KWindow;
 use crate::array;
+use crate::block::grid::Grid;
 use crate::block::k::SUPER_LEN;
 use crate::block::ternary::{self, search};
 use crate::wide::{Portable, Wide};
@@ -13,6 +14,9 @@ fn codes(block: &[u8; BLOCK_BYTES]) -> [i8; SUPER_LEN] {
     let qs = qs(block);
     array::build(|i| (qs[32 * (i / 128) + i % 32] >> (2 * (i / 32 % 4)) & 3).cast_signed() - 1)
 }
+
+/// Ternary models were trained to be: their codes are given.
+pub(crate) const GRID: Option<Grid> = None;
 
 /// Decodes `blocks` into `out`, 256 floats a block.
 #[inline(always)]

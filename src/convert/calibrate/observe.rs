@@ -1,0 +1,110 @@
+//! What matrices get while layers are computed: which of them share inputs, and the Hessians of these.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use gguf_simd::Kernels;
+use rayon::ThreadPool;
+
+use super::hessian::Hessian;
+use crate::gguf::TensorInfo;
+use crate::model::InputObserver;
+
+/// A tensor of one matrix or several, where it is in the file.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    span: Range<usize>,
+    n_matrices: usize,
+}
+
+impl Place {
+    /// Of a tensor of a mapped file; `None` of what is no matrix.
+    pub(super) fn of(tensor: &TensorInfo) -> Option<Self> {
+        let [ref outer @ .., _, _] = tensor.shape[..] else { return None };
+        let start = usize::try_from(tensor.offset).ok()?;
+        Some(Self { span: start..start + tensor.n_bytes, n_matrices: outer.iter().product() })
+    }
+
+    /// The number of the matrix that begins at byte `start`. Some products are with a part of a matrix, and those
+    /// with its other parts have the same inputs.
+    fn matrix_at(&self, start: usize) -> Option<usize> {
+        let n_bytes = self.span.len() / self.n_matrices;
+        let within = start.checked_sub(self.span.start).filter(|&within| within < self.span.len())?;
+        within.is_multiple_of(n_bytes).then(|| within / n_bytes)
+    }
+}
+
+/// Learns in which order tensors come, and which have the same inputs.
+#[derive(Debug)]
+pub(super) struct Order<'a> {
+    places: &'a [Place],
+    /// The tensors and where their inputs were, in the order of their first products.
+    seen: Mutex<Vec<(usize, usize)>>,
+}
+
+impl<'a> Order<'a> {
+    pub(super) fn new(places: &'a [Place]) -> Self {
+        Self { places, seen: Mutex::default() }
+    }
+
+    /// How many tensors were seen.
+    pub(super) fn n_seen(&self) -> usize {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The tensors that were seen, those that follow one another and share their inputs together.
+    pub(super) fn stages(&self) -> Vec<Vec<usize>> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let stages = seen.chunk_by(|a, b| a.1 == b.1);
+        stages.map(|stage| stage.iter().map(|&(tensor, _)| tensor).collect()).collect()
+    }
+}
+
+impl InputObserver for Order<'_> {
+    fn see(&self, weights: Range<usize>, inputs: &[f32], _n_in: usize) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let tensor = self.places.iter().position(|place| place.matrix_at(weights.start).is_some());
+        let Some(tensor) = tensor.filter(|&tensor| seen.iter().all(|&(other, _)| other != tensor)) else {
+            return;
+        };
+        seen.push((tensor, inputs.as_ptr().addr()));
+    }
+}
+
+/// Gathers the Hessians of some matrices of a tensor.
+#[derive(Debug)]
+pub(super) struct Gather<'a> {
+    place: &'a Place,
+    matrices: Range<usize>,
+    kernels: &'static Kernels,
+    pool: &'a ThreadPool,
+    hessians: Mutex<Vec<Hessian>>,
+}
+
+impl<'a> Gather<'a> {
+    /// Of `matrices` of the tensor at `place`, with rows of `n_in` elements.
+    pub(super) fn new(
+        (place, matrices): (&'a Place, Range<usize>),
+        n_in: usize,
+        kernels: &'static Kernels,
+        pool: &'a ThreadPool,
+    ) -> Self {
+        let hessians = matrices.clone().map(|_| Hessian::new(n_in)).collect();
+        Self { place, matrices, kernels, pool, hessians: Mutex::new(hessians) }
+    }
+
+    /// What was gathered, by matrix.
+    pub(super) fn finish(self) -> Vec<Hessian> {
+        self.hessians.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl InputObserver for Gather<'_> {
+    fn see(&self, weights: Range<usize>, inputs: &[f32], _n_in: usize) {
+        let matrix = self.place.matrix_at(weights.start).filter(|matrix| self.matrices.contains(matrix));
+        let Some(matrix) = matrix else { return };
+        let mut hessians = self.hessians.lock().unwrap_or_else(PoisonError::into_inner);
+        let hessian = &mut hessians[matrix - self.matrices.start];
+        self.pool.install(|| hessian.add(self.kernels, inputs));
+    }
+}

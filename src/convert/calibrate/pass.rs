@@ -1,0 +1,391 @@
+//! The pass: layer after layer, each with inputs from the already quantised ones before it.
+//!
+//! ```text
+//! streams = embedding of all texts
+//! for each layer:
+//!     for each stage (tensors that share their inputs: q, k, v; then o; then gate, up; then down):
+//!         Hessians = what the tensors get while the layer runs on the streams, with the stages before quantised
+//!         blocks   = by tensor: the plain search, and chosen codes where these do better on texts held out
+//!     keep the blocks; streams = the quantised layer's
+//! output matrix: the same, of the normed streams
+//! ```
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gguf_simd::{BlockType, Kernels};
+use rayon::ThreadPool;
+use sha2::{Digest, Sha256};
+
+use super::batches::{Batch, batches};
+use super::calibrated::Calibrated;
+use super::hessian::Hessian;
+use super::observe::{Gather, Order, Place};
+use super::store::{Store, Stored, Won};
+use super::streams::Streams;
+use super::tensor::{Evidence, Made, Rows, quantise};
+use crate::convert::Progress;
+use crate::convert::parallel::pool;
+use crate::convert::plan::{Plan, Planned};
+use crate::error::{Error, Result};
+use crate::model::{NewBlocks, SingleLayers, Until};
+
+/// The least texts to calibrate with: one is held out of eight.
+const MIN_TEXTS: usize = 8;
+
+/// Tokens that go through a layer together.
+const BATCH_TOKENS: usize = 2048;
+
+/// Bytes of Hessians that are gathered together: experts come in groups.
+const MOST_HESSIAN_BYTES: usize = 1 << 30;
+
+/// Changes with everything that changes bytes, so that layers of an earlier version are not gone on from.
+const VERSION: u32 = 1;
+
+/// Names of the parts that are kept: those of layers, and that of the output matrix.
+fn layer_name(layer: usize) -> String {
+    format!("layer-{layer}")
+}
+const OUTPUT: &str = "output";
+
+/// A tensor to calibrate.
+#[derive(Debug)]
+struct Tensor<'a> {
+    name: &'a str,
+    planned: &'a Planned<'a>,
+    block_type: BlockType,
+    n_matrices: usize,
+    place: Place,
+}
+
+impl Tensor<'_> {
+    fn n_in(&self) -> usize {
+        self.planned.rows.n_in()
+    }
+}
+
+/// A calibration under way.
+struct Pass<'a> {
+    plan: &'a Plan<'a>,
+    options: &'a CalibrateOptions<'a>,
+    model: SingleLayers,
+    pool: Arc<ThreadPool>,
+    batches: Vec<Batch>,
+    streams: Streams,
+    progress: &'a dyn Progress,
+    buffer: Vec<f32>,
+}
+
+/// What to calibrate with.
+#[derive(Clone, Copy, Debug)]
+pub struct CalibrateOptions<'a> {
+    /// The model as a GGUF file, as precise as it is: its layers are run.
+    pub reference: &'a Path,
+    /// Tokens of texts, equally many of each.
+    pub texts: &'a [Vec<u32>],
+    /// The folder that finished layers are kept in.
+    pub folder: &'a Path,
+    /// Threads. They change no byte.
+    pub n_threads: usize,
+    /// The arithmetic of this CPU. It changes no byte.
+    pub kernels: &'static Kernels,
+}
+
+/// The folder in which calibrating a model for `target` keeps its layers.
+pub fn folder_of(target: &Path) -> PathBuf {
+    let mut name = target.as_os_str().to_owned();
+    name.push(".calibration");
+    PathBuf::from(name)
+}
+
+/// Calibrates what `plan` quantises, or goes on where an earlier run was interrupted.
+///
+/// # Errors
+/// [`Error::Usage`] for too few texts; [`Error::Unsupported`] for a model whose layers do not stand alone;
+/// [`Error::Malformed`] for weights or activations that are no numbers; [`Error::Io`]; [`Error::Interrupted`].
+pub fn calibrate(
+    plan: &Plan<'_>,
+    options: &CalibrateOptions<'_>,
+    progress: &dyn Progress,
+) -> Result<Calibrated> {
+    let n = options.texts.len();
+    let n_ctx = options.texts.first().map_or(0, Vec::len);
+    if n < MIN_TEXTS {
+        return Err(Error::usage(format!(
+            "the calibration texts have {n} chunks of {n_ctx} tokens, and {MIN_TEXTS} are the least; give more text"
+        )));
+    }
+    let n_together = (BATCH_TOKENS / n_ctx.max(1)).max(1);
+    let model =
+        SingleLayers::open(options.reference, options.kernels, options.n_threads, (n_together, n_ctx))?;
+    let store = Store::open(options.folder, &key(plan, options)?)?;
+    let n_embd = model.spec().n_embd;
+    let mut pass = Pass {
+        plan,
+        options,
+        pool: Arc::new(pool(options.n_threads, usize::MAX)?),
+        batches: batches(options.texts.len(), n_together),
+        streams: Streams::new(options.texts.len(), n_ctx * n_embd, options.folder)?,
+        model,
+        progress,
+        buffer: Vec::new(),
+    };
+    pass.begin()?;
+    let n_layer = pass.model.spec().n_layer();
+    let mut parts = Vec::new();
+    for layer in 0..n_layer {
+        pass.layer(layer, &store)?;
+        parts.push(layer_name(layer));
+    }
+    pass.output(&store)?;
+    parts.push(OUTPUT.to_owned());
+    Calibrated::open(plan, store, &parts)
+}
+
+/// What a calibration depends on.
+fn key(plan: &Plan<'_>, options: &CalibrateOptions<'_>) -> Result<String> {
+    let io = |e| Error::io(options.reference, "cannot read the size of", e);
+    let metadata = std::fs::metadata(options.reference).map_err(io)?;
+    let mut hasher = Sha256::new();
+    hasher.update(format!("{VERSION} {} {:?};", metadata.len(), metadata.modified().ok()));
+    for tensor in plan.files().tensors() {
+        hasher.update(format!("{:?} {} {:?};", tensor.name, tensor.block_type, tensor.shape));
+    }
+    for text in options.texts {
+        text.iter().for_each(|id| hasher.update(id.to_le_bytes()));
+        hasher.update(b";");
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+impl<'a> Pass<'a> {
+    /// Tells how much there is to do, and starts the streams with the embedding as it will be.
+    fn begin(&mut self) -> Result<()> {
+        let total = self.plan.files().tensors().zip(self.plan.sources());
+        let total = total.filter(|(placed, _)| placed.shape.len() > 1);
+        self.progress.calibrating(total.map(|(_, of)| of.rows.source_bytes(of.rows.n_rows())).sum());
+        for i in 0..self.batches.len() {
+            let texts = self.ids(&self.batches[i].texts);
+            let n = texts.iter().map(|ids| ids.len()).sum::<usize>() * self.model.spec().n_embd;
+            self.buffer.resize(n, 0.0);
+            self.model.embed(&texts, &mut self.buffer)?;
+            self.streams.set(&self.batches[i].texts, &self.buffer)?;
+        }
+        Ok(())
+    }
+
+    /// The ids of some texts.
+    fn ids(&self, texts: &[usize]) -> Vec<&'a [u32]> {
+        texts.iter().map(|&text| self.options.texts[text].as_slice()).collect()
+    }
+
+    /// The tensors whose names begin so that calibration can do something for.
+    fn tensors(&self, begins: &str) -> Vec<Tensor<'a>> {
+        let file = self.model.file();
+        let found: HashMap<&str, _> = file.tensors().iter().map(|info| (info.name.as_str(), info)).collect();
+        let planned = self.plan.files().tensors().zip(self.plan.sources());
+        let tensors = planned.filter_map(|(placed, planned)| {
+            let ty = placed.block_type;
+            if !placed.name.starts_with(begins) || ty.is_float() || planned.rows.blocks_of(ty).is_some() {
+                return None;
+            }
+            let place = Place::of(found.get(placed.name.as_str())?)?;
+            let n_matrices = placed.shape[..placed.shape.len() - 2].iter().product();
+            Some(Tensor { name: &placed.name, planned, block_type: ty, n_matrices, place })
+        });
+        tensors.collect()
+    }
+
+    /// Calibrates a layer, or finds what was kept of it, and takes the streams through it.
+    fn layer(&mut self, layer: usize, store: &Store) -> Result<()> {
+        let name = layer_name(layer);
+        if let Some(kept) = store.find(&name)? {
+            let kept = kept.into_iter().map(|(stored, blocks)| (stored.won.name, blocks));
+            let kept = kept.map(|(name, blocks)| (self.block_type(&name), name, blocks));
+            let new = kept
+                .map(|(block_type, name, blocks)| (name, NewBlocks { block_type, bytes: Arc::new(blocks) }));
+            self.model.replace(layer, new.collect::<Vec<_>>())?;
+        } else {
+            let tensors = self.tensors(&format!("blk.{layer}."));
+            let mut made = Vec::new();
+            for (stage, until) in self.stages(layer, &tensors)? {
+                let stage: Vec<&Tensor<'_>> = stage.iter().map(|&i| &tensors[i]).collect();
+                let new = self.stage((layer, until), &stage)?;
+                let blocks = new.iter().map(|(stored, new)| (stored.won.name.clone(), new.clone()));
+                self.model.replace(layer, blocks.collect::<Vec<_>>())?;
+                made.extend(new);
+            }
+            store.keep(
+                &name,
+                made.iter().map(|(stored, new)| (stored.clone(), new.bytes.as_slice())).collect(),
+            )?;
+        }
+        self.advance(layer)?;
+        self.model.restore(layer)
+    }
+
+    fn block_type(&self, name: &str) -> BlockType {
+        let tensors = self.plan.files().tensors();
+        tensors
+            .into_iter()
+            .find(|placed| placed.name == name)
+            .map_or(BlockType::F32, |placed| placed.block_type)
+    }
+
+    /// Takes the streams through a layer.
+    fn advance(&mut self, layer: usize) -> Result<()> {
+        for i in 0..self.batches.len() {
+            self.check()?;
+            self.walk(i, (layer, Until::End), None)?;
+            self.streams.set(&self.batches[i].texts, &self.buffer)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a batch through a layer, into the buffer.
+    fn walk(&mut self, batch: usize, layer: (usize, Until), observer: Option<&Gather<'_>>) -> Result<()> {
+        let texts = self.ids(&self.batches[batch].texts);
+        self.streams.get(&self.batches[batch].texts, &mut self.buffer)?;
+        let observer = observer.map(|observer| observer as &dyn crate::model::InputObserver);
+        self.model.step(layer, &texts, &mut self.buffer, observer)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.progress.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    /// The stages of a layer, each with how far the layer is to be computed for it.
+    fn stages(&mut self, layer: usize, tensors: &[Tensor<'_>]) -> Result<Vec<(Vec<usize>, Until)>> {
+        let places: Vec<Place> = tensors.iter().map(|tensor| tensor.place.clone()).collect();
+        let mut stages: Vec<(Vec<usize>, Until)> = Vec::new();
+        for until in [Until::Mixer, Until::End] {
+            let order = Order::new(&places);
+            // Every batch: an expert may be chosen late.
+            for batch in 0..self.batches.len() {
+                let texts = self.ids(&self.batches[batch].texts);
+                self.streams.get(&self.batches[batch].texts, &mut self.buffer)?;
+                self.model.step((layer, until), &texts, &mut self.buffer, Some(&order))?;
+                if order.n_seen() == tensors.len() || until == Until::Mixer {
+                    break;
+                }
+            }
+            for stage in order.stages() {
+                if !stages.iter().any(|(known, _)| known.contains(&stage[0])) {
+                    stages.push((stage, until));
+                }
+            }
+        }
+        Ok(stages)
+    }
+
+    /// Calibrates tensors that share their inputs.
+    fn stage(&mut self, layer: (usize, Until), tensors: &[&Tensor<'_>]) -> Result<Vec<(Stored, NewBlocks)>> {
+        let (first, n_in) = (tensors[0], tensors[0].n_in());
+        let per_matrix = n_in * n_in * size_of::<f64>();
+        let at_once = (MOST_HESSIAN_BYTES / (2 * per_matrix)).clamp(1, first.n_matrices);
+        let mut made: Vec<(Made, usize)> = tensors.iter().map(|_| (Made::default(), usize::MAX)).collect();
+        for start in (0..first.n_matrices).step_by(at_once) {
+            let matrices = start..first.n_matrices.min(start + at_once);
+            let mut gathered = [false, true].map(|_| Vec::new());
+            for is_held_out in [false, true] {
+                let (kernels, workers) = (self.options.kernels, Arc::clone(&self.pool));
+                let gather = Gather::new((&first.place, matrices.clone()), n_in, kernels, &workers);
+                for batch in 0..self.batches.len() {
+                    if self.batches[batch].is_held_out == is_held_out {
+                        self.check()?;
+                        self.walk(batch, layer, Some(&gather))?;
+                    }
+                }
+                gathered[usize::from(is_held_out)] = gather.finish();
+            }
+            let [chosen_by, checked_with] = gathered;
+            for (matrix, (by, with)) in matrices.zip(chosen_by.into_iter().zip(checked_with)) {
+                self.matrix(first.name, tensors, matrix, (by, with), &mut made)?;
+            }
+        }
+        Ok(tensors
+            .iter()
+            .zip(made)
+            .map(|(tensor, (made, n_tokens))| finish(tensor, made, n_tokens))
+            .collect())
+    }
+
+    /// Calibrates matrix `matrix` of some tensors that share their inputs.
+    fn matrix(
+        &self,
+        name: &str,
+        tensors: &[&Tensor<'_>],
+        matrix: usize,
+        (chosen_by, checked_with): (Hessian, Hessian),
+        made: &mut [(Made, usize)],
+    ) -> Result<()> {
+        if !chosen_by.is_finite() || !checked_with.is_finite() {
+            let what = format!(
+                "the input of {name} is no number: the weights before it are broken, or the model needs another \
+                 conversion"
+            );
+            return Err(Error::malformed(self.options.reference, what));
+        }
+        let n_tokens = chosen_by.n_tokens();
+        let kernels = self.options.kernels;
+        let evidence = self.pool.install(|| Evidence::new(kernels, chosen_by, &checked_with));
+        for (tensor, (made, fewest)) in tensors.iter().zip(made) {
+            self.check()?;
+            let source = &tensor.planned.rows;
+            let n_rows = source.n_rows() / tensor.n_matrices;
+            let rows = Rows { source, first: matrix * n_rows, n_rows, block_type: tensor.block_type };
+            quantise(kernels, &self.pool, rows, &evidence, made)?;
+            *fewest = (*fewest).min(n_tokens);
+            self.progress.advance(source.source_bytes(n_rows));
+        }
+        Ok(())
+    }
+
+    /// Calibrates the output matrix, or finds what was kept of it.
+    fn output(&mut self, store: &Store) -> Result<()> {
+        if store.find(OUTPUT)?.is_some() {
+            return Ok(());
+        }
+        let tensors = self.tensors("output.weight");
+        let tensors = if tensors.is_empty() && self.ties_output() {
+            self.tensors("token_embd.weight")
+        } else {
+            tensors
+        };
+        let mut kept = Vec::new();
+        if let Some(tensor) = tensors.first() {
+            let mut hessians = [false, true].map(|_| Hessian::new(tensor.n_in()));
+            for i in 0..self.batches.len() {
+                self.check()?;
+                self.streams.get(&self.batches[i].texts, &mut self.buffer)?;
+                let n = self.buffer.len() / self.model.spec().n_embd;
+                let (hessian, pool) = (&mut hessians[usize::from(self.batches[i].is_held_out)], &self.pool);
+                let kernels = self.options.kernels;
+                self.model.see_output_inputs(n, &self.buffer, |inputs| {
+                    pool.install(|| hessian.add(kernels, inputs));
+                })?;
+            }
+            let mut made = [(Made::default(), usize::MAX)];
+            let [chosen_by, checked_with] = hessians;
+            self.matrix(tensor.name, &[tensor], 0, (chosen_by, checked_with), &mut made)?;
+            kept.extend(made.map(|(made, n_tokens)| finish(tensor, made, n_tokens)));
+        }
+        store.keep(OUTPUT, kept.iter().map(|(stored, new)| (stored.clone(), new.bytes.as_slice())).collect())
+    }
+
+    /// Whether the output matrix is the embedding.
+    fn ties_output(&self) -> bool {
+        let has_own = self.plan.files().tensors().any(|placed| placed.name == "output.weight");
+        self.model.spec().head.has_logits && !has_own
+    }
+}
+
+/// The better of what was made of a tensor.
+fn finish(tensor: &Tensor<'_>, made: Made, n_tokens: usize) -> (Stored, NewBlocks) {
+    let (plain, chosen) = (made.plain.output_error, made.chosen.output_error);
+    let won = Won { name: tensor.name.to_owned(), plain, chosen, n_tokens };
+    let kept = if won.is_kept() { made.chosen } else { made.plain };
+    let stored = Stored::new(won, kept.blocks.len() as u64, &kept.error);
+    (stored, NewBlocks { block_type: tensor.block_type, bytes: Arc::new(kept.blocks) })
+}

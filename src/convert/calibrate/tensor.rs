@@ -1,0 +1,155 @@
+//! Quantises the rows of one matrix of a tensor, both ways, and keeps the better.
+
+use gguf_simd::{BlockType, Grid, Kernels};
+use rayon::ThreadPool;
+
+use super::bytes::bytes_of;
+use super::codes::{Problem, Scratch, output_error};
+use super::hessian::Hessian;
+use crate::convert::parallel::in_order;
+use crate::convert::transform::{Reading, SourceRows};
+use crate::error::{Error, Result};
+use crate::quantize::ErrorStats;
+
+/// Rows that a thread takes at a time.
+const ROWS: usize = 32;
+
+/// What the codes of a matrix are chosen by, and checked with.
+#[derive(Debug)]
+pub(super) struct Evidence {
+    problem: Problem,
+    /// Of inputs that had no part in choosing, as the bytes of floats.
+    held_out: Vec<u8>,
+}
+
+impl Evidence {
+    /// From inputs to choose by and inputs to check with. Of few inputs, as experts may get, less is believed: what
+    /// lies beside the diagonal is shrunk until there are as many as an input has elements.
+    pub(super) fn new(kernels: &'static Kernels, chosen_by: Hessian, checked_with: &Hessian) -> Self {
+        let n_in = chosen_by.n_in();
+        let kept = (chosen_by.n_tokens() as f64 / n_in as f64).min(1.0);
+        let held_out = bytes_of(&checked_with.matrix(1.0));
+        let matrix = chosen_by.matrix(kept);
+        drop(chosen_by);
+        Self { problem: Problem::new(kernels, matrix, n_in), held_out }
+    }
+}
+
+/// The blocks of a tensor, as far as they were made.
+#[derive(Debug, Default)]
+pub(super) struct Made {
+    /// Of the plain search.
+    pub(super) plain: Encoded,
+    /// With codes that were chosen.
+    pub(super) chosen: Encoded,
+}
+
+/// Blocks, and what they cost.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Encoded {
+    pub(super) blocks: Vec<u8>,
+    /// The squared change of outputs for inputs that were held out.
+    pub(super) output_error: f64,
+    pub(super) error: ErrorStats,
+}
+
+impl Encoded {
+    fn append(&mut self, other: &Self) {
+        self.blocks.extend_from_slice(&other.blocks);
+        self.output_error += other.output_error;
+        self.error.merge(&other.error);
+    }
+}
+
+/// The rows of a matrix: `n_rows` of them, from `first` on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rows<'a> {
+    pub(super) source: &'a SourceRows<'a>,
+    pub(super) first: usize,
+    pub(super) n_rows: usize,
+    pub(super) block_type: BlockType,
+}
+
+/// What a thread keeps between groups of rows.
+#[derive(Default)]
+struct Worker {
+    rows: Vec<f32>,
+    reading: Reading,
+    scratch: Scratch,
+    values: Vec<f32>,
+    spare: Vec<f32>,
+}
+
+/// Quantises the rows of a matrix and appends them to `made`.
+///
+/// # Errors
+/// What reading rows gives; [`Error::Malformed`] for a weight that is not a number.
+pub(super) fn quantise(
+    kernels: &'static Kernels,
+    pool: &ThreadPool,
+    rows: Rows<'_>,
+    evidence: &Evidence,
+    made: &mut Made,
+) -> Result<()> {
+    let n_groups = rows.n_rows.div_ceil(ROWS);
+    let groups = in_order(pool, n_groups, |worker: &mut Worker, i| {
+        let first = i * ROWS;
+        let n = ROWS.min(rows.n_rows - first);
+        let part = Rows { first: rows.first + first, n_rows: n, ..rows };
+        part.quantise(kernels, evidence, worker)
+    })?;
+    for group in &groups {
+        made.plain.append(&group.plain);
+        made.chosen.append(&group.chosen);
+    }
+    Ok(())
+}
+
+impl Rows<'_> {
+    fn quantise(self, kernels: &'static Kernels, evidence: &Evidence, worker: &mut Worker) -> Result<Made> {
+        let (n_in, ty) = (self.source.n_in(), self.block_type);
+        let row_bytes = ty.row_bytes(n_in).expect("the layout checked that rows divide into blocks");
+        worker.rows.resize(self.n_rows * n_in, 0.0);
+        self.source.read(self.first, &mut worker.rows, &mut worker.reading)?;
+        if let Some(at) = worker.rows.iter().position(|value| !value.is_finite()) {
+            let (file, element) = self.source.origin_of(self.first + at / n_in, at % n_in);
+            let what = format!("{element} is {}; every weight must be a finite number", worker.rows[at]);
+            return Err(Error::malformed(file, what));
+        }
+        let mut blocks = vec![0; self.n_rows * row_bytes];
+        let importance = Some(evidence.problem.importance());
+        for (row, blocks) in worker.rows.chunks_exact(n_in).zip(blocks.chunks_exact_mut(row_bytes)) {
+            kernels.encode(ty, row, importance, blocks);
+        }
+        let plain = worker.encoded(kernels, (ty, n_in), blocks, evidence);
+        let Some(grid) = Grid::of(ty) else {
+            return Ok(Made { chosen: plain.clone(), plain });
+        };
+        let mut blocks = plain.blocks.clone();
+        evidence.problem.choose((ty, grid), &worker.rows, &mut blocks, &mut worker.scratch);
+        Ok(Made { plain, chosen: worker.encoded(kernels, (ty, n_in), blocks, evidence) })
+    }
+}
+
+impl Worker {
+    /// What `blocks` cost beside the rows.
+    fn encoded(
+        &mut self,
+        kernels: &Kernels,
+        (ty, n_in): (BlockType, usize),
+        blocks: Vec<u8>,
+        evidence: &Evidence,
+    ) -> Encoded {
+        let mut error = ErrorStats::default();
+        self.values.resize(self.rows.len(), 0.0);
+        kernels.decode(ty, &blocks, &mut self.values);
+        for (row, values) in self.rows.chunks_exact(n_in).zip(self.values.chunks_exact(n_in)) {
+            error.add_row(row, values);
+        }
+        for (value, row) in self.values.iter_mut().zip(&self.rows) {
+            *value = row - *value;
+        }
+        let output_error = output_error(kernels, &evidence.held_out, n_in, &self.values, &mut self.spare);
+        Encoded { blocks, output_error, error }
+    }
+}
