@@ -8,6 +8,28 @@ pub fn count(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| "give a whole number, 0 or more".to_owned())
 }
 
+/// Bytes of a file, as in `4G` or `700MB` (powers of 1000), `3.5GiB` (of 1024) or `123456`.
+///
+/// # Errors
+/// What to give instead.
+pub fn file_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no size of a file; give one as in 4G, 3.5GiB or 700M");
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim_start().to_ascii_uppercase();
+    let base: f64 = if unit.ends_with("IB") { 1024.0 } else { 1000.0 };
+    let power = match unit.trim_end_matches("IB").trim_end_matches('B') {
+        "" if !unit.ends_with("IB") => 0,
+        "K" => 1,
+        "M" => 2,
+        "G" => 3,
+        "T" => 4,
+        _ => return Err(wrong()),
+    };
+    let bytes = number.parse::<f64>().map_err(|_| wrong())? * base.powi(power);
+    if bytes >= 1.0 && bytes < 1e18 { Ok(bytes as u64) } else { Err(wrong()) }
+}
+
 /// How many tokens to generate at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxTokens {
@@ -73,6 +95,22 @@ mod tests {
         assert_eq!(max_tokens("7").map(MaxTokens::count), Ok(Some(7)));
         assert_eq!(seed("-1"), Ok(Seed::New));
         assert_eq!(seed("18446744073709551615"), Ok(Seed::Given(u64::MAX)));
+    }
+
+    #[test]
+    fn sizes_of_files_are_decimal_unless_told() {
+        for (text, bytes) in [
+            ("4G", 4_000_000_000),
+            ("700 MB", 700_000_000),
+            ("3.5GiB", 3_758_096_384),
+            ("1kib", 1024),
+            ("123456", 123_456),
+        ] {
+            assert_eq!(file_bytes(text), Ok(bytes), "{text}");
+        }
+        for wrong in ["", "G", "0", "-1G", "4X", "1.2.3M", "nan", "iB", "999999T"] {
+            assert!(file_bytes(wrong).expect_err("no size").contains("3.5GiB"), "{wrong}");
+        }
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl ImportanceFile {
             let importance = self.find(tensor)?;
             match &importance {
                 Some(_) => n_found += 1,
-                None if needs_importance(tensor, choice.block_type) => {
+                None if needs_importance(tensor.id.role, choice.block_type) => {
                     let (path, name, ty) = (self.path.display(), &tensor.name, choice.block_type);
                     return Err(Error::usage(format!(
                         "{path} does not know {name}, which would be {ty}, of no use without importance: collect the matrix with this model (gguf-run imatrix), \

@@ -7,6 +7,7 @@
 //! checkpoint that is to be run rather than converted, and keeps the result.
 
 mod blocks;
+pub mod budget;
 pub mod cache;
 mod cache_key;
 pub mod calibrate;

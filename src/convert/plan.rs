@@ -33,6 +33,7 @@ pub use options::{PlanOptions, TokenizerDifferences};
 pub struct Plan<'a> {
     file_type: FileType,
     name: String,
+    /// The file's name but for its ending.
     file_stem: String,
     spec: ModelSpec,
     files: Files,
@@ -136,7 +137,7 @@ impl<'a> Plan<'a> {
         Ok(Self {
             file_type: options.file_type,
             name: general.name().to_owned(),
-            file_stem: file_stem(&folder_identifier(checkpoint.dir())),
+            file_stem: options.named(&file_stem(&folder_identifier(checkpoint.dir()))),
             spec,
             files,
             sources,
@@ -159,7 +160,7 @@ impl<'a> Plan<'a> {
 
     /// The file name to use where the user gives none: the checkpoint's folder and the type.
     pub fn default_file_name(&self) -> String {
-        format!("{}-{}.gguf", self.file_stem, self.file_type)
+        format!("{}.gguf", self.file_stem)
     }
 
     /// What the model is.

@@ -14,7 +14,7 @@ use crate::convert::{FileType, PlanOptions};
 use crate::error::{Error, Result};
 use mixture::{Mixture, is_embedding};
 
-use crate::model::spec::{ModelSpec, Role, Suffix, TensorId};
+use crate::model::spec::{ModelSpec, Role, TensorId};
 
 /// What the user says about types beyond the file type.
 #[derive(Clone, Debug, Default)]
@@ -76,7 +76,7 @@ pub fn choose(
 }
 
 fn choose_one(options: &PlanOptions, mixture: &mut Mixture, tensor: &Candidate) -> Result<Choice> {
-    if !is_quantized(tensor) {
+    if !tensor.id.is_quantised(tensor.shape.len()) {
         return Ok(Choice { block_type: tensor.block_type.unwrap_or(BlockType::F32), instead_of: None });
     }
     let (overrides, role) = (&options.overrides, tensor.id.role);
@@ -102,7 +102,7 @@ fn choose_one(options: &PlanOptions, mixture: &mut Mixture, tensor: &Candidate) 
     };
     let choice = fitting(tensor, wanted);
     let is_kept = tensor.block_type.or(tensor.held) == Some(choice.block_type);
-    if !options.has_importance() && !is_kept && needs_importance(tensor, choice.block_type) {
+    if !options.has_importance() && !is_kept && needs_importance(tensor.id.role, choice.block_type) {
         let (name, ty) = (&tensor.name, choice.block_type);
         return Err(Error::usage(format!(
             "{name} would be {ty}, which is of no use without an importance matrix: make one with gguf-run imatrix, \
@@ -113,39 +113,15 @@ fn choose_one(options: &PlanOptions, mixture: &mut Mixture, tensor: &Candidate) 
 }
 
 /// Whether a tensor in blocks of `ty` is of no use unless the columns that matter are known.
-pub(super) fn needs_importance(tensor: &Candidate, ty: BlockType) -> bool {
+pub(super) fn needs_importance(role: Role, ty: BlockType) -> bool {
     use BlockType::{IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_XXS};
-    let is_table = is_embedding(tensor.id.role) || tensor.id.role == Role::Output;
+    let is_table = is_embedding(role) || role == Role::Output;
     !is_table && matches!(ty, IQ1_S | IQ1_M | IQ2_XXS | IQ2_XS | IQ2_S | IQ3_XXS)
 }
 
 /// Whether a weight is one of four values at most: such types are for models trained on them.
 fn has_few_values(ty: BlockType) -> bool {
     matches!(ty, BlockType::TQ1_0 | BlockType::TQ2_0 | BlockType::Q1_0 | BlockType::Q2_0)
-}
-
-/// Norms, biases, rotary divisors, convolutions and expert routers are few and sensitive: they stay F32.
-fn is_quantized(tensor: &Candidate) -> bool {
-    let is_sensitive = matches!(
-        tensor.id.role,
-        Role::FfnGateInp
-            | Role::AttnQNorm
-            | Role::AttnKNorm
-            | Role::PositionEmbd
-            | Role::TokenTypes
-            | Role::ShortConvConv
-            | Role::SsmConv
-            | Role::SsmNorm
-            | Role::PerLayerModelProj
-            | Role::AltUpProj
-            | Role::AltUpUnembdProj
-            | Role::AltUpCorrectCoef
-            | Role::AltUpPredictCoef
-            | Role::AltUpRouter
-            | Role::LaurelLeft
-            | Role::LaurelRight
-    );
-    tensor.shape.len() > 1 && !is_sensitive && tensor.id.suffix == Suffix::Weight
 }
 
 fn n_in(tensor: &Candidate) -> usize {

@@ -10,6 +10,7 @@ pub mod distribution;
 pub mod divergence;
 pub mod imatrix;
 pub mod perplexity;
+pub mod sensitivity;
 pub mod statistics;
 pub mod together;
 

@@ -56,6 +56,15 @@ pub fn open_all(path: &Path) -> Result<Vec<GgufFile>> {
     }
 }
 
+/// Opens the file at `path`, or all parts of a split model as if they were one file, given any of them.
+///
+/// # Errors
+/// As [`open_all`], and as mapping them together gives.
+pub fn open_whole(path: &Path) -> Result<GgufFile> {
+    let mut parts = open_all(path)?;
+    if parts.len() == 1 { Ok(parts.remove(0)) } else { GgufFile::joined(parts) }
+}
+
 /// The name of a part of `n_parts` without its number and ending; `None` if it is not named as one.
 pub fn stem(path: &Path, n_parts: usize) -> Option<String> {
     let name = path.file_name()?.to_string_lossy();

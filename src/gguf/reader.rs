@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::ggml_type::GgmlType;
 use super::header::{self, Header};
 use super::metadata::Metadata;
-use super::parts;
 use crate::error::{Error, Result};
 use crate::mapped_file::MappedFile;
 
@@ -72,17 +71,14 @@ impl GgufFile {
         Ok(Self { file, part_bytes, version, alignment, metadata, tensors, index, descriptions })
     }
 
-    /// As [`Self::open`]; of a model that is split into parts all of them, given any: the metadata are the first
-    /// part's, and the tensors those of all.
+    /// The parts of a split model as one file: the metadata are the first part's, and the tensors those of all.
     ///
     /// # Errors
-    /// As [`parts::open_all`] and [`MappedFile::open_joined`]; [`Error::Malformed`] for a tensor that two parts
-    /// have.
-    pub fn open_whole(path: &Path) -> Result<Self> {
-        let mut parts = parts::open_all(path)?;
-        if parts.len() == 1 {
-            return Ok(parts.remove(0));
-        }
+    /// As [`MappedFile::open_joined`]; [`Error::Malformed`] for a tensor that two parts have.
+    ///
+    /// # Panics
+    /// Without any part.
+    pub(super) fn joined(mut parts: Vec<Self>) -> Result<Self> {
         let part_bytes: Vec<u64> = parts.iter().map(GgufFile::file_len).collect();
         let paths = parts.iter().map(|part| part.path().to_owned());
         let file = MappedFile::open_joined(&paths.zip(part_bytes.iter().copied()).collect::<Vec<_>>())?;

@@ -39,7 +39,20 @@ impl Decoder {
     /// # Errors
     /// [`crate::Error::Malformed`] and [`crate::Error::Unsupported`], naming the tensor at fault.
     pub fn load(file: &GgufFile, arch: &str, spec: ModelSpec) -> Result<Self> {
-        let weights = Weights::load(file, arch, &spec)?;
+        Self::load_with(file, arch, spec, None)
+    }
+
+    /// As [`Decoder::load`], with `replaced` blocks in the place of those of some tensors.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_with(
+        file: &GgufFile,
+        arch: &str,
+        spec: ModelSpec,
+        replaced: Option<&HashMap<String, NewBlocks>>,
+    ) -> Result<Self> {
+        let weights = Weights::load(file, arch, &spec, replaced)?;
         Ok(Self { kv_spec: spec.kv_spec(), spec, weights })
     }
 

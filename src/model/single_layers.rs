@@ -19,7 +19,7 @@ use super::weights::NewBlocks;
 use super::workspace::Workspace;
 use super::{Family, arch};
 use crate::error::{Error, Result};
-use crate::gguf::GgufFile;
+use crate::gguf::{GgufFile, parts};
 use crate::threads::ThreadPool;
 
 /// How far a layer is computed.
@@ -81,7 +81,7 @@ impl SingleLayers {
         n_threads: usize,
         (n_texts, n_ctx): (usize, usize),
     ) -> Result<Self> {
-        let file = GgufFile::open_whole(path)?;
+        let file = parts::open_whole(path)?;
         let name = file.metadata().required_string("general.architecture")?;
         let family = arch::by_gguf_name(name)
             .ok_or_else(|| Error::unsupported(path, arch::missing::architecture(name)))?;

@@ -7,11 +7,13 @@
 mod error_stats;
 mod grid;
 mod importance;
+mod sensitivity;
 mod source;
 
 pub use error_stats::ErrorStats;
 pub use grid::{STEP, Step, encode_row, encode_rows_on_grids};
 pub use importance::{Entry, Format, ImportanceMatrix};
+pub use sensitivity::{Probe, Sensitivity};
 pub use source::{E2M1, decode_source};
 
 use gguf_simd::BlockType;

@@ -1,7 +1,8 @@
 //! A model in memory, ready for sessions.
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use gguf_simd::{FloatEnvironment, Isa, Kernels};
 
@@ -9,11 +10,11 @@ use super::memory::{self, Demand, Reserved, Room};
 use super::residency::{self, Plan, Residency};
 use super::session_options::SessionOptions;
 use crate::error::{Error, Result};
-use crate::gguf::{GgufFile, Metadata};
+use crate::gguf::{GgufFile, Metadata, parts};
 use crate::limits::MAX_DIMENSION;
 use crate::model::{
-    Compute, Decoder, Dimensions, Family, KvCache, KvSpec, KvTypes, ModelSpec, Profile, Promise, Promises,
-    Reads, arch,
+    Compute, Decoder, Dimensions, Family, KvCache, KvSpec, KvTypes, ModelSpec, NewBlocks, Profile, Promise,
+    Promises, Reads, arch,
 };
 use crate::threads::{ThreadPool, default_thread_count};
 
@@ -32,7 +33,7 @@ pub struct EngineOptions {
 /// A model: its file mapped into memory, its weights checked, its threads waiting.
 #[derive(Debug)]
 pub struct Engine {
-    file: GgufFile,
+    file: Arc<GgufFile>,
     decoder: Decoder,
     pool: ThreadPool,
     kernels: &'static Kernels,
@@ -64,7 +65,7 @@ impl Engine {
     pub fn open(path: &Path, options: EngineOptions) -> Result<Self> {
         let kernels = kernels_for(options.isa)?;
         let pool = ThreadPool::new(options.n_threads.unwrap_or_else(default_thread_count))?;
-        let file = GgufFile::open_whole(path)?;
+        let file = Arc::new(parts::open_whole(path)?);
         let family = family_of(&file)?;
         let spec = family
             .spec_of_file(file.metadata(), &|name| file.tensors().iter().any(|tensor| tensor.name == name))?;
@@ -77,6 +78,26 @@ impl Engine {
             kernels,
             ram: options.ram,
             reads,
+            residency: OnceLock::new(),
+            promises: Promises::default(),
+        })
+    }
+
+    /// The same model with other weights in the place of those of the tensor `name`.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn with_replacement(&self, name: &str, blocks: NewBlocks) -> Result<Self> {
+        let (family, spec) = (family_of(&self.file)?, self.spec().clone());
+        let replaced = HashMap::from([(name.to_owned(), blocks)]);
+        let decoder = Decoder::load_with(&self.file, family.gguf_name, spec, Some(&replaced))?;
+        Ok(Self {
+            file: Arc::clone(&self.file),
+            reads: decoder.reads(),
+            decoder,
+            pool: ThreadPool::new(self.n_threads())?,
+            kernels: self.kernels,
+            ram: self.ram,
             residency: OnceLock::new(),
             promises: Promises::default(),
         })

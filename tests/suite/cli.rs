@@ -128,12 +128,12 @@ fn text_file_that_is_missing_or_no_text_is_named() {
 #[test]
 fn unknown_architecture_is_refused_with_those_there_are() {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("config.json"), br#"{"architectures": ["MambaForCausalLM"]}"#)
+    std::fs::write(folder.path().join("config.json"), br#"{"architectures": ["RwkvForCausalLM"]}"#)
         .expect("written");
     std::fs::copy(fairytale().join("model.safetensors"), folder.path().join("model.safetensors"))
         .expect("copied");
     let args = ["complete", text(folder.path()), "-p", "x"];
-    assert_fails(args, 1, &["MambaForCausalLM", "LlamaForCausalLM"]);
+    assert_fails(args, 1, &["RwkvForCausalLM", "LlamaForCausalLM"]);
 }
 
 #[test]

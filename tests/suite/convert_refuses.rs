@@ -54,11 +54,11 @@ fn with_config(spec: &Spec, change: impl FnOnce(&mut serde_json::Value)) -> temp
 
 #[test]
 fn an_unknown_architecture_is_named_with_those_that_are_known() {
-    let dir = with_config(&Spec::default(), |config| config["architectures"] = json!(["MambaForCausalLM"]));
+    let dir = with_config(&Spec::default(), |config| config["architectures"] = json!(["RwkvForCausalLM"]));
     let error = plan_error(dir.path(), FileType::Q8_0);
     assert!(matches!(error, Error::Unsupported { .. }));
     let message = error.to_string();
-    assert!(message.contains("MambaForCausalLM") && message.contains("LlamaForCausalLM"), "{message}");
+    assert!(message.contains("RwkvForCausalLM") && message.contains("LlamaForCausalLM"), "{message}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod program;
 mod random;
 
 mod arguments;
+mod budget;
 mod calibrate;
 mod chat_messages;
 mod chat_sessions;

@@ -10,7 +10,7 @@ use crate::common::texts::{bits, ids};
 use crate::common::{convert, engine_in_little_memory, fairytale, options};
 use crate::program::{assert_fails, json_of, stdout_of};
 use gguf_kit::convert::FileType;
-use gguf_kit::gguf::{GgufFile, Value};
+use gguf_kit::gguf::{GgufFile, Value, parts};
 use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session};
 
 fn logits(engine: &Engine) -> Vec<u32> {
@@ -99,6 +99,6 @@ fn a_tensor_in_two_parts_is_refused() {
     let keys = keys.map(|(key, value)| (key.to_owned(), value)).to_vec();
     // As many tensors as are promised, one of them the first part's.
     write_part(&file, &[&file.tensors()[9..10], &file.tensors()[11..n]].concat(), keys, &parts[1]);
-    let message = GgufFile::open_whole(&parts[0]).expect_err("twice").to_string();
+    let message = parts::open_whole(&parts[0]).expect_err("twice").to_string();
     assert!(message.contains(&file.tensors()[9].name) && message.contains("another part"), "{message}");
 }

@@ -1,19 +1,24 @@
 //! The command line of `gguf-convert`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser;
 use gguf_simd::BlockType;
 use regex::Regex;
 
+use super::budget::BudgetArgs;
 use super::key_args::KeyArgs;
 use crate::cli::compute::ComputeArgs;
-use crate::cli::values::count;
+use crate::cli::values::{count, file_bytes};
 use crate::convert::file_type::suggestion;
 use crate::convert::{FileType, ImportanceFile, KeyChanges, Overrides, PlanOptions, TokenizerDifferences};
 use crate::error::{Error, Result};
 use crate::quantize::ImportanceMatrix;
+use crate::regular_file;
+
+/// Bytes of a file of rules at most.
+const MAX_RULE_BYTES: u64 = 16 << 20;
 
 const TYPES: &str = "\
 Types, from large to small (bits per weight of a Llama 8B):
@@ -40,6 +45,7 @@ Examples:
   gguf-convert model.safetensors --type Q8_0 -o model.gguf
   gguf-convert ./Mistral-7B --type Q4_K_S --tensor-type 'ffn_down=Q6_K' --output-tensor-type Q8_0
   gguf-convert ./Llama-3.2-1B --type Q4_K_M,Q6_K,Q8_0 -o models/
+  gguf-convert model-BF16.gguf --target-size 4GiB --sensitivity model.sensitivity.json
   gguf-convert model-BF16.gguf --type Q4_K_M
   gguf-convert edit model.gguf --override-kv tokenizer.chat_template=file:template.jinja";
 
@@ -58,8 +64,8 @@ pub(super) struct Args {
     /// [default: <name of the checkpoint's folder>-<TYPE>.gguf, here]
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
-    /// Split the model into files of at most SIZE bytes, as in 4G (powers of 1000), called <name>-00001-of-00003.gguf and so on
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    /// Split the model into files of at most SIZE bytes, as in 4G, called <name>-00001-of-00003.gguf and so on
+    #[arg(long, value_name = "SIZE", value_parser = file_bytes)]
     split_max_size: Option<u64>,
     /// Show the plan, tensor by tensor, and write nothing
     #[arg(long)]
@@ -88,6 +94,9 @@ pub(super) struct Args {
     /// Type of the token embedding
     #[arg(long, value_name = "TYPE", value_parser = block_type, help_heading = "Types of single tensors")]
     token_embedding_type: Option<BlockType>,
+    /// Take rules from a file, one REGEX=TYPE in a line, behind those of --tensor-type
+    #[arg(long, value_name = "FILE", help_heading = "Types of single tensors")]
+    tensor_type_file: Option<PathBuf>,
     /// Give every quantised tensor the same type, without the usual mixture
     #[arg(long, help_heading = "Types of single tensors")]
     pure: bool,
@@ -99,6 +108,8 @@ pub(super) struct Args {
     /// Convert even if the file's tokenizer reads texts otherwise than the checkpoint's own
     #[arg(long)]
     accept_tokenizer_differences: bool,
+    #[command(flatten)]
+    pub(super) budget: BudgetArgs,
     #[command(flatten)]
     keys: KeyArgs,
     /// Of a GGUF file: keep the keys that say how it was quantised as well
@@ -130,6 +141,9 @@ impl Args {
     /// [`Error::Usage`] for an empty name, or a type that comes twice; as [`ImportanceMatrix::open`].
     pub(super) fn plan_options(&self) -> Result<Vec<PlanOptions>> {
         let first = self.first_plan_options()?;
+        if self.budget.is_given() {
+            return Ok(vec![first]);
+        }
         let mut all: Vec<PlanOptions> = Vec::new();
         let default = [FileType::KEEP];
         let types = if self.file_types.is_empty() { &default } else { &self.file_types[..] };
@@ -150,8 +164,12 @@ impl Args {
         if self.name.as_deref().is_some_and(|name| name.trim().is_empty()) {
             return Err(Error::usage("--name is empty; give a name, or leave the flag out"));
         }
+        let mut tensors = self.tensor_types.clone();
+        if let Some(path) = &self.tensor_type_file {
+            tensors.extend(rules_of(path)?);
+        }
         let overrides = Overrides {
-            tensors: self.tensor_types.clone(),
+            tensors,
             output: self.output_tensor_type,
             token_embd: self.token_embedding_type,
             pure: self.pure,
@@ -176,23 +194,9 @@ impl Args {
             importance: importance.transpose()?,
             is_calibrated: self.calibrate.texts.is_some(),
             max_file_bytes: self.split_max_size,
-            ..PlanOptions::new(FileType::KEEP)
+            ..PlanOptions::new(FileType::Q4_K_M)
         })
     }
-}
-
-/// Bytes, with K, M or G for powers of 1000.
-fn size(size: &str) -> Result<u64, String> {
-    let (digits, unit) = match size.char_indices().last() {
-        Some((end, 'K' | 'k')) => (&size[..end], 1000),
-        Some((end, 'M' | 'm')) => (&size[..end], 1_000_000),
-        Some((end, 'G' | 'g')) => (&size[..end], 1_000_000_000),
-        _ => (size, 1),
-    };
-    let n: Option<u64> = digits.parse().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
-    n.and_then(|n| n.checked_mul(unit))
-        .filter(|&n| n > 0)
-        .ok_or_else(|| "a number of bytes is needed, as in 4G or 500M".into())
 }
 
 fn pattern(pattern: &str) -> Result<Regex, String> {
@@ -211,6 +215,19 @@ fn block_type(name: &str) -> Result<BlockType, String> {
 fn tensor_type(rule: &str) -> Result<(Regex, BlockType), String> {
     let (pattern, ty) = rule.rsplit_once('=').ok_or("REGEX=TYPE is needed, as in 'ffn_down=Q6_K'")?;
     Ok((self::pattern(pattern)?, block_type(ty)?))
+}
+
+/// The rules in a file; empty lines and those that begin with # are passed over.
+fn rules_of(path: &Path) -> Result<Vec<(Regex, BlockType)>> {
+    let bytes = regular_file::read(path, MAX_RULE_BYTES)?;
+    let text = String::from_utf8(bytes).map_err(|_| Error::malformed(path, "it is not UTF-8 text"))?;
+    let lines = text.lines().zip(1..).map(|(line, number)| (line.trim(), number));
+    let rules = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
+    rules
+        .map(|(line, number)| {
+            tensor_type(line).map_err(|what| Error::malformed(path, format!("line {number}: {what}")))
+        })
+        .collect()
 }
 
 #[cfg(test)]

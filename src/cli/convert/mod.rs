@@ -4,6 +4,7 @@
 //! the bar, `report` what is printed.
 
 mod args;
+mod budget;
 mod calibrate;
 mod command;
 mod edit;
@@ -23,7 +24,7 @@ use crate::checkpoint::Checkpoint;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::{show, show_json, warn};
 use crate::convert::summary::Calibration;
-use crate::convert::{self, GgufInput, Plan, RunOptions, Summary};
+use crate::convert::{self, GgufInput, Plan, PlanOptions, RunOptions, Summary};
 use crate::error::{Error, Result};
 use crate::threads;
 use args::Args;
@@ -42,6 +43,7 @@ pub fn main() -> ExitCode {
 fn convert(args: &Args) -> Result<()> {
     let options = args.plan_options()?;
     let run_options = run_options(args)?;
+    let has_no_type = args.file_types.is_empty() && !args.budget.is_given();
     let needs_type = || {
         Error::usage(
             "--type is missing, and these weights are not quantised already: say what they are to become, as in \
@@ -49,20 +51,32 @@ fn convert(args: &Args) -> Result<()> {
         )
     };
     if GgufInput::is_at(&args.input) {
-        if args.file_types.is_empty() {
+        if has_no_type {
             return Err(needs_type());
         }
         let input = GgufInput::open(&args.input)?;
-        let plans: Result<Vec<_>> = options.iter().map(|options| Plan::of_gguf(&input, options)).collect();
-        return carry_out(args, plans?, &run_options);
+        let plans = plans(args, &options, &run_options, |options| Plan::of_gguf(&input, options))?;
+        return carry_out(args, plans, &run_options);
     }
     let checkpoint = Checkpoint::open(&args.input)?;
-    let plans: Result<Vec<_>> = options.iter().map(|options| Plan::new(&checkpoint, options)).collect();
-    let plans = plans?;
-    if args.file_types.is_empty() && !plans.iter().any(Plan::is_packed) {
+    let plans = plans(args, &options, &run_options, |options| Plan::new(&checkpoint, options))?;
+    if has_no_type && !plans.iter().any(Plan::is_packed) {
         return Err(needs_type());
     }
     carry_out(args, plans, &run_options)
+}
+
+/// A plan for each of the types that were asked for, or one of the size.
+fn plans<'a>(
+    args: &Args,
+    options: &[PlanOptions],
+    run_options: &RunOptions,
+    plan: impl Fn(&PlanOptions) -> Result<Plan<'a>>,
+) -> Result<Vec<Plan<'a>>> {
+    match args.budget.fitted(&plan, &options[0], run_options, args.quiet)? {
+        Some(fitted) => Ok(vec![plan(&fitted)?]),
+        None => options.iter().map(plan).collect(),
+    }
 }
 
 /// Shows plans, or follows them.

@@ -22,6 +22,7 @@ mod perplexity;
 mod progress;
 mod rerank;
 mod residency;
+mod sensitivity;
 mod speculation;
 mod statistics;
 mod texts;
@@ -56,6 +57,7 @@ enum Command {
     Rerank(rerank::Args),
     Bench(bench::Args),
     Imatrix(imatrix::Args),
+    Sensitivity(sensitivity::Args),
     Inspect(inspect::Args),
     Tokenize(tokenize::Args),
 }
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Rerank(args) => rerank::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Imatrix(args) => imatrix::run(&args),
+        Command::Sensitivity(args) => sensitivity::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
     })

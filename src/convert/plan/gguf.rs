@@ -89,7 +89,7 @@ impl<'a> Plan<'a> {
         Ok(Self {
             file_type: options.file_type,
             name: name.unwrap_or_else(|| input.stem()),
-            file_stem: file_stem(without_type(&input.stem())),
+            file_stem: options.named(&file_stem(without_type(&input.stem()))),
             spec,
             files,
             sources,

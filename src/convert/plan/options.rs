@@ -39,6 +39,8 @@ pub struct PlanOptions {
     pub importance: Option<ImportanceFile>,
     /// Whether calibration is going to find out what columns count.
     pub is_calibrated: bool,
+    /// What stands in the default file name instead of the type.
+    pub label: Option<String>,
     /// Bytes of a file at most: a model that takes more is split into parts.
     pub max_file_bytes: Option<u64>,
 }
@@ -55,6 +57,7 @@ impl PlanOptions {
             keys: KeyChanges::default(),
             importance: None,
             is_calibrated: false,
+            label: None,
             max_file_bytes: None,
         }
     }
@@ -62,6 +65,14 @@ impl PlanOptions {
     /// Whether it is known, or going to be, how much columns count.
     pub(in crate::convert) fn has_importance(&self) -> bool {
         self.importance.is_some() || self.is_calibrated
+    }
+
+    /// The name of a file of `model` in this type, but for its ending.
+    pub(super) fn named(&self, model: &str) -> String {
+        match &self.label {
+            Some(label) => format!("{model}-{label}"),
+            None => format!("{model}-{}", self.file_type),
+        }
     }
 
     /// The importance of each tensor, if there is an importance matrix.

@@ -50,7 +50,12 @@ fn set(key: &str, value: Value) -> impl FnOnce(&mut MetadataPairs) {
 fn every_family_has_names_of_its_own() {
     for (i, family) in families::ALL.iter().enumerate() {
         for other in &families::ALL[..i] {
-            assert_ne!(family.gguf_name, other.gguf_name);
+            // BERT's kin have names of their own in checkpoints, and are one architecture in files.
+            assert!(
+                family.gguf_name != other.gguf_name || family.gguf_name == "bert",
+                "{}",
+                family.gguf_name
+            );
             let both = |a: &[&str], b: &[&str]| a.iter().any(|name| b.contains(name));
             assert!(!both(family.checkpoint_classes, other.checkpoint_classes), "{}", family.gguf_name);
             assert!(!both(family.model_types, other.model_types), "{}", family.gguf_name);

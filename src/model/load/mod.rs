@@ -47,14 +47,20 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// Finds and checks the weights of the model that `arch` calls `spec`.
+    /// Finds and checks the weights of the model that `arch` calls `spec`, with `replaced` blocks in the place of
+    /// some of the file's.
     ///
     /// # Errors
     /// [`Error::Malformed`] naming a tensor that is missing or has another shape than the
     /// hyperparameters say, [`Error::Unsupported`] naming one that has a type without kernels or is no
     /// part of the architecture.
-    pub(super) fn load(file: &GgufFile, arch: &str, spec: &ModelSpec) -> Result<Self> {
-        let loader = Loader::new(file, arch, spec)?;
+    pub(super) fn load(
+        file: &GgufFile,
+        arch: &str,
+        spec: &ModelSpec,
+        replaced: Option<&HashMap<String, NewBlocks>>,
+    ) -> Result<Self> {
+        let loader = Loader { replaced, ..Loader::new(file, arch, spec)? };
         let token_embd = loader.matrix(Role::TokenEmbd, None)?;
         let output = match loader.find(TensorId::weight(Role::Output, None)) {
             Some(_) => Some(loader.linear(Role::Output, None)?),

@@ -218,6 +218,31 @@ impl TensorId {
         Self { suffix: Suffix::Bare, ..Self::weight(role, layer) }
     }
 
+    /// Whether a tensor of `n_dims` dimensions in this part is quantised: norms, biases, rotary divisors,
+    /// convolutions and expert routers are few and sensitive, and stay floats.
+    pub fn is_quantised(&self, n_dims: usize) -> bool {
+        let is_sensitive = matches!(
+            self.role,
+            Role::FfnGateInp
+                | Role::AttnQNorm
+                | Role::AttnKNorm
+                | Role::PositionEmbd
+                | Role::TokenTypes
+                | Role::ShortConvConv
+                | Role::SsmConv
+                | Role::SsmNorm
+                | Role::PerLayerModelProj
+                | Role::AltUpProj
+                | Role::AltUpUnembdProj
+                | Role::AltUpCorrectCoef
+                | Role::AltUpPredictCoef
+                | Role::AltUpRouter
+                | Role::LaurelLeft
+                | Role::LaurelRight
+        );
+        n_dims > 1 && !is_sensitive && self.suffix == Suffix::Weight
+    }
+
     /// Its name in a GGUF file.
     pub fn gguf_name(&self) -> String {
         self.to_string()

@@ -8,7 +8,7 @@ use super::{Totals, table};
 use crate::cli::output::{bytes, count, plural, show, show_json};
 use crate::cli::run::args::{DEFAULT_BATCH, DEFAULT_MAX_CTX};
 use crate::error::Error;
-use crate::gguf::GgufFile;
+use crate::gguf::{GgufFile, parts};
 use crate::model::KvTypes;
 use crate::printable;
 use crate::runtime::{Demand, Engine, EngineOptions, SessionOptions};
@@ -20,7 +20,7 @@ use crate::tokenizer::Tokenizer;
 /// Any that opening the file gives; that it cannot be run is none.
 pub(super) fn show_gguf(path: &Path, full: bool, as_json: bool) -> Result<(), Error> {
     // Of parts that are not all there the one that was asked for is shown; why it does not run is said beside.
-    let file = GgufFile::open_whole(path).or_else(|_| GgufFile::open(path))?;
+    let file = parts::open_whole(path).or_else(|_| GgufFile::open(path))?;
     let mut totals = Totals::default();
     for tensor in file.tensors() {
         totals.add(&tensor.ty.name(), tensor.n_elements() as u64, tensor.n_bytes as u64);

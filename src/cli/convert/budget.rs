@@ -1,0 +1,97 @@
+//! Conversions to a size rather than to a type.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+
+use crate::cli::output::note;
+use crate::cli::values::file_bytes;
+use crate::convert::budget::{self, Size};
+use crate::convert::{Overrides, Plan, PlanOptions, RunOptions, TokenizerDifferences};
+use crate::error::{Error, Result};
+use crate::quantize::Sensitivity;
+
+/// How large the file is to be.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "A size instead of a type")]
+pub(super) struct BudgetArgs {
+    /// Choose the type of each tensor so that the file takes at most SIZE, as in 4G or 3.5GiB
+    #[arg(long, value_name = "SIZE", value_parser = file_bytes, group = "budget", conflicts_with = "file_types")]
+    target_size: Option<u64>,
+    /// Choose the type of each tensor so that a weight takes at most BITS on average
+    #[arg(long, value_name = "BITS", value_parser = bits, group = "budget", conflicts_with = "file_types")]
+    bpw: Option<f64>,
+    /// What errors of each tensor cost, as gguf-run sensitivity measured it [default: what they usually cost]
+    #[arg(long, value_name = "FILE", requires = "budget")]
+    sensitivity: Option<PathBuf>,
+    /// Write the types that were chosen to a file, for --tensor-type-file
+    #[arg(long, value_name = "FILE", requires = "budget")]
+    save_types: Option<PathBuf>,
+}
+
+impl BudgetArgs {
+    /// Whether a size is asked for.
+    pub(super) fn is_given(&self) -> bool {
+        self.size().is_some()
+    }
+
+    fn size(&self) -> Option<Size> {
+        self.target_size.map(Size::Bytes).or(self.bpw.map(Size::BitsPerWeight))
+    }
+
+    /// The options of a plan of the size asked for, if one was; `plan` makes plans.
+    ///
+    /// # Errors
+    /// As [`budget::fit`] and [`Sensitivity::open`]; [`Error::Usage`] or [`Error::Io`] if the types cannot be
+    /// saved.
+    pub(super) fn fitted<'a>(
+        &self,
+        plan: impl Fn(&PlanOptions) -> Result<Plan<'a>>,
+        options: &PlanOptions,
+        run_options: &RunOptions,
+        is_quiet: bool,
+    ) -> Result<Option<PlanOptions>> {
+        let Some(size) = self.size() else { return Ok(None) };
+        let sensitivity = self.sensitivity.as_deref().map(Sensitivity::open).transpose()?;
+        if let Some(path) = self.save_types.as_deref().filter(|path| path.exists()) {
+            return Err(Error::usage(format!("{} exists; give --save-types another name", path.display())));
+        }
+        let spinner = if is_quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+        spinner.set_message("choosing types");
+        spinner.enable_steady_tick(Duration::from_millis(200));
+        // To choose types nothing has to be proven of the tokenizer.
+        let trial = PlanOptions { tokenizer_differences: TokenizerDifferences::Unchecked, ..options.clone() };
+        let fitted = plan(&trial)
+            .and_then(|plan| budget::fit(&plan, &options.overrides, size, sensitivity.as_ref(), run_options));
+        spinner.finish_and_clear();
+        let allocation = fitted?;
+        if let Some(path) = &self.save_types {
+            let failed = |e| Error::io(path, "cannot write", e);
+            let mut file = File::create_new(path).map_err(failed)?;
+            file.write_all(allocation.lines().as_bytes()).map_err(failed)?;
+        }
+        if let Some(divergence) = allocation.divergence.filter(|_| !is_quiet) {
+            note(format_args!("the types are expected to move predictions by {divergence:.4} nats"));
+        }
+        let rules = options.overrides.tensors.iter().cloned().chain(allocation.overrides());
+        let overrides = Overrides { tensors: rules.collect(), ..options.overrides.clone() };
+        let label = match size {
+            Size::Bytes(n) => format!("{n}B"),
+            Size::BitsPerWeight(bits) => format!("{bits}bpw"),
+        };
+        Ok(Some(PlanOptions {
+            overrides,
+            file_type: allocation.file_type,
+            label: Some(label),
+            ..options.clone()
+        }))
+    }
+}
+
+fn bits(text: &str) -> Result<f64, String> {
+    let bits: Option<f64> = text.parse().ok().filter(|bits| (0.1..=32.0).contains(bits));
+    bits.ok_or_else(|| "bits per weight are needed, as in 4.6".into())
+}
