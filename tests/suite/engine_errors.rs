@@ -59,7 +59,7 @@ fn a_wrong_shape_is_named_with_the_right_one() {
 fn an_unknown_architecture_is_named_with_the_known_ones() {
     let (error, message) = refusal(&[("general.architecture", Value::String("mamba9".into()))]);
     assert!(matches!(error, Error::Unsupported { .. }), "{message}");
-    assert!(message.contains("mamba9") && message.contains("llama"), "{message}");
+    assert!(message.contains("mamba9") && message.contains("supported: mamba, mamba2"), "{message}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What is said of an architecture that this program does not have.
 
+use std::collections::BTreeSet;
+
 use super::families;
 
 /// Architectures of GGUF files that need more than this program computes, and what that is.
@@ -61,5 +63,11 @@ fn say(what: &str, name: &str, supported: &[&str], need: Option<&str>) -> String
     } else {
         format!("; the nearest supported: {}", nearest.join(", "))
     };
-    format!("{what} \"{name}\"{need}{nearest} (the README lists all {})", families::ALL.len())
+    format!("{what} \"{name}\"{need}{nearest} (the README lists all {})", n_architectures())
+}
+
+/// How many architectures are supported; some have several spellings of their checkpoints.
+fn n_architectures() -> usize {
+    let names: BTreeSet<&str> = families::ALL.iter().map(|family| family.gguf_name).collect();
+    names.len()
 }
