@@ -10,6 +10,7 @@
 
 #[cfg(target_os = "linux")]
 use std::fs::File;
+#[cfg(target_os = "linux")]
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
@@ -37,6 +38,7 @@ pub(super) struct Joined {
 #[derive(Debug)]
 struct Part {
     /// Its place among the bytes.
+    #[cfg(target_os = "linux")]
     span: Range<usize>,
     /// The file, to tell the system what of it need not stay cached.
     #[cfg(target_os = "linux")]
@@ -88,6 +90,7 @@ impl Joined {
         }
         let registered = fault::Registered::new(path, &self.bytes()[span.clone()]);
         self.parts.push(Part {
+            #[cfg(target_os = "linux")]
             span,
             #[cfg(target_os = "linux")]
             file,

@@ -4,7 +4,7 @@
 //! the latter; a [`Tokenizer`] is built from it. Five kinds are served: byte-level BPE, SentencePiece
 //! BPE, Gemma 4's BPE over characters, and the WordPiece and Unigram of encoders. Ids equal those of llama.cpp on the
 //! same file, save where it approximates a model's own tokenizer: tekken and gpt-4o take combining marks for letters,
-//! as the models do; words of more than a hundred characters are unknown to WordPiece; and see [`charsmap`].
+//! as the models do; words of more than a hundred characters are unknown to WordPiece; and see `charsmap`.
 
 mod bpe;
 mod byte_chars;
