@@ -14,7 +14,7 @@ mod names;
 mod target;
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use keep::keep;
 pub use left_overs::{remove_all_left_overs, remove_left_overs};
 use target::parent_of;
-pub use target::{check_not_an_input, target_of};
+pub use target::{check_not_an_input, free_target, target_of};
 
 /// A file being written. Dropping it unfinished removes what was written so far.
 #[derive(Debug)]
@@ -51,6 +51,16 @@ impl NewFile {
         let partial = Partial::create(&target)
             .map_err(|e| Error::io(parent_of(&target), "cannot create a file in", e))?;
         Ok(Self { target, partial })
+    }
+
+    /// Writes a file of these bytes, whole or not at all; `path` is what the user calls it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(target: PathBuf, path: &Path, bytes: &[u8], overwrite: bool) -> Result<()> {
+        let new = Self::create(target)?;
+        let written = (&mut new.file()).write_all(bytes).and_then(|()| new.finish(overwrite).map(drop));
+        written.map_err(|e| Error::io(path, "cannot write", e))
     }
 
     /// The file.

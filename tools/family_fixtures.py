@@ -226,7 +226,7 @@ def turn_experts(folder):
 
 
 def add_unused_keys(folder):
-    """Gives layers that use others' keys and values their own, as files on the Hub have them and nobody uses."""
+    """Gives layers that use others' keys and values their own, as files on the Hub have them; no program computes with them."""
     path, config = folder / "model.safetensors", json.loads((folder / "config.json").read_text())
     tensors = load_file(path)
     for layer in range(config["num_hidden_layers"] - config["num_kv_shared_layers"], config["num_hidden_layers"]):

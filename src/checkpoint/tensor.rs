@@ -96,7 +96,7 @@ impl SourceType {
         n * self.element_bits() / 8
     }
 
-    /// Whether these are the numbers of weights that nobody quantised.
+    /// Whether these are the numbers of weights that are not quantised.
     pub fn is_plain_float(self) -> bool {
         matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::BF16)
     }

@@ -25,12 +25,12 @@ use crate::runtime::{Engine, Logits, Session, SessionOptions};
 /// enough for one that is still in proportion. The first that fits its rows.
 const PROBES: [BlockType; 2] = [BlockType::Q3_K, BlockType::Q4_0];
 
-/// The bytes that measuring takes beside the model and its session: the logits of all `chunks`, and the largest
-/// tensor as floats.
+/// The bytes that measuring takes beside the model and its session: the logits of all `chunks` with the model as it
+/// is and as it is changed, and the largest tensor as floats.
 pub fn needed_bytes(engine: &Engine, chunks: &Chunks) -> u64 {
     let n_logits = chunks.scored().len() * chunks.n_chunks() * engine.n_vocab();
     let largest = measured(engine.file()).map(TensorInfo::n_elements).max().unwrap_or(0);
-    ((n_logits + largest) * size_of::<f32>()) as u64
+    ((2 * n_logits + largest) * size_of::<f32>()) as u64
 }
 
 /// The tensors that are measured.

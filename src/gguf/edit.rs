@@ -14,7 +14,7 @@ use super::reader::GgufFile;
 use super::value::Value;
 use super::{ALIGNMENT_KEY, MAGIC, journal};
 use crate::error::{Error, Result};
-use crate::new_file::{NewFile, target_of};
+use crate::new_file::{NewFile, free_target, target_of};
 
 /// The pair that fills a header up to where the tensors begin. Readers pass over keys that they do not know.
 const PADDING_KEY: &str = "general.padding";
@@ -115,12 +115,7 @@ impl Edit {
     /// # Errors
     /// [`Error::Usage`] if there is a file and `overwrite` is false, or no file can be there; [`Error::Io`].
     pub fn write_beside(self, path: &Path, overwrite: bool) -> Result<()> {
-        let target = target_of(path, "model.gguf")?;
-        if !overwrite && path.exists() {
-            let what =
-                format!("{} exists; use --force to replace it, or -o for another name", path.display());
-            return Err(Error::usage(what));
-        }
+        let target = free_target(path, "model.gguf", overwrite)?;
         self.write_to(&target, overwrite)
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::layout::{Layout, PlacedTensor};
 use crate::error::{Error, Result};
-use crate::new_file::{NewFile, target_of};
+use crate::new_file::{NewFile, free_target};
 
 /// A file being written. Dropping it unfinished removes what was written so far.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl GgufWriter {
     /// # Errors
     /// [`Error::Usage`] as there.
     pub fn check(path: &Path, overwrite: bool) -> Result<PathBuf> {
-        check_target(path, overwrite)
+        free_target(path, "model.gguf", overwrite)
     }
 
     /// Reserves the space of the whole file under a temporary name and writes its header.
@@ -35,7 +35,7 @@ impl GgufWriter {
     /// [`Error::Usage`] if `path` exists and `overwrite` is false, is a directory or a device, or has
     /// no parent folder; [`Error::Limit`] if the disk has too little room; [`Error::Io`] for the rest.
     pub fn create(path: &Path, layout: Layout, overwrite: bool) -> Result<Self> {
-        let target = check_target(path, overwrite)?;
+        let target = free_target(path, "model.gguf", overwrite)?;
         let new = NewFile::create(target)?;
         reserve(new.file(), layout.file_bytes()).map_err(|e| refused(path, &layout, e))?;
         write_all_at(new.file(), layout.header(), 0).map_err(|e| refused(path, &layout, e))?;
@@ -123,16 +123,6 @@ fn check_whole(target: &Path, tensor: &PlacedTensor, written: u64) -> Result<()>
         tensor.name, tensor.n_bytes
     );
     Err(Error::malformed(target, what))
-}
-
-/// The path to rename to.
-fn check_target(path: &Path, overwrite: bool) -> Result<PathBuf> {
-    let target = target_of(path, "model.gguf")?;
-    if !overwrite && path.exists() { Err(already_exists(path)) } else { Ok(target) }
-}
-
-fn already_exists(path: &Path) -> Error {
-    Error::usage(format!("{} exists; use --force to replace it, or -o for another name", path.display()))
 }
 
 /// Gives the file its length, and its blocks where the file system can: a full disk is then known

@@ -86,9 +86,7 @@ impl SingleLayers {
         let family = arch::by_gguf_name(name)
             .ok_or_else(|| Error::unsupported(path, arch::missing::architecture(name)))?;
         let spec = family.spec_of_file(file.metadata(), &|name| file.tensor(name).is_some())?;
-        if let Some(what) = why_not(&spec) {
-            return Err(Error::unsupported(path, format!("{what}; convert it without --calibrate")));
-        }
+        Self::check(path, &spec)?;
         let decoder = Decoder::load(&file, family.gguf_name, spec)?;
         let options = KvOptions { n_ctx, n_batch: n_ctx, types: KvTypes::default() };
         let n_bytes = KvCache::n_bytes(decoder.kv_spec(), options)?;
@@ -102,6 +100,17 @@ impl SingleLayers {
         let caches = (0..n_texts).map(cache).collect::<Result<Vec<_>>>()?;
         let pool = ThreadPool::new(n_threads)?;
         Ok(Self { file, family, decoder, replaced: HashMap::new(), pool, kernels, caches, n_ctx })
+    }
+
+    /// Whether the layers of the model at `path` can be computed one at a time.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if not.
+    pub fn check(path: &Path, spec: &ModelSpec) -> Result<()> {
+        match why_not(spec) {
+            None => Ok(()),
+            Some(what) => Err(Error::unsupported(path, format!("{what}; convert it without --calibrate"))),
+        }
     }
 
     /// What the model is.

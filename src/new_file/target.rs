@@ -32,6 +32,21 @@ pub fn target_of(path: &Path, example: &str) -> Result<PathBuf> {
     }
 }
 
+/// As [`target_of`], of a file that is not to take the place of another one unless `overwrite` is true.
+///
+/// # Errors
+/// As there; [`Error::Usage`] if there is one.
+pub fn free_target(path: &Path, example: &str, overwrite: bool) -> Result<PathBuf> {
+    let target = target_of(path, example)?;
+    if !overwrite && path.exists() {
+        let path = path.display();
+        return Err(Error::usage(format!(
+            "{path} exists; use --force to replace it, or -o for another name"
+        )));
+    }
+    Ok(target)
+}
+
 /// The path of a file that is not there: `path`, or where the links at it end.
 fn new_target(path: &Path, example: &str) -> Result<PathBuf> {
     let mut target = path.to_owned();

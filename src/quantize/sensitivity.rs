@@ -6,13 +6,12 @@
 //! Language Model Quantization via the Linearity Theorem", 2024.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::new_file::{NewFile, target_of};
+use crate::new_file::{NewFile, free_target};
 use crate::regular_file;
 
 /// What a file of sensitivities says of its format.
@@ -101,17 +100,8 @@ impl Sensitivity {
     /// # Errors
     /// [`Error::Usage`] if there is a file that is not to be replaced; [`Error::Io`].
     pub fn write(&self, path: &Path, overwrite: bool) -> Result<()> {
-        let target = target_of(path, "sensitivity.json")?;
-        if !overwrite && path.exists() {
-            let path = path.display();
-            return Err(Error::usage(format!(
-                "{path} exists; use --force to replace it, or -o for another name"
-            )));
-        }
+        let target = free_target(path, "sensitivity.json", overwrite)?;
         let text = serde_json::to_string_pretty(self).expect("numbers and texts") + "\n";
-        let failed = |e| Error::io(path, "cannot write", e);
-        let new = NewFile::create(target)?;
-        new.file().write_all(text.as_bytes()).map_err(failed)?;
-        new.finish(overwrite).map(drop).map_err(failed)
+        NewFile::write(target, path, text.as_bytes(), overwrite)
     }
 }

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::common::checkpoint::Spec;
+use crate::common::parts::split;
 use crate::common::{convert, fairytale};
+use crate::families::registered;
 use crate::program::{json_of, stderr};
 use gguf_kit::convert::calibrate::{CalibrateOptions, calibrate, folder_of};
 use gguf_kit::convert::{self, FileType, GgufInput, Plan, PlanOptions, Progress, RunOptions, Silent};
@@ -126,11 +129,45 @@ fn too_little_text_is_refused_before_anything_is_written() {
     assert_eq!(output.status.code(), Some(2));
     let message = stderr(&output);
     assert!(message.contains("short.txt") && message.contains("need at least 1024"), "{message}");
-    assert!(!dir.path().join("m.gguf").exists());
+    assert!(!dir.path().join("m.gguf").exists() && !dir.path().join("m.gguf.calibration").exists());
 
     let (model, texts) = model_and_texts(dir.path(), 7, 32);
     let target = dir.path().join("q.gguf");
     let error = calibrated(&model, &texts, &target, 1, &Silent).expect_err("too few").to_string();
     assert!(error.contains("7 chunks of 32 tokens") && error.contains("8 are the least"), "{error}");
     assert!(!folder_of(&target).exists());
+}
+
+#[test]
+fn a_model_that_cannot_be_calibrated_is_refused_before_anything_is_written() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fixture = registered().into_iter().find(|fixture| fixture.name == "gemma3n").expect("the fixture");
+    fixture.convert(dir.path());
+    fs::write(dir.path().join("tale.txt"), tale()).expect("writable");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gguf-convert"));
+    let flags = ["gemma3n", "--type", "Q8_0", "-o", "m.gguf", "--calibrate", "tale.txt"];
+    let output = command.current_dir(dir.path()).args(flags).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("AltUp") && stderr(&output).contains("without --calibrate"));
+    assert!(!dir.path().join("m.gguf").exists() && !dir.path().join("m.gguf.calibration").exists());
+}
+
+#[test]
+fn any_part_of_a_split_model_calibrates_all_of_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::create_dir(dir.path().join("tiny")).expect("writable");
+    Spec { n_embd: 64, n_ff: 128, n_layer: 1, ..Spec::default() }.write(&dir.path().join("tiny"));
+    let whole = dir.path().join("whole.gguf");
+    convert(&dir.path().join("tiny"), &whole, FileType::F16);
+    let parts = split(&whole, &[4]);
+    fs::write(dir.path().join("tale.txt"), tale()).expect("writable");
+    let made = |input: &Path, name: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gguf-convert"));
+        command.current_dir(dir.path()).arg(input).args(["--type", "Q4_0", "-q", "-o", name]);
+        command.args(["--calibrate", "tale.txt", "--calibration-ctx", "32", "--calibration-chunks", "8"]);
+        let output = command.output().expect("the program starts");
+        assert!(output.status.success(), "{}", stderr(&output));
+        fs::read(dir.path().join(name)).expect("a file")
+    };
+    assert!(made(&whole, "a.gguf") == made(&parts[1], "b.gguf"));
 }

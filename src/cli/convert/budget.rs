@@ -1,8 +1,6 @@
 //! Conversions to a size rather than to a type.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::ProgressBar;
@@ -12,6 +10,7 @@ use crate::cli::values::file_bytes;
 use crate::convert::budget::{self, Size};
 use crate::convert::{Overrides, Plan, PlanOptions, RunOptions, TokenizerDifferences};
 use crate::error::{Error, Result};
+use crate::new_file::{NewFile, target_of};
 use crate::quantize::Sensitivity;
 
 /// How large the file is to be.
@@ -27,7 +26,7 @@ pub(super) struct BudgetArgs {
     /// What errors of each tensor cost, as gguf-run sensitivity measured it [default: what they usually cost]
     #[arg(long, value_name = "FILE", requires = "budget")]
     sensitivity: Option<PathBuf>,
-    /// Write the types that were chosen to a file, for --tensor-type-file
+    /// Write the types that were chosen to a file, for --tensor-type-file; with --dry-run as well
     #[arg(long, value_name = "FILE", requires = "budget")]
     save_types: Option<PathBuf>,
 }
@@ -56,9 +55,8 @@ impl BudgetArgs {
     ) -> Result<Option<PlanOptions>> {
         let Some(size) = self.size() else { return Ok(None) };
         let sensitivity = self.sensitivity.as_deref().map(Sensitivity::open).transpose()?;
-        if let Some(path) = self.save_types.as_deref().filter(|path| path.exists()) {
-            return Err(Error::usage(format!("{} exists; give --save-types another name", path.display())));
-        }
+        let types = self.save_types.as_deref().map(|path| Ok::<_, Error>((path, free_types(path)?)));
+        let types = types.transpose()?;
         let spinner = if is_quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
         spinner.set_message("choosing types");
         spinner.enable_steady_tick(Duration::from_millis(200));
@@ -68,10 +66,8 @@ impl BudgetArgs {
             .and_then(|plan| budget::fit(&plan, &options.overrides, size, sensitivity.as_ref(), run_options));
         spinner.finish_and_clear();
         let allocation = fitted?;
-        if let Some(path) = &self.save_types {
-            let failed = |e| Error::io(path, "cannot write", e);
-            let mut file = File::create_new(path).map_err(failed)?;
-            file.write_all(allocation.lines().as_bytes()).map_err(failed)?;
+        if let Some((path, target)) = types {
+            NewFile::write(target, path, allocation.lines().as_bytes(), false)?;
         }
         if let Some(divergence) = allocation.divergence.filter(|_| !is_quiet) {
             note(format_args!("the types are expected to move predictions by {divergence:.4} nats"));
@@ -89,6 +85,15 @@ impl BudgetArgs {
             ..options.clone()
         }))
     }
+}
+
+/// Where types are written: not over another file.
+fn free_types(path: &Path) -> Result<PathBuf> {
+    let target = target_of(path, "types.txt")?;
+    if path.exists() {
+        return Err(Error::usage(format!("{} exists; give --save-types another name", path.display())));
+    }
+    Ok(target)
 }
 
 fn bits(text: &str) -> Result<f64, String> {

@@ -9,7 +9,8 @@ use crate::convert::calibrate::{CalibrateOptions, Calibrated, calibrate, folder_
 use crate::convert::{FileType, Plan, Progress, RunOptions, cached_in};
 use crate::error::{Error, Result};
 use crate::eval::Chunks;
-use crate::gguf::GgufFile;
+use crate::gguf::parts;
+use crate::model::SingleLayers;
 use crate::tokenizer::Tokenizer;
 
 /// What calibrating made.
@@ -45,20 +46,41 @@ pub(super) fn run(
     run_options: &RunOptions,
     progress: &dyn Progress,
 ) -> Result<Ready> {
+    // Told before a file is made for it.
+    SingleLayers::check(&args.input, plan.spec())?;
     let folder = folder_of(output);
     let reference = reference(args, plan, &folder, run_options, progress)?;
-    let (texts, n_ctx) = (texts(args, &reference)?, args.calibrate.ctx);
+    let made = (reference != args.input).then(|| reference.clone());
+    let ready = with_reference(args, plan, (&reference, &folder), run_options, progress);
+    if let (Some(made), Err(Error::Usage { .. } | Error::Malformed { .. } | Error::Unsupported { .. })) =
+        (&made, &ready)
+    {
+        // Another run of the same would end likewise: nothing is kept for it. The folder stays if it holds layers.
+        let _ = std::fs::remove_file(made);
+        let _ = std::fs::remove_dir(&folder);
+    }
+    let (calibrated, what) = ready?;
+    Ok(Ready { calibrated, what, made })
+}
+
+/// Calibrates with the layers of `reference`; also says with what.
+fn with_reference(
+    args: &Args,
+    plan: &Plan<'_>,
+    (reference, folder): (&Path, &Path),
+    run_options: &RunOptions,
+    progress: &dyn Progress,
+) -> Result<(Calibrated, String)> {
+    let (texts, n_ctx) = (texts(args, reference)?, args.calibrate.ctx);
     let what = format!("calibrated with {} of {n_ctx} tokens", plural(texts.len(), "chunk"));
     let options = CalibrateOptions {
-        reference: &reference,
+        reference,
         texts: &texts,
-        folder: &folder,
+        folder,
         n_threads: run_options.n_threads,
         kernels: run_options.kernels,
     };
-    let calibrated = calibrate(plan, &options, progress)?;
-    let made = (reference != args.input).then_some(reference);
-    Ok(Ready { calibrated, what, made })
+    Ok((calibrate(plan, &options, progress)?, what))
 }
 
 /// The input as a GGUF file: itself, or what a checkpoint becomes without loss.
@@ -84,7 +106,7 @@ fn reference(
 
 /// The chunks of all texts.
 fn texts(args: &Args, reference: &Path) -> Result<Vec<Vec<u32>>> {
-    let file = GgufFile::open(reference)?;
+    let file = parts::open_whole(reference)?;
     let tokenizer = Tokenizer::from_metadata(file.metadata())?;
     let first_token = tokenizer.bos().filter(|_| tokenizer.adds_bos());
     let of = |name: &Path, text: &str| {

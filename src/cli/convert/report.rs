@@ -167,6 +167,9 @@ fn calibration_json(Calibration { what, won }: &Calibration) -> Value {
 
 /// What calibrating won, in a line.
 fn calibration_text(Calibration { what, won }: &Calibration) -> String {
+    if won.is_empty() {
+        return format!("{what}: no tensor is of a type that calibration chooses codes for\n");
+    }
     let kept: Vec<_> = won.iter().filter(|won| won.is_kept()).collect();
     let logs: f64 = kept.iter().map(|won| (won.chosen / won.plain).ln()).sum();
     let ratio = (logs / kept.len().max(1) as f64).exp();

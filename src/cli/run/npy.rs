@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::new_file::{NewFile, check_not_an_input, target_of};
+use crate::new_file::{NewFile, check_not_an_input, free_target, target_of};
 
 /// What .npy files begin with.
 const NPY_MAGIC: &[u8] = b"\x93NUMPY";
@@ -20,20 +20,13 @@ pub(super) fn create<'p>(
     force: bool,
     inputs: impl IntoIterator<Item = &'p Path>,
 ) -> Result<NewFile> {
-    let target = target_of(output, name)?;
-    check_not_an_input(&target, inputs)?;
-    if target.exists() {
-        let path = output.display();
-        if !force {
-            return Err(Error::usage(format!(
-                "{path} exists; use --force to replace it, or -o for another name"
-            )));
-        }
-        if !is_npy(&target) {
-            return Err(Error::usage(format!(
-                "{path} is not a .npy file, so --force does not replace it; write to another file"
-            )));
-        }
+    check_not_an_input(&target_of(output, name)?, inputs)?;
+    let target = free_target(output, name, force)?;
+    if target.exists() && !is_npy(&target) {
+        return Err(Error::usage(format!(
+            "{} is not a .npy file, so --force does not replace it; write to another file",
+            output.display()
+        )));
     }
     NewFile::create(target)
 }

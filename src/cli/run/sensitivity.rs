@@ -11,9 +11,10 @@ use super::progress::bar;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::{plural, show};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::eval::sensitivity::{measure, measured, needed_bytes};
 use crate::model::KvTypes;
+use crate::new_file::free_target;
 use crate::printable;
 use crate::quantize::Sensitivity;
 
@@ -57,12 +58,8 @@ const N_SHOWN: usize = 8;
 /// # Errors
 /// Any; [`Error::Interrupted`] after Ctrl-C.
 pub(super) fn run(args: &Args) -> Result<()> {
-    if !args.force && args.output.exists() {
-        let path = args.output.display();
-        return Err(Error::usage(format!(
-            "{path} exists; use --force to replace it, or -o for another name"
-        )));
-    }
+    // Told before the measurement, not after it.
+    free_target(&args.output, "sensitivity.json", args.force)?;
     let text = read_text_trimmed(&args.text.file)?;
     let model = load(&args.model, &args.compute, args.quiet)?;
     let chunks = args.chunks.cut(&model, &text)?;

@@ -227,7 +227,7 @@ impl Slots<'_> {
     fn attention(&mut self, spec: &AttentionSpec) {
         let (n_k, n_v) = (spec.n_embd_k(), spec.n_embd_v());
         let n_q = spec.n_query_rows();
-        // A layer that uses another's keys and values may have its own, which other programs want and nobody uses.
+        // A layer that uses another's keys and values may have its own: other programs ask for them, and no program computes with them.
         let has_kv = spec.shares_kv_with.is_none();
         let parts: &[(Role, usize)] = &[(Role::AttnQ, n_q), (Role::AttnK, n_k), (Role::AttnV, n_v)];
         for &(role, n) in parts {

@@ -9,7 +9,6 @@
 //! the value 1 for each call.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 
 use byteorder::{ByteOrder, LittleEndian};
@@ -17,7 +16,7 @@ use byteorder::{ByteOrder, LittleEndian};
 use super::{Entry, ImportanceMatrix};
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::new_file::{NewFile, target_of};
+use crate::new_file::{NewFile, free_target};
 
 /// Tokens in a chunk, which the format does not tell: what llama.cpp takes unless told.
 const CHUNK_LEN: u32 = 512;
@@ -103,13 +102,7 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<ImportanceMatrix> {
 /// # Errors
 /// [`Error::Usage`] if there is a file and `overwrite` is false; [`Error::Io`].
 pub(super) fn write(matrix: &ImportanceMatrix, path: &Path, overwrite: bool) -> Result<()> {
-    let target = target_of(path, "imatrix.dat")?;
-    if !overwrite && path.exists() {
-        return Err(Error::usage(format!(
-            "{} exists; use --force to replace it, or -o for another name",
-            path.display()
-        )));
-    }
+    let target = free_target(path, "imatrix.dat", overwrite)?;
     let chunk_len = u64::from(if matrix.chunk_len == 0 { CHUNK_LEN } else { matrix.chunk_len });
     let entries: Vec<_> =
         matrix.entries.iter().filter(|(_, entry)| entry.counts.iter().any(|&n| n > 0)).collect();
@@ -130,7 +123,5 @@ pub(super) fn write(matrix: &ImportanceMatrix, path: &Path, overwrite: bool) -> 
     let dataset = matrix.datasets.last().map_or("", String::as_str);
     number(&mut bytes, dataset.len() as u64);
     bytes.extend_from_slice(dataset.as_bytes());
-    let new = NewFile::create(target)?;
-    let written = new.file().write_all(&bytes).and_then(|()| new.finish(overwrite).map(drop));
-    written.map_err(|e| Error::io(path, "cannot write", e))
+    NewFile::write(target, path, &bytes, overwrite)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::cli::output::{plural, show};
 use crate::error::{Error, Result};
+use crate::new_file::free_target;
 use crate::printable;
 use crate::quantize::{Format, ImportanceMatrix};
 
@@ -35,13 +36,7 @@ impl FormatArgs {
     /// # Errors
     /// [`Error::Usage`] if so.
     pub(super) fn check(&self) -> Result<()> {
-        if !self.force && self.path.exists() {
-            let path = self.path.display();
-            return Err(Error::usage(format!(
-                "{path} exists; use --force to replace it, or -o for another name"
-            )));
-        }
-        Ok(())
+        free_target(&self.path, "imatrix.gguf", self.force).map(drop)
     }
 
     /// Writes `matrix`.
