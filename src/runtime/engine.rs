@@ -237,11 +237,23 @@ impl Engine {
         memory::check_start(self.room(), self.demand(least)?)
     }
 
+    /// Checks that the model predicts tokens.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if it is an encoder.
+    pub(super) fn check_has_logits(&self) -> Result<()> {
+        if self.spec().head.has_logits {
+            return Ok(());
+        }
+        Err(Error::usage("the model is an encoder, which writes no text: use gguf-run embed or rerank"))
+    }
+
     /// Checks that a session with `options` fits into memory, beside the weights and the other sequences.
     ///
     /// # Errors
-    /// [`Error::Limit`] if it does not, naming what does.
+    /// [`Error::Limit`] if it does not, naming what does; [`Error::Usage`] for an encoder.
     pub(super) fn check_session(&self, options: SessionOptions) -> Result<()> {
+        self.check_has_logits()?;
         // Whatever the dimensions, their types are the same.
         self.demand(options)?;
         memory::check_session(self.room(), options, |options| self.demand(options).unwrap_or_default())

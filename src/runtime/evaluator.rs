@@ -192,11 +192,7 @@ impl<'e> Evaluator<'e> {
     pub fn step(&mut self, parts: &mut [Part<'_, 'e>]) -> Result<StepLogits<'_>> {
         let _environment = FloatEnvironment::enter();
         let n_vocab = self.engine.n_vocab();
-        if !self.engine.spec().head.has_logits {
-            return Err(Error::usage(
-                "the model is an encoder, which writes no text: use gguf-run embed or rerank",
-            ));
-        }
+        self.engine.check_has_logits()?;
         let n_wanted = self.prepare(parts)?;
         reserve_logits(&mut self.logits, n_wanted.saturating_mul(n_vocab))?;
         self.logits.resize(n_wanted * n_vocab, 0.0);

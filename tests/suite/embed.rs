@@ -206,3 +206,21 @@ fn rerank_prints_the_best_documents_first() {
     let alone = program::json_of(["rerank", gguf, "a query", best, "--json"]);
     assert_eq!(alone["results"][0]["relevance_score"], results[0]["relevance_score"]);
 }
+
+#[test]
+fn commands_that_generate_refuse_an_encoder_before_they_print_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = encoder("bert").convert(dir.path());
+    let model = model.to_str().expect("UTF-8");
+    let npy = dir.path().join("x.npy");
+    let npy = npy.to_str().expect("UTF-8");
+    for args in
+        [&["complete", model, "-p", "hello"][..], &["logits", model, "hello", "-o", npy], &["bench", model]]
+    {
+        let output = program::run(args.iter().copied());
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(output.stdout.is_empty(), "{args:?} printed something");
+        assert!(program::stderr(&output).contains("gguf-run embed or rerank"), "{args:?}");
+    }
+    assert!(!Path::new(npy).exists());
+}
