@@ -35,7 +35,7 @@ pub(super) enum Weights {
 /// In a folder `model.safetensors` comes before an index, as in transformers' `from_pretrained`: one
 /// that stays behind when a sharded model is saved anew as one file names yesterday's weights. Where
 /// there is neither, a whole set of shards is taken, or the only file there is. PyTorch's files count where there
-/// are no safetensors.
+/// are not safetensors files.
 ///
 /// # Errors
 /// [`Error::Io`] if there is nothing, [`Error::Usage`] or [`Error::Unsupported`] for something else.

@@ -177,7 +177,7 @@ impl Breakdown {
 /// the session as it was.
 ///
 /// # Errors
-/// [`Error::Usage`] for no repetitions; [`Error::Malformed`] for logits that are no numbers;
+/// [`Error::Usage`] for no repetitions; [`Error::Malformed`] for logits that are not numbers;
 /// [`Error::Interrupted`] once `stop` is true; what [`Session::step`] gives.
 pub fn profile(
     session: &mut Session<'_>,

@@ -51,7 +51,7 @@ fn probe_of(tensor: &TensorInfo) -> Option<BlockType> {
 ///
 /// # Errors
 /// [`Error::Usage`] if too few tokens would be scored; [`Error::Interrupted`] once `stop` is true;
-/// [`Error::Malformed`] for logits that are no numbers; [`Error::Limit`] if memory does not suffice.
+/// [`Error::Malformed`] for logits that are not numbers; [`Error::Limit`] if memory does not suffice.
 pub fn measure(
     engine: &Engine,
     chunks: &Chunks,

@@ -248,7 +248,7 @@ impl SingleLayers {
 fn why_not(spec: &ModelSpec) -> Option<String> {
     let shares = |mixer: &MixerSpec| matches!(mixer, MixerSpec::Attention(of) if of.shares_kv_with.is_some());
     if !spec.head.has_logits {
-        return Some("calibration is for models that predict tokens, and it is none".into());
+        return Some("calibration is for models that predict tokens, and this is an encoder".into());
     }
     if spec.embed.altup.is_some() {
         return Some("its layers have several streams (AltUp), and calibration takes one".into());

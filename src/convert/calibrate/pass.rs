@@ -103,7 +103,7 @@ pub fn folder_of(target: &Path) -> PathBuf {
 ///
 /// # Errors
 /// [`Error::Usage`] for too few texts; [`Error::Unsupported`] for a model whose layers do not stand alone;
-/// [`Error::Malformed`] for weights or activations that are no numbers; [`Error::Io`]; [`Error::Interrupted`].
+/// [`Error::Malformed`] for weights or activations that are not finite; [`Error::Io`]; [`Error::Interrupted`].
 pub fn calibrate(
     plan: &Plan<'_>,
     options: &CalibrateOptions<'_>,
@@ -321,10 +321,7 @@ impl<'a> Pass<'a> {
         made: &mut [(Made, usize)],
     ) -> Result<()> {
         if !chosen_by.is_finite() || !checked_with.is_finite() {
-            let what = format!(
-                "the input of {name} is no number: the weights before it are broken, or the model needs another \
-                 conversion"
-            );
+            let what = format!("the input of {name} is not finite: convert or download the model again");
             return Err(Error::malformed(self.options.reference, what));
         }
         let n_tokens = chosen_by.n_tokens();

@@ -164,7 +164,7 @@ impl<'e> Sequence<'e> {
         if found != expected {
             return Err(Error::malformed(path, "its content does not have the digest that it ends with"));
         }
-        // A model computes no others, and from these it would compute logits that are no numbers.
+        // A model computes no others, and from these it would compute logits that are not numbers.
         if !sequence.cache.is_finite() {
             let what = "its keys and values are not all numbers; name another file (--session)";
             return Err(Error::malformed(path, what));
