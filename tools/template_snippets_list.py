@@ -218,6 +218,11 @@ SNIPPETS = r"""
 {{ ''|default('x') }}|{{ ''|default('x', true) }}|{{ none|default('x') }}|{{ none|default('x', true) }}|{{ missing|d('y') }}|{{ 0|default(5, boolean=true) }}|{{ missing|default }}|{{ d.nothing|default([])|length }}|{{ missing|default(default_value='z') }}
 {{ missing.x|default('y') }}
 {{ 5|string + 'a' }} {{ none|string }} {{ [1]|string|length }} {{ 1.0|string }} {{ true|string }}
+{{ ('<b>'|safe) + '<i>' }} {{ '<i>' + ('<b>'|safe) }} {{ '<i>' ~ ('<b>'|safe) }} {{ ('<b>'|e) + '<' }} {{ ('<b>'|e|e) }} {{ ('<b>'|e|forceescape) }}
+{{ ('<b>'|safe).upper() + '<' }} {{ (('<b>'|safe)|upper|trim) + '<' }} {{ ('<b>'|safe)[0] + '<' }} {{ ('<%s>'|safe) % '<' }} {{ ('a{}'|safe).format('<') }} {{ (', '|safe).join(['<', '&'|safe]) }}
+{{ ('<b>'|safe).replace('b', '<') + '"' }} {{ (('<b>'|safe)|replace('b', '<')) + '"' }} {{ ('<'|safe) * 2 + '<' }} {{ ('<b>'|safe) is escaped }} {{ '<b>' is escaped }} {{ (('<b>'|safe)|string) + '<' }} {{ ('<b> c'|safe).split()[0] + '<' }}
+{{ ({'a': '<'}|tojson|safe) + '<' }} {{ ('<b>'|safe) == '<b>' }} {{ {'<b>': 1}['<b>'|safe] }} {{ ('<'|safe)|length }}
+{{ none|selectattr('a')|list }} {{ none|map('upper')|list }} {{ none|select|list|length }} {{ 0|reject|list }} {{ none|map|list }} {{ none|rejectattr('a', 'equalto', 'b')|list|length > 0 }}
 {{ '<a href="x">\'&</a>'|escape }} {{ '<b>'|e }} {{ '<b>'|safe }} {{ 5|e }} {{ '<b>'|forceescape }}
 {{ 'a<b>c</b> <!-- x -->  d &amp; e'|striptags }} {{ 'x  <br/>\n y'|striptags }}
 {{ 'hello world and more'|truncate(11) }} {{ 'hello world'|truncate(5, true) }} {{ 'hello world foo'|truncate(9, end='…') }} {{ 'hello world'|truncate(8, leeway=0) }} {{ 'short'|truncate(3) }} {{ 'hello'|truncate(3, true, '', 0) }} {{ 'abcdefghijk'|truncate(5, leeway=0) }}

@@ -6,6 +6,7 @@ use super::ast::{Binary, Compare, Unary};
 use super::fault::{Fault, Result};
 use super::format::printf;
 use super::meter;
+use super::methods::escaped;
 use super::text::{Builder, Text};
 use super::value::{Kind, Value, push};
 
@@ -51,6 +52,9 @@ pub(super) fn binary(op: Binary, a: &Value, b: &Value) -> Result<Value> {
         {
             return Value::counted(*kind, a.items.iter().chain(&b.items).cloned());
         }
+        (Binary::Mod, Value::Str(format), args) if format.is_markup() => {
+            return Ok(Value::Str(printf(format, &escaped(args)?)?.with_markup(true)));
+        }
         (Binary::Mod, Value::Str(format), args) => return Ok(Value::Str(printf(format, args)?)),
         (Binary::Mul, Value::Str(_) | Value::Seq(Kind::List | Kind::Tuple, _), times)
             if times.as_int().is_some() =>
@@ -91,7 +95,7 @@ fn repeat(value: &Value, times: &Value) -> Result<Value> {
         Value::Str(text) => {
             let mut out = Builder::default();
             out.repeat(text, times)?;
-            Ok(Value::Str(out.finish()?))
+            Ok(Value::Str(out.finish()?.with_markup(text.is_markup())))
         }
         Value::Seq(kind, list) => {
             let mut items = Vec::new();
@@ -326,7 +330,8 @@ pub(super) fn slice(value: &Value, bounds: &[Value; 3]) -> Result<Value> {
         Value::Str(text) => {
             meter::room(8 * text.len())?;
             let chars: Vec<char> = text.chars().collect();
-            Value::text(indices(chars.len()).map(|i| chars[i]).collect::<String>())
+            let part: String = indices(chars.len()).map(|i| chars[i]).collect();
+            Ok(Value::Str(Text::new(part)?.with_markup(text.is_markup())))
         }
         Value::Seq(kind @ (Kind::List | Kind::Tuple | Kind::Range(..)), list) => {
             let kind = if *kind == Kind::Tuple { Kind::Tuple } else { Kind::List };

@@ -103,7 +103,7 @@ fn plain(name: &str, value: &Value) -> Result<bool> {
         ),
         "defined" => !value.is_undefined(),
         "undefined" => value.is_undefined(),
-        "escaped" => false,
+        "escaped" => matches!(value, Value::Str(text) if text.is_markup()),
         "even" | "odd" => {
             let rest = ops::binary(super::ast::Binary::Mod, value, &Value::Int(2))?;
             ops::equal(&rest, &Value::Int(i128::from(name == "odd")))?

@@ -1,6 +1,8 @@
 //! Strings that are accounted for.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::fault::Result;
@@ -10,8 +12,12 @@ use super::meter;
 const OVERHEAD: usize = 64;
 
 /// A string of a template, shared between values.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Text(Arc<Counted>);
+#[derive(Clone)]
+pub(super) struct Text {
+    counted: Arc<Counted>,
+    /// Whether it is markup: what is added to it is escaped first. That makes no difference to anything else.
+    is_markup: bool,
+}
 
 #[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Counted(String);
@@ -32,7 +38,33 @@ impl std::ops::Deref for Text {
     type Target = str;
 
     fn deref(&self) -> &str {
-        &self.0.0
+        &self.counted.0
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.counted == other.counted
+    }
+}
+
+impl Eq for Text {}
+
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Text {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.counted.cmp(&other.counted)
+    }
+}
+
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.counted.hash(state);
     }
 }
 
@@ -41,15 +73,47 @@ impl Text {
     pub(super) fn new(text: impl Into<String>) -> Result<Self> {
         let text = text.into();
         meter::take(text.len() + OVERHEAD)?;
-        Ok(Self(Arc::new(Counted(text))))
+        Ok(Self { counted: Arc::new(Counted(text)), is_markup: false })
     }
 
-    /// Joins two strings.
-    pub(super) fn concat(a: &str, b: &str) -> Result<Self> {
+    /// Joins two strings. If one of them is markup, the other is escaped.
+    pub(super) fn concat(a: &Self, b: &Self) -> Result<Self> {
+        let is_markup = a.is_markup || b.is_markup;
         let mut out = Builder::default();
-        out.push(a)?;
-        out.push(b)?;
-        out.finish()
+        for part in [a, b] {
+            if is_markup && !part.is_markup {
+                out.push(&part.escaped()?)?;
+            } else {
+                out.push(part)?;
+            }
+        }
+        Ok(Self { is_markup, ..out.finish()? })
+    }
+
+    /// Whether it is markup.
+    pub(super) fn is_markup(&self) -> bool {
+        self.is_markup
+    }
+
+    /// The same characters, as markup or not.
+    pub(super) fn with_markup(self, is_markup: bool) -> Self {
+        Self { is_markup, ..self }
+    }
+
+    /// Its characters as markup that shows them.
+    pub(super) fn escaped(&self) -> Result<Self> {
+        let mut out = Builder::default();
+        for c in self.chars() {
+            match c {
+                '&' => out.push("&amp;")?,
+                '<' => out.push("&lt;")?,
+                '>' => out.push("&gt;")?,
+                '\'' => out.push("&#39;")?,
+                '"' => out.push("&#34;")?,
+                c => out.push_char(c)?,
+            }
+        }
+        Ok(out.finish()?.with_markup(true))
     }
 }
 
@@ -96,7 +160,7 @@ impl Builder {
     /// The string.
     pub(super) fn finish(self) -> Result<Text> {
         meter::take(OVERHEAD)?;
-        Ok(Text(Arc::new(Counted(self.0))))
+        Ok(Text { counted: Arc::new(Counted(self.0)), is_markup: false })
     }
 }
 

@@ -8,6 +8,10 @@ use super::{apply as apply_filter, at_path};
 
 /// `value | name(args)`.
 pub(super) fn apply(name: &str, value: &Value, mut args: CallArgs) -> Result<Value> {
+    // Python's look at nothing else then, so that none has no items either.
+    if !value.is_true() {
+        return Value::counted(Kind::Generator, []);
+    }
     let items = value.items()?;
     let mut out = Vec::new();
     if name == "map" {

@@ -10,6 +10,9 @@ use super::super::text::{Builder, Text, is_space};
 use super::super::value::{Dict, Value};
 use super::is_true;
 
+/// What leaves markup markup, beside the filters that are about that.
+const KEEPING_MARKUP: [&str; 6] = ["capitalize", "center", "indent", "lower", "trim", "upper"];
+
 /// `value | name(args)`.
 pub(super) fn apply(name: &str, value: &Value, args: CallArgs) -> Result<Value> {
     if name == "urlencode" || name == "xmlattr" {
@@ -24,6 +27,16 @@ pub(super) fn apply(name: &str, value: &Value, args: CallArgs) -> Result<Value> 
         _ => show::to_text(value)?,
     };
     meter::room(4 * text.len())?;
+    let is_markup = text.is_markup();
+    match changed(name, text, args)? {
+        Value::Str(text) if is_markup && KEEPING_MARKUP.contains(&name) => {
+            Ok(Value::Str(text.with_markup(true)))
+        }
+        value => Ok(value),
+    }
+}
+
+fn changed(name: &str, text: Text, args: CallArgs) -> Result<Value> {
     match name {
         "center" => {
             let [width] = args.bind(name, ["width"])?;
@@ -73,7 +86,9 @@ pub(super) fn apply(name: &str, value: &Value, args: CallArgs) -> Result<Value> 
 fn plain(name: &str, text: Text) -> Result<Value> {
     match name {
         "capitalize" | "lower" | "upper" => Value::text(cased(&text, name).unwrap_or_default()),
-        "e" | "escape" | "forceescape" => Ok(Value::Str(escape(&text)?)),
+        "e" | "escape" if text.is_markup() => Ok(Value::Str(text)),
+        "e" | "escape" | "forceescape" => Ok(Value::Str(text.escaped()?)),
+        "safe" => Ok(Value::Str(text.with_markup(true))),
         "striptags" => Value::text(striptags(&text)),
         "title" => {
             let mut is_start = true;
@@ -100,21 +115,6 @@ fn plain(name: &str, text: Text) -> Result<Value> {
         }
         _ => Ok(Value::Str(text)),
     }
-}
-
-fn escape(text: &str) -> Result<Text> {
-    let mut out = Builder::default();
-    for c in text.chars() {
-        match c {
-            '&' => out.push("&amp;")?,
-            '<' => out.push("&lt;")?,
-            '>' => out.push("&gt;")?,
-            '\'' => out.push("&#39;")?,
-            '"' => out.push("&#34;")?,
-            c => out.push_char(c)?,
-        }
-    }
-    out.finish()
 }
 
 /// The text without tags and comments, its whitespace made single spaces.
@@ -148,7 +148,7 @@ fn indent(text: &str, args: CallArgs) -> Result<Value> {
             out.finish()?
         }
     };
-    let with_newline = Text::concat(text, "\n")?;
+    let with_newline = Text::new(format!("{text}\n"))?;
     let args = CallArgs::default();
     let lines = super::super::methods::call(&Value::Str(with_newline), "splitlines", args)?.items()?;
     let mut out = Builder::default();
@@ -296,7 +296,8 @@ fn attributes(name: &str, value: &Value, args: CallArgs) -> Result<Value> {
         }
         out.push(if is_first && !(space.is_none() || is_true(&space)) { "" } else { " " })?;
         is_first = false;
-        out.push(&format!("{}=\"{}\"", &*escape(key)?, &*escape(&show::to_text(value)?)?))?;
+        let (key, value) = (Text::new(key)?.escaped()?, show::to_text(value)?.escaped()?);
+        out.push(&format!("{}=\"{}\"", &*key, &*value))?;
     }
     Ok(Value::Str(out.finish()?))
 }

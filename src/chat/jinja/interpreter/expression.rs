@@ -10,7 +10,7 @@ use super::super::methods;
 use super::super::ops;
 use super::super::show;
 use super::super::tests;
-use super::super::text::Builder;
+use super::super::text::{Builder, Text};
 use super::super::value::{Dict, Value, push};
 use super::Interpreter;
 
@@ -182,7 +182,7 @@ pub(in super::super) fn item(value: &Value, index: &Value) -> Result<Value> {
         (Value::Str(text), _) if index.as_int().is_some() => {
             let len = value.len()?;
             match at(len, index).and_then(|at| text.chars().nth(at)) {
-                Some(c) => Some(Value::text(c)?),
+                Some(c) => Some(Value::Str(Text::new(c)?.with_markup(text.is_markup()))),
                 None => None,
             }
         }

@@ -1,9 +1,11 @@
 //! Attributes and methods of values: those of Python's types that change nothing, as the sandbox of
 //! Jinja allows.
 
+mod markup;
 mod split;
 mod string;
 
+pub(super) use markup::escaped;
 pub(super) use split::replace;
 pub(super) use string::cased;
 
@@ -83,6 +85,7 @@ fn loop_attribute(state: &Loop, name: &str) -> Result<Option<Value>> {
 /// `object.name(args)`.
 pub(super) fn call(object: &Value, name: &str, args: CallArgs) -> Result<Value> {
     match object {
+        Value::Str(text) if text.is_markup() => markup::call(text, name, args),
         Value::Str(text) => string::call(text, name, args),
         Value::Dict(dict) => of_dict(dict, name, args),
         Value::Function(_) => of_dict(&Rc::new(Dict::new()?), name, args),
