@@ -73,6 +73,16 @@ impl Config {
         self.object.keys().map(String::as_str)
     }
 
+    /// Sets `key` to a number: in `text_config`, which larger models have, if it is there.
+    pub(super) fn set_count(&mut self, key: &str, n: usize) {
+        let inner = self.object.get_mut("text_config").and_then(Value::as_object_mut);
+        let object = match inner {
+            Some(inner) if inner.contains_key(key) => inner,
+            _ => &mut self.object,
+        };
+        object.insert(key.to_owned(), Value::from(n));
+    }
+
     /// The value as it stands in the file; `None` if absent or null.
     pub fn value(&self, key: &str) -> Option<&Value> {
         self.object.get(key).filter(|value| !value.is_null())

@@ -18,17 +18,37 @@ use crate::regular_file;
 /// SHA-256 of a file's content; `None` for a file that is not there.
 pub type ContentDigest = Option<[u8; 32]>;
 
+/// Files that belong to a tokenizer.
+const OF_TOKENIZERS: [&str; 9] = [
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "vocab.json",
+    "merges.txt",
+];
+
 /// A folder that remembers which of its files were asked for.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
+    /// The folder of the tokenizer's files, if they lie elsewhere.
+    tokenizer: Option<PathBuf>,
     asked_for: Mutex<BTreeMap<String, ContentDigest>>,
 }
 
 impl Folder {
     /// The folder at `path`, of which nothing has been read.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), asked_for: Mutex::default() }
+        Self { path: path.into(), tokenizer: None, asked_for: Mutex::default() }
+    }
+
+    /// Takes the tokenizer's files from the folder at `path` from here on.
+    pub(super) fn take_tokenizer_of(&mut self, path: &Path) {
+        self.tokenizer = Some(path.to_owned());
     }
 
     /// Its path.
@@ -38,7 +58,10 @@ impl Folder {
 
     /// The path of a file in it.
     pub fn join(&self, name: &str) -> PathBuf {
-        self.path.join(name)
+        match &self.tokenizer {
+            Some(path) if OF_TOKENIZERS.contains(&name) => path.join(name),
+            _ => self.path.join(name),
+        }
     }
 
     /// The content of the file `name`, of at most `limit` bytes; `None` if it does not exist.

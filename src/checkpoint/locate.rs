@@ -170,11 +170,11 @@ fn nothing_found(dir: &Path, names: &[String]) -> Error {
 }
 
 fn adapter(dir: &Path) -> Error {
-    Error::unsupported(
-        dir,
-        "it holds a PEFT adapter (adapter_config.json), not a model: merge it into its base model first, and \
-         convert the result",
-    )
+    let dir = dir.display();
+    Error::usage(format!(
+        "{dir} holds a PEFT adapter, not a model; to merge it into its base model while that is converted: gguf-convert \
+         BASE --lora {dir} --type Q4_K_M; to make a GGUF adapter of it: gguf-convert BASE --lora {dir} --adapter-only"
+    ))
 }
 
 /// The first few of `names`, for a message.

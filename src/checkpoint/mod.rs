@@ -3,9 +3,10 @@
 //! `locate` finds out what the user pointed at, [`shard`] opens one weight file, of
 //! `safetensors` or `torch`, in which each [`tensor`] lies somewhere,
 //! `index` is the map from tensors to shards, [`folder`] hands out the files beside them, [`config`] the
-//! JSON objects with typed getters, [`model_card`] the front matter of README.md; [`open`] puts them
+//! JSON objects with typed getters, [`adapter`] what PEFT trains beside a model, [`model_card`] the front matter of README.md; [`open`] puts them
 //! together.
 
+pub mod adapter;
 pub mod config;
 pub mod folder;
 mod index;
@@ -20,11 +21,12 @@ pub mod tensor;
 mod torch;
 mod weight_names;
 
+pub use adapter::{Adapter, Change, LowRank};
 pub use config::Config;
 pub(crate) use config::excerpt;
 pub use folder::Folder;
 pub use model_card::ModelCard;
 pub use modules::{Modules, PoolingMode};
-pub use open::Checkpoint;
+pub use open::{Checkpoint, IN_TRANSFORMERS_FORM};
 pub use shard::Shard;
 pub use tensor::{SourceType, TensorView};

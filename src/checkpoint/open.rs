@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::adapter::Adapter;
 use super::config::Config;
 use super::folder::Folder;
 use super::index::ShardIndex;
@@ -28,6 +29,7 @@ pub struct Checkpoint {
     config: Config,
     generation_config: Option<Config>,
     model_card: Option<ModelCard>,
+    adapters: Vec<Adapter>,
     notes: Vec<String>,
 }
 
@@ -78,8 +80,37 @@ impl Checkpoint {
             config,
             generation_config,
             model_card,
+            adapters: Vec::new(),
             notes,
         })
+    }
+
+    /// The same model with these adapters merged into it, one after the other. A vocabulary that one of them resized
+    /// counts, and so does the tokenizer beside it.
+    ///
+    /// # Errors
+    /// As [`Adapter::changes`].
+    pub fn with_adapters(mut self, adapters: Vec<Adapter>) -> Result<Self> {
+        const VOCAB_SIZE: &str = "vocab_size";
+        for adapter in &adapters {
+            self.notes.extend(adapter.notes());
+            if let Some(n_vocab) = adapter.n_vocab()? {
+                self.config.set_count(VOCAB_SIZE, n_vocab);
+            }
+            if adapter.has_tokenizer() {
+                self.folder.take_tokenizer_of(adapter.dir());
+                let dir = adapter.dir().display();
+                self.notes
+                    .push(format!("the tokenizer and the chat template are those of the adapter in {dir}"));
+            }
+        }
+        self.adapters = adapters;
+        Ok(self)
+    }
+
+    /// What is merged into the model.
+    pub fn adapters(&self) -> &[Adapter] {
+        &self.adapters
     }
 
     /// The path of the folder the files lie in.
@@ -172,8 +203,24 @@ fn module_prefix(i: usize) -> String {
     format!("dense_{}.", i + 2)
 }
 
+/// The configuration beside Meta's and Mistral's own files.
+const MAKERS_CONFIG: &str = "params.json";
+
+/// What to do about such files.
+pub const IN_TRANSFORMERS_FORM: &str = "download the same model in the form of transformers (config.json, and model.safetensors or its shards), which \
+     repositories have beside it, or make it with transformers' convert_llama_weights_to_hf or \
+     convert_mistral_weights_to_hf";
+
 fn open_config(folder: &Folder) -> Result<Config> {
     folder.read_config("config.json")?.ok_or_else(|| {
+        if folder.join(MAKERS_CONFIG).is_file() {
+            return Error::unsupported(
+                folder.path(),
+                format!(
+                    "a checkpoint with its makers' own names and configuration ({MAKERS_CONFIG}); {IN_TRANSFORMERS_FORM}"
+                ),
+            );
+        }
         Error::usage(format!(
             "{} has no config.json, which says what the model is: download it from where the weights came from",
             folder.path().display()

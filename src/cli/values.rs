@@ -1,4 +1,6 @@
-//! Numbers as people give them on a command line.
+//! Numbers, and paths with numbers, as people give them on a command line.
+
+use std::path::PathBuf;
 
 /// A whole number of 0 or more.
 ///
@@ -28,6 +30,29 @@ pub fn file_bytes(text: &str) -> Result<u64, String> {
     };
     let bytes = number.parse::<f64>().map_err(|_| wrong())? * base.powi(power);
     if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err(wrong()) }
+}
+
+/// A path that is applied some number of times.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scaled {
+    /// The path.
+    pub path: PathBuf,
+    /// How many times.
+    pub scale: f32,
+}
+
+/// A path and perhaps `:` and a number behind it, without which that is 1. A colon with anything else behind it is a
+/// part of the path.
+///
+/// # Errors
+/// What to give instead.
+pub fn scaled(text: &str) -> Result<Scaled, String> {
+    let given = text.rsplit_once(':').and_then(|(path, scale)| Some((path, scale.parse::<f32>().ok()?)));
+    match given {
+        Some((_, scale)) if !scale.is_finite() => Err(format!("{scale} is no scale; give a finite number")),
+        Some((path, scale)) => Ok(Scaled { path: path.into(), scale }),
+        None => Ok(Scaled { path: text.into(), scale: 1.0 }),
+    }
 }
 
 /// How many tokens to generate at most.

@@ -2,7 +2,8 @@
 //!
 //! Nothing of it is kept by hand. The plan gives the header (metadata, types, offsets) and where each row
 //! comes from; [`Folder`](crate::checkpoint::Folder) the files beside the weights, as they were read, and
-//! those that were looked for in vain; the encoders a sample of what they encode. Weights up to
+//! those that were looked for in vain; the encoders a sample of what they encode, and so do decoders: of plain types of
+//! bytes of their own, of packed tensors some rows. Weights up to
 //! `WHOLE_DIGEST_BYTES` are digested whole; of larger ones the header, the length, the time of the last
 //! change and blocks spread evenly, since reading all of 15 GB would take longer than loading the result.
 //! What that cannot see is a change in place, outside those blocks, by somebody who sets the time back.
@@ -15,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{Checkpoint, SourceType};
 use crate::convert::Plan;
+use crate::convert::transform::{Reading, SourceRows};
 use crate::error::Result;
 use crate::quantize::decode_source;
 use crate::read_file::ReadFile;
@@ -36,7 +38,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 pub(super) fn of(checkpoint: &Checkpoint, plan: &Plan<'_>, kernels: &Kernels) -> Result<String> {
     let mut hasher = Sha256::new();
     hasher.update(concat!("gguf-kit ", env!("CARGO_PKG_VERSION"), ";"));
-    update_with_plan(&mut hasher, plan, kernels);
+    update_with_plan(&mut hasher, plan, kernels)?;
     for (name, content) in checkpoint.folder().asked_for() {
         hasher.update(format!("{name:?} {content:?};"));
     }
@@ -47,10 +49,11 @@ pub(super) fn of(checkpoint: &Checkpoint, plan: &Plan<'_>, kernels: &Kernels) ->
     Ok(hasher.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn update_with_plan(hasher: &mut Sha256, plan: &Plan<'_>, kernels: &Kernels) {
+fn update_with_plan(hasher: &mut Sha256, plan: &Plan<'_>, kernels: &Kernels) -> Result<()> {
     plan.files().layouts().iter().for_each(|layout| hasher.update(layout.header()));
     for source in plan.sources() {
         source.rows.update_digest(hasher);
+        update_with_packed(hasher, &source.rows)?;
     }
     for source_type in SourceType::ALL {
         if plan.sources().iter().any(|source| source.rows.source_types().any(|ty| ty == source_type)) {
@@ -61,6 +64,22 @@ fn update_with_plan(hasher: &mut Sha256, plan: &Plan<'_>, kernels: &Kernels) {
     for ty in BlockType::all().filter(is_used) {
         update_with_encoder(hasher, ty, |rows, blocks| kernels.encode(ty, rows, None, blocks));
     }
+    Ok(())
+}
+
+/// Adds what the decoder of a packed tensor makes of some of its rows, and the grids that it finds.
+fn update_with_packed(hasher: &mut Sha256, rows: &SourceRows<'_>) -> Result<()> {
+    if rows.is_plain() {
+        return Ok(());
+    }
+    let (mut values, mut reading) = (vec![0.0; rows.n_in()], Reading::default());
+    for row in [0, rows.n_rows() / 2, rows.n_rows() - 1] {
+        rows.read(row, &mut values, &mut reading)?;
+        values.iter().for_each(|value| hasher.update(value.to_le_bytes()));
+        let steps = reading.steps().iter().flat_map(|step| [step.scale, step.least]);
+        steps.for_each(|value| hasher.update(value.to_le_bytes()));
+    }
+    Ok(())
 }
 
 fn update_with_decoder(hasher: &mut Sha256, source_type: SourceType) {

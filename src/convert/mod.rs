@@ -6,6 +6,7 @@
 //! blocks in the file, reads the file back, and gives it its name. [`cached`] does both for a
 //! checkpoint that is to be run rather than converted, and keeps the result.
 
+mod adapters;
 mod blocks;
 pub mod budget;
 pub mod cache;

@@ -1,5 +1,6 @@
 //! Everything a conversion decides before it writes a byte.
 
+mod adapter;
 mod files;
 mod gguf;
 mod options;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use gguf_simd::BlockType;
 use regex::Regex;
 
-use crate::checkpoint::{Checkpoint, Config};
+use crate::checkpoint::{Adapter, Checkpoint, Config};
 use crate::convert::gguf_input::GgufInput;
 use crate::convert::importance::Importance;
 use crate::convert::metadata::{self, General};
@@ -17,7 +18,7 @@ use crate::convert::naming::{file_stem, folder_identifier};
 use crate::convert::recipe::{self, Candidate, Choice, Overrides};
 use crate::convert::stored::Tensors;
 use crate::convert::transform::SourceRows;
-use crate::convert::{FileType, sources, target, tokenizer_check};
+use crate::convert::{FileType, adapters, sources, target, tokenizer_check};
 use crate::error::{Error, Result};
 use crate::gguf::{DEFAULT_ALIGNMENT, GgufWriter, PlannedTensor};
 use crate::model::arch::{self, Configured, Family, Scalars};
@@ -89,15 +90,20 @@ impl<'a> Plan<'a> {
     pub fn new(checkpoint: &'a Checkpoint, options: &PlanOptions) -> Result<Self> {
         let config = checkpoint.config();
         let mut warnings = checkpoint.notes().to_vec();
-        let (family, configured, stored) = read_config(checkpoint, &options.ignored, &mut warnings)?;
+        let (family, configured, mut stored) = read_config(checkpoint, &options.ignored, &mut warnings)?;
+        adapters::merge((checkpoint, &mut stored), family, &configured)?;
         // Before the vocabulary is made: it has as many tokens as config.json says.
-        let found =
+        let mut found =
             sources::find((checkpoint, &stored), family, &configured, &options.ignored, &mut warnings)?;
         let Configured { pairs: keys, spec, notes, .. } = configured;
         let vocabulary = Vocabulary::from_checkpoint(checkpoint.folder(), config, spec.n_vocab)?;
         warnings.extend_from_slice(vocabulary.notes());
         warnings.extend(notes);
 
+        for (_, rows) in &mut found {
+            rows.look_for_grids()?;
+        }
+        let n_on_grids = found.iter().filter(|(_, rows)| rows.is_on_grids()).count();
         let is_kept = options.file_type == FileType::KEEP;
         let candidate = |slot: &Slot, rows: &SourceRows<'_>| {
             Ok(Candidate {
@@ -115,6 +121,7 @@ impl<'a> Plan<'a> {
         let choices = recipe::choose(options, (&spec, family.gguf_name), &candidates)?;
         let importance = options.importances(&candidates, &choices, &mut warnings)?;
         warnings.extend(unused_overrides(&options.overrides, &candidates));
+        warnings.extend(grid_note(n_on_grids, options.file_type));
 
         let general = General::of(checkpoint, options, &spec, &candidates);
         let mut pairs = metadata::general(family, &general, checkpoint, &mut warnings);
@@ -137,13 +144,13 @@ impl<'a> Plan<'a> {
         Ok(Self {
             file_type: options.file_type,
             name: general.name().to_owned(),
-            file_stem: options.named(&file_stem(&folder_identifier(checkpoint.dir()))),
+            file_stem: options.named(&model_stem(checkpoint)),
             spec,
             files,
             sources,
             warnings,
-            is_requantised: stored.has_packed() && !is_kept,
-            is_packed: stored.has_packed(),
+            is_requantised: stored.has_quantised() && !is_kept,
+            is_packed: stored.has_quantised(),
             input: Input::Checkpoint(checkpoint),
         })
     }
@@ -243,7 +250,9 @@ impl<'a> Plan<'a> {
     pub(super) fn check_unchanged(&self) -> Result<()> {
         match self.input {
             Input::Checkpoint(checkpoint) => {
-                checkpoint.shards().iter().try_for_each(|shard| shard.file().check_unchanged())
+                let of_adapters = checkpoint.adapters().iter().map(Adapter::shard);
+                let mut shards = checkpoint.shards().iter().chain(of_adapters);
+                shards.try_for_each(|shard| shard.file().check_unchanged())
             }
             Input::Gguf(input) => input.check_unchanged(),
         }
@@ -273,6 +282,12 @@ impl<'a> Plan<'a> {
         let planned = &mut self.sources[index];
         (planned.rows, planned.error) = (rows, Some(error));
     }
+}
+
+/// What a file of the model is called, but for its type: as the folder, and those of the adapters.
+fn model_stem(checkpoint: &Checkpoint) -> String {
+    let dirs = std::iter::once(checkpoint.dir()).chain(checkpoint.adapters().iter().map(Adapter::dir));
+    dirs.map(|dir| file_stem(&folder_identifier(dir))).collect::<Vec<_>>().join("-")
 }
 
 /// The family of the checkpoint's class; where config.json names none, of its `model_type`, by which
@@ -327,7 +342,7 @@ fn check_quantization(
     if let Some(name) = tensors.first_unknown(is_kept) {
         return Err(sources::quantised(checkpoint, &method, name));
     }
-    if tensors.has_packed() {
+    if tensors.has_quantised() {
         return Ok(());
     }
     let path = checkpoint.config().path().display();
@@ -355,6 +370,22 @@ fn read_config<'a>(
 /// As [`Plan::new`].
 pub fn check_config(checkpoint: &Checkpoint) -> Result<()> {
     read_config(checkpoint, &[], &mut Vec::new()).map(drop)
+}
+
+/// What to know of weights that lie on grids already.
+fn grid_note(n_on_grids: usize, file_type: FileType) -> Option<String> {
+    if n_on_grids == 0 {
+        return None;
+    }
+    let what = match file_type {
+        FileType::KEEP | FileType::Q4_0 | FileType::Q5_0 | FileType::Q8_0 => {
+            "are kept so where the type has their levels"
+        }
+        _ => "--type KEEP keeps them so, in the smallest type that has their levels",
+    };
+    Some(format!(
+        "the floats of {n_on_grids} tensors lie on grids already, as quantisation-aware training leaves them: {what}"
+    ))
 }
 
 /// Names the patterns that no tensor matched: most likely a slip.

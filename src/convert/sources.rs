@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use regex::Regex;
 
-use crate::checkpoint::{Checkpoint, SourceType};
+use crate::checkpoint::{Checkpoint, IN_TRANSFORMERS_FORM, SourceType};
 use crate::convert::names::Names;
 use crate::convert::other_parts;
 use crate::convert::stored::{Stored, Tensors};
@@ -206,7 +206,13 @@ impl<'a, 's> Finder<'a, 's> {
 
     fn missing(&self, name: &str, slot: &Slot) -> Error {
         let is_bias = name.ends_with(".bias");
+        let has_makers_names = self.names.in_file().any(|name| name == "tok_embeddings.weight");
         let hint = match slot.id.role {
+            _ if has_makers_names => {
+                format!(
+                    "the weights have their makers' own names, such as tok_embeddings.weight; {IN_TRANSFORMERS_FORM}"
+                )
+            }
             Role::Output => {
                 "if the output shares the embedding, config.json must say \"tie_word_embeddings\": true"
                     .into()

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use crate::checkpoint::{Checkpoint, Shard};
+use crate::checkpoint::{Adapter, Checkpoint, Shard};
 use crate::error::{Error, Result};
 use crate::gguf::{GgufWriter, MAGIC};
 use crate::new_file::{check_not_an_input, target_of};
@@ -22,10 +22,9 @@ pub(super) fn check(checkpoint: &Checkpoint, path: &Path, overwrite: bool) -> Re
     let asked_for = checkpoint.folder().asked_for();
     let neighbours: Vec<_> = asked_for.keys().map(|name| checkpoint.folder().join(name)).collect();
     let inputs = neighbours.iter().map(|path| &**path);
-    check_not_an_input(
-        &target,
-        inputs.chain(checkpoint.index_path()).chain(checkpoint.shards().iter().map(Shard::path)),
-    )?;
+    let of_adapters = checkpoint.adapters().iter().map(Adapter::shard);
+    let weights = checkpoint.shards().iter().chain(of_adapters).map(Shard::path);
+    check_not_an_input(&target, inputs.chain(checkpoint.index_path()).chain(weights))?;
     let folder = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if is_same_folder(folder, checkpoint.dir()) {
         let name = target.file_name().unwrap_or_default().to_string_lossy();

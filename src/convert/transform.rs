@@ -4,8 +4,10 @@
 //! out of one matrix, turning a matrix), an element of an output row lies at a place that this file computes.
 //! Rows that lie together are read together, as far as they are asked for together.
 
+mod grids;
 mod held;
 mod mxfp4;
+mod place;
 
 use std::path::Path;
 
@@ -21,6 +23,7 @@ use crate::model::arch::{RowMap, ValueMap};
 use crate::quantize::{STEP, Step, decode_source};
 pub(super) use mxfp4::Packed;
 use mxfp4::read_mxfp4;
+use place::{Place, of_tiles};
 
 /// The rows of one output tensor, in the order they are written.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub(super) struct SourceRows<'a> {
     values: ValueMap,
     n_rows: usize,
     n_in: usize,
+    /// Whether the floats lie on grids of few levels.
+    is_on_grids: bool,
 }
 
 #[derive(Debug)]
@@ -60,16 +65,6 @@ pub(super) struct Part<'a> {
     pub(super) rows: RowMap,
 }
 
-/// Where the elements of a row lie in a part: at `first`, and on at every `stride`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    part: usize,
-    /// The block of rows, for a row that is a column of it.
-    block: usize,
-    first: usize,
-    stride: usize,
-}
-
 /// What reading keeps from one group of rows to the next.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
@@ -96,26 +91,31 @@ impl<'a> SourceRows<'a> {
     /// Later, if they do not.
     pub(super) fn from_checkpoint(parts: Vec<Part<'a>>, values: ValueMap, n_in: usize) -> Self {
         let n_rows = parts.iter().map(|part| part.n_rows).sum();
-        Self { origin: Origin::Checkpoint(parts), values, n_rows, n_in }
+        Self { values, ..Self::of(Origin::Checkpoint(parts), (n_rows, n_in)) }
     }
 
     /// One row of computed values.
     pub(super) fn computed(values: Vec<f32>) -> Self {
-        Self { n_rows: 1, n_in: values.len(), origin: Origin::Computed(values), values: ValueMap::Same }
+        let n_in = values.len();
+        Self::of(Origin::Computed(values), (1, n_in))
     }
 
     /// Rows of `n_in` elements in MXFP4, of which every `step`th from `first` on is taken.
     pub(super) fn mxfp4(
         [codes, exponents]: [Packed<'a>; 2],
         (first, step): (usize, usize),
-        (n_rows, n_in): (usize, usize),
+        n_rows_in: (usize, usize),
     ) -> Self {
-        Self { origin: Origin::Mxfp4 { codes, exponents, first, step }, values: ValueMap::Same, n_rows, n_in }
+        Self::of(Origin::Mxfp4 { codes, exponents, first, step }, n_rows_in)
     }
 
     /// Rows that are blocks already.
-    pub(super) fn blocks(blocks: Blocks<'a>, (n_rows, n_in): (usize, usize)) -> Self {
-        Self { origin: Origin::Blocks(blocks), values: ValueMap::Same, n_rows, n_in }
+    pub(super) fn blocks(blocks: Blocks<'a>, n_rows_in: (usize, usize)) -> Self {
+        Self::of(Origin::Blocks(blocks), n_rows_in)
+    }
+
+    fn of(origin: Origin<'a>, (n_rows, n_in): (usize, usize)) -> Self {
+        Self { origin, values: ValueMap::Same, n_rows, n_in, is_on_grids: false }
     }
 
     /// The block type that holds the rows as the checkpoint has them.
@@ -262,6 +262,9 @@ impl<'a> SourceRows<'a> {
         };
         self.read_parts(parts, first, out, reading)?;
         self.values.apply((first, self.n_in), out);
+        if self.is_on_grids {
+            self.find_grids(out, &mut reading.steps);
+        }
         Ok(())
     }
 
@@ -328,69 +331,9 @@ impl<'a> SourceRows<'a> {
         }
         Ok(())
     }
-
-    /// Where output row `row` lies.
-    fn locate(&self, parts: &[Part<'_>], row: usize) -> Place {
-        let (mut part, mut row) = (0, row);
-        // Most tensors have one part, and experts are equal.
-        let n_rows = parts[0].n_rows;
-        if parts.iter().all(|other| other.n_rows == n_rows) {
-            (part, row) = (row / n_rows, row % n_rows);
-        } else {
-            while row >= parts[part].n_rows {
-                row -= parts[part].n_rows;
-                part += 1;
-            }
-        }
-        let at = |row: usize| Place { part, block: 0, first: row * self.n_in, stride: 1 };
-        match parts[part].rows {
-            RowMap::Same | RowMap::TiledColumns { .. } => at(row),
-            RowMap::Pairs { head_dim } => at(of_pairs(row, head_dim)),
-            RowMap::Strided { first, run, stride, pairs } => {
-                let row = pairs.map_or(row, |head_dim| of_pairs(row, head_dim));
-                at(first + row / run * stride + row % run)
-            }
-            RowMap::Tiled { first, head_dim, n_group, group } => {
-                at(first + of_tiles(row, head_dim, n_group, group))
-            }
-            RowMap::Spread { first, step } => {
-                Place { part, block: row, first: row * self.n_in * step + first, stride: step }
-            }
-            RowMap::Columns { n_out, n_cols, first, step, skipped } => {
-                let (block, column) = (row / n_out, first + row % n_out * step);
-                let start = block * (self.n_in + skipped) * n_cols;
-                Place { part, block, first: start + column, stride: n_cols }
-            }
-        }
-    }
 }
 
 /// Whether rows keep their columns where they are.
 fn keeps_columns(rows: RowMap) -> bool {
     !matches!(rows, RowMap::TiledColumns { .. } | RowMap::Spread { .. } | RowMap::Columns { .. })
-}
-
-/// Where row or element `i` lies of heads of `head_dim` that are in the order of `n_group` groups of `group` heads, and
-/// are to be in that in which the first heads of all groups come first.
-fn of_tiles(i: usize, head_dim: usize, n_group: usize, group: usize) -> usize {
-    let (head, at) = (i / head_dim, i % head_dim);
-    (head % n_group * group + head / n_group) * head_dim + at
-}
-
-/// The row of halves that row `row` of pairs is, in heads of `head_dim` rows.
-fn of_pairs(row: usize, head_dim: usize) -> usize {
-    let (head, in_head) = (row / head_dim, row % head_dim);
-    let (pair, half) = (in_head / 2, in_head % 2);
-    head * head_dim + half * (head_dim / 2) + pair
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rotary_rows_interleave_the_halves_of_each_head() {
-        let rows: Vec<usize> = (0..12).map(|row| of_pairs(row, 6)).collect();
-        assert_eq!(rows, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
-    }
 }

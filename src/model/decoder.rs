@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 
+use super::adapter::Adapter;
 use super::batch::{Batch, BatchPart, Dimensions};
 use super::compute::{Compute, RowsMut, pieces};
 use super::inputs::Formats;
@@ -39,10 +40,10 @@ impl Decoder {
     /// # Errors
     /// [`crate::Error::Malformed`] and [`crate::Error::Unsupported`], naming the tensor at fault.
     pub fn load(file: &GgufFile, arch: &str, spec: ModelSpec) -> Result<Self> {
-        Self::load_with(file, arch, spec, None)
+        Self::load_with(file, arch, spec, None, &[])
     }
 
-    /// As [`Decoder::load`], with `replaced` blocks in the place of those of some tensors.
+    /// As [`Decoder::load`], with `replaced` blocks in the place of those of some tensors, and `adapters`.
     ///
     /// # Errors
     /// As there.
@@ -51,8 +52,9 @@ impl Decoder {
         arch: &str,
         spec: ModelSpec,
         replaced: Option<&HashMap<String, NewBlocks>>,
+        adapters: &[Adapter],
     ) -> Result<Self> {
-        let weights = Weights::load(file, arch, &spec, replaced)?;
+        let weights = Weights::load(file, arch, &spec, replaced, adapters)?;
         Ok(Self { kv_spec: spec.kv_spec(), spec, weights })
     }
 
@@ -235,7 +237,9 @@ impl Decoder {
         for (angles, frequencies) in space.angles.iter_mut().zip(&self.weights.frequencies) {
             angles.fill(compute, frequencies.for_context(n_ctx), n, |row| batch.tokens[row].position);
         }
-        let Weights { token_embd, position_embd, token_types, embed_norm, per_layer, .. } = &self.weights;
+        let Weights {
+            token_embd, embedding_added, position_embd, token_types, embed_norm, per_layer, ..
+        } = &self.weights;
         let scale = self.spec.embed.scale;
         let piece_len = compute.piece_len(n, n_embd);
         let spares = RowsMut { values: space.spare.as_mut_slice(), width: n_embd };
@@ -252,6 +256,9 @@ impl Decoder {
                     compute.kernels.decode(row.block_type, row.bytes, out);
                 };
                 decode(token_embd.rows(token.id as usize..token.id as usize + 1), stream);
+                for part in embedding_added {
+                    part.add_to_embedding(compute.kernels, token.id as usize, stream);
+                }
                 if scale != 1.0 {
                     stream.iter_mut().for_each(|x| *x *= scale);
                 }

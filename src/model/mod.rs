@@ -1,5 +1,6 @@
 //! What converter and runtime both know of a model: its numbers, its tensors, its parts.
 
+pub mod adapter;
 pub mod arch;
 mod batch;
 mod compute;

@@ -5,7 +5,7 @@ use gguf_simd::{ColumnsMut, Kernels};
 use super::compute::{Compute, Divide, MAX_PARTS, MIN_PART_WORK, pieces};
 use super::inputs::Rows;
 use super::profile::Phase;
-use super::weights::{Linear, Matrix, MatrixRows, Stack};
+use super::weights::{Added, Linear, Matrix, MatrixRows, Stack};
 
 /// Parts are cut at multiples of this many rows, which GEMM takes at a time.
 const ROW_GROUP: usize = 16;
@@ -14,10 +14,11 @@ const ROW_GROUP: usize = 16;
 /// unpacking to share, and a late thread then delays the others by less.
 const PIECES_OF_DOTS: usize = 4;
 
-/// `out = scale weights x + bias`, and then `add_to += out`, for every token of a batch.
+/// `out = scale weights x + added + bias`, and then `add_to += out`, for every token of a batch.
 pub(super) struct Product<'a> {
     weights: MatrixRows<'a>,
     scale: Option<f32>,
+    added: Option<Added<'a>>,
     /// `[n_out]`.
     bias: Option<&'a [f32]>,
     /// One row of `n_in` activations for each token.
@@ -37,18 +38,21 @@ impl<'a> Product<'a> {
     /// The product of an expert's matrix, with its bias and scale; `out` is `[n_tokens, n_out]`.
     pub(super) fn of_expert(stack: &'a Stack, expert: usize, x: Rows<'a>, out: &'a mut [f32]) -> Self {
         let (scale, bias) = (stack.expert_scale(expert), stack.expert_bias(expert));
-        Self { scale, bias, ..Self::of_rows(stack.expert(expert), stack.n_out, x, out) }
+        let added = stack.expert_added(expert);
+        Self { scale, added, bias, ..Self::of_rows(stack.expert(expert), stack.n_out, x, out) }
     }
 
     fn of_rows(weights: MatrixRows<'a>, n_out: usize, x: Rows<'a>, out: &'a mut [f32]) -> Self {
         let n_tokens = out.len() / n_out;
-        Self { weights, scale: None, bias: None, x, out: ColumnsMut::new(out, n_out, n_tokens), add_to: None }
+        let out = ColumnsMut::new(out, n_out, n_tokens);
+        Self { weights, scale: None, added: None, bias: None, x, out, add_to: None }
     }
 
     /// The product of a matrix, with its bias and scale; `out` is `[n_tokens, n_out]`.
     pub(super) fn of(linear: &'a Linear, x: Rows<'a>, out: &'a mut [f32]) -> Self {
         let bias = linear.bias.as_deref();
-        Self { bias, scale: linear.scale, ..Self::of_matrix(&linear.matrix, x, out) }
+        let (scale, added) = (linear.scale, linear.added());
+        Self { bias, scale, added, ..Self::of_matrix(&linear.matrix, x, out) }
     }
 
     /// Adds the result to `sum: [n_tokens, n_out]` as well.
@@ -72,6 +76,9 @@ impl<'a> Product<'a> {
         for c in 0..self.out.n_cols() {
             if let Some(scale) = self.scale {
                 self.out.column(c).iter_mut().for_each(|x| *x *= scale);
+            }
+            if let Some(added) = self.added {
+                added.add(kernels, &self.x.floats[c * n_in..][..n_in], self.out.column(c));
             }
             if let Some(bias) = self.bias {
                 kernels.ops().add(self.out.column(c), bias);
@@ -97,11 +104,12 @@ impl Divide for Product<'_> {
             weights: weights_after,
             bias: bias_after,
             scale: self.scale,
+            added: self.added.map(|added| added.starting_at(row)),
             x: self.x,
             out: out_after,
             add_to: add_to_after,
         };
-        (Self { weights, bias, scale: self.scale, x: self.x, out, add_to }, after)
+        (Self { weights, bias, scale: self.scale, added: self.added, x: self.x, out, add_to }, after)
     }
 }
 

@@ -5,12 +5,14 @@
 //! conversion pipeline, which calls this for groups of rows.
 
 mod error_stats;
+mod found_grid;
 mod grid;
 mod importance;
 mod sensitivity;
 mod source;
 
 pub use error_stats::ErrorStats;
+pub use found_grid::find_grids;
 pub use grid::{STEP, Step, encode_row, encode_rows_on_grids};
 pub use importance::{Entry, Format, ImportanceMatrix};
 pub use sensitivity::{Probe, Sensitivity};

@@ -12,6 +12,7 @@ use super::session_options::SessionOptions;
 use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, Metadata, parts};
 use crate::limits::MAX_DIMENSION;
+use crate::model::adapter::Adapter;
 use crate::model::{
     Compute, Decoder, Dimensions, Family, KvCache, KvSpec, KvTypes, ModelSpec, NewBlocks, Profile, Promise,
     Promises, Reads, arch,
@@ -34,6 +35,7 @@ pub struct EngineOptions {
 #[derive(Debug)]
 pub struct Engine {
     file: Arc<GgufFile>,
+    adapters: Arc<Vec<Adapter>>,
     decoder: Decoder,
     pool: ThreadPool,
     kernels: &'static Kernels,
@@ -63,16 +65,25 @@ impl Engine {
     /// [`Error::Usage`] for options this machine cannot follow, [`Error::Io`], [`Error::Malformed`],
     /// [`Error::Unsupported`] and [`Error::Limit`] for the file.
     pub fn open(path: &Path, options: EngineOptions) -> Result<Self> {
+        Self::open_with(path, options, Vec::new())
+    }
+
+    /// As [`Engine::open`], with `adapters` added to the products of the model.
+    ///
+    /// # Errors
+    /// As there; [`Error::Malformed`] and [`Error::Unsupported`] for an adapter of another model.
+    pub fn open_with(path: &Path, options: EngineOptions, adapters: Vec<Adapter>) -> Result<Self> {
         let kernels = kernels_for(options.isa)?;
         let pool = ThreadPool::new(options.n_threads.unwrap_or_else(default_thread_count))?;
         let file = Arc::new(parts::open_whole(path)?);
         let family = family_of(&file)?;
         let spec = family
             .spec_of_file(file.metadata(), &|name| file.tensors().iter().any(|tensor| tensor.name == name))?;
-        let decoder = Decoder::load(&file, family.gguf_name, spec)?;
+        let decoder = Decoder::load_with(&file, family.gguf_name, spec, None, &adapters)?;
         let reads = decoder.reads();
         Ok(Self {
             file,
+            adapters: Arc::new(adapters),
             decoder,
             pool,
             kernels,
@@ -90,9 +101,11 @@ impl Engine {
     pub fn with_replacement(&self, name: &str, blocks: NewBlocks) -> Result<Self> {
         let (family, spec) = (family_of(&self.file)?, self.spec().clone());
         let replaced = HashMap::from([(name.to_owned(), blocks)]);
-        let decoder = Decoder::load_with(&self.file, family.gguf_name, spec, Some(&replaced))?;
+        let decoder =
+            Decoder::load_with(&self.file, family.gguf_name, spec, Some(&replaced), &self.adapters)?;
         Ok(Self {
             file: Arc::clone(&self.file),
+            adapters: Arc::clone(&self.adapters),
             reads: decoder.reads(),
             decoder,
             pool: ThreadPool::new(self.n_threads())?,
@@ -173,6 +186,11 @@ impl Engine {
     /// The file.
     pub fn file(&self) -> &GgufFile {
         &self.file
+    }
+
+    /// What is added to the products of the model.
+    pub(super) fn adapters(&self) -> &[Adapter] {
+        &self.adapters
     }
 
     /// The functions it computes with.

@@ -25,7 +25,7 @@ const MODEL_EDGES: &[(&str, &[&str])] = &[
         "layer",
         &["spec", "weights", "state", "batch", "compute", "inputs", "memory", "product", "profile", "rope"],
     ),
-    ("load", &["spec", "weights", "layer", "rope", "memory"]),
+    ("load", &["spec", "weights", "adapter", "layer", "rope", "memory"]),
 ];
 
 /// The files that each file imports, by module path.

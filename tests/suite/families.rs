@@ -19,7 +19,7 @@ use gguf_simd::{BlockType, Isa};
 
 /// The greatest error of a logit, relative to the greatest logit. Rounding costs about 1e-6, and a feature that
 /// is left out or misread more than 1e-3.
-const TOLERANCE: f32 = 1e-4;
+pub(crate) const TOLERANCE: f32 = 1e-4;
 
 /// What the fixtures' positions need.
 const N_CTX: usize = 64;
@@ -100,7 +100,7 @@ pub(crate) fn registered_in(folder: &Path) -> Vec<Fixture> {
 }
 
 /// The logits of all `ids`, in batches of `n_batch`.
-fn logits(engine: &Engine, ids: &[u32], n_batch: usize) -> Vec<f32> {
+pub(crate) fn logits(engine: &Engine, ids: &[u32], n_batch: usize) -> Vec<f32> {
     let kv_types = KvTypes::both(CacheType::F32);
     let options = SessionOptions { n_ctx: N_CTX, n_batch: ids.len(), kv_types };
     let mut session = Session::new(engine, options).expect("little memory");

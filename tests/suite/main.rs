@@ -9,6 +9,7 @@ mod hostile;
 mod program;
 mod random;
 
+mod adapters;
 mod arguments;
 mod budget;
 mod calibrate;

@@ -9,8 +9,9 @@ use regex::Regex;
 
 use super::budget::BudgetArgs;
 use super::key_args::KeyArgs;
+use crate::checkpoint::Adapter;
 use crate::cli::compute::ComputeArgs;
-use crate::cli::values::{count, file_bytes};
+use crate::cli::values::{Scaled, count, file_bytes, scaled};
 use crate::convert::file_type::suggestion;
 use crate::convert::{FileType, ImportanceFile, KeyChanges, Overrides, PlanOptions, TokenizerDifferences};
 use crate::error::{Error, Result};
@@ -45,6 +46,7 @@ Examples:
   gguf-convert model.safetensors --type Q8_0 -o model.gguf
   gguf-convert ./Mistral-7B --type Q4_K_S --tensor-type 'ffn_down=Q6_K' --output-tensor-type Q8_0
   gguf-convert ./Llama-3.2-1B --type Q4_K_M,Q6_K,Q8_0 -o models/
+  gguf-convert ./Llama-3.2-1B --lora ./my-adapter --type Q4_K_M
   gguf-convert model-BF16.gguf --target-size 4GiB --sensitivity model.sensitivity.json
   gguf-convert model-BF16.gguf --type Q4_K_M
   gguf-convert edit model.gguf --override-kv tokenizer.chat_template=file:template.jinja";
@@ -100,6 +102,12 @@ pub(super) struct Args {
     /// Give every quantised tensor the same type, without the usual mixture
     #[arg(long, help_heading = "Types of single tensors")]
     pure: bool,
+    /// Merge a PEFT adapter (LoRA, rsLoRA, DoRA) into the model, SCALE times [default: 1]; repeatable
+    #[arg(long, value_name = "DIR[:SCALE]", value_parser = scaled)]
+    lora: Vec<Scaled>,
+    /// Write the adapter that --lora names as a GGUF file of its own, for `gguf-run --lora` and others
+    #[arg(long, requires = "lora")]
+    pub(super) adapter_only: bool,
     /// Spend bits on the columns that count, by an importance matrix (gguf-run imatrix, or llama-imatrix's file)
     #[arg(long, value_name = "FILE")]
     imatrix: Option<PathBuf>,
@@ -145,7 +153,8 @@ impl Args {
             return Ok(vec![first]);
         }
         let mut all: Vec<PlanOptions> = Vec::new();
-        let default = [FileType::KEEP];
+        // An adapter is small, and what it adds is smaller than what it is added to.
+        let default = [if self.adapter_only { FileType::F32 } else { FileType::KEEP }];
         let types = if self.file_types.is_empty() { &default } else { &self.file_types[..] };
         for &file_type in types {
             if all.iter().any(|options| options.file_type == file_type) {
@@ -158,6 +167,14 @@ impl Args {
             all.push(PlanOptions { file_type, tokenizer_differences, ..first.clone() });
         }
         Ok(all)
+    }
+
+    /// The adapters to merge.
+    ///
+    /// # Errors
+    /// As [`Adapter::open`].
+    pub(super) fn adapters(&self) -> Result<Vec<Adapter>> {
+        self.lora.iter().map(|Scaled { path, scale }| Adapter::open(path, *scale)).collect()
     }
 
     fn first_plan_options(&self) -> Result<PlanOptions> {

@@ -43,14 +43,21 @@ pub fn main() -> ExitCode {
 fn convert(args: &Args) -> Result<()> {
     let options = args.plan_options()?;
     let run_options = run_options(args)?;
-    let has_no_type = args.file_types.is_empty() && !args.budget.is_given();
+    let has_no_type = args.file_types.is_empty() && !args.budget.is_given() && !args.adapter_only;
     let needs_type = || {
         Error::usage(
             "--type is missing, and these weights are not quantised already: say what they are to become, as in \
              --type Q4_K_M",
         )
     };
+    let adapters = args.adapters()?;
     if GgufInput::is_at(&args.input) {
+        if !adapters.is_empty() {
+            return Err(Error::usage(
+                "adapters are merged into checkpoints; give the base's folder, or run the GGUF file with a GGUF adapter: \
+                 gguf-run complete MODEL --lora FILE",
+            ));
+        }
         if has_no_type {
             return Err(needs_type());
         }
@@ -58,8 +65,9 @@ fn convert(args: &Args) -> Result<()> {
         let plans = plans(args, &options, &run_options, |options| Plan::of_gguf(&input, options))?;
         return carry_out(args, plans, &run_options);
     }
-    let checkpoint = Checkpoint::open(&args.input)?;
-    let plans = plans(args, &options, &run_options, |options| Plan::new(&checkpoint, options))?;
+    let checkpoint = Checkpoint::open(&args.input)?.with_adapters(adapters)?;
+    let plan = if args.adapter_only { Plan::of_adapter } else { Plan::new };
+    let plans = plans(args, &options, &run_options, |options| plan(&checkpoint, options))?;
     if has_no_type && !plans.iter().any(Plan::is_packed) {
         return Err(needs_type());
     }

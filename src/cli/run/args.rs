@@ -6,7 +6,7 @@ use clap::Args;
 use gguf_simd::attention::CacheType;
 
 use crate::cli::output::warn;
-use crate::cli::values::{Seed, count, seed};
+use crate::cli::values::{Scaled, Seed, count, scaled, seed};
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 use crate::model::KvTypes;
@@ -25,6 +25,9 @@ pub(super) struct ModelArgs {
     /// rest is read from disk for every token [default: what there is]
     #[arg(long, value_name = "LIMIT", value_parser = parse_bytes, allow_hyphen_values = true)]
     pub ram: Option<u64>,
+    /// Add a GGUF adapter (LoRA) to the model as it runs, SCALE times [default: 1]; repeatable
+    #[arg(long, value_name = "FILE[:SCALE]", value_parser = scaled)]
+    pub lora: Vec<Scaled>,
 }
 
 /// Bytes from a number with a binary unit, as in `3G`, `1.5 GiB` or `512M`.

@@ -111,7 +111,8 @@ fn load_base(args: &Args) -> Result<Model> {
         None if is_checkpoint => Some(DEFAULT_BASE_TYPE.to_owned()),
         given => given.clone(),
     };
-    load(&ModelArgs { model: args.base.clone(), file_type, ram: args.model.ram }, &args.compute, args.quiet)
+    let base = ModelArgs { model: args.base.clone(), file_type, ram: args.model.ram, lora: Vec::new() };
+    load(&base, &args.compute, args.quiet)
 }
 
 /// Checks that both models read the same tokens.

@@ -13,8 +13,10 @@ use crate::cli::compute::ComputeArgs;
 use crate::cli::convert::progress::Bar;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::{bytes, note, warn};
+use crate::cli::values::Scaled;
 use crate::convert::{FileType, RunOptions, cached};
 use crate::error::{Error, Result};
+use crate::model::adapter::Adapter;
 use crate::runtime::residency::Plan;
 use crate::runtime::{Engine, EngineOptions, Session, SessionOptions};
 use crate::threads::default_thread_count;
@@ -95,7 +97,8 @@ pub(super) fn load(model: &ModelArgs, compute: &ComputeArgs, quiet: bool) -> Res
     let options = EngineOptions { n_threads: compute.threads()?, isa: compute.isa()?, ram: model.ram };
     let path = gguf_path(model, &options, quiet)?;
     let start = Instant::now();
-    let engine = Engine::open(&path, options)?;
+    let adapters = model.lora.iter().map(|Scaled { path, scale }| Adapter::open(path, *scale));
+    let engine = Engine::open_with(&path, options, adapters.collect::<Result<_>>()?)?;
     engine.check_start()?;
     let tokenizer = Tokenizer::from_metadata(engine.metadata())?;
     if tokenizer.n_vocab() > engine.n_vocab() {

@@ -64,7 +64,12 @@ impl SpeculationArgs {
         compute: &ComputeArgs,
         quiet: bool,
     ) -> Result<Option<Model>> {
-        let args = self.draft.clone().map(|model| ModelArgs { model, file_type: None, ram: of.ram });
+        let args = self.draft.clone().map(|model| ModelArgs {
+            model,
+            file_type: None,
+            ram: of.ram,
+            lora: Vec::new(),
+        });
         args.map(|args| load(&args, compute, quiet)).transpose()
     }
 

@@ -3,7 +3,8 @@
 //! Quantised checkpoints keep a matrix as codes with scales and more beside it, each format under other names and in
 //! another order. Here each such group of tensors becomes one tensor of weights under the name that a plain
 //! checkpoint would have it by ([`Tensors`]), whose rows are decoded as they are asked for, by the rule of the program
-//! that made it. Whatever else a conversion does knows nothing of formats.
+//! that made it. Whatever else a conversion does knows nothing of formats, nor of adapters that are `merged` into
+//! a tensor.
 //!
 //! [`numbers`] reads packed matrices of small numbers, [`affine`] makes integer codes with scales of them, `scaled`
 //! floats of few bits, `looked_up` codes of a table. `formats` says which tensors of which names are what. [`levels`]
@@ -13,6 +14,7 @@ mod affine;
 mod formats;
 mod levels;
 mod looked_up;
+mod merged;
 mod numbers;
 mod scaled;
 
@@ -23,7 +25,7 @@ use std::sync::Arc;
 
 use gguf_simd::BlockType;
 
-use crate::checkpoint::{Checkpoint, SourceType, TensorView};
+use crate::checkpoint::{Checkpoint, LowRank, SourceType, TensorView};
 use crate::error::{Error, Result};
 use crate::quantize::{STEP, Step, decode_source};
 pub(super) use levels::Levels;
@@ -64,6 +66,11 @@ pub(super) trait Packed: Debug + Send + Sync {
     /// The block type that is the same format, of codes that lie on no grid.
     fn block_type(&self) -> Option<BlockType> {
         None
+    }
+
+    /// Whether its weights were quantised.
+    fn is_quantised(&self) -> bool {
+        true
     }
 }
 
@@ -130,9 +137,15 @@ impl<'a> Tensors<'a> {
         }
     }
 
-    /// Whether any is packed.
-    pub(super) fn has_packed(&self) -> bool {
-        self.by_name.values().any(|tensor| matches!(tensor, Stored::Packed(_)))
+    /// Puts a tensor in the place of the one of this name.
+    pub(super) fn put(&mut self, name: &str, tensor: Stored<'a>) {
+        self.refused.remove(name);
+        self.by_name.insert(name.to_owned(), tensor);
+    }
+
+    /// Whether any is quantised.
+    pub(super) fn has_quantised(&self) -> bool {
+        self.by_name.values().any(Stored::is_quantised)
     }
 
     /// The first of those that `is_asked` for that is neither packed in a known way nor plain floats.
@@ -161,6 +174,22 @@ impl<'a> Stored<'a> {
             Self::Plain(view) => view.path(),
             Self::Packed(packed) => packed.path(),
         }
+    }
+
+    /// Whether its weights were quantised.
+    pub(super) fn is_quantised(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Packed(packed) => packed.is_quantised(),
+        }
+    }
+
+    /// The sum of it, called `name`, and what an adapter adds.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the two are of other shapes.
+    pub(super) fn with(self, name: &str, added: &LowRank<'a>) -> Result<Self> {
+        Ok(Self::Packed(Arc::new(merged::Merged::new(name, self, added)?)))
     }
 
     /// What its elements are called.

@@ -32,6 +32,9 @@ impl SourceRows<'_> {
             Origin::Mxfp4 { .. } => return Ok(Some(BlockType::MXFP4)),
             Origin::Checkpoint(_) | Origin::Computed(_) => return Ok(None),
         };
+        if let Some(ty) = self.type_of_grids()? {
+            return Ok(Some(ty));
+        }
         if let Some(types) = parts.iter().map(|part| part.stored.float_type()).collect::<Option<Vec<_>>>() {
             // Of two types the one that holds both.
             let is_one = types.iter().all(|ty| *ty == types[0]);

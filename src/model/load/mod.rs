@@ -15,12 +15,13 @@ use std::sync::Arc;
 
 use gguf_simd::{BlockType, Kernels};
 
+use super::adapter::{Adapter, Adapters};
 use super::layer::pooled::Pooled;
 use super::layer::{AltUpEnds, Layer, Norm, PerLayerEmbedding};
 use super::rope::{Frequencies, FrequenciesByContext};
 use super::spec::layer::NormSpec;
 use super::spec::{ModelSpec, Promises, Role, RopeFactors, RopeSpec, Slot, Suffix, TensorId, slots};
-use super::weights::{Linear, Matrix, NewBlocks, Stack, TensorSource};
+use super::weights::{Linear, LowRank, Matrix, NewBlocks, Stack, TensorSource};
 use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, TensorInfo};
 
@@ -29,6 +30,8 @@ use crate::gguf::{GgufFile, TensorInfo};
 pub(super) struct Weights {
     /// `[n_vocab, n_embd]`.
     pub(super) token_embd: Matrix,
+    /// What adapters add to its rows.
+    pub(super) embedding_added: Vec<LowRank>,
     pub(super) embed_norm: Option<Norm>,
     /// `[n_positions, n_embd]`.
     pub(super) position_embd: Option<Matrix>,
@@ -48,23 +51,33 @@ pub(super) struct Weights {
 
 impl Weights {
     /// Finds and checks the weights of the model that `arch` calls `spec`, with `replaced` blocks in the place of
-    /// some of the file's.
+    /// some of the file's, and `adapters`.
     ///
     /// # Errors
     /// [`Error::Malformed`] naming a tensor that is missing or has another shape than the
-    /// hyperparameters say, [`Error::Unsupported`] naming one that has a type without kernels or is no
+    /// hyperparameters or an adapter say, [`Error::Unsupported`] naming one that has a type without kernels or is no
     /// part of the architecture.
     pub(super) fn load(
         file: &GgufFile,
         arch: &str,
         spec: &ModelSpec,
         replaced: Option<&HashMap<String, NewBlocks>>,
+        adapters: &[Adapter],
     ) -> Result<Self> {
-        let loader = Loader { replaced, ..Loader::new(file, arch, spec)? };
+        let adapters = Adapters::new(adapters, arch)?;
+        let loader = Loader { replaced, adapters, ..Loader::new(file, arch, spec)? };
         let token_embd = loader.matrix(Role::TokenEmbd, None)?;
+        let shape = [token_embd.n_out(), token_embd.n_in()];
+        let name = TensorId::weight(Role::TokenEmbd, None).gguf_name();
+        let embedding_added = loader.adapters.of_embedding(&name, &shape)?;
         let output = match loader.find(TensorId::weight(Role::Output, None)) {
             Some(_) => Some(loader.linear(Role::Output, None)?),
-            None => spec.head.has_logits.then(|| Linear::plain(token_embd.clone())),
+            None if spec.head.has_logits => {
+                let name = TensorId::weight(Role::Output, None).gguf_name();
+                let added = loader.adapters.of(&name, &shape)?;
+                Some(Linear { added, ..Linear::plain(token_embd.clone()) })
+            }
+            None => None,
         };
         let embed = &spec.embed;
         let per_layer = embed.per_layer.map(|of| {
@@ -75,8 +88,9 @@ impl Weights {
             })
         });
         let norm = |role, norm| loader.norm(role, None, (norm, spec.n_embd));
-        Ok(Self {
+        let weights = Self {
             token_embd,
+            embedding_added,
             embed_norm: embed.norm.map(|of| norm(Role::TokenEmbdNorm, of)).transpose()?,
             position_embd: embed.n_positions.map(|_| loader.matrix(Role::PositionEmbd, None)).transpose()?,
             token_types: loader
@@ -92,7 +106,9 @@ impl Weights {
             output_norm: spec.head.norm.map(|of| norm(spec.head.norm_role, of)).transpose()?,
             output,
             pooled: loader.pooled(spec)?,
-        })
+        };
+        loader.adapters.check_all_used()?;
+        Ok(weights)
     }
 }
 
@@ -119,6 +135,7 @@ pub(super) struct Loader<'a> {
     file: &'a GgufFile,
     /// Blocks that take the place of those of the file.
     replaced: Option<&'a HashMap<String, NewBlocks>>,
+    adapters: Adapters<'a>,
     found: HashMap<TensorId, &'a TensorInfo>,
 }
 
@@ -126,7 +143,7 @@ impl<'a> Loader<'a> {
     fn new(file: &'a GgufFile, arch: &str, spec: &ModelSpec) -> Result<Self> {
         let by_name: HashMap<&str, &TensorInfo> =
             file.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
-        let mut loader = Self { file, replaced: None, found: HashMap::new() };
+        let mut loader = Self { file, replaced: None, adapters: Adapters::default(), found: HashMap::new() };
         loader.check_types()?;
         let mut known = HashSet::new();
         for slot in slots(spec, &Promises::default()) {
@@ -230,7 +247,8 @@ impl<'a> Loader<'a> {
         let scale = TensorId { suffix: Suffix::Scale, ..TensorId::weight(role, layer) };
         let scale = self.find(scale).filter(|_| role != Role::FfnGateInp);
         let scale = scale.map(|tensor| self.decode(tensor)).transpose()?;
-        Ok(Linear { matrix: self.matrix(role, layer)?, bias, scale: scale.map(|scale| scale[0]) })
+        let added = self.added(role, layer)?;
+        Ok(Linear { matrix: self.matrix(role, layer)?, bias, scale: scale.map(|scale| scale[0]), added })
     }
 
     /// A stack of experts whose matrices have `n_out` rows.
@@ -241,7 +259,14 @@ impl<'a> Loader<'a> {
             self.find(id).map(|tensor| self.decode(tensor)).transpose()
         };
         let (bias, scale) = (of(Suffix::Bias)?, of(Suffix::Scale)?);
-        Ok(Stack { bias, scale, ..Stack::plain(matrix, n_out) })
+        let added = if role.is_expert_stack() { self.added(role, layer)? } else { Vec::new() };
+        Ok(Stack { bias, scale, added, ..Stack::plain(matrix, n_out) })
+    }
+
+    /// What adapters add to the products of the matrix in `role`.
+    fn added(&self, role: Role, layer: Option<usize>) -> Result<Vec<LowRank>> {
+        let tensor = self.required(TensorId::weight(role, layer))?;
+        if tensor.shape.len() < 2 { Ok(Vec::new()) } else { self.adapters.of(&tensor.name, &tensor.shape) }
     }
 
     /// The matrix in `role`; the experts of a stack follow one another as rows.

@@ -74,7 +74,7 @@ impl Header {
         let kv_spec = engine.kv_spec().clone();
         Self {
             version: Version { growth, layout: Layout::of(&kv_spec) },
-            fingerprint: fingerprint(engine.file()),
+            fingerprint: fingerprint(engine.file(), engine.adapters()),
             types: Types { keys: ggml_id(kv_types.keys), values: ggml_id(kv_types.values) },
             n_positions: 0,
             n_attached: 0,

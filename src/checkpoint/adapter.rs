@@ -1,0 +1,346 @@
+//! PEFT adapters: adapter_config.json, and what the tensors beside it change in a base model.
+//!
+//! A LoRA adds `scale B A` to a matrix, where `A: [r, n_in]` and `B: [n_out, r]` are of a low rank `r`, and `scale` is
+//! `alpha / r`, or `alpha / sqrt(r)` for rsLoRA. DoRA scales each row of the sum to a length of its own. Whatever else
+//! an adapter holds (`modules_to_save`, biases, embeddings of a resized vocabulary) takes the place of the base's.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+use super::config::Config;
+use super::folder::Folder;
+use super::shard::Shard;
+use super::tensor::TensorView;
+use crate::error::{Error, Result};
+
+/// The description of an adapter.
+pub(super) const CONFIG: &str = "adapter_config.json";
+
+/// Its tensors, in safetensors or as PyTorch saves them.
+const WEIGHTS: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
+
+/// What PEFT puts in front of the names of the base's modules.
+const PREFIXES: [&str; 2] = ["base_model.model.", "base_model."];
+
+/// What PEFT's wrappers add inside names.
+const WRAPPERS: [&str; 3] = ["modules_to_save.default.", "modules_to_save.", "base_layer."];
+
+/// What embeddings and heads are called, whose rows are as many as the vocabulary has tokens.
+const VOCABULARIES: [&str; 7] =
+    ["embed_tokens", "wte", "word_embeddings", "embed_in", "tok_embeddings", "lm_head", "embed_out"];
+
+/// Files by which a folder has a tokenizer of its own.
+const TOKENIZERS: [&str; 2] = ["tokenizer.json", "tokenizer.model"];
+
+/// Settings that change what an adapter computes in a way that is not known here, if they are set.
+const UNKNOWN_SETTINGS: [&str; 9] = [
+    "layer_replication",
+    "use_qalora",
+    "lora_bias",
+    "alora_invocation_tokens",
+    "use_bdlora",
+    "arrow_config",
+    "kasa_config",
+    "target_parameters",
+    "trainable_token_indices",
+];
+
+/// Ways of initialising that change the base as well: `init_lora_weights` begins so.
+const CHANGES_OF_BASES: [&str; 5] = ["pissa", "olora", "corda", "loftq", "lora_ga"];
+
+/// An opened adapter.
+#[derive(Debug)]
+pub struct Adapter {
+    folder: Folder,
+    config: Config,
+    shard: Shard,
+    scale: f32,
+}
+
+/// What becomes of one tensor of the base.
+#[derive(Debug)]
+pub enum Change<'a> {
+    /// A product of two matrices is added to it.
+    Added(LowRank<'a>),
+    /// It is another one.
+    Replaced(TensorView<'a>),
+}
+
+/// A matrix of low rank: `scale b a`.
+#[derive(Debug)]
+pub struct LowRank<'a> {
+    /// `[r, n_in]`
+    pub a: TensorView<'a>,
+    /// `[n_out, r]`
+    pub b: TensorView<'a>,
+    /// What the product is multiplied with.
+    pub scale: f32,
+    /// Whether the base's matrix is `[n_in, n_out]`, as embeddings are.
+    pub is_turned: bool,
+    /// `[n_out]`: the lengths of the rows of the sum, for DoRA.
+    pub magnitude: Option<TensorView<'a>>,
+}
+
+/// The tensors of a module that make one change.
+#[derive(Clone, Copy, Debug, Default)]
+struct Parts<'a> {
+    a: Option<TensorView<'a>>,
+    b: Option<TensorView<'a>>,
+    magnitude: Option<TensorView<'a>>,
+    is_embedding: bool,
+}
+
+impl LowRank<'_> {
+    /// The shape of the base's matrix.
+    pub fn shape(&self) -> [usize; 2] {
+        let (n_in, n_out) = (self.a.shape[1], self.b.shape[0]);
+        if self.is_turned { [n_in, n_out] } else { [n_out, n_in] }
+    }
+}
+
+impl Adapter {
+    /// Opens the adapter in the folder `path`, or in that of the file there, to be applied `scale` times.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there is none, [`Error::Unsupported`] for one of another kind than LoRA; as
+    /// [`Shard::open`].
+    pub fn open(path: &Path, scale: f32) -> Result<Self> {
+        let dir = if path.is_file() { folder_of(path) } else { path.to_owned() };
+        let folder = Folder::new(&dir);
+        let none = |what: &str| {
+            Error::usage(format!(
+                "{} holds no PEFT adapter: {what} is missing; give the folder that the training saved it to",
+                dir.display()
+            ))
+        };
+        let config = folder.read_config(CONFIG)?.ok_or_else(|| none(CONFIG))?;
+        let Some(weights) = WEIGHTS.iter().map(|name| dir.join(name)).find(|path| path.is_file()) else {
+            return Err(none(WEIGHTS[0]));
+        };
+        let adapter = Self { shard: Shard::open(&weights)?, folder, config, scale };
+        adapter.check_settings()?;
+        Ok(adapter)
+    }
+
+    /// The folder it lies in.
+    pub fn dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its folder, to read files beside the weights from.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// The file of its tensors.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// How many times it is applied.
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// What its author says that it was trained on.
+    pub fn base(&self) -> Option<&str> {
+        self.config.string("base_model_name_or_path").ok().flatten()
+    }
+
+    /// Whether an embedding that it replaces is that of a tied head as well.
+    pub fn keeps_ties(&self) -> bool {
+        self.config.bool("ensure_weight_tying").ok().flatten().unwrap_or(false)
+    }
+
+    /// What the user should know of it.
+    pub fn notes(&self) -> Vec<String> {
+        let way = self.config.value("init_lora_weights").and_then(|way| way.as_str()).unwrap_or_default();
+        let way = way.to_ascii_lowercase();
+        if !CHANGES_OF_BASES.iter().any(|start| way.starts_with(start)) {
+            return Vec::new();
+        }
+        vec![format!(
+            "{}: it was initialised by {way}, which changes the base as well: the base must be the one that was saved \
+             with it, unless it was converted to a plain LoRA",
+            self.folder.join(CONFIG).display()
+        )]
+    }
+
+    fn check_settings(&self) -> Result<()> {
+        let path = self.config.path();
+        let kind = self.config.string("peft_type")?.unwrap_or("LORA");
+        if kind != "LORA" {
+            let what = format!("an adapter of the kind {kind}; LoRA, rsLoRA and DoRA can be read");
+            return Err(Error::unsupported(path, what));
+        }
+        let is_set = |key: &&&str| {
+            self.config.value(key).is_some_and(|value| match value {
+                serde_json::Value::Bool(is_set) => *is_set,
+                serde_json::Value::Array(list) => !list.is_empty(),
+                serde_json::Value::Object(map) => !map.is_empty(),
+                _ => true,
+            })
+        };
+        match UNKNOWN_SETTINGS.iter().find(is_set) {
+            Some(key) => Err(Error::unsupported(
+                path,
+                format!(
+                    "{key} is set, which this program cannot apply; merge the adapter with PEFT, and convert that"
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a tokenizer lies beside it.
+    pub fn has_tokenizer(&self) -> bool {
+        TOKENIZERS.iter().any(|name| self.folder.join(name).is_file())
+    }
+
+    /// Tokens of the vocabulary, if it has an embedding or a head of its own.
+    ///
+    /// # Errors
+    /// As [`Self::changes`].
+    pub fn n_vocab(&self) -> Result<Option<usize>> {
+        Ok(self.changes()?.iter().find_map(|(name, change)| {
+            let Change::Replaced(view) = change else { return None };
+            let module = name.strip_suffix(".weight")?;
+            let last = module.rsplit_once('.').map_or(module, |(_, last)| last);
+            let &[n_vocab, _] = view.shape else { return None };
+            VOCABULARIES.contains(&last).then_some(n_vocab)
+        }))
+    }
+
+    /// What it changes, in order, each with the name of the base's tensor as its class calls it.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for tensors that do not fit each other, [`Error::Unsupported`] for those of another kind of
+    /// adapter.
+    pub fn changes(&self) -> Result<Vec<(String, Change<'_>)>> {
+        let (mut parts, mut changes) = (BTreeMap::<String, Parts<'_>>::new(), Vec::new());
+        for name in self.shard.tensor_names() {
+            let Some(view) = self.shard.tensor(name)? else { continue };
+            let plain = plain_name(name);
+            if plain.contains(".original_module.") {
+                continue;
+            }
+            let Some((module, part)) = plain.split_once(".lora_") else {
+                if plain.contains(".token_adapter.") {
+                    return Err(self.unknown(name));
+                }
+                changes.push((plain, Change::Replaced(view)));
+                continue;
+            };
+            let of = parts.entry(module.to_owned()).or_default();
+            // The name of the adapter may still stand in those of its tensors.
+            let slot = match part.trim_end_matches(".weight").trim_end_matches(".default") {
+                "A" => &mut of.a,
+                "B" => &mut of.b,
+                "embedding_A" => {
+                    of.is_embedding = true;
+                    &mut of.a
+                }
+                "embedding_B" => &mut of.b,
+                "magnitude_vector" => &mut of.magnitude,
+                _ => return Err(self.unknown(name)),
+            };
+            if slot.replace(view).is_some() {
+                let what = format!("two tensors are the {part} of module {}", module.escape_debug());
+                return Err(Error::malformed(self.shard.path(), what));
+            }
+        }
+        for (module, parts) in parts {
+            let change = Change::Added(self.low_rank(&module, parts)?);
+            changes.push((format!("{module}.weight"), change));
+        }
+        if changes.is_empty() {
+            return Err(Error::malformed(self.shard.path(), "it holds no tensors"));
+        }
+        Ok(changes)
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let what = format!(
+            "tensor {} is of a kind of adapter that this program cannot apply; merge it with PEFT, and convert that",
+            name.escape_debug()
+        );
+        Error::unsupported(self.shard.path(), what)
+    }
+
+    fn low_rank<'a>(&'a self, module: &str, parts: Parts<'a>) -> Result<LowRank<'a>> {
+        let wrong = |what: String| Error::malformed(self.shard.path(), what);
+        let Parts { a, b, magnitude, is_embedding } = parts;
+        let (Some(a), Some(b)) = (a, b) else {
+            return Err(wrong(format!("module {} has only one of lora_A and lora_B", module.escape_debug())));
+        };
+        let (&[rank, n_in], &[n_out, rank_of_b]) = (a.shape, b.shape) else {
+            let what = format!(
+                "module {} has matrices of shapes {:?} and {:?}",
+                module.escape_debug(),
+                a.shape,
+                b.shape
+            );
+            return Err(wrong(what));
+        };
+        if rank == 0 || rank != rank_of_b || n_in == 0 || n_out == 0 {
+            let what = format!(
+                "the matrices of module {} do not fit each other: lora_A has shape {:?}, lora_B {:?}",
+                module.escape_debug(),
+                a.shape,
+                b.shape
+            );
+            return Err(wrong(what));
+        }
+        if magnitude.is_some_and(|magnitude| magnitude.n_elements() != n_out) {
+            let what = format!(
+                "the magnitudes of module {} are not {n_out}, one for each output",
+                module.escape_debug()
+            );
+            return Err(wrong(what));
+        }
+        let numbers = [Some(a), Some(b), magnitude];
+        if let Some(view) = numbers.iter().flatten().find(|view| !view.dtype.is_plain_float()) {
+            let what =
+                format!("module {} has elements of {}; floats are needed", module.escape_debug(), view.dtype);
+            return Err(wrong(what));
+        }
+        let alpha = self.alpha(module)?;
+        let by_root = self.config.bool("use_rslora")?.unwrap_or(false);
+        let rank = rank as f32;
+        let divisor = if by_root { rank.sqrt() } else { rank };
+        let is_turned = is_embedding || self.config.bool("fan_in_fan_out")?.unwrap_or(false);
+        Ok(LowRank { a, b, scale: self.scale * (alpha / divisor), is_turned, magnitude })
+    }
+
+    /// The `alpha` of a module: that of the first pattern that the end of its name matches, or the common one.
+    fn alpha(&self, module: &str) -> Result<f32> {
+        if let Some(patterns) = self.config.object("alpha_pattern")? {
+            for key in patterns.keys() {
+                let pattern = Regex::new(&format!("^(?:.*\\.)?(?:{key})$"));
+                let pattern = pattern.map_err(|_| {
+                    let what = format!("alpha_pattern: {} is not a pattern of names", key.escape_debug());
+                    Error::malformed(self.config.path(), what)
+                })?;
+                if pattern.is_match(module) {
+                    return patterns.required_f32(key);
+                }
+            }
+        }
+        Ok(self.config.f32("lora_alpha")?.unwrap_or(8.0))
+    }
+}
+
+/// The name of a tensor as the base's class has it, but for the ending.
+fn plain_name(name: &str) -> String {
+    let name = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+    WRAPPERS.iter().fold(name.to_owned(), |name, wrapper| name.replace(&format!(".{wrapper}"), "."))
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}

@@ -1,0 +1,127 @@
+//! Merges adapters into the tensors of their base.
+//!
+//! PEFT names what it changes as the base's class does ([`Names`] finds it), and wraps modules one by one: the head
+//! of a model that ties it to the embedding is then another module than that, and keeps the base's weights when an
+//! adapter changes the embedding alone. Such a model is untied here.
+
+use crate::checkpoint::{Adapter, Change, Checkpoint};
+use crate::convert::names::Names;
+use crate::convert::stored::{Stored, Tensors};
+use crate::error::{Error, Result};
+use crate::model::arch::{Configured, Family, Source};
+use crate::model::spec::{Role, slots};
+
+/// What a class calls the embedding and the head of a tied model.
+#[derive(Debug, Default)]
+struct Tied {
+    embedding: Vec<String>,
+    head: Vec<String>,
+}
+
+/// Merges the adapters of `checkpoint`, one after the other, into its `tensors`.
+///
+/// # Errors
+/// [`Error::Malformed`] if an adapter changes what the base does not have, or has in another shape.
+pub(super) fn merge<'a>(
+    (checkpoint, tensors): (&'a Checkpoint, &mut Tensors<'a>),
+    family: &Family,
+    configured: &Configured,
+) -> Result<()> {
+    if checkpoint.adapters().is_empty() {
+        return Ok(());
+    }
+    let tied = Tied::of(checkpoint, family, configured)?;
+    let (found, embedding, mut head) = {
+        let names = Names::of((&*tensors, checkpoint.dir()), family.names.base_prefix, &[], &mut Vec::new())?;
+        let find = |name: &str| {
+            let bare = name.replacen("language_model.", "", 1);
+            names.find(name).or_else(|| names.find(&bare)).map(str::to_owned)
+        };
+        // A scale of zero leaves everything as it is, also where DoRA would bring rows to other lengths.
+        let mut found = Vec::new();
+        for adapter in checkpoint.adapters().iter().filter(|adapter| adapter.scale() != 0.0) {
+            let changes = adapter.changes()?.into_iter();
+            found.extend(changes.map(|(name, change)| (adapter, find(&name), name, change)));
+        }
+        let first_of = |names: &[String]| names.iter().find_map(|name| find(name));
+        (found, first_of(&tied.embedding), first_of(&tied.head))
+    };
+    for (adapter, in_base, name, change) in found {
+        let (in_base, changes_embedding) = match (in_base, &embedding) {
+            (Some(in_base), embedding) => {
+                let is_embedding = embedding.as_ref() == Some(&in_base);
+                (in_base, is_embedding)
+            }
+            (None, Some(embedding)) if tied.head.contains(&name) => {
+                if head.replace(name.clone()).is_none() {
+                    copy(tensors, embedding, &name)?;
+                }
+                (name, false)
+            }
+            (None, _) => return Err(not_in_base(adapter, checkpoint, &name)),
+        };
+        if let (true, None, Some(new_head)) = (changes_embedding, &head, tied.head.first())
+            && !adapter.keeps_ties()
+            && !is_resized(tensors, &in_base, &change)?
+        {
+            copy(tensors, &in_base, new_head)?;
+            head = Some(new_head.clone());
+        }
+        let base = tensors.get(&in_base)?.ok_or_else(|| not_in_base(adapter, checkpoint, &in_base))?.clone();
+        let changed = match change {
+            Change::Replaced(view) => Stored::Plain(view),
+            Change::Added(added) => base.with(&in_base, &added)?,
+        };
+        tensors.put(&in_base, changed);
+    }
+    Ok(())
+}
+
+impl Tied {
+    /// The names of a model that is tied; none for another.
+    fn of(checkpoint: &Checkpoint, family: &Family, configured: &Configured) -> Result<Self> {
+        if configured.promises.is_tied != Some(true) {
+            return Ok(Self::default());
+        }
+        let mut promises = configured.promises;
+        promises.is_tied = Some(false);
+        let mut tied = Self::default();
+        for slot in slots(&configured.spec, &promises) {
+            let names = match slot.id.role {
+                Role::TokenEmbd => &mut tied.embedding,
+                Role::Output => &mut tied.head,
+                _ => continue,
+            };
+            if let Some(Source::Pieces(pieces, _)) =
+                family.source_of(&configured.spec, checkpoint.config(), &slot)?
+            {
+                names.extend(pieces.into_iter().flat_map(|piece| piece.names));
+            }
+        }
+        Ok(tied)
+    }
+}
+
+/// Gives the tensor `from` another name as well.
+fn copy(tensors: &mut Tensors<'_>, from: &str, to: &str) -> Result<()> {
+    if let Some(tensor) = tensors.get(from)?.cloned() {
+        tensors.put(to, tensor);
+    }
+    Ok(())
+}
+
+/// Whether `change` brings an embedding of more or fewer tokens.
+fn is_resized(tensors: &Tensors<'_>, name: &str, change: &Change<'_>) -> Result<bool> {
+    let Change::Replaced(view) = change else { return Ok(false) };
+    Ok(tensors.get(name)?.is_some_and(|base| base.shape() != view.shape))
+}
+
+fn not_in_base(adapter: &Adapter, checkpoint: &Checkpoint, name: &str) -> Error {
+    let of = adapter.base().map(|base| format!(" ({})", base.escape_debug())).unwrap_or_default();
+    let what = format!(
+        "the adapter changes {}, which the base in {} does not have: it was trained on another model{of}",
+        name.escape_debug(),
+        checkpoint.dir().display()
+    );
+    Error::malformed(adapter.shard().path(), what)
+}
