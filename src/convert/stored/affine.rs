@@ -36,8 +36,8 @@ pub(super) enum Zeros<'a> {
     Codes { numbers: Numbers<'a>, plus: f32, modulus: f32 },
     /// `z` of each group, any number.
     Floats(Numbers<'a>),
-    /// `b` of each group.
-    Biases(Numbers<'a>),
+    /// `b` of each group, which is the value of the code `centre`.
+    Biases { numbers: Numbers<'a>, centre: f32 },
 }
 
 /// Which group a column is of.
@@ -66,9 +66,14 @@ impl Affine<'_> {
                 numbers.read(first, zeros, bytes)?;
                 zeros.iter_mut().for_each(|z| *z = (*z + plus) % modulus);
             }
-            Zeros::Floats(numbers) | Zeros::Biases(numbers) => {
+            Zeros::Floats(numbers) => {
                 zeros.resize(scales.len(), 0.0);
                 numbers.read(first, zeros, bytes)?;
+            }
+            Zeros::Biases { numbers, centre } => {
+                zeros.resize(scales.len(), 0.0);
+                numbers.read(first, zeros, bytes)?;
+                zeros.iter_mut().zip(scales.iter()).for_each(|(z, s)| *z -= centre * s);
             }
         }
         Ok(())
@@ -77,7 +82,7 @@ impl Affine<'_> {
     /// The value of a code of zero.
     fn least(&self, scale: f32, zero: f32) -> f32 {
         match self.zeros {
-            Zeros::Biases(_) => zero,
+            Zeros::Biases { .. } => zero,
             _ => -zero * scale,
         }
     }
@@ -122,7 +127,7 @@ impl Packed for Affine<'_> {
         let (n_in, n_groups) = (self.n_in(), self.scales.n_cols());
         self.codes.read(first, out, &mut scratch.bytes)?;
         self.read_groups(first, out.len() / n_in, scratch)?;
-        let is_biased = matches!(self.zeros, Zeros::Biases(_));
+        let is_biased = matches!(self.zeros, Zeros::Biases { .. });
         let value = |q: f32, s: f32, z: f32| if is_biased { q * s + z } else { (q - z) * s };
         let rows = out.chunks_exact_mut(n_in);
         let groups = scratch.scales.chunks_exact(n_groups).zip(scratch.zeros.chunks_exact(n_groups));
@@ -155,7 +160,7 @@ impl Packed for Affine<'_> {
         for first in (0..n_rows).step_by(ROWS_AT_A_TIME) {
             self.read_groups(first, ROWS_AT_A_TIME.min(n_rows - first), &mut scratch)?;
             for (&scale, &zero) in scratch.scales.iter().zip(&scratch.zeros) {
-                let whole = if matches!(self.zeros, Zeros::Biases(_)) { None } else { Some(zero) };
+                let whole = if matches!(self.zeros, Zeros::Biases { .. }) { None } else { Some(zero) };
                 levels.add(scale, self.least(scale, zero), whole);
             }
         }

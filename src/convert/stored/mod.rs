@@ -7,7 +7,7 @@
 //! a tensor.
 //!
 //! [`numbers`] reads packed matrices of small numbers, [`affine`] makes integer codes with scales of them, `scaled`
-//! floats of few bits, `looked_up` codes of a table. `formats` says which tensors of which names are what. [`levels`]
+//! floats of few bits, `looked_up` codes of a table, `parted` codes that share bytes with far ones. `formats` says which tensors of which names are what. [`levels`]
 //! finds the block type that holds the codes of a tensor as they are.
 
 mod affine;
@@ -16,6 +16,7 @@ mod levels;
 mod looked_up;
 mod merged;
 mod numbers;
+mod parted;
 mod scaled;
 
 use std::collections::BTreeMap;

@@ -17,6 +17,8 @@ pub(super) struct Layout {
     pub(super) packed: Option<(usize, Along)>,
     /// Where number `i` of eight in a word is, if they are not in order.
     pub(super) order: Option<[usize; 8]>,
+    /// Whether packed numbers are two's complements, and counted from the least.
+    pub(super) is_signed: bool,
 }
 
 /// A dimension of a tensor.
@@ -107,6 +109,15 @@ impl<'a> Numbers<'a> {
     pub(super) fn read(&self, first: usize, out: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
         let n = out.len() / self.n_cols;
         debug_assert!(first + n <= self.n_rows, "rows of the matrix");
+        self.read_unsigned((first, n), out, bytes)?;
+        if let (Some((bits, _)), true) = (self.layout.packed, self.layout.is_signed) {
+            let half = (1 << (bits - 1)) as f32;
+            out.iter_mut().for_each(|x| *x = (*x + half) % (2.0 * half));
+        }
+        Ok(())
+    }
+
+    fn read_unsigned(&self, (first, n): (usize, usize), out: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
         match (self.layout.is_turned, self.layout.packed) {
             (false, None) => self.read_plain(first, out, bytes),
             (false, Some((bits, Along::Inner))) => {

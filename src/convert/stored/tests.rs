@@ -47,7 +47,7 @@ fn read(stored: &Stored<'_>) -> (Vec<f32>, Vec<Step>) {
 }
 
 /// Names, the type that holds the codes as they are, and whether its values are all those of the source.
-const FORMATS: [(&str, Option<BlockType>, bool); 25] = [
+const FORMATS: [(&str, Option<BlockType>, bool); 40] = [
     ("gptq-2", Some(BlockType::Q4_0), true),
     ("gptq-3", Some(BlockType::Q4_0), true),
     ("gptq-4", Some(BlockType::Q4_0), true),
@@ -74,6 +74,21 @@ const FORMATS: [(&str, Option<BlockType>, bool); 25] = [
     ("bnb-fp4", None, false),
     // The scales are F32 there and F16 in a block.
     ("llm-int8", Some(BlockType::Q8_0), false),
+    ("torchao-int8", Some(BlockType::Q8_0), false),
+    ("torchao-intx", Some(BlockType::Q8_0), false),
+    ("torchao-int4", Some(BlockType::Q4_1), false),
+    ("torchao-float8", None, false),
+    ("quanto-int8", Some(BlockType::Q8_0), false),
+    ("quanto-float8", None, false),
+    ("bitnet", Some(BlockType::Q2_0), false),
+    ("bitnet-auto", Some(BlockType::Q2_0), true),
+    ("hqq-1", Some(BlockType::Q4_1), false),
+    ("hqq-2", Some(BlockType::Q4_1), false),
+    ("hqq-3", Some(BlockType::Q4_1), false),
+    ("hqq-4", Some(BlockType::Q4_1), false),
+    ("hqq-8", None, false),
+    ("hqq-3-axis-0", None, false),
+    ("hqq-4-axis-0", None, false),
 ];
 
 /// The greatest difference of one element, relative to the greatest element, that the order of two products makes.
@@ -119,8 +134,11 @@ fn every_format_means_what_its_own_program_decodes_and_blocks_keep_its_codes() {
         if is_exact {
             assert_eq!(error.relative_rmse(), 0.0, "{name} in {ty}");
         } else {
-            // Half a unit in the last place of an F16.
-            assert!(error.relative_rmse() < 1.0 / 4096.0, "{name} in {ty}: {}", error.relative_rmse());
+            // Half a unit in the last place of an F16 is half of this for scales on average. A single scale may be
+            // rounded by all of it, and an offset is larger than most weights.
+            let is_rounded_more = ty == BlockType::Q4_1 || name == "bitnet";
+            let bound = if is_rounded_more { 1.0 / 2048.0 } else { 1.0 / 4096.0 };
+            assert!(error.relative_rmse() < bound, "{name} in {ty}: {}", error.relative_rmse());
         }
     }
     for name in ["mxfp4", "nvfp4-modelopt", "nvfp4-compressed"] {

@@ -32,7 +32,7 @@ pub(super) fn gptq<'a>(module: &Module<'a, '_>) -> Made<'a> {
         );
     }
     let n_in = n_words * 32 / bits;
-    let turned = |packed| Layout { is_turned: true, packed, order: None };
+    let turned = |packed| Layout { is_turned: true, packed, ..Layout::default() };
     let numbers = |part: &str, view, layout, n| Numbers::new(&module.full(part), view, layout, [n_out, n]);
     let modulus = (1 << bits) as f32;
     // Files of the first version store one less than z, and wrap around.
@@ -102,7 +102,7 @@ pub(super) fn awq<'a>(module: &Module<'a, '_>) -> Made<'a> {
     };
     let layout = |packed: bool| {
         let order = (packed && !is_gemv).then_some(AWQ_ORDER);
-        Layout { is_turned: !is_gemv, packed: packed.then_some((4, Along::Inner)), order }
+        Layout { is_turned: !is_gemv, packed: packed.then_some((4, Along::Inner)), order, is_signed: false }
     };
     let numbers = |part: &str, view, packed, n| -> Result<Numbers<'a>> {
         Numbers::new(&module.full(part), view, layout(packed), [n_out, n])

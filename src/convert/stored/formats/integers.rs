@@ -134,7 +134,10 @@ fn mlx<'a>(module: &Module<'a, '_>) -> Made<'a> {
         code_range: (0, (1 << bits) - 1),
         scales: numbers("scales", scales, Layout::default(), n_groups)?,
         scale_factor: 1.0,
-        zeros: Zeros::Biases(numbers("biases", biases, Layout::default(), n_groups)?),
+        zeros: Zeros::Biases {
+            numbers: numbers("biases", biases, Layout::default(), n_groups)?,
+            centre: 0.0,
+        },
         groups: Groups::Of(group),
     })))
 }

@@ -6,6 +6,8 @@ mod bitsandbytes;
 mod floats;
 mod gptq;
 mod integers;
+mod parted;
+mod torchao;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -20,11 +22,21 @@ use crate::quantize::decode_source;
 type Made<'a> = Result<Option<Arc<dyn Packed + 'a>>>;
 
 /// The formats, in the order in which they are tried.
-const FORMATS: [for<'a> fn(&Module<'a, '_>) -> Made<'a>; 6] =
-    [gptq::gptq, gptq::awq, integers::compressed, bitsandbytes::four_bits, integers::bytes, floats::floats];
+const FORMATS: [for<'a> fn(&Module<'a, '_>) -> Made<'a>; 10] = [
+    gptq::gptq,
+    gptq::awq,
+    integers::compressed,
+    bitsandbytes::four_bits,
+    parted::hqq,
+    parted::quanto,
+    torchao::torchao,
+    parted::bitnet,
+    integers::bytes,
+    floats::floats,
+];
 
 /// Endings of the tensors that tell a packed module; a matrix of a module without them is called `weight`.
-const CODES: [&str; 3] = ["qweight", "weight_packed", "weight"];
+const CODES: [&str; 6] = ["qweight", "weight_packed", "weight", "W_q", "_data", "_weight_qdata"];
 
 /// What quantisers keep beside weights for activations, or for other programs: weights need none of it.
 const UNUSED: [&str; 10] = [
@@ -161,7 +173,8 @@ pub(super) fn find(checkpoint: &Checkpoint) -> Result<(BTreeMap<String, Stored<'
                 break;
             }
         }
-        let mut plain = module.full("weight");
+        // Parts of a parameter have its name in front of theirs.
+        let mut plain = if part == "_data" { module.name.to_owned() } else { module.full("weight") };
         if found.is_none() && is_float_8(view.dtype) && part != "weight" {
             // Stacks of experts are parameters of a module that has several.
             module.used.borrow_mut().clear();
