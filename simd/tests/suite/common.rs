@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use gguf_simd::kernels::{Operation, origin};
 use gguf_simd::{BlockType, Isa, Kernels};
 
 /// A file of `fixtures/`.
@@ -65,6 +66,11 @@ pub(crate) fn better_tiers() -> Vec<&'static Kernels> {
         println!("skipped: this CPU has no {isa}");
     }
     Isa::available().filter(|&isa| isa != Isa::Scalar).filter_map(Kernels::get).collect()
+}
+
+/// Whether a tier does `operation` on `ty` by a kernel of its own; others are tried as those of the tier that has them.
+pub(crate) fn is_own(kernels: &Kernels, ty: BlockType, operation: Operation) -> bool {
+    origin(kernels.isa(), ty, operation) == Some(kernels.isa())
 }
 
 pub(crate) fn scalar() -> &'static Kernels {

@@ -57,6 +57,7 @@ fn relative_error(ty: BlockType, rows: &[f32], n_in: usize) -> f64 {
 }
 
 #[test]
+#[cfg_attr(not(target_arch = "x86_64"), ignore = "takes minutes where a processor is emulated")]
 fn encoders_err_less_than_those_of_llama_cpp() {
     let table = String::from_utf8(fixture("blocks/errors.tsv")).expect("text");
     let mut seen = 0;

@@ -186,17 +186,20 @@ fn compare_with(table: &str) -> usize {
 }
 
 #[test]
+#[cfg_attr(not(target_arch = "x86_64"), ignore = "takes minutes where a processor is emulated")]
 fn k_encoders_err_less_than_llama_cpp_on_hard_rows_and_with_importance() {
     assert_eq!(compare_with("k_errors.tsv"), 5 * 2 * K_TYPES.len());
 }
 
 #[test]
+#[cfg_attr(not(target_arch = "x86_64"), ignore = "takes minutes where a processor is emulated")]
 fn codebook_encoders_err_less_than_llama_cpp_with_importance() {
     let n_types = BlockType::all().filter(|&ty| is_codebook(ty)).count();
     assert_eq!(compare_with("iq_errors.tsv"), 3 * 2 * n_types);
 }
 
 #[test]
+#[cfg_attr(not(target_arch = "x86_64"), ignore = "takes minutes where a processor is emulated")]
 fn encoding_again_errs_far_less_than_encoding() {
     for ty in K_TYPES {
         let x = normals(13, 2048);

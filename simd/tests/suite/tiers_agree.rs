@@ -1,17 +1,28 @@
 //! Every tier of kernels gives the scalar definition's bits.
 
 use crate::activations::Activations;
-use crate::common::{Random, assert_same_bits, better_tiers, plausible_blocks, scalar};
+use crate::common::{Random, assert_same_bits, better_tiers, is_own, plausible_blocks, scalar};
 use crate::effort::FULL;
-use gguf_simd::{BlockType, ColumnsMut, Q8KWindow, Q8Window};
+use gguf_simd::kernels::Operation;
+use gguf_simd::{BlockType, ColumnsMut, Kernels, Q8KWindow, Q8Window};
 
 /// Blocks in a row: none, few, a window more or less, many.
-const BLOCKS: &[usize] =
-    if cfg!(miri) { &[0, 1, 3, 9] } else { &[0, 1, 2, 3, 7, 8, 9, 16, 31, 64, 129, 136, 530] };
+const BLOCKS: &[usize] = if cfg!(miri) {
+    &[0, 1, 3, 9]
+} else if FULL {
+    &[0, 1, 2, 3, 7, 8, 9, 16, 31, 64, 129, 136, 530]
+} else {
+    &[0, 1, 3, 7, 9, 16, 129]
+};
 
 /// Rows lengths in elements that exercise a type: block counts, but float "blocks" are elements.
 fn row_lengths(ty: BlockType) -> impl Iterator<Item = usize> {
     BLOCKS.iter().copied().filter(move |&n| ty.block_len() < 256 || n < 40).map(move |n| n * ty.block_len())
+}
+
+/// The types for which a tier has a kernel of its own.
+fn own_types(kernels: &Kernels, operation: Operation) -> impl Iterator<Item = BlockType> {
+    BlockType::all().filter(move |&ty| is_own(kernels, ty, operation))
 }
 
 /// Weights of a product: what fills the bytes of its blocks.
@@ -58,7 +69,7 @@ fn activations(n: usize, poisoned: bool, random: &mut Random) -> Vec<f32> {
 fn gemv_equals_scalar_bit_for_bit() {
     let mut random = Random::new(1);
     for kernels in better_tiers() {
-        for ty in BlockType::all() {
+        for ty in own_types(kernels, Operation::Gemv) {
             for n_in in row_lengths(ty) {
                 for (n_out, fill) in [(1, Fill::Random), (5, Fill::Random), (3, Fill::Encoded)] {
                     let w = weights(ty, n_in * n_out, fill, &mut random);
@@ -79,8 +90,11 @@ fn gemv_equals_scalar_bit_for_bit() {
 fn gemv_equals_scalar_on_extreme_codes_and_scales() {
     let mut random = Random::new(7);
     for kernels in better_tiers() {
-        for ty in BlockType::all() {
-            for (n_blocks, byte) in BYTES.into_iter().flat_map(|byte| [1, 7, 16, 33].map(|n| (n, byte))) {
+        for ty in own_types(kernels, Operation::Gemv) {
+            for (n_blocks, byte) in BYTES
+                .into_iter()
+                .flat_map(|byte| if FULL { [1, 7, 16, 33] } else { [1, 2, 7, 9] }.map(|n| (n, byte)))
+            {
                 let (n_in, n_out) = (n_blocks * ty.block_len(), 3);
                 let w = weights(ty, n_in * n_out, Fill::Byte(byte), &mut random);
                 // Every activation at an end of its range.
@@ -101,7 +115,7 @@ fn gemv_equals_scalar_on_extreme_codes_and_scales() {
 fn gemv_equals_scalar_on_misaligned_slices() {
     let mut random = Random::new(2);
     for kernels in better_tiers() {
-        for ty in BlockType::all() {
+        for ty in own_types(kernels, Operation::Gemv) {
             let (n_in, n_out) = (ty.block_len() * 24, 3);
             for shift in if FULL { 1..9 } else { 1..4 } {
                 let mut w = vec![0; shift];
@@ -120,7 +134,7 @@ fn gemv_equals_scalar_on_misaligned_slices() {
 fn gemm_equals_gemv_bit_for_bit() {
     let mut random = Random::new(3);
     for kernels in better_tiers().into_iter().chain([scalar()]) {
-        for ty in BlockType::all() {
+        for ty in own_types(kernels, Operation::Gemm) {
             // The last is more weights than GEMM takes at a time.
             let bytes = if FULL { 300 << 10 } else { 10 << 10 };
             let many = bytes / ty.row_bytes(24 * ty.block_len()).expect("whole blocks");
@@ -147,7 +161,7 @@ fn gemm_equals_gemv_bit_for_bit() {
 fn decode_equals_scalar_bit_for_bit() {
     let mut random = Random::new(4);
     for kernels in better_tiers() {
-        for ty in BlockType::all() {
+        for ty in own_types(kernels, Operation::Decode) {
             for n in row_lengths(ty) {
                 let blocks = weights(ty, n, Fill::Random, &mut random);
                 let (mut expected, mut found) = (vec![0.5; n], vec![0.25; n]);
@@ -163,7 +177,7 @@ fn decode_equals_scalar_bit_for_bit() {
 fn decode_and_encode_equal_scalar_on_misaligned_slices() {
     let mut random = Random::new(8);
     for kernels in better_tiers() {
-        for ty in BlockType::all() {
+        for ty in own_types(kernels, Operation::Encode) {
             let n = 3 * ty.block_len();
             let bytes = weights(ty, n + 3 * ty.block_len(), Fill::Random, &mut random);
             let n_bytes = ty.row_bytes(n).expect("whole blocks");
@@ -186,8 +200,9 @@ fn decode_and_encode_equal_scalar_on_misaligned_slices() {
 fn encode_equals_scalar_byte_for_byte() {
     let mut random = Random::new(5);
     for kernels in better_tiers() {
-        for ty in BlockType::all() {
-            for n in [0, 1, 2, 3, 7, 16, 17].map(|n| n * ty.block_len()) {
+        for ty in own_types(kernels, Operation::Encode) {
+            let blocks: &[usize] = if FULL { &[0, 1, 2, 3, 7, 16, 17] } else { &[0, 1, 3, 7] };
+            for n in blocks.iter().map(|n| n * ty.block_len()) {
                 let row = activations(n, true, &mut random);
                 let mut importance = random.floats(n);
                 importance.iter_mut().step_by(5).for_each(|w| *w *= 1e20);
