@@ -153,9 +153,12 @@ impl<'a> Loader<'a> {
             |tensor: &&TensorInfo| !known.contains(&tensor.name) && !is_left_out(&tensor.name, spec);
         match file.tensors().iter().find(is_left) {
             None => Ok(loader),
-            Some(tensor) => Err(loader.unsupported(format!(
-                "tensor {} is not part of the {arch} architecture as this program knows it",
-                tensor.name
+            Some(TensorInfo { name, .. }) if is_expert_apart(name) => Err(loader.unsupported(format!(
+                "tensor {name} is that of one expert: files from before April 2024 keep experts apart; \
+                 get a newer file of this model, or convert its checkpoint"
+            ))),
+            Some(TensorInfo { name, .. }) => Err(loader.unsupported(format!(
+                "tensor {name} is not part of the {arch} architecture as this program knows it"
             ))),
         }
     }
@@ -359,4 +362,23 @@ fn is_left_out(name: &str, spec: &ModelSpec) -> bool {
     layer.is_some_and(|i| (n_layer..n_layer + spec.n_left_out).contains(&i))
         || name.ends_with(".attn_rot_embd.weight")
         || name.ends_with("rope_inv_freq.weight")
+}
+
+/// Whether it is a tensor such as `blk.0.ffn_gate.7.weight`.
+fn is_expert_apart(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('.').collect();
+    matches!(parts[..], ["blk", _, "ffn_gate" | "ffn_up" | "ffn_down", expert, "weight"] if expert.parse::<u32>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_expert_apart;
+
+    #[test]
+    fn tensors_of_single_experts_are_told_from_others() {
+        assert!(is_expert_apart("blk.0.ffn_gate.7.weight") && is_expert_apart("blk.31.ffn_down.0.weight"));
+        for name in ["blk.0.ffn_gate.weight", "blk.0.ffn_gate_exps.weight", "blk.0.attn_q.0.weight"] {
+            assert!(!is_expert_apart(name), "{name}");
+        }
+    }
 }
