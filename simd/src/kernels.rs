@@ -167,6 +167,19 @@ impl Kernels {
         self.run_gemv(ty, weights, n_in, x, out);
     }
 
+    /// As [`Kernels::gemm`], with a matrix of floats: column `c` of `out: [n_cols, n_out]` is
+    /// `weights: [n_out, n_in]` times row `c` of `x: [n_cols, n_in]`.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn gemm_f32(&self, weights: &[f32], n_in: usize, x: &[f32], out: ColumnsMut<'_>) {
+        // Matrices in files are little-endian.
+        const { assert!(cfg!(target_endian = "little"), "floats in memory are not as in files") };
+        // SAFETY: these are the bytes of initialised floats, borrowed as long as they are; bytes have no alignment.
+        let bytes = unsafe { core::slice::from_raw_parts(weights.as_ptr().cast(), size_of_val(weights)) };
+        self.gemm(BlockType::F32, bytes, n_in, Activation::F32(x), out);
+    }
+
     /// Multiplies a matrix with the rows of a batch: column `c` of `out: [n_cols, n_out]` is
     /// `weights: [n_out, n_in]` times row `c` of `x`, which holds the rows one after the other.
     /// The bits are those of [`Kernels::gemv`].

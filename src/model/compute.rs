@@ -54,6 +54,12 @@ pub trait InputObserver: fmt::Debug + Sync {
     /// The rows at bytes `weights` of the file are multiplied with each row of `inputs: [.., n_in]`. For a stack of
     /// experts these are the rows of one expert, and the inputs of the tokens that chose it.
     fn see(&self, weights: Range<usize>, inputs: &[f32], n_in: usize);
+
+    /// Whether it has seen all that it is there for. Products are then not computed any more, those that it was shown
+    /// last included: their outputs are whatever was in their place.
+    fn is_done(&self) -> bool {
+        false
+    }
 }
 
 /// Observes nothing.

@@ -129,14 +129,28 @@ impl Compute<'_> {
     /// Computes products that have `work` multiply-adds together in one parallel region.
     pub(super) fn multiply_all<'p>(&self, work: usize, products: impl Iterator<Item = Product<'p>>) {
         self.enter(Phase::Matmul);
+        match self.inputs {
+            None => self.compute_all(work, products),
+            Some(observer) => {
+                // What is observed may allocate.
+                let products: Vec<Product<'p>> = products.collect();
+                for product in &products {
+                    if let Some(span) = product.weights.file_span() {
+                        observer.see(span, product.x.floats, product.weights.n_in);
+                    }
+                }
+                if !observer.is_done() {
+                    self.compute_all(work, products.into_iter());
+                }
+            }
+        }
+        self.enter(Phase::Rest);
+    }
+
+    fn compute_all<'p>(&self, work: usize, products: impl Iterator<Item = Product<'p>>) {
         let n_parts = self.n_parts(work);
         let part_work = work.div_ceil(n_parts).max(1);
         let n_pieces = (part_work / MIN_PART_WORK).min(MAX_PARTS / n_parts).clamp(1, PIECES_OF_DOTS);
-        let products = products.inspect(|product| {
-            if let (Some(observer), Some(span)) = (self.inputs, product.weights.file_span()) {
-                observer.see(span, product.x.floats, product.weights.n_in);
-            }
-        });
         let parts = products.flat_map(move |product| {
             let n_pieces = if product.out.n_cols() == 1 { n_pieces } else { 1 };
             let n_parts = (product.work() * n_pieces).div_ceil(part_work).max(1);
@@ -144,6 +158,5 @@ impl Compute<'_> {
             pieces(product, piece_len)
         });
         self.for_each(work, parts, |part: Product<'_>| part.run(self.kernels));
-        self.enter(Phase::Rest);
     }
 }

@@ -11,17 +11,12 @@
 //!
 //! Rows are independent, so that they are computed in any order, on any number of threads, with the same bits.
 
-use gguf_simd::half_float::{f16_to_f32, f32_to_f16};
-use gguf_simd::{Activation, BlockType, ColumnsMut, Grid, Kernels};
+use gguf_simd::{BlockType, ColumnsMut, Grid, Kernels};
 
-use super::bytes::bytes_of;
 use super::factor::{Factor, TILE, Tile};
 
 /// How often scales are fitted to codes, and codes descend again: on the bundled model 4 % of the divergence.
 const REFITS: usize = 2;
-
-/// Sweeps of coordinate descent. After three hardly a code changes.
-const SWEEPS: usize = 3;
 
 /// The share of the mean of the diagonal that is added to it: the experiment was flat from .001 to .03.
 const DAMPING: f64 = 0.01;
@@ -29,12 +24,10 @@ const DAMPING: f64 = 0.01;
 /// What the codes of a matrix are chosen with.
 #[derive(Debug)]
 pub(super) struct Problem {
-    kernels: &'static Kernels,
-    n_in: usize,
+    pub(super) kernels: &'static Kernels,
+    pub(super) n_in: usize,
     /// `[n_in, n_in]`: the damped Hessian, symmetric.
-    hessian: Vec<f32>,
-    /// The same as the bytes of floats.
-    hessian_bytes: Vec<u8>,
+    pub(super) hessian: Vec<f32>,
     /// `[n_in]`: the Hessian's diagonal before damping.
     importance: Vec<f32>,
     factor: Factor,
@@ -44,12 +37,14 @@ pub(super) struct Problem {
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     /// `[n_rows, n_in]`, each.
-    low: Vec<f32>,
-    step: Vec<f32>,
-    values: Vec<f32>,
-    errors: Vec<f32>,
-    gradient: Vec<f32>,
-    codes: Vec<u8>,
+    pub(super) low: Vec<f32>,
+    pub(super) step: Vec<f32>,
+    pub(super) values: Vec<f32>,
+    pub(super) errors: Vec<f32>,
+    pub(super) gradient: Vec<f32>,
+    pub(super) codes: Vec<u8>,
+    /// Of some columns, `[n_rows, n_columns]`: how errors change.
+    pub(super) changes: Vec<f32>,
     /// By tile, `[n_rows, TILE]`: the errors in the order of the factor.
     ordered: Vec<Vec<f32>>,
     /// `[n_rows, TILE]`.
@@ -70,8 +65,7 @@ impl Problem {
             *value = if is_dead { mean as f32 } else { (f64::from(*value) + DAMPING * mean) as f32 };
         }
         let factor = Factor::new(kernels, &hessian, n_in);
-        let hessian_bytes = bytes_of(&hessian);
-        Self { kernels, n_in, hessian, hessian_bytes, importance, factor }
+        Self { kernels, n_in, hessian, importance, factor }
     }
 
     /// The weights of the plain search: the mean squares of the inputs.
@@ -105,75 +99,13 @@ impl Problem {
         scratch.codes.resize(n, 0);
         grid.read(self.kernels, ty, blocks, &mut scratch.low, &mut scratch.step);
         self.take_in_order(grid, targets, scratch);
-        self.descend(grid, targets, scratch);
+        self.begin_descent(targets, scratch);
+        self.descend(grid, scratch);
         grid.write(ty, &scratch.codes, blocks);
         for _ in 0..REFITS {
             self.refit((ty, grid), blocks, scratch);
-            self.descend(grid, targets, scratch);
+            self.descend(grid, scratch);
             grid.write(ty, &scratch.codes, blocks);
-        }
-    }
-
-    /// Fits the f16s of each block to its codes, by least squares of the outputs, a block after the other.
-    fn refit(&self, (ty, grid): (BlockType, &Grid), blocks: &mut [u8], scratch: &mut Scratch) {
-        let (n_in, len) = (self.n_in, ty.block_len());
-        let row_bytes = ty.row_bytes(n_in).expect("whole blocks");
-        let gradients = scratch.gradient.chunks_exact_mut(n_in);
-        for (blocks, gradient) in blocks.chunks_exact_mut(row_bytes).zip(gradients) {
-            for (b, block) in blocks.chunks_exact_mut(ty.block_bytes()).enumerate() {
-                self.refit_block((ty, grid), b * len, block, gradient);
-            }
-        }
-        // What the halves are now, and the codes with them.
-        grid.read(self.kernels, ty, blocks, &mut scratch.low, &mut scratch.step);
-        self.kernels.decode(ty, blocks, &mut scratch.values);
-    }
-
-    /// Fits the f16s of a block whose first weight is column `first`; `gradient` is that of its row, and follows.
-    fn refit_block(
-        &self,
-        (ty, grid): (BlockType, &Grid),
-        first: usize,
-        block: &mut [u8],
-        gradient: &mut [f32],
-    ) {
-        let (n_in, len) = (self.n_in, ty.block_len());
-        let (mut multiples, mut curved) = ([[0.0; 256]; 2], [[0.0f32; 256]; 2]);
-        let halves = grid.halves();
-        for (h, &half) in halves.iter().enumerate() {
-            let multiples = &mut multiples[h][..len];
-            grid.multiples(self.kernels, ty, block, half, multiples);
-            for (i, &multiple) in multiples.iter().enumerate() {
-                let row = &self.hessian[(first + i) * n_in + first..][..len];
-                self.kernels.ops().add_scaled(&mut curved[h][..len], multiple, row);
-            }
-        }
-        let dot = |a: &[f32], b: &[f32]| -> f64 {
-            a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
-        };
-        let slope = [0, 1].map(|h| dot(&multiples[h][..len], &gradient[first..first + len]));
-        let [aa, ab, bb] =
-            [(0, 0), (0, 1), (1, 1)].map(|(g, h)| dot(&multiples[g][..len], &curved[h][..len]));
-        let determinant = aa * bb - ab * ab;
-        let by = if halves.len() == 2 && determinant > 1e-6 * aa * bb {
-            [(slope[0] * bb - slope[1] * ab) / determinant, (slope[1] * aa - slope[0] * ab) / determinant]
-        } else if aa > 0.0 {
-            [slope[0] / aa, 0.0]
-        } else {
-            return;
-        };
-        for (h, &at) in halves.iter().enumerate() {
-            let old = f16_to_f32(u16::from_le_bytes([block[at], block[at + 1]]));
-            let new = f32_to_f16((f64::from(old) + by[h]) as f32);
-            let value = f16_to_f32(new);
-            if !value.is_finite() || value == 0.0 || value == old {
-                continue;
-            }
-            block[at..at + 2].copy_from_slice(&new.to_le_bytes());
-            for (i, &multiple) in multiples[h][..len].iter().enumerate() {
-                let row = &self.hessian[(first + i) * n_in..][..n_in];
-                self.kernels.ops().add_scaled(gradient, (old - value) * multiple, row);
-            }
         }
     }
 
@@ -188,9 +120,9 @@ impl Problem {
             feedback.clear();
             feedback.resize(n_rows * width, 0.0);
             product.resize(n_rows * width, 0.0);
-            for (errors, bytes) in ordered.iter().zip(&tile.before) {
+            for (errors, before) in ordered.iter().zip(&tile.before) {
                 let out = ColumnsMut::new(product, width, n_rows);
-                self.kernels.gemm(BlockType::F32, bytes, TILE, Activation::F32(errors), out);
+                self.kernels.gemm_f32(before, TILE, errors, out);
                 self.kernels.ops().add(feedback, product);
             }
             ordered[t].clear();
@@ -224,53 +156,19 @@ impl Problem {
             self.kernels.ops().add_scaled(&mut feedback[k + 1..], errors[k], later);
         }
     }
-
-    /// Coordinate descent.
-    fn descend(&self, grid: &Grid, targets: &[f32], scratch: &mut Scratch) {
-        let (n_in, n_rows) = (self.n_in, targets.len() / self.n_in);
-        let Scratch { low, step, values, errors, gradient, codes, .. } = scratch;
-        for ((error, target), value) in errors.iter_mut().zip(targets).zip(&*values) {
-            *error = target - value;
-        }
-        let out = ColumnsMut::new(gradient, n_in, n_rows);
-        self.kernels.gemm(BlockType::F32, &self.hessian_bytes, n_in, Activation::F32(errors), out);
-        for row in 0..n_rows {
-            let gradient = &mut gradient[row * n_in..][..n_in];
-            for _ in 0..SWEEPS {
-                let mut has_changed = false;
-                for j in 0..n_in {
-                    let at = row * n_in + j;
-                    let column = &self.hessian[j * n_in..][..n_in];
-                    let best = values[at] + gradient[j] / column[j];
-                    let (code, level) = grid.nearest((best - low[at]) / step[at]);
-                    if code == codes[at] {
-                        continue;
-                    }
-                    let value = low[at] + step[at] * level;
-                    self.kernels.ops().add_scaled(gradient, values[at] - value, column);
-                    (codes[at], values[at]) = (code, value);
-                    has_changed = true;
-                }
-                if !has_changed {
-                    break;
-                }
-            }
-        }
-    }
 }
 
-/// The squared change of outputs, `tr(E H ET)`, of `errors: [n_rows, n_in]` under `hessian: [n_in, n_in]`, given as
-/// the bytes of floats.
+/// The squared change of outputs, `tr(E H ET)`, of `errors: [n_rows, n_in]` under `hessian: [n_in, n_in]`.
 pub(super) fn output_error(
     kernels: &Kernels,
-    hessian: &[u8],
+    hessian: &[f32],
     n_in: usize,
     errors: &[f32],
     spare: &mut Vec<f32>,
 ) -> f64 {
     spare.resize(errors.len(), 0.0);
     let out = ColumnsMut::new(spare, n_in, errors.len() / n_in);
-    kernels.gemm(BlockType::F32, hessian, n_in, Activation::F32(errors), out);
+    kernels.gemm_f32(hessian, n_in, errors, out);
     errors.iter().zip(&*spare).map(|(e, g)| f64::from(*e) * f64::from(*g)).sum()
 }
 
@@ -322,7 +220,7 @@ mod tests {
         hessian.add(kernels, &inputs[..1500 * n_in]);
         held_out.add(kernels, &inputs[1500 * n_in..]);
         let problem = Problem::new(kernels, hessian.matrix(1.0), n_in);
-        let held_out = bytes_of(&held_out.matrix(1.0));
+        let held_out = held_out.matrix(1.0);
         let mut spare = Vec::new();
         for ty in BlockType::all() {
             let Some(grid) = Grid::of(ty) else { continue };

@@ -8,10 +8,8 @@
 
 use std::ops::Range;
 
-use gguf_simd::{Activation, BlockType, ColumnsMut, Kernels};
+use gguf_simd::{ColumnsMut, Kernels};
 use rayon::prelude::*;
-
-use super::bytes::bytes_of;
 
 /// Columns of a tile.
 pub(super) const TILE: usize = 128;
@@ -30,8 +28,8 @@ pub(super) struct Factor {
 pub(super) struct Tile {
     /// Its columns, in the order of the factor.
     pub(super) columns: Range<usize>,
-    /// By earlier tile, `[columns.len(), TILE]`: `F_jk` at row `k`, column `j`, as the bytes of floats.
-    pub(super) before: Vec<Vec<u8>>,
+    /// By earlier tile, `[columns.len(), TILE]`: `F_jk` at row `k`, column `j`.
+    pub(super) before: Vec<Vec<f32>>,
     /// `[columns.len(), columns.len()]`: `F_jk` at row `j`, column `k > j`; else zeros.
     pub(super) within: Vec<f32>,
 }
@@ -75,7 +73,7 @@ impl Tile {
         let columns = tile * TILE..n.min((tile + 1) * TILE);
         let before = (0..tile).map(|from| {
             let of_row = |k: usize| (from * TILE..(from + 1) * TILE).map(move |j| feedback(j, k));
-            columns.clone().flat_map(of_row).flat_map(f32::to_le_bytes).collect()
+            columns.clone().flat_map(of_row).collect()
         });
         let before = before.collect();
         let of_row = |j: usize| columns.clone().map(move |k| if k > j { feedback(j, k) } else { 0.0 });
@@ -110,14 +108,13 @@ fn cholesky(kernels: &Kernels, a: &mut [f32], n: usize) {
 fn subtract_products(kernels: &Kernels, rest: &mut [f32], n: usize, start: usize, end: usize) {
     let width = end - start;
     let panel: Vec<f32> = rest.chunks_exact(n).flat_map(|row| &row[start..end]).copied().collect();
-    let bytes = bytes_of(&panel);
     rest.par_chunks_mut(TILE * n).enumerate().for_each(|(i, rows)| {
         let n_rows = rows.len() / n;
         let (first, n_columns) = (i * TILE, i * TILE + n_rows);
         let mut products = vec![0.0; n_rows * n_columns];
         let x = &panel[first * width..n_columns * width];
         let out = ColumnsMut::new(&mut products, n_columns, n_rows);
-        kernels.gemm(BlockType::F32, &bytes[..4 * n_columns * width], width, Activation::F32(x), out);
+        kernels.gemm_f32(&panel[..n_columns * width], width, x, out);
         for (row, products) in rows.chunks_exact_mut(n).zip(products.chunks_exact(n_columns)) {
             for (value, product) in row[end..].iter_mut().zip(products) {
                 *value -= product;
@@ -193,10 +190,9 @@ mod tests {
     /// `F_jk` for all `j` before `k`.
     fn row(factor: &Factor, k: usize) -> Vec<f32> {
         let (tile, k) = (&factor.tiles()[k / TILE], k % TILE);
-        let before =
-            tile.before.iter().flat_map(|bytes| bytes.as_chunks::<4>().0[k * TILE..][..TILE].to_vec());
+        let before = tile.before.iter().flat_map(|of_tile| of_tile[k * TILE..][..TILE].to_vec());
         let within = (0..k).map(|j| tile.within[j * tile.columns.len() + k]);
-        before.map(f32::from_le_bytes).chain(within).collect()
+        before.chain(within).collect()
     }
 
     /// `R_kk^2`: with unit error in column `k`, and errors in later columns that feed back to nothing.

@@ -4,10 +4,8 @@
 //! `tr(E H ET)`: what calibration makes small. Sums over a batch are floats, as the kernels of float matrices
 //! compute them (sixteen lanes, the same bits on every CPU); those of batches are added as doubles.
 
-use gguf_simd::{Activation, BlockType, ColumnsMut, Kernels};
+use gguf_simd::{ColumnsMut, Kernels};
 use rayon::prelude::*;
-
-use super::bytes::bytes_of;
 
 /// Rows of the matrix that a thread computes at a time.
 const PANEL: usize = 128;
@@ -56,14 +54,13 @@ impl Hessian {
                 *value = inputs[t * n_in + i];
             }
         });
-        let bytes = bytes_of(&columns);
         self.sums.par_chunks_mut(PANEL * n_in).enumerate().for_each(|(panel, sums)| {
             let rows = sums.len() / n_in;
             let end = panel * PANEL + rows;
             let mut out = vec![0.0; rows * end];
             let x = &columns[panel * PANEL * n..end * n];
             let out_columns = ColumnsMut::new(&mut out, end, rows);
-            kernels.gemm(BlockType::F32, &bytes[..4 * end * n], n, Activation::F32(x), out_columns);
+            kernels.gemm_f32(&columns[..end * n], n, x, out_columns);
             for (row, (sums, out)) in sums.chunks_exact_mut(n_in).zip(out.chunks_exact(end)).enumerate() {
                 for (sum, product) in sums[..panel * PANEL + row + 1].iter_mut().zip(out) {
                     *sum += f64::from(*product);

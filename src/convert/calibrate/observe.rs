@@ -1,7 +1,7 @@
 //! What matrices get while layers are computed: which of them share inputs, and the Hessians of these.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gguf_simd::Kernels;
 use rayon::ThreadPool;
@@ -78,7 +78,14 @@ pub(super) struct Gather<'a> {
     matrices: Range<usize>,
     kernels: &'static Kernels,
     pool: &'a ThreadPool,
-    hessians: Mutex<Vec<Hessian>>,
+    gathered: Mutex<Gathered>,
+}
+
+#[derive(Debug)]
+struct Gathered {
+    hessians: Vec<Hessian>,
+    /// Which of the matrices have come since the last batch began.
+    has_come: Vec<bool>,
 }
 
 impl<'a> Gather<'a> {
@@ -89,13 +96,23 @@ impl<'a> Gather<'a> {
         kernels: &'static Kernels,
         pool: &'a ThreadPool,
     ) -> Self {
-        let hessians = matrices.clone().map(|_| Hessian::new(n_in)).collect();
-        Self { place, matrices, kernels, pool, hessians: Mutex::new(hessians) }
+        let hessians: Vec<_> = matrices.clone().map(|_| Hessian::new(n_in)).collect();
+        let has_come = vec![false; hessians.len()];
+        Self { place, matrices, kernels, pool, gathered: Mutex::new(Gathered { hessians, has_come }) }
+    }
+
+    fn gathered(&self) -> MutexGuard<'_, Gathered> {
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another batch goes through the layer.
+    pub(super) fn begin_batch(&self) {
+        self.gathered().has_come.fill(false);
     }
 
     /// What was gathered, by matrix.
     pub(super) fn finish(self) -> Vec<Hessian> {
-        self.hessians.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.gathered.into_inner().unwrap_or_else(PoisonError::into_inner).hessians
     }
 }
 
@@ -103,8 +120,15 @@ impl InputObserver for Gather<'_> {
     fn see(&self, weights: Range<usize>, inputs: &[f32], _n_in: usize) {
         let matrix = self.place.matrix_at(weights.start).filter(|matrix| self.matrices.contains(matrix));
         let Some(matrix) = matrix else { return };
-        let mut hessians = self.hessians.lock().unwrap_or_else(PoisonError::into_inner);
-        let hessian = &mut hessians[matrix - self.matrices.start];
+        let mut gathered = self.gathered();
+        let i = matrix - self.matrices.start;
+        gathered.has_come[i] = true;
+        let hessian = &mut gathered.hessians[i];
         self.pool.install(|| hessian.add(self.kernels, inputs));
+    }
+
+    /// What comes behind these matrices in the layer need not be computed.
+    fn is_done(&self) -> bool {
+        self.gathered().has_come.iter().all(|&has_come| has_come)
     }
 }

@@ -11,17 +11,17 @@
 //! ```
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::ops::Range;
 use std::sync::Arc;
 
-use gguf_simd::{BlockType, Kernels};
+use gguf_simd::BlockType;
 use rayon::ThreadPool;
-use sha2::{Digest, Sha256};
 
 use super::batches::{Batch, batches};
 use super::calibrated::Calibrated;
 use super::hessian::Hessian;
 use super::observe::{Gather, Order, Place};
+use super::options::{CalibrateOptions, key};
 use super::store::{Store, Stored, Won};
 use super::streams::Streams;
 use super::tensor::{Evidence, Made, Rows, quantise};
@@ -39,9 +39,6 @@ const BATCH_TOKENS: usize = 2048;
 
 /// Bytes of Hessians that are gathered together: experts come in groups.
 const MOST_HESSIAN_BYTES: usize = 1 << 30;
-
-/// Changes with everything that changes bytes, so that layers of an earlier version are not gone on from.
-const VERSION: u32 = 1;
 
 /// Names of the parts that are kept: those of layers, and that of the output matrix.
 fn layer_name(layer: usize) -> String {
@@ -75,28 +72,6 @@ struct Pass<'a> {
     streams: Streams,
     progress: &'a dyn Progress,
     buffer: Vec<f32>,
-}
-
-/// What to calibrate with.
-#[derive(Clone, Copy, Debug)]
-pub struct CalibrateOptions<'a> {
-    /// The model as a GGUF file, as precise as it is: its layers are run.
-    pub reference: &'a Path,
-    /// Tokens of texts, equally many of each.
-    pub texts: &'a [Vec<u32>],
-    /// The folder that finished layers are kept in.
-    pub folder: &'a Path,
-    /// Threads. They change no byte.
-    pub n_threads: usize,
-    /// The arithmetic of this CPU. It changes no byte.
-    pub kernels: &'static Kernels,
-}
-
-/// The folder in which calibrating a model for `target` keeps its layers.
-pub fn folder_of(target: &Path) -> PathBuf {
-    let mut name = target.as_os_str().to_owned();
-    name.push(".calibration");
-    PathBuf::from(name)
 }
 
 /// Calibrates what `plan` quantises, or goes on where an earlier run was interrupted.
@@ -141,22 +116,6 @@ pub fn calibrate(
     pass.output(&store)?;
     parts.push(OUTPUT.to_owned());
     Calibrated::open(plan, store, &parts)
-}
-
-/// What a calibration depends on.
-fn key(plan: &Plan<'_>, options: &CalibrateOptions<'_>) -> Result<String> {
-    let io = |e| Error::io(options.reference, "cannot read the size of", e);
-    let metadata = std::fs::metadata(options.reference).map_err(io)?;
-    let mut hasher = Sha256::new();
-    hasher.update(format!("{VERSION} {} {:?};", metadata.len(), metadata.modified().ok()));
-    for tensor in plan.files().tensors() {
-        hasher.update(format!("{:?} {} {:?};", tensor.name, tensor.block_type, tensor.shape));
-    }
-    for text in options.texts {
-        text.iter().for_each(|id| hasher.update(id.to_le_bytes()));
-        hasher.update(b";");
-    }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 impl<'a> Pass<'a> {
@@ -287,19 +246,10 @@ impl<'a> Pass<'a> {
         let mut made: Vec<(Made, usize)> = tensors.iter().map(|_| (Made::default(), usize::MAX)).collect();
         for start in (0..first.n_matrices).step_by(at_once) {
             let matrices = start..first.n_matrices.min(start + at_once);
-            let mut gathered = [false, true].map(|_| Vec::new());
-            for is_held_out in [false, true] {
-                let (kernels, workers) = (self.options.kernels, Arc::clone(&self.pool));
-                let gather = Gather::new((&first.place, matrices.clone()), n_in, kernels, &workers);
-                for batch in 0..self.batches.len() {
-                    if self.batches[batch].is_held_out == is_held_out {
-                        self.check()?;
-                        self.walk(batch, layer, Some(&gather))?;
-                    }
-                }
-                gathered[usize::from(is_held_out)] = gather.finish();
-            }
-            let [chosen_by, checked_with] = gathered;
+            // Those to check with first, as floats: sums of doubles are there once.
+            let checked_with = self.gather((&first.place, matrices.clone()), n_in, (layer, true))?;
+            let checked_with: Vec<_> = checked_with.iter().map(|of| self.held_out(of)).collect();
+            let chosen_by = self.gather((&first.place, matrices.clone()), n_in, (layer, false))?;
             for (matrix, (by, with)) in matrices.zip(chosen_by.into_iter().zip(checked_with)) {
                 self.matrix(first.name, tensors, matrix, (by, with), &mut made)?;
             }
@@ -311,22 +261,45 @@ impl<'a> Pass<'a> {
             .collect())
     }
 
+    /// The Hessians of some matrices of a tensor, over texts that are held out or over the others.
+    fn gather(
+        &mut self,
+        matrices: (&Place, Range<usize>),
+        n_in: usize,
+        (layer, is_held_out): ((usize, Until), bool),
+    ) -> Result<Vec<Hessian>> {
+        let (kernels, workers) = (self.options.kernels, Arc::clone(&self.pool));
+        let gather = Gather::new(matrices, n_in, kernels, &workers);
+        for batch in 0..self.batches.len() {
+            if self.batches[batch].is_held_out == is_held_out {
+                self.check()?;
+                gather.begin_batch();
+                self.walk(batch, layer, Some(&gather))?;
+            }
+        }
+        Ok(gather.finish())
+    }
+
+    fn held_out(&self, hessian: &Hessian) -> Vec<f32> {
+        self.pool.install(|| hessian.matrix(1.0))
+    }
+
     /// Calibrates matrix `matrix` of some tensors that share their inputs.
     fn matrix(
         &self,
         name: &str,
         tensors: &[&Tensor<'_>],
         matrix: usize,
-        (chosen_by, checked_with): (Hessian, Hessian),
+        (chosen_by, checked_with): (Hessian, Vec<f32>),
         made: &mut [(Made, usize)],
     ) -> Result<()> {
-        if !chosen_by.is_finite() || !checked_with.is_finite() {
+        if !chosen_by.is_finite() || !checked_with.iter().all(|sum| sum.is_finite()) {
             let what = format!("the input of {name} is not finite: convert or download the model again");
             return Err(Error::malformed(self.options.reference, what));
         }
         let n_tokens = chosen_by.n_tokens();
         let kernels = self.options.kernels;
-        let evidence = self.pool.install(|| Evidence::new(kernels, chosen_by, &checked_with));
+        let evidence = self.pool.install(|| Evidence::new(kernels, chosen_by, checked_with));
         for (tensor, (made, fewest)) in tensors.iter().zip(made) {
             self.check()?;
             let source = &tensor.planned.rows;
@@ -365,6 +338,7 @@ impl<'a> Pass<'a> {
             }
             let mut made = [(Made::default(), usize::MAX)];
             let [chosen_by, checked_with] = hessians;
+            let checked_with = self.held_out(&checked_with);
             self.matrix(tensor.name, &[tensor], 0, (chosen_by, checked_with), &mut made)?;
             kept.extend(made.map(|(made, n_tokens)| finish(tensor, made, n_tokens)));
         }

@@ -3,7 +3,6 @@
 use gguf_simd::{BlockType, Grid, Kernels};
 use rayon::ThreadPool;
 
-use super::bytes::bytes_of;
 use super::codes::{Problem, Scratch, output_error};
 use super::hessian::Hessian;
 use crate::convert::parallel::in_order;
@@ -18,17 +17,16 @@ const ROWS: usize = 32;
 #[derive(Debug)]
 pub(super) struct Evidence {
     problem: Problem,
-    /// Of inputs that had no part in choosing, as the bytes of floats.
-    held_out: Vec<u8>,
+    /// `[n_in, n_in]`: the Hessian of inputs that had no part in choosing.
+    held_out: Vec<f32>,
 }
 
 impl Evidence {
     /// From inputs to choose by and inputs to check with. Of few inputs, as experts may get, less is believed: what
     /// lies beside the diagonal is shrunk until there are as many as an input has elements.
-    pub(super) fn new(kernels: &'static Kernels, chosen_by: Hessian, checked_with: &Hessian) -> Self {
+    pub(super) fn new(kernels: &'static Kernels, chosen_by: Hessian, held_out: Vec<f32>) -> Self {
         let n_in = chosen_by.n_in();
         let kept = (chosen_by.n_tokens() as f64 / n_in as f64).min(1.0);
-        let held_out = bytes_of(&checked_with.matrix(1.0));
         let matrix = chosen_by.matrix(kept);
         drop(chosen_by);
         Self { problem: Problem::new(kernels, matrix, n_in), held_out }
