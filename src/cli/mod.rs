@@ -15,6 +15,7 @@ pub mod compute;
 pub mod convert;
 pub mod interrupt;
 pub mod output;
+mod reading;
 pub mod run;
 pub mod values;
 

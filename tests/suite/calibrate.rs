@@ -122,6 +122,33 @@ fn a_calibrated_file_is_nearer_to_the_original_on_text_it_was_not_calibrated_wit
 }
 
 #[test]
+fn without_a_text_the_programs_own_is_read_and_conversations_go_through_the_template() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tiny = dir.path().join("tiny");
+    fs::create_dir(&tiny).expect("writable");
+    Spec { n_embd: 64, n_ff: 64, n_layer: 1, ..Spec::default() }.write(&tiny);
+    let line = r#"[{"role": "user", "content": "What lay in the box?"}, {"role": "assistant", "content": "A key."}]"#;
+    fs::write(dir.path().join("chats.jsonl"), format!("{line}\n").repeat(64)).expect("writable");
+    let chunks = |calibration: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gguf-convert"));
+        command.current_dir(dir.path()).args(["tiny", "--type", "Q4_0", "--json", "-f", "-o", "m.gguf"]);
+        command.args(["--calibration-ctx", "32"]).args(calibration).output().expect("the program starts")
+    };
+    let output = chunks(&["--calibration-chunks", "16", "--calibrate"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(found["calibration"]["with"], "calibrated with 16 chunks of 32 tokens");
+    let output = chunks(&["--calibrate", "chats.jsonl"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let config = tiny.join("tokenizer_config.json");
+    let text = fs::read_to_string(&config).expect("a configuration");
+    fs::write(&config, text.replace("\"chat_template\"", "\"other\"")).expect("writable");
+    let output = chunks(&["--calibrate", "chats.jsonl"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("no chat template"), "{}", stderr(&output));
+}
+
+#[test]
 fn too_little_text_is_refused_before_anything_is_written() {
     let dir = tempfile::tempdir().expect("a folder");
     fs::write(dir.path().join("short.txt"), "Once upon a time there was little to read.").expect("writable");

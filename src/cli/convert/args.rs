@@ -131,8 +131,10 @@ pub(super) struct Args {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Calibration")]
 pub(super) struct CalibrateArgs {
-    /// Choose codes by what the layers really compute on these texts; slow, and as good as half a bit or a bit more
-    #[arg(long = "calibrate", value_name = "TEXT", num_args = 1.., conflicts_with = "imatrix")]
+    /// Choose codes by what the layers really compute on these texts; slow, and as good as half a bit or a bit more. A
+    /// .jsonl file has a conversation in each line, {"messages": [{"role": ..., "content": ...}, ...]}, and is read
+    /// through the model's chat template [without a text: a mixed one that ships with the program]
+    #[arg(long = "calibrate", value_name = "TEXT", num_args = 0.., conflicts_with = "imatrix")]
     pub(super) texts: Option<Vec<PathBuf>>,
     /// Tokens in a chunk of text
     #[arg(long = "calibration-ctx", value_name = "N", default_value_t = 512, value_parser = count, requires = "texts")]

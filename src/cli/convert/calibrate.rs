@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::args::Args;
 use crate::cli::output::plural;
-use crate::cli::run::input::read_text_trimmed;
+use crate::cli::reading::Reader;
 use crate::convert::calibrate::{CalibrateOptions, Calibrated, calibrate, folder_of};
 use crate::convert::{FileType, Plan, Progress, RunOptions, cached_in};
 use crate::error::{Error, Result};
-use crate::eval::Chunks;
 use crate::gguf::parts;
 use crate::model::SingleLayers;
 use crate::tokenizer::Tokenizer;
@@ -104,21 +103,15 @@ fn reference(
     Ok(cached_in(folder, &args.input, file_type, run_options, progress)?.path)
 }
 
-/// The chunks of all texts.
+/// The chunks of all texts, or of the program's own if there are none.
 fn texts(args: &Args, reference: &Path) -> Result<Vec<Vec<u32>>> {
     let file = parts::open_whole(reference)?;
     let tokenizer = Tokenizer::from_metadata(file.metadata())?;
-    let first_token = tokenizer.bos().filter(|_| tokenizer.adds_bos());
-    let of = |name: &Path, text: &str| {
-        let mut ids = tokenizer.encode(text, true, false)?;
-        if tokenizer.adds_eos() {
-            ids.pop();
-        }
-        let chunks = Chunks::new(ids, args.calibrate.ctx, args.calibrate.chunks, first_token);
-        let chunks = chunks.map_err(|e| Error::usage(format!("{}: {e}", name.display())))?;
-        Ok::<_, Error>((0..chunks.n_chunks()).map(|i| chunks.chunk(i)).collect::<Vec<_>>())
+    let (n_ctx, max_chunks) = (args.calibrate.ctx, args.calibrate.chunks);
+    let reader = Reader { tokenizer: &tokenizer, metadata: file.metadata(), n_ctx, max_chunks };
+    let texts = match args.calibrate.texts.as_deref().unwrap_or_default() {
+        [] => vec![reader.own()?],
+        paths => paths.iter().map(|path| reader.read(path)).collect::<Result<_>>()?,
     };
-    let files = args.calibrate.texts.as_deref().unwrap_or_default();
-    let texts = files.iter().map(|path| of(path, &read_text_trimmed(path)?));
-    Ok(texts.collect::<Result<Vec<_>>>()?.concat())
+    Ok(texts.iter().flat_map(|text| (0..text.n_chunks()).map(|i| text.chunk(i))).collect())
 }

@@ -22,7 +22,7 @@ pub(super) struct FileArgs {
 /// # Errors
 /// [`Error::Io`] if it cannot be read, [`Error::Unsupported`] if it is not UTF-8, [`Error::Limit`]
 /// if it is too long.
-pub(super) fn read_text(path: &Path) -> Result<String> {
+pub(in crate::cli) fn read_text(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     if path == Path::new("-") {
         read_limited(std::io::stdin().lock(), Path::new("standard input"), &mut bytes)?;
@@ -52,15 +52,14 @@ fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String> {
 ///
 /// # Errors
 /// As that.
-pub(in crate::cli) fn read_text_trimmed(path: &Path) -> Result<String> {
-    let mut text = read_text(path)?;
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
-    Ok(text)
+pub(super) fn read_text_trimmed(path: &Path) -> Result<String> {
+    let text = read_text(path)?;
+    Ok(trimmed(&text).to_owned())
+}
+
+/// A text without one trailing newline.
+pub(in crate::cli) fn trimmed(text: &str) -> &str {
+    text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text))
 }
 
 fn read_limited(source: impl Read, path: &Path, bytes: &mut Vec<u8>) -> Result<()> {

@@ -1,19 +1,16 @@
 //! Collects an importance matrix.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
-use serde_json::Value;
-
 use super::super::args::{KvArgs, ModelArgs};
-use super::super::input::{read_text, read_text_trimmed};
-use super::super::load::{Model, load};
+use super::super::load::load;
 use super::super::progress::bar;
 use super::merge::FormatArgs;
-use crate::chat::{Message, RenderError, SpecialTokens, Template};
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::{plural, show, warn};
+use crate::cli::reading::Reader;
 use crate::cli::values::count;
 use crate::error::{Error, Result};
 use crate::eval::Chunks;
@@ -75,8 +72,13 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let earlier = args.earlier.iter().map(|path| ImportanceMatrix::open(path)).collect::<Result<Vec<_>>>()?;
     let model = load(&args.model, &args.compute, args.quiet)?;
     let n_ctx = if args.ctx == 0 { model.engine.spec().n_ctx_train } else { args.ctx };
-    let texts =
-        args.files.iter().map(|path| args.chunks_of(&model, path, n_ctx)).collect::<Result<Vec<_>>>()?;
+    let reader = Reader {
+        tokenizer: &model.tokenizer,
+        metadata: model.engine.metadata(),
+        n_ctx,
+        max_chunks: args.chunks,
+    };
+    let texts = args.files.iter().map(|path| reader.read(path)).collect::<Result<Vec<_>>>()?;
     let options = CollectOptions { kv_types: args.kv.kv_types, with_output: args.process_output };
     model.settle_evaluator(options.evaluator(n_ctx), args.quiet)?;
     let n_chunks = texts.iter().map(Chunks::n_chunks).sum();
@@ -107,60 +109,6 @@ pub(super) fn run(args: &Args) -> Result<()> {
     ))
 }
 
-impl Args {
-    /// The chunks of the text at `path`.
-    fn chunks_of(&self, model: &Model, path: &Path, n_ctx: usize) -> Result<Chunks> {
-        let is_chat = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jsonl"));
-        let mut ids = if is_chat {
-            conversations(model, path)?
-        } else {
-            model.tokenizer.encode(&read_text_trimmed(path)?, true, false)?
-        };
-        if !is_chat && model.tokenizer.adds_eos() {
-            ids.pop();
-        }
-        let first_token = model.tokenizer.bos().filter(|_| model.tokenizer.adds_bos());
-        Chunks::new(ids, n_ctx, self.chunks, first_token)
-            .map_err(|e| Error::usage(format!("{}: {e}", path.display())))
-    }
-}
-
-/// The tokens of the conversations at `path`, one after the other.
-fn conversations(model: &Model, path: &Path) -> Result<Vec<u32>> {
-    let source = model.engine.metadata().string("tokenizer.chat_template")?.ok_or_else(|| {
-        Error::usage(format!(
-            "{}: the model has no chat template to read conversations through",
-            path.display()
-        ))
-    })?;
-    let template = Template::new(source, SpecialTokens::of(&model.tokenizer))?;
-    let mut ids = Vec::new();
-    let text = read_text(path)?;
-    for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let wrong = |what: String| Error::malformed(path, format!("line {}: {what}", i + 1));
-        let messages = messages(line).map_err(wrong)?;
-        let rendered = template.render(&messages, false).map_err(|e| match e {
-            RenderError::Refused { what } => wrong(format!("the chat template refuses it: {what}")),
-            RenderError::Failed(e) => e,
-        })?;
-        // Templates write the token at the beginning themselves.
-        ids.extend(model.tokenizer.encode(&rendered, false, true)?);
-    }
-    Ok(ids)
-}
-
-/// The messages of a line: an object that has them, or the list itself.
-fn messages(line: &str) -> Result<Vec<Message>, String> {
-    let value: Value = serde_json::from_str(line).map_err(|e| format!("not JSON: {e}"))?;
-    let list = match value {
-        Value::Object(mut object) => {
-            object.remove("messages").ok_or("it has no \"messages\"; a list of role and content is needed")?
-        }
-        list => list,
-    };
-    serde_json::from_value(list).map_err(|e| format!("its messages are not a list of role and content: {e}"))
-}
-
 /// What the user should know of experts that saw nothing.
 fn unseen(matrix: &ImportanceMatrix) -> Option<String> {
     let (mut n_unseen, mut n_all, mut n_tensors) = (0, 0, 0);
@@ -175,24 +123,4 @@ fn unseen(matrix: &ImportanceMatrix) -> Option<String> {
             plural(n_tensors, "tensor")
         )
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_holds_messages_or_is_their_list() {
-        let list = r#"[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]"#;
-        for line in [list.to_owned(), format!(r#"{{"id": 5, "messages": {list}}}"#)] {
-            let messages = messages(&line).expect("messages");
-            assert_eq!((messages.len(), messages[1].content.as_str()), (2, "Hello"));
-        }
-        for (line, reason) in
-            [("{", "not JSON"), ("{}", "no \"messages\""), (r#"[{"role": 5}]"#, "role and content")]
-        {
-            let error = messages(line).expect_err("wrong");
-            assert!(error.contains(reason), "{error}");
-        }
-    }
 }
