@@ -55,6 +55,32 @@ impl Chunks {
         Ok(Self { tokens, n_ctx, n_chunks, first_token })
     }
 
+    /// Whole chunks of `n_ctx`, which some other program cut.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if they are too short to score.
+    ///
+    /// # Panics
+    /// If there are none, or they are not whole.
+    pub fn of_whole(tokens: Vec<u32>, n_ctx: usize, first_token: Option<u32>) -> Result<Self> {
+        if n_ctx < 4 {
+            return Err(Error::usage(format!("chunks of {n_ctx} tokens are too short to score")));
+        }
+        assert!(!tokens.is_empty() && tokens.len().is_multiple_of(n_ctx), "whole chunks");
+        Ok(Self { n_chunks: tokens.len() / n_ctx, tokens, n_ctx, first_token })
+    }
+
+    /// The first `n` of them, or all.
+    #[must_use]
+    pub fn first(self, n: usize) -> Self {
+        Self { n_chunks: self.n_chunks.min(n), ..self }
+    }
+
+    /// The tokens of all chunks, none of them replaced.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens[..self.n_chunks * self.n_ctx]
+    }
+
     /// How many chunks there are; at least 1.
     pub fn n_chunks(&self) -> usize {
         self.n_chunks

@@ -34,6 +34,24 @@ impl<'a> Distribution<'a> {
         Some(Self { logits, max, ln_sum: libm::log(sum), top })
     }
 
+    /// The distribution of which `ln_p: [n_vocab]` are the log-probabilities, as far as they are known; `None` if
+    /// there are none.
+    pub fn of_ln_p(ln_p: &'a [f32]) -> Option<Self> {
+        let first_greatest = |top: usize, i: usize| if ln_p[i] > ln_p[top] { i } else { top };
+        let top = (0..ln_p.len()).reduce(first_greatest)?;
+        Some(Self { logits: ln_p, max: 0.0, ln_sum: 0.0, top })
+    }
+
+    /// What it was made of.
+    pub fn logits(&self) -> &'a [f32] {
+        self.logits
+    }
+
+    /// The natural logarithm of the sum of all probabilities, each over the greatest.
+    pub fn ln_sum(&self) -> f64 {
+        self.ln_sum
+    }
+
     /// The natural logarithm of token `i`'s probability.
     pub fn ln_p(&self, i: usize) -> f64 {
         f64::from(self.logits[i]) - f64::from(self.max) - self.ln_sum

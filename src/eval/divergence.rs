@@ -1,8 +1,10 @@
 //! Divergence: how far a model's predictions are from those of the model it was made from.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use super::base_file::BaseFile;
 use super::chunks::Chunks;
 use super::distribution::Distribution;
 use super::perplexity::{Perplexity, SLICE_LEN, begin_chunk, check, distribution};
@@ -78,6 +80,14 @@ impl Divergence {
         self.delta_p.push(libm::exp(ln_q) - libm::exp(ln_b));
         self.nll.push((-ln_q, -ln_b));
         self.n_same_top += u64::from(base.top() == compared.top());
+    }
+
+    /// Adds what another text gave.
+    pub fn append(&mut self, other: &Self) {
+        self.kl.extend(&other.kl);
+        self.delta_p.extend(&other.delta_p);
+        self.nll.extend(&other.nll);
+        self.n_same_top += other.n_same_top;
     }
 
     /// Tokens scored.
@@ -156,16 +166,59 @@ pub struct Side<'a, 'e> {
     pub path: &'a Path,
 }
 
-/// Measures how far `compared` is from `base` on `chunks`: both models run side by side, on exact
-/// logits, a slice of positions at a time. After each chunk `watch` is told how many are done and
-/// the divergence so far.
+/// What a model is compared with.
+#[derive(Debug)]
+pub enum Base<'a, 'e> {
+    /// Another model.
+    Model(Side<'a, 'e>),
+    /// Its predictions, on disk.
+    File(&'a BaseFile),
+}
+
+/// Room for predictions that are read from disk.
+#[derive(Debug, Default)]
+struct Stored {
+    bytes: Vec<u8>,
+    rows: Vec<f32>,
+}
+
+impl<'a> Base<'a, '_> {
+    fn path(&self) -> &'a Path {
+        match self {
+            Self::Model(side) => side.path,
+            Self::File(file) => file.path(),
+        }
+    }
+
+    /// What it predicts at `positions` of chunk `chunk`, whose tokens are `ids`.
+    fn rows<'s>(
+        &'s mut self,
+        ids: &[u32],
+        (chunk, positions): (usize, Range<usize>),
+        stored: &'s mut Stored,
+    ) -> Result<&'s [f32]> {
+        match self {
+            Self::Model(side) => side.session.step(&ids[positions], Logits::All),
+            Self::File(file) => {
+                stored.rows.resize(positions.len() * file.n_vocab(), 0.0);
+                for (position, row) in positions.zip(stored.rows.chunks_exact_mut(file.n_vocab())) {
+                    file.read((chunk, position), &mut stored.bytes, row)?;
+                }
+                Ok(&stored.rows)
+            }
+        }
+    }
+}
+
+/// Measures how far `compared` is from `base` on `chunks`, a slice of positions at a time: two models run side by
+/// side, on exact logits. After each chunk `watch` is told how many are done and the divergence so far.
 ///
 /// # Errors
 /// [`Error::Usage`] if the vocabularies differ in length or fewer than [`MIN_SCORED`] tokens would
 /// be scored; [`Error::Interrupted`] once `stop` is true; [`Error::Malformed`] for logits that are
-/// no numbers; what [`Session::step`] gives.
+/// no numbers; what [`Session::step`] and [`BaseFile::read`] give.
 pub fn divergence(
-    base: &mut Side<'_, '_>,
+    base: &mut Base<'_, '_>,
     compared: &mut Side<'_, '_>,
     chunks: &Chunks,
     stop: &AtomicBool,
@@ -180,25 +233,32 @@ pub fn divergence(
         )));
     }
     let mut result = Divergence::default();
+    let (base_path, is_stored) = (base.path(), matches!(base, Base::File(_)));
+    let mut stored = Stored::default();
     for index in 0..chunks.n_chunks() {
         let ids = chunks.chunk(index);
-        begin_chunk(base.session, &ids[..scored.start], stop)?;
+        if let Base::Model(base) = base {
+            begin_chunk(base.session, &ids[..scored.start], stop)?;
+        }
         begin_chunk(compared.session, &ids[..scored.start], stop)?;
         for start in scored.clone().step_by(SLICE_LEN) {
             let end = scored.end.min(start + SLICE_LEN);
-            let base_logits = base.session.step(&ids[start..end], Logits::All)?;
+            let base_logits = base.rows(&ids, (index, start..end), &mut stored)?;
             let logits = compared.session.step(&ids[start..end], Logits::All)?;
             if base_logits.len() != logits.len() {
                 return Err(Error::usage(format!(
                     "{} and {} have vocabularies of different lengths and cannot be compared",
-                    base.path.display(),
+                    base_path.display(),
                     compared.path.display(),
                 )));
             }
             let n_vocab = logits.len() / (end - start);
             let rows = base_logits.chunks_exact(n_vocab).zip(logits.chunks_exact(n_vocab));
             for ((base_row, row), &next) in rows.zip(&ids[start + 1..]) {
-                let base_row = distribution(base_row, base.path)?;
+                let base_row = match is_stored {
+                    true => Distribution::of_ln_p(base_row).expect("a vocabulary is not empty"),
+                    false => distribution(base_row, base_path)?,
+                };
                 result.push(&base_row, &distribution(row, compared.path)?, next as usize);
             }
             check(stop)?;

@@ -3,6 +3,7 @@
 //! The protocol and the formulas are those of llama.cpp's `llama-perplexity`, so that numbers
 //! compare; sums are in f64 and logits are never rounded.
 
+pub mod base_file;
 pub mod bench;
 pub mod ceiling;
 pub mod chunks;

@@ -43,17 +43,18 @@ impl Perplexity {
     }
 }
 
-/// Measures the perplexity of `chunks`, whose length fits `session`. After each chunk `watch` is
-/// told how many are done and the perplexity so far.
+/// Measures the perplexity of `chunks`, whose length fits `session`. `keep` gets the predictions at each position
+/// that is scored; after each chunk `watch` is told how many are done and the perplexity so far.
 ///
 /// # Errors
-/// [`Error::Interrupted`] once `stop` is true; [`Error::Malformed`] naming `path` for logits that
+/// What `keep` gives; [`Error::Interrupted`] once `stop` is true; [`Error::Malformed`] naming `path` for logits that
 /// are not numbers; what [`Session::step`] gives.
 pub fn perplexity(
     session: &mut Session<'_>,
     path: &Path,
     chunks: &Chunks,
     stop: &AtomicBool,
+    keep: &mut dyn FnMut(&Distribution<'_>) -> Result<()>,
     watch: &mut dyn FnMut(usize, &Perplexity),
 ) -> Result<Perplexity> {
     let mut result = Perplexity::default();
@@ -66,7 +67,9 @@ pub fn perplexity(
             let logits = session.step(&ids[start..end], Logits::All)?;
             let n_vocab = logits.len() / (end - start);
             for (row, &next) in logits.chunks_exact(n_vocab).zip(&ids[start + 1..]) {
-                result.push(distribution(row, path)?.ln_p(next as usize));
+                let row = distribution(row, path)?;
+                keep(&row)?;
+                result.push(row.ln_p(next as usize));
             }
             check(stop)?;
         }

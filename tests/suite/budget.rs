@@ -9,6 +9,8 @@ use crate::common::{convert, fairytale};
 use crate::program::{assert_fails, json_of, stdout_of};
 use gguf_kit::convert::FileType;
 use gguf_kit::gguf::GgufFile;
+use gguf_kit::model::KvTypes;
+use gguf_kit::runtime::{Engine, EngineOptions, SessionOptions};
 use serde_json::Value;
 
 fn run(dir: &Path, args: &[&str]) -> Output {
@@ -58,7 +60,7 @@ fn measured_sensitivities_decide_and_saved_types_give_the_same_file() {
     let model = dir.path().join("exact.gguf");
     convert(&fairytale(), &model, FileType::F32);
     let tale = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/text/the-clockmakers-lantern.txt");
-    let measured = dir.path().join("s.json");
+    let (measured, picture) = (dir.path().join("s.json"), dir.path().join("s.svg"));
     let measure = [
         "sensitivity",
         text(&model),
@@ -70,9 +72,13 @@ fn measured_sensitivities_decide_and_saved_types_give_the_same_file() {
         "1",
         "-o",
         text(&measured),
+        "--svg",
+        text(&picture),
     ];
     assert!(stdout_of(measure).contains("57 tensors, 127 tokens scored"));
     assert_fails(measure, 2, &["s.json exists", "--force"]);
+    let picture = fs::read_to_string(picture).expect("a picture");
+    assert!(picture.starts_with("<svg") && picture.matches("<title>").count() == 57, "{picture}");
     let found: Value = serde_json::from_slice(&fs::read(&measured).expect("a file")).expect("JSON");
     let slope = |name: &str| {
         let of = |key: &str| found["tensors"][name][key].as_f64().expect("a number");
@@ -100,6 +106,23 @@ fn measured_sensitivities_decide_and_saved_types_give_the_same_file() {
     assert!(bits("token_embd.weight") > bits("blk.3.attn_q.weight") + 1.0);
     let message = refusal(dir.path(), &[&of_size[..], &["c.gguf", "--save-types", "types.txt"]].concat());
     assert!(message.contains("types.txt exists"), "{message}");
+}
+
+#[test]
+fn a_model_made_to_fit_runs_in_that_memory() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let model = fairytale();
+    let fitted = [text(&model), "--fit", "52M", "--ctx", "1024", "-q", "-o", "m.gguf"];
+    converted(dir.path(), &fitted);
+    let engine = Engine::load(&dir.path().join("m.gguf"), EngineOptions::default()).expect("a model");
+    let options = SessionOptions { n_ctx: 1024, n_batch: 512, kv_types: KvTypes::default() };
+    let demand = engine.demand(options).expect("a session");
+    let needed = demand.weights + demand.cache + demand.buffers + demand.tokenizer;
+    assert!(needed < 52_000_000 && demand.cache + demand.buffers > 4_000_000, "{demand:?}");
+    // What is not counted there is the program.
+    assert!(needed > 20_000_000, "{demand:?}");
+    let message = refusal(dir.path(), &[text(&model), "--fit", "20M"]);
+    assert!(message.contains("4096 tokens") && message.contains("--fit more"), "{message}");
 }
 
 #[test]

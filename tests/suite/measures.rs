@@ -185,3 +185,33 @@ fn tokens_of_checkpoint_and_gguf_are_the_same() {
         tokens.as_array().expect("tokens")[1..].iter().filter_map(|token| token["piece"].as_str()).collect();
     assert_eq!(spelled, "Once upon a time");
 }
+
+#[test]
+fn predictions_on_disk_compare_as_the_model_does_and_texts_are_told_apart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("paths of tests are UTF-8").to_owned();
+    let (model, tale, base) = (model(), tale(), path("base.kld"));
+    let cut = ["--ctx", "128", "--chunks", "2", "--json"];
+    let save = ["perplexity", &model, "--type", "BF16", "-f", &tale, "--save-base", &base];
+    let saved = json_of(save.iter().copied().chain(cut));
+    let kl = |found: &serde_json::Value| number(&found["kl_divergence"]["value"]);
+    let stored = json_of(["divergence", &base, &model, "--type", "Q4_0", "--json"]);
+    let models = ["divergence", &model, &model, "--base-type", "BF16", "--type", "Q4_0", "-f", &tale];
+    let exact = json_of(models.iter().copied().chain(cut));
+    assert_eq!((&stored["n_scored"], &stored["n_chunks"]), (&126.into(), &2.into()));
+    assert!((kl(&stored) - kl(&exact)).abs() < 1e-4 * kl(&exact), "{} and {}", kl(&stored), kl(&exact));
+    let perplexity = number(&stored["base_perplexity"]["value"]);
+    assert!((perplexity / number(&saved["perplexity"]) - 1.0).abs() < 1e-3, "{perplexity}");
+    assert_fails(["divergence", &base, &model, "--type", "Q4_0", "-f", &tale], 2, &["of a text of its own"]);
+    assert_fails(save.iter().copied().chain(cut), 2, &["base.kld", "exists"]);
+
+    // Of two texts each is told, and both together.
+    let half = path("half.txt");
+    let words = std::fs::read_to_string(&tale).expect("the tale");
+    std::fs::write(&half, &words[words.len() / 2..]).expect("written");
+    let found = json_of(models.iter().copied().chain([half.as_str()]).chain(cut));
+    let texts = found["texts"].as_array().expect("texts");
+    assert_eq!((texts.len(), &texts[1]["text"], &found["n_scored"]), (2, &half.into(), &252.into()));
+    assert_eq!(kl(&texts[0]), kl(&exact));
+    assert!((kl(&texts[0]) + kl(&texts[1]) - 2.0 * kl(&found)).abs() < 1e-9, "{found}");
+}

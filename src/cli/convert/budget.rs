@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 
-use crate::cli::output::note;
-use crate::cli::values::file_bytes;
-use crate::convert::budget::{self, Size};
+use crate::cli::output::{bytes, note};
+use crate::cli::values::{count, file_bytes};
+use crate::convert::budget::{self, Size, memory_beside};
 use crate::convert::{Overrides, Plan, PlanOptions, RunOptions, TokenizerDifferences};
 use crate::error::{Error, Result};
 use crate::new_file::{NewFile, target_of};
@@ -23,6 +23,12 @@ pub(super) struct BudgetArgs {
     /// Choose the type of each tensor so that a weight takes at most BITS on average
     #[arg(long, value_name = "BITS", value_parser = bits, group = "budget", conflicts_with = "file_types")]
     bpw: Option<f64>,
+    /// Choose the type of each tensor so that the model runs in so much memory, as in 8GiB, with --ctx tokens
+    #[arg(long, value_name = "SIZE", value_parser = file_bytes, group = "budget", conflicts_with = "file_types")]
+    fit: Option<u64>,
+    /// Tokens of context that --fit leaves room for, keys and values in F16
+    #[arg(long = "ctx", value_name = "N", default_value_t = 4096, value_parser = count, requires = "fit")]
+    fit_ctx: usize,
     /// What errors of each tensor cost, as gguf-run sensitivity measured it [default: what they usually cost]
     #[arg(long, value_name = "FILE", requires = "budget")]
     sensitivity: Option<PathBuf>,
@@ -34,11 +40,24 @@ pub(super) struct BudgetArgs {
 impl BudgetArgs {
     /// Whether a size is asked for.
     pub(super) fn is_given(&self) -> bool {
-        self.size().is_some()
+        self.target_size.is_some() || self.bpw.is_some() || self.fit.is_some()
     }
 
-    fn size(&self) -> Option<Size> {
-        self.target_size.map(Size::Bytes).or(self.bpw.map(Size::BitsPerWeight))
+    /// The size asked for, of a model that `plan` is for.
+    fn size(&self, plan: &Plan<'_>) -> Result<Size> {
+        if let Some(bits) = self.bpw {
+            return Ok(Size::BitsPerWeight(bits));
+        }
+        let Some(memory) = self.fit else { return Ok(Size::Bytes(self.target_size.unwrap_or(0))) };
+        let beside = memory_beside(plan.spec(), self.fit_ctx)?;
+        memory.checked_sub(beside).map(Size::Bytes).ok_or_else(|| {
+            Error::usage(format!(
+                "beside its weights this model takes about {} for {} tokens of context; give --fit more, or a shorter \
+                 --ctx",
+                bytes(beside),
+                self.fit_ctx
+            ))
+        })
     }
 
     /// The options of a plan of the size asked for, if one was; `plan` makes plans.
@@ -53,7 +72,9 @@ impl BudgetArgs {
         run_options: &RunOptions,
         is_quiet: bool,
     ) -> Result<Option<PlanOptions>> {
-        let Some(size) = self.size() else { return Ok(None) };
+        if !self.is_given() {
+            return Ok(None);
+        }
         let sensitivity = self.sensitivity.as_deref().map(Sensitivity::open).transpose()?;
         let types = self.save_types.as_deref().map(|path| Ok::<_, Error>((path, free_types(path)?)));
         let types = types.transpose()?;
@@ -62,10 +83,13 @@ impl BudgetArgs {
         spinner.enable_steady_tick(Duration::from_millis(200));
         // To choose types nothing has to be proven of the tokenizer.
         let trial = PlanOptions { tokenizer_differences: TokenizerDifferences::Unchecked, ..options.clone() };
-        let fitted = plan(&trial)
-            .and_then(|plan| budget::fit(&plan, &options.overrides, size, sensitivity.as_ref(), run_options));
+        let fitted = plan(&trial).and_then(|plan| {
+            let size = self.size(&plan)?;
+            let allocation = budget::fit(&plan, &options.overrides, size, sensitivity.as_ref(), run_options)?;
+            Ok((size, allocation))
+        });
         spinner.finish_and_clear();
-        let allocation = fitted?;
+        let (size, allocation) = fitted?;
         if let Some((path, target)) = types {
             NewFile::write(target, path, allocation.lines().as_bytes(), false)?;
         }
@@ -75,6 +99,7 @@ impl BudgetArgs {
         let rules = options.overrides.tensors.iter().cloned().chain(allocation.overrides());
         let overrides = Overrides { tensors: rules.collect(), ..options.overrides.clone() };
         let label = match size {
+            Size::Bytes(_) if self.fit.is_some() => format!("fit-{}B", self.fit.unwrap_or(0)),
             Size::Bytes(n) => format!("{n}B"),
             Size::BitsPerWeight(bits) => format!("{bits}bpw"),
         };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::args::{KvArgs, ModelArgs};
-use super::input::{FileArgs, read_text_trimmed};
+use super::input::read_text_trimmed;
 use super::load::{Model, load};
 use super::perplexity::{ChunkArgs, logits_bytes, session};
 use super::progress::bar;
@@ -13,9 +13,11 @@ use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::{show, show_json};
 use crate::error::{Error, Result};
-use crate::eval::divergence::{self, Percentiles, Report, Side};
+use crate::eval::base_file::BaseFile;
+use crate::eval::divergence::{self, Base, Divergence, Percentiles, Report, Side};
 use crate::eval::{Chunks, Estimate};
 use crate::model::KvTypes;
+use crate::printable;
 use crate::runtime::Session;
 
 /// Measure how far a quantised model is from the one it was made from.
@@ -25,10 +27,13 @@ use crate::runtime::Session;
 /// token likeliest, how much the right token's probability changes, and the ratio of perplexities.
 /// The measures are those of llama.cpp, on exact instead of 16-bit base logits. BASE always has keys and
 /// values in F16, MODEL in --kv-type: with the same file twice this measures the cache alone.
+///
+/// BASE can also be a file of predictions, with the text in it: gguf-run perplexity --save-base writes one, and
+/// llama-perplexity --kl-divergence-base. The original model need not be run again then; its predictions have 16 bits.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The model to compare with: usually F32, F16 or BF16
+    /// The model to compare with, usually F32, F16 or BF16; or its predictions
     #[arg(value_name = "BASE")]
     base: PathBuf,
     #[command(flatten)]
@@ -36,8 +41,9 @@ pub(super) struct Args {
     /// Type to convert BASE to if it is a checkpoint [default: F32]
     #[arg(long, value_name = "TYPE")]
     base_type: Option<String>,
-    #[command(flatten)]
-    text: FileArgs,
+    /// A text to evaluate; - reads standard input; of several each is reported, and all together
+    #[arg(short, long = "file", value_name = "FILE", num_args = 1..)]
+    files: Vec<PathBuf>,
     #[command(flatten)]
     chunks: ChunkArgs,
     #[command(flatten)]
@@ -55,6 +61,8 @@ pub(super) struct Args {
 const EXAMPLES: &str = "\
 Examples:
   gguf-run divergence model-F32.gguf model-Q4_K_M.gguf -f text.txt
+  gguf-run divergence model-F32.gguf model-Q4_K_M.gguf -f prose.txt code.txt
+  gguf-run divergence text.kld model-Q4_K_M.gguf
   gguf-run divergence path/to/checkpoint model-Q4_K_M.gguf -f text.txt --chunks 20 --json";
 
 /// The type a base checkpoint is converted to unless told.
@@ -65,13 +73,21 @@ const DEFAULT_BASE_TYPE: &str = "F32";
 /// # Errors
 /// Any; [`Error::Interrupted`] after Ctrl-C.
 pub(super) fn run(args: &Args) -> Result<()> {
-    let text = read_text_trimmed(&args.text.file)?;
+    if BaseFile::is_at(&args.base) {
+        return compare_with_predictions(args, &BaseFile::open(&args.base)?);
+    }
+    if args.files.is_empty() {
+        return Err(Error::usage("there is no text to evaluate; give one by -f FILE"));
+    }
+    let files = args.files.iter().map(|path| read_text_trimmed(path)).collect::<Result<Vec<_>>>()?;
     let base = load_base(args)?;
     let model = load(&args.model, &args.compute, args.quiet)?;
-    let chunks = args.chunks.cut(&base, &text)?;
-    check_vocabularies(&base, &model, &args.chunks, &text, &chunks)?;
-    let mut base_session = session(&base, &chunks, KvTypes::default())?;
-    let mut session = session(&model, &chunks, args.kv.kv_types)?;
+    let texts = files.iter().map(|text| args.chunks.cut(&base, text)).collect::<Result<Vec<_>>>()?;
+    for (text, chunks) in files.iter().zip(&texts) {
+        check_vocabularies(&base, &model, &args.chunks, text, chunks)?;
+    }
+    let mut base_session = session(&base, &texts[0], KvTypes::default())?;
+    let mut session = session(&model, &texts[0], args.kv.kv_types)?;
     let session_bytes = |session: &Session<'_>| session.free_bytes() + logits_bytes(session);
     let sessions = session_bytes(&base_session) + session_bytes(&session);
     // The model whole, or where that leaves the base no room, the least of it.
@@ -81,28 +97,93 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let plan = model.plan(sessions + base_plan.held_bytes())?;
     base.follow(base_plan, session.n_batch(), args.quiet)?;
     model.follow(plan, session.n_batch(), args.quiet)?;
-    let mut base_side = Side { session: &mut base_session, path: base.engine.file().path() };
-    let mut side = Side { session: &mut session, path: model.engine.file().path() };
-    let bar = bar(chunks.n_chunks(), "chunks", args.quiet);
-    let busy = Busy::begin();
-    let result =
-        divergence::divergence(&mut base_side, &mut side, &chunks, busy.stop(), &mut |done, so_far| {
-            bar.set_position(done as u64);
-            bar.set_message(format!("mean divergence {:.6}", so_far.mean_kl()));
-        });
-    bar.finish_and_clear();
-    let report = result?.report();
-    if args.json {
-        let mut object = report_json(&report);
-        object["base"] = json!(base_side.path);
-        object["model"] = json!(side.path);
-        object["kv_type"] = json!(args.kv.kv_types.to_string());
-        object["text"] = json!(args.text.file);
-        object["n_ctx"] = json!(chunks.n_ctx());
-        object["n_chunks"] = json!(chunks.n_chunks());
-        return show_json(&object);
+    let base_side = Side { session: &mut base_session, path: base.engine.file().path() };
+    let side = Side { session: &mut session, path: model.engine.file().path() };
+    measure(args, Base::Model(base_side), side, &texts)
+}
+
+/// Compares with predictions that were kept.
+fn compare_with_predictions(args: &Args, base: &BaseFile) -> Result<()> {
+    if !args.files.is_empty() {
+        return Err(Error::usage(format!(
+            "{} holds predictions of a text of its own; leave -f out",
+            args.base.display()
+        )));
     }
-    show(&report_lines(&report))
+    let model = load(&args.model, &args.compute, args.quiet)?;
+    let chunks = base.chunks(model.tokenizer.bos().filter(|_| model.tokenizer.adds_bos()))?;
+    let n_vocab = model.engine.n_vocab();
+    if n_vocab != base.n_vocab() {
+        return Err(Error::usage(format!(
+            "{} is of a vocabulary of {} tokens, and {} has {n_vocab}; give predictions of the same model",
+            args.base.display(),
+            base.n_vocab(),
+            model.engine.file().path().display()
+        )));
+    }
+    let chunks = args.chunks.first(chunks);
+    let mut session = session(&model, &chunks, args.kv.kv_types)?;
+    model.settle(&session, logits_bytes(&session), args.quiet)?;
+    let side = Side { session: &mut session, path: model.engine.file().path() };
+    measure(args, Base::File(base), side, &[chunks])
+}
+
+/// Measures and reports.
+fn measure(args: &Args, mut base: Base<'_, '_>, mut side: Side<'_, '_>, texts: &[Chunks]) -> Result<()> {
+    let n_chunks = texts.iter().map(Chunks::n_chunks).sum();
+    let bar = bar(n_chunks, "chunks", args.quiet);
+    let busy = Busy::begin();
+    let (mut all, mut reports, mut n_done) = (Divergence::default(), Vec::new(), 0);
+    for chunks in texts {
+        let measured =
+            divergence::divergence(&mut base, &mut side, chunks, busy.stop(), &mut |done, so_far| {
+                bar.set_position((n_done + done) as u64);
+                bar.set_message(format!("mean divergence {:.6}", so_far.mean_kl()));
+            });
+        let measured = measured.inspect_err(|_| bar.finish_and_clear())?;
+        n_done += chunks.n_chunks();
+        reports.push(measured.report());
+        all.append(&measured);
+    }
+    bar.finish_and_clear();
+    let report = all.report();
+    if !args.json {
+        let by_text = if texts.len() > 1 { text_lines(args, &reports) } else { String::new() };
+        return show(&(by_text + &report_lines(&report)));
+    }
+    let mut object = report_json(&report);
+    object["base"] = json!(args.base);
+    object["model"] = json!(side.path);
+    object["kv_type"] = json!(args.kv.kv_types.to_string());
+    object["n_ctx"] = json!(texts[0].n_ctx());
+    object["n_chunks"] = json!(n_chunks);
+    if let [text] = args.files.as_slice() {
+        object["text"] = json!(text);
+    } else {
+        let of_text = |(text, report): (&PathBuf, &Report)| {
+            let mut object = report_json(report);
+            object["text"] = json!(text);
+            object
+        };
+        object["texts"] = args.files.iter().zip(&reports).map(of_text).collect();
+    }
+    show_json(&object)
+}
+
+/// A line for each text.
+fn text_lines(args: &Args, reports: &[Report]) -> String {
+    let mut out = format!(
+        "{:>12} {:>10} {:>12} {:>9} {:>10}  text\n",
+        "divergence", "+-", "99.9 %", "same top", "ln ratio"
+    );
+    for (path, report) in args.files.iter().zip(reports) {
+        let (kl, far) = (report.kl, report.kl_percentiles.at[0].1);
+        let (top, ratio) = (100.0 * report.same_top.value, report.ln_ratio.value);
+        let path = printable::path(path);
+        out +=
+            &format!("{:>12.6} {:>10.6} {far:>12.6} {top:>8.2}% {ratio:>10.6}  {path}\n", kl.value, kl.error);
+    }
+    out + "\nall texts:\n"
 }
 
 fn load_base(args: &Args) -> Result<Model> {

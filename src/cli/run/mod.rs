@@ -23,6 +23,7 @@ mod progress;
 mod rerank;
 mod residency;
 mod sensitivity;
+mod sensitivity_plot;
 mod speculation;
 mod statistics;
 mod texts;

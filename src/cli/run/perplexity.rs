@@ -1,5 +1,6 @@
 //! `gguf-run perplexity`: measures how well a model predicts a text.
 
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::json;
@@ -13,8 +14,11 @@ use crate::cli::interrupt::Busy;
 use crate::cli::output::{note, plural, say, show, show_json, warn};
 use crate::cli::values::count;
 use crate::error::Result;
+use crate::eval::base_file::BaseFileWriter;
+use crate::eval::distribution::Distribution;
 use crate::eval::{Chunks, perplexity};
 use crate::model::KvTypes;
+use crate::new_file::free_target;
 use crate::runtime::{Session, SessionOptions};
 
 /// Measure how well a model predicts a text.
@@ -33,6 +37,13 @@ pub(super) struct Args {
     chunks: ChunkArgs,
     #[command(flatten)]
     kv: KvArgs,
+    /// Write the model's predictions to a file, in 16 bits, for gguf-run divergence or llama-perplexity
+    /// --kl-divergence-base
+    #[arg(long, value_name = "FILE")]
+    save_base: Option<PathBuf>,
+    /// Replace an existing file of predictions
+    #[arg(long, requires = "save_base")]
+    force: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -43,9 +54,18 @@ pub(super) struct Args {
     compute: ComputeArgs,
 }
 
+impl Args {
+    /// Where predictions are written, as the user calls it and as it is.
+    fn target(&self) -> Result<Option<(&Path, PathBuf)>> {
+        let free = |path| Ok((path, free_target(path, "predictions.kld", self.force)?));
+        self.save_base.as_deref().map(free).transpose()
+    }
+}
+
 const EXAMPLES: &str = "\
 Examples:
   gguf-run perplexity model.gguf -f text.txt
+  gguf-run perplexity model-BF16.gguf -f text.txt --save-base text.kld
   gguf-run perplexity model.gguf -f text.txt --ctx 256 --chunks 20 --json";
 
 /// How a text is cut up.
@@ -80,6 +100,11 @@ impl ChunkArgs {
         let first_token = model.tokenizer.bos().filter(|_| model.tokenizer.adds_bos());
         Chunks::new(ids, n_ctx, self.chunks, first_token)
     }
+
+    /// As many of the first chunks as are asked for; their length is what it is.
+    pub(super) fn first(&self, chunks: Chunks) -> Chunks {
+        chunks.first(self.chunks.unwrap_or(usize::MAX).max(1))
+    }
 }
 
 /// A session that holds one of `chunks`, its keys and values in `kv_types`.
@@ -102,6 +127,7 @@ pub(super) fn logits_bytes(session: &Session<'_>) -> u64 {
 /// # Errors
 /// Any; [`crate::Error::Interrupted`] after Ctrl-C.
 pub(super) fn run(args: &Args) -> Result<()> {
+    let target = args.target()?;
     let text = read_text_trimmed(&args.text.file)?;
     let model = load(&args.model, &args.compute, args.quiet)?;
     let chunks = args.chunks.cut(&model, &text)?;
@@ -111,13 +137,21 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let busy = Busy::begin();
     let start = Instant::now();
     let path = model.engine.file().path();
-    let result = perplexity::perplexity(&mut session, path, &chunks, busy.stop(), &mut |done, so_far| {
-        bar.set_position(done as u64);
-        let estimate = so_far.estimate();
-        bar.set_message(format!("perplexity {:.4} ± {:.4}", estimate.value, estimate.error));
-    });
+    let n_vocab = model.engine.n_vocab();
+    let saved = target.map(|(path, target)| BaseFileWriter::create(path, target, &chunks, n_vocab));
+    let mut saved = saved.transpose()?;
+    let mut keep = |row: &Distribution<'_>| saved.as_mut().map_or(Ok(()), |saved| saved.push(row));
+    let result =
+        perplexity::perplexity(&mut session, path, &chunks, busy.stop(), &mut keep, &mut |done, so_far| {
+            bar.set_position(done as u64);
+            let estimate = so_far.estimate();
+            bar.set_message(format!("perplexity {:.4} ± {:.4}", estimate.value, estimate.error));
+        });
     bar.finish_and_clear();
     let result = result?;
+    if let Some(saved) = saved {
+        saved.finish(args.force)?;
+    }
     let seconds = start.elapsed().as_secs_f64();
     let (estimate, nll) = (result.estimate(), result.mean_nll());
     let n_tokens = chunks.n_ctx() * chunks.n_chunks();

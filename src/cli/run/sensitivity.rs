@@ -8,13 +8,14 @@ use super::input::{FileArgs, read_text_trimmed};
 use super::load::load;
 use super::perplexity::{ChunkArgs, session};
 use super::progress::bar;
+use super::sensitivity_plot::svg;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::{plural, show};
 use crate::error::Result;
 use crate::eval::sensitivity::{measure, measured, needed_bytes};
 use crate::model::KvTypes;
-use crate::new_file::free_target;
+use crate::new_file::{NewFile, free_target};
 use crate::printable;
 use crate::quantize::Sensitivity;
 
@@ -35,7 +36,10 @@ pub(super) struct Args {
     /// The file to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Replace an existing file
+    /// Draw a picture of them as well: a cell for each tensor, layer by layer
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Replace existing files
     #[arg(long)]
     force: bool,
     /// Print nothing
@@ -47,7 +51,7 @@ pub(super) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  gguf-run sensitivity model-F16.gguf -f text.txt --chunks 2 -o model.sensitivity.json
+  gguf-run sensitivity model-F16.gguf -f text.txt --chunks 2 -o model.sensitivity.json --svg model.svg
   gguf-convert model-F16.gguf --target-size 4GiB --sensitivity model.sensitivity.json";
 
 /// Tensors that are named.
@@ -60,6 +64,8 @@ const N_SHOWN: usize = 8;
 pub(super) fn run(args: &Args) -> Result<()> {
     // Told before the measurement, not after it.
     free_target(&args.output, "sensitivity.json", args.force)?;
+    let picture = args.svg.as_deref().map(|path| free_target(path, "sensitivity.svg", args.force));
+    let picture = args.svg.as_deref().zip(picture.transpose()?);
     let text = read_text_trimmed(&args.text.file)?;
     let model = load(&args.model, &args.compute, args.quiet)?;
     let chunks = args.chunks.cut(&model, &text)?;
@@ -79,6 +85,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let (model, text) = (name(&args.model.model), name(&args.text.file));
     let sensitivity = Sensitivity::new(model, text, n_scored, measured?);
     sensitivity.write(&args.output, args.force)?;
+    if let Some((path, target)) = picture {
+        NewFile::write(target, path, svg(&sensitivity).as_bytes(), args.force)?;
+    }
     if args.quiet {
         return Ok(());
     }

@@ -5,6 +5,7 @@
 //! `allocate` spends the bytes.
 
 mod allocate;
+mod memory;
 
 use gguf_simd::BlockType;
 use gguf_simd::kernels::Kernels;
@@ -19,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::model::spec::{Role, TensorId};
 use crate::quantize::Sensitivity;
 use allocate::{Offer, allocate};
+pub use memory::memory_beside;
 
 /// Elements of a tensor that are tried, unless a row has more.
 const SAMPLE_ELEMENTS: usize = 1 << 15;
@@ -125,7 +127,11 @@ pub fn fit(
 
 fn too_small(size: Size, least: u64, plan: &Plan<'_>) -> Error {
     let what = match size {
-        Size::Bytes(_) => format!("this model takes at least {least} bytes; give --target-size as many"),
+        Size::Bytes(_) => {
+            format!(
+                "this model's file takes at least {least} bytes; give --target-size as many, or --fit more"
+            )
+        }
         Size::BitsPerWeight(_) => {
             let bits = least as f64 * 8.0 / plan.n_parameters() as f64;
             format!(
