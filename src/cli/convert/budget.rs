@@ -85,7 +85,8 @@ impl BudgetArgs {
         let trial = PlanOptions { tokenizer_differences: TokenizerDifferences::Unchecked, ..options.clone() };
         let fitted = plan(&trial).and_then(|plan| {
             let size = self.size(&plan)?;
-            let allocation = budget::fit(&plan, &options.overrides, size, sensitivity.as_ref(), run_options)?;
+            let what = (&options.overrides, options.is_calibrated);
+            let allocation = budget::fit(&plan, what, size, sensitivity.as_ref(), run_options)?;
             Ok((size, allocation))
         });
         spinner.finish_and_clear();

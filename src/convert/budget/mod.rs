@@ -7,8 +7,8 @@
 mod allocate;
 mod memory;
 
-use gguf_simd::BlockType;
 use gguf_simd::kernels::Kernels;
+use gguf_simd::{BlockType, Grid};
 use regex::Regex;
 
 use crate::convert::parallel::{in_order, pool};
@@ -25,7 +25,8 @@ pub use memory::memory_beside;
 /// Elements of a tensor that are tried, unless a row has more.
 const SAMPLE_ELEMENTS: usize = 1 << 15;
 
-/// The types that tensors are tried in. Where importance is known, those of fewer bits that need it as well.
+/// The types that tensors are tried in. Where importance is known, or going to be, those of fewer bits that need it as
+/// well.
 const TYPES: [BlockType; 18] = [
     BlockType::IQ1_M,
     BlockType::IQ2_XXS,
@@ -46,6 +47,9 @@ const TYPES: [BlockType; 18] = [
     BlockType::Q8_0,
     BlockType::F16,
 ];
+
+/// What calibration leaves of the divergence, on the bundled model, where codes are chosen one by one.
+const LEFT_BY_CALIBRATION: f64 = 0.45;
 
 /// How large a file is to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -86,14 +90,15 @@ fn rule_of(name: &str) -> String {
 }
 
 /// Chooses the type of every tensor that `plan` quantises and `overrides` do not name, so that the file has at most
-/// `size` and its errors cost as little as may be.
+/// `size` and its errors cost as little as may be; less if the file is going to be calibrated, in types that this does
+/// something for.
 ///
 /// # Errors
 /// [`Error::Usage`] if the size cannot be reached, naming the least, or if `sensitivity` is another model's; as
 /// reading the weights gives.
 pub fn fit(
     plan: &Plan<'_>,
-    overrides: &Overrides,
+    (overrides, is_calibrated): (&Overrides, bool),
     size: Size,
     sensitivity: Option<&Sensitivity>,
     options: &RunOptions,
@@ -111,7 +116,7 @@ pub fn fit(
     let offers = in_order(&pool, free.len(), |worker: &mut Worker, at| {
         let (source, placed) = (&plan.sources()[free[at]], placed(free[at]));
         let id = TensorId::from_gguf_name(&placed.name).expect("a free tensor");
-        worker.offers(options.kernels, source, id.role, slopes[at])
+        worker.offers(options.kernels, source, (id.role, is_calibrated), slopes[at])
     })?;
     let only = |offers: &Vec<(BlockType, Offer)>| offers.iter().map(|(_, offer)| *offer).collect();
     let choices = allocate(&offers.iter().map(only).collect::<Vec<_>>(), budget.saturating_sub(fixed));
@@ -230,13 +235,13 @@ impl Worker {
         &mut self,
         kernels: &Kernels,
         source: &Planned<'_>,
-        role: Role,
+        (role, is_calibrated): (Role, bool),
         slope: f64,
     ) -> Result<Vec<(BlockType, Offer)>> {
         let (rows, n_in) = (&source.rows, source.rows.n_in());
         let is_useful = |ty: BlockType| {
             n_in.is_multiple_of(ty.block_len())
-                && (source.importance.is_some() || !needs_importance(role, ty))
+                && (source.importance.is_some() || is_calibrated || !needs_importance(role, ty))
         };
         let types: Vec<BlockType> = TYPES.into_iter().filter(|&ty| is_useful(ty)).collect();
         let n_sampled = (SAMPLE_ELEMENTS / n_in).clamp(1, rows.n_rows());
@@ -260,7 +265,9 @@ impl Worker {
         let bytes_of = |ty: BlockType| (rows.n_rows() * ty.row_bytes(n_in).expect("it fits")) as u64;
         let offer = |(&ty, error): (&BlockType, f64)| {
             let relative = if squares > 0.0 { error / squares } else { 0.0 };
-            (ty, Offer { n_bytes: bytes_of(ty), loss: slope * relative })
+            let is_improved = is_calibrated && Grid::of(ty).is_some();
+            let left = if is_improved { LEFT_BY_CALIBRATION } else { 1.0 };
+            (ty, Offer { n_bytes: bytes_of(ty), loss: slope * relative * left })
         };
         Ok(types.iter().zip(errors).map(offer).collect())
     }

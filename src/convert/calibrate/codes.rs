@@ -158,23 +158,11 @@ impl Problem {
     }
 }
 
-/// The squared change of outputs, `tr(E H ET)`, of `errors: [n_rows, n_in]` under `hessian: [n_in, n_in]`.
-pub(super) fn output_error(
-    kernels: &Kernels,
-    hessian: &[f32],
-    n_in: usize,
-    errors: &[f32],
-    spare: &mut Vec<f32>,
-) -> f64 {
-    spare.resize(errors.len(), 0.0);
-    let out = ColumnsMut::new(spare, n_in, errors.len() / n_in);
-    kernels.gemm_f32(hessian, n_in, errors, out);
-    errors.iter().zip(&*spare).map(|(e, g)| f64::from(*e) * f64::from(*g)).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::hessian::Hessian;
+    use super::super::observe::OfInputs;
+    use super::super::sample::Sample;
     use super::*;
 
     /// Numbers that repeat.
@@ -216,11 +204,10 @@ mod tests {
     fn chosen_codes_change_outputs_less_than_nearest_ones_for_every_type() {
         let (n_in, n_rows, kernels) = (512, 6, Kernels::best());
         let (inputs, rows) = correlated(n_in, 2000, n_rows);
-        let (mut hessian, mut held_out) = (Hessian::new(n_in), Hessian::new(n_in));
+        let (mut hessian, mut held_out) = (Hessian::new(n_in), Sample::new(n_in));
         hessian.add(kernels, &inputs[..1500 * n_in]);
         held_out.add(kernels, &inputs[1500 * n_in..]);
         let problem = Problem::new(kernels, hessian.matrix(1.0), n_in);
-        let held_out = held_out.matrix(1.0);
         let mut spare = Vec::new();
         for ty in BlockType::all() {
             let Some(grid) = Grid::of(ty) else { continue };
@@ -228,10 +215,10 @@ mod tests {
             for (row, blocks) in rows.chunks(n_in).zip(blocks.chunks_mut(ty.row_bytes(n_in).unwrap())) {
                 kernels.encode(ty, row, Some(problem.importance()), blocks);
             }
-            let plain = output_error(kernels, &held_out, n_in, &errors_of(ty, &rows, &blocks), &mut spare);
+            let plain = held_out.output_error(kernels, &errors_of(ty, &rows, &blocks), &mut spare);
             let mut again = blocks.clone();
             problem.choose((ty, grid), &rows, &mut blocks, &mut Scratch::default());
-            let chosen = output_error(kernels, &held_out, n_in, &errors_of(ty, &rows, &blocks), &mut spare);
+            let chosen = held_out.output_error(kernels, &errors_of(ty, &rows, &blocks), &mut spare);
             assert!(chosen < 0.5 * plain, "{ty}: {chosen} for {plain}");
             // A row at a time, in another order: the same bits.
             let row_bytes = again.len() / n_rows;

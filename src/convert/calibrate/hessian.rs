@@ -7,6 +7,8 @@
 use gguf_simd::{ColumnsMut, Kernels};
 use rayon::prelude::*;
 
+use super::observe::OfInputs;
+
 /// Rows of the matrix that a thread computes at a time.
 const PANEL: usize = 128;
 
@@ -19,27 +21,12 @@ pub(super) struct Hessian {
     sums: Vec<f64>,
 }
 
-impl Hessian {
-    /// Of inputs of `n_in` elements, before the first.
-    pub(super) fn new(n_in: usize) -> Self {
+impl OfInputs for Hessian {
+    fn new(n_in: usize) -> Self {
         Self { n_in, n_tokens: 0, sums: vec![0.0; n_in * n_in] }
     }
 
-    /// Elements of an input.
-    pub(super) fn n_in(&self) -> usize {
-        self.n_in
-    }
-
-    /// Inputs seen.
-    pub(super) fn n_tokens(&self) -> usize {
-        self.n_tokens
-    }
-
-    /// Adds `inputs: [n, n_in]`, on the threads of the pool that calls.
-    ///
-    /// # Panics
-    /// If `inputs` is no multiple of `n_in`.
-    pub(super) fn add(&mut self, kernels: &Kernels, inputs: &[f32]) {
+    fn add(&mut self, kernels: &Kernels, inputs: &[f32]) {
         let n_in = self.n_in;
         assert!(inputs.len().is_multiple_of(n_in), "whole inputs");
         let n = inputs.len() / n_in;
@@ -67,6 +54,18 @@ impl Hessian {
                 }
             }
         });
+    }
+}
+
+impl Hessian {
+    /// Elements of an input.
+    pub(super) fn n_in(&self) -> usize {
+        self.n_in
+    }
+
+    /// Inputs seen.
+    pub(super) fn n_tokens(&self) -> usize {
+        self.n_tokens
     }
 
     /// Whether every sum is a number.

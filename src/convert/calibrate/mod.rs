@@ -13,6 +13,7 @@ mod hessian;
 mod observe;
 mod options;
 mod pass;
+mod sample;
 mod store;
 mod streams;
 mod tensor;

@@ -6,7 +6,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use gguf_simd::Kernels;
 use rayon::ThreadPool;
 
-use super::hessian::Hessian;
 use crate::gguf::TensorInfo;
 use crate::model::InputObserver;
 
@@ -71,24 +70,33 @@ impl InputObserver for Order<'_> {
     }
 }
 
-/// Gathers the Hessians of some matrices of a tensor.
+/// What is gathered of the inputs of a matrix.
+pub(super) trait OfInputs: std::fmt::Debug + Send {
+    /// Of inputs of `n_in` elements, before the first.
+    fn new(n_in: usize) -> Self;
+
+    /// Adds `inputs: [n, n_in]`, on the threads of the pool that calls.
+    fn add(&mut self, kernels: &Kernels, inputs: &[f32]);
+}
+
+/// Gathers a `T` of each of some matrices of a tensor.
 #[derive(Debug)]
-pub(super) struct Gather<'a> {
+pub(super) struct Gather<'a, T> {
     place: &'a Place,
     matrices: Range<usize>,
     kernels: &'static Kernels,
     pool: &'a ThreadPool,
-    gathered: Mutex<Gathered>,
+    gathered: Mutex<Gathered<T>>,
 }
 
 #[derive(Debug)]
-struct Gathered {
-    hessians: Vec<Hessian>,
+struct Gathered<T> {
+    by_matrix: Vec<T>,
     /// Which of the matrices have come since the last batch began.
     has_come: Vec<bool>,
 }
 
-impl<'a> Gather<'a> {
+impl<'a, T: OfInputs> Gather<'a, T> {
     /// Of `matrices` of the tensor at `place`, with rows of `n_in` elements.
     pub(super) fn new(
         (place, matrices): (&'a Place, Range<usize>),
@@ -96,12 +104,12 @@ impl<'a> Gather<'a> {
         kernels: &'static Kernels,
         pool: &'a ThreadPool,
     ) -> Self {
-        let hessians: Vec<_> = matrices.clone().map(|_| Hessian::new(n_in)).collect();
-        let has_come = vec![false; hessians.len()];
-        Self { place, matrices, kernels, pool, gathered: Mutex::new(Gathered { hessians, has_come }) }
+        let by_matrix: Vec<T> = matrices.clone().map(|_| T::new(n_in)).collect();
+        let has_come = vec![false; by_matrix.len()];
+        Self { place, matrices, kernels, pool, gathered: Mutex::new(Gathered { by_matrix, has_come }) }
     }
 
-    fn gathered(&self) -> MutexGuard<'_, Gathered> {
+    fn gathered(&self) -> MutexGuard<'_, Gathered<T>> {
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -111,20 +119,20 @@ impl<'a> Gather<'a> {
     }
 
     /// What was gathered, by matrix.
-    pub(super) fn finish(self) -> Vec<Hessian> {
-        self.gathered.into_inner().unwrap_or_else(PoisonError::into_inner).hessians
+    pub(super) fn finish(self) -> Vec<T> {
+        self.gathered.into_inner().unwrap_or_else(PoisonError::into_inner).by_matrix
     }
 }
 
-impl InputObserver for Gather<'_> {
+impl<T: OfInputs> InputObserver for Gather<'_, T> {
     fn see(&self, weights: Range<usize>, inputs: &[f32], _n_in: usize) {
         let matrix = self.place.matrix_at(weights.start).filter(|matrix| self.matrices.contains(matrix));
         let Some(matrix) = matrix else { return };
         let mut gathered = self.gathered();
         let i = matrix - self.matrices.start;
         gathered.has_come[i] = true;
-        let hessian = &mut gathered.hessians[i];
-        self.pool.install(|| hessian.add(self.kernels, inputs));
+        let of_matrix = &mut gathered.by_matrix[i];
+        self.pool.install(|| of_matrix.add(self.kernels, inputs));
     }
 
     /// What comes behind these matrices in the layer need not be computed.

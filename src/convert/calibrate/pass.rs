@@ -20,8 +20,9 @@ use rayon::ThreadPool;
 use super::batches::{Batch, batches};
 use super::calibrated::Calibrated;
 use super::hessian::Hessian;
-use super::observe::{Gather, Order, Place};
+use super::observe::{Gather, OfInputs, Order, Place};
 use super::options::{CalibrateOptions, key};
+use super::sample::Sample;
 use super::store::{Store, Stored, Won};
 use super::streams::Streams;
 use super::tensor::{Evidence, Made, Rows, quantise};
@@ -29,7 +30,7 @@ use crate::convert::Progress;
 use crate::convert::parallel::pool;
 use crate::convert::plan::{Plan, Planned};
 use crate::error::{Error, Result};
-use crate::model::{NewBlocks, SingleLayers, Until};
+use crate::model::{InputObserver, NewBlocks, SingleLayers, Until};
 
 /// The least texts to calibrate with: one is held out of eight.
 const MIN_TEXTS: usize = 8;
@@ -203,10 +204,14 @@ impl<'a> Pass<'a> {
     }
 
     /// Takes a batch through a layer, into the buffer.
-    fn walk(&mut self, batch: usize, layer: (usize, Until), observer: Option<&Gather<'_>>) -> Result<()> {
+    fn walk(
+        &mut self,
+        batch: usize,
+        layer: (usize, Until),
+        observer: Option<&dyn InputObserver>,
+    ) -> Result<()> {
         let texts = self.ids(&self.batches[batch].texts);
         self.streams.get(&self.batches[batch].texts, &mut self.buffer)?;
-        let observer = observer.map(|observer| observer as &dyn crate::model::InputObserver);
         self.model.step(layer, &texts, &mut self.buffer, observer)
     }
 
@@ -246,10 +251,9 @@ impl<'a> Pass<'a> {
         let mut made: Vec<(Made, usize)> = tensors.iter().map(|_| (Made::default(), usize::MAX)).collect();
         for start in (0..first.n_matrices).step_by(at_once) {
             let matrices = start..first.n_matrices.min(start + at_once);
-            // Those to check with first, as floats: sums of doubles are there once.
-            let checked_with = self.gather((&first.place, matrices.clone()), n_in, (layer, true))?;
-            let checked_with: Vec<_> = checked_with.iter().map(|of| self.held_out(of)).collect();
-            let chosen_by = self.gather((&first.place, matrices.clone()), n_in, (layer, false))?;
+            let place = (&first.place, matrices.clone());
+            let checked_with: Vec<Sample> = self.gather(place.clone(), n_in, (layer, true))?;
+            let chosen_by: Vec<Hessian> = self.gather(place, n_in, (layer, false))?;
             for (matrix, (by, with)) in matrices.zip(chosen_by.into_iter().zip(checked_with)) {
                 self.matrix(first.name, tensors, matrix, (by, with), &mut made)?;
             }
@@ -261,13 +265,13 @@ impl<'a> Pass<'a> {
             .collect())
     }
 
-    /// The Hessians of some matrices of a tensor, over texts that are held out or over the others.
-    fn gather(
+    /// What is gathered of some matrices of a tensor, over texts that are held out or over the others.
+    fn gather<T: OfInputs>(
         &mut self,
         matrices: (&Place, Range<usize>),
         n_in: usize,
         (layer, is_held_out): ((usize, Until), bool),
-    ) -> Result<Vec<Hessian>> {
+    ) -> Result<Vec<T>> {
         let (kernels, workers) = (self.options.kernels, Arc::clone(&self.pool));
         let gather = Gather::new(matrices, n_in, kernels, &workers);
         for batch in 0..self.batches.len() {
@@ -280,20 +284,16 @@ impl<'a> Pass<'a> {
         Ok(gather.finish())
     }
 
-    fn held_out(&self, hessian: &Hessian) -> Vec<f32> {
-        self.pool.install(|| hessian.matrix(1.0))
-    }
-
     /// Calibrates matrix `matrix` of some tensors that share their inputs.
     fn matrix(
         &self,
         name: &str,
         tensors: &[&Tensor<'_>],
         matrix: usize,
-        (chosen_by, checked_with): (Hessian, Vec<f32>),
+        (chosen_by, checked_with): (Hessian, Sample),
         made: &mut [(Made, usize)],
     ) -> Result<()> {
-        if !chosen_by.is_finite() || !checked_with.iter().all(|sum| sum.is_finite()) {
+        if !chosen_by.is_finite() || !checked_with.is_finite() {
             let what = format!("the input of {name} is not finite: convert or download the model again");
             return Err(Error::malformed(self.options.reference, what));
         }
@@ -325,20 +325,19 @@ impl<'a> Pass<'a> {
         };
         let mut kept = Vec::new();
         if let Some(tensor) = tensors.first() {
-            let mut hessians = [false, true].map(|_| Hessian::new(tensor.n_in()));
+            let (mut chosen_by, mut checked_with) = (Hessian::new(tensor.n_in()), Sample::new(tensor.n_in()));
             for i in 0..self.batches.len() {
                 self.check()?;
                 self.streams.get(&self.batches[i].texts, &mut self.buffer)?;
                 let n = self.buffer.len() / self.model.spec().n_embd;
-                let (hessian, pool) = (&mut hessians[usize::from(self.batches[i].is_held_out)], &self.pool);
+                let (is_held_out, pool) = (self.batches[i].is_held_out, &self.pool);
                 let kernels = self.options.kernels;
-                self.model.see_output_inputs(n, &self.buffer, |inputs| {
-                    pool.install(|| hessian.add(kernels, inputs));
+                self.model.see_output_inputs(n, &self.buffer, |inputs| match is_held_out {
+                    true => checked_with.add(kernels, inputs),
+                    false => pool.install(|| chosen_by.add(kernels, inputs)),
                 })?;
             }
             let mut made = [(Made::default(), usize::MAX)];
-            let [chosen_by, checked_with] = hessians;
-            let checked_with = self.held_out(&checked_with);
             self.matrix(tensor.name, &[tensor], 0, (chosen_by, checked_with), &mut made)?;
             kept.extend(made.map(|(made, n_tokens)| finish(tensor, made, n_tokens)));
         }

@@ -3,8 +3,9 @@
 use gguf_simd::{BlockType, Grid, Kernels};
 use rayon::ThreadPool;
 
-use super::codes::{Problem, Scratch, output_error};
+use super::codes::{Problem, Scratch};
 use super::hessian::Hessian;
+use super::sample::Sample;
 use crate::convert::parallel::in_order;
 use crate::convert::transform::{Reading, SourceRows};
 use crate::error::{Error, Result};
@@ -17,14 +18,13 @@ const ROWS: usize = 32;
 #[derive(Debug)]
 pub(super) struct Evidence {
     problem: Problem,
-    /// `[n_in, n_in]`: the Hessian of inputs that had no part in choosing.
-    held_out: Vec<f32>,
+    held_out: Sample,
 }
 
 impl Evidence {
     /// From inputs to choose by and inputs to check with. Of few inputs, as experts may get, less is believed: what
     /// lies beside the diagonal is shrunk until there are as many as an input has elements.
-    pub(super) fn new(kernels: &'static Kernels, chosen_by: Hessian, held_out: Vec<f32>) -> Self {
+    pub(super) fn new(kernels: &'static Kernels, chosen_by: Hessian, held_out: Sample) -> Self {
         let n_in = chosen_by.n_in();
         let kept = (chosen_by.n_tokens() as f64 / n_in as f64).min(1.0);
         let matrix = chosen_by.matrix(kept);
@@ -46,7 +46,7 @@ pub(super) struct Made {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Encoded {
     pub(super) blocks: Vec<u8>,
-    /// The squared change of outputs for inputs that were held out.
+    /// The mean squared change of outputs for inputs that were held out.
     pub(super) output_error: f64,
     pub(super) error: ErrorStats,
 }
@@ -147,7 +147,7 @@ impl Worker {
         for (value, row) in self.values.iter_mut().zip(&self.rows) {
             *value = row - *value;
         }
-        let output_error = output_error(kernels, &evidence.held_out, n_in, &self.values, &mut self.spare);
+        let output_error = evidence.held_out.output_error(kernels, &self.values, &mut self.spare);
         Encoded { blocks, output_error, error }
     }
 }
