@@ -62,6 +62,9 @@ impl Adapter {
             return Err(Error::unsupported(path, what));
         }
         let alpha = metadata.f32(ALPHA)?.unwrap_or(0.0);
+        if !alpha.is_finite() {
+            return Err(Error::malformed(path, format!("{ALPHA} is {alpha}; it must be a number")));
+        }
         let pairs = pairs_of(&file)?;
         Ok(Self { alpha, pairs, scale, file })
     }
