@@ -24,6 +24,9 @@ pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindo
     let isa = Avx2::here();
     let out = &mut ColumnsMut::of_column(out);
     avx2::gemv_in_units::<1, B>(weights, x, out, C::UNIT, C::d, |block: &[u8; B], [y]| {
+        if let Some(sum) = C::sum_avx2(block, y, isa) {
+            return [sum];
+        }
         let mut indices = [0; 64];
         let has_indices = C::indices(block, isa, &mut indices);
         let marks = C::marks_avx2(block, isa);

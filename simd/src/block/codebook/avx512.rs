@@ -28,6 +28,9 @@ pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindo
     let narrow = isa.avx2();
     let out = &mut ColumnsMut::of_column(out);
     avx512::gemv_in_units::<1, B>(weights, x, out, C::UNIT, C::d, |block: &[u8; B], [y], _| {
+        if let Some(sum) = C::sum_avx512(block, y, isa) {
+            return [sum];
+        }
         let mut indices = [0; 64];
         let has_indices = C::indices(block, narrow, &mut indices);
         let marks = C::marks_avx2(block, narrow);

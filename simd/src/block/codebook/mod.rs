@@ -34,6 +34,8 @@ use core::arch::aarch64::*;
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::*;
 
+#[cfg(target_arch = "x86_64")]
+use crate::activation::Q8KWindow;
 use crate::array;
 #[cfg(target_arch = "aarch64")]
 use crate::isa::Neon;
@@ -117,6 +119,20 @@ pub(crate) trait Codebook<const B: usize> {
     #[inline(always)]
     fn indices(_block: &[u8; B], _isa: Avx2, _out: &mut Indices) -> bool {
         false
+    }
+
+    /// Lanes that add up to `isum`, if a type has a shorter way there than the one of all.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn sum_avx2(_block: &[u8; B], _y: &Q8KWindow, _isa: Avx2) -> Option<__m256i> {
+        None
+    }
+
+    /// As [`Codebook::sum_avx2`].
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn sum_avx512(_block: &[u8; B], _y: &Q8KWindow, _isa: Avx512) -> Option<__m512i> {
+        None
     }
 
     /// [`Codebook::marks`], where vectors are faster.

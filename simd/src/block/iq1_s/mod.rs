@@ -10,8 +10,15 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub(super) mod grid;
 
+#[cfg(target_arch = "x86_64")]
+use core::arch::x86_64::*;
+
+#[cfg(target_arch = "x86_64")]
+use crate::activation::Q8KWindow;
 use crate::array;
 #[cfg(target_arch = "x86_64")]
 use crate::block::codebook::Indices;
@@ -19,7 +26,7 @@ use crate::block::codebook::{
     Codebook, Marks, Parts, Rule, bytes_at, columns_of_8, entries_of_8, half_at, search,
 };
 #[cfg(target_arch = "x86_64")]
-use crate::isa::Avx2;
+use crate::isa::{Avx2, Avx512};
 use crate::wide::{LANES, Wide};
 
 const BYTES: usize = 50;
@@ -93,5 +100,19 @@ impl Codebook<BYTES> for Book {
         // SAFETY: the proof is of the features.
         unsafe { avx2::indices(block, out) };
         true
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn sum_avx2(block: &[u8; BYTES], y: &Q8KWindow, isa: Avx2) -> Option<__m256i> {
+        // SAFETY: the proof is of the features.
+        Some(unsafe { avx2::sum(block, y, isa) })
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn sum_avx512(block: &[u8; BYTES], y: &Q8KWindow, isa: Avx512) -> Option<__m512i> {
+        // SAFETY: the proof is of the features.
+        Some(unsafe { avx512::sum(block, y, isa) })
     }
 }
