@@ -106,8 +106,8 @@ pub(crate) struct Place {
 pub(crate) fn columns_of<const NC: usize, W>(x: &[W]) -> [&[W]; NC] {
     let n_windows = x.len() / NC;
     let mut columns = [&x[..n_windows]; NC];
-    for c in 1..NC {
-        columns[c] = &x[c * n_windows..][..n_windows];
+    for (c, column) in columns.iter_mut().enumerate() {
+        *column = &x[c * n_windows..][..n_windows];
     }
     columns
 }

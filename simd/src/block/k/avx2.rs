@@ -43,8 +43,8 @@ pub(crate) fn gemv_with_minima<const NC: usize, const B: usize, const AT: usize>
         for (w, (block, _)) in row.as_chunks::<B>().0.iter().zip(x[0]).enumerate() {
             let sums = sums(block, array::each(|c| &x[c][w]));
             now.halves[lane] = i32::from_le_bytes([block[AT], block[AT + 1], block[AT + 2], block[AT + 3]]);
-            for c in 0..NC {
-                (now.isums[c][lane], now.msums[c][lane]) = sums[c];
+            for (c, sums) in sums.iter().enumerate() {
+                (now.isums[c][lane], now.msums[c][lane]) = *sums;
                 now.dys[c][lane] = x[c][w].scale;
             }
             rows.add_late(lane);
@@ -91,8 +91,8 @@ pub(crate) fn gemv_in_units<const NC: usize, const B: usize>(
         for (w, (block, _)) in row.as_chunks::<B>().0.iter().zip(x[0]).enumerate() {
             let sums = sums(block, array::each(|c| &x[c][w]));
             now.halves[lane] = i32::from(u16::from_le_bytes(d(block)));
-            for c in 0..NC {
-                now.isums[c][lane] = sums[c];
+            for (c, sum) in sums.iter().enumerate() {
+                now.isums[c][lane] = *sum;
                 now.dys[c][lane] = x[c][w].scale * unit;
             }
             rows.add_late(lane);

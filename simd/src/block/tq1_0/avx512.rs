@@ -52,8 +52,8 @@ pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8KWindow], out: &mut C
         }
         array::each(|c| {
             let (mut sum, vectors) = arranged.window(Place { c, w }, ys[c], 64, &PLACES);
-            for n in 0..5 {
-                sum = _mm512_dpbusd_epi32(sum, codes[n], vectors[n]);
+            for (codes, vector) in codes.iter().zip(&vectors) {
+                sum = _mm512_dpbusd_epi32(sum, *codes, *vector);
             }
             _mm512_srai_epi32::<6>(sum)
         })
