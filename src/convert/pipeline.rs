@@ -100,11 +100,13 @@ pub fn run_all(
         errors
     });
     let errors: Vec<_> = errors.collect();
+    let source_noise = written.iter().map(|written| written[0].source_noise).sum();
     outputs
         .into_iter()
         .zip(errors)
         .map(|(Output { plan, writer }, errors)| {
-            Ok(Summary::new(plan, writer.finish()?, start.elapsed(), errors))
+            let summary = Summary::new(plan, writer.finish()?, start.elapsed(), errors);
+            Ok(summary.with_source_noise(source_noise))
         })
         .collect()
 }
@@ -137,6 +139,8 @@ pub(super) struct Group {
 pub(super) struct Written {
     /// What its encoding lost.
     error: ErrorStats,
+    /// The sum of the squared errors that the codes of the source made, as far as they tell.
+    source_noise: f64,
     /// The CRC-32 of its blocks.
     pub(super) crc: u32,
 }
@@ -263,7 +267,8 @@ impl Job<'_> {
             )));
         }
         output.writer.write_at(group.tensor, (group.first_row * row_bytes) as u64, blocks)?;
-        Ok(Written { error, crc: crc32fast::hash(blocks) })
+        let source_noise = source.noise_of(steps);
+        Ok(Written { error, source_noise, crc: crc32fast::hash(blocks) })
     }
 }
 

@@ -23,6 +23,9 @@ pub struct Summary {
     pub bits_per_weight: f64,
     /// Whether weights were quantised before, so that errors count from what they were then.
     pub is_requantised: bool,
+    /// What quantising them before lost, relative to the RMS of all weights, as their steps tell; `None` where they do
+    /// not.
+    pub source_error: Option<f64>,
     /// How long it took, with all that was written at once and reading back.
     pub duration: Duration,
     /// Every tensor, in file order.
@@ -73,10 +76,18 @@ impl Summary {
             file_bytes: plan.file_bytes(),
             bits_per_weight: plan.bits_per_weight(),
             is_requantised: plan.is_requantised(),
+            source_error: None,
             duration,
             calibration: None,
             tensors: plan.files().tensors().zip(errors).map(of_tensor).collect(),
         }
+    }
+
+    /// The same, of weights whose codes made squared errors of this sum before.
+    pub(super) fn with_source_noise(self, noise: f64) -> Self {
+        let squares = self.error().sum_squares;
+        let source_error = (noise > 0.0 && squares > 0.0).then(|| (noise / squares).sqrt());
+        Self { source_error, ..self }
     }
 
     /// What the encoding of all tensors lost.

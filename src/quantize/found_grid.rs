@@ -19,10 +19,10 @@ const MOST_OFF: f32 = 1.0 / 8.0;
 /// The grid of each [`STEP`] values of a row, added to `steps`, and the levels to each side that they need; `None` if
 /// some are on no grid of at most `most` levels. Values were rounded to `source`.
 pub fn find_grids(row: &[f32], source: SourceType, most: u32, steps: &mut Vec<Step>) -> Option<u32> {
-    // Half a unit in the last place.
+    // Half a unit in the last place; of F32 some, since scales were multiplied with.
     let rounding = match source {
-        SourceType::BF16 => 1.0 / 256.0 / 2.0,
-        SourceType::F16 => 1.0 / 2048.0 / 2.0,
+        SourceType::BF16 => 1.0 / 256.0,
+        SourceType::F16 => 1.0 / 2048.0,
         SourceType::F32 | SourceType::F64 => 1.0 / 16_777_216.0 * 4.0,
         _ => return None,
     };
@@ -104,7 +104,7 @@ mod tests {
             assert_eq!(find_grids(&row, SourceType::BF16, 128, &mut steps), Some(levels));
             for (step, scale) in steps.iter().zip(scales) {
                 // As near as BF16 is.
-                assert!((step.scale - scale).abs() <= scale / 512.0, "{} for {scale}", step.scale);
+                assert!((step.scale - scale).abs() <= scale / 256.0, "{} for {scale}", step.scale);
             }
         }
     }

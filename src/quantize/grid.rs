@@ -19,8 +19,9 @@ pub struct Step {
     pub least: f32,
 }
 
-/// How far from a whole number a code may be, for the rounding of floats.
-const MOST_OFF: f32 = 1.0 / 64.0;
+/// How far from a whole number a code may be: floats that were rounded to BF16 are off by a sixteenth at level 16, and
+/// a code is told from its neighbours by half.
+const MOST_OFF: f32 = 1.0 / 8.0;
 
 /// As [`super::encode_rows`], for rows whose columns lie on grids, `steps` of which there is one for every [`STEP`]
 /// columns. A row that blocks of `ty` hold as it is keeps its codes.

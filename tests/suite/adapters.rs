@@ -32,7 +32,7 @@ fn base_of(name: &str) -> String {
 }
 
 /// A base from fixtures/families with the tokenizer that they share.
-fn base(family: &str) -> TempDir {
+pub(crate) fn base(family: &str) -> TempDir {
     let dir = tempfile::tempdir().expect("a folder");
     for from in [fixtures().join("families").join(family), fixtures().join("families/tokenizer")] {
         for entry in fs::read_dir(from).expect("a fixture") {

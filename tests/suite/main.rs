@@ -53,6 +53,7 @@ mod importance;
 mod logits_file;
 mod logits_hash;
 mod measures;
+mod on_grids;
 mod reads;
 mod saved_sequences;
 mod sequences;

@@ -99,10 +99,18 @@ pub(super) fn summary_text(summary: &Summary) -> String {
         .collect();
     text.extend(summary.calibration.as_ref().map(calibration_text));
     if worst.is_empty() {
-        text.push_str("error: none, every weight is kept exactly\n");
+        let of_source = summary.source_error.map(|error| {
+            format!("; the input's own codes had cost about {} of the weights' RMS", percent(error))
+        });
+        writeln!(text, "error: none, every weight is kept exactly{}", of_source.unwrap_or_default())
+            .expect("a string takes everything");
     } else {
         let total = percent(summary.error().relative_rmse());
-        let against = if summary.is_requantised { " (beside what the input had lost before)" } else { "" };
+        let against = match summary.source_error {
+            Some(error) => format!(" (beside about {} that the input's own codes had cost)", percent(error)),
+            None if summary.is_requantised => " (beside what the input had lost before)".to_owned(),
+            None => String::new(),
+        };
         writeln!(text, "error: {total} of the weights' RMS{against}; largest in {}", worst.join(", "))
             .expect("a string");
     }
@@ -143,6 +151,7 @@ pub(super) fn summary_json(summary: &Summary) -> Value {
         "seconds": summary.duration.as_secs_f64(),
         "relative_rmse": summary.error().relative_rmse(),
         "requantised": summary.is_requantised,
+        "source_relative_rmse": summary.source_error,
         "calibration": summary.calibration.as_ref().map(calibration_json),
         "tensors": tensors,
     })

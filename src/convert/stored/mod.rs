@@ -7,9 +7,11 @@
 //! a tensor.
 //!
 //! [`numbers`] reads packed matrices of small numbers, [`affine`] makes integer codes with scales of them, `scaled`
-//! floats of few bits, `looked_up` codes of a table, `parted` codes that share bytes with far ones. `formats` says which tensors of which names are what. [`levels`]
+//! floats of few bits, `looked_up` codes of a table, `parted` codes that share bytes with far ones, `additive` sums of
+//! vectors. `formats` says which tensors of which names are what. [`levels`]
 //! finds the block type that holds the codes of a tensor as they are.
 
+mod additive;
 mod affine;
 mod formats;
 mod levels;

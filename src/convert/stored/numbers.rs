@@ -19,6 +19,8 @@ pub(super) struct Layout {
     pub(super) order: Option<[usize; 8]>,
     /// Whether packed numbers are two's complements, and counted from the least.
     pub(super) is_signed: bool,
+    /// Whether four rows share words of 16 bits, 64 columns of each in its turn, as AWQ's fast kernels have them.
+    pub(super) is_of_four_rows: bool,
 }
 
 /// A dimension of a tensor.
@@ -74,6 +76,13 @@ impl<'a> Numbers<'a> {
                 return Err(Error::malformed(view.path(), what));
             }
         }
+        if layout.is_of_four_rows {
+            expected[0] = n_rows.div_ceil(4);
+            if !n_rows.is_multiple_of(4) || !n_cols.is_multiple_of(64) || view.dtype.element_bits() != 16 {
+                let what = format!("tensor {name} is not of words of 16 bits for four rows of 64 columns");
+                return Err(Error::malformed(view.path(), what));
+            }
+        }
         // Formats pad the columns of a matrix that is not turned.
         let is_sound = if layout.is_turned {
             found == expected
@@ -119,6 +128,7 @@ impl<'a> Numbers<'a> {
 
     fn read_unsigned(&self, (first, n): (usize, usize), out: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
         match (self.layout.is_turned, self.layout.packed) {
+            (false, None) if self.layout.is_of_four_rows => self.read_of_four_rows(first, out, bytes),
             (false, None) => self.read_plain(first, out, bytes),
             (false, Some((bits, Along::Inner))) => {
                 let row_bytes = self.view.dtype.bytes_of(self.row_elements);
@@ -143,6 +153,26 @@ impl<'a> Numbers<'a> {
             }
             (true, packed) => self.read_turned(first, n, packed, out, bytes),
         }
+    }
+
+    /// Reads rows of which 64 columns are 16 words that follow one another, behind those of the rows before in four.
+    fn read_of_four_rows(&self, first: usize, out: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
+        let row_bytes = 2 * self.row_elements;
+        for (i, out) in out.chunks_exact_mut(self.n_cols).enumerate() {
+            let row = first + i;
+            bytes.resize(row_bytes, 0);
+            self.view.read_at((row / 4 * row_bytes) as u64, bytes)?;
+            for (out, words) in out.as_chunks_mut::<64>().0.iter_mut().zip(bytes.chunks_exact(128)) {
+                let codes = &words[row % 4 * 32..][..32];
+                for (half, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+                    for at in 0..32 {
+                        let byte = codes[16 * half + at / 2];
+                        out[fast_column(at)] = f32::from(if at % 2 == 0 { byte & 15 } else { byte >> 4 });
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     fn read_plain(&self, first: usize, out: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
@@ -211,6 +241,14 @@ impl<'a> Numbers<'a> {
         }
         Ok(())
     }
+}
+
+/// The column of 32 whose number AWQ's fast kernels have at place `at`: pairs of columns are taken from each eight in
+/// turn, and then the even places of eight come before the odd ones.
+fn fast_column(at: usize) -> usize {
+    let (eight, half, pair) = (at / 8, at % 8 / 4, at % 4);
+    let in_turn = eight * 8 + pair * 2 + half;
+    in_turn % 8 / 2 * 8 + in_turn / 8 * 2 + in_turn % 2
 }
 
 /// The number of `bits` bits from bit `bit` on, in words of which number `w` is at byte `at(w)`.

@@ -59,6 +59,16 @@ impl SourceRows<'_> {
         }
     }
 
+    /// The sum of the squared errors that rounding weights to the grids `steps` makes: evenly spread between levels,
+    /// they are a twelfth of a squared step on average. None is known of floats that have been found on grids.
+    pub(in crate::convert) fn noise_of(&self, steps: &[Step]) -> f64 {
+        if self.is_on_grids {
+            return 0.0;
+        }
+        let squares = steps.iter().map(|step| f64::from(step.scale) * f64::from(step.scale));
+        squares.sum::<f64>() * STEP as f64 / 12.0
+    }
+
     /// The type of the floats, if they are of one and are as the source has them.
     fn plain_type(&self) -> Option<SourceType> {
         let Origin::Checkpoint(parts) = &self.origin else { return None };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Made, Module};
+use crate::checkpoint::{SourceType, TensorView};
 use crate::convert::stored::affine::{Affine, Groups, Zeros};
 use crate::convert::stored::numbers::{Along, Layout, Numbers};
 use crate::error::Result;
@@ -35,8 +36,10 @@ pub(super) fn gptq<'a>(module: &Module<'a, '_>) -> Made<'a> {
     let turned = |packed| Layout { is_turned: true, packed, ..Layout::default() };
     let numbers = |part: &str, view, layout, n| Numbers::new(&module.full(part), view, layout, [n_out, n]);
     let modulus = (1 << bits) as f32;
-    // Files of the first version store one less than z, and wrap around.
-    let plus = if module.text("checkpoint_format").ends_with("_v2") { 0.0 } else { 1.0 };
+    // Files of the first version store one less than z, and wrap around; AutoRound's own format does not.
+    let is_raw = module.text("checkpoint_format").ends_with("_v2")
+        || matches!(module.text("packing_format"), "auto_round" | "auto_round:gptqmodel");
+    let plus = if is_raw { 0.0 } else { 1.0 };
     let zeros = match zeros {
         Some(view) => {
             let layout = turned(Some((bits, Along::Inner)));
@@ -80,6 +83,9 @@ pub(super) fn awq<'a>(module: &Module<'a, '_>) -> Made<'a> {
     }
     let (scales, zeros) = (module.need("scales")?, module.need("qzeros")?);
     let version = module.text("version").to_ascii_lowercase();
+    if codes.dtype == SourceType::I16 {
+        return awq_fast(module, (codes, scales, zeros));
+    }
     let bits = module.count("bits").or(module.count("w_bit")).unwrap_or(4);
     let (&[outer, inner], true) = (codes.shape, bits == 4 && codes.dtype.element_bits() == 32) else {
         let what = format!(
@@ -102,7 +108,12 @@ pub(super) fn awq<'a>(module: &Module<'a, '_>) -> Made<'a> {
     };
     let layout = |packed: bool| {
         let order = (packed && !is_gemv).then_some(AWQ_ORDER);
-        Layout { is_turned: !is_gemv, packed: packed.then_some((4, Along::Inner)), order, is_signed: false }
+        Layout {
+            is_turned: !is_gemv,
+            packed: packed.then_some((4, Along::Inner)),
+            order,
+            ..Layout::default()
+        }
     };
     let numbers = |part: &str, view, packed, n| -> Result<Numbers<'a>> {
         Numbers::new(&module.full(part), view, layout(packed), [n_out, n])
@@ -117,6 +128,35 @@ pub(super) fn awq<'a>(module: &Module<'a, '_>) -> Made<'a> {
         scale_factor: 1.0,
         zeros: Zeros::Codes { numbers: zeros, plus: 0.0, modulus: 16.0 },
         groups: Groups::Of(n_in.div_ceil(n_groups)),
+    })))
+}
+
+/// AutoAWQ's "gemv_fast": codes of four rows in words of 16 bits, scales and what a code of zero stands for turned, with
+/// rows added to fill them up.
+fn awq_fast<'a>(
+    module: &Module<'a, '_>,
+    (codes, scales, zeros): (TensorView<'a>, TensorView<'a>, TensorView<'a>),
+) -> Made<'a> {
+    let (&[n_words, n_in], &[n_groups, n_out]) = (codes.shape, scales.shape) else {
+        return Err(module.wrong(format!("{} is not a matrix with scales", module.full("qweight"))));
+    };
+    let group = module.count("group_size").or(module.count("q_group_size")).unwrap_or(128);
+    if n_words * 4 != n_out || n_in == 0 || group == 0 || n_in.div_ceil(group) > n_groups {
+        let what = format!("{} has other rows or groups than its scales", module.full("qweight"));
+        return Err(module.wrong(what));
+    }
+    let turned = Layout { is_turned: true, ..Layout::default() };
+    let of_groups = |part: &str, view| Numbers::new(&module.full(part), view, turned, [n_out, n_groups]);
+    let fast = Layout { is_of_four_rows: true, ..Layout::default() };
+    Ok(Some(Arc::new(Affine {
+        scheme: "AWQ-4",
+        shape: vec![n_out, n_in],
+        codes: Numbers::new(&module.full("qweight"), codes, fast, [n_out, n_in])?,
+        code_range: (0, 15),
+        scales: of_groups("scales", scales)?,
+        scale_factor: 1.0,
+        zeros: Zeros::Biases { numbers: of_groups("qzeros", zeros)?, centre: 0.0 },
+        groups: Groups::Of(group),
     })))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The tensors tell the format, and their shapes its parameters; config.json is asked only for what they do not say.
 
+mod aqlm;
 mod bitsandbytes;
 mod floats;
 mod gptq;
@@ -22,7 +23,7 @@ use crate::quantize::decode_source;
 type Made<'a> = Result<Option<Arc<dyn Packed + 'a>>>;
 
 /// The formats, in the order in which they are tried.
-const FORMATS: [for<'a> fn(&Module<'a, '_>) -> Made<'a>; 10] = [
+const FORMATS: [for<'a> fn(&Module<'a, '_>) -> Made<'a>; 11] = [
     gptq::gptq,
     gptq::awq,
     integers::compressed,
@@ -30,13 +31,14 @@ const FORMATS: [for<'a> fn(&Module<'a, '_>) -> Made<'a>; 10] = [
     parted::hqq,
     parted::quanto,
     torchao::torchao,
+    aqlm::aqlm,
     parted::bitnet,
     integers::bytes,
     floats::floats,
 ];
 
 /// Endings of the tensors that tell a packed module; a matrix of a module without them is called `weight`.
-const CODES: [&str; 6] = ["qweight", "weight_packed", "weight", "W_q", "_data", "_weight_qdata"];
+const CODES: [&str; 7] = ["qweight", "weight_packed", "weight", "W_q", "_data", "_weight_qdata", "codes"];
 
 /// What quantisers keep beside weights for activations, or for other programs: weights need none of it.
 const UNUSED: [&str; 10] = [
