@@ -12,7 +12,6 @@ Needs torch, transformers, numpy.
 """
 
 import json
-import json
 import pathlib
 import shutil
 import sys
@@ -20,6 +19,7 @@ import tempfile
 
 import numpy as np
 import torch
+import encoder_references
 import jina_bert_v2
 from encoder_shapes import SHAPES
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, AutoModelForSequenceClassification
@@ -52,8 +52,11 @@ def randomise(model, seed):
 
 
 def load(folder, scores):
-    if json.loads((folder / "config.json").read_text())["architectures"] == ["JinaBertModel"]:
+    config = json.loads((folder / "config.json").read_text())
+    if config["architectures"] == ["JinaBertModel"]:
         return jina_bert_v2.load(folder)
+    if config["architectures"] == ["NeoBERT"] or "moe_every_n_layers" in config:
+        return encoder_references.load(folder)
     auto = AutoModelForSequenceClassification if scores else AutoModel
     return auto.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True).eval()
 
@@ -91,11 +94,21 @@ def idle_tensors(model, texts, scores, expected):
     return idle
 
 
+def become_llama(folder):
+    """Gives a EuroBERT, which computes the same, the class of NVIDIA's Llama whose positions see the whole text."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config |= dict(architectures=["LlamaBidirectionalModel"], model_type="llama_bidirec")
+    path.write_text(json.dumps(config, indent=2) + "\n")
+
+
 def make(name, folder):
     model_type, arguments, scores = SHAPES[name]
     for seed in range(N_SEEDS):
         if model_type == "jina_bert_v2":
             model = jina_bert_v2.JinaBert(arguments)
+        elif model_type in encoder_references.REFERENCES:
+            model = encoder_references.REFERENCES[model_type](arguments)
         else:
             config = CONFIG_MAPPING[model_type](**arguments)
             auto = AutoModelForSequenceClassification if scores else AutoModel
@@ -112,6 +125,8 @@ def make(name, folder):
         print(f"{name}: seed {seed}: idle {idle}", file=sys.stderr)
     else:
         raise SystemExit(f"{name}: no seed")
+    if name == "llama-embed":
+        become_llama(folder)
     lines = [" ".join(map(str, ids[:border] + ["|"] * scores + ids[border:])) for ids, border in texts]
     (folder / "ids.txt").write_text("\n".join(lines) + "\n")
     np.save(folder / ("scores.npy" if scores else "hidden.npy"), expected.numpy().astype("<f4"))

@@ -58,6 +58,26 @@ SHAPES |= {
         False,
     ),
     "eurobert": ("eurobert", LIKE_LLAMA | dict(num_key_value_heads=2, mask_token_id=4, **NO_IDS), False),
+    # A twin: see tools/encoder_fixtures.py.
+    "llama-embed": ("eurobert", LIKE_LLAMA | dict(num_key_value_heads=2, mask_token_id=4, **NO_IDS), False),
+    "neo-bert": (
+        "neobert",
+        dict(
+            vocab_size=N_VOCAB, hidden_size=48, num_hidden_layers=2, num_attention_heads=3, intermediate_size=80,
+            hidden_act="SwiGLU", max_length=80, norm_eps=0.01, rms_norm=True, rope=True,
+        ),
+        False,
+    ),
+    "nomic-bert-moe": (
+        "nomic_bert_moe",
+        dict(
+            vocab_size=N_VOCAB, n_embd=48, n_layer=3, n_head=3, num_attention_heads=3, n_inner=40, n_positions=96,
+            type_vocab_size=2, layer_norm_epsilon=1e-5, rotary_emb_base=1000.0, activation_function="gelu",
+            moe_every_n_layers=2, num_experts=4, moe_top_k=2, qkv_proj_bias=True, mlp_fc1_bias=True,
+            mlp_fc2_bias=True, causal=False, prenorm=False,
+        ),
+        False,
+    ),
     "jina-bert-v2": ("jina_bert_v2", BERT | dict(intermediate_size=64), False),
     "jina-bert-v3": ("jina_embeddings_v3", ROBERTA | dict(max_position_embeddings=96), False),
 }

@@ -23,18 +23,21 @@ import tempfile
 
 import numpy as np
 import torch
+import family_references
+import family_references_later
 import family_shapes
+import family_shapes_later
 import family_shapes_more
 import family_shapes_recurrent
 from family_mxfp4 import encode_experts
-from family_references import REFERENCES
 from family_shapes import N_VOCAB
 from family_twins import TWINS, ZEROS
 from safetensors.torch import load_file, save_file
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.utils import logging
 
-SHAPES = family_shapes.SHAPES | family_shapes_more.SHAPES | family_shapes_recurrent.SHAPES
+SHAPES = family_shapes.SHAPES | family_shapes_more.SHAPES | family_shapes_recurrent.SHAPES | family_shapes_later.SHAPES
+REFERENCES = family_references.REFERENCES | family_references_later.REFERENCES
 # By model type: what keys are called in older files.
 HUB_KEYS = {
     "gpt_neox": {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"},
@@ -114,7 +117,7 @@ def idle_tensors(model, ids, logits):
     # What it scales is normalised next.
     last_scale = f"{model.config.get_text_config().num_hidden_layers - 1}.layer_scalar"
     for name, tensor in model.state_dict(keep_vars=True).items():
-        is_idle = name.endswith(last_scale) or any(part in name for part in ("vision", "visual", "projector"))
+        is_idle = name.endswith(last_scale) or any(part in name for part in ("vision", "visual", "projector", "connector"))
         if is_idle or not tensor.is_floating_point():
             continue
         kept = tensor.data.clone()

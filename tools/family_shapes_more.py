@@ -457,14 +457,17 @@ SHAPES = TWIN_SHAPES | MULTIMODAL_SHAPES | {
     "afmoe": shape(
         "afmoe",
         head_dim=8,
-        moe_intermediate_size=12,
-        num_dense_layers=1,
+        moe_intermediate_size=8,
+        num_dense_layers=3,
         num_experts=8,
         num_experts_per_tok=3,
         num_shared_experts=1,
         route_scale=1.7,
         sliding_window=8,
-        layer_types=WINDOWS,
+        # llama.cpp knows no other order of layers with positions and without.
+        num_hidden_layers=4,
+        intermediate_size=24,
+        layer_types=["sliding_attention"] * 3 + ["full_attention"],
         mup_enabled=True,
     ),
     "exaone-moe": shape(

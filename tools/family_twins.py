@@ -165,6 +165,13 @@ def deepseek(tensors, twin):
     return tensors, config
 
 
+def deepseek2_ocr(tensors, twin):
+    tensors, config = deepseek(tensors, twin)
+    return tensors, config | dict(
+        architectures=["DeepseekOCRForCausalLM"], model_type="deepseek_vl_v2", use_mla=False
+    )
+
+
 def bailingmoe(tensors, twin):
     tensors, config = deepseek(tensors, twin)
     tensors = join(tensors, twin, "attention.query_key_value", "self_attn.q_proj", grouped=False)
@@ -349,7 +356,7 @@ def chatglm_own(tensors, twin):
 
 
 # What a twin has and the family has not.
-ZEROS = dict.fromkeys(("bailingmoe", "deepseek"), "shared_expert_gate")
+ZEROS = dict.fromkeys(("bailingmoe", "deepseek", "deepseek2-ocr"), "shared_expert_gate")
 
 TWINS = {
     made.__name__: made
@@ -367,4 +374,4 @@ TWINS = {
         qwen,
         xverse,
     )
-} | {"chatglm-own": chatglm_own, "pangu-embedded": pangu_embedded, "qwen35moe-multimodal": stack_experts}
+} | {"deepseek2-ocr": deepseek2_ocr, "chatglm-own": chatglm_own, "pangu-embedded": pangu_embedded, "qwen35moe-multimodal": stack_experts}

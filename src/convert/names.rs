@@ -8,7 +8,7 @@
 //! - Wrappers of training programs leave their attribute in the name (`module.` of data parallelism at
 //!   the start, `_orig_mod.` of `torch.compile` and the like anywhere). They say nothing of the model,
 //!   and are taken off.
-//! - Multimodal classes hold the language model as `language_model`, before `model.` or behind it; their
+//! - Multimodal classes hold the language model as `language_model` or `text_model`, before `model.` or behind it; their
 //!   other parts are left out ([`super::other_parts`]).
 //!
 //! Other prefixes mean a larger model of which this would be a part; they are not accepted.
@@ -28,7 +28,7 @@ const WRAPPERS: [&str; 3] = ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint
 const PARALLEL_WRAPPER: &str = "module.";
 
 /// What multimodal classes call the language model.
-const LANGUAGE_MODEL: &str = "language_model.";
+const LANGUAGE_MODELS: [&str; 2] = ["language_model.", "text_model."];
 
 /// Checkpoint tensors by name.
 #[derive(Debug)]
@@ -79,9 +79,13 @@ impl<'a> Names<'a> {
     pub(super) fn find(&self, name: &str) -> Option<&'a str> {
         let base = name.strip_prefix(self.base_prefix);
         let alone = || self.in_file.get(base?);
-        let in_front = || self.in_file.get(&format!("{LANGUAGE_MODEL}{name}"));
-        let behind = || self.in_file.get(&format!("{}{LANGUAGE_MODEL}{}", self.base_prefix, base?));
-        self.in_file.get(name).or_else(alone).or_else(in_front).or_else(behind).copied()
+        let inside = || {
+            LANGUAGE_MODELS.iter().find_map(|inner| {
+                let in_front = self.in_file.get(&format!("{inner}{name}"));
+                in_front.or_else(|| self.in_file.get(&format!("{}{inner}{}", self.base_prefix, base?)))
+            })
+        };
+        self.in_file.get(name).or_else(alone).or_else(inside).copied()
     }
 
     /// How many there are.

@@ -5,12 +5,20 @@ use crate::model::arch::Names;
 use crate::model::spec::ModelSpec;
 
 /// What the names of other parts begin with, after `model.` if that is in front.
-const PARTS: [&str; 22] = [
+const PARTS: [&str; 30] = [
     "vision_tower.",
     "vision_model.",
     "vision_embedder.",
     "visual.",
     "vpm.",
+    "vit.",
+    "sam_model.",
+    "qwen2_model.",
+    "view_seperator",
+    "vision_adapter.",
+    "mlp_AR.",
+    "connector.",
+    "projector.",
     "resampler.",
     "image_newline",
     "multi_modal_projector.",

@@ -310,15 +310,14 @@ fn family_of(config: &Config, warnings: &mut Vec<String>) -> Result<&'static Fam
         warnings.push(format!("{path} names no \"architectures\"; its model_type says what the model is"));
         return Ok(family);
     }
-    let Some((class, family)) =
-        classes.iter().find_map(|class| Some((class, arch::by_checkpoint_class(class)?)))
-    else {
+    let Some((class, family)) = arch::by_classes(&classes, config)? else {
         return Err(Error::unsupported(config.path(), arch::missing::classes(&classes)));
     };
     if classes.len() > 1 {
         warnings.push(format!("{path} names several \"architectures\"; {class} is taken"));
     }
-    if let Some(model_type) = model_type.filter(|_| by_type.is_none()) {
+    let is_wrapped = !family.checkpoint_classes.contains(&class);
+    if let Some(model_type) = model_type.filter(|_| by_type.is_none() && !is_wrapped) {
         warnings.push(format!(
             "{path} names the model_type \"{model_type}\" beside the class {class}; the class is taken"
         ));

@@ -88,8 +88,8 @@ pub(crate) fn registered_in(folder: &Path) -> Vec<Fixture> {
         let Ok(config) = fs::read_to_string(entry.path().join("config.json")) else { continue };
         let config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
         let class = config["architectures"][0].as_str().expect("a class");
-        if let Some(family) = arch::by_checkpoint_class(class) {
-            let config = Config::open(&entry.path().join("config.json")).expect("JSON");
+        let config = Config::open(&entry.path().join("config.json")).expect("JSON");
+        if let Some((_, family)) = arch::by_classes(&[class], &config).expect("a sound configuration") {
             let family = arch::variant(family, &config).expect("a sound configuration");
             assert!(name.starts_with(family.gguf_name), "{name} is of {}", family.gguf_name);
             found.push(Fixture { name, path: entry.path(), family });

@@ -134,6 +134,7 @@ impl<'k> Base<'k> {
             ffn_post_norm: None,
             ffn_stream_norm: None,
             residual_scale: 1.0,
+            mixer_scale: 1.0,
             per_layer: None,
             altup: None,
             has_output_scale: false,

@@ -4,18 +4,65 @@ use std::collections::BTreeSet;
 
 use super::families;
 
-/// Architectures of GGUF files that need more than this program computes, and what that is.
+/// Architectures of GGUF files, and classes of checkpoints, that need more than this program computes, and what that is.
 const NEEDS: &[(&[&str], &str)] = &[
-    (&["kimi-linear"], "a gated delta rule whose decays differ in a head"),
+    (&["arctic"], "experts beside a dense part that see the stream in front of attention"),
+    (&["bailingmoe3", "kimi-linear", "kimi-k3"], "a gated delta rule whose decays differ in a head"),
+    (&["chameleon"], "norms of query and key heads with biases, and images among its tokens"),
+    (&["cogvlm"], "matrices of their own for the positions of images"),
+    (&["deepseek32", "glm-dsa", "dots3note"], "attention to positions that an indexer chooses"),
+    (
+        &["deepseek4", "glm5-next", "hy_v4", "qwen4exp"],
+        "hyper-connections and attention to compressed positions",
+    ),
+    (&["graniteswitch"], "adapters that tokens switch"),
+    (&["grok"], "a bounded router, and experts whose sum with a dense part is normed"),
+    (&["grovemoe"], "experts that share parts in groups"),
+    (&["hrm_text"], "layers that run in nested cycles"),
+    (&["maple", "step35"], "gates of experts that are bounded behind the activation"),
+    (&["minimax-01"], "lightning attention"),
+    (&["minimax-m3"], "attention to blocks that an indexer chooses"),
+    (&["mistral4"], "attention over latent vectors with scores that grow with the position"),
+    (&["nanbeige"], "layers that run several times"),
     (&["plamo2"], "state space layers whose inputs are normed and gated otherwise than Mamba's"),
     (&["rwkv6", "rwkv7", "rwkv6qwen2", "arwkv7"], "RWKV's recurrent layers"),
+    (&["talkie"], "layers that add the embedding again"),
     (
-        &["nomic-bert-moe", "neo-bert", "llama-embed"],
-        "parts of its encoder that the encoders here do not have",
+        &["t5", "t5encoder", "T5ForConditionalGeneration"],
+        "an encoder beside the decoder, with biases by distance",
     ),
-    (&["t5", "t5encoder"], "an encoder beside the decoder"),
-    (&["grovemoe"], "experts that share parts in groups"),
-    (&["clip"], "the image part of another model: it does not generate text"),
+    (&["MllamaForConditionalGeneration"], "layers that attend to images"),
+    (
+        &["PaliGemmaForConditionalGeneration"],
+        "prompts whose positions all see each other, in front of an answer that looks back",
+    ),
+];
+
+/// Architectures and classes that are something else than a model which continues a text: what they are, and what to do.
+const OTHER_THINGS: &[(&[&str], &str)] = &[
+    (
+        &["llada", "llada-moe", "dream", "rnd1", "LLaDAModelLM", "LLaDAMoEModelLM", "DreamModel", "RND1"],
+        "a diffusion model, which fills in masked positions over many passes and cannot continue a text token by token: \
+         run it with its authors' code or with llama-diffusion-cli of llama.cpp",
+    ),
+    (
+        &["clip", "CLIPModel", "SiglipModel"],
+        "the image part of another model and generates no text: give the file of the language model beside it",
+    ),
+    (
+        &["wavtokenizer-dec"],
+        "the decoder that makes sound of another model's tokens: give the file of the language model beside it",
+    ),
+    (
+        &["pockettts", "qwen3tts"],
+        "a model that speaks a text and does not continue it: run it with its authors' code",
+    ),
+    (
+        &["eagle3", "dflash", "gemma4-assistant"],
+        "a draft model, which guesses from the inner states of another and says nothing alone: give the file of the \
+         model that it drafts for",
+    ),
+    (&["WhisperForConditionalGeneration"], "a model that writes down speech: run it with whisper.cpp"),
 ];
 
 /// Names listed as the nearest.
@@ -24,19 +71,18 @@ const MAX_NEAREST: usize = 3;
 /// How alike a name must be to be called near, from 0 to 1.
 const LEAST_LIKENESS: f64 = 0.7;
 
-/// Says that `name` is not among the names of GGUF architectures that are supported, what it would need if that
-/// is known, and which are the nearest.
+/// Says that `name` is not among the names of GGUF architectures that are supported, what it would need or is
+/// instead if that is known, and which are the nearest.
 pub fn architecture(name: &str) -> String {
     let names: Vec<&str> = families::ALL.iter().map(|family| family.gguf_name).collect();
-    let need = NEEDS.iter().find(|(archs, _)| archs.contains(&name)).map(|(_, need)| *need);
-    say("architecture", name, &names, need)
+    say("architecture", name, &names, known_of(&[name]))
 }
 
 /// As [`architecture`], of classes in the `architectures` of config.json.
 pub fn classes(classes: &[&str]) -> String {
     let names: Vec<&str> =
         families::ALL.iter().flat_map(|family| family.checkpoint_classes.iter().copied()).collect();
-    say("architecture", &classes.join(", "), &names, None)
+    say("architecture", &classes.join(", "), &names, known_of(classes))
 }
 
 /// As [`architecture`], of the `model_type` of config.json.
@@ -46,9 +92,17 @@ pub fn model_type(name: &str) -> String {
     say("model_type", name, &names, None)
 }
 
-fn say(what: &str, name: &str, supported: &[&str], need: Option<&str>) -> String {
-    let need =
-        need.map_or(String::new(), |need| format!("; it needs {need}, which this program does not compute"));
+/// What is known of an architecture or of one of several classes, as a clause.
+fn known_of(names: &[&str]) -> Option<String> {
+    let find = |list: &'static [(&[&str], &str)]| {
+        list.iter().find(|(known, _)| known.iter().any(|name| names.contains(name))).map(|(_, what)| *what)
+    };
+    let need = find(NEEDS).map(|need| format!("it needs {need}, which this program does not compute"));
+    need.or_else(|| find(OTHER_THINGS).map(|what| format!("it is {what}")))
+}
+
+fn say(what: &str, name: &str, supported: &[&str], known: Option<String>) -> String {
+    let known = known.map_or(String::new(), |known| format!("; {known}"));
     let mut nearest: Vec<(f64, &str)> =
         supported.iter().map(|other| (strsim::jaro_winkler(name, other), *other)).collect();
     nearest.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -63,11 +117,37 @@ fn say(what: &str, name: &str, supported: &[&str], need: Option<&str>) -> String
     } else {
         format!("; the nearest supported: {}", nearest.join(", "))
     };
-    format!("{what} \"{name}\"{need}{nearest} (the README lists all {})", n_architectures())
+    format!("{what} \"{name}\"{known}{nearest} (the README lists all {})", n_architectures())
 }
 
 /// How many architectures are supported; some have several spellings of their checkpoints.
 fn n_architectures() -> usize {
     let names: BTreeSet<&str> = families::ALL.iter().map(|family| family.gguf_name).collect();
     names.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_to_be_missing_is_not_supported() {
+        for name in NEEDS.iter().chain(OTHER_THINGS).flat_map(|(names, _)| *names) {
+            assert!(super::super::by_gguf_name(name).is_none(), "{name}");
+            assert!(super::super::by_checkpoint_class(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_continue_a_text_is_told_what_it_is_and_what_to_do() {
+        for (name, words) in [
+            ("llada", ["diffusion model", "llama-diffusion-cli"]),
+            ("clip", ["image part", "give the file of the language model"]),
+            ("eagle3", ["draft model", "give the file of the model"]),
+        ] {
+            let message = architecture(name);
+            assert!(words.iter().all(|word| message.contains(word)), "{message}");
+        }
+        assert!(classes(&["DreamModel"]).contains("diffusion model"));
+    }
 }

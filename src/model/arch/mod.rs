@@ -17,6 +17,7 @@ mod rope_scaling;
 mod source;
 #[cfg(test)]
 mod tests;
+mod wrappers;
 
 use crate::checkpoint::{Config, Modules};
 use crate::error::Result;
@@ -29,6 +30,7 @@ pub use config::Scalars;
 pub use keys::Keys;
 pub use names::{Names, Sources};
 pub use source::{Piece, RowMap, Source, ValueMap, rows_and_columns};
+pub use wrappers::by_classes;
 
 /// Metadata to write, in order.
 pub type MetadataPairs = Vec<(String, Value)>;

@@ -110,8 +110,8 @@ pub enum RowMap {
 pub enum ValueMap {
     /// Nothing.
     Same,
-    /// One is added: norms that store the difference from it.
-    PlusOne,
+    /// This is added: norms that store the difference from it.
+    Plus(f32),
     /// They are multiplied.
     Times(f32),
     /// Rows up to each of these ends are multiplied by what stands beside it.
@@ -125,7 +125,7 @@ impl ValueMap {
     pub fn apply(self, (first, n_in): (usize, usize), rows: &mut [f32]) {
         match self {
             Self::Same => {}
-            Self::PlusOne => rows.iter_mut().for_each(|x| *x += 1.0),
+            Self::Plus(n) => rows.iter_mut().for_each(|x| *x += n),
             Self::Times(scale) => rows.iter_mut().for_each(|x| *x *= scale),
             Self::TimesByRow(parts) => {
                 for (number, row) in (first..).zip(rows.chunks_exact_mut(n_in)) {

@@ -34,7 +34,11 @@ impl Loader<'_> {
         Ok(Layer {
             mixer_norm: spec.mixer_norm.map(|of| norm(spec.mixer_norm_role, of)).transpose()?,
             mixer: self.mixer(layer, &spec.mixer)?,
-            mixer_residual: residual(Role::AttnPostNorm, spec.mixer_post_norm, spec.residual_scale)?,
+            mixer_residual: residual(
+                Role::AttnPostNorm,
+                spec.mixer_post_norm,
+                spec.residual_scale * spec.mixer_scale,
+            )?,
             mixer_stream_norm: spec.mixer_stream_norm.map(|of| norm(Role::AttnOutputNorm, of)).transpose()?,
             ffn_input,
             ffn: self.ffn(layer, &spec.ffn, n_embd)?,

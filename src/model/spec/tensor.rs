@@ -143,8 +143,8 @@ impl Role {
     fn suffixes(self) -> (bool, bool) {
         match self {
             Self::SsmA | Self::SsmD => (true, false),
-            // Without one in Falcon-H1 and in Hunyuan 3.
-            Self::FfnNorm | Self::ExpProbs => (true, true),
+            // Without one in Falcon-H1, in Hunyuan 3 and in PLaMo 3.
+            Self::FfnNorm | Self::ExpProbs | Self::AttnPostNorm | Self::FfnPostNorm => (true, true),
             _ => (false, true),
         }
     }

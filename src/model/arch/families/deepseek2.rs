@@ -16,18 +16,21 @@ pub(super) static FAMILY: Family = Family {
     model_types: &["deepseek_v2", "deepseek_v3", "kimi_k2", "glm4_moe_lite"],
     keys,
     spec,
-    names: Names {
-        other: &[
-            (Role::AttnQA, "self_attn.q_a_proj"),
-            (Role::AttnQANorm, "self_attn.q_a_layernorm"),
-            (Role::AttnQB, "self_attn.q_b_proj"),
-            (Role::AttnKvAMqa, "self_attn.kv_a_proj_with_mqa"),
-            (Role::AttnKvANorm, "self_attn.kv_a_layernorm"),
-        ],
-        ..Names::PLAIN
-    },
+    names: NAMES,
     source,
     promises,
+};
+
+/// What checkpoints call the matrices of latent vectors.
+pub(super) const NAMES: Names = Names {
+    other: &[
+        (Role::AttnQA, "self_attn.q_a_proj"),
+        (Role::AttnQANorm, "self_attn.q_a_layernorm"),
+        (Role::AttnQB, "self_attn.q_b_proj"),
+        (Role::AttnKvAMqa, "self_attn.kv_a_proj_with_mqa"),
+        (Role::AttnKvANorm, "self_attn.kv_a_layernorm"),
+    ],
+    ..Names::PLAIN
 };
 
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
@@ -114,6 +117,20 @@ pub(super) fn experts_of(base: &Base<'_>, default: Scoring) -> Result<Option<Exp
     Ok(Some(experts))
 }
 
+/// Scores that grow with the position, which Mistral Large 3 and Mistral Small 4 have.
+fn temperature_of(base: &Base<'_>) -> Result<Option<TemperatureSpec>> {
+    let original = match (base.keys.count("attention.temperature_length")?, &base.rope.scaling) {
+        (None, RopeScaling::Yarn { original_context, .. }) => Some(*original_context),
+        (length, _) => length.filter(|&n| n > 0),
+    };
+    let beta = base.keys.f32("attention.temperature_scale")?.filter(|&beta| beta != 0.0);
+    Ok(beta.zip(original).map(|(beta, original_context)| TemperatureSpec {
+        beta,
+        original_context,
+        offset: 0,
+    }))
+}
+
 fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let mut base = Base::read(keys, NormKind::Rms, RopeOrder::Pairs, Gate::Silu)?;
     let n_rot = keys.required_count("rope.dimension_count")?;
@@ -133,9 +150,9 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         head_dim_nope: head_dim.saturating_sub(n_rot),
         n_rot,
         head_dim_v: keys.count("attention.value_length_mla")?.unwrap_or(base.head_dim_v),
-        rope: RopeUse { index: 0, order: base.order },
+        rope: Some(RopeUse { index: 0, order: base.order }),
         scale: temperature * temperature / (head_dim as f32).sqrt(),
-        temperature: None,
+        temperature: temperature_of(&base)?,
         // These norms have an epsilon of their own, which configurations do not say.
         norm: NormSpec { eps: 1e-6, ..base.norm },
     };

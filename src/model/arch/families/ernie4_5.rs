@@ -11,12 +11,15 @@ pub(super) static FAMILY: Family = Family {
     spec,
     names: Names::PLAIN,
     source: plain,
-    promises: |config| {
-        let bias = Promise::of(config.bool("use_bias")?.unwrap_or(false));
-        let is_tied = Some(config.bool("tie_word_embeddings")?.unwrap_or(true));
-        Ok(Promises { is_tied, qkv_bias: bias, output_bias: bias, mlp_bias: bias })
-    },
+    promises,
 };
+
+/// Biases everywhere or nowhere; the embedding is the output matrix where a configuration is silent.
+pub(super) fn promises(config: &Config) -> Result<Promises> {
+    let bias = Promise::of(config.bool("use_bias")?.unwrap_or(false));
+    let is_tied = Some(config.bool("tie_word_embeddings")?.unwrap_or(true));
+    Ok(Promises { is_tied, qkv_bias: bias, output_bias: bias, mlp_bias: bias })
+}
 
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;

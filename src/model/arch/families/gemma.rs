@@ -33,7 +33,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
 pub(super) fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
     let source = plain(sources, slot)?;
     let is_norm = slot.shape.len() == 1 && slot.id.suffix == Suffix::Weight;
-    Ok(source.map(|source| if is_norm { source.with_values(ValueMap::PlusOne) } else { source }))
+    Ok(source.map(|source| if is_norm { source.with_values(ValueMap::Plus(1.0)) } else { source }))
 }
 
 /// The embedding is the output matrix where a configuration is silent.

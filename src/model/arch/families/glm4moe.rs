@@ -6,8 +6,8 @@ use super::prelude::*;
 /// The `glm4moe` family.
 pub(super) static FAMILY: Family = Family {
     gguf_name: "glm4moe",
-    checkpoint_classes: &["Glm4MoeForCausalLM"],
-    model_types: &["glm4_moe"],
+    checkpoint_classes: &["Glm4MoeForCausalLM", "Glm4vMoeForConditionalGeneration"],
+    model_types: &["glm4_moe", "glm4v_moe", "glm4v_moe_text"],
     keys,
     spec,
     // GGUF calls the norm before the feed-forward part by what it comes after.
@@ -18,7 +18,7 @@ pub(super) static FAMILY: Family = Family {
 
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;
-    made.base(&Defaults { eps: 1e-5, partial: Partial::Allowed(0.5), ..Defaults::RMS })?;
+    made.base(&Defaults { eps: 1e-5, partial: Partial::Allowed(0.5), has_sections: true, ..Defaults::RMS })?;
     made.optional_count("nextn_predict_layers", "num_nextn_predict_layers")?;
     if let Some(n) = made.config.count("num_nextn_predict_layers")?.filter(|&n| n > 0) {
         let n_layer = made.n_layer()?;

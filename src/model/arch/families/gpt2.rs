@@ -10,15 +10,7 @@ pub(super) static FAMILY: Family = Family {
     keys,
     spec,
     names: NAMES,
-    source: |sources, slot| {
-        let source = plain(sources, slot)?;
-        let is_turned =
-            matches!(slot.id.role, Role::AttnQkv | Role::AttnOutput | Role::FfnUp | Role::FfnDown);
-        let [n_out, n_in] = slot.shape[..] else { return Ok(source) };
-        let rows = RowMap::Columns { n_out, n_cols: n_out, first: 0, step: 1, skipped: 0 };
-        let turned = |source: Source| source.with_shape(&[n_in, n_out]).with_rows(rows);
-        Ok(source.map(|source| if is_turned { turned(source) } else { source }))
-    },
+    source,
     promises,
 };
 
@@ -42,6 +34,20 @@ pub(super) const NAMES: Names = Names {
     ],
     ..Names::PLAIN
 };
+
+/// Matrices of layers lie turned.
+pub(super) fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
+    let source = plain(sources, slot)?;
+    let is_turned = matches!(slot.id.role, Role::AttnQkv | Role::AttnOutput | Role::FfnUp | Role::FfnDown);
+    Ok(source.map(|source| if is_turned { turned(source, slot) } else { source }))
+}
+
+/// The source of a matrix, turned; of a vector the same.
+pub(super) fn turned(source: Source, slot: &Slot) -> Source {
+    let [n_out, n_in] = slot.shape[..] else { return source };
+    let rows = RowMap::Columns { n_out, n_cols: n_out, first: 0, step: 1, skipped: 0 };
+    source.with_shape(&[n_in, n_out]).with_rows(rows)
+}
 
 /// What its configurations call things.
 pub(super) const DEFAULTS: Defaults = Defaults {

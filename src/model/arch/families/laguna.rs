@@ -27,7 +27,8 @@ pub(super) static FAMILY: Family = Family {
 /// From one layer without a window to the next.
 const PERIOD: usize = 4;
 
-const DEFAULTS: Defaults = Defaults {
+/// What it assumes.
+pub(super) const DEFAULTS: Defaults = Defaults {
     head_dim: Some(128),
     freq_base: 5e5,
     has_kinds: true,
@@ -55,6 +56,18 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
         let count = |n: &serde_json::Value| n.as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
         made.replace_counts("attention.head_count", list.iter().map(count))?;
     }
+    windows(made)?;
+    super::deepseek2::experts(made)?;
+    made.count("expert_shared_feed_forward_length", "shared_expert_intermediate_size")?;
+    made.replace_count("expert_shared_count", 1)?;
+    let scale = config.f32("moe_routed_scaling_factor")?.unwrap_or(1.0);
+    made.replace("expert_weights_scale", Value::F32(scale));
+    Ok(())
+}
+
+/// Writes which layers have windows, and the rotary positions that those have.
+pub(super) fn windows(made: &mut FromConfig<'_>) -> Result<()> {
+    let config = made.config;
     if let Some(window) = config.count("sliding_window")?.filter(|&n| n > 0) {
         made.put_count("attention.sliding_window", window)?;
         let n_layer = made.n_layer()?;
@@ -74,12 +87,17 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
         made.put("rope.freq_base_swa", Value::F32(own.freq_base));
         made.put_count("rope.dimension_count_swa", own.n_dims(made.head_dim(&DEFAULTS)?))?;
     }
-    super::deepseek2::experts(made)?;
-    made.count("expert_shared_feed_forward_length", "shared_expert_intermediate_size")?;
-    made.replace_count("expert_shared_count", 1)?;
-    let scale = config.f32("moe_routed_scaling_factor")?.unwrap_or(1.0);
-    made.replace("expert_weights_scale", Value::F32(scale));
     Ok(())
+}
+
+/// The rotary positions of layers with windows.
+pub(super) fn rope_of_windows(base: &Base<'_>) -> Result<RopeSpec> {
+    Ok(RopeSpec {
+        n_dims: base.keys.count("rope.dimension_count_swa")?.unwrap_or(base.rope.n_dims),
+        freq_base: base.keys.f32("rope.freq_base_swa")?.unwrap_or(base.rope.freq_base),
+        scaling: RopeScaling::None,
+        factors: RopeFactors::Never,
+    })
 }
 
 fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
@@ -105,12 +123,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
             experts.shared = base.shared(n_ff, false);
         }
     }
-    model.ropes.push(RopeSpec {
-        n_dims: keys.count("rope.dimension_count_swa")?.unwrap_or(base.rope.n_dims),
-        freq_base: keys.f32("rope.freq_base_swa")?.unwrap_or(base.rope.freq_base),
-        scaling: RopeScaling::None,
-        factors: RopeFactors::Never,
-    });
+    model.ropes.push(rope_of_windows(&base)?);
     Ok(model)
 }
 

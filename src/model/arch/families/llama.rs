@@ -67,7 +67,7 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     Ok(())
 }
 
-fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
+pub(super) fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Rms, RopeOrder::Pairs, Gate::Silu)?;
     let experts = base.experts()?;
     let layer = |i| match &experts {

@@ -54,7 +54,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         head_dim_nope: base.head_dim_k.saturating_sub(n_rot),
         n_rot,
         head_dim_v: base.head_dim_v,
-        rope: RopeUse { index: 0, order: base.order },
+        rope: Some(RopeUse { index: 0, order: base.order }),
         scale: 1.0 / (base.head_dim_k as f32).sqrt(),
         temperature: None,
         // These norms have an epsilon of their own, which configurations do not say.

@@ -18,6 +18,7 @@ mod dbrx;
 mod deci;
 mod deepseek;
 mod deepseek2;
+mod deepseek2_ocr;
 mod dots1;
 mod ernie4_5;
 mod ernie4_5_moe;
@@ -45,8 +46,10 @@ mod granitehybrid;
 mod granitemoe;
 mod hunyuan_dense;
 mod hunyuan_moe;
+mod hunyuan_vl;
 mod hy_v3;
 mod internlm2;
+mod jais;
 mod jais2;
 mod jamba;
 mod jina_bert_v2;
@@ -56,29 +59,38 @@ mod lfm2;
 mod lfm2moe;
 mod llama;
 mod llama4;
+mod llama_embed;
 mod maincoder;
 mod mamba;
 mod mamba2;
 mod mellum;
+mod mimo2;
 mod minicpm;
 mod minicpm3;
 mod minimax_m2;
 mod mistral3;
 mod modern_bert;
 mod mpt;
+mod muse_glimmer;
 mod nemotron;
 mod nemotron_h;
 mod nemotron_h_moe;
+mod neo_bert;
 mod nomic_bert;
+mod nomic_bert_moe;
 mod olmo;
 mod olmo2;
 mod olmoe;
 mod openelm;
 mod orion;
+mod paddleocr;
 mod pangu_embedded;
 mod phi2;
 mod phi3;
 mod phimoe;
+mod plamo;
+mod plamo3;
+mod plm;
 mod qwen;
 mod qwen2;
 mod qwen2moe;
@@ -90,9 +102,11 @@ mod qwen3moe;
 mod qwen3next;
 mod qwen3vl;
 mod qwen3vlmoe;
+mod refact;
 mod seed_oss;
 mod smallthinker;
 mod smollm3;
+mod spark2_5;
 mod stablelm;
 mod starcoder;
 mod starcoder2;
@@ -125,6 +139,7 @@ pub(super) const ALL: &[&Family] = &[
     &deci::FAMILY,
     &deepseek::FAMILY,
     &deepseek2::FAMILY,
+    &deepseek2_ocr::FAMILY,
     &dots1::FAMILY,
     &ernie4_5::FAMILY,
     &ernie4_5_moe::FAMILY,
@@ -152,8 +167,10 @@ pub(super) const ALL: &[&Family] = &[
     &granitemoe::FAMILY,
     &hunyuan_dense::FAMILY,
     &hunyuan_moe::FAMILY,
+    &hunyuan_vl::FAMILY,
     &hy_v3::FAMILY,
     &internlm2::FAMILY,
+    &jais::FAMILY,
     &jais2::FAMILY,
     &jamba::FAMILY,
     &jina_bert_v2::FAMILY,
@@ -162,29 +179,38 @@ pub(super) const ALL: &[&Family] = &[
     &lfm2::FAMILY,
     &lfm2moe::FAMILY,
     &llama4::FAMILY,
+    &llama_embed::FAMILY,
     &maincoder::FAMILY,
     &mamba::FAMILY,
     &mamba2::FAMILY,
     &mellum::FAMILY,
+    &mimo2::FAMILY,
     &minicpm::FAMILY,
     &minicpm3::FAMILY,
     &minimax_m2::FAMILY,
     &mistral3::FAMILY,
     &modern_bert::FAMILY,
     &mpt::FAMILY,
+    &muse_glimmer::FAMILY,
     &nemotron::FAMILY,
     &nemotron_h::FAMILY,
     &nemotron_h_moe::FAMILY,
+    &neo_bert::FAMILY,
     &nomic_bert::FAMILY,
+    &nomic_bert_moe::FAMILY,
     &olmo::FAMILY,
     &olmo2::FAMILY,
     &olmoe::FAMILY,
     &openelm::FAMILY,
     &orion::FAMILY,
+    &paddleocr::FAMILY,
     &pangu_embedded::FAMILY,
     &phi2::FAMILY,
     &phi3::FAMILY,
     &phimoe::FAMILY,
+    &plamo::FAMILY,
+    &plamo3::FAMILY,
+    &plm::FAMILY,
     &qwen::FAMILY,
     &qwen2::FAMILY,
     &qwen2moe::FAMILY,
@@ -196,9 +222,11 @@ pub(super) const ALL: &[&Family] = &[
     &qwen3next::FAMILY,
     &qwen3vl::FAMILY,
     &qwen3vlmoe::FAMILY,
+    &refact::FAMILY,
     &seed_oss::FAMILY,
     &smallthinker::FAMILY,
     &smollm3::FAMILY,
+    &spark2_5::FAMILY,
     &stablelm::FAMILY,
     &starcoder::FAMILY,
     &starcoder2::FAMILY,
@@ -208,6 +236,7 @@ pub(super) const ALL: &[&Family] = &[
 /// Families that have the classes and types of another: which, how a configuration says that it means them, and they.
 pub(super) const VARIANTS: &[(&Family, IsMeant, &Family)] = &[
     (&nemotron_h::FAMILY, nemotron_h_moe::is_meant, &nemotron_h_moe::FAMILY),
+    (&nomic_bert::FAMILY, nomic_bert_moe::is_meant, &nomic_bert_moe::FAMILY),
     (&gemma3::FAMILY, gemma_embedding::is_meant, &gemma_embedding::FAMILY),
 ];
 

@@ -40,9 +40,11 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     {
         made.refuse(flag, false, true)?;
     }
-    if made.config.count("moe_every_n_layers")?.is_some_and(|n| n > 0) {
-        return Err(made.unsupported("moe_every_n_layers; the nomic-bert architecture has no experts".into()));
-    }
+    numbers(made)
+}
+
+/// Writes the numbers of all Nomic BERTs.
+pub(super) fn numbers(made: &mut FromConfig<'_>) -> Result<()> {
     made.base(&Defaults {
         eps: 1e-12,
         eps_name: made.first_of(&["layer_norm_epsilon", "layer_norm_eps"]),

@@ -30,9 +30,14 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
 /// Writes how many rotary frequencies each dimension of positions has, which programs that see images need;
 /// `default` is what a silent configuration means.
 pub(super) fn sections(made: &mut FromConfig<'_>, default: [i32; 3]) -> Result<()> {
+    sections_named(made, &["mrope_section"], &default)
+}
+
+/// As [`sections`], which the configuration calls by one of `names`.
+pub(super) fn sections_named(made: &mut FromConfig<'_>, names: &[&str], default: &[i32]) -> Result<()> {
     let parameters = made.rope_parameters()?;
-    let list =
-        parameters.as_ref().and_then(|rope| rope.value("mrope_section")).and_then(|list| list.as_array());
+    let list = parameters.as_ref().and_then(|rope| names.iter().find_map(|name| rope.value(name)));
+    let list = list.and_then(|list| list.as_array());
     let read = list.map(|list| list.iter().filter_map(|n| i32::try_from(n.as_u64()?).ok()).collect());
     let mut sections: Vec<i32> = read.unwrap_or(default.to_vec());
     if sections.len() > N_SECTIONS {

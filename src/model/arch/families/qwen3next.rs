@@ -188,7 +188,7 @@ pub(super) fn common_source(sources: &Sources<'_>, slot: &Slot) -> Result<Option
     };
     Ok(source.map(|source| match slot.id.role {
         Role::AttnNorm | Role::AttnPostNorm | Role::OutputNorm | Role::AttnQNorm | Role::AttnKNorm => {
-            source.with_values(ValueMap::PlusOne)
+            source.with_values(ValueMap::Plus(1.0))
         }
         Role::SsmA => source.with_values(ValueMap::NegativeExp),
         Role::SsmConv => source.with_shape(&[slot.shape[0], 1, slot.shape[1]]),
@@ -198,7 +198,7 @@ pub(super) fn common_source(sources: &Sources<'_>, slot: &Slot) -> Result<Option
 }
 
 /// Experts lie apart, or in stacks with the gate's rows before the others of each.
-fn experts(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
+pub(super) fn experts(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
     let [n_expert, n_out, n_in] = slot.shape[..] else { return Ok(None) };
     let (name, first) = match slot.id.role {
         Role::FfnGateExps => ("mlp.experts.gate_up_proj", 0),

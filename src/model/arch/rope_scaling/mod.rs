@@ -138,7 +138,8 @@ impl RopeConfig {
                 self.scaling = RopeScaling::Magnified { magnitude: longrope.magnitude };
                 self.longrope = Some(longrope);
             }
-            Some("dynamic") => self.notes.push(format!(
+            // The second is what Hunyuans call theirs.
+            Some("dynamic" | "xdrope") => self.notes.push(format!(
                 "{}: dynamic scaling is left out, for GGUF has no key for it: it changes nothing up to \
                  {n_ctx_train} positions, and beyond them answers may differ",
                 parameters.described()

@@ -23,7 +23,8 @@ use crate::model::layer::norm::{Norm, norm_into};
 use crate::model::layer::stream::{Residual, Stream};
 use crate::model::memory::Buffers;
 use crate::model::product::Product;
-use crate::model::spec::layer::{AttentionSpec, MlaSpec};
+use crate::model::rope::Angles;
+use crate::model::spec::layer::{AttentionSpec, MlaSpec, RopeUse};
 use crate::model::state::kv::HeadMut;
 use crate::model::weights::{Linear, Matrix, Stack};
 
@@ -220,7 +221,7 @@ impl Mla {
         });
         let context = Context {
             part: self,
-            angles: &rows.angles[spec.rope.index],
+            angles: spec.rope.map(|rope| (rope, &rows.angles[rope.index])),
             n: n_queries,
             q: &own.q,
             absorbed: &own.absorbed,
@@ -288,7 +289,8 @@ fn gather<'a>(
 /// What all runs have in common.
 struct Context<'a> {
     part: &'a Mla,
-    angles: &'a crate::model::rope::Angles,
+    /// The rotation, if there is one.
+    angles: Option<(RopeUse, &'a Angles)>,
     /// Rows with queries.
     n: usize,
     /// `[n, n_head * (head_dim_nope + n_rot)]`.
@@ -306,7 +308,9 @@ impl Context<'_> {
             let unnormed = &mut spare[..latent.len()];
             unnormed.copy_from_slice(latent);
             self.part.kv_norm.row(ops, unnormed, 0, latent);
-            rotate(ops, spec.rope, rotated, self.angles, run.first_row + i);
+            if let Some((rope, angles)) = self.angles {
+                rotate(ops, rope, rotated, angles, run.first_row + i);
+            }
             let value = &key[..spec.kv_lora_rank];
             cache.store(kernels.attention(), run.position % CHUNK + i, key, value);
         }
@@ -324,7 +328,9 @@ impl Context<'_> {
                 latent.copy_from_slice(&self.absorbed[(head * self.n + row) * rank..][..rank]);
                 let query = &self.q[(row * n_head + head) * spec.head_dim_k()..][..spec.head_dim_k()];
                 rotated.copy_from_slice(&query[spec.head_dim_nope..]);
-                rotate(ops, spec.rope, rotated, self.angles, row);
+                if let Some((rope, angles)) = self.angles {
+                    rotate(ops, rope, rotated, angles, row);
+                }
                 out.iter_mut().for_each(|x| *x *= scale);
             }
         }

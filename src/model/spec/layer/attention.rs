@@ -148,8 +148,8 @@ pub struct MlaSpec {
     pub n_rot: usize,
     /// Elements of a value head.
     pub head_dim_v: usize,
-    /// The rotation.
-    pub rope: RopeUse,
+    /// The rotation, if there is one.
+    pub rope: Option<RopeUse>,
     /// Multiplies the scores.
     pub scale: f32,
     /// What else does, by position.
@@ -335,7 +335,7 @@ impl MlaSpec {
             head_dim_v: self.kv_lora_rank,
             scale: self.scale,
             temperature: self.temperature,
-            rope: Some(self.rope),
+            rope: self.rope,
             ..AttentionSpec::plain(self.n_embd, self.n_head, 1, self.n_cached())
         }
     }
@@ -359,6 +359,6 @@ impl MlaSpec {
             .or_else(|| first_constant_fault(&[("the attention scale", self.scale)]))
             .or_else(|| self.temperature.and_then(|temperature| temperature.fault()))
             .or_else(|| self.norm.fault())
-            .or_else(|| self.rope.fault(ropes, self.n_rot))
+            .or_else(|| self.rope.and_then(|rope| rope.fault(ropes, self.n_rot)))
     }
 }

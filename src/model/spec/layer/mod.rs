@@ -45,6 +45,8 @@ pub struct LayerSpec {
     pub ffn_stream_norm: Option<NormSpec>,
     /// Multiplies what either part adds to the stream.
     pub residual_scale: f32,
+    /// What multiplies what the mixer adds as well.
+    pub mixer_scale: f32,
     /// What is added of the per-layer embedding, behind the feed-forward part.
     pub per_layer: Option<PerLayerInputSpec>,
     /// What becomes of the streams of a token, if it has several.
@@ -161,5 +163,6 @@ impl LayerSpec {
             .or_else(|| self.altup.and_then(|altup| altup.fault()))
             .or_else(|| norms.find_map(|norm| norm.fault()))
             .or_else(|| first_constant_fault(&[("the residual scale", self.residual_scale)]))
+            .or_else(|| first_constant_fault(&[("the scale of values", self.mixer_scale)]))
     }
 }

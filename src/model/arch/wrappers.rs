@@ -1,0 +1,71 @@
+//! Classes around a language model of another class: models that see or hear, whose text part is converted by its own
+//! `model_type`.
+
+use super::{Family, by_checkpoint_class, by_model_type, missing, text_part};
+use crate::checkpoint::Config;
+use crate::error::{Error, Result};
+
+/// The classes, and the `model_type` that their text part has where config.json is silent.
+const WRAPPERS: &[(&str, &str)] = &[
+    ("AudioFlamingo3ForConditionalGeneration", "qwen2"),
+    ("DeepseekVLForConditionalGeneration", "llama"),
+    ("Exaone4_5_ForConditionalGeneration", "exaone4"),
+    ("FastVlmForConditionalGeneration", "qwen2"),
+    ("GotOcr2ForConditionalGeneration", "qwen2"),
+    ("GraniteSpeechForConditionalGeneration", "granite"),
+    ("Idefics2ForConditionalGeneration", "mistral"),
+    ("Idefics3ForConditionalGeneration", "llama"),
+    ("InternVLChatModel", "qwen2"),
+    ("InternVLForConditionalGeneration", "qwen2"),
+    ("JanusForConditionalGeneration", "llama"),
+    ("KimiK25ForConditionalGeneration", "deepseek_v3"),
+    ("Kimi_K25ForConditionalGeneration", "deepseek_v3"),
+    ("LightOnOcrForConditionalGeneration", "qwen3"),
+    ("LlavaForConditionalGeneration", "llama"),
+    ("LlavaNextForConditionalGeneration", "llama"),
+    ("LlavaNextVideoForConditionalGeneration", "llama"),
+    ("LlavaOnevisionForConditionalGeneration", "qwen2"),
+    ("Ovis2ForConditionalGeneration", "qwen2"),
+    ("PerceptionLMForConditionalGeneration", "llama"),
+    ("Qwen2AudioForConditionalGeneration", "qwen2"),
+    ("SmolVLMForConditionalGeneration", "llama"),
+    ("VideoLlavaForConditionalGeneration", "llama"),
+    ("VipLlavaForConditionalGeneration", "llama"),
+    ("VoxtralForConditionalGeneration", "llama"),
+];
+
+/// The first of the classes of a configuration that is known, and its family; a class around a language model counts if
+/// no other is.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a text part that this program does not compute.
+pub fn by_classes<'c>(classes: &[&'c str], config: &Config) -> Result<Option<(&'c str, &'static Family)>> {
+    if let Some(found) = classes.iter().find_map(|class| Some((*class, by_checkpoint_class(class)?))) {
+        return Ok(Some(found));
+    }
+    for class in classes {
+        if let Some(family) = by_wrapper_class(class, config)? {
+            return Ok(Some((class, family)));
+        }
+    }
+    Ok(None)
+}
+
+/// The family of the text part of a model of such a class; `None` for another class.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a text part that this program does not compute.
+fn by_wrapper_class(class: &str, config: &Config) -> Result<Option<&'static Family>> {
+    let Some(&(_, default)) = WRAPPERS.iter().find(|(name, _)| *name == class) else { return Ok(None) };
+    let text = text_part(config)?;
+    // Without a part of its own for the text, that of the whole is the wrapper's.
+    let of_whole = config.string("model_type")?;
+    let model_type = text.string("model_type")?.filter(|own| Some(*own) != of_whole).unwrap_or(default);
+    match by_model_type(model_type) {
+        Some(family) => Ok(Some(family)),
+        None => {
+            let what = format!("the text part of {class}: {}", missing::model_type(model_type));
+            Err(Error::unsupported(config.path(), what))
+        }
+    }
+}

@@ -1,0 +1,156 @@
+"""Encoders that transformers does not have, in torch, for tools/encoder_fixtures.py: written from the code that their
+authors published, with the names of their published weights.
+"""
+
+import json
+import types
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn.functional import gelu, linear, silu
+
+
+class Reference(nn.Module):
+    """A model of tensors by name; a subclass says their shapes and what becomes of ids."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = types.SimpleNamespace(**config)
+        self.tensors = {}
+        for name, shape in self.shapes().items():
+            is_norm = len(shape) == 1 and name.endswith("weight")
+            self.tensors[name] = torch.ones(shape) if is_norm else torch.zeros(shape)
+
+    def state_dict(self, keep_vars=False):
+        return self.tensors
+
+    def to(self, dtype):
+        self.tensors = {name: tensor.to(dtype) for name, tensor in self.tensors.items()}
+        return self
+
+    def save_pretrained(self, folder):
+        save_file(self.tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        own = dict(architectures=self.ARCHITECTURES, model_type=self.MODEL_TYPE)
+        (folder / "config.json").write_text(json.dumps(vars(self.config) | own, indent=2) + "\n")
+
+    def attend(self, q, k, v):
+        """`[n, n_embd]` each, of a text whose positions all see each other."""
+        q, k, v = (x.unflatten(-1, (self.config.num_attention_heads, -1)) for x in (q, k, v))
+        q, k = self.rotate(q), self.rotate(k)
+        weights = (torch.einsum("ihd,jhd->hij", q, k) * q.shape[-1] ** -0.5).softmax(-1)
+        return torch.einsum("hij,jhd->ihd", weights, v).flatten(1)
+
+    def angles(self, x, theta):
+        frequencies = theta ** (-torch.arange(0, x.shape[-1], 2, dtype=x.dtype) / x.shape[-1])
+        return torch.arange(x.shape[0], dtype=x.dtype)[:, None, None] * frequencies
+
+
+def rms_norm(x, weight, eps):
+    return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + eps) * weight
+
+
+class NeoBert(Reference):
+    ARCHITECTURES = ["NeoBERT"]
+    MODEL_TYPE = "neobert"
+
+    def shapes(self):
+        c = self.config
+        n, n_ff = c.hidden_size, -(-(2 * c.intermediate_size // 3) // 8) * 8
+        shapes = {"encoder.weight": (c.vocab_size, n), "layer_norm.weight": (n,)}
+        for i in range(c.num_hidden_layers):
+            of_layer = {"attention_norm": (n,), "qkv": (3 * n, n), "wo": (n, n), "ffn_norm": (n,)}
+            of_layer |= {"ffn.w12": (2 * n_ff, n), "ffn.w3": (n, n_ff)}
+            shapes |= {f"transformer_encoder.{i}.{name}.weight": shape for name, shape in of_layer.items()}
+        return shapes
+
+    def rotate(self, x):
+        angles, (a, b) = self.angles(x, 10000.0), (x[..., 0::2], x[..., 1::2])
+        turned = (a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin())
+        return torch.stack(turned, -1).flatten(-2)
+
+    def forward(self, input_ids):
+        eps = self.config.norm_eps
+        x = self.tensors["encoder.weight"][input_ids[0]]
+        for i in range(self.config.num_hidden_layers):
+            of = lambda name: self.tensors[f"transformer_encoder.{i}.{name}.weight"]
+            y = linear(rms_norm(x, of("attention_norm"), eps), of("qkv"))
+            # The query, the key and the value of each head follow each other.
+            q, k, v = y.unflatten(-1, (self.config.num_attention_heads, -1)).chunk(3, -1)
+            x = x + linear(self.attend(q.flatten(1), k.flatten(1), v.flatten(1)), of("wo"))
+            gate, up = linear(rms_norm(x, of("ffn_norm"), eps), of("ffn.w12")).chunk(2, -1)
+            x = x + linear(silu(gate) * up, of("ffn.w3"))
+        x = rms_norm(x, self.tensors["layer_norm.weight"], eps)
+        return types.SimpleNamespace(last_hidden_state=x[None])
+
+
+class NomicBertMoe(Reference):
+    """Its experts have a bias behind them, which is zero here: GGUF has no place for it."""
+
+    ARCHITECTURES = ["NomicBertModel"]
+    MODEL_TYPE = "nomic_bert"
+
+    def shapes(self):
+        c = self.config
+        n, n_ff = c.n_embd, c.n_inner
+        shapes = {"embeddings.word_embeddings.weight": (c.vocab_size, n)}
+        shapes["embeddings.token_type_embeddings.weight"] = (c.type_vocab_size, n)
+        norms, linears = ["emb_ln"], {}
+        for i in range(c.n_layer):
+            layer = f"encoder.layers.{i}."
+            norms += [f"{layer}norm1", f"{layer}norm2"]
+            linears |= {f"{layer}attn.Wqkv": (3 * n, n), f"{layer}attn.out_proj": (n, n)}
+            if i % c.moe_every_n_layers == 1:
+                shapes[f"{layer}mlp.router.layer.weight"] = (c.num_experts, n)
+                shapes |= {f"{layer}mlp.experts.mlp.{name}": (c.num_experts * n_ff, n) for name in ("w1", "w2")}
+            else:
+                linears |= {f"{layer}mlp.fc1": (n_ff, n), f"{layer}mlp.fc2": (n, n_ff)}
+        for name, shape in linears.items():
+            shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+        for name in norms:
+            shapes |= {f"{name}.weight": (n,), f"{name}.bias": (n,)}
+        return shapes
+
+    def rotate(self, x):
+        angles, (a, b) = self.angles(x, self.config.rotary_emb_base), x.chunk(2, -1)
+        return torch.cat((a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()), -1)
+
+    def norm(self, x, name):
+        weight, bias = (self.tensors[f"{name}.{part}"] for part in ("weight", "bias"))
+        return nn.functional.layer_norm(x, x.shape[-1:], weight, bias, self.config.layer_norm_epsilon)
+
+    def linear(self, x, name):
+        return linear(x, self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"])
+
+    def experts(self, x, part):
+        c = self.config
+        best, chosen = linear(x, self.tensors[f"{part}router.layer.weight"]).softmax(-1).topk(c.moe_top_k)
+        w1, w2 = (self.tensors[f"{part}experts.mlp.{name}"].unflatten(0, (c.num_experts, -1)) for name in ("w1", "w2"))
+        shares = torch.zeros(len(x), c.num_experts).scatter(1, chosen, best)
+        return sum(shares[:, e : e + 1] * (gelu(x @ w1[e].T) @ w2[e]) for e in range(c.num_experts))
+
+    def forward(self, input_ids, token_type_ids):
+        names = ("embeddings.word_embeddings.weight", "embeddings.token_type_embeddings.weight")
+        words, types_of = (self.tensors[name] for name in names)
+        x = self.norm(words[input_ids[0]] + types_of[token_type_ids[0]], "emb_ln")
+        for i in range(self.config.n_layer):
+            layer = f"encoder.layers.{i}."
+            mixed = self.attend(*self.linear(x, f"{layer}attn.Wqkv").chunk(3, -1))
+            x = self.norm(x + self.linear(mixed, f"{layer}attn.out_proj"), f"{layer}norm1")
+            if i % self.config.moe_every_n_layers == 1:
+                y = self.experts(x, f"{layer}mlp.")
+            else:
+                y = self.linear(gelu(self.linear(x, f"{layer}mlp.fc1")), f"{layer}mlp.fc2")
+            x = self.norm(x + y, f"{layer}norm2")
+        return types.SimpleNamespace(last_hidden_state=x[None])
+
+
+REFERENCES = {"neobert": NeoBert, "nomic_bert_moe": NomicBertMoe}
+BY_CLASS = {made.ARCHITECTURES[0]: made for made in REFERENCES.values()}
+
+
+def load(folder):
+    config = json.loads((folder / "config.json").read_text())
+    model = BY_CLASS[config["architectures"][0]](config)
+    model.tensors = {name: tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()}
+    return model.eval()

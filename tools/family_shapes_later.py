@@ -1,0 +1,108 @@
+"""The tiny models of tools/family_fixtures.py whose families came later: see tools/family_shapes.py."""
+
+from family_shapes import rope, shape
+from family_shapes_more import multimodal
+
+VISION = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, patch_size=4)
+SECTIONS = rope(mrope_section=[2, 1, 1])
+
+GLM_VISION = dict(
+    depth=1, hidden_size=16, intermediate_size=16, num_heads=2, patch_size=2, temporal_patch_size=1,
+    spatial_merge_size=2, image_size=8, out_hidden_size=32,
+)
+GLM_ROPE = rope(mrope_section=[2, 1, 1], partial_rotary_factor=0.5)
+GLM_SHORT_ROPE = rope(mrope_section=[1, 1, 0], partial_rotary_factor=0.5)
+SIGLIP = dict(model_type="siglip_vision_model", **VISION, image_size=8)
+
+SHAPES = {
+    # The text parts of models that see.
+    "glm4-multimodal": multimodal(
+        "glm4v", shape("glm4v_text", intermediate_size=24, rope_parameters=GLM_SHORT_ROPE), GLM_VISION
+    ),
+    "glm4-ocr": multimodal(
+        "glm_ocr", shape("glm_ocr_text", head_dim=16, intermediate_size=24, rope_parameters=GLM_ROPE), GLM_VISION
+    ),
+    "glm4moe-multimodal": multimodal(
+        "glm4v_moe",
+        shape(
+            "glm4v_moe_text",
+            head_dim=16,
+            intermediate_size=24,
+            moe_intermediate_size=8,
+            n_routed_experts=6,
+            n_shared_experts=1,
+            num_experts_per_tok=2,
+            n_group=1,
+            topk_group=1,
+            routed_scaling_factor=1.7,
+            first_k_dense_replace=1,
+            rope_parameters=GLM_ROPE,
+        ),
+        GLM_VISION,
+    ),
+    "llama-smolvlm": multimodal("smolvlm", shape("llama", head_dim=16), dict(**VISION, image_size=8), scale_factor=1),
+    "qwen2-llava": multimodal("llava", shape("qwen2"), SIGLIP),
+    "paddleocr": multimodal(
+        "paddleocr_vl",
+        shape("paddleocr_vl_text", head_dim=8, rope_parameters=SECTIONS, tie_word_embeddings=True),
+        dict(**VISION, image_size=8),
+    ),
+    "hunyuan_vl": multimodal(
+        "hunyuan_vl",
+        shape(
+            "hunyuan_vl_text",
+            head_dim=16,
+            rope_parameters=rope(rope_type="dynamic", alpha=3.0, factor=1.0, mrope_section=[2, 2, 2, 2]),
+            tie_word_embeddings=True,
+        ),
+        dict(**VISION, out_hidden_size=32, text_hidden_size=32, max_image_size=16, min_image_size=8, max_vit_seq_len=16),
+    ),
+    # A twin: see tools/family_twins.py.
+    "deepseek2-ocr": shape(
+        "qwen2_moe",
+        num_experts=8,
+        num_experts_per_tok=3,
+        moe_intermediate_size=12,
+        shared_expert_intermediate_size=24,
+        mlp_only_layers=[0],
+        norm_topk_prob=False,
+        qkv_bias=False,
+        num_key_value_heads=4,
+        rope_parameters=rope(1e4),
+    ),
+    "muse-glimmer": multimodal(
+        "muse_glimmer",
+        shape(
+            "muse_glimmer_text",
+            head_dim=8,
+            num_hidden_layers=4,
+            intermediate_size=20,
+            sliding_window=8,
+            final_logit_softcapping=4.0,
+            qk_scale_factor=1.9,
+            output_multiplier=0.4,
+        ),
+        dict(**VISION, pos_emb_height=2, pos_emb_width=2, max_position_embeddings=4),
+        out_hidden_size=32,
+        projector_hidden_size=16,
+    ),
+    "mimo2": shape(
+        "mimo_v2_flash",
+        head_dim=12,
+        v_head_dim=8,
+        num_hidden_layers=3,
+        num_key_value_heads=1,
+        intermediate_size=32,
+        moe_intermediate_size=12,
+        n_routed_experts=6,
+        num_experts_per_tok=2,
+        routed_scaling_factor=1.3,
+        sliding_window=8,
+        layer_types=["full_attention", "sliding_attention", "sliding_attention"],
+        mlp_layer_types=["dense", "sparse", "sparse"],
+        rope_parameters={
+            "full_attention": rope(2000.0, partial_rotary_factor=0.334),
+            "sliding_attention": rope(100.0, partial_rotary_factor=0.334),
+        },
+    ),
+}
