@@ -67,8 +67,8 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.count("expert_feed_forward_length", "moe_intermediate_size")?;
     made.put_count("expert_gating_func", 2)?;
     made.f32_or("expert_weights_scale", "routed_scaling_factor", 1.0)?;
-    for i in 0..n_layer {
-        if windowed[i] && config.bool("add_swa_attention_sink_bias")?.unwrap_or(true) {
+    for (i, &is_windowed) in windowed.iter().enumerate() {
+        if is_windowed && config.bool("add_swa_attention_sink_bias")?.unwrap_or(true) {
             made.will_have(sinks(i));
         }
         if has_experts(config, i)? {
