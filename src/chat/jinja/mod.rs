@@ -22,6 +22,7 @@ mod format;
 mod interpreter;
 mod json;
 mod lexer;
+mod markup;
 mod meter;
 mod methods;
 mod ops;

@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 use super::ast::{Binary, Compare, Unary};
 use super::fault::{Fault, Result};
 use super::format::printf;
+use super::markup::escaped;
 use super::meter;
-use super::methods::escaped;
 use super::text::{Builder, Text};
 use super::value::{Kind, Value, push};
 

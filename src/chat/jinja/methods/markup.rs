@@ -2,8 +2,9 @@
 
 use super::super::args::CallArgs;
 use super::super::fault::Result;
+use super::super::markup::{each, escaped};
 use super::super::text::Text;
-use super::super::value::{Kind, List, Value, push};
+use super::super::value::{Kind, Value};
 use super::string;
 
 /// `text.name(args)`.
@@ -26,17 +27,6 @@ pub(super) fn call(text: &Text, name: &str, mut args: CallArgs) -> Result<Value>
     marked(&string::call(&text.clone().with_markup(false), name, args)?)
 }
 
-/// The value, its strings escaped where they are no markup.
-pub(in crate::chat::jinja) fn escaped(value: &Value) -> Result<Value> {
-    match value {
-        Value::Str(text) if !text.is_markup() => Ok(Value::Str(text.escaped()?)),
-        Value::Seq(kind @ (Kind::List | Kind::Tuple | Kind::Generator), list) => {
-            Value::seq(*kind, each(list, escaped)?)
-        }
-        _ => Ok(value.clone()),
-    }
-}
-
 /// The value, its strings markup.
 fn marked(value: &Value) -> Result<Value> {
     match value {
@@ -44,12 +34,4 @@ fn marked(value: &Value) -> Result<Value> {
         Value::Seq(kind @ (Kind::List | Kind::Tuple), list) => Value::seq(*kind, each(list, marked)?),
         value => Ok(value.clone()),
     }
-}
-
-fn each(list: &List, change: impl Fn(&Value) -> Result<Value>) -> Result<Vec<Value>> {
-    let mut out = Vec::new();
-    for item in &list.items {
-        push(&mut out, change(item)?)?;
-    }
-    Ok(out)
 }

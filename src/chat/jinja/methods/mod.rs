@@ -5,7 +5,6 @@ mod markup;
 mod split;
 mod string;
 
-pub(super) use markup::escaped;
 pub(super) use split::replace;
 pub(super) use string::cased;
 
