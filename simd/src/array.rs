@@ -48,15 +48,3 @@ pub(crate) fn four<T>(f: impl Fn(usize) -> T) -> [T; 4] {
 pub(crate) fn eight<T>(f: impl Fn(usize) -> T) -> [T; 8] {
     [f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7)]
 }
-
-/// `[f(0)]` or `[f(0), f(1)]`, written out as [`two`] is.
-#[inline(always)]
-#[cfg(target_arch = "x86_64")]
-pub(crate) fn each<T: Copy, const N: usize>(f: impl Fn(usize) -> T) -> [T; N] {
-    const { assert!(N == 1 || N == 2, "one element or two are written out") };
-    let mut array = [f(0); N];
-    if N > 1 {
-        array[1] = f(1);
-    }
-    array
-}

@@ -28,13 +28,6 @@ impl<'a> ColumnsMut<'a> {
         Self { first: data.as_mut_ptr(), n_rows, n_cols, stride: n_rows, lifetime: PhantomData }
     }
 
-    /// Views a slice as one column.
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) fn of_column(column: &'a mut [f32]) -> Self {
-        let n_rows = column.len();
-        Self::new(column, n_rows, 1)
-    }
-
     /// Rows in each column.
     #[inline]
     pub fn n_rows(&self) -> usize {
@@ -90,26 +83,6 @@ impl<'a> ColumnsMut<'a> {
         let lower = Self { first, n_rows: self.n_rows - row, ..self };
         (upper, lower)
     }
-}
-
-/// Where a window of activations stands: in which column, and which window of it.
-#[cfg(target_arch = "x86_64")]
-#[derive(Clone, Copy)]
-pub(crate) struct Place {
-    pub(crate) c: usize,
-    pub(crate) w: usize,
-}
-
-/// `x` as `NC` columns of equally many windows.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-pub(crate) fn columns_of<const NC: usize, W>(x: &[W]) -> [&[W]; NC] {
-    let n_windows = x.len() / NC;
-    let mut columns = [&x[..n_windows]; NC];
-    for (c, column) in columns.iter_mut().enumerate() {
-        *column = &x[c * n_windows..][..n_windows];
-    }
-    columns
 }
 
 #[cfg(test)]

@@ -207,20 +207,14 @@ impl Kernels {
             "activations for {} rows of {n_in}",
             out.n_cols()
         );
-        let kernels = self.table.kernels(ty);
-        let batch = match (kernels.two, kernels.gemm) {
-            (Some(two), _) if out.n_cols() == 2 => Some(two),
-            (_, Some(Entry { function: batch, .. })) if out.n_cols() >= batch.min_columns => {
-                Some(batch.product)
-            }
-            _ => None,
-        };
-        match batch {
-            Some(product) if n_in > 0 && out.n_rows() > 0 => {
+        match self.table.kernels(ty).gemm {
+            Some(Entry { function: batch, .. })
+                if n_in > 0 && out.n_rows() > 0 && out.n_cols() >= batch.min_columns =>
+            {
                 // SAFETY: `of` took the proof that this CPU has the features of the table's functions; the
                 // lengths have been checked.
                 unsafe {
-                    match (product, x) {
+                    match (batch.product, x) {
                         (Product::F32(gemm), Activation::F32(x)) => gemm(weights, x, &mut out),
                         (Product::Q8_0(gemm), Activation::Q8_0(x)) => gemm(weights, x, &mut out),
                         (Product::Q8K(gemm), Activation::Q8K(x)) => gemm(weights, x, &mut out),

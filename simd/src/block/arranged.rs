@@ -7,11 +7,10 @@ use core::arch::x86_64::*;
 
 use crate::activation::Q8KWindow;
 use crate::block::k::avx2::load_sums;
-use crate::columns::{Place, columns_of};
 use crate::isa::avx2::load_128;
 use crate::isa::avx512::load_codes;
 
-/// Windows of a column arranged beforehand; those beyond are arranged anew for each row.
+/// Windows arranged beforehand; those beyond are arranged anew for each row.
 const ARRANGED: usize = 64;
 
 /// How a type arranges a window: for every four bytes of a vector, which four activations belong there, by
@@ -24,36 +23,33 @@ pub(crate) const NONE: u8 = 0x80;
 /// A window arranged: what the sum of products begins with, and `N` vectors of activations.
 pub(crate) type Vectors<const N: usize> = (__m512i, [__m512i; N]);
 
-/// The windows of `NC` columns arranged.
-pub(crate) struct Arranged<const NC: usize, const N: usize>([[Vectors<N>; ARRANGED]; NC]);
+/// The windows of a row arranged.
+pub(crate) struct Arranged<const N: usize>([Vectors<N>; ARRANGED]);
 
-impl<const NC: usize, const N: usize> Arranged<NC, N> {
-    /// Arranges the windows of `NC` columns; see [`arrange`].
+impl<const N: usize> Arranged<N> {
+    /// Arranges the windows of a row; see [`arrange`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2")]
     pub(crate) fn new(x: &[Q8KWindow], bias: i16, places: &Places<N>) -> Self {
         let zero = _mm512_setzero_si512();
-        let mut arranged = [[(zero, [zero; N]); ARRANGED]; NC];
-        for (arranged, x) in arranged.iter_mut().zip(columns_of::<NC, _>(x)) {
-            for (arranged, y) in arranged.iter_mut().zip(x) {
-                *arranged = arrange(y, bias, places);
-            }
+        let mut arranged = [(zero, [zero; N]); ARRANGED];
+        for (arranged, y) in arranged.iter_mut().zip(x) {
+            *arranged = arrange(y, bias, places);
         }
         Self(arranged)
     }
 
-    /// The window at a place, which is `y`; if it is beyond those arranged, it is arranged now.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2")]
-    pub(crate) fn window(&self, at: Place, y: &Q8KWindow, bias: i16, places: &Places<N>) -> Vectors<N> {
-        self.0[at.c].get(at.w).copied().unwrap_or_else(|| arrange(y, bias, places))
+    /// Window `w` of the row, unless it is beyond those arranged.
+    #[inline(always)]
+    pub(crate) fn get(&self, w: usize) -> Option<&Vectors<N>> {
+        self.0.get(w)
     }
 }
 
 /// Arranges a window. The sum begins with minus `bias` times that of all activations.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2")]
-fn arrange<const N: usize>(y: &Q8KWindow, bias: i16, places: &Places<N>) -> Vectors<N> {
+pub(crate) fn arrange<const N: usize>(y: &Q8KWindow, bias: i16, places: &Places<N>) -> Vectors<N> {
     let codes = y.codes.as_chunks::<64>().0;
     let (a, b) = (load_codes(&codes[0]), load_codes(&codes[1]));
     let (c, d) = (load_codes(&codes[2]), load_codes(&codes[3]));

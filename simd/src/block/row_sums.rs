@@ -7,82 +7,66 @@
 //! the terms of one when the other is full. And the additions of a row wait for each other: they are
 //! done one by one, beside the work on the windows of the group that comes next.
 
-use crate::columns::ColumnsMut;
-
-/// The sums of rows of equally many windows, with `NC` columns.
-pub(crate) struct RowSums<'a, 'b, const N: usize, const NC: usize> {
-    /// Where the sums go: as many columns.
-    out: &'a mut ColumnsMut<'b>,
+/// The sums of rows of equally many windows.
+pub(crate) struct RowSums<'a, const N: usize> {
+    /// Where the sums go.
+    out: core::slice::IterMut<'a, f32>,
     /// Terms of a row.
     per_row: usize,
     /// Terms that the row at hand still lacks.
     missing: usize,
-    /// The sum of those it has, for each column.
-    sum: [f32; NC],
-    /// The row at hand; none before the first, where the terms of two groups come that do not exist.
-    row: Option<usize>,
+    /// The sum of those it has.
+    sum: f32,
+    /// Whether it is a row; before the first come the terms of two groups that do not exist.
+    is_row: bool,
     /// The terms being added.
-    terms: [[f32; N]; NC],
+    terms: [f32; N],
 }
 
-impl<'a, 'b, const N: usize, const NC: usize> RowSums<'a, 'b, N, NC> {
-    /// The sums of as many rows of `per_row` windows as `out` has, of which there is at least one.
-    ///
-    /// # Panics
-    /// If `out` has not `NC` columns.
+impl<'a, const N: usize> RowSums<'a, N> {
+    /// The sums of `out.len()` rows of `per_row` windows, of which there is at least one.
     #[inline(always)]
-    pub(crate) fn new(out: &'a mut ColumnsMut<'b>, per_row: usize) -> Self {
-        assert_eq!(out.n_cols(), NC, "columns of the product");
-        Self { out, per_row, missing: 2 * N, sum: [0.0; NC], row: None, terms: [[0.0; N]; NC] }
+    pub(crate) fn new(out: &'a mut [f32], per_row: usize) -> Self {
+        Self { out: out.iter_mut(), per_row, missing: 2 * N, sum: 0.0, is_row: false, terms: [0.0; N] }
     }
 
     /// To be called with each lane, in order, as a group fills.
     #[inline(always)]
     pub(crate) fn add_late(&mut self, lane: usize) {
-        for c in 0..NC {
-            self.sum[c] += self.terms[c][lane];
-        }
-        self.count();
+        self.add(self.terms[lane]);
     }
 
     /// To be called when a group is full, with the terms of the group before it; of anything, if there is
     /// none.
     #[inline(always)]
-    pub(crate) fn replace(&mut self, terms: [[f32; N]; NC]) {
+    pub(crate) fn replace(&mut self, terms: [f32; N]) {
         self.terms = terms;
     }
 
     /// Ends with a group of which only `lanes` are filled: adds the terms that are left, those of the full
     /// group before it, and its own.
     #[inline(always)]
-    pub(crate) fn finish(mut self, lanes: usize, before: [[f32; N]; NC], last: [[f32; N]; NC]) {
+    pub(crate) fn finish(mut self, lanes: usize, before: [f32; N], last: [f32; N]) {
         for lane in lanes..N {
             self.add_late(lane);
         }
-        self.replace(before);
-        for lane in 0..N {
-            self.add_late(lane);
-        }
-        self.replace(last);
-        for lane in 0..lanes {
-            self.add_late(lane);
+        for term in before.iter().chain(&last[..lanes]) {
+            self.add(*term);
         }
     }
 
-    /// Counts a term, and gives the sums away where it was the last of its row.
+    /// Adds the term that comes next.
     #[inline(always)]
-    fn count(&mut self) {
+    fn add(&mut self, term: f32) {
+        self.sum += term;
         self.missing -= 1;
         if self.missing == 0 {
-            if let Some(row) = self.row
-                && row < self.out.n_rows()
+            if self.is_row
+                && let Some(out) = self.out.next()
             {
-                for c in 0..NC {
-                    self.out.column(c)[row] = self.sum[c];
-                }
+                *out = self.sum;
             }
-            self.row = Some(self.row.map_or(0, |row| row + 1));
-            (self.missing, self.sum) = (self.per_row, [0.0; NC]);
+            (self.missing, self.sum, self.is_row) = (self.per_row, 0.0, true);
         }
     }
 }
@@ -90,18 +74,15 @@ impl<'a, 'b, const N: usize, const NC: usize> RowSums<'a, 'b, N, NC> {
 #[cfg(test)]
 mod tests {
     use super::RowSums;
-    use crate::columns::ColumnsMut;
 
-    /// Adds terms as the kernels do, with a column of them and one of their negatives.
+    /// Adds terms as the kernels do.
     fn sums(terms: &[f32], per_row: usize) -> Vec<f32> {
         const N: usize = 4;
-        let n_rows = terms.len() / per_row;
-        let mut out = vec![-1.0; 2 * n_rows];
-        let mut columns = ColumnsMut::new(&mut out, n_rows, 2);
-        let mut rows = RowSums::<N, 2>::new(&mut columns, per_row);
-        let (mut now, mut before, mut lane) = ([[f32::NAN; N]; 2], [[f32::NAN; N]; 2], 0);
+        let mut out = vec![-1.0; terms.len() / per_row];
+        let mut rows = RowSums::<N>::new(&mut out, per_row);
+        let (mut now, mut before, mut lane) = ([f32::NAN; N], [f32::NAN; N], 0);
         for term in terms {
-            (now[0][lane], now[1][lane]) = (*term, -term);
+            now[lane] = *term;
             rows.add_late(lane);
             lane += 1;
             if lane == N {
@@ -119,8 +100,7 @@ mod tests {
         for n in 1..=30 {
             let terms: Vec<f32> = (0..n).map(|i| i as f32).collect();
             for per_row in (1..=n).filter(|per_row| n % per_row == 0) {
-                let mut expected: Vec<f32> = terms.chunks(per_row).map(|row| row.iter().sum()).collect();
-                expected.extend(expected.clone().iter().map(|sum| -sum));
+                let expected: Vec<f32> = terms.chunks(per_row).map(|row| row.iter().sum()).collect();
                 assert_eq!(sums(&terms, per_row), expected, "{n} terms, {per_row} a row");
             }
         }

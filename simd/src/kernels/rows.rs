@@ -2,11 +2,9 @@
 
 use crate::activation::{Q8KWindow, Q8Window};
 use crate::block::{self, BlockType, block_types};
-#[cfg(target_arch = "x86_64")]
-use crate::columns::ColumnsMut;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::gemm::Tier;
-use crate::gemm::{self, Batch, Product};
+use crate::gemm::{self, Batch};
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Avx2, Avx512, AvxVnni};
@@ -42,13 +40,12 @@ pub(super) struct Layer {
     pub(super) decode: Option<Decode>,
     pub(super) encode: Option<Encode>,
     pub(super) gemv: Option<Gemv>,
-    pub(super) two: Option<Product>,
     pub(super) gemm: Option<Batch>,
 }
 
 impl Layer {
     /// A tier that has nothing.
-    const EMPTY: Self = Self { decode: None, encode: None, gemv: None, two: None, gemm: None };
+    const EMPTY: Self = Self { decode: None, encode: None, gemv: None, gemm: None };
 }
 
 /// What a type has for some CPU.
@@ -56,7 +53,6 @@ pub(super) struct Own {
     pub(super) decode: Decode,
     pub(super) encode: Encode,
     pub(super) gemv: Gemv,
-    pub(super) two: Option<Product>,
 }
 
 /// What a type of a kind has for some CPU: the functions in its folder, or those that all codebooks share.
@@ -75,7 +71,6 @@ macro_rules! kernels {
             decode: block::codebook::$cpu::decode::<_, block::$folder::Book>,
             encode: block::codebook::encode::$cpu::<_, block::$folder::Book>,
             gemv: Gemv::Q8K(block::codebook::$cpu::gemv::<_, block::$folder::Book $(, $dot)?>),
-            two: None,
         }
     };
     (with $activation:ident, $folder:ident::$cpu:ident $(, $dot:ident)?) => {
@@ -83,34 +78,6 @@ macro_rules! kernels {
             decode: block::$folder::$cpu::decode,
             encode: block::$folder::$cpu::encode,
             gemv: Gemv::$activation(block::$folder::$cpu::gemv $(::<$dot>)?),
-            two: None,
-        }
-    };
-}
-
-/// [`kernels`] for x86-64, where the products of most types take one column or two. (AVX-512 has none of two for the
-/// 32-weight types: their panels, of [`crate::gemm::few`], are as fast.)
-#[cfg(target_arch = "x86_64")]
-macro_rules! x86_kernels {
-    (Block32, $folder:ident, avx2) => {
-        x86_kernels!(with Q8_0, $folder, avx2)
-    };
-    (K, $folder:ident, $cpu:ident) => {
-        x86_kernels!(with Q8K, $folder, $cpu)
-    };
-    ($kind:ident, $folder:ident, $cpu:ident) => {
-        kernels!($kind, $folder::$cpu)
-    };
-    (with $activation:ident, $folder:ident, $cpu:ident) => {
-        Own {
-            decode: block::$folder::$cpu::decode,
-            encode: block::$folder::$cpu::encode,
-            gemv: Gemv::$activation(|weights, x, out| {
-                let mut out = ColumnsMut::of_column(out);
-                // SAFETY: who calls has the features of the tier that this is for.
-                unsafe { block::$folder::$cpu::gemv::<1>(weights, x, &mut out) }
-            }),
-            two: Some(Product::$activation(block::$folder::$cpu::gemv::<2>)),
         }
     };
 }
@@ -136,12 +103,12 @@ macro_rules! rows {
 
         #[cfg(target_arch = "x86_64")]
         fn avx2(ty: BlockType) -> Own {
-            match ty { $(BlockType::$ty => x86_kernels!($kind, $folder, avx2),)* }
+            match ty { $(BlockType::$ty => kernels!($kind, $folder::avx2),)* }
         }
 
         #[cfg(target_arch = "x86_64")]
         fn avx512(ty: BlockType) -> Own {
-            match ty { $(BlockType::$ty => x86_kernels!($kind, $folder, avx512),)* }
+            match ty { $(BlockType::$ty => kernels!($kind, $folder::avx512),)* }
         }
 
         #[cfg(target_arch = "aarch64")]
@@ -160,11 +127,10 @@ block_types!(rows);
 
 /// What a tier of this target has for a type.
 pub(super) fn layer(tier: Isa, ty: BlockType) -> Layer {
-    let whole = |Own { decode, encode, gemv, two }, gemm| Layer {
+    let whole = |Own { decode, encode, gemv }, gemm| Layer {
         decode: Some(decode),
         encode: Some(encode),
         gemv: Some(gemv),
-        two,
         gemm,
     };
     match tier {

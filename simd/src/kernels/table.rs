@@ -3,7 +3,7 @@
 use super::Operation;
 use super::rows::{self, Decode, Encode, Gemv, Layer, Own, Quantisers};
 use crate::block::BlockType;
-use crate::gemm::{Batch, Product};
+use crate::gemm::Batch;
 use crate::isa::Isa;
 
 /// A function of the table, and the tier it was written for.
@@ -19,8 +19,6 @@ pub(super) struct TypeKernels {
     pub(super) decode: Entry<Decode>,
     pub(super) encode: Entry<Encode>,
     pub(super) gemv: Entry<Gemv>,
-    /// Products with two columns at once, of the tier of `gemv` or one below, where they are faster than `gemm`.
-    pub(super) two: Option<Product>,
     /// Batch products, where a tier has better ones than a dot product per column.
     pub(super) gemm: Option<Entry<Batch>>,
 }
@@ -31,8 +29,8 @@ impl TypeKernels {
         fn entry<F>(function: F) -> Entry<F> {
             Entry { function, tier: Isa::Scalar }
         }
-        let Own { decode, encode, gemv, two } = rows::scalar(ty);
-        Self { decode: entry(decode), encode: entry(encode), gemv: entry(gemv), two, gemm: None }
+        let Own { decode, encode, gemv } = rows::scalar(ty);
+        Self { decode: entry(decode), encode: entry(encode), gemv: entry(gemv), gemm: None }
     }
 
     /// Takes over what a tier has.
@@ -45,9 +43,6 @@ impl TypeKernels {
         set(&mut self.decode, layer.decode, tier);
         set(&mut self.encode, layer.encode, tier);
         set(&mut self.gemv, layer.gemv, tier);
-        if layer.gemm.is_some() && layer.gemv.is_some() {
-            self.two = layer.two;
-        }
         if let Some(function) = layer.gemm {
             self.gemm = Some(Entry { function, tier });
         }

@@ -8,7 +8,6 @@ use core::arch::x86_64::*;
 use super::{Codebook, Entry, Indices, Marks, entry_of, scalar};
 use crate::activation::Q8KWindow;
 use crate::block::k::avx2;
-use crate::columns::ColumnsMut;
 use crate::isa::Avx2;
 use crate::isa::avx2::{load_128, load_codes, lookup, ones};
 
@@ -22,10 +21,9 @@ pub(crate) fn decode<const B: usize, C: Codebook<B>>(blocks: &[u8], out: &mut [f
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     let isa = Avx2::here();
-    let out = &mut ColumnsMut::of_column(out);
-    avx2::gemv_in_units::<1, B>(weights, x, out, C::UNIT, C::d, |block: &[u8; B], [y]| {
+    avx2::gemv_in_units(weights, x, out, C::UNIT, C::d, |block: &[u8; B], y| {
         if let Some(sum) = C::sum_avx2(block, y, isa) {
-            return [sum];
+            return sum;
         }
         let mut indices = [0; 64];
         let has_indices = C::indices(block, isa, &mut indices);
@@ -47,13 +45,13 @@ pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindo
             _mm256_add_epi32(half(0), half(1))
         });
         let sum = _mm256_add_epi32(_mm256_add_epi32(sums[0], sums[1]), _mm256_add_epi32(sums[2], sums[3]));
-        [match C::MARKS {
+        match C::MARKS {
             Marks::Negate => sum,
             Marks::Raise => {
                 let sums = _mm256_madd_epi16(_mm256_cvtepu8_epi16(scales), avx2::load_sums(y));
                 _mm256_sub_epi32(sum, nine_times(sums))
             }
-        }]
+        }
     });
 }
 

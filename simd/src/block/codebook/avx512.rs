@@ -10,7 +10,6 @@ use super::{Codebook, Entry, Marks, entry_of, scalar};
 use crate::activation::Q8KWindow;
 use crate::block::codebook::avx2::{nine_times, quarters};
 use crate::block::k::{avx2, avx512};
-use crate::columns::ColumnsMut;
 use crate::isa::Avx512;
 use crate::isa::avx2::load_128;
 use crate::isa::avx512::load_codes;
@@ -26,10 +25,9 @@ pub(crate) fn decode<const B: usize, C: Codebook<B>>(blocks: &[u8], out: &mut [f
 pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     let (isa, zero) = (Avx512::here(), _mm512_setzero_si512());
     let narrow = isa.avx2();
-    let out = &mut ColumnsMut::of_column(out);
-    avx512::gemv_in_units::<1, B>(weights, x, out, C::UNIT, C::d, |block: &[u8; B], [y], _| {
+    avx512::gemv_in_units(weights, x, out, C::UNIT, C::d, |block: &[u8; B], y, _| {
         if let Some(sum) = C::sum_avx512(block, y, isa) {
-            return [sum];
+            return sum;
         }
         let mut indices = [0; 64];
         let has_indices = C::indices(block, narrow, &mut indices);
@@ -51,7 +49,7 @@ pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindo
                 _mm512_sub_epi32(zero, _mm512_zextsi256_si512(nine_times(sums)))
             }
         };
-        [avx512::scaled_by_16(sum, dots, scales)]
+        avx512::scaled_by_16(sum, dots, scales)
     });
 }
 

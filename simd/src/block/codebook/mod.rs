@@ -14,8 +14,7 @@
 //!
 //! A type is an implementation of [`Codebook`], and nothing else is specific to it: what the kernels of a CPU
 //! need is in this folder once. Entries are looked up one by one, since gather instructions take longer than the
-//! loads that they stand for; everything else is done with vectors. (With AVX-512, [`crate::block::iq3_s`] chooses
-//! entries by permutations of its table, which is small enough.)
+//! loads that they stand for; everything else is done with vectors.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;

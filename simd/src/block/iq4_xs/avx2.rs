@@ -7,10 +7,8 @@ use core::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, Block, scalar, scales};
 use crate::activation::Q8KWindow;
-use crate::array;
 use crate::block::k::avx2;
 use crate::block::tables::{IQ4, bytes};
-use crate::columns::ColumnsMut;
 use crate::isa::Avx2;
 use crate::isa::avx2::{load_128, load_codes, lookup};
 use crate::wide::avx2::Avx2Floats;
@@ -27,27 +25,23 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode_with::<Avx2Floats>(Avx2::here(), row, importance, out);
 }
 
-/// Rows times `NC` columns.
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8KWindow], out: &mut ColumnsMut<'_>) {
-    avx2::gemv::<NC, BLOCK_BYTES, 0>(weights, x, out, |block, ys| {
+pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    avx2::gemv::<BLOCK_BYTES, 0>(weights, x, out, |block, y| {
         let block = Block(block);
+        let ys = y.codes.as_chunks::<32>().0;
         let raised = i64::from_le_bytes(scales::unpack(block.scales()));
         let scales = _mm256_sub_epi8(_mm256_set1_epi64x(raised), _mm256_set1_epi8(32));
-        let mut sums = [_mm256_setzero_si256(); NC];
-        for j in 0..8 {
-            let codes = codes(block, j);
-            let magnitudes = _mm256_abs_epi8(codes);
+        let mut sum = _mm256_setzero_si256();
+        for (j, y) in ys.iter().enumerate() {
+            let (codes, y) = (codes(block, j), load_codes(y));
+            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(y, codes));
             // The scale goes to the upper byte of every 16 bits, and down with its sign.
             let upper = _mm256_shuffle_epi8(scales, _mm256_set1_epi16(0x80 | (j as i16) << 8));
-            let scale = _mm256_srai_epi16::<8>(upper);
-            sums = array::each(|c| {
-                let y = load_codes(&ys[c].codes.as_chunks().0[j]);
-                let pairs = _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(y, codes));
-                _mm256_add_epi32(sums[c], _mm256_madd_epi16(pairs, scale))
-            });
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_srai_epi16::<8>(upper)));
         }
-        sums
+        sum
     });
 }
 

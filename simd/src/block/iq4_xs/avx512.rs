@@ -10,10 +10,9 @@ use core::arch::x86_64::*;
 use super::{BLOCK_BYTES, Block, scalar, scales};
 use crate::activation::Q8KWindow;
 use crate::array;
-use crate::block::arranged::{Arranged, Places};
+use crate::block::arranged::{Arranged, Places, arrange};
 use crate::block::k::{avx2, avx512};
 use crate::block::tables::{IQ4, bytes};
-use crate::columns::{ColumnsMut, Place};
 use crate::isa::Avx512;
 use crate::isa::avx512::{load_512, lookup};
 use crate::wide::avx512::Avx512Floats;
@@ -41,32 +40,34 @@ const PLACES: Places<4> = {
     places
 };
 
-/// Rows times `NC` columns.
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8KWindow], out: &mut ColumnsMut<'_>) {
+pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     const UNSIGNED: [u8; 16] = bytes(&IQ4, 127);
-    let arranged = Arranged::<NC, _>::new(x, 0, &PLACES);
-    avx512::gemv::<NC, BLOCK_BYTES, 0>(weights, x, out, |block, ys, w| {
+    let arranged = Arranged::new(x, 0, &PLACES);
+    avx512::gemv::<BLOCK_BYTES, 0>(weights, x, out, |block, y, w| {
         let block = Block(block);
+        let beyond;
+        let vectors = match arranged.get(w) {
+            Some(vectors) => vectors,
+            None => {
+                beyond = arrange(y, 0, &PLACES);
+                &beyond
+            }
+        };
+        let (zero, ys) = vectors;
         let low_four = _mm512_set1_epi8(15);
-        let codes = array::two(|half| {
+        let dots = array::two(|half| {
             let qs = load_512(&block.qs().as_chunks().0[half]);
-            let high = _mm512_and_si512(_mm512_srli_epi16::<4>(qs), low_four);
-            (lookup(&UNSIGNED, _mm512_and_si512(qs, low_four)), lookup(&UNSIGNED, high))
+            let low = lookup(&UNSIGNED, _mm512_and_si512(qs, low_four));
+            let high = lookup(&UNSIGNED, _mm512_and_si512(_mm512_srli_epi16::<4>(qs), low_four));
+            _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(*zero, low, ys[2 * half]), high, ys[2 * half + 1])
         });
         let raised = i64::from_le_bytes(scales::unpack(block.scales()));
         let scales = _mm_sub_epi8(_mm_cvtsi64_si128(raised), _mm_set1_epi8(32));
-        let places = [placed(scales, 0), placed(scales, 4)];
-        array::each(|c| {
-            let (zero, vectors) = arranged.window(Place { c, w }, ys[c], 0, &PLACES);
-            let dots = array::two(|half| {
-                let low = _mm512_dpbusd_epi32(zero, codes[half].0, vectors[2 * half]);
-                let both = _mm512_dpbusd_epi32(low, codes[half].1, vectors[2 * half + 1]);
-                _mm512_mullo_epi32(both, places[half])
-            });
-            let bias = _mm512_zextsi256_si512(bias(scales, ys[c]));
-            _mm512_sub_epi32(_mm512_add_epi32(dots[0], dots[1]), bias)
-        })
+        let first = _mm512_mullo_epi32(dots[0], placed(scales, 0));
+        let second = _mm512_mullo_epi32(dots[1], placed(scales, 4));
+        _mm512_sub_epi32(_mm512_add_epi32(first, second), _mm512_zextsi256_si512(bias(scales, y)))
     });
 }
 

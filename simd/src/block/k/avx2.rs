@@ -17,36 +17,30 @@
 use core::arch::x86_64::*;
 
 use crate::activation::Q8KWindow;
-use crate::array;
 use crate::block::row_sums::RowSums;
-use crate::columns::{ColumnsMut, columns_of};
 use crate::isa::avx2::{load_codes, load_f32, load_i32, store_f32, sums_of_8};
 
 /// Super-blocks worked on together, one per lane.
 const GROUP: usize = 8;
 
-/// Rows times `NC` columns, for types with minima, whose blocks of `B` bytes hold `d` and `dmin` at byte `AT`.
-/// `sums(block, ys)` gives lanes that add up to `isum` and to `msum`, with each column.
+/// `out[r] = w[r] . x` for types with minima, whose blocks of `B` bytes hold `d` and `dmin` at byte `AT`.
+/// `sums` gives lanes that add up to `isum` and to `msum`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv_with_minima<const NC: usize, const B: usize, const AT: usize>(
+pub(crate) fn gemv_with_minima<const B: usize, const AT: usize>(
     weights: &[u8],
     x: &[Q8KWindow],
-    out: &mut ColumnsMut<'_>,
-    sums: impl Fn(&[u8; B], [&Q8KWindow; NC]) -> [(__m256i, __m256i); NC],
+    out: &mut [f32],
+    sums: impl Fn(&[u8; B], &Q8KWindow) -> (__m256i, __m256i),
 ) {
-    let (mut now, mut before) = (&mut WithMinima::<NC>::new(), &mut WithMinima::new());
+    let (mut now, mut before) = (&mut WithMinima::new(), &mut WithMinima::new());
     let mut lane = 0;
-    let x: [_; NC] = columns_of(x);
-    let mut rows = RowSums::new(out, x[0].len());
-    for row in weights.chunks_exact(B * x[0].len()) {
-        for (w, (block, _)) in row.as_chunks::<B>().0.iter().zip(x[0]).enumerate() {
-            let sums = sums(block, array::each(|c| &x[c][w]));
+    let mut rows = RowSums::new(out, x.len());
+    for row in weights.chunks_exact(B * x.len()) {
+        for (block, y) in row.as_chunks::<B>().0.iter().zip(x) {
+            (now.isums[lane], now.msums[lane]) = sums(block, y);
             now.halves[lane] = i32::from_le_bytes([block[AT], block[AT + 1], block[AT + 2], block[AT + 3]]);
-            for (c, sums) in sums.iter().enumerate() {
-                (now.isums[c][lane], now.msums[c][lane]) = *sums;
-                now.dys[c][lane] = x[c][w].scale;
-            }
+            now.dys[lane] = y.scale;
             rows.add_late(lane);
             lane += 1;
             if lane == GROUP {
@@ -59,42 +53,38 @@ pub(crate) fn gemv_with_minima<const NC: usize, const B: usize, const AT: usize>
     rows.finish(lane, before.terms(), now.terms());
 }
 
-/// Rows times `NC` columns, for types without minima, whose blocks of `B` bytes hold `d` at byte `AT`.
-/// `sums(block, ys)` gives lanes that add up to `isum`, with each column.
+/// `out[r] = w[r] . x` for types without minima, whose blocks of `B` bytes hold `d` at byte `AT`.
+/// `sum` gives lanes that add up to `isum`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize, const B: usize, const AT: usize>(
+pub(crate) fn gemv<const B: usize, const AT: usize>(
     weights: &[u8],
     x: &[Q8KWindow],
-    out: &mut ColumnsMut<'_>,
-    sums: impl Fn(&[u8; B], [&Q8KWindow; NC]) -> [__m256i; NC],
+    out: &mut [f32],
+    sum: impl Fn(&[u8; B], &Q8KWindow) -> __m256i,
 ) {
-    gemv_in_units::<NC, B>(weights, x, out, 1.0, |block| [block[AT], block[AT + 1]], sums);
+    gemv_in_units(weights, x, out, 1.0, |block| [block[AT], block[AT + 1]], sum);
 }
 
 /// [`gemv`] for types whose blocks give `d` by a function and have it in `unit`s.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv_in_units<const NC: usize, const B: usize>(
+pub(crate) fn gemv_in_units<const B: usize>(
     weights: &[u8],
     x: &[Q8KWindow],
-    out: &mut ColumnsMut<'_>,
+    out: &mut [f32],
     unit: f32,
     d: impl Fn(&[u8; B]) -> [u8; 2],
-    sums: impl Fn(&[u8; B], [&Q8KWindow; NC]) -> [__m256i; NC],
+    sum: impl Fn(&[u8; B], &Q8KWindow) -> __m256i,
 ) {
-    let (mut now, mut before) = (&mut WithoutMinima::<NC>::new(), &mut WithoutMinima::new());
+    let (mut now, mut before) = (&mut WithoutMinima::new(), &mut WithoutMinima::new());
     let mut lane = 0;
-    let x: [_; NC] = columns_of(x);
-    let mut rows = RowSums::new(out, x[0].len());
-    for row in weights.chunks_exact(B * x[0].len()) {
-        for (w, (block, _)) in row.as_chunks::<B>().0.iter().zip(x[0]).enumerate() {
-            let sums = sums(block, array::each(|c| &x[c][w]));
+    let mut rows = RowSums::new(out, x.len());
+    for row in weights.chunks_exact(B * x.len()) {
+        for (block, y) in row.as_chunks::<B>().0.iter().zip(x) {
+            now.isums[lane] = sum(block, y);
             now.halves[lane] = i32::from(u16::from_le_bytes(d(block)));
-            for (c, sum) in sums.iter().enumerate() {
-                now.isums[c][lane] = *sum;
-                now.dys[c][lane] = x[c][w].scale * unit;
-            }
+            now.dys[lane] = y.scale * unit;
             rows.add_late(lane);
             lane += 1;
             if lane == GROUP {
@@ -107,73 +97,69 @@ pub(crate) fn gemv_in_units<const NC: usize, const B: usize>(
     rows.finish(lane, before.terms(), now.terms());
 }
 
-/// What a group of super-blocks with minima has stored, for each column.
-struct WithMinima<const NC: usize> {
+/// What a group of super-blocks with minima has stored.
+struct WithMinima {
     /// Lanes that add up to `isum`.
-    isums: [[__m256i; GROUP]; NC],
+    isums: [__m256i; GROUP],
     /// Lanes that add up to `msum`.
-    msums: [[__m256i; GROUP]; NC],
+    msums: [__m256i; GROUP],
     /// `d` in the low half, `dmin` in the high one.
     halves: [i32; GROUP],
-    dys: [[f32; GROUP]; NC],
+    dys: [f32; GROUP],
 }
 
-impl<const NC: usize> WithMinima<NC> {
+impl WithMinima {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     fn new() -> Self {
         Self {
-            isums: [[_mm256_setzero_si256(); GROUP]; NC],
-            msums: [[_mm256_setzero_si256(); GROUP]; NC],
+            isums: [_mm256_setzero_si256(); GROUP],
+            msums: [_mm256_setzero_si256(); GROUP],
             halves: [0; GROUP],
-            dys: [[0.0; GROUP]; NC],
+            dys: [0.0; GROUP],
         }
     }
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn terms(&self) -> [[f32; GROUP]; NC] {
-        let halves = load_i32(&self.halves);
-        let d = halves_to_f32(_mm256_and_si256(halves, _mm256_set1_epi32(0xffff)));
-        let dmin = halves_to_f32(_mm256_srli_epi32::<16>(halves));
-        let mut lanes = [[0.0; GROUP]; NC];
-        for (c, lanes) in lanes.iter_mut().enumerate() {
-            let dy = load_f32(&self.dys[c]);
-            let isum = _mm256_cvtepi32_ps(sums_of_8(self.isums[c]));
-            let msum = _mm256_cvtepi32_ps(sums_of_8(self.msums[c]));
-            let term = _mm256_mul_ps(isum, _mm256_mul_ps(d, dy));
-            store_f32(lanes, _mm256_fnmadd_ps(msum, _mm256_mul_ps(dmin, dy), term));
-        }
+    fn terms(&self) -> [f32; GROUP] {
+        let (dy, halves) = (load_f32(&self.dys), load_i32(&self.halves));
+        let low = _mm256_and_si256(halves, _mm256_set1_epi32(0xffff));
+        let d = _mm256_mul_ps(halves_to_f32(low), dy);
+        let dmin = _mm256_mul_ps(halves_to_f32(_mm256_srli_epi32::<16>(halves)), dy);
+        let isum = _mm256_cvtepi32_ps(sums_of_8(self.isums));
+        let msum = _mm256_cvtepi32_ps(sums_of_8(self.msums));
+        let terms = _mm256_fnmadd_ps(msum, dmin, _mm256_mul_ps(isum, d));
+        let mut lanes = [0.0; GROUP];
+        store_f32(&mut lanes, terms);
         lanes
     }
 }
 
-/// What a group of super-blocks without minima has stored, for each column.
-struct WithoutMinima<const NC: usize> {
+/// What a group of super-blocks without minima has stored.
+struct WithoutMinima {
     /// Lanes that add up to `isum`.
-    isums: [[__m256i; GROUP]; NC],
+    isums: [__m256i; GROUP],
     /// `d`.
     halves: [i32; GROUP],
-    dys: [[f32; GROUP]; NC],
+    dys: [f32; GROUP],
 }
 
-impl<const NC: usize> WithoutMinima<NC> {
+impl WithoutMinima {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     fn new() -> Self {
-        Self { isums: [[_mm256_setzero_si256(); GROUP]; NC], halves: [0; GROUP], dys: [[0.0; GROUP]; NC] }
+        Self { isums: [_mm256_setzero_si256(); GROUP], halves: [0; GROUP], dys: [0.0; GROUP] }
     }
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn terms(&self) -> [[f32; GROUP]; NC] {
-        let d = halves_to_f32(load_i32(&self.halves));
-        let mut lanes = [[0.0; GROUP]; NC];
-        for (c, lanes) in lanes.iter_mut().enumerate() {
-            let d = _mm256_mul_ps(d, load_f32(&self.dys[c]));
-            let isum = _mm256_cvtepi32_ps(sums_of_8(self.isums[c]));
-            store_f32(lanes, _mm256_fmadd_ps(isum, d, _mm256_setzero_ps()));
-        }
+    fn terms(&self) -> [f32; GROUP] {
+        let d = _mm256_mul_ps(halves_to_f32(load_i32(&self.halves)), load_f32(&self.dys));
+        let isum = _mm256_cvtepi32_ps(sums_of_8(self.isums));
+        let terms = _mm256_fmadd_ps(isum, d, _mm256_setzero_ps());
+        let mut lanes = [0.0; GROUP];
+        store_f32(&mut lanes, terms);
         lanes
     }
 }
@@ -218,15 +204,11 @@ pub(crate) fn minima_sums(minima: [u8; 8], y: &Q8KWindow) -> __m256i {
     _mm256_madd_epi16(_mm256_shuffle_epi8(minima, load_codes(&PLACES)), load_sums(y))
 }
 
-/// Lanes that add up to the scaled sum of a super-block of eight sub-blocks with each column; `codes(j)` gives the
-/// unsigned codes of sub-block `j`.
+/// Lanes that add up to the scaled sum of a super-block of eight sub-blocks; `dot(j)` gives the
+/// 16-bit sums of sub-block `j`.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(crate) fn scaled_by_32<const NC: usize>(
-    scales: [u8; 8],
-    codes: impl Fn(usize) -> __m256i,
-    ys: [&Q8KWindow; NC],
-) -> [__m256i; NC] {
+pub(crate) fn scaled_by_32(scales: [u8; 8], dot: impl Fn(usize) -> __m256i) -> __m256i {
     const PLACES: [[i8; 32]; 8] = {
         let mut places = [[-1; 32]; 8];
         let mut i = 0;
@@ -237,29 +219,24 @@ pub(crate) fn scaled_by_32<const NC: usize>(
         places
     };
     let scales = _mm256_set1_epi64x(i64::from_le_bytes(scales));
-    let mut sums = [_mm256_setzero_si256(); NC];
+    let mut sum = _mm256_setzero_si256();
     for (j, places) in PLACES.iter().enumerate() {
-        let (scale, codes) = (_mm256_shuffle_epi8(scales, load_codes(places)), codes(j));
-        sums = array::each(|c| _mm256_add_epi32(sums[c], _mm256_madd_epi16(dot(codes, ys[c], j), scale)));
+        let scale = _mm256_shuffle_epi8(scales, load_codes(places));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(dot(j), scale));
     }
-    sums
+    sum
 }
 
-/// Lanes that add up to the scaled sum of a super-block of sixteen sub-blocks with each column, whose scales are
-/// `i8`; `codes(k)` gives the unsigned codes of sub-blocks `2 k` and `2 k + 1`.
+/// Lanes that add up to the scaled sum of a super-block of sixteen sub-blocks, whose scales are `i8`;
+/// `dot(k)` gives the 16-bit sums of sub-blocks `2 k` and `2 k + 1` in a half each.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(crate) fn scaled_by_16<const NC: usize>(
-    scales: __m128i,
-    codes: impl Fn(usize) -> __m256i,
-    ys: [&Q8KWindow; NC],
-) -> [__m256i; NC] {
-    let mut sums = [_mm256_setzero_si256(); NC];
+pub(crate) fn scaled_by_16(scales: __m128i, dot: impl Fn(usize) -> __m256i) -> __m256i {
+    let mut sum = _mm256_setzero_si256();
     for k in 0..8 {
-        let (scale, codes) = (two_scales(scales, k), codes(k));
-        sums = array::each(|c| _mm256_add_epi32(sums[c], _mm256_madd_epi16(dot(codes, ys[c], k), scale)));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(dot(k), two_scales(scales, k)));
     }
-    sums
+    sum
 }
 
 /// Scales `2 k` and `2 k + 1`, of `i8`, as the 16-bit numbers of a half each.

@@ -18,36 +18,30 @@
 use core::arch::x86_64::*;
 
 use crate::activation::Q8KWindow;
-use crate::array;
 use crate::block::row_sums::RowSums;
-use crate::columns::{ColumnsMut, columns_of};
 use crate::isa::avx512::{load_codes, load_f32, store_f32};
 
 /// Super-blocks worked on together, one per lane.
 const GROUP: usize = 16;
 
-/// Rows times `NC` columns, for types with minima, whose blocks of `B` bytes hold `d` and `dmin` at byte `AT`.
-/// `sums(block, ys)` gives lanes that add up to `isum` and to `msum`, with each column.
+/// `out[r] = w[r] . x` for types with minima, whose blocks of `B` bytes hold `d` and `dmin` at byte `AT`.
+/// `sums` gives lanes that add up to `isum` and to `msum`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-pub(crate) fn gemv_with_minima<const NC: usize, const B: usize, const AT: usize>(
+pub(crate) fn gemv_with_minima<const B: usize, const AT: usize>(
     weights: &[u8],
     x: &[Q8KWindow],
-    out: &mut ColumnsMut<'_>,
-    sums: impl Fn(&[u8; B], [&Q8KWindow; NC]) -> [(__m512i, __m256i); NC],
+    out: &mut [f32],
+    sums: impl Fn(&[u8; B], &Q8KWindow) -> (__m512i, __m256i),
 ) {
-    let (mut now, mut before) = (&mut WithMinima::<NC>::new(), &mut WithMinima::new());
+    let (mut now, mut before) = (&mut WithMinima::new(), &mut WithMinima::new());
     let mut lane = 0;
-    let x: [_; NC] = columns_of(x);
-    let mut rows = RowSums::new(out, x[0].len());
-    for row in weights.chunks_exact(B * x[0].len()) {
-        for (w, (block, _)) in row.as_chunks::<B>().0.iter().zip(x[0]).enumerate() {
-            let sums = sums(block, array::each(|c| &x[c][w]));
+    let mut rows = RowSums::new(out, x.len());
+    for row in weights.chunks_exact(B * x.len()) {
+        for (block, y) in row.as_chunks::<B>().0.iter().zip(x) {
+            (now.isums[lane], now.msums[lane]) = sums(block, y);
             now.halves[lane] = i32::from_le_bytes([block[AT], block[AT + 1], block[AT + 2], block[AT + 3]]);
-            for (c, sums) in sums.iter().enumerate() {
-                (now.isums[c][lane], now.msums[c][lane]) = *sums;
-                now.dys[c][lane] = x[c][w].scale;
-            }
+            now.dys[lane] = y.scale;
             rows.add_late(lane);
             lane += 1;
             if lane == GROUP {
@@ -60,42 +54,38 @@ pub(crate) fn gemv_with_minima<const NC: usize, const B: usize, const AT: usize>
     rows.finish(lane, before.terms(), now.terms());
 }
 
-/// Rows times `NC` columns, for types without minima, whose blocks of `B` bytes hold `d` at byte `AT`.
-/// `sums(block, ys, w)` gives lanes that add up to `isum` of window `w`, with each column.
+/// `out[r] = w[r] . x` for types without minima, whose blocks of `B` bytes hold `d` at byte `AT`.
+/// `sum(block, y, w)` gives lanes that add up to `isum` of window `w`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize, const B: usize, const AT: usize>(
+pub(crate) fn gemv<const B: usize, const AT: usize>(
     weights: &[u8],
     x: &[Q8KWindow],
-    out: &mut ColumnsMut<'_>,
-    sums: impl Fn(&[u8; B], [&Q8KWindow; NC], usize) -> [__m512i; NC],
+    out: &mut [f32],
+    sum: impl Fn(&[u8; B], &Q8KWindow, usize) -> __m512i,
 ) {
-    gemv_in_units::<NC, B>(weights, x, out, 1.0, |block| [block[AT], block[AT + 1]], sums);
+    gemv_in_units(weights, x, out, 1.0, |block| [block[AT], block[AT + 1]], sum);
 }
 
 /// [`gemv`] for types whose blocks give `d` by a function and have it in `unit`s.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-pub(crate) fn gemv_in_units<const NC: usize, const B: usize>(
+pub(crate) fn gemv_in_units<const B: usize>(
     weights: &[u8],
     x: &[Q8KWindow],
-    out: &mut ColumnsMut<'_>,
+    out: &mut [f32],
     unit: f32,
     d: impl Fn(&[u8; B]) -> [u8; 2],
-    sums: impl Fn(&[u8; B], [&Q8KWindow; NC], usize) -> [__m512i; NC],
+    sum: impl Fn(&[u8; B], &Q8KWindow, usize) -> __m512i,
 ) {
-    let (mut now, mut before) = (&mut WithoutMinima::<NC>::new(), &mut WithoutMinima::new());
+    let (mut now, mut before) = (&mut WithoutMinima::new(), &mut WithoutMinima::new());
     let mut lane = 0;
-    let x: [_; NC] = columns_of(x);
-    let mut rows = RowSums::new(out, x[0].len());
-    for row in weights.chunks_exact(B * x[0].len()) {
-        for (w, (block, _)) in row.as_chunks::<B>().0.iter().zip(x[0]).enumerate() {
-            let sums = sums(block, array::each(|c| &x[c][w]), w);
+    let mut rows = RowSums::new(out, x.len());
+    for row in weights.chunks_exact(B * x.len()) {
+        for (w, (block, y)) in row.as_chunks::<B>().0.iter().zip(x).enumerate() {
+            now.isums[lane] = sum(block, y, w);
             now.halves[lane] = i32::from(u16::from_le_bytes(d(block)));
-            for (c, sum) in sums.iter().enumerate() {
-                now.isums[c][lane] = *sum;
-                now.dys[c][lane] = x[c][w].scale * unit;
-            }
+            now.dys[lane] = y.scale * unit;
             rows.add_late(lane);
             lane += 1;
             if lane == GROUP {
@@ -108,72 +98,68 @@ pub(crate) fn gemv_in_units<const NC: usize, const B: usize>(
     rows.finish(lane, before.terms(), now.terms());
 }
 
-/// What a group of super-blocks with minima has stored, for each column.
-struct WithMinima<const NC: usize> {
+/// What a group of super-blocks with minima has stored.
+struct WithMinima {
     /// Lanes that add up to `isum`.
-    isums: [[__m512i; GROUP]; NC],
+    isums: [__m512i; GROUP],
     /// Lanes that add up to `msum`.
-    msums: [[__m256i; GROUP]; NC],
+    msums: [__m256i; GROUP],
     /// `d` in the low half, `dmin` in the high one.
     halves: [i32; GROUP],
-    dys: [[f32; GROUP]; NC],
+    dys: [f32; GROUP],
 }
 
-impl<const NC: usize> WithMinima<NC> {
+impl WithMinima {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
     fn new() -> Self {
         Self {
-            isums: [[_mm512_setzero_si512(); GROUP]; NC],
-            msums: [[_mm256_setzero_si256(); GROUP]; NC],
+            isums: [_mm512_setzero_si512(); GROUP],
+            msums: [_mm256_setzero_si256(); GROUP],
             halves: [0; GROUP],
-            dys: [[0.0; GROUP]; NC],
+            dys: [0.0; GROUP],
         }
     }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-    fn terms(&self) -> [[f32; GROUP]; NC] {
-        let halves = load_i32(&self.halves);
-        let (d, dmin) = (low_halves(halves), low_halves(_mm512_srli_epi32::<16>(halves)));
-        let mut lanes = [[0.0; GROUP]; NC];
-        for (c, lanes) in lanes.iter_mut().enumerate() {
-            let dy = load_f32(&self.dys[c]);
-            let isum = _mm512_cvtepi32_ps(sums_of_16(&self.isums[c]));
-            let msum = _mm512_cvtepi32_ps(sums_of_16_halves(&self.msums[c]));
-            let term = _mm512_mul_ps(isum, _mm512_mul_ps(d, dy));
-            store_f32(lanes, _mm512_fnmadd_ps(msum, _mm512_mul_ps(dmin, dy), term));
-        }
+    fn terms(&self) -> [f32; GROUP] {
+        let (dy, halves) = (load_f32(&self.dys), load_i32(&self.halves));
+        let d = _mm512_mul_ps(low_halves(halves), dy);
+        let dmin = _mm512_mul_ps(low_halves(_mm512_srli_epi32::<16>(halves)), dy);
+        let isum = _mm512_cvtepi32_ps(sums_of_16(&self.isums));
+        let msum = _mm512_cvtepi32_ps(sums_of_16_halves(&self.msums));
+        let terms = _mm512_fnmadd_ps(msum, dmin, _mm512_mul_ps(isum, d));
+        let mut lanes = [0.0; GROUP];
+        store_f32(&mut lanes, terms);
         lanes
     }
 }
 
-/// What a group of super-blocks without minima has stored, for each column.
-struct WithoutMinima<const NC: usize> {
+/// What a group of super-blocks without minima has stored.
+struct WithoutMinima {
     /// Lanes that add up to `isum`.
-    isums: [[__m512i; GROUP]; NC],
+    isums: [__m512i; GROUP],
     /// `d`.
     halves: [i32; GROUP],
-    dys: [[f32; GROUP]; NC],
+    dys: [f32; GROUP],
 }
 
-impl<const NC: usize> WithoutMinima<NC> {
+impl WithoutMinima {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
     fn new() -> Self {
-        Self { isums: [[_mm512_setzero_si512(); GROUP]; NC], halves: [0; GROUP], dys: [[0.0; GROUP]; NC] }
+        Self { isums: [_mm512_setzero_si512(); GROUP], halves: [0; GROUP], dys: [0.0; GROUP] }
     }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-    fn terms(&self) -> [[f32; GROUP]; NC] {
-        let d = low_halves(load_i32(&self.halves));
-        let mut lanes = [[0.0; GROUP]; NC];
-        for (c, lanes) in lanes.iter_mut().enumerate() {
-            let d = _mm512_mul_ps(d, load_f32(&self.dys[c]));
-            let isum = _mm512_cvtepi32_ps(sums_of_16(&self.isums[c]));
-            store_f32(lanes, _mm512_fmadd_ps(isum, d, _mm512_setzero_ps()));
-        }
+    fn terms(&self) -> [f32; GROUP] {
+        let d = _mm512_mul_ps(low_halves(load_i32(&self.halves)), load_f32(&self.dys));
+        let isum = _mm512_cvtepi32_ps(sums_of_16(&self.isums));
+        let terms = _mm512_fmadd_ps(isum, d, _mm512_setzero_ps());
+        let mut lanes = [0.0; GROUP];
+        store_f32(&mut lanes, terms);
         lanes
     }
 }

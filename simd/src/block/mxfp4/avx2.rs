@@ -9,7 +9,6 @@ use crate::array;
 use crate::block::tables::{FP4, bytes};
 use crate::block::windows::avx2::nibbles::Arranged;
 use crate::block::windows::avx2::{self, nibbles};
-use crate::columns::{ColumnsMut, Place};
 use crate::isa::Avx2;
 use crate::wide::avx2::Avx2Floats;
 
@@ -25,21 +24,17 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode_with::<Avx2Floats>(Avx2::here(), row, importance, out);
 }
 
-/// Rows times `NC` columns.
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8Window], out: &mut ColumnsMut<'_>) {
+pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
     const UNSIGNED: [u8; 16] = bytes(&FP4, 12);
-    let arranged = Arranged::<NC>::new(x, 12);
-    avx2::gemv::<NC, _, _>(weights, x, out, |blocks: &[[u8; BYTES]; 8], ys, w| {
+    let arranged = Arranged::new(x, 12);
+    avx2::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 8], y, w| {
         let codes = nibbles::looked_up(&UNSIGNED, nibbles::nibbles(blocks));
+        let isum = nibbles::block_sums::<24>(codes, &arranged, w, y);
         let e = u64::from_le_bytes(array::build(|k| blocks[k][0]));
         let e = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(e.cast_signed()));
-        let d = scales(e);
-        array::each(|c| {
-            let y = ys[c];
-            let isum = nibbles::block_sums::<24, NC>(codes, &arranged, Place { c, w }, y);
-            (isum, avx2::scaled(d, y))
-        })
+        (isum, avx2::scaled(scales(e), y))
     });
 }
 

@@ -8,7 +8,6 @@ use crate::activation::Q8Window;
 use crate::array;
 use crate::block::tables::{FP4, bytes};
 use crate::block::windows::avx2;
-use crate::columns::ColumnsMut;
 use crate::isa::Avx2;
 use crate::isa::avx2::{load_128, lookup};
 use crate::wide::avx2::Avx2Floats;
@@ -25,16 +24,13 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode_with::<Avx2Floats>(Avx2::here(), row, importance, out);
 }
 
-/// Rows times `NC` columns.
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8Window], out: &mut ColumnsMut<'_>) {
-    avx2::gemv_of_halves::<NC, _, _>(weights, x, out, |blocks: &[[u8; BYTES]; 4], ys, _| {
-        let (d, codes) = (scales(blocks), array::eight(|k| codes(&blocks[k / 2], k % 2)));
-        array::each(|c| {
-            let y = ys[c];
-            let isums = avx2::half_block_sums(codes, y);
-            [(isums[0], avx2::scaled(d[0], y)), (isums[1], avx2::scaled(d[1], y))]
-        })
+pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
+    avx2::gemv_of_halves(weights, x, out, |blocks: &[[u8; BYTES]; 4], y, _| {
+        let isums = avx2::half_block_sums(array::eight(|k| codes(&blocks[k / 2], k % 2)), y);
+        let d = scales(blocks);
+        [(isums[0], avx2::scaled(d[0], y)), (isums[1], avx2::scaled(d[1], y))]
     });
 }
 

@@ -7,7 +7,6 @@ use super::{BYTES, scalar, signs};
 use crate::activation::Q8Window;
 use crate::array;
 use crate::block::windows::avx2;
-use crate::columns::ColumnsMut;
 use crate::isa::avx2::{load_codes, load_i32, ones, sums_of_8};
 
 /// The scalar decoder, compiled for this tier.
@@ -22,20 +21,17 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode(row, importance, out);
 }
 
-/// Rows times `NC` columns.
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8Window], out: &mut ColumnsMut<'_>) {
-    avx2::gemv::<NC, _, _>(weights, x, out, |blocks: &[[u8; BYTES]; 2], ys, _| {
-        let d = scales(blocks);
-        let twos =
-            array::eight(|k| _mm256_and_si256(ones(signs(&blocks[k / 4], k % 4)), _mm256_set1_epi8(2)));
-        array::each(|c| {
-            let y = ys[c];
-            let codes = y.codes.as_chunks::<32>().0;
-            let sums = sums_of_8(array::eight(|k| avx2::dot(twos[k], load_codes(&codes[k]))));
-            let isum = _mm256_cvtepi32_ps(_mm256_sub_epi32(sums, load_i32(&y.sums)));
-            (isum, avx2::scaled(d, y))
-        })
+pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
+    avx2::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 2], y, _| {
+        let codes = y.codes.as_chunks::<32>().0;
+        let sums = sums_of_8(array::eight(|k| {
+            let twos = _mm256_and_si256(ones(signs(&blocks[k / 4], k % 4)), _mm256_set1_epi8(2));
+            avx2::dot(twos, load_codes(&codes[k]))
+        }));
+        let isum = _mm256_cvtepi32_ps(_mm256_sub_epi32(sums, load_i32(&y.sums)));
+        (isum, avx2::scaled(scales(blocks), y))
     });
 }
 

@@ -6,7 +6,6 @@ use super::{BYTES, qs, scalar};
 use crate::activation::Q8Window;
 use crate::array;
 use crate::block::windows::avx2;
-use crate::columns::ColumnsMut;
 use crate::isa::Avx2;
 use crate::isa::avx2::{load_codes, load_i32, sums_of_8};
 use crate::wide::avx2::Avx2Floats;
@@ -23,18 +22,14 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode_with::<Avx2Floats>(Avx2::here(), row, importance, out);
 }
 
-/// Rows times `NC` columns.
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8Window], out: &mut ColumnsMut<'_>) {
-    avx2::gemv::<NC, _, _>(weights, x, out, |blocks: &[[u8; BYTES]; 4], ys, _| {
-        let (d, codes) = (scales(blocks), array::eight(|k| codes(&blocks[k / 2], k % 2)));
-        array::each(|c| {
-            let y = ys[c];
-            let ys = y.codes.as_chunks().0;
-            let sums = sums_of_8(array::eight(|k| avx2::dot(codes[k], load_codes(&ys[k]))));
-            let isum = _mm256_cvtepi32_ps(_mm256_sub_epi32(sums, load_i32(&y.sums)));
-            (isum, avx2::scaled(d, y))
-        })
+pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
+    avx2::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 4], y, _| {
+        let ys = y.codes.as_chunks::<32>().0;
+        let sums = sums_of_8(array::eight(|k| avx2::dot(codes(&blocks[k / 2], k % 2), load_codes(&ys[k]))));
+        let isum = _mm256_cvtepi32_ps(_mm256_sub_epi32(sums, load_i32(&y.sums)));
+        (isum, avx2::scaled(scales(blocks), y))
     });
 }
 

@@ -8,9 +8,7 @@ use core::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, Block, HALVES, scalar};
 use crate::activation::Q8KWindow;
-use crate::array;
 use crate::block::k::avx2;
-use crate::columns::ColumnsMut;
 use crate::isa::Avx2;
 use crate::isa::avx2::{load_128, load_256};
 use crate::wide::avx2::Avx2Floats;
@@ -27,17 +25,16 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode_with::<Avx2Floats>(Avx2::here(), row, importance, out);
 }
 
-/// Rows times `NC` columns.
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8KWindow], out: &mut ColumnsMut<'_>) {
-    avx2::gemv_with_minima::<NC, BLOCK_BYTES, HALVES>(weights, x, out, |block, ys| {
+pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    avx2::gemv_with_minima::<BLOCK_BYTES, HALVES>(weights, x, out, |block, y| {
         let block = Block(block);
         let bytes = load_128(block.scales());
         let scales = _mm_and_si128(bytes, _mm_set1_epi8(15));
         let minima = _mm_and_si128(_mm_srli_epi16::<4>(bytes), _mm_set1_epi8(15));
-        let isums = avx2::scaled_by_16(scales, |k| codes(block, k), ys);
-        let minima = _mm256_cvtepu8_epi16(minima);
-        array::each(|c| (isums[c], _mm256_madd_epi16(minima, avx2::load_sums(ys[c]))))
+        let isum = avx2::scaled_by_16(scales, |k| avx2::dot(codes(block, k), y, k));
+        (isum, _mm256_madd_epi16(_mm256_cvtepu8_epi16(minima), avx2::load_sums(y)))
     });
 }
 

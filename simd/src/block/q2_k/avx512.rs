@@ -11,7 +11,6 @@ use super::{BLOCK_BYTES, Block, HALVES, scalar};
 use crate::activation::Q8KWindow;
 use crate::array;
 use crate::block::k::{avx2, avx512};
-use crate::columns::ColumnsMut;
 use crate::isa::Avx512;
 use crate::isa::avx2::load_128;
 use crate::wide::avx512::Avx512Floats;
@@ -28,21 +27,17 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode_with::<Avx512Floats>(Avx512::here(), row, importance, out);
 }
 
-/// Rows times `NC` columns.
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8KWindow], out: &mut ColumnsMut<'_>) {
-    avx512::gemv_with_minima::<NC, BLOCK_BYTES, HALVES>(weights, x, out, |block, ys| {
+pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    avx512::gemv_with_minima::<BLOCK_BYTES, HALVES>(weights, x, out, |block, y| {
         let block = Block(block);
-        let codes = array::four(|c| codes(block, c));
+        let dots = array::four(|c| avx512::dot(codes(block, c), y, c));
         let bytes = load_128(block.scales());
         let scales = _mm_and_si128(bytes, _mm_set1_epi8(15));
         let minima = _mm_and_si128(_mm_srli_epi16::<4>(bytes), _mm_set1_epi8(15));
-        let minima = _mm256_cvtepu8_epi16(minima);
-        array::each(|c| {
-            let dots = array::four(|i| avx512::dot(codes[i], ys[c], i));
-            let msum = _mm256_madd_epi16(minima, avx2::load_sums(ys[c]));
-            (avx512::scaled_by_16(_mm512_setzero_si512(), dots, scales), msum)
-        })
+        let msum = _mm256_madd_epi16(_mm256_cvtepu8_epi16(minima), avx2::load_sums(y));
+        (avx512::scaled_by_16(_mm512_setzero_si512(), dots, scales), msum)
     });
 }
 

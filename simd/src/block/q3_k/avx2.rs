@@ -9,9 +9,7 @@ use core::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, Block, scalar, scales};
 use crate::activation::Q8KWindow;
-use crate::array;
 use crate::block::k::avx2;
-use crate::columns::ColumnsMut;
 use crate::isa::Avx2;
 use crate::isa::avx2::{load_128, load_256};
 use crate::wide::avx2::Avx2Floats;
@@ -28,18 +26,15 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode_with::<Avx2Floats>(Avx2::here(), row, importance, out);
 }
 
-/// Rows times `NC` columns.
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8KWindow], out: &mut ColumnsMut<'_>) {
-    avx2::gemv::<NC, BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, ys| {
+pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    avx2::gemv::<BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, y| {
         let block = Block(block);
         let scales = _mm_sub_epi8(load_128(&scales::unpack(block.scales())), _mm_set1_epi8(32));
-        let (sums, scales) =
-            (avx2::scaled_by_16(scales, |k| codes(block, k), ys), _mm256_cvtepi8_epi16(scales));
-        array::each(|c| {
-            let bias = _mm256_madd_epi16(scales, avx2::load_sums(ys[c]));
-            _mm256_sub_epi32(sums[c], _mm256_slli_epi32::<2>(bias))
-        })
+        let bias = _mm256_madd_epi16(_mm256_cvtepi8_epi16(scales), avx2::load_sums(y));
+        let sum = avx2::scaled_by_16(scales, |k| avx2::dot(codes(block, k), y, k));
+        _mm256_sub_epi32(sum, _mm256_slli_epi32::<2>(bias))
     });
 }
 

@@ -3,10 +3,8 @@
 use super::BYTES;
 use super::scalar;
 use crate::activation::Q8Window;
-use crate::array;
 use crate::block::windows::avx2::nibbles::Arranged;
 use crate::block::windows::avx2::{self, nibbles};
-use crate::columns::{ColumnsMut, Place};
 use crate::isa::Avx2;
 use crate::wide::avx2::Avx2Floats;
 
@@ -22,17 +20,14 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode_with::<Avx2Floats>(Avx2::here(), row, importance, out);
 }
 
-/// Rows times `NC` columns.
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8Window], out: &mut ColumnsMut<'_>) {
-    let arranged = Arranged::<NC>::new(x, 0);
-    avx2::gemv_with_minima::<NC, _>(weights, x, out, |blocks: &[[u8; BYTES]; 8], ys, w| {
+pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
+    let arranged = Arranged::new(x, 0);
+    avx2::gemv_with_minima(weights, x, out, |blocks: &[[u8; BYTES]; 8], y, w| {
         let codes = nibbles::nibbles(blocks);
+        let isum = nibbles::block_sums::<15>(codes, &arranged, w, y);
         let (d, m) = avx2::pairs_of_f16(blocks);
-        array::each(|c| {
-            let y = ys[c];
-            let isum = nibbles::block_sums::<15, NC>(codes, &arranged, Place { c, w }, y);
-            avx2::terms(isum, d, m, y)
-        })
+        avx2::terms(isum, d, m, y)
     });
 }

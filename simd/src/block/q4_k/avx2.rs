@@ -8,9 +8,7 @@ use core::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, Block, scalar};
 use crate::activation::Q8KWindow;
-use crate::array;
 use crate::block::k::{avx2, scales};
-use crate::columns::ColumnsMut;
 use crate::isa::Avx2;
 use crate::isa::avx2::load_256;
 use crate::wide::avx2::Avx2Floats;
@@ -27,14 +25,14 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode_with::<Avx2Floats>(Avx2::here(), row, importance, out);
 }
 
-/// Rows times `NC` columns.
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8KWindow], out: &mut ColumnsMut<'_>) {
-    avx2::gemv_with_minima::<NC, BLOCK_BYTES, 0>(weights, x, out, |block, ys| {
+pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    avx2::gemv_with_minima::<BLOCK_BYTES, 0>(weights, x, out, |block, y| {
         let block = Block(block);
         let (scales, minima) = scales::unpack(block.scales());
-        let isums = avx2::scaled_by_32(scales, |j| codes(block, j), ys);
-        array::each(|c| (isums[c], avx2::minima_sums(minima, ys[c])))
+        let isum = avx2::scaled_by_32(scales, |j| avx2::dot(codes(block, j), y, j));
+        (isum, avx2::minima_sums(minima, y))
     });
 }
 

@@ -3,10 +3,8 @@
 use super::BYTES;
 use super::scalar;
 use crate::activation::Q8Window;
-use crate::array;
 use crate::block::windows::avx2::nibbles::Arranged;
 use crate::block::windows::avx2::{self, nibbles};
-use crate::columns::{ColumnsMut, Place};
 use crate::isa::Avx2;
 use crate::wide::avx2::Avx2Floats;
 
@@ -22,17 +20,13 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode_with::<Avx2Floats>(Avx2::here(), row, importance, out);
 }
 
-/// Rows times `NC` columns.
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8Window], out: &mut ColumnsMut<'_>) {
-    let arranged = Arranged::<NC>::new(x, 16);
-    avx2::gemv::<NC, _, _>(weights, x, out, |blocks: &[[u8; BYTES]; 8], ys, w| {
+pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
+    let arranged = Arranged::new(x, 16);
+    avx2::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 8], y, w| {
         let codes = nibbles::add_fifth_bits(nibbles::nibbles(blocks), blocks);
-        let d = avx2::f16s::<BYTES, 0>(blocks);
-        array::each(|c| {
-            let y = ys[c];
-            let isum = nibbles::block_sums::<31, NC>(codes, &arranged, Place { c, w }, y);
-            (isum, avx2::scaled(d, y))
-        })
+        let isum = nibbles::block_sums::<31>(codes, &arranged, w, y);
+        (isum, avx2::scaled(avx2::f16s::<BYTES, 0>(blocks), y))
     });
 }

@@ -10,7 +10,6 @@ use super::{BLOCK_BYTES, Block, scalar};
 use crate::activation::Q8KWindow;
 use crate::array;
 use crate::block::k::{avx2, avx512, scales};
-use crate::columns::ColumnsMut;
 use crate::isa::Avx512;
 use crate::wide::avx512::Avx512Floats;
 
@@ -26,18 +25,15 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode_with::<Avx512Floats>(Avx512::here(), row, importance, out);
 }
 
-/// Rows times `NC` columns.
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8KWindow], out: &mut ColumnsMut<'_>) {
-    avx512::gemv_with_minima::<NC, BLOCK_BYTES, 0>(weights, x, out, |block, ys| {
+pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    avx512::gemv_with_minima::<BLOCK_BYTES, 0>(weights, x, out, |block, y| {
         let block = Block(block);
         let (scales, minima) = scales::unpack(block.scales());
         let qh = avx512::broadcast_256(block.qh());
-        let codes = array::four(|c| codes(block, qh, c));
-        array::each(|c| {
-            let dots = array::four(|i| avx512::dot(codes[i], ys[c], i));
-            (avx512::scaled_by_32(dots, scales), avx2::minima_sums(minima, ys[c]))
-        })
+        let dots = array::four(|c| avx512::dot(codes(block, qh, c), y, c));
+        (avx512::scaled_by_32(dots, scales), avx2::minima_sums(minima, y))
     });
 }
 

@@ -10,9 +10,7 @@ use core::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, Block, scalar};
 use crate::activation::Q8KWindow;
-use crate::array;
 use crate::block::k::{avx2, avx512};
-use crate::columns::ColumnsMut;
 use crate::isa::Avx512;
 use crate::isa::avx2::load_128;
 use crate::isa::avx512::load_512;
@@ -30,20 +28,19 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode_with::<Avx512Floats>(Avx512::here(), row, importance, out);
 }
 
-/// Rows times `NC` columns.
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8KWindow], out: &mut ColumnsMut<'_>) {
-    avx512::gemv::<NC, BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, ys, _| {
+pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    avx512::gemv::<BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, y, _| {
         let block = Block(block);
         let (first, second) = (codes(block, 0), codes(block, 1));
-        let codes = [first.0, first.1, second.0, second.1];
+        let first = (avx512::dot(first.0, y, 0), avx512::dot(first.1, y, 1));
+        let second = (avx512::dot(second.0, y, 2), avx512::dot(second.1, y, 3));
         let scales = load_128(block.scales());
-        array::each(|c| {
-            let dots = array::four(|i| avx512::dot(codes[i], ys[c], i));
-            let bias = _mm256_madd_epi16(_mm256_cvtepi8_epi16(scales), avx2::load_sums(ys[c]));
-            let bias = _mm512_zextsi256_si512(_mm256_slli_epi32::<5>(bias));
-            avx512::scaled_by_16(_mm512_sub_epi32(_mm512_setzero_si512(), bias), dots, scales)
-        })
+        let bias = _mm256_madd_epi16(_mm256_cvtepi8_epi16(scales), avx2::load_sums(y));
+        let bias = _mm512_zextsi256_si512(_mm256_slli_epi32::<5>(bias));
+        let sum = _mm512_sub_epi32(_mm512_setzero_si512(), bias);
+        avx512::scaled_by_16(sum, [first.0, first.1, second.0, second.1], scales)
     });
 }
 

@@ -5,7 +5,6 @@ use super::scalar;
 use crate::activation::Q8Window;
 use crate::array;
 use crate::block::windows::avx2;
-use crate::columns::ColumnsMut;
 use crate::isa::Avx2;
 use crate::wide::avx2::Avx2Floats;
 
@@ -21,15 +20,12 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode_with::<Avx2Floats>(Avx2::here(), row, importance, out);
 }
 
-/// Rows times `NC` columns.
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8Window], out: &mut ColumnsMut<'_>) {
-    avx2::gemv::<NC, _, _>(weights, x, out, |blocks: &[[u8; BYTES]; 8], ys, _| {
-        let (d, codes) = (avx2::f16s::<BYTES, 0>(blocks), array::eight(|k| avx2::bytes(qs(&blocks[k]))));
-        array::each(|c| {
-            let isum = avx2::signed_block_sums(codes, ys[c]);
-            (isum, avx2::scaled(d, ys[c]))
-        })
+pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
+    avx2::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 8], y, _| {
+        let isum = avx2::signed_block_sums(array::eight(|k| avx2::bytes(qs(&blocks[k]))), y);
+        (isum, avx2::scaled(avx2::f16s::<BYTES, 0>(blocks), y))
     });
 }
 

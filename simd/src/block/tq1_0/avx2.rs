@@ -8,10 +8,8 @@ use core::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, scalar};
 use crate::activation::Q8KWindow;
-use crate::array;
 use crate::block::k::avx2;
 use crate::block::ternary;
-use crate::columns::ColumnsMut;
 use crate::isa::Avx2;
 use crate::isa::avx2::{load_128, load_256};
 use crate::wide::avx2::Avx2Floats;
@@ -28,15 +26,14 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode_with::<Avx2Floats>(Avx2::here(), row, importance, out);
 }
 
-/// Rows times `NC` columns.
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8KWindow], out: &mut ColumnsMut<'_>) {
-    avx2::gemv::<NC, BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, ys| {
-        let mut sums = [_mm256_setzero_si256(); NC];
-        let mut add = |trits, k| sums = array::each(|c| ternary::avx2::add(sums[c], trits, ys[c], k));
+pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    avx2::gemv::<BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, y| {
+        let mut sum = _mm256_setzero_si256();
         let mut fractions = load_256(block.first_chunk().expect("the first 32 bytes"));
         for n in 0..5 {
-            add(trits(fractions), n);
+            sum = ternary::avx2::add(sum, trits(fractions), y, n);
             fractions = tripled(fractions);
         }
         // The next 16 bytes, and three times them, in one vector: two trits at a time.
@@ -44,12 +41,11 @@ pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8KWindow], out: &mut C
         let three = _mm_add_epi8(low, _mm_add_epi8(low, low));
         let mut fractions = _mm256_set_m128i(three, low);
         for k in 5..7 {
-            add(trits(fractions), k);
+            sum = ternary::avx2::add(sum, trits(fractions), y, k);
             fractions = tripled(tripled(fractions));
         }
         let last = _mm256_set_m128i(qh(block), _mm256_castsi256_si128(fractions));
-        add(trits(last), 7);
-        array::each(|c| ternary::avx2::unbiased(sums[c], ys[c]))
+        ternary::avx2::unbiased(ternary::avx2::add(sum, trits(last), y, 7), y)
     });
 }
 

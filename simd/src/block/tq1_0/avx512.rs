@@ -8,10 +8,8 @@ use core::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, place, scalar};
 use crate::activation::Q8KWindow;
-use crate::array;
-use crate::block::arranged::{Arranged, NONE, Places};
+use crate::block::arranged::{Arranged, NONE, Places, arrange};
 use crate::block::k::avx512;
-use crate::columns::{ColumnsMut, Place};
 use crate::isa::Avx512;
 use crate::wide::avx512::Avx512Floats;
 
@@ -39,24 +37,27 @@ const PLACES: Places<5> = {
     places
 };
 
-/// Rows times `NC` columns.
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8KWindow], out: &mut ColumnsMut<'_>) {
-    let arranged = Arranged::<NC, _>::new(x, 64, &PLACES);
-    avx512::gemv::<NC, BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, ys, w| {
-        let mut fractions = load_codes(block);
-        let mut codes = [trits(fractions); 5];
-        for codes in &mut codes[1..] {
-            fractions = _mm512_add_epi8(fractions, _mm512_add_epi8(fractions, fractions));
-            *codes = trits(fractions);
-        }
-        array::each(|c| {
-            let (mut sum, vectors) = arranged.window(Place { c, w }, ys[c], 64, &PLACES);
-            for (codes, vector) in codes.iter().zip(&vectors) {
-                sum = _mm512_dpbusd_epi32(sum, *codes, *vector);
+pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    let arranged = Arranged::new(x, 64, &PLACES);
+    avx512::gemv::<BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, y, w| {
+        let beyond;
+        let vectors = match arranged.get(w) {
+            Some(vectors) => vectors,
+            None => {
+                beyond = arrange(y, 64, &PLACES);
+                &beyond
             }
-            _mm512_srai_epi32::<6>(sum)
-        })
+        };
+        let (mut sum, mut fractions) = (vectors.0, load_codes(block));
+        for n in 0..5 {
+            if n > 0 {
+                fractions = _mm512_add_epi8(fractions, _mm512_add_epi8(fractions, fractions));
+            }
+            sum = _mm512_dpbusd_epi32(sum, trits(fractions), vectors.1[n]);
+        }
+        _mm512_srai_epi32::<6>(sum)
     });
 }
 

@@ -6,10 +6,8 @@ use core::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, qs, scalar};
 use crate::activation::Q8KWindow;
-use crate::array;
 use crate::block::k::avx2;
 use crate::block::ternary;
-use crate::columns::ColumnsMut;
 use crate::isa::Avx2;
 use crate::isa::avx2::load_256;
 use crate::wide::avx2::Avx2Floats;
@@ -26,16 +24,15 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     scalar::encode_with::<Avx2Floats>(Avx2::here(), row, importance, out);
 }
 
-/// Rows times `NC` columns.
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8KWindow], out: &mut ColumnsMut<'_>) {
-    avx2::gemv::<NC, BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, ys| {
-        let mut sums = [_mm256_setzero_si256(); NC];
+pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    avx2::gemv::<BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, y| {
+        let mut sum = _mm256_setzero_si256();
         for k in 0..8 {
-            let codes = codes(block, k);
-            sums = array::each(|c| ternary::avx2::add(sums[c], codes, ys[c], k));
+            sum = ternary::avx2::add(sum, codes(block, k), y, k);
         }
-        array::each(|c| ternary::avx2::unbiased(sums[c], ys[c]))
+        ternary::avx2::unbiased(sum, y)
     });
 }
 

@@ -7,10 +7,8 @@ use core::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, qs, scalar};
 use crate::activation::Q8KWindow;
-use crate::array;
-use crate::block::arranged::{Arranged, Places};
+use crate::block::arranged::{Arranged, Places, arrange};
 use crate::block::k::avx512;
-use crate::columns::{ColumnsMut, Place};
 use crate::isa::Avx512;
 use crate::isa::avx512::load_512;
 use crate::wide::avx512::Avx512Floats;
@@ -38,22 +36,27 @@ const PLACES: Places<4> = {
     places
 };
 
-/// Rows times `NC` columns.
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize>(weights: &[u8], x: &[Q8KWindow], out: &mut ColumnsMut<'_>) {
-    let arranged = Arranged::<NC, _>::new(x, 1, &PLACES);
-    avx512::gemv::<NC, BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, ys, w| {
+pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    let arranged = Arranged::new(x, 1, &PLACES);
+    avx512::gemv::<BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, y, w| {
+        let beyond;
+        let vectors = match arranged.get(w) {
+            Some(vectors) => vectors,
+            None => {
+                beyond = arrange(y, 1, &PLACES);
+                &beyond
+            }
+        };
+        let (first, ys) = vectors;
         let (qs, low_two) = (load_512(qs(block)), _mm512_set1_epi8(3));
+        let sum = _mm512_dpbusd_epi32(*first, _mm512_and_si512(qs, low_two), ys[0]);
         let second = _mm512_and_si512(_mm512_srli_epi16::<2>(qs), low_two);
+        let sum = _mm512_dpbusd_epi32(sum, second, ys[1]);
         let third = _mm512_and_si512(_mm512_srli_epi16::<4>(qs), low_two);
+        let sum = _mm512_dpbusd_epi32(sum, third, ys[2]);
         let fourth = _mm512_and_si512(_mm512_srli_epi16::<6>(qs), low_two);
-        let first = _mm512_and_si512(qs, low_two);
-        array::each(|c| {
-            let (sum, vectors) = arranged.window(Place { c, w }, ys[c], 1, &PLACES);
-            let sum = _mm512_dpbusd_epi32(sum, first, vectors[0]);
-            let sum = _mm512_dpbusd_epi32(sum, second, vectors[1]);
-            let sum = _mm512_dpbusd_epi32(sum, third, vectors[2]);
-            _mm512_dpbusd_epi32(sum, fourth, vectors[3])
-        })
+        _mm512_dpbusd_epi32(sum, fourth, ys[3])
     });
 }

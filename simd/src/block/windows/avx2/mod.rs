@@ -22,7 +22,6 @@ use core::arch::x86_64::*;
 use crate::activation::Q8Window;
 use crate::array;
 use crate::block::row_sums::RowSums;
-use crate::columns::{ColumnsMut, columns_of};
 use crate::isa::avx2::{
     load_128, load_256, load_codes, load_f32, load_i32, store_f32, store_f32x4, sums_of_8,
 };
@@ -35,115 +34,99 @@ const GROUP: usize = 8;
 type Staged = [[[[f32; 4]; 2]; 4]; 2];
 const UNSTAGED: Staged = [[[[0.0; 4]; 2]; 4]; 2];
 
-/// Rows times `NC` columns, for types without minima; `window(blocks, ys, w)` gives `(isum, d * dy)` of each 32
-/// weights of window `w`, with each column, which is `NB` blocks.
+/// `out[r] = w[r] . x` for types without minima; `window(blocks, y, w)` gives `(isum, d * dy)` of each 32
+/// weights of window `w`, which is `NB` blocks.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv<const NC: usize, const B: usize, const NB: usize>(
+pub(crate) fn gemv<const B: usize, const NB: usize>(
     weights: &[u8],
     x: &[Q8Window],
-    out: &mut ColumnsMut<'_>,
-    window: impl Fn(&[[u8; B]; NB], [&Q8Window; NC], usize) -> [(__m256, __m256); NC],
+    out: &mut [f32],
+    window: impl Fn(&[[u8; B]; NB], &Q8Window, usize) -> (__m256, __m256),
 ) {
-    let window = |blocks: &[[u8; B]; NB], ys: [&Q8Window; NC], w| {
-        let values = window(blocks, ys, w);
-        array::each(|c| [values[c].0, values[c].1])
+    let window = |blocks: &[[u8; B]; NB], y: &Q8Window, w| {
+        let (isum, scale) = window(blocks, y, w);
+        [isum, scale]
     };
-    gemv_of_staged::<NC, _, _, _>(weights, x, out, window, |staged| fused_chain(staged));
+    gemv_of_staged(weights, x, out, window, |staged| fused_chain(staged));
 }
 
 /// [`gemv`] for types whose halves of 32 weights have scales: `window` gives what [`gemv`] asks for of the first
 /// halves, and of the second.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv_of_halves<const NC: usize, const B: usize, const NB: usize>(
+pub(crate) fn gemv_of_halves<const B: usize, const NB: usize>(
     weights: &[u8],
     x: &[Q8Window],
-    out: &mut ColumnsMut<'_>,
-    window: impl Fn(&[[u8; B]; NB], [&Q8Window; NC], usize) -> [[(__m256, __m256); 2]; NC],
+    out: &mut [f32],
+    window: impl Fn(&[[u8; B]; NB], &Q8Window, usize) -> [(__m256, __m256); 2],
 ) {
-    let window = |blocks: &[[u8; B]; NB], ys: [&Q8Window; NC], w| {
-        let values = window(blocks, ys, w);
-        array::each(|c| {
-            let [first, second] = values[c];
-            [first.0, first.1, second.0, second.1]
-        })
+    let window = |blocks: &[[u8; B]; NB], y: &Q8Window, w| {
+        let [first, second] = window(blocks, y, w);
+        [first.0, first.1, second.0, second.1]
     };
-    gemv_of_staged::<NC, _, _, _>(weights, x, out, window, |staged| fused_chain_of_halves(staged));
+    gemv_of_staged(weights, x, out, window, |staged| fused_chain_of_halves(staged));
 }
 
-/// Rows times `NC` columns, for types with minima; `window(blocks, ys, w)` gives the terms of the eight
-/// blocks of window `w`, with each column.
+/// `out[r] = w[r] . x` for types with minima; `window(blocks, y, w)` gives the terms of the eight
+/// blocks of window `w`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn gemv_with_minima<const NC: usize, const B: usize>(
+pub(crate) fn gemv_with_minima<const B: usize>(
     weights: &[u8],
     x: &[Q8Window],
-    out: &mut ColumnsMut<'_>,
-    window: impl Fn(&[[u8; B]; 8], [&Q8Window; NC], usize) -> [__m256; NC],
+    out: &mut [f32],
+    window: impl Fn(&[[u8; B]; 8], &Q8Window, usize) -> __m256,
 ) {
-    let window = |blocks: &[[u8; B]; 8], ys: [&Q8Window; NC], w| {
-        let terms = window(blocks, ys, w);
-        array::each(|c| [terms[c]])
-    };
-    gemv_of_staged::<NC, _, _, _>(weights, x, out, window, |[terms]| sum_chain(terms));
+    let window = |blocks: &[[u8; B]; 8], y: &Q8Window, w| [window(blocks, y, w)];
+    gemv_of_staged(weights, x, out, window, |[terms]| sum_chain(terms));
 }
 
-/// Rows times `NC` columns: `window(blocks, ys, w)` gives `N` values of each 32 weights of window
-/// `w`, with each column, and `chain` the sums of a group of windows from them.
+/// `out[r] = w[r] . x`: `window(blocks, y, w)` gives `N` values of each 32 weights of window `w`, and `chain` the
+/// sums of a group of windows from them.
 ///
 /// A last window that is not full is taken with the blocks of the row that follows, and what those gave is set
 /// to +0. Only the last row of all, which none follows, is filled up with zero blocks: that copies.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn gemv_of_staged<const NC: usize, const B: usize, const NB: usize, const N: usize>(
+fn gemv_of_staged<const B: usize, const NB: usize, const N: usize>(
     weights: &[u8],
     x: &[Q8Window],
-    out: &mut ColumnsMut<'_>,
-    window: impl Fn(&[[u8; B]; NB], [&Q8Window; NC], usize) -> [[__m256; N]; NC],
+    out: &mut [f32],
+    window: impl Fn(&[[u8; B]; NB], &Q8Window, usize) -> [__m256; N],
     chain: impl Fn(&[Staged; N]) -> [f32; GROUP],
 ) {
     let blocks = weights.as_chunks::<B>().0;
-    let n_blocks = blocks.len() / out.n_rows();
+    let n_blocks = blocks.len() / out.len();
     let n_full = n_blocks / NB;
     let mask = load_f32(&mask_of_first(n_blocks % NB * (8 / NB)));
-    let (mut now, mut before) = (&mut [[UNSTAGED; N]; NC], &mut [[UNSTAGED; N]; NC]);
+    let (mut now, mut before) = (&mut [UNSTAGED; N], &mut [UNSTAGED; N]);
     let mut lane = 0;
-    let x: [_; NC] = columns_of(x);
-    let mut rows = RowSums::new(out, x[0].len());
+    let mut rows = RowSums::new(out, x.len());
     for first in (0..blocks.len()).step_by(n_blocks) {
-        for w in 0..x[0].len() {
+        for (w, y) in x.iter().enumerate() {
             let mut padded = None;
             let rest = &blocks[first + NB * w..];
             let blocks = rest.first_chunk().unwrap_or_else(|| padded.insert(super::padded(rest)));
-            let mut values = window(blocks, array::each(|c| &x[c][w]), w);
+            let mut values = window(blocks, y, w);
             if w == n_full {
-                for value in values.as_flattened_mut() {
+                for value in &mut values {
                     *value = _mm256_and_ps(*value, mask);
                 }
             }
-            for (now, value) in now.as_flattened_mut().iter_mut().zip(values.as_flattened()) {
-                stage(now, lane, *value);
+            for (now, value) in now.iter_mut().zip(values) {
+                stage(now, lane, value);
             }
             rows.add_late(lane);
             lane += 1;
             if lane == GROUP {
                 core::mem::swap(&mut now, &mut before);
-                rows.replace(chains(now, &chain));
+                rows.replace(chain(now));
                 lane = 0;
             }
         }
     }
-    rows.finish(lane, chains(before, &chain), chains(now, &chain));
-}
-
-/// The sums of a group of windows with each column.
-#[inline(always)]
-fn chains<const NC: usize, const N: usize>(
-    staged: &[[Staged; N]; NC],
-    chain: &impl Fn(&[Staged; N]) -> [f32; GROUP],
-) -> [[f32; GROUP]; NC] {
-    array::each(|c| chain(&staged[c]))
+    rows.finish(lane, chain(before), chain(now));
 }
 
 /// Bits that are all set in the first `n` of eight lanes.

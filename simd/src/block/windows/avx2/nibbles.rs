@@ -10,10 +10,9 @@ use core::arch::x86_64::*;
 
 use crate::activation::Q8Window;
 use crate::array;
-use crate::columns::{Place, columns_of};
 use crate::isa::avx2::{load_128, load_codes, load_i32, lookup};
 
-/// Windows of a column arranged beforehand; those beyond are arranged anew for each row.
+/// Windows arranged beforehand; those beyond are arranged anew for each row.
 const ARRANGED: usize = 64;
 
 /// The codes of a window: of blocks `p` and `p + 4` the first sixteen, and the last sixteen.
@@ -26,32 +25,23 @@ struct Window {
     first: __m256i,
 }
 
-/// The windows of `NC` columns of activations, arranged.
-pub(crate) struct Arranged<const NC: usize> {
-    windows: [[Window; ARRANGED]; NC],
+/// The windows of a row of activations, arranged.
+pub(crate) struct Arranged {
+    windows: [Window; ARRANGED],
     bias: i32,
 }
 
-impl<const NC: usize> Arranged<NC> {
-    /// Arranges the windows of `NC` columns, for codes with a bias.
+impl Arranged {
+    /// Arranges the windows of a row, for codes with a bias.
     #[inline]
     #[target_feature(enable = "avx2")]
     pub(crate) fn new(x: &[Q8Window], bias: i32) -> Self {
         let zero = _mm256_setzero_si256();
-        let mut windows = [[Window { codes: [[zero; 2]; 4], first: zero }; ARRANGED]; NC];
-        for (windows, x) in windows.iter_mut().zip(columns_of::<NC, _>(x)) {
-            for (window, y) in windows.iter_mut().zip(x) {
-                *window = arrange(y, bias);
-            }
+        let mut windows = [Window { codes: [[zero; 2]; 4], first: zero }; ARRANGED];
+        for (window, y) in windows.iter_mut().zip(x) {
+            *window = arrange(y, bias);
         }
         Self { windows, bias }
-    }
-
-    /// The window at a place, which is `y`.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn window(&self, at: Place, y: &Q8Window) -> Window {
-        self.windows[at.c].get(at.w).copied().unwrap_or_else(|| arrange(y, self.bias))
     }
 }
 
@@ -103,20 +93,17 @@ pub(crate) fn add_fifth_bits<const B: usize>(codes: Codes, blocks: &[[u8; B]; 8]
     })
 }
 
-/// `sum(q * y)` of eight blocks of the window at a place, which is `y`, from their unsigned codes of at most `TOP`.
+/// `sum(q * y)` of eight blocks of window `w`, which is `y`, from their unsigned codes of at most `TOP`.
 ///
 /// A lane of 16 bits holds the sum of four products. Where that of sixteen fits (16 * 15 * 127 = 30480), or of
 /// eight (8 * 31 * 127 = 31496), lanes are added before they are widened.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(crate) fn block_sums<const TOP: u8, const NC: usize>(
-    codes: Codes,
-    arranged: &Arranged<NC>,
-    at: Place,
-    y: &Q8Window,
-) -> __m256 {
+pub(crate) fn block_sums<const TOP: u8>(codes: Codes, arranged: &Arranged, w: usize, y: &Q8Window) -> __m256 {
     const { assert!(TOP <= 31, "eight products fill 16 bits") };
-    let Window { codes: ys, first } = arranged.window(at, y);
+    let mut spare = None;
+    let Window { codes: ys, first } =
+        arranged.windows.get(w).unwrap_or_else(|| spare.insert(arrange(y, arranged.bias)));
     let dots = array::four(|p| {
         let first = _mm256_maddubs_epi16(codes[p][0], ys[p][0]);
         _mm256_add_epi16(first, _mm256_maddubs_epi16(codes[p][1], ys[p][1]))
@@ -132,20 +119,17 @@ pub(crate) fn block_sums<const TOP: u8, const NC: usize>(
     } else {
         _mm256_hadd_epi32(_mm256_madd_epi16(low, ones), _mm256_madd_epi16(high, ones))
     };
-    _mm256_cvtepi32_ps(_mm256_add_epi32(sums, first))
+    _mm256_cvtepi32_ps(_mm256_add_epi32(sums, *first))
 }
 
-/// `sum(q * y)` of eight blocks of the window at a place, which is `y`, from their signed codes. (Two products of 127 * 127
+/// `sum(q * y)` of eight blocks of window `w`, which is `y`, from their signed codes. (Two products of 127 * 127
 /// fill 16 bits, so these widen before they are added.)
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(crate) fn signed_block_sums<const NC: usize>(
-    codes: Codes,
-    arranged: &Arranged<NC>,
-    at: Place,
-    y: &Q8Window,
-) -> __m256 {
-    let Window { codes: ys, .. } = arranged.window(at, y);
+pub(crate) fn signed_block_sums(codes: Codes, arranged: &Arranged, w: usize, y: &Q8Window) -> __m256 {
+    let mut spare = None;
+    let Window { codes: ys, .. } =
+        arranged.windows.get(w).unwrap_or_else(|| spare.insert(arrange(y, arranged.bias)));
     let dot = |w, y| {
         let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(y, w));
         _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))

@@ -22,7 +22,6 @@ use core::arch::x86_64::*;
 use crate::activation::Q8Window;
 use crate::array;
 use crate::block::row_sums::RowSums;
-use crate::columns::ColumnsMut;
 use crate::isa::avx2::{load_f32, load_i32, store_f32x4};
 use crate::isa::avx512::{self, load_512};
 
@@ -102,8 +101,7 @@ fn gemv_of_staged<const B: usize, const NB: usize, const N: usize>(
     let mask = load_f32(&mask_of_first(n_blocks % NB * (8 / NB)));
     let (mut now, mut before) = (&mut [UNSTAGED; N], &mut [UNSTAGED; N]);
     let mut lane = 0;
-    let mut column = ColumnsMut::of_column(out);
-    let mut rows = RowSums::new(&mut column, x.len());
+    let mut rows = RowSums::new(out, x.len());
     for first in (0..blocks.len()).step_by(n_blocks) {
         for (w, y) in x.iter().enumerate() {
             let mut padded = None;
@@ -122,12 +120,12 @@ fn gemv_of_staged<const B: usize, const NB: usize, const N: usize>(
             lane += 1;
             if lane == GROUP {
                 core::mem::swap(&mut now, &mut before);
-                rows.replace([chain(now)]);
+                rows.replace(chain(now));
                 lane = 0;
             }
         }
     }
-    rows.finish(lane, [chain(before)], [chain(now)]);
+    rows.finish(lane, chain(before), chain(now));
 }
 
 /// Bits that are all set in the first `n` of eight lanes.
