@@ -59,9 +59,11 @@ impl Reader<'_> {
     pub(super) fn own(&self) -> Result<Chunks> {
         let mut ids = self.plain(trimmed(OWN_TEXT))?;
         if let Some(template) = self.template()? {
-            // Some templates know no system message, or none but their own roles: such a model goes without.
+            // Some templates know no system message, or none but their own roles: such a model goes without those.
             let path = PathBuf::from("the program's own conversations");
-            ids.extend(self.conversations(&template, &path, OWN_CONVERSATIONS).unwrap_or_default());
+            for line in OWN_CONVERSATIONS.lines() {
+                ids.extend(self.conversations(&template, &path, line).unwrap_or_default());
+            }
         }
         self.chunks(ids).map_err(|e| {
             Error::usage(format!("the program's own texts are too short: {e}; give texts to --calibrate"))
