@@ -40,9 +40,7 @@ pub fn free_target(path: &Path, example: &str, overwrite: bool) -> Result<PathBu
     let target = target_of(path, example)?;
     if !overwrite && path.exists() {
         let path = path.display();
-        return Err(Error::usage(format!(
-            "{path} exists; use --force to replace it, or -o for another name"
-        )));
+        return Err(Error::usage(format!("{path} exists; use --force to replace it, or give another name")));
     }
     Ok(target)
 }

@@ -3,7 +3,7 @@
 use crate::activations::Activations;
 use crate::common::{Random, assert_same_bits, better_tiers, is_own, plausible_blocks, scalar};
 use crate::effort::FULL;
-use gguf_simd::kernels::Operation;
+use gguf_simd::kernels::{Operation, origin};
 use gguf_simd::{BlockType, ColumnsMut, Kernels, Q8KWindow, Q8Window};
 
 /// Blocks in a row: none, few, a window more or less, many.
@@ -63,6 +63,23 @@ fn activations(n: usize, poisoned: bool, random: &mut Random) -> Vec<f32> {
         }
     }
     x
+}
+
+/// Where a tier has none, nothing of it would be tried here.
+#[test]
+fn every_tier_has_kernels_of_its_own() {
+    for kernels in better_tiers().into_iter().chain([scalar()]) {
+        let is_any = |operation| own_types(kernels, operation).next().is_some();
+        assert!(Operation::ALL.into_iter().any(is_any), "{}", kernels.isa());
+    }
+    let best = Kernels::best();
+    for ty in BlockType::all() {
+        for operation in [Operation::Gemv, Operation::Gemm, Operation::Decode] {
+            let is_tried = |kernels: &&Kernels| is_own(kernels, ty, operation);
+            let tier = origin(best.isa(), ty, operation);
+            assert!(better_tiers().iter().any(is_tried), "{} {ty}: {operation:?} is {tier:?}'s", best.isa());
+        }
+    }
 }
 
 #[test]

@@ -43,12 +43,21 @@ impl BudgetArgs {
         self.target_size.is_some() || self.bpw.is_some() || self.fit.is_some()
     }
 
-    /// The size asked for, of a model that `plan` is for.
-    fn size(&self, plan: &Plan<'_>) -> Result<Size> {
-        if let Some(bits) = self.bpw {
-            return Ok(Size::BitsPerWeight(bits));
-        }
-        let Some(memory) = self.fit else { return Ok(Size::Bytes(self.target_size.unwrap_or(0))) };
+    /// The size asked for, of a model that `plan` is for, and what it is called in the name of a file.
+    ///
+    /// # Panics
+    /// If none is.
+    fn size(&self, plan: &Plan<'_>) -> Result<(Size, String)> {
+        Ok(match (self.target_size, self.bpw, self.fit) {
+            (Some(n), ..) => (Size::Bytes(n), format!("{n}B")),
+            (_, Some(bits), _) => (Size::BitsPerWeight(bits), format!("{bits}bpw")),
+            (.., Some(memory)) => (self.size_within(memory, plan)?, format!("fit-{memory}B")),
+            _ => unreachable!("a size was asked for"),
+        })
+    }
+
+    /// What the memory leaves for weights.
+    fn size_within(&self, memory: u64, plan: &Plan<'_>) -> Result<Size> {
         let beside = memory_beside(plan.spec(), self.fit_ctx)?;
         memory.checked_sub(beside).map(Size::Bytes).ok_or_else(|| {
             Error::usage(format!(
@@ -84,13 +93,13 @@ impl BudgetArgs {
         // To choose types nothing has to be proven of the tokenizer.
         let trial = PlanOptions { tokenizer_differences: TokenizerDifferences::Unchecked, ..options.clone() };
         let fitted = plan(&trial).and_then(|plan| {
-            let size = self.size(&plan)?;
+            let (size, label) = self.size(&plan)?;
             let what = (&options.overrides, options.is_calibrated);
             let allocation = budget::fit(&plan, what, size, sensitivity.as_ref(), run_options)?;
-            Ok((size, allocation))
+            Ok((label, allocation))
         });
         spinner.finish_and_clear();
-        let (size, allocation) = fitted?;
+        let (label, allocation) = fitted?;
         if let Some((path, target)) = types {
             NewFile::write(target, path, allocation.lines().as_bytes(), false)?;
         }
@@ -99,11 +108,6 @@ impl BudgetArgs {
         }
         let rules = options.overrides.tensors.iter().cloned().chain(allocation.overrides());
         let overrides = Overrides { tensors: rules.collect(), ..options.overrides.clone() };
-        let label = match size {
-            Size::Bytes(_) if self.fit.is_some() => format!("fit-{}B", self.fit.unwrap_or(0)),
-            Size::Bytes(n) => format!("{n}B"),
-            Size::BitsPerWeight(bits) => format!("{bits}bpw"),
-        };
         Ok(Some(PlanOptions {
             overrides,
             file_type: allocation.file_type,

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use super::{Levels, Packed, Scratch, Step};
+use super::{Levels, Packed, Scratch, Step, read_floats};
 use crate::checkpoint::TensorView;
 use crate::error::Result;
-use crate::quantize::decode_source;
 
 /// A matrix of which each `vector_len` weights of a row are the sum of a vector of each codebook, times the row's scale.
 #[derive(Debug)]
@@ -51,10 +50,7 @@ impl Packed for Additive<'_> {
         let n_rows = out.len() / self.shape[1];
         let mut read = |view: &TensorView<'_>, first: usize, n: usize, out: &mut Vec<f32>| -> Result<()> {
             out.resize(n, 0.0);
-            bytes.resize(view.dtype.bytes_of(n), 0);
-            view.read_at(view.dtype.bytes_of(first) as u64, bytes)?;
-            decode_source(view.dtype, bytes, out);
-            Ok(())
+            read_floats(view, first, out, bytes)
         };
         read(&self.books, 0, self.n_books * self.book_len * self.vector_len, books)?;
         read(&self.scales, first, n_rows, scales)?;

@@ -238,12 +238,7 @@ impl<'a> Stored<'a> {
     ) -> Result<()> {
         steps.clear();
         match self {
-            Self::Plain(view) => {
-                scratch.bytes.resize(view.dtype.bytes_of(out.len()), 0);
-                view.read_at(view.dtype.bytes_of(first) as u64, &mut scratch.bytes)?;
-                decode_source(view.dtype, &scratch.bytes, out);
-                Ok(())
-            }
+            Self::Plain(view) => read_floats(view, first, out, &mut scratch.bytes),
             Self::Packed(packed) => {
                 let n_in = packed.shape()[packed.shape().len() - 1];
                 if first.is_multiple_of(n_in) && out.len().is_multiple_of(n_in) {
@@ -260,6 +255,14 @@ impl<'a> Stored<'a> {
             }
         }
     }
+}
+
+/// Reads elements `first..` of a tensor of numbers that are not packed, as floats.
+fn read_floats(view: &TensorView<'_>, first: usize, out: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
+    bytes.resize(view.dtype.bytes_of(out.len()), 0);
+    view.read_at(view.dtype.bytes_of(first) as u64, bytes)?;
+    decode_source(view.dtype, bytes, out);
+    Ok(())
 }
 
 #[cfg(test)]

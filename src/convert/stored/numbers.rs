@@ -4,6 +4,7 @@
 //! Whatever the format, number `i` of a run is the bits from `i * bits` on, the lowest first. Little-endian words of
 //! any width are one such run, and so are the 32 numbers of three bits in three words that GPTQ has.
 
+use super::read_floats;
 use crate::checkpoint::TensorView;
 use crate::error::{Error, Result};
 use crate::quantize::decode_source;
@@ -176,17 +177,11 @@ impl<'a> Numbers<'a> {
     }
 
     fn read_plain(&self, first: usize, out: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
-        let dtype = self.view.dtype;
         if self.row_elements == self.n_cols {
-            bytes.resize(dtype.bytes_of(out.len()), 0);
-            self.view.read_at(dtype.bytes_of(first * self.n_cols) as u64, bytes)?;
-            decode_source(dtype, bytes, out);
-            return Ok(());
+            return read_floats(&self.view, first * self.n_cols, out, bytes);
         }
         for (i, out) in out.chunks_exact_mut(self.n_cols).enumerate() {
-            bytes.resize(dtype.bytes_of(out.len()), 0);
-            self.view.read_at(dtype.bytes_of((first + i) * self.row_elements) as u64, bytes)?;
-            decode_source(dtype, bytes, out);
+            read_floats(&self.view, (first + i) * self.row_elements, out, bytes)?;
         }
         Ok(())
     }

@@ -6,10 +6,9 @@
 
 use std::path::Path;
 
-use super::{Levels, Packed, STEP, Scratch, Step};
+use super::{Levels, Packed, STEP, Scratch, Step, read_floats};
 use crate::checkpoint::TensorView;
 use crate::error::Result;
-use crate::quantize::decode_source;
 
 /// Scales looked at together when those of a matrix are.
 const SCALES_AT_A_TIME: usize = 1 << 16;
@@ -33,6 +32,8 @@ pub(super) struct Parted<'a> {
 pub(super) struct Codes<'a> {
     pub(super) view: TensorView<'a>,
     pub(super) bits: usize,
+    /// The greatest code there is.
+    pub(super) greatest: i32,
     /// Bytes of a word, and the codes in it.
     pub(super) word_bytes: usize,
     pub(super) n_parts: usize,
@@ -96,10 +97,7 @@ impl Parted<'_> {
         let Scratch { bytes, scales, zeros, .. } = scratch;
         let mut read = |view: &TensorView<'_>, out: &mut Vec<f32>| -> Result<()> {
             out.resize(n, 0.0);
-            bytes.resize(view.dtype.bytes_of(n), 0);
-            view.read_at(view.dtype.bytes_of(first) as u64, bytes)?;
-            decode_source(view.dtype, bytes, out);
-            Ok(())
+            read_floats(view, first, out, bytes)
         };
         read(&self.scales, scales)?;
         if self.is_inverse {
@@ -176,10 +174,8 @@ impl Packed for Parted<'_> {
     fn levels(&self) -> Result<Option<Levels>> {
         let Some(group) = self.group() else { return Ok(None) };
         let n_groups = self.group_of(self.shape.iter().product::<usize>() - 1) + 1;
-        // Three values in two bits: no code is the fourth.
-        let greatest = if self.scheme == TERNARY { 2 } else { (1 << self.codes.bits) - 1 };
         let mut scratch = Scratch::default();
-        let mut levels = Levels::new((0, greatest), group);
+        let mut levels = Levels::new((0, self.codes.greatest), group);
         for first in (0..n_groups).step_by(SCALES_AT_A_TIME) {
             self.read_groups(first, SCALES_AT_A_TIME.min(n_groups - first), &mut scratch)?;
             for (&scale, &zero) in scratch.scales.iter().zip(&scratch.zeros) {
@@ -189,6 +185,3 @@ impl Packed for Parted<'_> {
         Ok(Some(levels))
     }
 }
-
-/// The scheme of weights of three values.
-pub(super) const TERNARY: &str = "BitNet";

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use gguf_simd::BlockType;
 
-use super::{Levels, Packed, Scratch, Step};
+use super::{Levels, Packed, Scratch, Step, read_floats};
 use crate::checkpoint::TensorView;
 use crate::error::{Error, Result};
-use crate::quantize::{E2M1, decode_source};
+use crate::quantize::E2M1;
 
 /// A stack of matrices of floats, each a product of its code and a scale.
 #[derive(Debug)]
@@ -109,18 +109,17 @@ impl Packed for Scaled<'_> {
     ) -> Result<()> {
         let n_in = self.shape[self.shape.len() - 1];
         let Scratch { bytes, scales, .. } = scratch;
-        let bytes_of = |n: usize| if self.is_nibbles { n / 2 } else { self.codes.dtype.bytes_of(n) };
-        bytes.resize(bytes_of(out.len()), 0);
-        self.codes.read_at(bytes_of(first * n_in) as u64, bytes)?;
         if self.is_nibbles {
+            bytes.resize(out.len() / 2, 0);
+            self.codes.read_at((first * n_in / 2) as u64, bytes)?;
             let pairs = out.as_chunks_mut::<2>().0;
             for (pair, byte) in pairs.iter_mut().zip(bytes.iter()) {
                 *pair = [E2M1[usize::from(byte & 15)], E2M1[usize::from(byte >> 4)]];
             }
         } else {
-            decode_source(self.codes.dtype, bytes, out);
+            read_floats(&self.codes, first * n_in, out, bytes)?;
         }
-        let (dtype, n) = (self.scales.dtype, self.n_scales[1]);
+        let n = self.n_scales[1];
         scales.resize(n, 0.0);
         let mut at = None;
         for (i, row) in out.chunks_exact_mut(n_in).enumerate() {
@@ -128,9 +127,7 @@ impl Packed for Scaled<'_> {
             let matrix = if self.is_common { 0 } else { matrix };
             let row_of_scales = matrix * self.n_scales[0] + row_in / self.shared[0];
             if at != Some(row_of_scales) {
-                bytes.resize(dtype.bytes_of(n), 0);
-                self.scales.read_at(dtype.bytes_of(row_of_scales * n) as u64, bytes)?;
-                decode_source(dtype, bytes, scales);
+                read_floats(&self.scales, row_of_scales * n, scales, bytes)?;
                 scales.iter_mut().for_each(|s| *s *= self.factor);
                 at = Some(row_of_scales);
             }

@@ -8,7 +8,7 @@ use super::{apply as apply_filter, at_path};
 
 /// `value | name(args)`.
 pub(super) fn apply(name: &str, value: &Value, mut args: CallArgs) -> Result<Value> {
-    // Python's look at nothing else then, so that none has no items either.
+    // Jinja looks no further at what is false: none has no items here, where a loop over it would fail.
     if !value.is_true() {
         return Value::counted(Kind::Generator, []);
     }

@@ -6,7 +6,7 @@ use super::{Made, Module};
 use crate::checkpoint::{SourceType, TensorView};
 use crate::convert::stored::affine::{Affine, Groups, Zeros as AffineZeros};
 use crate::convert::stored::numbers::{Layout, Numbers};
-use crate::convert::stored::parted::{Codes, Parted, Sharing, TERNARY, Zeros};
+use crate::convert::stored::parted::{Codes, Parted, Sharing, Zeros};
 use crate::convert::stored::scaled::Scaled;
 use crate::error::Result;
 
@@ -75,6 +75,7 @@ pub(super) fn hqq<'a>(module: &Module<'a, '_>) -> Made<'a> {
         part_rows: (n / width).div_ceil(n_parts),
         view: codes,
         bits,
+        greatest: (1 << bits) - 1,
         word_bytes,
         n_parts,
         is_first_highest: true,
@@ -111,10 +112,19 @@ pub(super) fn bitnet<'a>(module: &Module<'a, '_>) -> Made<'a> {
         return Err(module.wrong(format!("{} has no weights", module.full("weight"))));
     }
     let shape = [4 * part_rows, n_in];
-    let codes =
-        Codes { view, bits: 2, word_bytes: 1, n_parts: 4, is_first_highest: false, part_rows, width: n_in };
+    let codes = Codes {
+        view,
+        bits: 2,
+        // Of three values: no code is the fourth.
+        greatest: 2,
+        word_bytes: 1,
+        n_parts: 4,
+        is_first_highest: false,
+        part_rows,
+        width: n_in,
+    };
     Ok(Some(Arc::new(Parted {
-        scheme: TERNARY,
+        scheme: "BitNet",
         shape,
         codes,
         sharing: Sharing::Run(shape[0] * n_in),
