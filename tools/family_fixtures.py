@@ -25,6 +25,7 @@ import numpy as np
 import torch
 import family_references
 import family_references_later
+import family_references_more
 import family_shapes
 import family_shapes_later
 import family_shapes_more
@@ -37,7 +38,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoM
 from transformers.utils import logging
 
 SHAPES = family_shapes.SHAPES | family_shapes_more.SHAPES | family_shapes_recurrent.SHAPES | family_shapes_later.SHAPES
-REFERENCES = family_references.REFERENCES | family_references_later.REFERENCES
+REFERENCES = family_references.REFERENCES | family_references_later.REFERENCES | family_references_more.REFERENCES
 # By model type: what keys are called in older files.
 HUB_KEYS = {
     "gpt_neox": {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"},
@@ -285,11 +286,12 @@ def idle_in_reference(tensors, logits_of):
 
 def make_reference(name, folder):
     """As `make`, of a family that transformers does not have."""
-    config, shapes, forward = REFERENCES[name]
+    config, shapes, forward, *gains = REFERENCES[name]
+    gain = lambda key: next((gain for part, gain in dict(*gains).items() if part in key), 1.0)
     for seed in range(N_SEEDS):
         generator = torch.Generator().manual_seed(seed)
         blank = {key: torch.ones(shape) if len(shape) == 1 else torch.zeros(shape) for key, shape in shapes.items()}
-        tensors = {key: spread(key, tensor, generator).bfloat16() for key, tensor in blank.items()}
+        tensors = {key: (gain(key) * spread(key, tensor, generator)).bfloat16() for key, tensor in blank.items()}
         ids = np.random.default_rng(seed).integers(0, N_VOCAB, N_IDS).tolist()
         floats = {key: tensor.float() for key, tensor in tensors.items()}
         logits = forward(floats, config, ids)

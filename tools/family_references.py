@@ -2,7 +2,8 @@
 papers and from the code that their authors published, and the tiny models that tools/family_fixtures.py makes of them.
 
 `REFERENCES[name]` is (configuration as on the Hub, shapes of the tensors by name, function from tensors,
-configuration and ids to logits). Tensors are float32, or float64 to see how far rounding goes.
+configuration and ids to logits, and if some tensors must be greater than others to matter, by parts of their names how
+many times). Tensors are float32, or float64 to see how far rounding goes.
 """
 
 import torch

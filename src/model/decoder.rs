@@ -232,8 +232,7 @@ impl Decoder {
 
     /// Starts the streams with the rows of the embedding, and computes the angles of the positions.
     pub(super) fn embed(&self, compute: Compute<'_>, space: &mut Workspace, batch: &Batch) {
-        let (n, n_embd) = (batch.n(), self.spec.n_embd);
-        let n_ctx = space.n_ctx;
+        let (n, n_embd, n_ctx) = (batch.n(), self.spec.n_embd, space.n_ctx);
         for (angles, frequencies) in space.angles.iter_mut().zip(&self.weights.frequencies) {
             angles.fill(compute, frequencies.for_context(n_ctx), n, |row| batch.tokens[row].position);
         }
@@ -279,6 +278,7 @@ impl Decoder {
                 }
             }
         });
+        space.stream.keep(n);
         if let (Some(per_layer), Some(scratch)) = (per_layer, &mut space.per_layer) {
             let id = |row: usize| batch.tokens[row].id as usize;
             per_layer.step(compute, (&space.stream, n), id, scratch);
@@ -387,7 +387,10 @@ pub(super) fn feed_forward(
     if let Some((_, scratch)) = streams {
         scratch.add_to_others(compute, n, stream);
     }
-    if let Some(scale) = layer.output_scale {
-        stream.rows_mut(n).values.iter_mut().for_each(|x| *x *= scale);
+    if let Some(scale) = layer.stored_scale {
+        stream.scale(compute, n, scale);
+    }
+    if let Some(norm) = &layer.last_norm {
+        stream.norm(compute, n, norm);
     }
 }

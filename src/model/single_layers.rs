@@ -12,7 +12,8 @@ use super::batch::{BatchPart, Dimensions};
 use super::compute::{Compute, InputObserver};
 use super::decoder::{Decoder, feed_forward, mix};
 use super::layer::rows::Does;
-use super::spec::{ModelSpec, layer::MixerSpec};
+use super::spec::ModelSpec;
+use super::spec::layer::{MixerSpec, StoredScale};
 use super::state::kv::{KvCache, KvOptions, KvTypes};
 use super::state::promises::Promises;
 use super::weights::NewBlocks;
@@ -252,6 +253,12 @@ fn why_not(spec: &ModelSpec) -> Option<String> {
     }
     if spec.embed.altup.is_some() {
         return Some("its layers have several streams (AltUp), and calibration takes one".into());
+    }
+    if spec.layers.iter().any(|layer| layer.repeats.is_some()) {
+        return Some("its layers run several times, and calibration lets each run once".into());
+    }
+    if spec.layers.iter().any(|layer| layer.stored_scale == Some(StoredScale::Embedding)) {
+        return Some("its layers add the embedding again, and calibration takes one stream".into());
     }
     let i = spec.layers.iter().position(|layer| shares(&layer.mixer))?;
     Some(format!(

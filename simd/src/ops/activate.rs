@@ -45,6 +45,13 @@ pub enum Gate {
         /// The bound.
         limit: f32,
     },
+    /// SiLU within `limit` above, times what is within `limit` on either side.
+    BoundedSilu {
+        /// The bound.
+        limit: f32,
+        /// Whether it bounds what SiLU gets instead of what it gives.
+        is_before: bool,
+    },
     /// See [`Xielu`].
     Xielu(Xielu),
 }
@@ -92,7 +99,7 @@ impl Ops {
         }
     }
 
-    /// `out[i] = gate(gates[i]) * up[i]`, all `[n]`; [`Gate::ClampedSilu`] multiplies otherwise.
+    /// `out[i] = gate(gates[i]) * up[i]`, all `[n]`; [`Gate::ClampedSilu`] and [`Gate::BoundedSilu`] multiply otherwise.
     ///
     /// # Panics
     /// If the lengths differ.
@@ -106,6 +113,9 @@ impl Ops {
             Gate::Relu => self.0.relu_gated(gates, up, out),
             Gate::ReluSquared => self.0.relu_squared_gated(gates, up, out),
             Gate::ClampedSilu { alpha, limit } => self.0.swiglu_clamped(gates, up, (alpha, limit), out),
+            Gate::BoundedSilu { limit, is_before } => {
+                self.0.swiglu_bounded(gates, up, (limit, is_before), out);
+            }
             Gate::Xielu(of) => self.0.xielu_gated(gates, up, of, out),
         }
     }
@@ -124,6 +134,7 @@ impl Ops {
             Gate::Relu => self.0.relu(x, out),
             Gate::ReluSquared => self.0.relu_squared(x, out),
             Gate::ClampedSilu { alpha, limit } => self.0.silu_clamped(x, (alpha, limit), out),
+            Gate::BoundedSilu { limit, is_before } => self.0.silu_bounded(x, (limit, is_before), out),
             Gate::Xielu(of) => self.0.xielu(x, of, out),
         }
     }

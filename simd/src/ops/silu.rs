@@ -1,5 +1,5 @@
 //! SiLU: `x * sigmoid(x) = x / (1 + e^-x)` (Elfwing et al. 2017), SwiGLU with it (Shazeer 2020), and the
-//! bounded form of the latter that gpt-oss has (OpenAI 2025, its model card and code).
+//! bounded forms of the latter that gpt-oss (OpenAI 2025, its model card and code), Step 3.5 and Maple have.
 //!
 //! Accuracy: 3 ULP, and one rounding more for the gated form; below -88.7 the exponential is infinite
 //! and the result -0. `-inf` gives NaN (the quotient is inf / inf), as NaN does.
@@ -39,13 +39,53 @@ pub(super) fn swiglu_clamped(gate: &[f32], up: &[f32], (alpha, limit): (f32, f32
         let mut of = clamped(&lanes::padded(gate, 0.0), alpha, limit);
         let up = lanes::padded(up, 0.0);
         for l in 0..LANES {
-            // The comparisons leave NaN as it is.
-            let u = if up[l] > limit { limit } else { up[l] };
-            let u = if u < -limit { -limit } else { u };
-            of[l] *= 1.0 + u;
+            of[l] *= 1.0 + within(up[l], limit);
         }
         out.copy_from_slice(&of[..gate.len()]);
     }
+}
+
+/// `out[i] = silu(x[i])` within `limit` above, or of `x[i]` within it; both `[n]`.
+#[inline(always)]
+pub(super) fn silu_bounded(x: &[f32], (limit, is_before): (f32, bool), out: &mut [f32]) {
+    let out = &mut out[..x.len()];
+    for (x, out) in x.chunks(LANES).zip(out.chunks_mut(LANES)) {
+        let of = bounded(&lanes::padded(x, 0.0), limit, is_before);
+        out.copy_from_slice(&of[..x.len()]);
+    }
+}
+
+/// `out[i]` is what [`silu_bounded`] makes of `gate[i]`, times `up[i]` within `limit` on either side; all `[n]`.
+#[inline(always)]
+pub(super) fn swiglu_bounded(gate: &[f32], up: &[f32], (limit, is_before): (f32, bool), out: &mut [f32]) {
+    let parts = gate.chunks(LANES).zip(up.chunks(LANES)).zip(out.chunks_mut(LANES));
+    for ((gate, up), out) in parts {
+        let mut of = bounded(&lanes::padded(gate, 0.0), limit, is_before);
+        let up = lanes::padded(up, 0.0);
+        for l in 0..LANES {
+            of[l] *= within(up[l], limit);
+        }
+        out.copy_from_slice(&of[..gate.len()]);
+    }
+}
+
+#[inline(always)]
+fn bounded(x: &Lanes, limit: f32, is_before: bool) -> Lanes {
+    if is_before {
+        return clamped(x, 1.0, limit);
+    }
+    let mut out = Silu::of(x);
+    for l in 0..LANES {
+        out[l] = if out[l] > limit { limit } else { out[l] };
+    }
+    out
+}
+
+/// `x` within `limit` on either side. The comparisons leave NaN as it is.
+#[inline(always)]
+fn within(x: f32, limit: f32) -> f32 {
+    let x = if x > limit { limit } else { x };
+    if x < -limit { -limit } else { x }
 }
 
 #[inline(always)]

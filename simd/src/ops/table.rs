@@ -37,6 +37,10 @@ macro_rules! with_operations {
                 silu::swiglu_clamped(gate, up, bounds, out)
             }
             silu_clamped(x: &[f32], bounds: (f32, f32), out: &mut [f32]) { silu::silu_clamped(x, bounds, out) }
+            swiglu_bounded(gate: &[f32], up: &[f32], bound: (f32, bool), out: &mut [f32]) {
+                silu::swiglu_bounded(gate, up, bound, out)
+            }
+            silu_bounded(x: &[f32], bound: (f32, bool), out: &mut [f32]) { silu::silu_bounded(x, bound, out) }
             sigmoid(x: &[f32], out: &mut [f32]) { sigmoid::sigmoid(x, out) }
             sigmoid_gated(gate: &[f32], up: &[f32], out: &mut [f32]) { sigmoid::gated(gate, up, out) }
             relu(x: &[f32], out: &mut [f32]) { relu::relu(x, out) }

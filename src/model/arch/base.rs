@@ -137,7 +137,10 @@ impl<'k> Base<'k> {
             mixer_scale: 1.0,
             per_layer: None,
             altup: None,
-            has_output_scale: false,
+            stored_scale: None,
+            has_gains: false,
+            repeats: None,
+            last_norm: None,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::model::spec::{Promise, Promises};
 /// The keys that are made of a configuration.
 #[derive(Debug)]
 pub struct FromConfig<'c> {
-    arch: &'static str,
+    pub(super) arch: &'static str,
     /// The configuration, of a multimodal model that of its text part.
     pub config: &'c Config,
     /// The whole configuration.
@@ -77,13 +77,20 @@ impl<'c> FromConfig<'c> {
         let mut numbers = Vec::new();
         for layer in 0..self.n_layer()? {
             let name = format!("model.layers.{layer}.{name}");
-            let number = (self.scalars.0)(&name)?;
-            numbers.push(number.ok_or_else(|| {
-                Error::malformed(self.config.path(), format!("tensor {name} is missing ({key} in GGUF)"))
-            })?);
+            numbers.push(self.scalar(key, &name)?);
         }
         self.pairs.push((key.to_owned(), Value::F32s(numbers)));
         Ok(())
+    }
+
+    /// The number that the checkpoint keeps as a tensor of one element called `name`, for `key`.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it is not there.
+    pub fn scalar(&self, key: &str, name: &str) -> Result<f32> {
+        (self.scalars.0)(name)?.ok_or_else(|| {
+            Error::malformed(self.config.path(), format!("tensor {name} is missing ({key} in GGUF)"))
+        })
     }
 
     /// Writes a key.
@@ -137,21 +144,6 @@ impl<'c> FromConfig<'c> {
         let full = format!("{}.rope.scaling.attn_factor", self.arch);
         self.pairs.retain(|(name, _)| *name != full);
         self.put(key, Value::F32(weight));
-    }
-
-    /// Refuses a window within the context, which the family's GGUF cannot express.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] naming it.
-    pub fn refuse_window(&self) -> Result<()> {
-        let n_ctx = self.config.required_count("max_position_embeddings")?;
-        match self.config.count("sliding_window")?.filter(|&window| window < n_ctx) {
-            None => Ok(()),
-            Some(window) => {
-                Err(self
-                    .unsupported(format!("sliding_window {window}; the {} architecture has none", self.arch)))
-            }
-        }
     }
 
     /// Takes back what the base keys told: the family says it otherwise.
@@ -345,37 +337,6 @@ impl<'c> FromConfig<'c> {
         let is = self.config.bool("norm_topk_prob")?.unwrap_or(default);
         self.put("expert_weights_norm", Value::Bool(is));
         Ok(())
-    }
-
-    /// Refuses another activation than `allowed`, whose names are those that mean the family's own.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] naming it.
-    pub fn activation(&self, names: &[&str], default: &str, allowed: &[&str]) -> Result<()> {
-        let mut found = default;
-        for name in names {
-            if let Some(value) = self.config.string(name)? {
-                found = value;
-                break;
-            }
-        }
-        if allowed.contains(&found) {
-            return Ok(());
-        }
-        let (name, arch, allowed) = (names[0], self.arch, allowed[0]);
-        Err(self.unsupported(format!("{name} \"{found}\"; the {arch} architecture has {allowed}")))
-    }
-
-    /// Refuses a truth value that the family's GGUF cannot express.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] naming it.
-    pub fn refuse(&self, name: &str, default: bool, refused: bool) -> Result<()> {
-        if self.config.bool(name)?.unwrap_or(default) != refused {
-            return Ok(());
-        }
-        Err(self
-            .unsupported(format!("{name}: {refused}, which the {} architecture cannot express", self.arch)))
     }
 
     /// The error for a configuration that this program does not compute.

@@ -13,6 +13,7 @@ mod keys;
 pub mod missing;
 mod names;
 mod pooled;
+mod refusals;
 mod rope_scaling;
 mod source;
 #[cfg(test)]

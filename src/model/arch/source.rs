@@ -116,6 +116,11 @@ pub enum ValueMap {
     Times(f32),
     /// Rows up to each of these ends are multiplied by what stands beside it.
     TimesByRow([(usize, f32); 5]),
+    /// Those of the second half of every head of `head_dim` rows change their sign.
+    NegatedHalves {
+        /// Rows of a head.
+        head_dim: usize,
+    },
     /// They are `-e^x`: decays that are stored as logarithms.
     NegativeExp,
 }
@@ -132,6 +137,13 @@ impl ValueMap {
                     let part = parts.iter().find(|(end, _)| number < *end);
                     let scale = part.map_or(1.0, |(_, scale)| *scale);
                     row.iter_mut().for_each(|x| *x *= scale);
+                }
+            }
+            Self::NegatedHalves { head_dim } => {
+                for (number, row) in (first..).zip(rows.chunks_exact_mut(n_in)) {
+                    if number % head_dim >= head_dim.div_ceil(2) {
+                        row.iter_mut().for_each(|x| *x = -*x);
+                    }
                 }
             }
             Self::NegativeExp => rows.iter_mut().for_each(|x| *x = -libm::expf(*x)),

@@ -22,6 +22,7 @@ pub(super) use per_layer::{PerLayerEmbedding, PerLayerInput};
 pub(super) use stream::{Residual, Stream, StreamNeeds};
 
 use super::inputs::Formats;
+use super::spec::layer::StoredScale;
 use super::weights::{Linear, Matrix};
 
 /// A layer of a transformer.
@@ -41,8 +42,10 @@ pub(super) struct Layer {
     pub(super) per_layer: Option<PerLayerInput>,
     /// What becomes of the streams of a token, if it has several.
     pub(super) altup: Option<AltUp>,
-    /// Multiplies the stream that leaves the layer.
-    pub(super) output_scale: Option<f32>,
+    /// A stored number, and what it multiplies.
+    pub(super) stored_scale: Option<(StoredScale, f32)>,
+    /// Of the stream that leaves the layer.
+    pub(super) last_norm: Option<Norm>,
 }
 
 /// The part that looks at other positions.
@@ -182,6 +185,7 @@ impl Layer {
         StreamNeeds {
             sums: per_layer || !self.mixer_residual.is_plain() || !self.ffn_residual.is_plain(),
             nested: matches!(self.ffn, Ffn::GatedAndExperts(_)),
+            kept: matches!(self.stored_scale, Some((StoredScale::Embedding, _))),
         }
     }
 }

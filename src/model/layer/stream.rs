@@ -6,6 +6,7 @@ use crate::model::compute::{Compute, RowsMut, pieces};
 use crate::model::inputs::Rows;
 use crate::model::memory::Buffers;
 use crate::model::product::Product;
+use crate::model::spec::layer::StoredScale;
 use crate::model::weights::Linear;
 
 /// The residual streams of the rows of a batch.
@@ -20,6 +21,8 @@ pub(in crate::model) struct Stream {
     sum: Vec<f32>,
     /// `[n_batch, n_embd]`: what one of several parts adds to such a sum, where that is normed first as well.
     nested: Vec<f32>,
+    /// `[n_batch, n_embd]`: how the streams began, where layers add that again.
+    kept: Vec<f32>,
 }
 
 /// Which of its buffers a stream needs beside those that every one has.
@@ -29,12 +32,18 @@ pub(in crate::model) struct StreamNeeds {
     pub(in crate::model) sums: bool,
     /// Some part is several.
     pub(in crate::model) nested: bool,
+    /// Some layer adds to the stream how it began.
+    pub(in crate::model) kept: bool,
 }
 
 impl StreamNeeds {
     /// These and those.
     pub(in crate::model) fn union(self, other: Self) -> Self {
-        Self { sums: self.sums || other.sums, nested: self.nested || other.nested }
+        Self {
+            sums: self.sums || other.sums,
+            nested: self.nested || other.nested,
+            kept: self.kept || other.kept,
+        }
     }
 }
 
@@ -119,6 +128,7 @@ impl Stream {
             delta: rows_if(true)?,
             sum: rows_if(needs.sums || needs.nested)?,
             nested: rows_if(needs.nested)?,
+            kept: rows_if(needs.kept)?,
         })
     }
 
@@ -147,7 +157,34 @@ impl Stream {
 
     /// Moves row `from` to row `to`.
     pub(in crate::model) fn move_row(&mut self, from: usize, to: usize) {
-        self.rows.copy_within(from * self.n_embd..(from + 1) * self.n_embd, to * self.n_embd);
+        let (from, to) = (from * self.n_embd..(from + 1) * self.n_embd, to * self.n_embd);
+        if !self.kept.is_empty() {
+            self.kept.copy_within(from.clone(), to);
+        }
+        self.rows.copy_within(from, to);
+    }
+
+    /// Keeps how the first `n` rows begin, if a layer needs it.
+    pub(in crate::model) fn keep(&mut self, n: usize) {
+        if !self.kept.is_empty() {
+            self.kept[..n * self.n_embd].copy_from_slice(&self.rows[..n * self.n_embd]);
+        }
+    }
+
+    /// Multiplies the first `n` rows with a stored number, or adds how they began, multiplied with it.
+    pub(in crate::model) fn scale(
+        &mut self,
+        compute: Compute<'_>,
+        n: usize,
+        (of, scale): (StoredScale, f32),
+    ) {
+        let rows = &mut self.rows[..n * self.n_embd];
+        match of {
+            StoredScale::Stream => rows.iter_mut().for_each(|x| *x *= scale),
+            StoredScale::Embedding => {
+                compute.kernels.ops().add_scaled(rows, scale, &self.kept[..n * self.n_embd]);
+            }
+        }
     }
 
     /// Has `part` add its outputs for the first `n` rows, which reach them as `residual` says.

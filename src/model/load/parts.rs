@@ -10,7 +10,7 @@ use crate::model::spec::layer::{self as spec, AttentionSpec, LayerSpec, NormSpec
 impl Loader<'_> {
     /// Layer `i` of a model with streams of `n_embd` elements.
     pub(super) fn layer(&self, i: usize, spec: &LayerSpec, n_embd: usize) -> Result<Layer> {
-        let layer = Some(i);
+        let layer = Some(spec.repeats.unwrap_or(i));
         let norm = |role, spec| self.norm(role, layer, (spec, n_embd));
         let residual = |role, spec: Option<NormSpec>, scale| {
             Ok::<_, Error>(Residual { norm: spec.map(|spec| norm(role, spec)).transpose()?, scale })
@@ -30,7 +30,12 @@ impl Loader<'_> {
                 residual: residual(Role::PerLayerPostNorm, Some(of.norm), 1.0)?,
             })
         });
-        let output_scale = spec.has_output_scale.then(|| self.vector(Role::LayerOutputScale, layer));
+        let stored_scale = spec.stored_scale.map(|of| {
+            let values = self.vector(Role::LayerOutputScale, layer)?;
+            Ok::<_, Error>((of, values[0]))
+        });
+        let last_norm = spec.last_norm.map(|of| self.norm(Role::OutputNorm, None, (of, n_embd)));
+        let stream_norm = spec.ffn_stream_norm.map(|of| norm(Role::LayerOutputNorm, of));
         Ok(Layer {
             mixer_norm: spec.mixer_norm.map(|of| norm(spec.mixer_norm_role, of)).transpose()?,
             mixer: self.mixer(layer, &spec.mixer)?,
@@ -43,10 +48,11 @@ impl Loader<'_> {
             ffn_input,
             ffn: self.ffn(layer, &spec.ffn, n_embd)?,
             ffn_residual: residual(Role::FfnPostNorm, spec.ffn_post_norm, spec.residual_scale)?,
-            ffn_stream_norm: spec.ffn_stream_norm.map(|of| norm(Role::LayerOutputNorm, of)).transpose()?,
+            ffn_stream_norm: stream_norm.transpose()?,
             per_layer: per_layer.transpose()?,
             altup: spec.altup.map(|of| self.altup(layer, of, n_embd)).transpose()?,
-            output_scale: output_scale.transpose()?.map(|scale| scale[0]),
+            stored_scale: stored_scale.transpose()?,
+            last_norm: last_norm.transpose()?,
         })
     }
 
@@ -87,8 +93,18 @@ impl Loader<'_> {
             if of.is_optional && !self.has(role, layer) {
                 return Ok(None);
             }
-            let n = if of.extent == spec::QkNormExtent::Head { head_dim } else { n };
-            self.norm(role, layer, (of.norm, n)).map(Some)
+            match of.extent {
+                spec::QkNormExtent::Head => self.norm(role, layer, (of.norm, head_dim)).map(Some),
+                spec::QkNormExtent::QueryGain => {
+                    let gains = match role {
+                        Role::AttnQNorm => self.vector(role, layer)?,
+                        _ => vec![1.0; n / head_dim],
+                    };
+                    let weight = gains.into_iter().flat_map(|gain| vec![gain; head_dim]).collect();
+                    Ok(Some(Norm { spec: of.norm, weight, bias: None }))
+                }
+                _ => self.norm(role, layer, (of.norm, n)).map(Some),
+            }
         };
         Ok(Attention {
             q_norm: head_norm(Role::AttnQNorm, spec.n_embd_q(), spec.head_dim_k)?,

@@ -8,7 +8,7 @@ use super::layer::{
     AltUpSpec, AttentionGate, AttentionSpec, FfnInput, LayerSpec, MixerSpec, MlaSpec, NormKind, NormSpec,
     PerLayerInputSpec, QkNormExtent, QkNormSpec,
 };
-use super::{ModelSpec, Role, RopeFactors, TensorId};
+use super::{ModelSpec, Role, RopeFactors, Suffix, TensorId};
 
 /// A place for a tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,7 +92,7 @@ pub fn slots(model: &ModelSpec, promises: &Promises) -> Vec<Slot> {
         slots.weight(Role::AltUpUnembdProj, &shape);
     }
     slots.rope_factors(model);
-    for (i, layer) in model.layers.iter().enumerate() {
+    for (i, layer) in model.layers.iter().enumerate().filter(|(_, layer)| layer.repeats.is_none()) {
         slots.layer = Some(i);
         slots.layer(layer, n_embd);
     }
@@ -219,8 +219,14 @@ impl Slots<'_> {
             self.weight(Role::LaurelRight, &[n_embd, laurel_rank]);
             self.norm(Role::LaurelPostNorm, norm, n_embd);
         }
-        if layer.has_output_scale {
+        if layer.stored_scale.is_some() {
             self.weight(Role::LayerOutputScale, &[1]);
+        }
+        if layer.has_gains {
+            for role in [Role::AttnOutput, Role::FfnDown] {
+                let id = TensorId { suffix: Suffix::Scale, ..TensorId::weight(role, self.layer) };
+                self.push(id, &[1], Presence::Optional);
+            }
         }
     }
 
@@ -283,6 +289,8 @@ impl Slots<'_> {
             QkNormExtent::Head => self.norm(role, spec.norm, head_dim),
             QkNormExtent::Token => self.norm(role, spec.norm, n),
             QkNormExtent::HeadOfItsOwn => self.weight(role, &[n / head_dim, head_dim]),
+            QkNormExtent::QueryGain if role == Role::AttnQNorm => self.weight(role, &[n / head_dim, 1]),
+            QkNormExtent::QueryGain => {}
         }
     }
 

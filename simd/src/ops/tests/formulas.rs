@@ -146,13 +146,20 @@ fn activations_follow_their_formulas() {
     let x: Vec<f32> = (-1000..=1000).map(|i| i as f32 / 64.0).collect();
     let up = noise(x.len(), 10);
     type Formula = fn(f64, f64) -> f64;
-    let formulas: [(Gate, Formula); 4] = [
+    let formulas: [(Gate, Formula); 6] = [
         (Gate::Sigmoid, |x, up| up / (1.0 + libm::exp(-x))),
         (Gate::Relu, |x, up| x.max(0.0) * up),
         (Gate::ReluSquared, |x, up| x.max(0.0) * x.max(0.0) * up),
         (Gate::ClampedSilu { alpha: 1.702, limit: 0.75 }, |x, up| {
             let x = x.min(0.75);
             x / (1.0 + libm::exp(-f64::from(1.702f32) * x)) * (1.0 + up.clamp(-0.75, 0.75))
+        }),
+        (Gate::BoundedSilu { limit: 0.75, is_before: true }, |x, up| {
+            let x = x.min(0.75);
+            x / (1.0 + libm::exp(-x)) * up.clamp(-0.75, 0.75)
+        }),
+        (Gate::BoundedSilu { limit: 0.75, is_before: false }, |x, up| {
+            (x / (1.0 + libm::exp(-x))).min(0.75) * up.clamp(-0.75, 0.75)
         }),
     ];
     for (activation, formula) in formulas {

@@ -54,7 +54,8 @@ fn activations_are_equal_on_every_tier() {
     let clamped = Gate::ClampedSilu { alpha: 1.702, limit: 7.0 };
     let plain = [Gate::Silu, Gate::GeluTanh, Gate::GeluErf, Gate::Sigmoid, Gate::Relu, Gate::ReluSquared];
     let xielu = Gate::Xielu(Xielu { positive: 0.75, negative: 0.8, beta: 0.5, eps: -1e-6 });
-    for gate in plain.into_iter().chain([clamped, xielu]) {
+    let bounded = [true, false].map(|is_before| Gate::BoundedSilu { limit: 0.7, is_before });
+    for gate in plain.into_iter().chain([clamped, xielu]).chain(bounded) {
         let name = format!("{gate:?}");
         assert_tiers_agree(&name, |ops, x, _| into(x.len(), |out| ops.activate(gate, x, out)));
         assert_tiers_agree(&name, |ops, x, y| into(x.len(), |out| ops.gated(gate, x, y, out)));

@@ -145,7 +145,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         let mut layer = base.layer_of(attention, ffn);
         layer.mixer_post_norm = Some(base.norm);
         layer.ffn_post_norm = Some(base.norm);
-        layer.has_output_scale = true;
+        layer.stored_scale = Some(StoredScale::Stream);
         layer.per_layer = (n_per_layer > 0).then_some(PerLayerInputSpec {
             n: n_per_layer,
             activation: base.activation,

@@ -63,6 +63,7 @@ mod llama_embed;
 mod maincoder;
 mod mamba;
 mod mamba2;
+mod maple;
 mod mellum;
 mod mimo2;
 mod minicpm;
@@ -72,6 +73,7 @@ mod mistral3;
 mod modern_bert;
 mod mpt;
 mod muse_glimmer;
+mod nanbeige;
 mod nemotron;
 mod nemotron_h;
 mod nemotron_h_moe;
@@ -110,6 +112,7 @@ mod spark2_5;
 mod stablelm;
 mod starcoder;
 mod starcoder2;
+mod talkie;
 mod xverse;
 
 use super::Family;
@@ -183,6 +186,7 @@ pub(super) const ALL: &[&Family] = &[
     &maincoder::FAMILY,
     &mamba::FAMILY,
     &mamba2::FAMILY,
+    &maple::FAMILY,
     &mellum::FAMILY,
     &mimo2::FAMILY,
     &minicpm::FAMILY,
@@ -192,6 +196,7 @@ pub(super) const ALL: &[&Family] = &[
     &modern_bert::FAMILY,
     &mpt::FAMILY,
     &muse_glimmer::FAMILY,
+    &nanbeige::FAMILY,
     &nemotron::FAMILY,
     &nemotron_h::FAMILY,
     &nemotron_h_moe::FAMILY,
@@ -230,6 +235,7 @@ pub(super) const ALL: &[&Family] = &[
     &stablelm::FAMILY,
     &starcoder::FAMILY,
     &starcoder2::FAMILY,
+    &talkie::FAMILY,
     &xverse::FAMILY,
 ];
 

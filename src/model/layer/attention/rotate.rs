@@ -131,7 +131,8 @@ impl Context<'_> {
         let norm = norm.zip(of_heads);
         let apply = |head: &mut [f32], spare: &mut [f32]| {
             let Some((norm, qk_norm)) = norm else { return };
-            let first = if qk_norm.extent == QkNormExtent::HeadOfItsOwn { number * head.len() } else { 0 };
+            let is_shared = qk_norm.extent == QkNormExtent::Head;
+            let first = if is_shared { 0 } else { number * head.len() };
             let unnormed = &mut spare[..head.len()];
             unnormed.copy_from_slice(head);
             norm.row(ops, unnormed, first, head);

@@ -95,6 +95,8 @@ pub enum QkNormExtent {
     HeadOfItsOwn,
     /// All heads of a token: `[n_head * head_dim]`.
     Token,
+    /// Each head; one number multiplies each of the queries, none the keys: `[n_head]`.
+    QueryGain,
 }
 
 /// Scores are multiplied with `1 + beta ln(1 + floor((position + offset) / original_context))`.

@@ -136,6 +136,7 @@ impl FfnShape {
         let counts = [("the feed-forward length", self.n_ff, limits::MAX_DIMENSION)];
         let constants = match self.activation {
             Gate::ClampedSilu { alpha, limit } => vec![("alpha", alpha), ("the activation's bound", limit)],
+            Gate::BoundedSilu { limit, .. } => vec![("the activation's bound", limit)],
             Gate::Xielu(Xielu { positive, eps, .. }) => {
                 vec![("xIELU's alpha_p", positive), ("xIELU's eps", -eps)]
             }

@@ -51,8 +51,23 @@ pub struct LayerSpec {
     pub per_layer: Option<PerLayerInputSpec>,
     /// What becomes of the streams of a token, if it has several.
     pub altup: Option<AltUpSpec>,
-    /// Whether one stored number multiplies the stream that leaves the layer.
-    pub has_output_scale: bool,
+    /// What one stored number multiplies behind the feed-forward part.
+    pub stored_scale: Option<StoredScale>,
+    /// Whether one stored number each multiplies what attention and the feed-forward part add.
+    pub has_gains: bool,
+    /// The layer that it is again: it has the same weights, and remembers positions of its own.
+    pub repeats: Option<usize>,
+    /// Of the stream that leaves it, with the weights of the norm in front of the output matrix.
+    pub last_norm: Option<NormSpec>,
+}
+
+/// What one stored number of a layer multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoredScale {
+    /// The stream that leaves the layer.
+    Stream,
+    /// The embedding, which is added to that stream again.
+    Embedding,
 }
 
 /// What the feed-forward part of a layer gets.
@@ -158,8 +173,11 @@ impl LayerSpec {
         let norms = [self.mixer_norm, self.mixer_post_norm, ffn_norm, self.ffn_post_norm];
         let mut norms = norms.into_iter().chain(streams).flatten();
         let ffn = self.ffn.fault();
+        let repeats = self.repeats.filter(|&of| of >= i || layers[of].repeats.is_some());
         mixer
             .or(ffn)
+            .or_else(|| repeats.map(|of| format!("layer {i} cannot be layer {of} again")))
+            .or_else(|| self.last_norm.and_then(|norm| norm.fault()))
             .or_else(|| self.altup.and_then(|altup| altup.fault()))
             .or_else(|| norms.find_map(|norm| norm.fault()))
             .or_else(|| first_constant_fault(&[("the residual scale", self.residual_scale)]))
