@@ -11,6 +11,7 @@ pub mod error;
 pub mod eval;
 pub mod file_kind;
 pub mod gguf;
+pub mod hub;
 pub mod limits;
 pub mod mapped_file;
 pub mod model;

@@ -19,7 +19,7 @@ use crate::regular_file;
 pub type ContentDigest = Option<[u8; 32]>;
 
 /// Files that belong to a tokenizer.
-const OF_TOKENIZERS: [&str; 9] = [
+pub(super) const OF_TOKENIZERS: [&str; 9] = [
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",

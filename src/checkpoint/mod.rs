@@ -7,6 +7,7 @@
 //! together.
 
 pub mod adapter;
+mod among;
 pub mod config;
 pub mod folder;
 mod index;
@@ -22,6 +23,7 @@ mod torch;
 mod weight_names;
 
 pub use adapter::{Adapter, Change, LowRank};
+pub use among::{WeightsAmong, is_beside_weights, shards_of};
 pub use config::Config;
 pub(crate) use config::excerpt;
 pub use folder::Folder;

@@ -13,6 +13,7 @@ use crate::printable;
 
 pub mod compute;
 pub mod convert;
+mod hub;
 pub mod interrupt;
 pub mod output;
 mod reading;

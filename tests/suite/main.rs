@@ -49,6 +49,8 @@ mod hostile_config;
 mod hostile_fixtures;
 mod hostile_gguf;
 mod hostile_tokenizers;
+mod hub;
+mod hub_server;
 mod importance;
 mod logits_file;
 mod logits_hash;

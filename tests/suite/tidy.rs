@@ -30,7 +30,7 @@ const STOREYS: &[&[&str]] = &[
         "threads",
     ],
     &["gguf", "checkpoint"],
-    &["model", "quantize", "tokenizer"],
+    &["model", "quantize", "tokenizer", "hub"],
     &["convert", "runtime", "chat", "server", "eval"],
     &["cli"],
     &["bin"],

@@ -11,10 +11,12 @@ use super::budget::BudgetArgs;
 use super::key_args::KeyArgs;
 use crate::checkpoint::Adapter;
 use crate::cli::compute::ComputeArgs;
+use crate::cli::hub;
 use crate::cli::values::{Scaled, count, file_bytes, scaled};
 use crate::convert::file_type::suggestion;
 use crate::convert::{FileType, ImportanceFile, KeyChanges, Overrides, PlanOptions, TokenizerDifferences};
 use crate::error::{Error, Result};
+use crate::hub::Wanted;
 use crate::quantize::ImportanceMatrix;
 use crate::regular_file;
 
@@ -43,6 +45,7 @@ Q4_K_M is a good first choice. Rows that do not divide into a type's blocks get 
 Examples:
   gguf-convert ./Llama-3.2-1B --type Q4_K_M
   gguf-convert ./Llama-3.2-1B --type Q4_K_M --dry-run
+  gguf-convert hf:meta-llama/Llama-3.2-1B --type Q4_K_M
   gguf-convert model.safetensors --type Q8_0 -o model.gguf
   gguf-convert ./Mistral-7B --type Q4_K_S --tensor-type 'ffn_down=Q6_K' --output-tensor-type Q8_0
   gguf-convert ./Llama-3.2-1B --type Q4_K_M,Q6_K,Q8_0 -o models/
@@ -55,8 +58,9 @@ Examples:
 #[derive(Parser, Debug)]
 #[command(name = "gguf-convert", version, after_help = TYPES, max_term_width = 110)]
 pub(super) struct Args {
-    /// The model: a checkpoint's folder, its .safetensors or PyTorch file (.bin, .pth), or their index; or a GGUF file
-    /// of any type, one or the first of several parts
+    /// The model: a checkpoint's folder, its .safetensors or PyTorch file (.bin, .pth), or their index; a GGUF file
+    /// of any type, one or the first of several parts; or hf:ORG/NAME[@REVISION][:GGUF-FILE-OR-TYPE] for one of the
+    /// Hugging Face Hub, which is downloaded into HF_HOME's cache
     pub(super) input: PathBuf,
     /// Type of the file, in any letter case; of several, as in Q4_K_M,Q8_0, a file each, from one reading of the input
     /// [default: KEEP for weights that are quantised already]
@@ -169,6 +173,18 @@ impl Args {
             all.push(PlanOptions { file_type, tokenizer_differences, ..first.clone() });
         }
         Ok(all)
+    }
+
+    /// Downloads what is named by its repository on the hub; the paths then are those of the files.
+    ///
+    /// # Errors
+    /// As [`hub::local`].
+    pub(super) fn fetch(&mut self) -> Result<()> {
+        self.input = hub::local(&self.input, Wanted::Model, self.quiet)?;
+        for Scaled { path, .. } in &mut self.lora {
+            *path = hub::local(path, Wanted::Adapter, self.quiet)?;
+        }
+        Ok(())
     }
 
     /// The adapters to merge.

@@ -34,7 +34,7 @@ use progress::Bar;
 /// Runs `gguf-convert` on the arguments of the process.
 pub fn main() -> ExitCode {
     match super::begin_with(Command::parse) {
-        Ok(Command::Convert(args)) => super::exit(convert(&args)),
+        Ok(Command::Convert(mut args)) => super::exit(args.fetch().and_then(|()| convert(&args))),
         Ok(Command::Edit(args)) => super::exit(edit::run(&args)),
         Err(status) => status,
     }

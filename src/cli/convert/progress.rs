@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::cli::output::note;
 use crate::convert::Progress;
+use crate::hub::Watch;
 
 /// A bar on standard error with rate and time left; nothing where that is no terminal.
 pub struct Bar {
@@ -62,6 +64,27 @@ impl Progress for Bar {
 
     fn verifying(&self) {
         self.bar.set_message("reading back");
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+impl Watch for Bar {
+    fn begin(&self, total: u64, there: u64) {
+        self.start("downloading", total);
+        self.bar.set_position(there);
+        // What was there did not come just now.
+        self.bar.reset_eta();
+    }
+
+    fn reached(&self, n_bytes: u64) {
+        self.bar.set_position(n_bytes);
+    }
+
+    fn tell(&self, what: &str) {
+        self.bar.suspend(|| note(what));
     }
 
     fn is_cancelled(&self) -> bool {

@@ -15,7 +15,8 @@ use crate::runtime::{Engine, SamplerOptions, Sequence, Session, SessionOptions};
 /// Which model to run.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ModelArgs {
-    /// A GGUF file, or a checkpoint: a folder, a .safetensors file or a model.safetensors.index.json
+    /// A GGUF file, or a checkpoint: a folder, a .safetensors file or a model.safetensors.index.json; or, from the Hugging
+    /// Face Hub, hf:ORG/NAME[@REVISION] or hf:ORG/NAME:FILE, or :TYPE as in :Q4_K_M
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
     /// Type to convert a checkpoint to (the GGUF is kept in the cache folder and used again) [default: Q4_K_M]

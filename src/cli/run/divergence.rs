@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::args::{KvArgs, ModelArgs};
 use super::input::read_text_trimmed;
 use super::load::{Model, load};
+use super::locate::{Located, locate};
 use super::perplexity::{ChunkArgs, logits_bytes, session};
 use super::progress::bar;
 use crate::cli::compute::ComputeArgs;
@@ -187,7 +188,7 @@ fn text_lines(args: &Args, reports: &[Report]) -> String {
 }
 
 fn load_base(args: &Args) -> Result<Model> {
-    let is_checkpoint = matches!(super::locate::locate(&args.base)?, super::locate::Located::Checkpoint(_));
+    let is_checkpoint = matches!(locate(&args.base, args.quiet)?, Located::Checkpoint(_));
     let file_type = match &args.base_type {
         None if is_checkpoint => Some(DEFAULT_BASE_TYPE.to_owned()),
         given => given.clone(),

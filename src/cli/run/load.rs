@@ -117,7 +117,7 @@ pub(super) fn load(model: &ModelArgs, compute: &ComputeArgs, quiet: bool) -> Res
 /// The GGUF file for `model`.
 fn gguf_path(model: &ModelArgs, options: &EngineOptions, quiet: bool) -> Result<PathBuf> {
     let file_type = model.file_type.as_deref().map(str::parse).transpose()?;
-    match (locate(&model.model)?, file_type) {
+    match (locate(&model.model, quiet)?, file_type) {
         (Located::Gguf(path), None) => Ok(path),
         (Located::Gguf(path), Some(file_type)) => Err(Error::usage(format!(
             "{} is a GGUF file already; leave out --type {file_type}, which says what to convert a checkpoint to",

@@ -3,8 +3,10 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::cli::hub;
 use crate::error::{Error, Result};
 use crate::gguf;
+use crate::hub::Wanted;
 use crate::regular_file;
 
 /// What MODEL names.
@@ -16,12 +18,13 @@ pub(super) enum Located {
     Checkpoint(PathBuf),
 }
 
-/// Looks at what `path` names.
+/// Looks at what `path` names; what is on the hub is downloaded first, unless `quiet` with a bar.
 ///
 /// # Errors
-/// [`Error::Io`] if there is nothing (naming what there is) or it cannot be read, [`Error::Usage`]
+/// As [`hub::local`]; [`Error::Io`] if there is nothing (naming what there is) or it cannot be read, [`Error::Usage`]
 /// for a folder without a checkpoint and for files of another kind.
-pub(super) fn locate(path: &Path) -> Result<Located> {
+pub(super) fn locate(path: &Path, quiet: bool) -> Result<Located> {
+    let path = &*hub::local(path, Wanted::Model, quiet)?;
     let metadata = match path.metadata() {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing(path)),
@@ -129,18 +132,18 @@ mod tests {
         std::fs::write(path("a.bin"), b"GGUF\x03\0\0\0").expect("written");
         std::fs::write(path("b.txt"), b"hello").expect("written");
         std::fs::create_dir(path("empty")).expect("created");
-        assert_eq!(locate(&path("a.bin")).expect("magic"), Located::Gguf(path("a.bin")));
-        assert!(matches!(locate(&path("b.txt")), Err(Error::Usage { .. })));
-        assert!(matches!(locate(&path("empty")), Err(Error::Usage { .. })));
+        assert_eq!(locate(&path("a.bin"), true).expect("magic"), Located::Gguf(path("a.bin")));
+        assert!(matches!(locate(&path("b.txt"), true), Err(Error::Usage { .. })));
+        assert!(matches!(locate(&path("empty"), true), Err(Error::Usage { .. })));
         std::fs::write(path("empty/config.json"), b"{}").expect("written");
-        assert_eq!(locate(&path("empty")).expect("checkpoint"), Located::Checkpoint(path("empty")));
+        assert_eq!(locate(&path("empty"), true).expect("checkpoint"), Located::Checkpoint(path("empty")));
     }
 
     #[test]
     fn missing_model_names_the_closest_entry_or_the_models_there_are() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("fairytale-Q4_K_M.gguf"), b"GGUF").expect("written");
-        let message = |name: &str| locate(&folder.path().join(name)).expect_err("missing").to_string();
+        let message = |name: &str| locate(&folder.path().join(name), true).expect_err("missing").to_string();
         assert!(message("fairytale-q4_k_s.gguf").contains("did you mean"));
         assert!(message("x").contains("there is") && message("x").contains("fairytale-Q4_K_M.gguf"));
         assert!(message("no/such").contains("there is no folder"));

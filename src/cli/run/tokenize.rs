@@ -88,7 +88,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
 
 /// The tokenizer of a GGUF file or of a checkpoint, whose weights are not looked at.
 fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
-    match locate(path)? {
+    match locate(path, false)? {
         Located::Gguf(path) => Tokenizer::from_metadata(GgufFile::open(&path)?.metadata()),
         Located::Checkpoint(path) => {
             let folder = if path.is_dir() { &path } else { path.parent().unwrap_or(Path::new(".")) };

@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let Some(model) = &args.model else {
         return kernels::show_kernels(args.json);
     };
-    match locate(model)? {
+    match locate(model, false)? {
         Located::Gguf(path) => gguf::show_gguf(&path, args.full, args.json),
         Located::Checkpoint(path) => checkpoint::show_checkpoint(&path, args.json),
     }

@@ -1,0 +1,23 @@
+//! Models that are named by their repository on the hub.
+
+use std::path::{Path, PathBuf};
+
+use super::convert::progress::Bar;
+use super::interrupt::Busy;
+use crate::error::Result;
+use crate::hub::{HubName, Settings, Wanted, fetch};
+
+/// The path of what `input` names: itself, or where `hf:ORG/NAME` lies once it is downloaded. Unless `quiet`, shows
+/// progress.
+///
+/// # Errors
+/// As [`fetch`]; those of the name and of the environment.
+pub(super) fn local(input: &Path, wanted: Wanted, quiet: bool) -> Result<PathBuf> {
+    let Some(name) = HubName::of(input)? else { return Ok(input.to_owned()) };
+    let settings = Settings::from_env()?;
+    let busy = Busy::begin();
+    let bar = Bar::new(quiet, busy.stop());
+    let fetched = fetch(&name, wanted, &settings, &bar);
+    bar.clear();
+    fetched
+}

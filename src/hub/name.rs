@@ -1,0 +1,125 @@
+//! Names of models on the hub, as users write them.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// What such names begin with.
+const PREFIX: &str = "hf:";
+
+/// `hf:ORG/NAME[@REVISION][:FILE]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubName {
+    repository: String,
+    revision: Option<String>,
+    file: Option<String>,
+}
+
+impl HubName {
+    /// The name that `input` is; `None` for a path.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for one of another form.
+    pub fn of(input: &Path) -> Result<Option<Self>> {
+        let Some(text) = input.to_str().and_then(|text| text.strip_prefix(PREFIX)) else { return Ok(None) };
+        let (head, file) = match text.split_once(':') {
+            Some((head, file)) => (head, Some(file)),
+            None => (text, None),
+        };
+        let (repository, revision) = match head.split_once('@') {
+            Some((repository, revision)) => (repository, Some(revision)),
+            None => (head, None),
+        };
+        let is_sound = repository.split('/').count() <= 2
+            && is_relative(repository)
+            && revision.is_none_or(is_relative)
+            && file.is_none_or(is_relative);
+        if !is_sound {
+            return Err(Error::usage(format!(
+                "{} is not the name of a model on the hub; it is to be hf:ORG/NAME, hf:ORG/NAME@REVISION or, for a GGUF file, \
+                 hf:ORG/NAME:FILE or hf:ORG/NAME:TYPE, as in hf:ORG/NAME:Q4_K_M",
+                input.display()
+            )));
+        }
+        let owned = |text: &str| text.to_owned();
+        Ok(Some(Self {
+            repository: repository.to_owned(),
+            revision: revision.map(owned),
+            file: file.map(owned),
+        }))
+    }
+
+    /// `ORG/NAME`.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// A branch, a tag or a commit.
+    pub fn revision(&self) -> &str {
+        self.revision.as_deref().unwrap_or("main")
+    }
+
+    /// The GGUF file, or its type.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+}
+
+impl fmt::Display for HubName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{}", self.repository)?;
+        self.revision.iter().try_for_each(|revision| write!(f, "@{revision}"))?;
+        self.file.iter().try_for_each(|file| write!(f, ":{file}"))
+    }
+}
+
+/// Whether `path` stays below the folder that it is relative to, on every system, and holds nothing that means
+/// something in an address.
+pub(super) fn is_relative(path: &str) -> bool {
+    const MOST_BYTES: usize = 512;
+    let is_part = |part: &str| !part.is_empty() && part != "." && part != "..";
+    let is_plain = |c: char| !c.is_control() && !"\\:?#%\"<>|*".contains(c);
+    path.len() <= MOST_BYTES && path.split('/').all(is_part) && path.chars().all(is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(text: &str) -> (String, String, Option<String>) {
+        let name = HubName::of(Path::new(text)).expect("sound").expect("of the hub");
+        assert_eq!(name.to_string(), text);
+        (name.repository().into(), name.revision().into(), name.file().map(str::to_owned))
+    }
+
+    #[test]
+    fn a_name_has_a_repository_a_revision_and_a_file() {
+        assert_eq!(parts("hf:a/b"), ("a/b".into(), "main".into(), None));
+        assert_eq!(parts("hf:gpt2@v1.0"), ("gpt2".into(), "v1.0".into(), None));
+        assert_eq!(
+            parts("hf:a/b@refs/pr/1:x/y-Q4_K_M.gguf"),
+            ("a/b".into(), "refs/pr/1".into(), Some("x/y-Q4_K_M.gguf".into()))
+        );
+        assert_eq!(HubName::of(Path::new("./hf:a")).expect("a path"), None);
+    }
+
+    #[test]
+    fn a_name_that_would_lead_elsewhere_is_refused() {
+        for text in [
+            "hf:",
+            "hf:a/b/c",
+            "hf:../a",
+            "hf:a/..",
+            "hf:a/b@",
+            "hf:a/b@../x",
+            "hf:a/b:",
+            "hf:a/b:../x",
+            "hf:a?b",
+            "hf:a/b:x:y",
+        ] {
+            let message = HubName::of(Path::new(text)).expect_err(text).to_string();
+            assert!(message.contains("hf:ORG/NAME"), "{message}");
+        }
+    }
+}
