@@ -26,6 +26,7 @@ import torch
 import family_references
 import family_references_later
 import family_references_more
+import family_references_rwkv
 import family_shapes
 import family_shapes_later
 import family_shapes_more
@@ -38,7 +39,11 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoM
 from transformers.utils import logging
 
 SHAPES = family_shapes.SHAPES | family_shapes_more.SHAPES | family_shapes_recurrent.SHAPES | family_shapes_later.SHAPES
-REFERENCES = family_references.REFERENCES | family_references_later.REFERENCES | family_references_more.REFERENCES
+REFERENCES = {
+    name: reference
+    for part in (family_references, family_references_later, family_references_more, family_references_rwkv)
+    for name, reference in part.REFERENCES.items()
+}
 # By model type: what keys are called in older files.
 HUB_KEYS = {
     "gpt_neox": {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"},

@@ -301,7 +301,18 @@ pub(super) fn mix<P: BatchPart>(
         return;
     }
     let Workspace {
-        stream, normed, ffn_input, early, angles, attention, mla, recurrent, mamba1, altup, ..
+        stream,
+        normed,
+        ffn_input,
+        early,
+        angles,
+        attention,
+        mla,
+        recurrent,
+        mamba1,
+        rwkv7,
+        altup,
+        ..
     } = space;
     let n = batch.n();
     norm_into(layer.mixer_norm.as_ref(), compute, stream.rows(n), layer.mixer_formats(), normed);
@@ -328,6 +339,7 @@ pub(super) fn mix<P: BatchPart>(
         Mixer::DeltaNet(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
         Mixer::Mamba2(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
         Mixer::Mamba1(part) => part.step(compute, &mut rows, normed, made(mamba1), residual),
+        Mixer::Rwkv7(part) => part.step(compute, &mut rows, normed, made(rwkv7), residual),
         Mixer::AttentionAndMamba2(parts) => {
             let (residual, stream) = residual;
             parts.0.step(compute, &mut rows, normed, made(attention), (residual, &mut *stream));

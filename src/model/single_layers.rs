@@ -260,6 +260,11 @@ fn why_not(spec: &ModelSpec) -> Option<String> {
     if spec.layers.iter().any(|layer| layer.stored_scale == Some(StoredScale::Embedding)) {
         return Some("its layers add the embedding again, and calibration takes one stream".into());
     }
+    if spec.layers.iter().any(|layer| matches!(layer.mixer, MixerSpec::Rwkv7(_))) {
+        return Some(
+            "its layers take a share of the first one's values, and calibration computes each apart".into(),
+        );
+    }
     let i = spec.layers.iter().position(|layer| shares(&layer.mixer))?;
     Some(format!(
         "layer {i} attends to the keys of another layer, so that layers cannot be calibrated one by one"

@@ -5,8 +5,8 @@ use super::inputs::{Formats, Inputs};
 use super::layer::ffn::FfnScratch;
 use super::layer::per_layer::PerLayerScratch;
 use super::layer::{
-    AltUpScratch, AttentionScratch, FfnInput, Layer, Mamba1Scratch, MlaScratch, RecurrentScratch, Stream,
-    StreamNeeds,
+    AltUpScratch, AttentionScratch, FfnInput, Layer, Mamba1Scratch, MlaScratch, RecurrentScratch,
+    Rwkv7Scratch, Stream, StreamNeeds,
 };
 use super::load::Weights;
 use super::memory::Buffers;
@@ -38,6 +38,7 @@ pub struct Workspace {
     pub(super) mla: Option<MlaScratch>,
     pub(super) recurrent: Option<RecurrentScratch>,
     pub(super) mamba1: Option<Mamba1Scratch>,
+    pub(super) rwkv7: Option<Rwkv7Scratch>,
     pub(super) ffn: FfnScratch,
     pub(super) per_layer: Option<PerLayerScratch>,
     /// The streams of tokens that have several.
@@ -72,6 +73,7 @@ impl Workspace {
         let recurrent: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.recurrent_needs()).collect();
         let mla: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_mla()).collect();
         let mamba1: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_mamba1()).collect();
+        let rwkv7: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_rwkv7()).collect();
         let is_embedding_changed =
             weights.position_embd.is_some() || weights.token_types.is_some() || weights.embed_norm.is_some();
         let n_spare = if is_embedding_changed { n_batch } else { 0 };
@@ -101,6 +103,7 @@ impl Workspace {
             mla: MlaScratch::new(buffers, &mla, n_batch)?,
             recurrent: RecurrentScratch::new(buffers, &recurrent, dimensions)?,
             mamba1: Mamba1Scratch::new(buffers, &mamba1, dimensions)?,
+            rwkv7: Rwkv7Scratch::new(buffers, &rwkv7, dimensions)?,
             ffn: FfnScratch::new(buffers, layers.iter().map(|layer| &layer.ffn), n_batch, n_embd)?,
         })
     }

@@ -7,6 +7,7 @@
 use super::byte_chars;
 use super::spm;
 use super::vocabulary::{Kind, TokenType, Vocabulary};
+use super::world;
 
 /// The bytes that each token shows.
 pub(super) struct Pieces {
@@ -47,6 +48,7 @@ impl Pieces {
             ) => {
                 self.bytes.extend_from_slice(token.replace(spm::SPACE, " ").as_bytes());
             }
+            (TokenType::Normal, Kind::World) => self.bytes.extend(world::bytes_of(token)),
             (TokenType::Normal, Kind::ByteLevelBpe) => match byte_chars::bytes_of(token) {
                 Some(bytes) => self.bytes.extend(bytes),
                 None => self.bytes.extend_from_slice(token.as_bytes()),

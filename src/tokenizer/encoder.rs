@@ -12,6 +12,7 @@ use super::spm::{Spaces, Spm};
 use super::unigram::{Blanks, Unigram};
 use super::vocabulary::{Kind, Vocabulary};
 use super::wordpiece::WordPiece;
+use super::world::World;
 use crate::error::{Error, Result};
 
 /// What a vocabulary encodes text with.
@@ -21,6 +22,7 @@ pub(super) enum Encoder {
     Characters(Box<CharacterBpe>),
     WordPiece(Box<WordPiece>),
     Unigram(Box<Unigram>, Blanks),
+    World(Box<World>),
 }
 
 impl Encoder {
@@ -56,6 +58,7 @@ impl Encoder {
             Kind::WordPiece => {
                 Self::WordPiece(Box::new(WordPiece::new(tokens, &types, vocabulary.case, unknown)))
             }
+            Kind::World => Self::World(Box::new(World::new(tokens, &types, unknown))),
             Kind::Unigram => {
                 let charsmap = CharsMap::parse(Path::new("the model's metadata"), &vocabulary.charsmap)?;
                 let removes_extra = vocabulary.remove_extra_whitespaces == Some(true);
@@ -84,6 +87,7 @@ impl Encoder {
             Self::Characters(bpe) => bpe.encode(text, merger, ids),
             Self::WordPiece(wordpiece) => wordpiece.encode(text, ids),
             Self::Unigram(unigram, _) => unigram.encode(text, is_first, ids),
+            Self::World(world) => world.encode(text, ids),
             Self::Spm(spm, spaces) => {
                 let (text, space) = spaces.prepare(text, is_first);
                 spm.encode(&text, space, merger, ids)
@@ -99,6 +103,7 @@ impl Encoder {
             Self::Characters(_) => Kind::CharacterBpe,
             Self::WordPiece(_) => Kind::WordPiece,
             Self::Unigram(..) => Kind::Unigram,
+            Self::World(_) => Kind::World,
         }
     }
 
@@ -107,7 +112,7 @@ impl Encoder {
         match self {
             Self::Bpe { adds_bos, .. } => *adds_bos,
             Self::Spm(..) | Self::Characters(_) | Self::WordPiece(_) => true,
-            Self::Unigram(..) => false,
+            Self::Unigram(..) | Self::World(_) => false,
         }
     }
 
@@ -122,7 +127,7 @@ impl Encoder {
             Self::Spm(_, spaces) => spaces.prefix.is_some(),
             Self::Unigram(_, blanks) => blanks.prefix.is_some(),
             Self::WordPiece(_) => true,
-            Self::Bpe { .. } | Self::Characters(_) => false,
+            Self::Bpe { .. } | Self::Characters(_) | Self::World(_) => false,
         }
     }
 }

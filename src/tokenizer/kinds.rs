@@ -13,12 +13,20 @@ pub enum Kind {
     WordPiece,
     /// SentencePiece's choice of the likeliest tokens; `t5` in GGUF.
     Unigram,
+    /// The longest tokens from the left, as RWKV has it; `rwkv` in GGUF.
+    World,
 }
 
 impl Kind {
     /// All kinds.
-    pub(super) const ALL: [Self; 5] =
-        [Self::ByteLevelBpe, Self::SentencePiece, Self::CharacterBpe, Self::WordPiece, Self::Unigram];
+    pub(super) const ALL: [Self; 6] = [
+        Self::ByteLevelBpe,
+        Self::SentencePiece,
+        Self::CharacterBpe,
+        Self::WordPiece,
+        Self::Unigram,
+        Self::World,
+    ];
 
     /// The value of `tokenizer.ggml.model`.
     pub fn gguf_name(self) -> &'static str {
@@ -28,6 +36,7 @@ impl Kind {
             Self::CharacterBpe => "gemma4",
             Self::WordPiece => "bert",
             Self::Unigram => "t5",
+            Self::World => "rwkv",
         }
     }
 

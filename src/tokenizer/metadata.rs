@@ -159,7 +159,7 @@ fn kind_of(metadata: &Metadata) -> Result<Kind> {
     Kind::ALL.into_iter().find(|kind| kind.gguf_name() == model).ok_or_else(|| {
         let what = format!(
             "the tokenizer {model:?} ({MODEL}); supported are \"gpt2\" (byte-level BPE), \"llama\" (SentencePiece BPE), \
-             \"gemma4\" (BPE over characters), \"bert\" (WordPiece) and \"t5\" (Unigram)"
+             \"gemma4\" (BPE over characters), \"bert\" (WordPiece), \"t5\" (Unigram) and \"rwkv\" (World)"
         );
         Error::unsupported(metadata.path(), what)
     })
@@ -183,7 +183,7 @@ fn usual_ids(kind: Kind) -> &'static [(Role, u32)] {
             (Role::Mask, 103),
         ],
         Kind::Unigram => &[(Role::Padding, 0), (Role::Eos, 1), (Role::Unknown, 2)],
-        Kind::ByteLevelBpe | Kind::CharacterBpe => &[],
+        Kind::ByteLevelBpe | Kind::CharacterBpe | Kind::World => &[],
     }
 }
 

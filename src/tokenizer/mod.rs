@@ -1,8 +1,8 @@
 //! Text to ids and back: vocabularies, the tokenizer keys of GGUF, and encoding itself.
 //!
 //! A [`Vocabulary`] is read from a checkpoint's tokenizer files or from GGUF metadata and written to
-//! the latter; a [`Tokenizer`] is built from it. Five kinds are served: byte-level BPE, SentencePiece
-//! BPE, Gemma 4's BPE over characters, and the WordPiece and Unigram of encoders. Ids equal those of llama.cpp on the
+//! the latter; a [`Tokenizer`] is built from it. Six kinds are served: byte-level BPE, SentencePiece
+//! BPE, Gemma 4's BPE over characters, the WordPiece and Unigram of encoders, and RWKV's longest tokens. Ids equal those of llama.cpp on the
 //! same file, save where it approximates a model's own tokenizer: tekken and gpt-4o take combining marks for letters,
 //! as the models do; words of more than a hundred characters are unknown to WordPiece; and see `charsmap`.
 
@@ -27,6 +27,7 @@ mod trie;
 mod unigram;
 mod vocabulary;
 mod wordpiece;
+mod world;
 
 pub use decoder::StreamDecoder;
 pub use engine::Tokenizer;

@@ -23,8 +23,10 @@ struct Node {
 
 impl Trie {
     /// The trie of `keys`; of equal ones the first counts. Empty keys are left out.
-    pub(super) fn new<'k>(keys: impl IntoIterator<Item = (&'k str, u32)>) -> Self {
-        let mut sorted: Vec<(&[u8], u32)> = keys.into_iter().map(|(key, id)| (key.as_bytes(), id)).collect();
+    pub(super) fn new<'k, K: AsRef<[u8]> + ?Sized + 'k>(
+        keys: impl IntoIterator<Item = (&'k K, u32)>,
+    ) -> Self {
+        let mut sorted: Vec<(&[u8], u32)> = keys.into_iter().map(|(key, id)| (key.as_ref(), id)).collect();
         sorted.sort_by_key(|&(key, _)| key);
         sorted.dedup_by_key(|&mut (key, _)| key);
         let mut trie = Self { nodes: Vec::new(), labels: vec![0] };
@@ -77,7 +79,7 @@ mod tests {
         assert_eq!(found("ba"), [(1, 5)]);
         assert_eq!(found("éa"), [(2, 7)]);
         assert!(found("").is_empty() && found("x").is_empty() && found("è").is_empty());
-        assert!(Trie::new([]).prefixes(b"a").next().is_none());
+        assert!(Trie::new::<str>([]).prefixes(b"a").next().is_none());
     }
 
     #[test]

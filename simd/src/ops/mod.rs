@@ -13,6 +13,7 @@ use crate::isa::Isa;
 pub use activate::{Gate, Norm};
 pub use conv::MAX_TAPS;
 pub use recurrence::{HeadInputs, padded_columns};
+pub use row_decay::RowDecayInputs;
 pub use scan::ScanInputs;
 use table::Table;
 pub use xielu::Xielu;
@@ -31,6 +32,7 @@ mod recurrence;
 mod relu;
 mod rms_norm;
 mod rope;
+mod row_decay;
 mod scan;
 mod sigmoid;
 mod silu;
@@ -202,6 +204,17 @@ impl Ops {
     pub fn plain_recurrence(&self, state: &mut [f32], inputs: HeadInputs<'_>, mut out: ColumnsMut<'_>) {
         check_walk(state, &inputs, &out);
         self.0.plain_recurrence(state, &inputs, &mut out);
+    }
+
+    /// As [`Ops::delta_rule`], by a rule whose decays differ from row to row of the matrix.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn row_decay_rule(&self, state: &mut [f32], inputs: RowDecayInputs<'_>, mut out: ColumnsMut<'_>) {
+        let fits = inputs.n_key > 0 && inputs.fits(out.n_cols(), out.n_rows());
+        let n_state = inputs.n_key.checked_mul(padded_columns(out.n_rows()));
+        assert!(fits && n_state == Some(state.len()), "a state of {} floats and {inputs:?}", state.len());
+        self.0.row_decay_rule(state, &inputs, &mut out);
     }
 
     /// Lets some channels walk consecutive positions by the selective scan, from `state` on, which it updates; `out` has

@@ -118,7 +118,7 @@ fn walk_block<const DELTA: bool>(
 }
 
 #[inline(always)]
-fn scaled(x: f32, y: &Lanes, z: &Lanes) -> Lanes {
+pub(super) fn scaled(x: f32, y: &Lanes, z: &Lanes) -> Lanes {
     let mut out = [0.0; LANES];
     for l in 0..LANES {
         out[l] = x.mul_add(y[l], z[l]);
@@ -127,7 +127,7 @@ fn scaled(x: f32, y: &Lanes, z: &Lanes) -> Lanes {
 }
 
 #[inline(always)]
-fn decayed(row: &Lanes, decay: f32) -> Lanes {
+pub(super) fn decayed(row: &Lanes, decay: f32) -> Lanes {
     let mut out = *row;
     for l in 0..LANES {
         out[l] *= decay;
@@ -137,7 +137,7 @@ fn decayed(row: &Lanes, decay: f32) -> Lanes {
 
 /// `S^T k`.
 #[inline(always)]
-fn dot(block: &[Lanes], key: &[f32]) -> Lanes {
+pub(super) fn dot(block: &[Lanes], key: &[f32]) -> Lanes {
     let mut sums = [[0.0; LANES]; 2];
     let key = &key[..block.len()];
     let mut i = 0;

@@ -2,8 +2,8 @@
 
 use super::lanes::Portable;
 use super::{
-    HeadInputs, Ops, ScanInputs, Xielu, add, conv, convert, dots_f32, gelu, layer_norm, recurrence, relu,
-    rms_norm, rope, scan, sigmoid, silu, softcap, softmax, softplus, xielu,
+    HeadInputs, Ops, RowDecayInputs, ScanInputs, Xielu, add, conv, convert, dots_f32, gelu, layer_norm,
+    recurrence, relu, rms_norm, rope, row_decay, scan, sigmoid, silu, softcap, softmax, softplus, xielu,
 };
 use crate::columns::ColumnsMut;
 #[cfg(target_arch = "aarch64")]
@@ -69,6 +69,9 @@ macro_rules! with_operations {
             }
             plain_recurrence(state: &mut [f32], inputs: &HeadInputs<'_>, out: &mut ColumnsMut<'_>) {
                 recurrence::walk::<false>(state, inputs, out)
+            }
+            row_decay_rule(state: &mut [f32], inputs: &RowDecayInputs<'_>, out: &mut ColumnsMut<'_>) {
+                row_decay::walk(state, inputs, out)
             }
             selective_scan(state: &mut [f32], rates: &[f32], inputs: &ScanInputs<'_>, out: &mut ColumnsMut<'_>) {
                 scan::scan(state, rates, inputs, out)

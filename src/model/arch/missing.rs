@@ -24,7 +24,7 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["minimax-m3"], "attention to blocks that an indexer chooses"),
     (&["mistral4"], "attention over latent vectors with scores that grow with the position"),
     (&["plamo2"], "state space layers whose inputs are normed and gated otherwise than Mamba's"),
-    (&["rwkv6", "rwkv7", "rwkv6qwen2", "arwkv7"], "RWKV's recurrent layers"),
+    (&["rwkv6", "rwkv6qwen2"], "the recurrent layers of RWKV-6"),
     (
         &["t5", "t5encoder", "T5ForConditionalGeneration"],
         "an encoder beside the decoder, with biases by distance",

@@ -15,7 +15,7 @@ pub(super) use altup::{AltUp, AltUpEnds, AltUpScratch, Laurel};
 pub(super) use attention::{Attention, AttentionScratch, Mla, MlaScratch, Needs};
 pub(super) use ffn::Ffn;
 pub(super) use mixer::{
-    DeltaNet, Mamba1, Mamba1Scratch, Mamba2, RecurrentNeeds, RecurrentScratch, ShortConv,
+    DeltaNet, Mamba1, Mamba1Scratch, Mamba2, RecurrentNeeds, RecurrentScratch, Rwkv7, Rwkv7Scratch, ShortConv,
 };
 pub(super) use norm::{Norm, norm_into};
 pub(super) use per_layer::{PerLayerEmbedding, PerLayerInput};
@@ -58,6 +58,7 @@ pub(super) enum Mixer {
     Mamba2(Box<Mamba2>),
     Mamba1(Box<Mamba1>),
     AttentionAndMamba2(Box<(Attention, Mamba2)>),
+    Rwkv7(Box<Rwkv7>),
     Linear(Linear),
     None,
 }
@@ -85,7 +86,8 @@ impl Mixer {
             Self::Mamba1(part) => part.input_formats(),
             Self::AttentionAndMamba2(parts) => parts.0.input_formats().union(parts.1.input_formats()),
             Self::Linear(linear) => Formats::of([&linear.matrix]),
-            Self::None => Formats::default(),
+            // Its products take mixtures of the input.
+            Self::Rwkv7(_) | Self::None => Formats::default(),
         }
     }
 
@@ -102,7 +104,8 @@ impl Mixer {
     /// What it needs buffers for, if it is recurrent and has none of its own.
     pub(super) fn recurrent_needs(&self) -> Option<RecurrentNeeds<'_>> {
         match self {
-            Self::Attention(_) | Self::Mla(_) | Self::Mamba1(_) | Self::Linear(_) | Self::None => None,
+            Self::Attention(_) | Self::Mla(_) | Self::Linear(_) | Self::None => None,
+            Self::Mamba1(_) | Self::Rwkv7(_) => None,
             Self::ShortConv(part) => Some(part.needs()),
             Self::DeltaNet(part) => Some(part.needs()),
             Self::Mamba2(part) => Some(part.needs()),
@@ -119,6 +122,14 @@ impl Mixer {
     pub(super) fn as_mamba1(&self) -> Option<&Mamba1> {
         match self {
             Self::Mamba1(part) => Some(part),
+            _ => None,
+        }
+    }
+
+    /// The part, if it is RWKV's.
+    pub(super) fn as_rwkv7(&self) -> Option<&Rwkv7> {
+        match self {
+            Self::Rwkv7(part) => Some(part),
             _ => None,
         }
     }
@@ -145,6 +156,7 @@ impl Mixer {
             Self::Mamba2(part) => part.matrices(),
             Self::Mamba1(part) => part.matrices(),
             Self::AttentionAndMamba2(parts) => [parts.0.matrices(), parts.1.matrices()].concat(),
+            Self::Rwkv7(part) => part.matrices(),
             Self::Linear(linear) => vec![&linear.matrix],
             Self::None => Vec::new(),
         }

@@ -9,6 +9,7 @@ mod mla;
 mod parts;
 mod pooled;
 mod recurrent;
+mod rwkv;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 mod ffn;
 mod pooled;
 mod recurrent;
+mod rwkv;
 
 use super::layer::{
     AltUpSpec, AttentionGate, AttentionSpec, FfnInput, LayerSpec, MixerSpec, MlaSpec, NormKind, NormSpec,
@@ -175,6 +176,7 @@ impl Slots<'_> {
             MixerSpec::DeltaNet(spec) => self.delta_net(spec),
             MixerSpec::Mamba2(spec) => self.mamba2(spec),
             MixerSpec::Mamba1(spec) => self.mamba1(spec),
+            MixerSpec::Rwkv7(spec) => self.rwkv7(spec),
             MixerSpec::AttentionAndMamba2(attention, spec) => {
                 self.attention(attention);
                 self.mamba2(spec);

@@ -91,6 +91,29 @@ roles! {
     SsmCNorm "ssm_c_norm" layer;
     SsmNorm "ssm_norm" layer;
     SsmOut "ssm_out" layer;
+    TimeMixLerp "time_mix_lerp_fused" layer;
+    TimeMixW0 "time_mix_w0" layer;
+    TimeMixW1 "time_mix_w1" layer;
+    TimeMixW2 "time_mix_w2" layer;
+    TimeMixA0 "time_mix_a0" layer;
+    TimeMixA1 "time_mix_a1" layer;
+    TimeMixA2 "time_mix_a2" layer;
+    TimeMixV0 "time_mix_v0" layer;
+    TimeMixV1 "time_mix_v1" layer;
+    TimeMixV2 "time_mix_v2" layer;
+    TimeMixG1 "time_mix_g1" layer;
+    TimeMixG2 "time_mix_g2" layer;
+    TimeMixKK "time_mix_k_k" layer;
+    TimeMixKA "time_mix_k_a" layer;
+    TimeMixRK "time_mix_r_k" layer;
+    TimeMixReceptance "time_mix_receptance" layer;
+    TimeMixKey "time_mix_key" layer;
+    TimeMixValue "time_mix_value" layer;
+    TimeMixLn "time_mix_ln" layer;
+    TimeMixOutput "time_mix_output" layer;
+    ChannelMixLerpK "channel_mix_lerp_k" layer;
+    ChannelMixKey "channel_mix_key" layer;
+    ChannelMixValue "channel_mix_value" layer;
     AttnPostNorm "post_attention_norm" layer;
     FfnNorm "ffn_norm" layer;
     FfnGate "ffn_gate" layer;
@@ -239,6 +262,15 @@ impl TensorId {
                 | Role::AltUpRouter
                 | Role::LaurelLeft
                 | Role::LaurelRight
+                | Role::TimeMixLerp
+                | Role::TimeMixW1
+                | Role::TimeMixW2
+                | Role::TimeMixA1
+                | Role::TimeMixA2
+                | Role::TimeMixV1
+                | Role::TimeMixV2
+                | Role::TimeMixG1
+                | Role::TimeMixG2
         );
         n_dims > 1 && !is_sensitive && self.suffix == Suffix::Weight
     }

@@ -1,7 +1,7 @@
 //! Vocabularies from the tokenizer files of a Hugging Face checkpoint.
 //!
-//! Five forms are read: tokenizer.json with a byte-level BPE, with a WordPiece or with a Unigram model,
-//! SentencePiece's tokenizer.model, and a tokenizer.json that was made from one. Which pre-tokenizer a byte-level BPE has is found out by what
+//! Six forms are read: tokenizer.json with a byte-level BPE, with a WordPiece or with a Unigram model,
+//! SentencePiece's tokenizer.model, a tokenizer.json that was made from one, and RWKV's list. Which pre-tokenizer a byte-level BPE has is found out by what
 //! it does ([`detect`]), not by a list of fingerprints.
 
 mod added;
@@ -20,6 +20,7 @@ mod token_list;
 mod tokenizer_json;
 mod unigram;
 mod wordpiece;
+mod world;
 
 pub use proof::{Difference, Proof};
 
@@ -67,11 +68,14 @@ impl Vocabulary {
             },
             None => match Model::open(folder)? {
                 Some(model) => sentencepiece::read(&model, None, &settings, n_vocab)?,
-                None => {
-                    let what = "the checkpoint has neither tokenizer.json nor tokenizer.model; \
-                                download them beside its weights";
-                    return Err(Error::unsupported(folder.path(), what));
-                }
+                None => match world::open(folder)? {
+                    Some(file) => world::read(&file, &settings, n_vocab)?,
+                    None => {
+                        let what = "the checkpoint has neither tokenizer.json nor tokenizer.model; \
+                                    download them beside its weights";
+                        return Err(Error::unsupported(folder.path(), what));
+                    }
+                },
             },
         };
         let name = if json.is_some() { tokenizer_json::NAME } else { sentencepiece::NAME };

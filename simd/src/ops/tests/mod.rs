@@ -2,6 +2,7 @@
 
 mod formulas;
 mod recurrent;
+mod row_decay;
 mod same_bits;
 
 use super::*;

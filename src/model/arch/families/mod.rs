@@ -3,6 +3,7 @@
 mod afmoe;
 mod apertus;
 mod arcee;
+mod arwkv7;
 mod baichuan;
 mod bailingmoe;
 mod bailingmoe2;
@@ -105,6 +106,7 @@ mod qwen3next;
 mod qwen3vl;
 mod qwen3vlmoe;
 mod refact;
+mod rwkv7;
 mod seed_oss;
 mod smallthinker;
 mod smollm3;
@@ -125,6 +127,7 @@ pub(super) const ALL: &[&Family] = &[
     &afmoe::FAMILY,
     &apertus::FAMILY,
     &arcee::FAMILY,
+    &arwkv7::FAMILY,
     &baichuan::FAMILY,
     &bailingmoe::FAMILY,
     &bailingmoe2::FAMILY,
@@ -228,6 +231,7 @@ pub(super) const ALL: &[&Family] = &[
     &qwen3vl::FAMILY,
     &qwen3vlmoe::FAMILY,
     &refact::FAMILY,
+    &rwkv7::FAMILY,
     &seed_oss::FAMILY,
     &smallthinker::FAMILY,
     &smollm3::FAMILY,

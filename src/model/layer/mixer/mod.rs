@@ -8,6 +8,7 @@ mod delta_net;
 mod heads;
 mod mamba1;
 mod mamba2;
+mod rwkv7;
 mod scratch;
 mod short_conv;
 
@@ -15,5 +16,6 @@ pub(in crate::model) use conv::Conv;
 pub(in crate::model) use delta_net::DeltaNet;
 pub(in crate::model) use mamba1::{Mamba1, Mamba1Scratch};
 pub(in crate::model) use mamba2::Mamba2;
+pub(in crate::model) use rwkv7::{ChannelMix, Narrow, Rwkv7, Rwkv7Scratch};
 pub(in crate::model) use scratch::{RecurrentNeeds, RecurrentScratch};
 pub(in crate::model) use short_conv::ShortConv;

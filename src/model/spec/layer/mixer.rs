@@ -2,6 +2,7 @@
 
 use super::attention::{AttentionSpec, MlaSpec};
 use super::recurrent::{DeltaNetSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
+use super::rwkv::Rwkv7Spec;
 use super::{FfnInput, LayerSpec};
 use crate::limits;
 use crate::model::spec::faults::first_count_fault;
@@ -22,6 +23,8 @@ pub enum MixerSpec {
     Mamba2(Mamba2Spec),
     /// A linear recurrence whose numbers decay each for itself.
     Mamba1(Mamba1Spec),
+    /// RWKV's, whose rows decay each at a pace of their own.
+    Rwkv7(Rwkv7Spec),
     /// Two mixers of the same input, whose outputs are added.
     AttentionAndMamba2(AttentionSpec, Mamba2Spec),
     /// A matrix in the place of attention, that looks at one position alone.
@@ -42,6 +45,7 @@ impl MixerSpec {
             Self::DeltaNet(spec) => spec.state_len(),
             Self::Mamba2(spec) | Self::AttentionAndMamba2(_, spec) => spec.state_len(),
             Self::Mamba1(spec) => spec.state_len(),
+            Self::Rwkv7(spec) => spec.state_len(),
         }
     }
 
@@ -62,6 +66,7 @@ impl MixerSpec {
             Self::DeltaNet(spec) => spec.fault(),
             Self::Mamba2(spec) => spec.fault(),
             Self::Mamba1(spec) => spec.fault(),
+            Self::Rwkv7(spec) => spec.fault(),
             Self::AttentionAndMamba2(attention, spec) => {
                 attention.fault(i, layers, ropes).or_else(|| spec.fault())
             }

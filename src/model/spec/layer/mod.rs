@@ -4,6 +4,7 @@ mod attention;
 mod ffn;
 mod mixer;
 mod recurrent;
+mod rwkv;
 
 use gguf_simd::ops::Gate;
 
@@ -19,6 +20,7 @@ pub use attention::{
 pub use ffn::{ExpertsSpec, FfnShape, FfnSpec, GroupSpec, RouterSpec, Scoring, SharedSpec};
 pub use mixer::MixerSpec;
 pub use recurrent::{ConvSpec, DeltaNetSpec, HeadOrder, Mamba1Spec, Mamba2Spec, ShortConvSpec};
+pub use rwkv::{ChannelMixSpec, Rwkv7Spec, RwkvRanks};
 
 /// A transformer layer.
 #[derive(Clone, Debug, PartialEq)]
