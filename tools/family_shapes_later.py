@@ -1,6 +1,6 @@
 """The tiny models of tools/family_fixtures.py whose families came later: see tools/family_shapes.py."""
 
-from family_shapes import rope, shape
+from family_shapes import MLA, rope, shape
 from family_shapes_more import multimodal
 
 VISION = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, patch_size=4)
@@ -85,6 +85,41 @@ SHAPES = {
         dict(**VISION, pos_emb_height=2, pos_emb_width=2, max_position_embeddings=4),
         out_hidden_size=32,
         projector_hidden_size=16,
+    ),
+    "kimi-linear": shape(
+        "kimi_linear",
+        **{key: value for key, value in MLA.items() if key not in ("n_routed_experts", "head_dim", "num_key_value_heads")},
+        num_key_value_heads=2,
+        rope_parameters=None,
+        num_local_experts=6,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=10,
+        layer_types=["linear_attention", "full_attention", "linear_attention"],
+        mlp_layer_types=["dense", "sparse", "sparse"],
+        linear_head_dim=8,
+        linear_num_heads=2,
+        q_lora_rank=None,
+    ),
+    "mistral4": multimodal(
+        "mistral3",
+        shape(
+            "mistral4",
+            **MLA | dict(n_routed_experts=6, n_shared_experts=1, num_experts_per_tok=2, head_dim=24),
+            q_lora_rank=12,
+            first_k_dense_replace=1,
+            rope_parameters=rope(
+                rope_type="yarn",
+                factor=4.0,
+                original_max_position_embeddings=16,
+                beta_fast=4.0,
+                beta_slow=1.0,
+                mscale=1.0,
+                mscale_all_dim=1.0,
+                llama_4_scaling_beta=0.1,
+            ),
+        ),
+        dict(model_type="pixtral", **VISION, image_size=8),
     ),
     "mimo2": shape(
         "mimo_v2_flash",

@@ -17,6 +17,7 @@ pub mod sampling;
 mod single_layers;
 pub mod spec;
 mod state;
+mod steps;
 mod weights;
 mod workspace;
 

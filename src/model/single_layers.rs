@@ -10,12 +10,13 @@ use gguf_simd::{FloatEnvironment, Kernels};
 
 use super::batch::{BatchPart, Dimensions};
 use super::compute::{Compute, InputObserver};
-use super::decoder::{Decoder, feed_forward, mix};
+use super::decoder::Decoder;
 use super::layer::rows::Does;
 use super::spec::ModelSpec;
 use super::spec::layer::{MixerSpec, StoredScale};
 use super::state::kv::{KvCache, KvOptions, KvTypes};
 use super::state::promises::Promises;
+use super::steps::{feed_forward, mix};
 use super::weights::NewBlocks;
 use super::workspace::Workspace;
 use super::{Family, arch};

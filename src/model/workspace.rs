@@ -5,7 +5,7 @@ use super::inputs::{Formats, Inputs};
 use super::layer::ffn::FfnScratch;
 use super::layer::per_layer::PerLayerScratch;
 use super::layer::{
-    AltUpScratch, AttentionScratch, FfnInput, Layer, Mamba1Scratch, MlaScratch, RecurrentScratch,
+    AltUpScratch, AttentionScratch, FfnInput, KdaScratch, Layer, Mamba1Scratch, MlaScratch, RecurrentScratch,
     Rwkv7Scratch, Stream, StreamNeeds,
 };
 use super::load::Weights;
@@ -39,6 +39,7 @@ pub struct Workspace {
     pub(super) recurrent: Option<RecurrentScratch>,
     pub(super) mamba1: Option<Mamba1Scratch>,
     pub(super) rwkv7: Option<Rwkv7Scratch>,
+    pub(super) kda: Option<KdaScratch>,
     pub(super) ffn: FfnScratch,
     pub(super) per_layer: Option<PerLayerScratch>,
     /// The streams of tokens that have several.
@@ -74,6 +75,7 @@ impl Workspace {
         let mla: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_mla()).collect();
         let mamba1: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_mamba1()).collect();
         let rwkv7: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_rwkv7()).collect();
+        let kda: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_kda()).collect();
         let is_embedding_changed =
             weights.position_embd.is_some() || weights.token_types.is_some() || weights.embed_norm.is_some();
         let n_spare = if is_embedding_changed { n_batch } else { 0 };
@@ -104,6 +106,7 @@ impl Workspace {
             recurrent: RecurrentScratch::new(buffers, &recurrent, dimensions)?,
             mamba1: Mamba1Scratch::new(buffers, &mamba1, dimensions)?,
             rwkv7: Rwkv7Scratch::new(buffers, &rwkv7, dimensions)?,
+            kda: KdaScratch::new(buffers, &kda, dimensions)?,
             ffn: FfnScratch::new(buffers, layers.iter().map(|layer| &layer.ffn), n_batch, n_embd)?,
         })
     }

@@ -7,7 +7,7 @@ use super::families;
 /// Architectures of GGUF files, and classes of checkpoints, that need more than this program computes, and what that is.
 const NEEDS: &[(&[&str], &str)] = &[
     (&["arctic"], "experts beside a dense part that see the stream in front of attention"),
-    (&["bailingmoe3", "kimi-linear", "kimi-k3"], "a gated delta rule whose decays differ in a head"),
+    (&["bailingmoe3", "kimi-k3"], "a gated delta rule whose decays differ in a head"),
     (&["chameleon"], "norms of query and key heads with biases, and images among its tokens"),
     (&["cogvlm"], "matrices of their own for the positions of images"),
     (&["deepseek32", "glm-dsa", "dots3note"], "attention to positions that an indexer chooses"),
@@ -22,7 +22,6 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["step35"], "gates of experts that are bounded behind the activation"),
     (&["minimax-01"], "lightning attention"),
     (&["minimax-m3"], "attention to blocks that an indexer chooses"),
-    (&["mistral4"], "attention over latent vectors with scores that grow with the position"),
     (&["plamo2"], "state space layers whose inputs are normed and gated otherwise than Mamba's"),
     (&["rwkv6", "rwkv6qwen2"], "the recurrent layers of RWKV-6"),
     (

@@ -15,7 +15,8 @@ pub(super) use altup::{AltUp, AltUpEnds, AltUpScratch, Laurel};
 pub(super) use attention::{Attention, AttentionScratch, Mla, MlaScratch, Needs};
 pub(super) use ffn::Ffn;
 pub(super) use mixer::{
-    DeltaNet, Mamba1, Mamba1Scratch, Mamba2, RecurrentNeeds, RecurrentScratch, Rwkv7, Rwkv7Scratch, ShortConv,
+    DeltaNet, Kda, KdaScratch, Mamba1, Mamba1Scratch, Mamba2, RecurrentNeeds, RecurrentScratch, Rwkv7,
+    Rwkv7Scratch, ShortConv,
 };
 pub(super) use norm::{Norm, norm_into};
 pub(super) use per_layer::{PerLayerEmbedding, PerLayerInput};
@@ -59,6 +60,7 @@ pub(super) enum Mixer {
     Mamba1(Box<Mamba1>),
     AttentionAndMamba2(Box<(Attention, Mamba2)>),
     Rwkv7(Box<Rwkv7>),
+    Kda(Box<Kda>),
     Linear(Linear),
     None,
 }
@@ -84,6 +86,7 @@ impl Mixer {
             Self::DeltaNet(part) => part.input_formats(),
             Self::Mamba2(part) => part.input_formats(),
             Self::Mamba1(part) => part.input_formats(),
+            Self::Kda(part) => part.input_formats(),
             Self::AttentionAndMamba2(parts) => parts.0.input_formats().union(parts.1.input_formats()),
             Self::Linear(linear) => Formats::of([&linear.matrix]),
             // Its products take mixtures of the input.
@@ -105,7 +108,7 @@ impl Mixer {
     pub(super) fn recurrent_needs(&self) -> Option<RecurrentNeeds<'_>> {
         match self {
             Self::Attention(_) | Self::Mla(_) | Self::Linear(_) | Self::None => None,
-            Self::Mamba1(_) | Self::Rwkv7(_) => None,
+            Self::Mamba1(_) | Self::Rwkv7(_) | Self::Kda(_) => None,
             Self::ShortConv(part) => Some(part.needs()),
             Self::DeltaNet(part) => Some(part.needs()),
             Self::Mamba2(part) => Some(part.needs()),
@@ -134,6 +137,14 @@ impl Mixer {
         }
     }
 
+    /// The part, if it is Kimi's delta-net.
+    pub(super) fn as_kda(&self) -> Option<&Kda> {
+        match self {
+            Self::Kda(part) => Some(part),
+            _ => None,
+        }
+    }
+
     /// Whether its queries see the whole text.
     pub(super) fn is_bidirectional(&self) -> bool {
         matches!(self, Self::Attention(part) if !part.spec.is_causal)
@@ -157,6 +168,7 @@ impl Mixer {
             Self::Mamba1(part) => part.matrices(),
             Self::AttentionAndMamba2(parts) => [parts.0.matrices(), parts.1.matrices()].concat(),
             Self::Rwkv7(part) => part.matrices(),
+            Self::Kda(part) => part.matrices(),
             Self::Linear(linear) => vec![&linear.matrix],
             Self::None => Vec::new(),
         }

@@ -62,6 +62,7 @@ impl Loader<'_> {
             spec::MixerSpec::Mla(spec) => Mixer::Mla(Box::new(self.mla(layer, *spec)?)),
             spec::MixerSpec::ShortConv(spec) => Mixer::ShortConv(Box::new(self.short_conv(layer, *spec)?)),
             spec::MixerSpec::DeltaNet(spec) => Mixer::DeltaNet(Box::new(self.delta_net(layer, *spec)?)),
+            spec::MixerSpec::Kda(spec) => Mixer::Kda(Box::new(self.kda(layer, *spec)?)),
             spec::MixerSpec::Mamba2(spec) => Mixer::Mamba2(Box::new(self.mamba2(layer, *spec)?)),
             spec::MixerSpec::Rwkv7(spec) => Mixer::Rwkv7(Box::new(self.rwkv7(layer, *spec)?)),
             spec::MixerSpec::Mamba1(spec) => Mixer::Mamba1(Box::new(self.mamba1(layer, *spec)?)),

@@ -2,8 +2,8 @@
 
 use super::Loader;
 use crate::error::Result;
-use crate::model::layer::mixer::{Conv, DeltaNet, Mamba1, Mamba2, ShortConv};
-use crate::model::spec::layer::{ConvSpec, DeltaNetSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
+use crate::model::layer::mixer::{Conv, DeltaNet, Kda, Mamba1, Mamba2, ShortConv};
+use crate::model::spec::layer::{ConvSpec, DeltaNetSpec, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
 use crate::model::spec::{Role, TensorId};
 
 impl Loader<'_> {
@@ -49,6 +49,23 @@ impl Loader<'_> {
             rates: Mamba1::rates(&spec, &self.values(TensorId::bare(Role::SsmA, layer))?),
             skip: self.values(TensorId::bare(Role::SsmD, layer))?,
             output: self.linear(Role::SsmOut, layer)?,
+            spec,
+        })
+    }
+
+    pub(super) fn kda(&self, layer: Option<usize>, spec: KdaSpec) -> Result<Kda> {
+        let linear = |role| self.linear(role, layer);
+        let conv = |role| self.conv(role, layer, spec.conv());
+        Ok(Kda {
+            inputs: [linear(Role::AttnQ)?, linear(Role::AttnK)?, linear(Role::AttnV)?],
+            convs: [conv(Role::SsmConvQ)?, conv(Role::SsmConvK)?, conv(Role::SsmConvV)?],
+            decay: [linear(Role::SsmFA)?, linear(Role::SsmFB)?],
+            gate: [linear(Role::SsmGA)?, linear(Role::SsmGB)?],
+            strength: linear(Role::SsmBeta)?,
+            rates: self.values(TensorId::bare(Role::SsmA, layer))?,
+            time_step: self.values(TensorId::bias(Role::SsmDt, layer))?,
+            norm: self.norm(Role::SsmNorm, layer, (spec.norm, spec.head_dim))?,
+            output: linear(Role::AttnOutput)?,
             spec,
         })
     }

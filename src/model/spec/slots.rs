@@ -174,6 +174,7 @@ impl Slots<'_> {
             MixerSpec::Mla(spec) => self.mla(spec),
             MixerSpec::ShortConv(spec) => self.short_conv(spec),
             MixerSpec::DeltaNet(spec) => self.delta_net(spec),
+            MixerSpec::Kda(spec) => self.kda(spec),
             MixerSpec::Mamba2(spec) => self.mamba2(spec),
             MixerSpec::Mamba1(spec) => self.mamba1(spec),
             MixerSpec::Rwkv7(spec) => self.rwkv7(spec),

@@ -78,6 +78,13 @@ roles! {
     ShortConvConv "shortconv.conv" layer;
     ShortConvOutput "shortconv.out_proj" layer;
     SsmConv "ssm_conv1d" layer;
+    SsmConvQ "ssm_conv1d_q" layer;
+    SsmConvK "ssm_conv1d_k" layer;
+    SsmConvV "ssm_conv1d_v" layer;
+    SsmFA "ssm_f_a" layer;
+    SsmFB "ssm_f_b" layer;
+    SsmGA "ssm_g_a" layer;
+    SsmGB "ssm_g_b" layer;
     SsmDt "ssm_dt" layer;
     SsmA "ssm_a" layer;
     SsmD "ssm_d" layer;
@@ -253,6 +260,9 @@ impl TensorId {
                 | Role::TokenTypes
                 | Role::ShortConvConv
                 | Role::SsmConv
+                | Role::SsmConvQ
+                | Role::SsmConvK
+                | Role::SsmConvV
                 | Role::SsmNorm
                 | Role::PerLayerModelProj
                 | Role::AltUpProj

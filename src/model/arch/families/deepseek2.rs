@@ -34,11 +34,16 @@ pub(super) const NAMES: Names = Names {
 };
 
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
+    keys_with(made, &Defaults::RMS)
+}
+
+/// Writes the keys of a family that differs from this by `defaults`.
+pub(super) fn keys_with(made: &mut FromConfig<'_>, defaults: &Defaults) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;
     let n_rot = made.config.required_count("qk_rope_head_dim")?;
     let rank = made.config.required_count("kv_lora_rank")?;
     let nope = made.config.required_count("qk_nope_head_dim")?;
-    made.base(&Defaults { head_dim: Some(n_rot), ..Defaults::RMS })?;
+    made.base(&Defaults { head_dim: Some(n_rot), ..*defaults })?;
     made.replace("attention.head_count_kv", Value::U32(1));
     made.replace_count("attention.key_length", rank.saturating_add(n_rot))?;
     made.replace_count("attention.value_length", rank)?;
@@ -131,7 +136,7 @@ fn temperature_of(base: &Base<'_>) -> Result<Option<TemperatureSpec>> {
     }))
 }
 
-fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
+pub(super) fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let mut base = Base::read(keys, NormKind::Rms, RopeOrder::Pairs, Gate::Silu)?;
     let n_rot = keys.required_count("rope.dimension_count")?;
     base.rope.n_dims = n_rot;
@@ -168,7 +173,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
 }
 
 /// Keys and values of heads lie in one matrix; those of keys are turned.
-fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
+pub(super) fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
     let MixerSpec::Mla(mla) = &sources.spec.layers[slot.id.layer.unwrap_or(0)].mixer else { return Ok(None) };
     let (nope, head_dim_v, rank) = (mla.head_dim_nope, mla.head_dim_v, mla.kv_lora_rank);
     let rows = match slot.id.role {

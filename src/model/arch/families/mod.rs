@@ -55,6 +55,7 @@ mod jais2;
 mod jamba;
 mod jina_bert_v2;
 mod jina_bert_v3;
+mod kimi_linear;
 mod laguna;
 mod lfm2;
 mod lfm2moe;
@@ -71,6 +72,7 @@ mod minicpm;
 mod minicpm3;
 mod minimax_m2;
 mod mistral3;
+mod mistral4;
 mod modern_bert;
 mod mpt;
 mod muse_glimmer;
@@ -181,6 +183,7 @@ pub(super) const ALL: &[&Family] = &[
     &jamba::FAMILY,
     &jina_bert_v2::FAMILY,
     &jina_bert_v3::FAMILY,
+    &kimi_linear::FAMILY,
     &laguna::FAMILY,
     &lfm2::FAMILY,
     &lfm2moe::FAMILY,
@@ -196,6 +199,7 @@ pub(super) const ALL: &[&Family] = &[
     &minicpm3::FAMILY,
     &minimax_m2::FAMILY,
     &mistral3::FAMILY,
+    &mistral4::FAMILY,
     &modern_bert::FAMILY,
     &mpt::FAMILY,
     &muse_glimmer::FAMILY,
@@ -248,6 +252,7 @@ pub(super) const VARIANTS: &[(&Family, IsMeant, &Family)] = &[
     (&nemotron_h::FAMILY, nemotron_h_moe::is_meant, &nemotron_h_moe::FAMILY),
     (&nomic_bert::FAMILY, nomic_bert_moe::is_meant, &nomic_bert_moe::FAMILY),
     (&gemma3::FAMILY, gemma_embedding::is_meant, &gemma_embedding::FAMILY),
+    (&mistral3::FAMILY, mistral4::is_meant, &mistral4::FAMILY),
 ];
 
 type IsMeant = fn(&Config) -> Result<bool>;

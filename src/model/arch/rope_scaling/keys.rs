@@ -54,7 +54,9 @@ pub(in crate::model::arch) fn yarn_temperature(factor: f32, weight: f32) -> f32 
 /// factor: cosines and sines get the inverse of what scores get. 1 without.
 fn by_multiplier(keys: &Keys<'_>, factor: f32) -> Result<f32> {
     let Some(weight) = keys.f32(LOG_MULTIPLIER)?.filter(|&weight| weight != 0.0) else { return Ok(1.0) };
-    let weight = if keys.arch() == "deepseek2" { weight / 0.1 } else { weight };
+    // Files of these have a tenth of it.
+    let is_tenth = matches!(keys.arch(), "deepseek2" | "deepseek32" | "mistral4");
+    let weight = if is_tenth { weight / 0.1 } else { weight };
     let all = yarn_temperature(factor, weight);
     let own = if keys.arch() == "deepseek2" { all } else { yarn_temperature(factor, 1.0) };
     Ok(own / all / yarn_temperature(factor, 1.0))

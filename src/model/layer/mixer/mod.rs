@@ -6,6 +6,7 @@
 mod conv;
 mod delta_net;
 mod heads;
+mod kda;
 mod mamba1;
 mod mamba2;
 mod rwkv7;
@@ -14,6 +15,7 @@ mod short_conv;
 
 pub(in crate::model) use conv::Conv;
 pub(in crate::model) use delta_net::DeltaNet;
+pub(in crate::model) use kda::{Kda, KdaScratch};
 pub(in crate::model) use mamba1::{Mamba1, Mamba1Scratch};
 pub(in crate::model) use mamba2::Mamba2;
 pub(in crate::model) use rwkv7::{ChannelMix, Narrow, Rwkv7, Rwkv7Scratch};

@@ -1,7 +1,7 @@
 //! The parts of layers that look at other positions.
 
 use super::attention::{AttentionSpec, MlaSpec};
-use super::recurrent::{DeltaNetSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
+use super::recurrent::{DeltaNetSpec, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
 use super::rwkv::Rwkv7Spec;
 use super::{FfnInput, LayerSpec};
 use crate::limits;
@@ -19,6 +19,8 @@ pub enum MixerSpec {
     ShortConv(ShortConvSpec),
     /// A linear recurrence that corrects what it remembers.
     DeltaNet(DeltaNetSpec),
+    /// The same whose rows decay each at a pace of their own.
+    Kda(KdaSpec),
     /// A linear recurrence whose heads decay.
     Mamba2(Mamba2Spec),
     /// A linear recurrence whose numbers decay each for itself.
@@ -43,6 +45,7 @@ impl MixerSpec {
             Self::Attention(_) | Self::Mla(_) | Self::Linear { .. } | Self::None => 0,
             Self::ShortConv(spec) => spec.conv().state_len(),
             Self::DeltaNet(spec) => spec.state_len(),
+            Self::Kda(spec) => spec.state_len(),
             Self::Mamba2(spec) | Self::AttentionAndMamba2(_, spec) => spec.state_len(),
             Self::Mamba1(spec) => spec.state_len(),
             Self::Rwkv7(spec) => spec.state_len(),
@@ -64,6 +67,7 @@ impl MixerSpec {
             Self::Mla(spec) => return spec.fault(ropes),
             Self::ShortConv(spec) => spec.fault(),
             Self::DeltaNet(spec) => spec.fault(),
+            Self::Kda(spec) => spec.fault(),
             Self::Mamba2(spec) => spec.fault(),
             Self::Mamba1(spec) => spec.fault(),
             Self::Rwkv7(spec) => spec.fault(),

@@ -19,7 +19,7 @@ pub use attention::{
 };
 pub use ffn::{ExpertsSpec, FfnShape, FfnSpec, GroupSpec, RouterSpec, Scoring, SharedSpec};
 pub use mixer::MixerSpec;
-pub use recurrent::{ConvSpec, DeltaNetSpec, HeadOrder, Mamba1Spec, Mamba2Spec, ShortConvSpec};
+pub use recurrent::{ConvSpec, DeltaNetSpec, HeadOrder, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
 pub use rwkv::{ChannelMixSpec, Rwkv7Spec, RwkvRanks};
 
 /// A transformer layer.

@@ -91,6 +91,22 @@ pub struct Mamba1Spec {
     pub norm: Option<NormSpec>,
 }
 
+/// Kimi's delta-net (Moonshot AI 2025, "Kimi Linear"): as a gated one, but each row of a head's matrix,
+/// `[head_dim, head_dim]`, decays at a pace of its own; decays and gates are made of narrow vectors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KdaSpec {
+    /// Width of the residual stream.
+    pub n_embd: usize,
+    /// Heads, of queries, keys and values alike.
+    pub n_head: usize,
+    /// Elements of a head, and of a narrow vector.
+    pub head_dim: usize,
+    /// Positions that the convolutions reach over.
+    pub n_taps: usize,
+    /// Of each head's output, before it is gated.
+    pub norm: NormSpec,
+}
+
 /// Which value heads share a key head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadOrder {
@@ -191,6 +207,36 @@ impl Mamba1Spec {
         first_count_fault(&counts)
             .or_else(|| self.conv().fault())
             .or_else(|| self.norm.and_then(|norm| norm.fault()))
+    }
+}
+
+impl KdaSpec {
+    /// Elements of all heads.
+    pub fn n_inner(&self) -> usize {
+        self.n_head * self.head_dim
+    }
+
+    /// The convolution of queries, as that of keys and that of values.
+    pub fn conv(&self) -> ConvSpec {
+        ConvSpec { n_channels: self.n_inner(), n_taps: self.n_taps, has_bias: false }
+    }
+
+    /// Floats of the matrix of a head, whose columns are filled up to whole vectors.
+    pub fn matrix_len(&self) -> usize {
+        self.head_dim * padded_columns(self.head_dim)
+    }
+
+    /// Floats that it remembers: those of the three convolutions, then the matrices.
+    pub fn state_len(&self) -> usize {
+        3 * self.conv().state_len() + self.n_head * self.matrix_len()
+    }
+
+    pub(super) fn fault(&self) -> Option<String> {
+        let counts = [
+            ("the number of heads of a delta-net", self.n_head, limits::MAX_HEAD_DIM),
+            ("the length of a head of a delta-net", self.head_dim, limits::MAX_HEAD_DIM),
+        ];
+        first_count_fault(&counts).or_else(|| self.conv().fault()).or_else(|| self.norm.fault())
     }
 }
 

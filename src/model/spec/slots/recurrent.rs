@@ -1,7 +1,7 @@
 //! The tensors of recurrent mixers.
 
 use super::{Presence, Slots};
-use crate::model::spec::layer::{ConvSpec, DeltaNetSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
+use crate::model::spec::layer::{ConvSpec, DeltaNetSpec, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
 use crate::model::spec::{Role, TensorId};
 
 impl Slots<'_> {
@@ -52,6 +52,26 @@ impl Slots<'_> {
         self.bare(Role::SsmA, &[n_inner, n_state]);
         self.bare(Role::SsmD, &[n_inner]);
         self.weight(Role::SsmOut, &[n_embd, n_inner]);
+    }
+
+    pub(super) fn kda(&mut self, spec: &KdaSpec) {
+        let KdaSpec { n_embd, n_head, head_dim, n_taps, .. } = *spec;
+        let n = spec.n_inner();
+        for (role, conv) in
+            [(Role::AttnQ, Role::SsmConvQ), (Role::AttnK, Role::SsmConvK), (Role::AttnV, Role::SsmConvV)]
+        {
+            self.weight(role, &[n, n_embd]);
+            self.weight(conv, &[1, n, 1, n_taps]);
+        }
+        for (down, up) in [(Role::SsmFA, Role::SsmFB), (Role::SsmGA, Role::SsmGB)] {
+            self.weight(down, &[head_dim, n_embd]);
+            self.weight(up, &[n, head_dim]);
+        }
+        self.weight(Role::SsmBeta, &[n_head, n_embd]);
+        self.push(TensorId::bias(Role::SsmDt, self.layer), &[n], Presence::Required);
+        self.bare(Role::SsmA, &[1, 1, n_head, 1]);
+        self.norm(Role::SsmNorm, spec.norm, head_dim);
+        self.weight(Role::AttnOutput, &[n_embd, n]);
     }
 
     pub(super) fn delta_net(&mut self, spec: &DeltaNetSpec) {

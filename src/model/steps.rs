@@ -1,0 +1,120 @@
+//! The two steps of a layer: it mixes positions, and then looks at each alone.
+
+use super::batch::{Batch, BatchPart};
+use super::compute::Compute;
+use super::layer::rows::{Does, Rows};
+use super::layer::{FfnInput, Layer, Mixer, norm_into};
+use super::workspace::Workspace;
+
+/// Lets a layer, which comes with its number, mix the positions for the rows of a batch.
+pub(super) fn mix<P: BatchPart>(
+    compute: Compute<'_>,
+    (i, layer): (usize, &Layer),
+    parts: &mut [P],
+    space: &mut Workspace,
+    (batch, does): (&Batch, Does),
+) {
+    if matches!(layer.mixer, Mixer::None) {
+        return;
+    }
+    let n = batch.n();
+    norm_inputs(compute, layer, space, (n, does));
+    let Workspace { stream, normed, angles, attention, mla, recurrent, mamba1, rwkv7, kda, altup, .. } =
+        space;
+    // Layers of a bidirectional model share the room for keys and values.
+    let cached = if layer.mixer.is_bidirectional() { 0 } else { i };
+    let mut rows = Rows { parts, batch, angles, layer: cached, does };
+    let residual = (&layer.mixer_residual, &mut *stream);
+    match &layer.mixer {
+        Mixer::Attention(part) => part.step(compute, &mut rows, normed, made(attention), residual),
+        Mixer::Mla(part) => {
+            part.step(compute, &mut rows, normed, (made(attention), made(mla)), residual);
+        }
+        Mixer::ShortConv(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
+        Mixer::DeltaNet(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
+        Mixer::Mamba2(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
+        Mixer::Mamba1(part) => part.step(compute, &mut rows, normed, made(mamba1), residual),
+        Mixer::Rwkv7(part) => part.step(compute, &mut rows, normed, made(rwkv7), residual),
+        Mixer::Kda(part) => part.step(compute, &mut rows, normed, made(kda), residual),
+        Mixer::AttentionAndMamba2(parts) => {
+            let (residual, stream) = residual;
+            parts.0.step(compute, &mut rows, normed, made(attention), (residual, &mut *stream));
+            parts.1.step(compute, &mut rows, normed, made(recurrent), (residual, stream));
+        }
+        Mixer::Linear(linear) => {
+            let (residual, stream) = residual;
+            let x = normed.for_consumer(&linear.matrix, 0..n);
+            stream.add(compute, n, residual, |mut sum| sum.add(compute, linear, x));
+        }
+        Mixer::None => {}
+    }
+    if does == Does::Store {
+        return;
+    }
+    if let Some(norm) = &layer.mixer_stream_norm {
+        stream.norm(compute, n, norm);
+    }
+    if let (Some(part), Some(scratch)) = (&layer.altup, altup) {
+        part.average(compute, normed, (stream, n), scratch);
+    }
+}
+
+/// Norms the stream for a layer's mixer, and for what looks at the stream as the mixer does.
+fn norm_inputs(compute: Compute<'_>, layer: &Layer, space: &mut Workspace, (n, does): (usize, Does)) {
+    let Workspace { stream, normed, ffn_input, early, .. } = space;
+    norm_into(layer.mixer_norm.as_ref(), compute, stream.rows(n), layer.mixer_formats(), normed);
+    if let (FfnInput::Beside(norm), Some(ffn_input)) = (&layer.ffn_input, ffn_input)
+        && does != Does::Store
+    {
+        norm_into(Some(norm), compute, stream.rows(n), layer.ffn.input_formats(), ffn_input);
+    }
+    if let (Some(formats), Some(early)) = (layer.ffn.early_formats(), early)
+        && does != Does::Store
+    {
+        norm_into(None, compute, stream.rows(n), formats, early);
+    }
+}
+
+/// The buffers of a mixer that the model has.
+fn made<T>(scratch: &mut Option<T>) -> &mut T {
+    scratch.as_mut().expect("the buffers were made for this mixer")
+}
+
+/// Lets a layer, which comes with its number, do its feed-forward part for the first `n` rows, and what is
+/// behind it.
+pub(super) fn feed_forward(
+    compute: Compute<'_>,
+    (i, layer): (usize, &Layer),
+    space: &mut Workspace,
+    n: usize,
+) {
+    let Workspace { stream, normed, ffn_input, early, ffn, per_layer, altup, .. } = space;
+    let input = match (&layer.ffn_input, &*ffn_input) {
+        (FfnInput::Sequential(norm), _) => {
+            norm_into(norm.as_ref(), compute, stream.rows(n), layer.ffn.input_formats(), normed);
+            &*normed
+        }
+        (FfnInput::Beside(_), Some(ffn_input)) => ffn_input,
+        (FfnInput::Shared | FfnInput::Beside(_), _) => &*normed,
+    };
+    layer.ffn.step(compute, (input, early.as_ref(), n), ffn, &layer.ffn_residual, stream);
+    if let Some(norm) = &layer.ffn_stream_norm {
+        stream.norm(compute, n, norm);
+    }
+    let mut streams = layer.altup.as_ref().zip(altup.as_mut());
+    if let Some((part, scratch)) = &mut streams {
+        part.correct(compute, (&mut *stream, n), scratch);
+    }
+    if let (Some(part), Some(scratch)) = (&layer.per_layer, per_layer) {
+        part.step(compute, (i, streams.is_some()), n, scratch, stream);
+    }
+    if let Some((_, scratch)) = streams {
+        scratch.add_to_others(compute, n, stream);
+    }
+    if let Some(scale) = layer.stored_scale {
+        stream.scale(compute, n, scale);
+    }
+    if let Some(norm) = &layer.last_norm {
+        stream.norm(compute, n, norm);
+    }
+}
