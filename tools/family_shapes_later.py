@@ -14,6 +14,9 @@ GLM_ROPE = rope(mrope_section=[2, 1, 1], partial_rotary_factor=0.5)
 GLM_SHORT_ROPE = rope(mrope_section=[1, 1, 0], partial_rotary_factor=0.5)
 SIGLIP = dict(model_type="siglip_vision_model", **VISION, image_size=8)
 
+# All positions of the fixtures' texts are chosen.
+INDEXER = dict(q_lora_rank=12, index_n_heads=2, index_head_dim=16, index_topk=64)
+
 SHAPES = {
     # The text parts of models that see.
     "glm4-multimodal": multimodal(
@@ -120,6 +123,28 @@ SHAPES = {
             ),
         ),
         dict(model_type="pixtral", **VISION, image_size=8),
+    ),
+    "deepseek32": shape(
+        "deepseek_v32",
+        **MLA | dict(n_routed_experts=6, n_shared_experts=1, moe_intermediate_size=8),
+        **INDEXER,
+        num_attention_heads=4,
+        intermediate_size=24,
+        n_group=2,
+        topk_group=1,
+        first_k_dense_replace=1,
+        rope_parameters=rope(
+            rope_type="yarn", factor=4.0, original_max_position_embeddings=16, beta_fast=4.0, beta_slow=1.0,
+            mscale=1.0, mscale_all_dim=1.0,
+        ),
+    ),
+    "glm-dsa": shape(
+        "glm_moe_dsa",
+        **MLA | dict(n_routed_experts=6, n_shared_experts=1, moe_intermediate_size=8),
+        **INDEXER,
+        intermediate_size=24,
+        first_k_dense_replace=1,
+        indexer_types=["full", "shared"],
     ),
     "mimo2": shape(
         "mimo_v2_flash",

@@ -30,6 +30,12 @@ impl<'e> Sequence<'e> {
     pub fn new(engine: &'e Engine, options: SessionOptions) -> Result<Self> {
         let options = options.checked()?;
         let SessionOptions { n_ctx, n_batch, .. } = options;
+        if let Some(max) = engine.spec().max_ctx.filter(|&max| n_ctx > max) {
+            return Err(Error::usage(format!(
+                "a context of {n_ctx}: beyond {max} positions this model attends to those that an indexer chooses, \
+                 which this program does not compute; use --ctx {max} or less"
+            )));
+        }
         let kv_spec = engine.kv_spec();
         let n_bytes = KvCache::n_bytes(kv_spec, options.cache())?;
         let promise = engine.promise(n_bytes).map_err(|left| {

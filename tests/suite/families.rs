@@ -188,6 +188,26 @@ fn every_family_computes_the_same_bits_on_every_tier_in_any_batches() {
     }
 }
 
+#[test]
+fn layers_of_predictions_beyond_the_next_token_are_not_taken_for_the_last() {
+    for fixture in registered() {
+        let path = fixture.path.join("config.json");
+        let text = fs::read_to_string(&path).expect("config.json");
+        let mut config: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let object = config.as_object_mut().expect("an object");
+        if object.contains_key("num_nextn_predict_layers") || object.contains_key("text_config") {
+            continue;
+        }
+        object.insert("num_nextn_predict_layers".into(), 1.into());
+        let config = Config::parse(&path, &config.to_string()).expect("JSON");
+        let scalars = arch::Scalars(&|name| Ok(Some(if name.ends_with(".eps") { -0.5 } else { 0.5 })));
+        let checkpoint = Checkpoint::open(&fixture.path).expect("a checkpoint");
+        let configured = fixture.family.configure_with(&config, scalars, checkpoint.modules());
+        let n_layer = configured.expect("hyperparameters").spec.n_layer();
+        assert_eq!(n_layer, fixture.spec().n_layer(), "{}", fixture.name);
+    }
+}
+
 /// Puts `n` in place of every number of layers, and leaves lists of layers out.
 fn with_layers(config: &mut serde_json::Value, n: u64) {
     const NUMBERS: [&str; 6] = [

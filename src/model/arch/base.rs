@@ -303,6 +303,7 @@ impl<'k> Base<'k> {
                 softcap: None,
                 has_logits: true,
             },
+            max_ctx: None,
             n_left_out: self.n_left_out,
         })
     }

@@ -302,6 +302,19 @@ impl<'c> FromConfig<'c> {
         Ok(())
     }
 
+    /// Writes how many layers predict tokens beyond the next, and counts them among all layers: conversions leave them
+    /// out.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the configuration's number is none.
+    pub fn further_predictions(&mut self) -> Result<()> {
+        if let Some(n) = self.optional_count("nextn_predict_layers", "num_nextn_predict_layers")? {
+            let n_layer = self.n_layer()?;
+            self.replace_count("block_count", n_layer.saturating_add(n))?;
+        }
+        Ok(())
+    }
+
     /// The object of rotary parameters, under either of its names.
     ///
     /// # Errors

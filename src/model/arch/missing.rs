@@ -10,7 +10,7 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["bailingmoe3", "kimi-k3"], "a gated delta rule whose decays differ in a head"),
     (&["chameleon"], "norms of query and key heads with biases, and images among its tokens"),
     (&["cogvlm"], "matrices of their own for the positions of images"),
-    (&["deepseek32", "glm-dsa", "dots3note"], "attention to positions that an indexer chooses"),
+    (&["dots3note"], "attention to positions that an indexer chooses"),
     (
         &["deepseek4", "glm5-next", "hy_v4", "qwen4exp"],
         "hyper-connections and attention to compressed positions",

@@ -30,6 +30,9 @@ pub struct ModelSpec {
     pub head: HeadSpec,
     /// What becomes of the last streams of a text as a whole.
     pub pooled: PooledSpec,
+    /// Positions of the longest text that is computed as the model does: beyond them its layers would choose among
+    /// positions, which this program does not. `None`: any.
+    pub max_ctx: Option<usize>,
     /// Layers behind the last, of predictions beyond the next token: they are in files and are left out.
     pub n_left_out: usize,
 }
@@ -110,6 +113,11 @@ impl ModelSpec {
             ("the embedding length", self.n_embd, limits::MAX_DIMENSION),
             ("the vocabulary size", self.n_vocab, limits::MAX_VOCAB),
             ("the context length", self.n_ctx_train, limits::MAX_DIMENSION),
+            (
+                "the number of positions that an indexer chooses",
+                self.max_ctx.unwrap_or(1),
+                limits::MAX_DIMENSION,
+            ),
             ("the number of learned positions", self.embed.n_positions.unwrap_or(1), limits::MAX_DIMENSION),
             (
                 "the length of a layer's part of the per-layer embedding",

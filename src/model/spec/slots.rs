@@ -6,8 +6,8 @@ mod recurrent;
 mod rwkv;
 
 use super::layer::{
-    AltUpSpec, AttentionGate, AttentionSpec, FfnInput, LayerSpec, MixerSpec, MlaSpec, NormKind, NormSpec,
-    PerLayerInputSpec, QkNormExtent, QkNormSpec,
+    AltUpSpec, AttentionGate, AttentionSpec, FfnInput, IndexerSpec, LayerSpec, MixerSpec, MlaSpec, NormKind,
+    NormSpec, PerLayerInputSpec, QkNormExtent, QkNormSpec,
 };
 use super::{ModelSpec, Role, RopeFactors, Suffix, TensorId};
 
@@ -314,5 +314,18 @@ impl Slots<'_> {
         self.alternative(Role::AttnVB, &[n_head, spec.head_dim_v, rank]);
         self.alternative(Role::AttnKvB, &[n_head * (spec.head_dim_nope + spec.head_dim_v), rank]);
         self.weight(Role::AttnOutput, &[spec.n_embd, n_head * spec.head_dim_v]);
+        let Some(IndexerSpec { n_head, head_dim }) = spec.indexer else { return };
+        let q_rank = spec.q_lora_rank.unwrap_or(spec.n_embd);
+        let of = |role| TensorId::weight(role, self.layer);
+        // Layers may use the choice of another's.
+        for (id, shape) in [
+            (of(Role::IndexerKNorm), vec![head_dim]),
+            (TensorId::bias(Role::IndexerKNorm, self.layer), vec![head_dim]),
+            (of(Role::IndexerProj), vec![n_head, spec.n_embd]),
+            (of(Role::IndexerAttnK), vec![head_dim, spec.n_embd]),
+            (of(Role::IndexerAttnQB), vec![n_head * head_dim, q_rank]),
+        ] {
+            self.push(id, &shape, Presence::Optional);
+        }
     }
 }

@@ -74,6 +74,10 @@ roles! {
     AttnKvB "attn_kv_b" layer;
     AttnKB "attn_k_b" layer;
     AttnVB "attn_v_b" layer;
+    IndexerKNorm "indexer.k_norm" layer;
+    IndexerProj "indexer.proj" layer;
+    IndexerAttnK "indexer.attn_k" layer;
+    IndexerAttnQB "indexer.attn_q_b" layer;
     ShortConvInput "shortconv.in_proj" layer;
     ShortConvConv "shortconv.conv" layer;
     ShortConvOutput "shortconv.out_proj" layer;

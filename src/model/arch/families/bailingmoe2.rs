@@ -35,10 +35,7 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;
     made.refuse("use_qk_norm", true, false)?;
     made.base(&Defaults { partial: Partial::Allowed(1.0), ..Defaults::RMS })?;
-    if let Some(n) = made.optional_count("nextn_predict_layers", "num_nextn_predict_layers")? {
-        let n_layer = made.n_layer()?;
-        made.replace_count("block_count", n_layer.saturating_add(n))?;
-    }
+    made.further_predictions()?;
     super::deepseek2::experts(made)?;
     made.optional_count("expert_shared_feed_forward_length", "moe_shared_expert_intermediate_size")?;
     Ok(())

@@ -29,6 +29,10 @@ pub(super) const NAMES: Names = Names {
         (Role::AttnQB, "self_attn.q_b_proj"),
         (Role::AttnKvAMqa, "self_attn.kv_a_proj_with_mqa"),
         (Role::AttnKvANorm, "self_attn.kv_a_layernorm"),
+        (Role::IndexerKNorm, "self_attn.indexer.k_norm"),
+        (Role::IndexerProj, "self_attn.indexer.weights_proj"),
+        (Role::IndexerAttnK, "self_attn.indexer.wk"),
+        (Role::IndexerAttnQB, "self_attn.indexer.wq_b"),
     ],
     ..Names::PLAIN
 };
@@ -52,7 +56,7 @@ pub(super) fn keys_with(made: &mut FromConfig<'_>, defaults: &Defaults) -> Resul
     made.count("attention.value_length_mla", "v_head_dim")?;
     made.optional_count("attention.q_lora_rank", "q_lora_rank")?;
     made.put_count("attention.kv_lora_rank", rank)?;
-    made.optional_count("nextn_predict_layers", "num_nextn_predict_layers")?;
+    made.further_predictions()?;
     experts(made)?;
     let all = made.rope_parameters()?.map(|rope| rope.f32("mscale_all_dim")).transpose()?.flatten();
     if let Some(all) = all.filter(|&all| all != 0.0) {
@@ -160,6 +164,7 @@ pub(super) fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         temperature: temperature_of(&base)?,
         // These norms have an epsilon of their own, which configurations do not say.
         norm: NormSpec { eps: 1e-6, ..base.norm },
+        indexer: None,
     };
     let (n_dense, experts) = (base.n_dense()?, experts_of(&base, Scoring::Softmax)?);
     let layer = |i: usize| {

@@ -19,11 +19,7 @@ pub(super) static FAMILY: Family = Family {
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;
     made.base(&Defaults { eps: 1e-5, partial: Partial::Allowed(0.5), has_sections: true, ..Defaults::RMS })?;
-    made.optional_count("nextn_predict_layers", "num_nextn_predict_layers")?;
-    if let Some(n) = made.config.count("num_nextn_predict_layers")?.filter(|&n| n > 0) {
-        let n_layer = made.n_layer()?;
-        made.replace_count("block_count", n_layer.saturating_add(n))?;
-    }
+    made.further_predictions()?;
     let has_norm = made.config.bool("use_qk_norm")?.unwrap_or(false);
     made.put("attention.qk_norm", Value::Bool(has_norm));
     super::deepseek2::experts(made)

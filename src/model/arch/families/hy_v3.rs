@@ -37,10 +37,7 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.put_count("expert_shared_feed_forward_length", n_ff.saturating_mul(n_shared))?;
     let scale = made.config.f32("router_scaling_factor")?.unwrap_or(1.0);
     made.replace("expert_weights_scale", Value::F32(scale));
-    if let Some(n) = made.optional_count("nextn_predict_layers", "num_nextn_predict_layers")? {
-        let n_layer = made.n_layer()?;
-        made.replace_count("block_count", n_layer.saturating_add(n))?;
-    }
+    made.further_predictions()?;
     Ok(())
 }
 

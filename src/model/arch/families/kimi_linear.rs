@@ -136,6 +136,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         temperature: None,
         // These norms have an epsilon of their own, which configurations do not say.
         norm: NormSpec { eps: 1e-6, ..base.norm },
+        indexer: None,
     };
     let kda = KdaSpec {
         n_embd: base.n_embd,

@@ -59,6 +59,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         temperature: None,
         // These norms have an epsilon of their own, which configurations do not say.
         norm: NormSpec { eps: 1e-6, ..base.norm },
+        indexer: None,
     };
     let layer = |i| LayerSpec { mixer: MixerSpec::Mla(mla), ..base.layer(i, |_| {}) };
     super::minicpm::multiply(&base, base.model((0..base.n_layer).map(layer).collect())?)

@@ -20,6 +20,7 @@ mod deci;
 mod deepseek;
 mod deepseek2;
 mod deepseek2_ocr;
+mod deepseek32;
 mod dots1;
 mod ernie4_5;
 mod ernie4_5_moe;
@@ -37,6 +38,7 @@ mod gemma4;
 mod gemma_embedding;
 mod glm4;
 mod glm4moe;
+mod glm_dsa;
 mod gpt2;
 mod gpt_oss;
 mod gptj;
@@ -148,6 +150,7 @@ pub(super) const ALL: &[&Family] = &[
     &deepseek::FAMILY,
     &deepseek2::FAMILY,
     &deepseek2_ocr::FAMILY,
+    &deepseek32::FAMILY,
     &dots1::FAMILY,
     &ernie4_5::FAMILY,
     &ernie4_5_moe::FAMILY,
@@ -165,6 +168,7 @@ pub(super) const ALL: &[&Family] = &[
     &gemma_embedding::FAMILY,
     &glm4::FAMILY,
     &glm4moe::FAMILY,
+    &glm_dsa::FAMILY,
     &gpt2::FAMILY,
     &gpt_oss::FAMILY,
     &gptj::FAMILY,

@@ -55,6 +55,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         scale: 1.0 / (base.head_dim_k as f32).sqrt(),
         temperature: None,
         norm: base.norm,
+        indexer: None,
     };
     let layer = |i: usize| {
         let layer = base.layer_of(base.attention(i), FfnSpec::Dense(base.ffn(i)));

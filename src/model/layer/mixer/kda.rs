@@ -227,12 +227,12 @@ impl Kda {
         let [queries, decays, keys, looks, _] =
             core::array::from_fn(|_| vectors.next().expect("a row of five vectors"));
         let root = 1.0 / (head_dim as f32).sqrt();
-        for head in 0..n_head {
+        for (head, strength) in raw_strengths.iter().enumerate() {
             let at = head * head_dim..(head + 1) * head_dim;
             let scale = root / length(ops, &queries[at.clone()]);
             queries[at.clone()].iter_mut().for_each(|x| *x *= scale);
             let scale = 1.0 / length(ops, &looks[at.clone()]);
-            let strength = 1.0 / (1.0 + libm::expf(-raw_strengths[head]));
+            let strength = 1.0 / (1.0 + libm::expf(-strength));
             for i in at {
                 let key = looks[i] * scale;
                 decays[i] = libm::expf(self.rates[head] * softplus(raw_decays[i] + self.time_step[i]));

@@ -158,6 +158,17 @@ pub struct MlaSpec {
     pub temperature: Option<TemperatureSpec>,
     /// Of what queries are made from and of latent vectors.
     pub norm: NormSpec,
+    /// What would choose the positions that queries see: files have its tensors, and texts are short enough for all.
+    pub indexer: Option<IndexerSpec>,
+}
+
+/// What chooses the positions that queries see (DeepSeek-AI 2025, "DeepSeek-V3.2").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexerSpec {
+    /// Heads.
+    pub n_head: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
 }
 
 impl AttentionSpec {
@@ -354,6 +365,16 @@ impl MlaSpec {
             ),
             ("the rotated part of a key head", self.n_rot, limits::MAX_HEAD_DIM / 2),
             ("the length of a value head", self.head_dim_v, limits::MAX_HEAD_DIM),
+            (
+                "the number of an indexer's heads",
+                self.indexer.map_or(1, |of| of.n_head),
+                limits::MAX_HEAD_DIM,
+            ),
+            (
+                "the length of an indexer's head",
+                self.indexer.map_or(1, |of| of.head_dim),
+                limits::MAX_HEAD_DIM,
+            ),
         ];
         let widest = self.n_head.saturating_mul(self.n_cached().max(self.head_dim_k()).max(self.head_dim_v));
         first_count_fault(&counts)

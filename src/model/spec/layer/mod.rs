@@ -14,8 +14,8 @@ use super::tensor::{Role, TensorId};
 use crate::limits;
 
 pub use attention::{
-    AttentionGate, AttentionSpec, MlaSpec, QkNormExtent, QkNormSpec, RopeOrder, RopeUse, TemperatureSpec,
-    Window,
+    AttentionGate, AttentionSpec, IndexerSpec, MlaSpec, QkNormExtent, QkNormSpec, RopeOrder, RopeUse,
+    TemperatureSpec, Window,
 };
 pub use ffn::{ExpertsSpec, FfnShape, FfnSpec, GroupSpec, RouterSpec, Scoring, SharedSpec};
 pub use mixer::MixerSpec;
