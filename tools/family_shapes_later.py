@@ -15,7 +15,7 @@ GLM_SHORT_ROPE = rope(mrope_section=[1, 1, 0], partial_rotary_factor=0.5)
 SIGLIP = dict(model_type="siglip_vision_model", **VISION, image_size=8)
 
 # All positions of the fixtures' texts are chosen.
-INDEXER = dict(q_lora_rank=12, index_n_heads=2, index_head_dim=64, index_topk=64)
+INDEXER = dict(q_lora_rank=12, index_n_heads=2, index_head_dim=64, index_topk=2048)
 
 SHAPES = {
     # The text parts of models that see.

@@ -58,7 +58,10 @@ fn an_unknown_architecture_is_named_with_those_that_are_known() {
     let error = plan_error(dir.path(), FileType::Q8_0);
     assert!(matches!(error, Error::Unsupported { .. }));
     let message = error.to_string();
-    assert!(message.contains("RwkvForCausalLM") && message.contains("supported: RWForCausalLM"), "{message}");
+    assert!(
+        message.contains("\"RwkvForCausalLM\"") && message.contains("supported: RwkvHybridForCausalLM"),
+        "{message}"
+    );
 }
 
 #[test]

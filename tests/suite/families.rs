@@ -189,6 +189,22 @@ fn every_family_computes_the_same_bits_on_every_tier_in_any_batches() {
 }
 
 #[test]
+fn contexts_beyond_the_positions_that_an_indexer_chooses_are_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for fixture in registered().into_iter().filter(|fixture| fixture.spec().max_ctx.is_some()) {
+        let engine =
+            Engine::load(&fixture.convert(dir.path()), EngineOptions::default()).expect("a sound file");
+        let session = |n_ctx| {
+            let kv_types = KvTypes::both(CacheType::F32);
+            Session::new(&engine, SessionOptions { n_ctx, n_batch: 8, kv_types })
+        };
+        assert!(session(2048).is_ok(), "{}", fixture.name);
+        let error = session(2049).expect_err("too long").to_string();
+        assert!(error.contains("--ctx 2048"), "{}: {error}", fixture.name);
+    }
+}
+
+#[test]
 fn layers_of_predictions_beyond_the_next_token_are_not_taken_for_the_last() {
     for fixture in registered() {
         let path = fixture.path.join("config.json");
