@@ -5,23 +5,27 @@
 //! a hidden name beside the target (`names`) and holds a lock; the next program that writes to the same
 //! target removes such files if no process holds their lock (`left_overs`).
 //!
+//! Long work goes on where a killed program was: its file has a name from the start, by what is being made (`resumable`).
+//!
 //! A finished file is never thrown away: if it cannot have its name, it gets another, and the error says
 //! which (`keep`).
 
 mod keep;
 mod left_overs;
 mod names;
+mod resumable;
 mod target;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::error::{Error, Result};
 use keep::keep;
 pub use left_overs::{remove_all_left_overs, remove_left_overs};
+pub use resumable::Journal;
 use target::parent_of;
 pub use target::{check_not_an_input, free_target, target_of};
 
@@ -51,6 +55,34 @@ impl NewFile {
         let partial = Partial::create(&target)
             .map_err(|e| Error::io(parent_of(&target), "cannot create a file in", e))?;
         Ok(Self { target, partial })
+    }
+
+    /// As [`NewFile::create`], with what an earlier run of the work called `key` left of it; that of other works on this
+    /// target is removed. `None` where another program does the same work, or the system has no locks.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// If `key` is not of 24 hexadecimal digits.
+    pub fn resume(target: PathBuf, key: &str) -> Result<Option<Self>> {
+        let [path, _] = names::resumable(&target, key);
+        let opened = resumable::open_locked(&path);
+        let opened = opened.map_err(|e| Error::io(parent_of(&target), "cannot create a file in", e))?;
+        remove_left_overs(&target);
+        let Some(file) = opened else { return Ok(None) };
+        let path = TempPath::try_from_path(&path).map_err(|e| Error::io(&path, "cannot name", e))?;
+        Ok(Some(Self { target, partial: Partial::Hidden(NamedTempFile::from_parts(file, path)) }))
+    }
+
+    /// Ends without finishing and keeps what [`NewFile::resume`] goes on with. Other files are removed.
+    pub fn leave(self) {
+        match self.partial {
+            #[cfg(target_os = "linux")]
+            Partial::Unnamed(_) => {}
+            // One that cannot be kept is begun again.
+            Partial::Hidden(file) => drop(file.keep()),
+        }
     }
 
     /// Writes a file of these bytes, whole or not at all; `path` is what the user calls it.

@@ -3,8 +3,8 @@
 
     python tools/killed_conversions.py [--kills 300] [--convert target/release/gguf-convert] [--run target/release/gguf-run]
 
-In turn a new file is converted, a file is replaced by --force, and a checkpoint is run by way of the cache
-folder. After each SIGKILL the target must be as it was, or whole; after the next run, which is left alone,
+In turn a new file is converted, one is converted so that the next run goes on with it, a file is replaced by
+--force, and a checkpoint is run by way of the cache folder. After each SIGKILL the target must be as it was, or whole; after the next run, which is left alone,
 nothing else may lie beside it. Inputs must stay what they are. Exits 1 if any of this fails.
 """
 
@@ -99,6 +99,7 @@ def main():
     complete = [args.run, "complete", checkpoint, "--type", "Q4_K_M", "-p", "Once", "-n", "1", "-q"]
     scenes = [
         Scene("new file", root / "new", [*convert, "-o", root / "new/m.gguf"], {}, False),
+        Scene("resumed", root / "resumed", [*convert, "--resumable", "-o", root / "resumed/m.gguf"], {}, False),
         Scene("replaced", root / "old", [*convert, "-f", "-o", root / "old/m.gguf"], {}, True),
         Scene("cache", root / "cache", complete, {"GGUF_CACHE_DIR": str(root / "cache")}, False),
     ]

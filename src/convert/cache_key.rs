@@ -14,8 +14,8 @@ use gguf_simd::BlockType;
 use gguf_simd::kernels::Kernels;
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::{Checkpoint, SourceType};
-use crate::convert::Plan;
+use crate::checkpoint::{Checkpoint, Folder, SourceType};
+use crate::convert::plan::{Input, Plan};
 use crate::convert::transform::{Reading, SourceRows};
 use crate::error::Result;
 use crate::quantize::decode_source;
@@ -36,17 +36,54 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// # Errors
 /// [`Error::Io`] for weights that cannot be read.
 pub(super) fn of(checkpoint: &Checkpoint, plan: &Plan<'_>, kernels: &Kernels) -> Result<String> {
-    let mut hasher = Sha256::new();
-    hasher.update(concat!("gguf-kit ", env!("CARGO_PKG_VERSION"), ";"));
+    let mut hasher = begun();
     update_with_plan(&mut hasher, plan, kernels)?;
-    for (name, content) in checkpoint.folder().asked_for() {
-        hasher.update(format!("{name:?} {content:?};"));
+    update_with_checkpoint(&mut hasher, checkpoint)?;
+    Ok(digits(hasher))
+}
+
+/// 24 hexadecimal digits for everything that the files which `plans` make of their one input depend on.
+///
+/// # Errors
+/// As [`of`].
+pub(super) fn of_work(plans: &[&Plan<'_>], kernels: &Kernels) -> Result<String> {
+    let mut hasher = begun();
+    plans.iter().try_for_each(|plan| update_with_plan(&mut hasher, plan, kernels))?;
+    match plans[0].input() {
+        Input::Checkpoint(checkpoint) => update_with_checkpoint(&mut hasher, checkpoint)?,
+        Input::Gguf(input) => {
+            let is_sampled = input.files().map(ReadFile::n_bytes).sum::<u64>() > WHOLE_DIGEST_BYTES;
+            input.files().try_for_each(|file| update_with_weights(&mut hasher, file, is_sampled))?;
+        }
     }
+    Ok(digits(hasher))
+}
+
+fn begun() -> Sha256 {
+    Sha256::new().chain_update(concat!("gguf-kit ", env!("CARGO_PKG_VERSION"), ";"))
+}
+
+fn digits(hasher: Sha256) -> String {
+    hasher.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn update_with_checkpoint(hasher: &mut Sha256, checkpoint: &Checkpoint) -> Result<()> {
+    let mut update_with_folder = |folder: &Folder| {
+        for (name, content) in folder.asked_for() {
+            hasher.update(format!("{name:?} {content:?};"));
+        }
+    };
+    update_with_folder(checkpoint.folder());
+    checkpoint.adapters().iter().for_each(|adapter| update_with_folder(adapter.folder()));
     let is_sampled = checkpoint.total_bytes() > WHOLE_DIGEST_BYTES;
     for shard in checkpoint.shards() {
-        update_with_weights(&mut hasher, shard.file(), is_sampled)?;
+        update_with_weights(hasher, shard.file(), is_sampled)?;
     }
-    Ok(hasher.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect())
+    for adapter in checkpoint.adapters() {
+        hasher.update(adapter.scale().to_le_bytes());
+        update_with_weights(hasher, adapter.shard().file(), is_sampled)?;
+    }
+    Ok(())
 }
 
 fn update_with_plan(hasher: &mut Sha256, plan: &Plan<'_>, kernels: &Kernels) -> Result<()> {
@@ -54,6 +91,9 @@ fn update_with_plan(hasher: &mut Sha256, plan: &Plan<'_>, kernels: &Kernels) -> 
     for source in plan.sources() {
         source.rows.update_digest(hasher);
         update_with_packed(hasher, &source.rows)?;
+        if let Some(importance) = &source.importance {
+            importance.weights().iter().for_each(|weight| hasher.update(weight.to_le_bytes()));
+        }
     }
     for source_type in SourceType::ALL {
         if plan.sources().iter().any(|source| source.rows.source_types().any(|ty| ty == source_type)) {

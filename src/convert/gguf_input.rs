@@ -61,6 +61,11 @@ impl GgufInput {
         self.parts.iter().flat_map(|part| part.header.tensors().iter().map(|tensor| (tensor, &part.bytes)))
     }
 
+    /// Its files, in order.
+    pub(super) fn files(&self) -> impl Iterator<Item = &ReadFile> {
+        self.parts.iter().map(|part| &part.bytes)
+    }
+
     /// Refuses to write over what is read.
     ///
     /// # Errors

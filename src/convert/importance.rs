@@ -34,6 +34,11 @@ pub(super) struct Importance {
 }
 
 impl Importance {
+    /// All weights.
+    pub(super) fn weights(&self) -> &[f32] {
+        &self.weights
+    }
+
     /// The weights of the columns for row `row`, and how many rows from it on have the same.
     pub(super) fn at_row(&self, row: usize) -> (&[f32], usize) {
         let matrix = row / self.n_rows;

@@ -13,13 +13,15 @@ use gguf_simd::FloatEnvironment;
 use gguf_simd::kernels::Kernels;
 use rayon::ThreadPool;
 
+use crate::convert::cache_key;
 use crate::convert::parallel::{in_order, pool};
 use crate::convert::plan::{Plan, Planned};
+use crate::convert::resume::{Resumed, Written};
 use crate::convert::transform::Reading;
 use crate::convert::verify::verify;
 use crate::convert::{Progress, Summary};
 use crate::error::{Error, Result};
-use crate::gguf::ModelWriter;
+use crate::gguf::{GgufWriter, ModelWriter};
 use crate::quantize::{ErrorStats, STEP, encode_rows, encode_rows_on_grids, largest_magnitude};
 
 /// Elements of a group of rows, unless a single row has more.
@@ -66,6 +68,31 @@ pub fn run_all(
     options: &RunOptions,
     progress: &dyn Progress,
 ) -> Result<Vec<Summary>> {
+    run_all_by(outputs, options, progress, false)
+}
+
+/// As [`run_all`], and what is done until the program ends, be it killed, is kept under hidden names beside the files:
+/// the next run with the same input and plans goes on with it, to the same bytes.
+///
+/// # Errors
+/// As there. Only after [`Error::Interrupted`] something is kept.
+///
+/// # Panics
+/// As there.
+pub fn run_all_resumable(
+    outputs: &[(&Plan<'_>, &Path)],
+    options: &RunOptions,
+    progress: &dyn Progress,
+) -> Result<Vec<Summary>> {
+    run_all_by(outputs, options, progress, true)
+}
+
+fn run_all_by(
+    outputs: &[(&Plan<'_>, &Path)],
+    options: &RunOptions,
+    progress: &dyn Progress,
+    is_resumable: bool,
+) -> Result<Vec<Summary>> {
     let _environment = FloatEnvironment::enter();
     let start = Instant::now();
     check_targets(outputs, options.overwrite)?;
@@ -73,22 +100,28 @@ pub fn run_all(
     assert!(outputs.iter().all(|(other, _)| plan.has_rows_of(other)), "plans of several inputs");
     let groups = cut(plan);
     let pool = pool(options.n_threads, groups.len())?;
-    let create = outputs.iter().map(|(plan, path)| Output::create(plan, path, options.overwrite));
-    let outputs: Vec<Output<'_>> = create.collect::<Result<_>>()?;
-    let job = Job { outputs: &outputs, options, progress };
-    progress
-        .begin(plan.sources().iter().map(|planned| planned.rows.source_bytes(planned.rows.n_rows())).sum());
-    let written = job.write(&pool, &groups)?;
-    progress.verifying();
-    outputs.iter().try_for_each(|output| output.writer.sync())?;
-    for (i, output) in outputs.iter().enumerate() {
-        verify(&job, output, &pool, &groups, &|group| written[group][i].crc)?;
-    }
-    plan.check_unchanged()?;
-    // Asked last of all, so that an interrupt counts until the files have their names.
-    if progress.is_cancelled() {
-        return Err(Error::Interrupted);
-    }
+    let begun = if is_resumable { resumed(outputs, options, groups.len())? } else { None };
+    let (outputs, resumed) = match begun {
+        Some((outputs, resumed)) => (outputs, Some(resumed)),
+        None => {
+            let create = outputs.iter().map(|(plan, path)| Output::create(plan, path, options.overwrite));
+            (create.collect::<Result<Vec<_>>>()?, None)
+        }
+    };
+    let job = Job { outputs: &outputs, options, progress, resumed: resumed.as_ref() };
+    let written = match job.write_and_verify(&pool, &groups) {
+        Ok(written) => written,
+        Err(Error::Interrupted) if resumed.is_some() => {
+            progress.kept(outputs[0].writer.folder());
+            outputs.into_iter().for_each(|output| output.writer.leave());
+            return Err(Error::Interrupted);
+        }
+        Err(e) => {
+            drop(outputs);
+            resumed.into_iter().for_each(Resumed::remove);
+            return Err(e);
+        }
+    };
     let errors = (0..outputs.len()).map(|i| {
         let mut errors = vec![ErrorStats::default(); plan.sources().len()];
         for (group, written) in groups.iter().zip(&written) {
@@ -101,14 +134,38 @@ pub fn run_all(
     });
     let errors: Vec<_> = errors.collect();
     let source_noise = written.iter().map(|written| written[0].source_noise).sum();
-    outputs
+    let n_resumed_bytes = resumed.as_ref().map_or(0, Resumed::n_found_bytes);
+    let summaries = outputs
         .into_iter()
         .zip(errors)
         .map(|(Output { plan, writer }, errors)| {
             let summary = Summary::new(plan, writer.finish()?, start.elapsed(), errors);
-            Ok(summary.with_source_noise(source_noise))
+            Ok(Summary { n_resumed_bytes, ..summary.with_source_noise(source_noise) })
         })
-        .collect()
+        .collect();
+    resumed.into_iter().for_each(Resumed::remove);
+    summaries
+}
+
+/// The files of outputs and their journal, with what an earlier run of the same work left. `None` where that cannot be
+/// known, or another program does the same work now.
+fn resumed<'a>(
+    outputs: &[(&'a Plan<'a>, &Path)],
+    options: &RunOptions,
+    n_groups: usize,
+) -> Result<Option<(Vec<Output<'a>>, Resumed)>> {
+    // Calibrated blocks are on disk already.
+    if outputs.iter().any(|(plan, _)| plan.sources().iter().any(|planned| planned.error.is_some())) {
+        return Ok(None);
+    }
+    let plans: Vec<&Plan<'_>> = outputs.iter().map(|(plan, _)| *plan).collect();
+    let key = cache_key::of_work(&plans, options.kernels)?;
+    let (plan, path) = outputs[0];
+    let target = GgufWriter::check(&plan.paths(path)[0], options.overwrite)?;
+    // First of all, for what has no lock counts as left over when the files are opened.
+    let Some(journal) = Resumed::open(&target, &key, n_groups, outputs.len())? else { return Ok(None) };
+    let resume = outputs.iter().map(|(plan, path)| Output::resume(plan, path, options.overwrite, &key));
+    Ok(resume.collect::<Result<Option<Vec<_>>>>()?.map(|found| (found, journal)))
 }
 
 /// Checks where everything is to be written.
@@ -132,17 +189,6 @@ pub(super) struct Group {
     pub(super) tensor: usize,
     pub(super) first_row: usize,
     pub(super) n_rows: usize,
-}
-
-/// A group in a file.
-#[derive(Debug)]
-pub(super) struct Written {
-    /// What its encoding lost.
-    error: ErrorStats,
-    /// The sum of the squared errors that the codes of the source made, as far as they tell.
-    source_noise: f64,
-    /// The CRC-32 of its blocks.
-    pub(super) crc: u32,
 }
 
 pub(super) fn cut(plan: &Plan<'_>) -> Vec<Group> {
@@ -170,6 +216,19 @@ impl<'a> Output<'a> {
         let files = plan.paths(path).into_iter().zip(plan.files().layouts().iter().cloned());
         Ok(Self { plan, writer: ModelWriter::create(files, overwrite)? })
     }
+
+    /// Where the blocks of a group begin in its tensor, and how many bytes they have.
+    fn place_of(&self, group: Group) -> (u64, usize) {
+        let n_in = self.plan.sources()[group.tensor].rows.n_in();
+        let row_bytes = self.plan.files().tensor(group.tensor).block_type.row_bytes(n_in);
+        let row_bytes = row_bytes.expect("the layout checked that rows divide into blocks");
+        ((group.first_row * row_bytes) as u64, group.n_rows * row_bytes)
+    }
+
+    fn resume(plan: &'a Plan<'a>, path: &Path, overwrite: bool, key: &str) -> Result<Option<Self>> {
+        let files = plan.paths(path).into_iter().zip(plan.files().layouts().iter().cloned());
+        Ok(ModelWriter::resume(files, overwrite, key)?.map(|writer| Self { plan, writer }))
+    }
 }
 
 /// What the threads share.
@@ -178,6 +237,8 @@ pub(super) struct Job<'a> {
     pub(super) outputs: &'a [Output<'a>],
     pub(super) options: &'a RunOptions,
     pub(super) progress: &'a dyn Progress,
+    /// What an earlier run did, if this one can be resumed.
+    pub(super) resumed: Option<&'a Resumed>,
 }
 
 /// What a thread keeps between groups.
@@ -190,15 +251,62 @@ struct Worker {
 }
 
 impl Job<'_> {
-    /// Converts all groups; what became of each in each output.
-    pub(super) fn write(&self, pool: &ThreadPool, groups: &[Group]) -> Result<Vec<Vec<Written>>> {
-        in_order(pool, groups.len(), |worker, i| self.convert(worker, groups[i]))
+    fn write_and_verify(&self, pool: &ThreadPool, groups: &[Group]) -> Result<Vec<Vec<Written>>> {
+        let plan = self.outputs[0].plan;
+        let n_bytes = plan.sources().iter().map(|planned| planned.rows.source_bytes(planned.rows.n_rows()));
+        self.progress.begin(n_bytes.sum());
+        let written = self.write(pool, groups)?;
+        self.progress.verifying();
+        self.outputs.iter().try_for_each(|output| output.writer.sync())?;
+        for (i, output) in self.outputs.iter().enumerate() {
+            verify(self, output, pool, groups, &|group| written[group][i].crc)?;
+        }
+        plan.check_unchanged()?;
+        // Asked last of all, so that an interrupt counts until the files have their names.
+        if self.progress.is_cancelled() { Err(Error::Interrupted) } else { Ok(written) }
     }
 
-    fn convert(&self, worker: &mut Worker, group: Group) -> Result<Vec<Written>> {
+    /// Converts all groups; what became of each in each output.
+    pub(super) fn write(&self, pool: &ThreadPool, groups: &[Group]) -> Result<Vec<Vec<Written>>> {
+        in_order(pool, groups.len(), |worker, i| self.convert_or_find(worker, groups[i], i))
+    }
+
+    /// Converts group `number`, unless an earlier run did.
+    fn convert_or_find(&self, worker: &mut Worker, group: Group, number: usize) -> Result<Vec<Written>> {
         if self.progress.is_cancelled() {
             return Err(Error::Interrupted);
         }
+        let Some(resumed) = self.resumed else { return self.convert(worker, group) };
+        if let Some(known) = resumed.known(number)
+            && self.is_written(worker, group, known)?
+        {
+            let rows = &self.outputs[0].plan.sources()[group.tensor].rows;
+            resumed.count_found(rows.source_bytes(group.n_rows));
+            self.progress.advance(rows.source_bytes(group.n_rows));
+            return Ok(known.to_vec());
+        }
+        let written = self.convert(worker, group)?;
+        resumed.add(number, &written)?;
+        Ok(written)
+    }
+
+    /// Whether the blocks of a group are in all files as `known` says; they then count as written.
+    fn is_written(&self, worker: &mut Worker, group: Group, known: &[Written]) -> Result<bool> {
+        for (output, known) in self.outputs.iter().zip(known) {
+            let (start, n_bytes) = output.place_of(group);
+            worker.blocks.resize(n_bytes, 0);
+            output.writer.read_at(group.tensor, start, &mut worker.blocks)?;
+            if crc32fast::hash(&worker.blocks) != known.crc {
+                return Ok(false);
+            }
+        }
+        for output in self.outputs {
+            output.writer.count_written(group.tensor, output.place_of(group).1 as u64);
+        }
+        Ok(true)
+    }
+
+    fn convert(&self, worker: &mut Worker, group: Group) -> Result<Vec<Written>> {
         let rows = &self.outputs[0].plan.sources()[group.tensor].rows;
         worker.rows.resize(group.n_rows * rows.n_in(), 0.0);
         rows.read(group.first_row, &mut worker.rows, &mut worker.reading)?;
@@ -227,8 +335,9 @@ impl Job<'_> {
         let placed = output.plan.files().tensor(group.tensor);
         let n_in = output.plan.sources()[group.tensor].rows.n_in();
         let ty = placed.block_type;
-        let row_bytes = ty.row_bytes(n_in).expect("the layout checked that rows divide into blocks");
-        worker.blocks.resize(group.n_rows * row_bytes, 0);
+        let (start, n_bytes) = output.place_of(group);
+        let row_bytes = n_bytes / group.n_rows;
+        worker.blocks.resize(n_bytes, 0);
         let Worker { rows, blocks, scratch, reading } = worker;
         let Planned { rows: source, importance, .. } = &output.plan.sources()[group.tensor];
         let (kernels, steps) = (self.options.kernels, reading.steps());
@@ -266,7 +375,7 @@ impl Job<'_> {
                  as in --tensor-type '{name}=F32'"
             )));
         }
-        output.writer.write_at(group.tensor, (group.first_row * row_bytes) as u64, blocks)?;
+        output.writer.write_at(group.tensor, start, blocks)?;
         let source_noise = source.noise_of(steps);
         Ok(Written { error, source_noise, crc: crc32fast::hash(blocks) })
     }

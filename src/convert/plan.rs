@@ -3,6 +3,7 @@
 mod adapter;
 mod files;
 mod gguf;
+mod notes;
 mod options;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use crate::convert::gguf_input::GgufInput;
 use crate::convert::importance::Importance;
 use crate::convert::metadata::{self, General};
 use crate::convert::naming::{file_stem, folder_identifier};
-use crate::convert::recipe::{self, Candidate, Choice, Overrides};
+use crate::convert::recipe::{self, Candidate, Choice};
 use crate::convert::stored::Tensors;
 use crate::convert::transform::SourceRows;
 use crate::convert::{FileType, adapters, sources, target, tokenizer_check};
@@ -26,6 +27,7 @@ use crate::model::spec::{ModelSpec, Slot};
 use crate::quantize::ErrorStats;
 use crate::tokenizer::Vocabulary;
 use files::Files;
+use notes::{grid_note, unused_overrides};
 
 pub use options::{PlanOptions, TokenizerDifferences};
 
@@ -47,7 +49,7 @@ pub struct Plan<'a> {
 
 /// What is converted.
 #[derive(Clone, Copy, Debug)]
-enum Input<'a> {
+pub(super) enum Input<'a> {
     Checkpoint(&'a Checkpoint),
     Gguf(&'a GgufInput),
 }
@@ -269,6 +271,10 @@ impl<'a> Plan<'a> {
         same_input && names(self) == names(other)
     }
 
+    pub(super) fn input(&self) -> Input<'a> {
+        self.input
+    }
+
     pub(super) fn files(&self) -> &Files {
         &self.files
     }
@@ -369,31 +375,4 @@ fn read_config<'a>(
 /// As [`Plan::new`].
 pub fn check_config(checkpoint: &Checkpoint) -> Result<()> {
     read_config(checkpoint, &[], &mut Vec::new()).map(drop)
-}
-
-/// What to know of weights that lie on grids already.
-fn grid_note(n_on_grids: usize, file_type: FileType) -> Option<String> {
-    if n_on_grids == 0 {
-        return None;
-    }
-    let what = match file_type {
-        FileType::KEEP | FileType::Q4_0 | FileType::Q5_0 | FileType::Q8_0 => {
-            "are kept so where the type has their levels"
-        }
-        _ => "--type KEEP keeps them so, in the smallest type that has their levels",
-    };
-    Some(format!(
-        "the floats of {n_on_grids} tensors lie on grids already, as quantisation-aware training leaves them: {what}"
-    ))
-}
-
-/// Names the patterns that no tensor matched: most likely a slip.
-fn unused_overrides(overrides: &Overrides, tensors: &[Candidate]) -> Vec<String> {
-    let is_unused = |name: &Regex| !tensors.iter().any(|tensor| name.is_match(&tensor.name));
-    overrides
-        .tensors
-        .iter()
-        .filter(|(name, _)| is_unused(name))
-        .map(|(name, ty)| format!("--tensor-type {name}={ty} matches no tensor; --dry-run lists their names"))
-        .collect()
 }

@@ -26,6 +26,8 @@ pub struct Summary {
     /// What quantising them before lost, relative to the RMS of all weights, as their steps tell; `None` where they do
     /// not.
     pub source_error: Option<f64>,
+    /// Source bytes that an earlier run had converted.
+    pub n_resumed_bytes: u64,
     /// How long it took, with all that was written at once and reading back.
     pub duration: Duration,
     /// Every tensor, in file order.
@@ -77,6 +79,7 @@ impl Summary {
             bits_per_weight: plan.bits_per_weight(),
             is_requantised: plan.is_requantised(),
             source_error: None,
+            n_resumed_bytes: 0,
             duration,
             calibration: None,
             tensors: plan.files().tensors().zip(errors).map(of_tensor).collect(),

@@ -203,7 +203,7 @@ mod tests {
         let files = [(dir.path().join("m.gguf"), plan.files().layouts()[0].clone())];
         let outputs = [Output { plan: &plan, writer: ModelWriter::create(files, false)? }];
         let options = RunOptions { overwrite: false, n_threads: 2, kernels: Kernels::best() };
-        let job = Job { outputs: &outputs, options: &options, progress: &Silent };
+        let job = Job { outputs: &outputs, options: &options, progress: &Silent, resumed: None };
         let (pool, groups) = (pool(2, 2)?, pipeline::cut(&plan));
         let written = job.write(&pool, &groups)?;
         let [Output { writer, .. }] = &outputs;

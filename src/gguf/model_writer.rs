@@ -21,11 +21,36 @@ impl ModelWriter {
     /// As [`GgufWriter::create`].
     pub fn create(files: impl IntoIterator<Item = (PathBuf, Layout)>, overwrite: bool) -> Result<Self> {
         let files = files.into_iter().map(|(path, layout)| GgufWriter::create(&path, layout, overwrite));
-        let files: Vec<GgufWriter> = files.collect::<Result<_>>()?;
+        Ok(Self::of(files.collect::<Result<_>>()?))
+    }
+
+    /// As [`ModelWriter::create`], with the data that an earlier run of the work called `key` left; `None` as
+    /// [`GgufWriter::resume`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn resume(
+        files: impl IntoIterator<Item = (PathBuf, Layout)>,
+        overwrite: bool,
+        key: &str,
+    ) -> Result<Option<Self>> {
+        let files = files.into_iter().map(|(path, layout)| GgufWriter::resume(&path, layout, overwrite, key));
+        Ok(files.collect::<Result<Option<_>>>()?.map(Self::of))
+    }
+
+    fn of(files: Vec<GgufWriter>) -> Self {
         let of_file =
             |(i, file): (usize, &GgufWriter)| (0..file.layout().tensors().len()).map(move |place| (i, place));
         let places = files.iter().enumerate().flat_map(of_file).collect();
-        Ok(Self { files, places })
+        Self { files, places }
+    }
+
+    /// The folder of the first file.
+    pub fn folder(&self) -> &Path {
+        self.files[0].target().parent().unwrap_or(Path::new("."))
     }
 
     /// The files, in order.
@@ -51,6 +76,29 @@ impl ModelWriter {
     pub fn write_at(&self, tensor_index: usize, byte_offset_in_tensor: u64, bytes: &[u8]) -> Result<()> {
         let (file, index) = self.place(tensor_index);
         self.files[file].write_at(index, byte_offset_in_tensor, bytes)
+    }
+
+    /// As [`GgufWriter::read_at`], for a tensor of the whole model.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn read_at(&self, tensor_index: usize, byte_offset_in_tensor: u64, out: &mut [u8]) -> Result<()> {
+        let (file, index) = self.place(tensor_index);
+        self.files[file].read_at(index, byte_offset_in_tensor, out)
+    }
+
+    /// As [`GgufWriter::count_written`], for a tensor of the whole model.
+    pub fn count_written(&self, tensor_index: usize, n_bytes: u64) {
+        let (file, index) = self.place(tensor_index);
+        self.files[file].count_written(index, n_bytes);
+    }
+
+    /// As [`GgufWriter::leave`], for all files.
+    pub fn leave(self) {
+        self.files.into_iter().for_each(GgufWriter::leave);
     }
 
     /// As [`GgufWriter::sync`], for all files.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::layout::{Layout, PlacedTensor};
 use crate::error::{Error, Result};
 use crate::new_file::{NewFile, free_target};
+use crate::read_file::read_exact_at;
 
 /// A file being written. Dropping it unfinished removes what was written so far.
 #[derive(Debug)]
@@ -35,8 +36,24 @@ impl GgufWriter {
     /// [`Error::Usage`] if `path` exists and `overwrite` is false, is a directory or a device, or has
     /// no parent folder; [`Error::Limit`] if the disk has too little room; [`Error::Io`] for the rest.
     pub fn create(path: &Path, layout: Layout, overwrite: bool) -> Result<Self> {
-        let target = free_target(path, "model.gguf", overwrite)?;
-        let new = NewFile::create(target)?;
+        let new = NewFile::create(free_target(path, "model.gguf", overwrite)?)?;
+        Self::begin(path, layout, overwrite, new)
+    }
+
+    /// As [`Self::create`], with the data that an earlier run of the work called `key` left; `None` as
+    /// [`NewFile::resume`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As [`NewFile::resume`].
+    pub fn resume(path: &Path, layout: Layout, overwrite: bool, key: &str) -> Result<Option<Self>> {
+        let new = NewFile::resume(free_target(path, "model.gguf", overwrite)?, key)?;
+        new.map(|new| Self::begin(path, layout, overwrite, new)).transpose()
+    }
+
+    fn begin(path: &Path, layout: Layout, overwrite: bool, new: NewFile) -> Result<Self> {
         reserve(new.file(), layout.file_bytes()).map_err(|e| refused(path, &layout, e))?;
         write_all_at(new.file(), layout.header(), 0).map_err(|e| refused(path, &layout, e))?;
         let written = layout.tensors().iter().map(|_| AtomicU64::new(0)).collect();
@@ -88,8 +105,36 @@ impl GgufWriter {
         assert!(end.is_some_and(|end| end <= tensor.n_bytes), "writing past the end of {}", tensor.name);
         write_all_at(self.new.file(), bytes, tensor.offset + byte_offset_in_tensor)
             .map_err(|e| refused(self.new.target(), &self.layout, e))?;
-        self.written[tensor_index].fetch_add(n_bytes, Ordering::Relaxed);
+        self.count_written(tensor_index, n_bytes);
         Ok(())
+    }
+
+    /// Reads part of a tensor's data as it is in the file now.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    ///
+    /// # Panics
+    /// As [`Self::write_at`].
+    pub fn read_at(&self, tensor_index: usize, byte_offset_in_tensor: u64, out: &mut [u8]) -> Result<()> {
+        let tensor = &self.layout.tensors()[tensor_index];
+        assert!(
+            byte_offset_in_tensor + out.len() as u64 <= tensor.n_bytes,
+            "reading past the end of {}",
+            tensor.name
+        );
+        read_exact_at(self.new.file(), out, tensor.offset + byte_offset_in_tensor)
+            .map_err(|e| Error::io(self.new.target(), "cannot read back what was written to", e))
+    }
+
+    /// Counts data that an earlier run wrote, and that is what it should be.
+    pub fn count_written(&self, tensor_index: usize, n_bytes: u64) {
+        self.written[tensor_index].fetch_add(n_bytes, Ordering::Relaxed);
+    }
+
+    /// Ends without finishing, so that [`Self::resume`] can go on.
+    pub fn leave(self) {
+        self.new.leave();
     }
 
     /// Brings everything to disk and gives the file its name, which is returned.

@@ -15,6 +15,11 @@ const HIDDEN: &str = ".gguf-kit.partial";
 const HIDDEN_BEFORE_LOCKS: &str = ".partial";
 /// Random letters and digits between the target's name and the end.
 const N_RANDOM: usize = 6;
+/// How those end that another run of the same work goes on with, and what it needs to know.
+const RESUMABLE: &str = ".gguf-kit.resume";
+const JOURNAL: &str = ".gguf-kit.journal";
+/// Hexadecimal digits of the work's name between the target's and the end.
+const N_DIGITS: usize = 24;
 /// Bytes of the target's name that a hidden name repeats: with everything around them far below the 255
 /// (143 on encrypted file systems) that a name may have.
 const MOST_REPEATED: usize = 100;
@@ -46,13 +51,36 @@ pub(super) fn hidden(
     })
 }
 
+/// Where the unfinished file of the work called `key`, which is to become `target`, lies from run to run, and its journal.
+///
+/// # Panics
+/// If `key` is not of 24 hexadecimal digits.
+pub(super) fn resumable(target: &Path, key: &str) -> [PathBuf; 2] {
+    assert!(is_key(key.as_bytes()), "{key} is no name of a work");
+    let path = |end: &str| {
+        let mut name = prefix_of(target);
+        name.push(format!("{key}{end}"));
+        target.with_file_name(name)
+    };
+    [path(RESUMABLE), path(JOURNAL)]
+}
+
+fn is_key(bytes: &[u8]) -> bool {
+    bytes.len() == N_DIGITS && bytes.iter().all(u8::is_ascii_hexdigit)
+}
+
 /// Who made the hidden file `name`, if it is one for `target`, or for any target if that is `None`.
 pub(super) fn maker_of(name: &OsStr, target: Option<&Path>) -> Option<Maker> {
     let name = name.as_encoded_bytes();
-    let makers = [(HIDDEN, Maker::Locking), (HIDDEN_BEFORE_LOCKS, Maker::NotLocking)];
-    makers.into_iter().find_map(|(suffix, maker)| {
+    let makers = [
+        (HIDDEN, N_RANDOM, Maker::Locking),
+        (RESUMABLE, N_DIGITS, Maker::Locking),
+        (JOURNAL, N_DIGITS, Maker::Locking),
+        (HIDDEN_BEFORE_LOCKS, N_RANDOM, Maker::NotLocking),
+    ];
+    makers.into_iter().find_map(|(suffix, n_random, maker)| {
         let stem = name.strip_suffix(suffix.as_bytes())?;
-        let (prefix, random) = stem.split_at_checked(stem.len().checked_sub(N_RANDOM)?)?;
+        let (prefix, random) = stem.split_at_checked(stem.len().checked_sub(n_random)?)?;
         let is_for_target = match target {
             None => prefix.len() > 2 && prefix.starts_with(b".") && prefix.ends_with(b"."),
             Some(target) if maker == Maker::Locking => prefix == prefix_of(target).as_encoded_bytes(),

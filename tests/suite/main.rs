@@ -30,6 +30,7 @@ mod convert_inputs;
 mod convert_output;
 mod convert_outputs;
 mod convert_refuses;
+mod convert_resume;
 mod convert_types;
 mod convert_values;
 mod cpu_features;

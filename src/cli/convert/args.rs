@@ -79,6 +79,10 @@ pub(super) struct Args {
     /// Replace an existing file
     #[arg(short, long)]
     pub(super) force: bool,
+    /// Keep what is done when the conversion is stopped or killed, under hidden names beside the output; the same
+    /// command then goes on with it [default: for files of 1 GiB and more]
+    #[arg(long)]
+    pub(super) resumable: bool,
     /// Show neither progress nor summary
     #[arg(short, long)]
     pub(super) quiet: bool,

@@ -31,6 +31,9 @@ use args::Args;
 use command::Command;
 use progress::Bar;
 
+/// Bytes of the files of a conversion from which on what is done outlives a stop: what takes seconds begins anew.
+const RESUMABLE_BYTES: u64 = 1 << 30;
+
 /// Runs `gguf-convert` on the arguments of the process.
 pub fn main() -> ExitCode {
     match super::begin_with(Command::parse) {
@@ -104,6 +107,9 @@ fn carry_out(args: &Args, plans: Vec<Plan<'_>>, run_options: &RunOptions) -> Res
         Some(_) => {
             let outputs = plans.into_iter().zip(&paths);
             outputs.map(|(plan, path)| calibrated(args, plan, path, run_options, &bar)).collect()
+        }
+        None if args.resumable || plans.iter().map(Plan::file_bytes).sum::<u64>() >= RESUMABLE_BYTES => {
+            convert::run_all_resumable(&pairs_of(&plans, &paths), run_options, &bar)
         }
         None => convert::run_all(&pairs_of(&plans, &paths), run_options, &bar),
     };

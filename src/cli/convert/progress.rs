@@ -1,6 +1,7 @@
 //! The progress bar of a conversion.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -64,6 +65,15 @@ impl Progress for Bar {
 
     fn verifying(&self) {
         self.bar.set_message("reading back");
+    }
+
+    fn kept(&self, folder: &Path) {
+        self.bar.suspend(|| {
+            note(format_args!(
+                "what was done is kept in {} under a hidden name: the same command goes on with it",
+                folder.display()
+            ));
+        });
     }
 
     fn is_cancelled(&self) -> bool {

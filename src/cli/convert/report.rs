@@ -85,6 +85,11 @@ pub(super) fn summary_text(summary: &Summary) -> String {
     let (bytes, bits) = (output::bytes(summary.file_bytes), summary.bits_per_weight);
     let seconds = summary.duration.as_secs_f64();
     let mut text = format!("{path}: {ty}, {bytes}, {bits:.3} bits per weight, {seconds:.1} s\n");
+    if summary.n_resumed_bytes > 0 {
+        let found = output::bytes(summary.n_resumed_bytes);
+        writeln!(text, "went on where an earlier run was: {found} of the input were converted")
+            .expect("a string");
+    }
     let worst: Vec<String> = summary
         .worst(N_WORST)
         .iter()
@@ -149,6 +154,7 @@ pub(super) fn summary_json(summary: &Summary) -> Value {
         "bytes": summary.file_bytes,
         "bits_per_weight": summary.bits_per_weight,
         "seconds": summary.duration.as_secs_f64(),
+        "resumed_bytes": summary.n_resumed_bytes,
         "relative_rmse": summary.error().relative_rmse(),
         "requantised": summary.is_requantised,
         "source_relative_rmse": summary.source_error,
