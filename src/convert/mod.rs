@@ -24,6 +24,7 @@ mod parallel;
 pub mod pipeline;
 pub mod plan;
 pub mod progress;
+pub mod proof;
 pub mod recipe;
 mod resume;
 mod sources;

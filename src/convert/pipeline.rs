@@ -16,9 +16,10 @@ use rayon::ThreadPool;
 use crate::convert::cache_key;
 use crate::convert::parallel::{in_order, pool};
 use crate::convert::plan::{Plan, Planned};
+use crate::convert::proof::Proved;
 use crate::convert::resume::{Resumed, Written};
 use crate::convert::transform::Reading;
-use crate::convert::verify::verify;
+use crate::convert::verify::{prove, verify};
 use crate::convert::{Progress, Summary};
 use crate::error::{Error, Result};
 use crate::gguf::{GgufWriter, ModelWriter};
@@ -26,9 +27,6 @@ use crate::quantize::{ErrorStats, STEP, encode_rows, encode_rows_on_grids, large
 
 /// Elements of a group of rows, unless a single row has more.
 const GROUP_ELEMENTS: usize = 1 << 18;
-
-/// The largest number in F16.
-const MAX_F16: f32 = 65504.0;
 
 /// How to carry a plan out. None of it changes a byte of the result.
 #[derive(Clone, Copy)]
@@ -109,8 +107,8 @@ fn run_all_by(
         }
     };
     let job = Job { outputs: &outputs, options, progress, resumed: resumed.as_ref() };
-    let written = match job.write_and_verify(&pool, &groups) {
-        Ok(written) => written,
+    let done = match job.write_and_verify(&pool, &groups) {
+        Ok(done) => done,
         Err(Error::Interrupted) if resumed.is_some() => {
             progress.kept(outputs[0].writer.folder());
             outputs.into_iter().for_each(|output| output.writer.leave());
@@ -122,25 +120,13 @@ fn run_all_by(
             return Err(e);
         }
     };
-    let errors = (0..outputs.len()).map(|i| {
-        let mut errors = vec![ErrorStats::default(); plan.sources().len()];
-        for (group, written) in groups.iter().zip(&written) {
-            errors[group.tensor].merge(&written[i].error);
-        }
-        for (error, planned) in errors.iter_mut().zip(outputs[i].plan.sources()) {
-            *error = planned.error.unwrap_or(*error);
-        }
-        errors
-    });
-    let errors: Vec<_> = errors.collect();
-    let source_noise = written.iter().map(|written| written[0].source_noise).sum();
     let n_resumed_bytes = resumed.as_ref().map_or(0, Resumed::n_found_bytes);
     let summaries = outputs
         .into_iter()
-        .zip(errors)
-        .map(|(Output { plan, writer }, errors)| {
+        .zip(done.of_outputs)
+        .map(|(Output { plan, writer }, (errors, proof))| {
             let summary = Summary::new(plan, writer.finish()?, start.elapsed(), errors);
-            Ok(Summary { n_resumed_bytes, ..summary.with_source_noise(source_noise) })
+            Ok(Summary { n_resumed_bytes, proof, ..summary.with_source_noise(done.source_noise) })
         })
         .collect();
     resumed.into_iter().for_each(Resumed::remove);
@@ -217,6 +203,17 @@ impl<'a> Output<'a> {
         Ok(Self { plan, writer: ModelWriter::create(files, overwrite)? })
     }
 
+    /// What encoding each tensor lost, of what encoding each group lost.
+    fn errors<'e>(&self, groups: &[Group], of_group: impl Fn(usize) -> &'e ErrorStats) -> Vec<ErrorStats> {
+        let mut errors = vec![ErrorStats::default(); self.plan.sources().len()];
+        groups.iter().enumerate().for_each(|(i, group)| errors[group.tensor].merge(of_group(i)));
+        errors
+            .iter()
+            .zip(self.plan.sources())
+            .map(|(error, planned)| planned.error.unwrap_or(*error))
+            .collect()
+    }
+
     /// Where the blocks of a group begin in its tensor, and how many bytes they have.
     fn place_of(&self, group: Group) -> (u64, usize) {
         let n_in = self.plan.sources()[group.tensor].rows.n_in();
@@ -241,6 +238,13 @@ pub(super) struct Job<'a> {
     pub(super) resumed: Option<&'a Resumed>,
 }
 
+/// What became of a conversion.
+struct Done {
+    source_noise: f64,
+    /// What encoding each tensor lost, and what was read back of it if the file proves itself.
+    of_outputs: Vec<(Vec<ErrorStats>, Option<Vec<Proved>>)>,
+}
+
 /// What a thread keeps between groups.
 #[derive(Default)]
 struct Worker {
@@ -251,19 +255,31 @@ struct Worker {
 }
 
 impl Job<'_> {
-    fn write_and_verify(&self, pool: &ThreadPool, groups: &[Group]) -> Result<Vec<Vec<Written>>> {
+    fn write_and_verify(&self, pool: &ThreadPool, groups: &[Group]) -> Result<Done> {
         let plan = self.outputs[0].plan;
         let n_bytes = plan.sources().iter().map(|planned| planned.rows.source_bytes(planned.rows.n_rows()));
         self.progress.begin(n_bytes.sum());
         let written = self.write(pool, groups)?;
         self.progress.verifying();
         self.outputs.iter().try_for_each(|output| output.writer.sync())?;
+        let mut of_outputs = Vec::new();
         for (i, output) in self.outputs.iter().enumerate() {
             verify(self, output, pool, groups, &|group| written[group][i].crc)?;
+            let errors = output.errors(groups, |group| &written[group][i].error);
+            let proof = if output.plan.is_proved() {
+                Some(prove(self, output, pool, groups, &errors)?)
+            } else {
+                None
+            };
+            of_outputs.push((errors, proof));
         }
         plan.check_unchanged()?;
         // Asked last of all, so that an interrupt counts until the files have their names.
-        if self.progress.is_cancelled() { Err(Error::Interrupted) } else { Ok(written) }
+        if self.progress.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        let source_noise = written.iter().map(|written| written[0].source_noise).sum();
+        Ok(Done { source_noise, of_outputs })
     }
 
     /// Converts all groups; what became of each in each output.
@@ -368,7 +384,7 @@ impl Job<'_> {
                 error
             }
         };
-        if is_out_of_range(&error, largest) {
+        if error.is_out_of_range(largest) {
             let name = &placed.name;
             return Err(Error::limit(format!(
                 "tensor {name} holds values up to {largest:e}, more than {ty} can express; give it a wider type, \
@@ -379,10 +395,4 @@ impl Job<'_> {
         let source_noise = source.noise_of(steps);
         Ok(Written { error, source_noise, crc: crc32fast::hash(blocks) })
     }
-}
-
-/// Whether values up to `largest` were beyond the type: infinite in F16, or cut off where the scale of
-/// a block is an F16. An encoding in range errs by a fraction of its largest value.
-fn is_out_of_range(error: &ErrorStats, largest: f32) -> bool {
-    !error.is_finite() || largest > MAX_F16 && error.max_error > largest / 2.0
 }

@@ -19,7 +19,7 @@ use crate::convert::naming::{file_stem, folder_identifier};
 use crate::convert::recipe::{self, Candidate, Choice};
 use crate::convert::stored::Tensors;
 use crate::convert::transform::SourceRows;
-use crate::convert::{FileType, adapters, sources, target, tokenizer_check};
+use crate::convert::{FileType, adapters, proof, sources, target, tokenizer_check};
 use crate::error::{Error, Result};
 use crate::gguf::{DEFAULT_ALIGNMENT, GgufWriter, PlannedTensor};
 use crate::model::arch::{self, Configured, Family, Scalars};
@@ -132,6 +132,7 @@ impl<'a> Plan<'a> {
         pairs.extend(vocabulary.to_metadata());
         warnings.extend(tokenizer_check::prove(checkpoint, &pairs, options.tokenizer_differences)?);
         options.keys.apply(&mut pairs, &mut warnings)?;
+        options.add_proof(&mut pairs, candidates.len());
         let planned = candidates.into_iter().zip(&choices);
         let tensors = planned.map(|(tensor, choice)| PlannedTensor {
             name: tensor.name,
@@ -269,6 +270,11 @@ impl<'a> Plan<'a> {
         };
         let names = |plan: &Self| plan.files.tensors().map(|placed| placed.name.clone()).collect::<Vec<_>>();
         same_input && names(self) == names(other)
+    }
+
+    /// Whether the file has room for a proof.
+    pub(super) fn is_proved(&self) -> bool {
+        self.files.layouts()[0].keys().iter().any(|key| key.starts_with(proof::PREFIX))
     }
 
     pub(super) fn input(&self) -> Input<'a> {

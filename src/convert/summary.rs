@@ -6,6 +6,7 @@ use std::time::Duration;
 use gguf_simd::BlockType;
 
 use crate::convert::calibrate::Won;
+use crate::convert::proof::Proved;
 use crate::convert::{FileType, Plan};
 use crate::gguf::PlacedTensor;
 use crate::quantize::ErrorStats;
@@ -32,6 +33,8 @@ pub struct Summary {
     pub duration: Duration,
     /// Every tensor, in file order.
     pub tensors: Vec<TensorSummary>,
+    /// What was read back of each tensor, if the file proves itself.
+    pub proof: Option<Vec<Proved>>,
     /// What calibrating won, if it was done.
     pub calibration: Option<Calibration>,
 }
@@ -80,6 +83,7 @@ impl Summary {
             is_requantised: plan.is_requantised(),
             source_error: None,
             n_resumed_bytes: 0,
+            proof: None,
             duration,
             calibration: None,
             tensors: plan.files().tensors().zip(errors).map(of_tensor).collect(),

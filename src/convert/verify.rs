@@ -19,10 +19,11 @@ use rayon::ThreadPool;
 use crate::convert::parallel::in_order;
 use crate::convert::pipeline::{Group, Job, Output};
 use crate::convert::plan::Planned;
+use crate::convert::proof::{self, Proved};
 use crate::convert::transform::Reading;
 use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, GgufWriter, Layout};
-use crate::quantize::encode_row;
+use crate::quantize::{ErrorStats, encode_row};
 use crate::read_file::ReadFile;
 
 /// What a thread keeps between groups.
@@ -31,6 +32,7 @@ struct Worker {
     found: Vec<u8>,
     values: Vec<f32>,
     blocks: Vec<u8>,
+    decoded: Vec<f32>,
     reading: Reading,
 }
 
@@ -182,6 +184,95 @@ fn differing_row(
         }
     }
     Ok(None)
+}
+
+/// How far a measured error may be from the one that the encoder told: sums are taken in another order.
+const TOLERANCE: f64 = 1e-6;
+
+/// Measures the files of `output`, which are on disk, against their source, and writes what it finds into the first of
+/// them. `told` has what encoding each tensor lost.
+///
+/// # Errors
+/// [`Error::Malformed`] for a tensor whose error is another; [`Error::Io`]; [`Error::Interrupted`].
+pub(super) fn prove(
+    job: &Job<'_>,
+    output: &Output<'_>,
+    pool: &ThreadPool,
+    groups: &[Group],
+    told: &[ErrorStats],
+) -> Result<Vec<Proved>> {
+    let files = output.writer.files().iter().map(|writer| GgufFile::open(&writer.partial_path()));
+    let files: Vec<GgufFile> = files.collect::<Result<_>>()?;
+    let bytes_of = |tensor: usize| {
+        let (file, place) = output.writer.place(tensor);
+        files[file].bytes(&files[file].tensors()[place])
+    };
+    let of_groups = in_order(pool, groups.len(), |worker: &mut Worker, i| {
+        measure(job, output, worker, groups[i], bytes_of(groups[i].tensor))
+    })?;
+    let mut measured = vec![ErrorStats::default(); told.len()];
+    groups.iter().zip(&of_groups).for_each(|(group, stats)| measured[group.tensor].merge(stats));
+    for (i, (found, told)) in measured.iter_mut().zip(told).enumerate() {
+        let is_near = |a: f64, b: f64| (a - b).abs() <= TOLERANCE * a.max(b);
+        match output.plan.sources()[i].error {
+            // The blocks come from a calibration, which knows their error; here they are compared with themselves.
+            Some(calibrated) if found.sum_squared_error == 0.0 => *found = calibrated,
+            _ if found.n == told.n && is_near(found.relative_rmse(), told.relative_rmse()) => {}
+            _ => return Err(differs(output, i, found, told)),
+        }
+    }
+    let hashes = in_order(pool, told.len(), |(): &mut (), i| {
+        // Tensors are the longest pieces of work: each ends before an interrupt counts.
+        if job.progress.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        Ok(proof::hash(bytes_of(i)))
+    })?;
+    let proved = hashes.into_iter().zip(measured).map(|(sha256, measured)| Proved { sha256, measured });
+    let proved: Vec<Proved> = proved.collect();
+    let first = &output.writer.files()[0];
+    proof::keys(&proved).into_iter().try_for_each(|(key, value)| first.put(&key, value))?;
+    Ok(proved)
+}
+
+/// The error of a group of rows of a tensor, which has these bytes in the file.
+fn measure(
+    job: &Job<'_>,
+    output: &Output<'_>,
+    worker: &mut Worker,
+    group: Group,
+    tensor: &[u8],
+) -> Result<ErrorStats> {
+    if job.progress.is_cancelled() {
+        return Err(Error::Interrupted);
+    }
+    let Worker { values, decoded, reading, .. } = worker;
+    let rows = &output.plan.sources()[group.tensor].rows;
+    let ty = output.plan.files().tensor(group.tensor).block_type;
+    values.resize(group.n_rows * rows.n_in(), 0.0);
+    decoded.resize(rows.n_in(), 0.0);
+    rows.read(group.first_row, values, reading)?;
+    let row_bytes = tensor.len() / rows.n_rows();
+    let blocks = &tensor[group.first_row * row_bytes..][..group.n_rows * row_bytes];
+    let mut stats = ErrorStats::default();
+    for (row, blocks) in values.chunks_exact(rows.n_in()).zip(blocks.chunks_exact(row_bytes)) {
+        job.options.kernels.decode(ty, blocks, decoded);
+        stats.add_row(row, decoded);
+    }
+    Ok(stats)
+}
+
+fn differs(output: &Output<'_>, tensor: usize, found: &ErrorStats, told: &ErrorStats) -> Error {
+    let (file, place) = output.writer.place(tensor);
+    let writer = &output.writer.files()[file];
+    let what = format!(
+        "tensor {} is not what was encoded: read back, its error is {:e}, and it was {:e} when it was encoded; the disk or \
+         the memory of this machine may be failing",
+        writer.layout().tensors()[place].name,
+        found.relative_rmse(),
+        told.relative_rmse()
+    );
+    Error::malformed(writer.target(), what)
 }
 
 #[cfg(test)]

@@ -47,6 +47,8 @@ pub struct PlacedTensor {
 pub struct Layout {
     header: Vec<u8>,
     keys: Vec<String>,
+    /// `[n_keys]`: where each pair begins.
+    pair_offsets: Vec<usize>,
     tensors: Vec<PlacedTensor>,
     file_bytes: u64,
 }
@@ -81,14 +83,14 @@ impl Layout {
                 Ok(placed)
             })
             .collect::<Result<Vec<PlacedTensor>>>()?;
-        let header = write_header(&metadata, &tensors, alignment);
+        let (header, pair_offsets) = write_header(&metadata, &tensors, alignment);
         let data_start = header.len() as u64;
         let file_bytes = data_start.checked_add(relative).ok_or_else(|| too_large("the last"))?;
         for tensor in &mut tensors {
             tensor.offset += data_start;
         }
         let keys = metadata.into_iter().map(|(key, _)| key).collect();
-        Ok(Self { header, keys, tensors, file_bytes })
+        Ok(Self { header, keys, pair_offsets, tensors, file_bytes })
     }
 
     /// Bytes of the whole file, the padding behind the last tensor included.
@@ -104,6 +106,21 @@ impl Layout {
     /// The keys of the metadata, in order.
     pub fn keys(&self) -> &[String] {
         &self.keys
+    }
+
+    /// Where the pair of this key begins in the header, and its bytes with this value instead of its own.
+    ///
+    /// # Panics
+    /// If there is no such key, or the value takes other bytes than the one that was planned.
+    pub(super) fn replaced(&self, key: &str, value: Value) -> (u64, Vec<u8>) {
+        let i = self.keys.iter().position(|known| known == key).expect("a planned key");
+        let (start, pair) = (self.pair_offsets[i], encode_pairs(&[(key.to_owned(), value)]));
+        let end = self.pair_offsets.get(i + 1).copied();
+        assert!(
+            end.is_none_or(|end| end - start == pair.len()),
+            "the value of {key} takes other bytes than planned"
+        );
+        (start as u64, pair)
     }
 
     /// The tensors, in the order they were given.
@@ -241,13 +258,18 @@ pub(super) fn described_bytes(tensor: &PlannedTensor) -> usize {
 pub(super) const FIXED_HEADER_BYTES: usize = 4 + 4 + 8 + 8;
 
 /// The bytes before the first tensor's data. The tensors' offsets are relative here, as in the file.
-fn write_header(metadata: &[(String, Value)], tensors: &[PlacedTensor], alignment: usize) -> Vec<u8> {
+/// Also where each pair begins.
+fn write_header(
+    metadata: &[(String, Value)],
+    tensors: &[PlacedTensor],
+    alignment: usize,
+) -> (Vec<u8>, Vec<usize>) {
     let mut header = HeaderWriter(Vec::new());
     header.0.extend_from_slice(&MAGIC);
     header.u32(VERSION);
     header.len(tensors.len());
     header.len(metadata.len());
-    header.pairs(metadata);
+    let pair_offsets = header.pairs(metadata);
     for tensor in tensors {
         header.string(&tensor.name);
         header.u32(u32::try_from(tensor.shape.len()).expect("check_tensors allows 4 dimensions"));
@@ -259,7 +281,7 @@ fn write_header(metadata: &[(String, Value)], tensors: &[PlacedTensor], alignmen
     }
     let mut header = header.0;
     header.resize(header.len().next_multiple_of(alignment), 0);
-    header
+    (header, pair_offsets)
 }
 
 /// Appends the format's fields to a header; writing to memory cannot fail.
@@ -268,11 +290,15 @@ struct HeaderWriter(Vec<u8>);
 const IN_MEMORY: &str = "writing to a Vec cannot fail";
 
 impl HeaderWriter {
-    fn pairs(&mut self, metadata: &[(String, Value)]) {
-        for (key, value) in metadata {
+    /// Where each pair begins.
+    fn pairs(&mut self, metadata: &[(String, Value)]) -> Vec<usize> {
+        let mut pair = |(key, value): &(String, Value)| {
+            let start = self.0.len();
             self.string(key);
             self.value(value);
-        }
+            start
+        };
+        metadata.iter().map(&mut pair).collect()
     }
 
     fn u32(&mut self, x: u32) {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::layout::{Layout, PlacedTensor};
+use super::value::Value;
 use crate::error::{Error, Result};
 use crate::new_file::{NewFile, free_target};
 use crate::read_file::read_exact_at;
@@ -130,6 +131,18 @@ impl GgufWriter {
     /// Counts data that an earlier run wrote, and that is what it should be.
     pub fn count_written(&self, tensor_index: usize, n_bytes: u64) {
         self.written[tensor_index].fetch_add(n_bytes, Ordering::Relaxed);
+    }
+
+    /// Gives a key of the header another value than the planned one, of as many bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the system refuses.
+    ///
+    /// # Panics
+    /// If there is no such key, or the value takes other bytes.
+    pub fn put(&self, key: &str, value: Value) -> Result<()> {
+        let (start, pair) = self.layout.replaced(key, value);
+        write_all_at(self.new.file(), &pair, start).map_err(|e| refused(self.new.target(), &self.layout, e))
     }
 
     /// Ends without finishing, so that [`Self::resume`] can go on.

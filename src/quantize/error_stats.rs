@@ -62,11 +62,20 @@ impl ErrorStats {
         if self.sum_squared_error == 0.0 { 0.0 } else { (self.sum_squared_error / self.sum_squares).sqrt() }
     }
 
+    /// Whether values up to `largest` were beyond the type: infinite in F16, or cut off where the scale of
+    /// a block is an F16. An encoding in range errs by a fraction of its largest value.
+    pub fn is_out_of_range(&self, largest: f32) -> bool {
+        !self.is_finite() || largest > MAX_F16 && self.max_error > largest / 2.0
+    }
+
     /// Whether every difference was a number: an encoding that overflowed decodes to none.
     pub fn is_finite(&self) -> bool {
         self.sum_squared_error.is_finite()
     }
 }
+
+/// The largest number in F16.
+const MAX_F16: f32 = 65504.0;
 
 /// Elements added side by side.
 const LANES: usize = 8;

@@ -57,6 +57,7 @@ mod logits_file;
 mod logits_hash;
 mod measures;
 mod on_grids;
+mod proofs;
 mod reads;
 mod saved_sequences;
 mod sequences;

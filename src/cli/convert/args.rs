@@ -79,6 +79,10 @@ pub(super) struct Args {
     /// Replace an existing file
     #[arg(short, long)]
     pub(super) force: bool,
+    /// Measure the finished file: decode every tensor as it is on disk, compare it with the source, and keep the errors and
+    /// a hash of each tensor in the file, for `gguf-run inspect --verify`
+    #[arg(long, conflicts_with = "adapter_only")]
+    verify: bool,
     /// Keep what is done when the conversion is stopped or killed, under hidden names beside the output; the same
     /// command then goes on with it [default: for files of 1 GiB and more]
     #[arg(long)]
@@ -233,6 +237,7 @@ impl Args {
             importance: importance.transpose()?,
             is_calibrated: self.calibrate.texts.is_some(),
             max_file_bytes: self.split_max_size,
+            is_proved: self.verify,
             ..PlanOptions::new(FileType::Q4_K_M)
         })
     }

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::cli::output;
+use crate::convert::proof::Proved;
 use crate::convert::summary::Calibration;
 use crate::convert::{Plan, Summary};
 use crate::printable;
+use crate::quantize::ErrorStats;
 
 /// Tensors named in the summary.
 const N_WORST: usize = 3;
@@ -119,7 +121,33 @@ pub(super) fn summary_text(summary: &Summary) -> String {
         writeln!(text, "error: {total} of the weights' RMS{against}; largest in {}", worst.join(", "))
             .expect("a string");
     }
+    text.extend(proof_text(summary));
     text
+}
+
+/// What was read back of the file, by type.
+fn proof_text(summary: &Summary) -> Option<String> {
+    let proof = summary.proof.as_ref()?;
+    let mut types: Vec<(&str, usize, ErrorStats, ErrorStats)> = Vec::new();
+    for (tensor, Proved { measured, .. }) in summary.tensors.iter().zip(proof) {
+        let name = tensor.block_type.name();
+        let place = types.iter().position(|known| known.0 == name).unwrap_or_else(|| {
+            types.push((name, 0, ErrorStats::default(), ErrorStats::default()));
+            types.len() - 1
+        });
+        let (_, n, found, told) = &mut types[place];
+        *n += 1;
+        found.merge(measured);
+        told.merge(&tensor.error);
+    }
+    let mut text = String::from("read back from the disk, every tensor is what was encoded:\n");
+    writeln!(text, "{:<8} {:>7}  {:>10}  {:>12}", "type", "tensors", "error", "when encoded")
+        .expect("a string");
+    for (name, n, found, told) in types {
+        let [found, told] = [found, told].map(|stats| percent(stats.relative_rmse()));
+        writeln!(text, "{name:<8} {n:>7}  {found:>10}  {told:>12}").expect("a string");
+    }
+    Some(text)
 }
 
 /// The file, or the first and the number of several.
@@ -134,14 +162,18 @@ fn files_text(paths: &[PathBuf]) -> String {
 
 /// What was done, as JSON.
 pub(super) fn summary_json(summary: &Summary) -> Value {
+    let proved = |i: usize| summary.proof.as_ref().map(|proof| &proof[i]);
     let tensors: Vec<Value> = summary
         .tensors
         .iter()
-        .map(|tensor| {
+        .enumerate()
+        .map(|(i, tensor)| {
             json!({
                 "name": tensor.name,
                 "type": tensor.block_type.name(),
                 "bytes": tensor.n_bytes,
+                "sha256": proved(i).map(|proved| &proved.sha256),
+                "relative_rmse_read_back": proved(i).map(|proved| proved.measured.relative_rmse()),
                 "relative_rmse": tensor.error.relative_rmse(),
                 "max_error": tensor.error.max_error,
             })

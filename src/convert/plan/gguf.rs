@@ -70,13 +70,14 @@ impl<'a> Plan<'a> {
         let requantised = requantised(&found, &choices);
         warnings.extend(requantised_note(&requantised));
 
-        let pairs =
+        let mut pairs =
             pairs(input, (options, metadata::file(options, &candidates, &chosen_types)), &mut warnings)?;
         let name = pairs.iter().find_map(|(key, value)| match value {
             Value::String(name) if key == "general.name" => Some(name.clone()),
             _ => None,
         });
         let name = name.or(input.metadata().string("general.name").ok().flatten().map(str::to_owned));
+        options.add_proof(&mut pairs, found.len());
         let tensors = found.iter().zip(&choices).map(|(found, choice)| PlannedTensor {
             name: found.tensor.name.clone(),
             shape: shape_of(found.tensor),

@@ -2,11 +2,12 @@
 
 use regex::Regex;
 
-use crate::convert::FileType;
 use crate::convert::importance::{Importance, ImportanceFile};
 use crate::convert::keys::KeyChanges;
 use crate::convert::recipe::{Candidate, Choice, Overrides};
+use crate::convert::{FileType, proof};
 use crate::error::Result;
+use crate::gguf::Value;
 
 /// What a plan does about a tokenizer that reads texts otherwise than the checkpoint's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct PlanOptions {
     pub label: Option<String>,
     /// Bytes of a file at most: a model that takes more is split into parts.
     pub max_file_bytes: Option<u64>,
+    /// Whether the file is measured when it is written, and says what was found.
+    pub is_proved: bool,
 }
 
 impl PlanOptions {
@@ -59,6 +62,7 @@ impl PlanOptions {
             is_calibrated: false,
             label: None,
             max_file_bytes: None,
+            is_proved: false,
         }
     }
 
@@ -72,6 +76,14 @@ impl PlanOptions {
         match &self.label {
             Some(label) => format!("{model}-{label}"),
             None => format!("{model}-{}", self.file_type),
+        }
+    }
+
+    /// Adds the keys of the proof of a file of so many tensors, if there is to be one. Those of an input are gone.
+    pub(super) fn add_proof(&self, pairs: &mut Vec<(String, Value)>, n_tensors: usize) {
+        pairs.retain(|(key, _)| !key.starts_with(proof::PREFIX));
+        if self.is_proved {
+            pairs.extend(proof::placeholders(n_tensors));
         }
     }
 

@@ -4,12 +4,16 @@ mod checkpoint;
 mod gguf;
 mod kernels;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
 
 use super::locate::{Located, locate};
-use crate::cli::output::{bytes, count};
-use crate::error::Result;
+use crate::cli::output::{bytes, count, show, show_json};
+use crate::convert::proof::{self, Checked};
+use crate::error::{Error, Result};
 use crate::printable;
+use crate::threads::default_thread_count;
 
 /// Show what is in a model: metadata, tensors, types, totals.
 ///
@@ -23,6 +27,10 @@ pub(super) struct Args {
     /// Show instead which CPU tier the kernel for each type and operation comes from; needs no MODEL
     #[arg(long, conflicts_with_all = ["model", "full"])]
     kernels: bool,
+    /// Check the data of every tensor against the hashes that `gguf-convert --verify` put into the file; a damaged file is
+    /// a failure
+    #[arg(long, conflicts_with_all = ["kernels", "full"])]
+    verify: bool,
     /// Show long strings and arrays whole
     #[arg(long)]
     full: bool,
@@ -46,9 +54,35 @@ pub(super) fn run(args: &Args) -> Result<()> {
         return kernels::show_kernels(args.json);
     };
     match locate(model, false)? {
+        Located::Gguf(path) if args.verify => show_proof(&path, args.json),
         Located::Gguf(path) => gguf::show_gguf(&path, args.full, args.json),
+        Located::Checkpoint(path) if args.verify => Err(Error::usage(format!(
+            "{} is a checkpoint; --verify is about GGUF files that gguf-convert --verify made",
+            path.display()
+        ))),
         Located::Checkpoint(path) => checkpoint::show_checkpoint(&path, args.json),
     }
+}
+
+/// Checks a file against its own proof, and shows what that says.
+fn show_proof(path: &Path, as_json: bool) -> Result<()> {
+    let Checked { program, n_tensors, errors } = proof::check(path, default_thread_count())?;
+    if as_json {
+        let errors: Map<String, Value> =
+            errors.into_iter().map(|(name, error)| (name, error.into())).collect();
+        return show_json(
+            &json!({ "program": program, "tensors": n_tensors, "sound": true, "relative_rmse": errors }),
+        );
+    }
+    let worst = errors.iter().max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, error)| *error > 0.0);
+    let worst = worst.map(|(name, error)| {
+        format!("; the largest error, measured then, is {:.3} % in {name}", error * 100.0)
+    });
+    show(&format!(
+        "{}: the data of all {n_tensors} tensors is what {program} wrote{}\n",
+        printable::path(path),
+        worst.unwrap_or_default()
+    ))
 }
 
 /// The tensors of one type.
@@ -109,12 +143,12 @@ impl Totals {
         table(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), &[false, true, true, true])
     }
 
-    fn json(&self) -> serde_json::Value {
+    fn json(&self) -> Value {
         let types: Vec<_> = self
             .types
             .iter()
             .map(|total| {
-                serde_json::json!({
+                json!({
                     "type": total.name,
                     "tensors": total.n_tensors,
                     "elements": total.n_elements,
@@ -122,7 +156,7 @@ impl Totals {
                 })
             })
             .collect();
-        serde_json::json!({
+        json!({
             "parameters": self.n_elements(),
             "tensor_bytes": self.n_bytes(),
             "bits_per_weight": self.bits_per_weight(),
