@@ -44,18 +44,8 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
 /// Writes the keys of a family that differs from this by `defaults`.
 pub(super) fn keys_with(made: &mut FromConfig<'_>, defaults: &Defaults) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;
-    let n_rot = made.config.required_count("qk_rope_head_dim")?;
-    let rank = made.config.required_count("kv_lora_rank")?;
-    let nope = made.config.required_count("qk_nope_head_dim")?;
-    made.base(&Defaults { head_dim: Some(n_rot), ..*defaults })?;
+    latent_keys(made, defaults)?;
     made.replace("attention.head_count_kv", Value::U32(1));
-    made.replace_count("attention.key_length", rank.saturating_add(n_rot))?;
-    made.replace_count("attention.value_length", rank)?;
-    made.replace_count("rope.dimension_count", n_rot)?;
-    made.put_count("attention.key_length_mla", nope.saturating_add(n_rot))?;
-    made.count("attention.value_length_mla", "v_head_dim")?;
-    made.optional_count("attention.q_lora_rank", "q_lora_rank")?;
-    made.put_count("attention.kv_lora_rank", rank)?;
     made.further_predictions()?;
     experts(made)?;
     let all = made.rope_parameters()?.map(|rope| rope.f32("mscale_all_dim")).transpose()?.flatten();
@@ -64,6 +54,21 @@ pub(super) fn keys_with(made: &mut FromConfig<'_>, defaults: &Defaults) -> Resul
         made.replace_attention_factor(LOG_MULTIPLIER, 0.1 * all);
     }
     Ok(())
+}
+
+/// Writes the keys that every family has, and those of latent vectors.
+pub(super) fn latent_keys(made: &mut FromConfig<'_>, defaults: &Defaults) -> Result<()> {
+    let n_rot = made.config.required_count("qk_rope_head_dim")?;
+    let rank = made.config.required_count("kv_lora_rank")?;
+    let nope = made.config.required_count("qk_nope_head_dim")?;
+    made.base(&Defaults { head_dim: Some(n_rot), ..*defaults })?;
+    made.replace_count("attention.key_length", rank.saturating_add(n_rot))?;
+    made.replace_count("attention.value_length", rank)?;
+    made.replace_count("rope.dimension_count", n_rot)?;
+    made.put_count("attention.key_length_mla", nope.saturating_add(n_rot))?;
+    made.count("attention.value_length_mla", "v_head_dim")?;
+    made.optional_count("attention.q_lora_rank", "q_lora_rank")?;
+    made.put_count("attention.kv_lora_rank", rank)
 }
 
 /// Writes the keys of experts, which configurations call differently.

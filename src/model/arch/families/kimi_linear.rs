@@ -67,22 +67,13 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
         Ok::<_, crate::Error>(own.or(config.count(other)?).unwrap_or(default))
     };
     let n_ctx_name = made.first_of(&["model_max_length", "max_position_embeddings"]);
-    let (n_rot, rank) = (config.required_count("qk_rope_head_dim")?, config.required_count("kv_lora_rank")?);
-    let nope = config.required_count("qk_nope_head_dim")?;
-    made.base(&Defaults { eps: 1e-5, n_ctx_name, head_dim: Some(n_rot), ..Defaults::RMS })?;
+    super::deepseek2::latent_keys(made, &Defaults { eps: 1e-5, n_ctx_name, ..Defaults::RMS })?;
     let n_head = config.required_count("num_attention_heads")?;
     if of_linear("num_heads", "linear_num_heads", n_head)? != n_head {
         return Err(made.unsupported("heads of delta-nets that are not as many as those of attention".into()));
     }
     let attending = attending(made, linear.as_ref())?;
     made.replace_counts("attention.head_count_kv", attending.into_iter().map(usize::from))?;
-    made.replace_count("attention.key_length", rank.saturating_add(n_rot))?;
-    made.replace_count("attention.value_length", rank)?;
-    made.replace_count("rope.dimension_count", n_rot)?;
-    made.put_count("attention.key_length_mla", nope.saturating_add(n_rot))?;
-    made.count("attention.value_length_mla", "v_head_dim")?;
-    made.optional_count("attention.q_lora_rank", "q_lora_rank")?;
-    made.put_count("attention.kv_lora_rank", rank)?;
     made.put_count("ssm.conv_kernel", of_linear("short_conv_kernel_size", "linear_conv_kernel_dim", 4)?)?;
     made.put_count(HEAD_DIM, of_linear("head_dim", "linear_head_dim", 128)?)?;
     experts(made)

@@ -10,14 +10,14 @@
 //! Three regions lie between the products: rows are convolved and become what heads walk by, heads walk the positions of
 //! each sequence, a head on one thread, and outputs are normed and gated.
 
-use gguf_simd::ColumnsMut;
-use gguf_simd::ops::{Gate, Ops, RowDecayInputs};
+use gguf_simd::ops::{Gate, Ops};
 
 use super::conv::{Channels, Conv};
 use super::heads::softplus;
+use super::row_heads::RowHeads;
 use crate::error::Result;
 use crate::model::batch::{BatchPart, Dimensions};
-use crate::model::compute::{ByToken, Compute, RowsMut, pieces, pieces_of};
+use crate::model::compute::{Compute, RowsMut, pieces, pieces_of};
 use crate::model::inputs::{Formats, InputRows, Inputs};
 use crate::model::layer::norm::Norm;
 use crate::model::layer::rows::{Rows, span_lens};
@@ -137,7 +137,7 @@ impl Kda {
         self.project(compute, input, n, scratch);
         compute.enter(Phase::Attention);
         self.make_rows(compute, rows, scratch);
-        self.walk(compute, rows, scratch);
+        self.heads().walk(compute, rows, &scratch.walked, &mut scratch.outputs);
         compute.enter(Phase::Rest);
         self.gate(compute, n, scratch);
         let outputs = scratch.outputs.for_consumer(&self.output.matrix, 0..n);
@@ -242,36 +242,20 @@ impl Kda {
         }
     }
 
-    /// Lets every head walk the positions of each sequence, from what it remembers on.
-    fn walk<P: BatchPart>(&self, compute: Compute<'_>, rows: &mut Rows<'_, P>, scratch: &mut KdaScratch) {
-        let (n_inner, head_dim) = (self.spec.n_inner(), self.spec.head_dim);
-        let KdaScratch { walked, outputs, .. } = scratch;
-        let (batch, n_row) = (rows.batch, N_WALKED * n_inner);
-        let n = batch.n();
-        let walked = &walked[..n * n_row];
-        let outputs = ByToken(ColumnsMut::new(outputs.floats_mut(0..n), n_inner, n));
-        let (convs_len, matrix_len) = (3 * self.spec.conv().state_len(), self.spec.matrix_len());
-        let parts = rows.spans().zip(pieces_of(outputs, span_lens(batch))).flat_map(|(span, outputs)| {
-            let matrices = span.state[convs_len..].chunks_exact_mut(matrix_len);
-            let heads = matrices.zip(pieces(outputs.0, head_dim)).enumerate();
-            heads.map(move |(head, (matrix, outputs))| (span.first, head, matrix, outputs))
-        });
-        type Part<'a> = (usize, usize, &'a mut [f32], ColumnsMut<'a>);
-        compute.for_each(8 * n * n_inner * head_dim, parts, |(first, head, matrix, outputs): Part<'_>| {
-            let at = |vector: usize| vector * n_inner + head * head_dim;
-            let inputs = RowDecayInputs {
-                rows: &walked[first * n_row..(first + outputs.n_cols()) * n_row],
-                n_row,
-                n_key: head_dim,
-                query: at(0),
-                decay: at(1),
-                key: at(2),
-                look: at(3),
-                correction: at(2),
-                value: at(4),
-            };
-            compute.kernels.ops().row_decay_rule(matrix, inputs, outputs);
-        });
+    /// Its heads: keys are what is corrected by as well.
+    fn heads(&self) -> RowHeads {
+        RowHeads {
+            n_inner: self.spec.n_inner(),
+            head_dim: self.spec.head_dim,
+            n_before: 3 * self.spec.conv().state_len(),
+            n_vector: N_WALKED,
+            query: 0,
+            decay: 1,
+            key: 2,
+            look: 3,
+            correction: 2,
+            value: 4,
+        }
     }
 
     /// Norms the outputs of the heads, multiplies them with their gates, and brings them into the format of the output

@@ -9,6 +9,7 @@ mod heads;
 mod kda;
 mod mamba1;
 mod mamba2;
+mod row_heads;
 mod rwkv7;
 mod scratch;
 mod short_conv;

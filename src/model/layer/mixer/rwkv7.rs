@@ -16,14 +16,14 @@
 mod channel;
 mod scratch;
 
-use gguf_simd::ColumnsMut;
-use gguf_simd::ops::{Ops, RowDecayInputs};
+use gguf_simd::ops::Ops;
 
 pub(in crate::model) use channel::ChannelMix;
 pub(in crate::model) use scratch::Rwkv7Scratch;
 
+use super::row_heads::RowHeads;
 use crate::model::batch::BatchPart;
-use crate::model::compute::{ByToken, Compute, RowsMut, pieces, pieces_of};
+use crate::model::compute::{Compute, RowsMut, pieces, pieces_of};
 use crate::model::inputs::{Formats, InputRows, Inputs};
 use crate::model::layer::norm::Norm;
 use crate::model::layer::rows::{Rows, span_lens};
@@ -146,7 +146,7 @@ impl Rwkv7 {
         self.project(compute, n, scratch);
         compute.enter(Phase::Attention);
         self.make_rows(compute, n, scratch);
-        self.walk(compute, rows, scratch);
+        self.heads().walk(compute, rows, &scratch.walked, &mut scratch.outputs);
         compute.enter(Phase::Rest);
         self.finish(compute, n, scratch);
         let outputs = scratch.outputs.for_consumer(&self.output.matrix, 0..n);
@@ -257,37 +257,19 @@ impl Rwkv7 {
         }
     }
 
-    /// Lets every head walk the positions of each sequence, from what it remembers on.
-    fn walk<P: BatchPart>(&self, compute: Compute<'_>, rows: &mut Rows<'_, P>, scratch: &mut Rwkv7Scratch) {
-        let Rwkv7Spec { n_embd, head_dim, .. } = self.spec;
-        let Rwkv7Scratch { walked, outputs, .. } = scratch;
-        let (batch, n_row) = (rows.batch, N_WALKED * n_embd);
-        let n = batch.n();
-        let walked = &walked[..n * n_row];
-        outputs.set_n_in(n_embd);
-        let outputs = ByToken(ColumnsMut::new(outputs.floats_mut(0..n), n_embd, n));
-        let (shift_len, matrix_len) = (self.spec.shift_len(), self.spec.matrix_len());
-        let parts = rows.spans().zip(pieces_of(outputs, span_lens(batch))).flat_map(|(span, outputs)| {
-            let matrices = span.state[shift_len..].chunks_exact_mut(matrix_len);
-            let heads = matrices.zip(pieces(outputs.0, head_dim)).enumerate();
-            heads.map(move |(head, (matrix, outputs))| (span.first, head, matrix, outputs))
-        });
-        type Part<'a> = (usize, usize, &'a mut [f32], ColumnsMut<'a>);
-        compute.for_each(8 * n * n_embd * head_dim, parts, |(first, head, matrix, outputs): Part<'_>| {
-            let at = |vector: usize| vector * n_embd + head * head_dim;
-            let inputs = RowDecayInputs {
-                rows: &walked[first * n_row..(first + outputs.n_cols()) * n_row],
-                n_row,
-                n_key: head_dim,
-                query: at(0),
-                decay: at(1),
-                key: at(2),
-                look: at(3),
-                correction: at(4),
-                value: at(5),
-            };
-            compute.kernels.ops().row_decay_rule(matrix, inputs, outputs);
-        });
+    fn heads(&self) -> RowHeads {
+        RowHeads {
+            n_inner: self.spec.n_embd,
+            head_dim: self.spec.head_dim,
+            n_before: self.spec.shift_len(),
+            n_vector: N_WALKED,
+            query: 0,
+            decay: 1,
+            key: 2,
+            look: 3,
+            correction: 4,
+            value: 5,
+        }
     }
 
     /// Norms the outputs of heads, adds the bonus of the position's own value, gates them, and brings them into the
