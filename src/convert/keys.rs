@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use serde_json::Value as Json;
+
 use crate::error::{Error, Result};
 use crate::gguf::{Value, edit};
 use crate::limits;
@@ -85,6 +87,27 @@ impl FromStr for Setting {
 }
 
 impl Setting {
+    /// The settings in a JSON file, an object of keys and values: texts, lists of texts, numbers, true and false.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Malformed`] for another form.
+    pub fn read_all(path: &Path) -> Result<Vec<Self>> {
+        let bytes = regular_file::read(path, limits::MAX_CONFIG_BYTES)?;
+        let malformed = |what: String| {
+            Error::malformed(
+                path,
+                format!("{what}; an object is needed, as {{\"general.name\": \"My model\"}}"),
+            )
+        };
+        let object: serde_json::Map<String, Json> =
+            serde_json::from_slice(&bytes).map_err(|e| malformed(format!("not a JSON object: {e}")))?;
+        let setting = |(key, value): (String, Json)| match given(&value) {
+            Some(value) if !key.is_empty() => Ok(Self { key, value }),
+            _ => Err(malformed(format!("\"{}\" has the value {value}", key.escape_debug()))),
+        };
+        object.into_iter().map(setting).collect()
+    }
+
     /// A key with a text.
     pub fn text(key: &str, text: &str) -> Self {
         Self { key: key.to_owned(), value: Given::Exactly(Value::String(text.to_owned())) }
@@ -103,6 +126,23 @@ impl Setting {
                 .ok_or_else(|| Error::usage(format!("{}: {n} does not fit the type of this key", self.key))),
         }
     }
+}
+
+/// What a JSON value is as that of a key, if it can be one.
+fn given(value: &Json) -> Option<Given> {
+    Some(match value {
+        Json::String(text) => Given::Exactly(Value::String(text.clone())),
+        Json::Bool(flag) => Given::Exactly(Value::Bool(*flag)),
+        Json::Number(number) => match number.as_i64().map(i128::from).or(number.as_u64().map(i128::from)) {
+            Some(n) => Given::Integer(n),
+            None => Given::Exactly(Value::F32(number.as_f64()? as f32)),
+        },
+        Json::Array(items) => {
+            let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
+            Given::Exactly(Value::Strings(texts.collect::<Option<_>>()?))
+        }
+        Json::Null | Json::Object(_) => return None,
+    })
 }
 
 fn read_text(path: &Path) -> Result<String> {
@@ -193,6 +233,28 @@ fn kind(value: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_keys_holds_texts_lists_and_numbers() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let read = |text: &str| {
+            std::fs::write(file.path(), text).expect("written");
+            Setting::read_all(file.path())
+        };
+        let found =
+            read(r#"{"general.name": "M", "general.tags": ["a", "b"], "x.n": 5, "x.f": 0.5, "x.b": true}"#);
+        let values: Vec<Value> =
+            found.expect("sound").iter().map(|setting| setting.value(None).expect("fits")).collect();
+        let tags = Value::Strings(vec!["a".into(), "b".into()]);
+        assert_eq!(
+            values,
+            [Value::String("M".into()), tags, Value::U32(5), Value::F32(0.5), Value::Bool(true)]
+        );
+        for text in ["[]", r#"{"a": null}"#, r#"{"a": {"b": 1}}"#, r#"{"a": [1]}"#, r#"{"": "x"}"#] {
+            let message = read(text).expect_err(text).to_string();
+            assert!(message.contains("an object is needed"), "{message}");
+        }
+    }
 
     fn changed(
         pairs: &[(&str, Value)],

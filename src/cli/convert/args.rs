@@ -14,7 +14,9 @@ use crate::cli::compute::ComputeArgs;
 use crate::cli::hub;
 use crate::cli::values::{Scaled, count, file_bytes, scaled};
 use crate::convert::file_type::suggestion;
-use crate::convert::{FileType, ImportanceFile, KeyChanges, Overrides, PlanOptions, TokenizerDifferences};
+use crate::convert::{
+    FileType, ImportanceFile, KeyChanges, Overrides, PlanOptions, Setting, TokenizerDifferences,
+};
 use crate::error::{Error, Result};
 use crate::hub::Wanted;
 use crate::quantize::ImportanceMatrix;
@@ -132,6 +134,10 @@ pub(super) struct Args {
     pub(super) budget: BudgetArgs,
     #[command(flatten)]
     keys: KeyArgs,
+    /// Set metadata keys from a JSON file, as in {"general.name": "My model", "general.tags": ["a", "b"]}; --override-kv
+    /// comes after it
+    #[arg(long, value_name = "FILE", help_heading = "Metadata")]
+    metadata: Option<PathBuf>,
     /// Of a GGUF file: keep the keys that say how it was quantised as well
     #[arg(long, help_heading = "Metadata")]
     keep_metadata: bool,
@@ -223,7 +229,10 @@ impl Args {
         } else {
             TokenizerDifferences::Refused
         };
-        let keys = KeyChanges { keeps_all: self.keep_metadata, ..self.keys.changes() };
+        let mut keys = KeyChanges { keeps_all: self.keep_metadata, ..self.keys.changes() };
+        if let Some(path) = &self.metadata {
+            keys.set.splice(0..0, Setting::read_all(path)?);
+        }
         let importance = self.imatrix.as_ref().map(|path| {
             let matrix = Arc::new(ImportanceMatrix::open(path)?);
             Ok::<_, Error>(ImportanceFile { path: path.clone(), matrix })
