@@ -27,9 +27,12 @@ pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindo
         }
         let mut indices = [0; 64];
         let has_indices = C::indices(block, isa, &mut indices);
-        let marks = C::marks_avx2(block, isa);
-        let scales = load_128(&C::scales(block));
-        let sums = quarters!(c => {
+        let mut marks = C::marks_avx2(block, isa);
+        in_memory(&mut marks);
+        let scales = in_register(load_128(&C::scales(block)));
+        let lanes = even_and_odd(scales);
+        let mut sum = _mm256_setzero_si256();
+        quarters!(c => {
             let half = |h: usize| {
                 let entry =
                     |g: usize| entry_of::<B, C>(block, (has_indices, &indices), C::Entry::IN_64 * c + g);
@@ -40,11 +43,11 @@ pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindo
                     Marks::Negate => _mm256_maddubs_epi16(entries, negated(y, mask)),
                     Marks::Raise => _mm256_maddubs_epi16(raised(entries, mask), y),
                 };
-                _mm256_madd_epi16(dot, avx2::two_scales(scales, 2 * c + h))
+                _mm256_madd_epi16(dot, two_scales(lanes, 2 * c + h))
             };
-            _mm256_add_epi32(half(0), half(1))
+            sum = in_order(_mm256_add_epi32(sum, half(0)));
+            sum = in_order(_mm256_add_epi32(sum, half(1)));
         });
-        let sum = _mm256_add_epi32(_mm256_add_epi32(sums[0], sums[1]), _mm256_add_epi32(sums[2], sums[3]));
         match C::MARKS {
             Marks::Negate => sum,
             Marks::Raise => {
@@ -80,16 +83,52 @@ macro_rules! quarters {
 }
 pub(crate) use quarters;
 
-/// Has the compiler leave indices in memory, where a load of one is all it takes, instead of extracting each from
-/// its vector. (That is worth waiting for the stores where there are 64 of them: a tenth faster; with 32 it is
-/// slower.)
+/// Has the compiler leave marks in memory, where they are broadcast from as they are loaded.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(crate) fn in_memory(indices: &mut Indices) {
+fn in_memory(numbers: &mut [u64; 4]) {
     // SAFETY: there is no instruction.
     unsafe {
-        core::arch::asm!("/* {0} */", in(reg) indices.as_mut_ptr(), options(nostack, preserves_flags));
+        core::arch::asm!("/* {0} */", in(reg) numbers.as_mut_ptr(), options(nostack, preserves_flags));
     }
+}
+
+/// Has the compiler finish a sum before it loads what comes after. It would rather load all indices of a block first,
+/// for which there are too few registers.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn in_order(mut sum: __m256i) -> __m256i {
+    // SAFETY: there is no instruction.
+    unsafe { core::arch::asm!("/* {0} */", inout(ymm_reg) sum, options(nostack, preserves_flags)) };
+    sum
+}
+
+/// Has the compiler make a vector of scales, instead of taking each from where it came from.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn in_register(mut v: __m128i) -> __m128i {
+    // SAFETY: there is no instruction.
+    unsafe {
+        core::arch::asm!("/* {0} */", inout(xmm_reg) v, options(pure, nomem, nostack, preserves_flags));
+    };
+    v
+}
+
+/// Scales, of which none has its highest bit set, as 16-bit numbers: those at even places in the lower half, the
+/// others in the upper one.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn even_and_odd(scales: __m128i) -> __m256i {
+    let even = _mm_and_si128(scales, _mm_set1_epi16(0xff));
+    _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(even), _mm_srli_epi16::<8>(scales))
+}
+
+/// Number `k` of each half, in all places of the half.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn two_scales(lanes: __m256i, k: usize) -> __m256i {
+    let two_bytes = 0x0100 + 0x0202 * k as i16;
+    _mm256_shuffle_epi8(lanes, _mm256_set1_epi16(two_bytes))
 }
 
 /// The bias of raised codes times sums.

@@ -242,7 +242,11 @@ pub(crate) fn entry_of<const B: usize, C: Codebook<B>>(
     (has_indices, indices): (bool, &Indices),
     g: usize,
 ) -> C::Entry {
-    entry::<B, C>(if has_indices { usize::from(indices[g]) } else { C::index(block, g) })
+    if !has_indices {
+        return entry::<B, C>(C::index(block, g));
+    }
+    // SAFETY: a reference is valid to read. (The compiler would load several indices as a vector, and extract each.)
+    entry::<B, C>(usize::from(unsafe { core::ptr::read_volatile(&indices[g]) }))
 }
 
 /// Entry `i` of a type's table. (An index is below the length of the table, which is a power of two: that spares
