@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::common::checkpoint::{Spec, write_json};
+use crate::stopped::{StopsEarly, names};
 use gguf_kit::checkpoint::Checkpoint;
 use gguf_kit::convert::{self, FileType, Overrides, Plan, PlanOptions, Progress, RunOptions, Silent};
 use gguf_kit::error::{Error, Result};
@@ -31,15 +31,6 @@ fn try_convert(
     let plan = Plan::new(&checkpoint, &PlanOptions::new(file_type))?;
     let options = RunOptions { overwrite, n_threads: 2, kernels: Kernels::best() };
     convert::run(&plan, path, &options, progress).map(|_| ())
-}
-
-/// The names in a folder, hidden ones too.
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).expect("a folder");
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
 }
 
 /// A checkpoint whose config.json was changed.
@@ -141,24 +132,6 @@ fn a_given_type_that_misfits_is_refused_before_anything_is_written() {
     let error = Plan::new(&checkpoint, &options).expect_err("rows of 64");
     assert!(matches!(error, Error::Usage { .. }));
     assert!(error.to_string().contains("token_embd.weight hold 64 elements"), "{error}");
-}
-
-/// Asks to stop once some bytes are converted.
-#[derive(Default)]
-struct StopsEarly(AtomicU64);
-
-impl Progress for StopsEarly {
-    fn begin(&self, _total: u64) {}
-    fn calibrating(&self, _total: u64) {}
-    fn advance(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
-    }
-    fn verifying(&self) {
-        panic!("a stopped conversion is not read back");
-    }
-    fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
-    }
 }
 
 #[test]

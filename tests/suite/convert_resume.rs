@@ -2,40 +2,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::common::checkpoint::Spec;
+use crate::stopped::{StopsEarly, names};
 use gguf_kit::checkpoint::Checkpoint;
 use gguf_kit::convert::{
     FileType, Plan, PlanOptions, Progress, RunOptions, Silent, Summary, run, run_all_resumable,
 };
 use gguf_kit::error::Error;
 use gguf_simd::kernels::Kernels;
-
-/// Asks to stop once some bytes are converted.
-#[derive(Default)]
-struct StopsEarly(AtomicU64);
-
-impl Progress for StopsEarly {
-    fn begin(&self, _total: u64) {}
-    fn calibrating(&self, _total: u64) {}
-    fn advance(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
-    }
-    fn verifying(&self) {}
-    fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
-    }
-}
-
-/// The names in a folder, hidden ones too.
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).expect("a folder");
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
 
 #[test]
 fn a_stopped_conversion_that_is_to_be_resumed_goes_on_to_the_same_bytes() {

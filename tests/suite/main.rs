@@ -8,6 +8,7 @@ mod common;
 mod hostile;
 mod program;
 mod random;
+mod stopped;
 
 mod adapters;
 mod arguments;
