@@ -2,7 +2,7 @@
 //! the file.
 //!
 //! The keys are planned with values of the length of the real ones, and get these when the file is written and read back
-//! ([`super::verify`]): every row of it is decoded and compared with its source. [`check`] finds out later whether a file
+//! (`super::verify`): every row of it is decoded and compared with its source. [`check`] finds out later whether a file
 //! is still what it says.
 
 use std::path::Path;

@@ -7,7 +7,7 @@ impl FromConfig<'_> {
     /// Refuses a window within the context, which the family's GGUF cannot express.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] naming it.
+    /// [`Unsupported`](crate::error::Error::Unsupported) naming it.
     pub fn refuse_window(&self) -> Result<()> {
         let n_ctx = self.config.required_count("max_position_embeddings")?;
         match self.config.count("sliding_window")?.filter(|&window| window < n_ctx) {
@@ -22,7 +22,7 @@ impl FromConfig<'_> {
     /// Refuses another activation than `allowed`, whose names are those that mean the family's own.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] naming it.
+    /// [`Unsupported`](crate::error::Error::Unsupported) naming it.
     pub fn activation(&self, names: &[&str], default: &str, allowed: &[&str]) -> Result<()> {
         let mut found = default;
         for name in names {
@@ -41,7 +41,7 @@ impl FromConfig<'_> {
     /// Refuses a truth value that the family's GGUF cannot express.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] naming it.
+    /// [`Unsupported`](crate::error::Error::Unsupported) naming it.
     pub fn refuse(&self, name: &str, default: bool, refused: bool) -> Result<()> {
         if self.config.bool(name)?.unwrap_or(default) != refused {
             return Ok(());
