@@ -1,7 +1,6 @@
 //! A conversion that is stopped goes on where it was, to the bytes of one that is not.
 
 use std::fs;
-use std::path::Path;
 
 use crate::common::checkpoint::Spec;
 use crate::stopped::{StopsEarly, names};

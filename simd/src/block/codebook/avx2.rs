@@ -5,7 +5,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{Codebook, Entry, Indices, Marks, entry_of, scalar};
+use super::{Codebook, Entry, Indices, Marks, entry_of, lone_entry_of, scalar};
 use crate::activation::Q8KWindow;
 use crate::block::k::avx2;
 use crate::isa::Avx2;
@@ -35,7 +35,7 @@ pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindo
         quarters!(c => {
             let half = |h: usize| {
                 let entry =
-                    |g: usize| entry_of::<B, C>(block, (has_indices, &indices), C::Entry::IN_64 * c + g);
+                    |g: usize| lone_entry_of::<B, C>(block, (has_indices, &indices), C::Entry::IN_64 * c + g);
                 let entries = C::Entry::vector_256(isa, h, entry);
                 let mask = ones((marks[c] >> (32 * h)) as u32);
                 let y = load_codes(&y.codes.as_chunks().0[2 * c + h]);
@@ -83,10 +83,11 @@ macro_rules! quarters {
 }
 pub(crate) use quarters;
 
-/// Has the compiler leave marks in memory, where they are broadcast from as they are loaded.
+/// Has the compiler leave numbers in memory, where a load of one is all it takes, instead of extracting each from
+/// its vector.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn in_memory(numbers: &mut [u64; 4]) {
+pub(crate) fn in_memory<T, const N: usize>(numbers: &mut [T; N]) {
     // SAFETY: there is no instruction.
     unsafe {
         core::arch::asm!("/* {0} */", in(reg) numbers.as_mut_ptr(), options(nostack, preserves_flags));

@@ -37,10 +37,10 @@ pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindo
             let entry = |g: usize| entry_of::<B, C>(block, (has_indices, &indices), C::Entry::IN_64 * c + g);
             let entries = C::Entry::vector_512(isa, entry);
             let y = load_codes(&y.codes.as_chunks().0[c]);
-            in_order(match C::MARKS {
+            match C::MARKS {
                 Marks::Negate => _mm512_dpbusd_epi32(zero, entries, _mm512_mask_sub_epi8(y, marks[c], zero, y)),
                 Marks::Raise => _mm512_dpbusd_epi32(zero, raised(entries, marks[c]), y),
-            })
+            }
         });
         let sum = match C::MARKS {
             Marks::Negate => zero,
@@ -51,15 +51,6 @@ pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindo
         };
         avx512::scaled_by_16(sum, dots, scales)
     });
-}
-
-/// See [`super::avx2`].
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn in_order(mut dots: __m512i) -> __m512i {
-    // SAFETY: there is no instruction.
-    unsafe { core::arch::asm!("/* {0} */", inout(zmm_reg) dots, options(nostack, preserves_flags)) };
-    dots
 }
 
 /// Entries, of which those marked are two more.

@@ -242,10 +242,21 @@ pub(crate) fn entry_of<const B: usize, C: Codebook<B>>(
     (has_indices, indices): (bool, &Indices),
     g: usize,
 ) -> C::Entry {
+    entry::<B, C>(if has_indices { usize::from(indices[g]) } else { C::index(block, g) })
+}
+
+/// [`entry_of`] by an index that is loaded alone: the compiler would load several as a vector, and extract each.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn lone_entry_of<const B: usize, C: Codebook<B>>(
+    block: &[u8; B],
+    (has_indices, indices): (bool, &Indices),
+    g: usize,
+) -> C::Entry {
     if !has_indices {
         return entry::<B, C>(C::index(block, g));
     }
-    // SAFETY: a reference is valid to read. (The compiler would load several indices as a vector, and extract each.)
+    // SAFETY: a reference is valid to read.
     entry::<B, C>(usize::from(unsafe { core::ptr::read_volatile(&indices[g]) }))
 }
 

@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 
 use super::BYTES;
-use crate::block::codebook::avx2::{factors, places, sixteen_indices, store_indices};
+use crate::block::codebook::avx2::{factors, in_memory, places, sixteen_indices, store_indices};
 use crate::block::codebook::{Indices, bytes_at, long_at};
 
 /// See [`crate::block::codebook::Codebook::indices`].
@@ -17,4 +17,5 @@ pub(super) fn indices(block: &[u8; BYTES], out: &mut Indices) {
         let low = bytes_at(block, 2 + 16 * q);
         store_indices(sixteen_indices(low, high, places, &FACTORS, 0x100), out, q);
     }
+    in_memory(out);
 }
