@@ -199,8 +199,7 @@ pub(super) struct Output<'a> {
 
 impl<'a> Output<'a> {
     fn create(plan: &'a Plan<'a>, path: &Path, overwrite: bool) -> Result<Self> {
-        let files = plan.paths(path).into_iter().zip(plan.files().layouts().iter().cloned());
-        Ok(Self { plan, writer: ModelWriter::create(files, overwrite)? })
+        Ok(Self { plan, writer: ModelWriter::create(plan.files().at(path), overwrite)? })
     }
 
     /// What encoding each tensor lost, of what encoding each group lost.
@@ -223,8 +222,8 @@ impl<'a> Output<'a> {
     }
 
     fn resume(plan: &'a Plan<'a>, path: &Path, overwrite: bool, key: &str) -> Result<Option<Self>> {
-        let files = plan.paths(path).into_iter().zip(plan.files().layouts().iter().cloned());
-        Ok(ModelWriter::resume(files, overwrite, key)?.map(|writer| Self { plan, writer }))
+        let writer = ModelWriter::resume(plan.files().at(path), overwrite, key)?;
+        Ok(writer.map(|writer| Self { plan, writer }))
     }
 }
 

@@ -256,11 +256,12 @@ impl Answer {
                 Ok(piece) => return Ok(piece),
                 // Reads time out on their own; this counts where they cannot, as when a name is looked up.
                 Err(RecvTimeoutError::Timeout) if start.elapsed() < self.patience * 2 => {}
-                Err(_) => {
-                    return Err(Trouble::passing(format!(
-                        "nothing came for {} s",
-                        start.elapsed().as_secs()
-                    )));
+                Err(RecvTimeoutError::Timeout) => {
+                    let seconds = start.elapsed().as_secs();
+                    return Err(Trouble::passing(format!("nothing came for {seconds} s")));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Trouble::passing("the answer ended without an end"));
                 }
             }
         }
@@ -278,7 +279,7 @@ struct Request {
 }
 
 impl Request {
-    /// Sends the answer. It ends early where nobody receives any more.
+    /// Sends the answer, until its end or until the receiver is gone.
     fn run(self, sender: &SyncSender<Piece>) {
         let response = match self.follow() {
             Ok(response) => response,

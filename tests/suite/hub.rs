@@ -207,7 +207,7 @@ fn a_limited_rate_is_waited_for_and_a_long_one_told() {
 }
 
 #[test]
-fn a_token_is_shown_to_the_hub_and_to_nobody_else() {
+fn a_token_is_shown_to_the_hub_alone() {
     let place = Place::new();
     place.hub.with_faults("model.safetensors", &[Fault::Redirect]);
     place.fetch().expect("fetched");
@@ -231,14 +231,14 @@ fn a_refusal_says_what_to_do() {
     let refused = |text: &str, settings: &Settings| {
         fetch(&name(text), Wanted::Model, settings, &Log::default()).expect_err("refused").to_string()
     };
-    let nobody = Settings { token: None, ..place.settings() };
+    let anonymous = Settings { token: None, ..place.settings() };
     place.hub.with_faults("config.json", &[Fault::Status(401, "x-error-code: GatedRepo")]);
     let fresh = tempfile::tempdir().expect("a folder");
-    let message = refused("hf:o/m", &Settings { cache: fresh.path().to_owned(), ..nobody.clone() });
+    let message = refused("hf:o/m", &Settings { cache: fresh.path().to_owned(), ..anonymous.clone() });
     assert!(message.contains("accept its conditions") && message.contains("HF_TOKEN"), "{message}");
-    let message = refused("hf:o/other", &nobody);
+    let message = refused("hf:o/other", &anonymous);
     assert!(message.contains("no repository o/other, or it is private"), "{message}");
-    let message = refused("hf:o/m:Q4_K_M", &nobody);
+    let message = refused("hf:o/m:Q4_K_M", &anonymous);
     assert!(message.contains("no GGUF file"), "{message}");
     let closed = Settings { endpoint: "http://127.0.0.1:9".into(), ..place.settings() };
     let message = refused("hf:o/new", &closed);

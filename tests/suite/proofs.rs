@@ -71,11 +71,11 @@ fn a_proof_costs_keys_and_no_other_byte_and_is_of_this_file_alone() {
     let summary: Value = serde_json::from_str(&convert(dir.path(), &split)).expect("JSON");
     let files = summary["files"].as_array().expect("a list");
     assert!(files.len() > 1);
-    assert_eq!(check(dir.path(), files[0].as_str().expect("a path")).0, Some(0));
+    let first = files[0].as_str().expect("a path");
+    assert_eq!(check(dir.path(), first).0, Some(0));
     convert(dir.path(), &["tiny", "--type", "F16", "-q", "-o", "plain.gguf"]);
     let (status, text) = check(dir.path(), "plain.gguf");
     assert!(status == Some(2) && text.contains("gguf-convert --verify"), "{text}");
-    let first = files[0].as_str().expect("a path");
     // Quantised again, without a proof of its own it has none.
     convert(dir.path(), &[first, "--type", "Q8_0", "-q", "--keep-metadata", "-o", "again.gguf"]);
     assert_eq!(check(dir.path(), "again.gguf").0, Some(2));

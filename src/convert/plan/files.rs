@@ -55,6 +55,11 @@ impl Files {
         model_writer::paths_of(path, self.layouts.len())
     }
 
+    /// Each file, with its place if the model is to be at `path`.
+    pub(in crate::convert) fn at(&self, path: &Path) -> impl Iterator<Item = (PathBuf, Layout)> {
+        self.paths(path).into_iter().zip(self.layouts.iter().cloned())
+    }
+
     /// Bytes of all files.
     pub(super) fn n_bytes(&self) -> u64 {
         self.layouts.iter().map(Layout::file_bytes).sum()

@@ -115,10 +115,7 @@ pub(super) fn of_network(url: &str, error: ureq::Error) -> Trouble {
         E::RedirectFailed | E::TooManyRedirects => {
             lasting(format!("the server sends from address to address ({error})"))
         }
-        E::HostNotFound => Trouble::passing(format!(
-            "the name of the server is not found: no network, or a wrong HF_ENDPOINT{via}"
-        )),
-        other => Trouble::passing(format!("no connection ({other}){via}")),
+        other => Trouble::passing(format!("no connection ({other}): check the network and HF_ENDPOINT{via}")),
     }
 }
 
