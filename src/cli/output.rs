@@ -107,6 +107,11 @@ pub fn count(n: u64) -> String {
     out
 }
 
+/// A share with enough digits for the smallest errors: an F16 file loses some 0.02 %.
+pub fn percent(share: f64) -> String {
+    if share < 0.001 { format!("{:.4} %", share * 100.0) } else { format!("{:.2} %", share * 100.0) }
+}
+
 /// `n` things, as in "1 token" or "2 tokens".
 pub fn plural(n: usize, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })

@@ -10,6 +10,26 @@ pub fn count(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| "give a whole number, 0 or more".to_owned())
 }
 
+/// Whole numbers and ranges of them, as in `3,7-9`.
+///
+/// # Errors
+/// What to give instead.
+pub fn numbers(text: &str) -> Result<Vec<usize>, String> {
+    const MOST: usize = 1 << 16;
+    let wrong = || format!("{text:?} is no list of numbers; give some as in 3,7 or 20-23");
+    let mut all = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let number = |text: &str| text.trim().parse::<usize>().ok().filter(|&n| n < MOST).ok_or_else(wrong);
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(wrong());
+        }
+        all.extend(first..=last);
+    }
+    Ok(all)
+}
+
 /// Bytes of a file, as in `4G` or `700MB` (powers of 1000), `3.5GiB` (of 1024) or `123456`.
 ///
 /// # Errors
@@ -120,6 +140,14 @@ mod tests {
         assert_eq!(max_tokens("7").map(MaxTokens::count), Ok(Some(7)));
         assert_eq!(seed("-1"), Ok(Seed::New));
         assert_eq!(seed("18446744073709551615"), Ok(Seed::Given(u64::MAX)));
+    }
+
+    #[test]
+    fn lists_of_numbers_have_ranges() {
+        assert_eq!(numbers("3,7-9, 1"), Ok(vec![3, 7, 8, 9, 1]));
+        for wrong in ["", "3,", "9-7", "-1", "1-2-3", "x", "0-99999999"] {
+            assert!(numbers(wrong).expect_err("no list").contains("20-23"), "{wrong}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use gguf_simd::BlockType;
 
+use crate::convert::Pruning;
 use crate::convert::recipe::{Candidate, Choice, needs_importance};
 use crate::error::{Error, Result};
 use crate::gguf::Value;
@@ -47,7 +48,8 @@ impl Importance {
 }
 
 impl ImportanceFile {
-    /// The importance of each tensor. `warnings` gets what the user should know.
+    /// The importance of each tensor; the matrix is of the model before it was `pruned`. `warnings` gets what the user
+    /// should know.
     ///
     /// # Errors
     /// [`Error::Usage`] if the matrix is of another model, as its tensors tell.
@@ -55,6 +57,7 @@ impl ImportanceFile {
         &self,
         tensors: &[Candidate],
         choices: &[Choice],
+        pruned: &Pruning,
         warnings: &mut Vec<String>,
     ) -> Result<Vec<Option<Importance>>> {
         let (mut found, mut missing, mut n_found) = (Vec::new(), Vec::new(), 0);
@@ -63,7 +66,7 @@ impl ImportanceFile {
                 found.push(None);
                 continue;
             }
-            let importance = self.find(tensor)?;
+            let importance = self.find(tensor, &pruned.former_name(&tensor.name))?;
             match &importance {
                 Some(_) => n_found += 1,
                 None if needs_importance(tensor.id.role, choice.block_type) => {
@@ -98,8 +101,9 @@ impl ImportanceFile {
         Ok(found)
     }
 
-    fn find(&self, tensor: &Candidate) -> Result<Option<Importance>> {
-        let Some(entry) = self.matrix.entries.get(&tensor.name) else { return Ok(None) };
+    /// Of `tensor`, which the matrix calls `name`.
+    fn find(&self, tensor: &Candidate, name: &str) -> Result<Option<Importance>> {
+        let Some(entry) = self.matrix.entries.get(name) else { return Ok(None) };
         let [ref outer @ .., n_rows, n_in] = tensor.shape[..] else { return Ok(None) };
         let (n, n_found) = (outer.iter().product::<usize>() * n_in, entry.squares.len());
         if n == n_found {
@@ -109,7 +113,7 @@ impl ImportanceFile {
             "{}: {} has {n_found} columns there and {n} here: the importance matrix is of another model; collect one with this model \
              (gguf-run imatrix)",
             self.path.display(),
-            tensor.name
+            name
         )))
     }
 

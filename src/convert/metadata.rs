@@ -44,7 +44,9 @@ impl General {
         if let Some(given) = options.name.as_ref().or(of_card) {
             given.clone_into(&mut name.name);
         }
-        let size_label = name.size_label.clone().unwrap_or_else(|| counted_size(spec, tensors));
+        // The size in a name is that of the whole model.
+        let named = name.size_label.clone().filter(|_| options.pruned.is_empty());
+        let size_label = named.unwrap_or_else(|| counted_size(spec, tensors));
         Self { name, size_label, card }
     }
 
@@ -54,7 +56,8 @@ impl General {
     }
 }
 
-fn counted_size(spec: &ModelSpec, tensors: &[Candidate]) -> String {
+/// The size of a model as its tensors tell.
+pub(super) fn counted_size(spec: &ModelSpec, tensors: &[Candidate]) -> String {
     let is_expert = |tensor: &Candidate| tensor.id.role.is_expert_stack();
     let count = |experts: bool| -> u64 {
         let some = tensors.iter().filter(|tensor| is_expert(tensor) == experts);

@@ -97,7 +97,8 @@ impl<'a> Plan<'a> {
         // Before the vocabulary is made: it has as many tokens as config.json says.
         let mut found =
             sources::find((checkpoint, &stored), family, &configured, &options.ignored, &mut warnings)?;
-        let Configured { pairs: keys, spec, notes, .. } = configured;
+        let Configured { pairs: mut keys, spec, notes, .. } = configured;
+        let spec = options.pruned.apply_to_slots(family, (config.path(), &mut keys), spec, &mut found)?;
         let vocabulary = Vocabulary::from_checkpoint(checkpoint.folder(), config, spec.n_vocab)?;
         warnings.extend_from_slice(vocabulary.notes());
         warnings.extend(notes);

@@ -14,6 +14,7 @@ pub mod layout;
 pub mod metadata;
 mod metadata_view;
 pub mod model_writer;
+mod numbers;
 pub mod parts;
 pub mod reader;
 pub mod value;

@@ -12,10 +12,10 @@ use super::key_args::KeyArgs;
 use crate::checkpoint::Adapter;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::hub;
-use crate::cli::values::{Scaled, count, file_bytes, scaled};
+use crate::cli::values::{Scaled, count, file_bytes, numbers, scaled};
 use crate::convert::file_type::suggestion;
 use crate::convert::{
-    FileType, ImportanceFile, KeyChanges, Overrides, PlanOptions, Setting, TokenizerDifferences,
+    FileType, ImportanceFile, KeyChanges, Overrides, PlanOptions, Pruning, Setting, TokenizerDifferences,
 };
 use crate::error::{Error, Result};
 use crate::hub::Wanted;
@@ -75,6 +75,10 @@ pub(super) struct Args {
     /// Split the model into files of at most SIZE bytes, as in 4G, called <name>-00001-of-00003.gguf and so on
     #[arg(long, value_name = "SIZE", value_parser = file_bytes)]
     split_max_size: Option<u64>,
+    /// Write a model card beside the files, README.md: what they are made of, types, sizes, errors, the command, and how
+    /// to run them
+    #[arg(long, conflicts_with = "adapter_only")]
+    pub(super) model_card: bool,
     /// Show the plan, tensor by tensor, and write nothing
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -101,6 +105,9 @@ pub(super) struct Args {
     /// Leave out tensors of the input whose name matches REGEX; repeatable
     #[arg(long = "ignore-tensor", value_name = "REGEX", value_parser = pattern)]
     ignored: Vec<Regex>,
+    /// Leave out layers, counted from 0, as in 20,21 or 20-23; those behind them get new numbers
+    #[arg(long = "prune-layers", value_name = "LAYERS", value_parser = layers, conflicts_with = "adapter_only")]
+    pruned: Option<Pruning>,
     /// Give tensors whose GGUF name matches REGEX this type; repeatable, first match wins
     #[arg(long = "tensor-type", value_name = "REGEX=TYPE", value_parser = tensor_type, help_heading = "Types of single tensors")]
     tensor_types: Vec<(Regex, BlockType)>,
@@ -247,6 +254,7 @@ impl Args {
             is_calibrated: self.calibrate.texts.is_some(),
             max_file_bytes: self.split_max_size,
             is_proved: self.verify,
+            pruned: self.pruned.clone().unwrap_or_default(),
             ..PlanOptions::new(FileType::Q4_K_M)
         })
     }
@@ -254,6 +262,10 @@ impl Args {
 
 fn pattern(pattern: &str) -> Result<Regex, String> {
     Regex::new(pattern).map_err(|e| e.to_string())
+}
+
+fn layers(text: &str) -> Result<Pruning, String> {
+    numbers(text).map(Pruning::new)
 }
 
 fn block_type(name: &str) -> Result<BlockType, String> {

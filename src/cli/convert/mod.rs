@@ -9,6 +9,7 @@ mod calibrate;
 mod command;
 mod edit;
 mod key_args;
+mod model_card;
 mod output;
 pub mod progress;
 mod report;
@@ -29,6 +30,7 @@ use crate::error::{Error, Result};
 use crate::threads;
 use args::Args;
 use command::Command;
+use model_card::ModelCard;
 use progress::Bar;
 
 /// Bytes of the files of a conversion from which on what is done outlives a stop: what takes seconds begins anew.
@@ -101,6 +103,8 @@ fn carry_out(args: &Args, plans: Vec<Plan<'_>>, run_options: &RunOptions) -> Res
     }
     // Told before the first byte is read, not when the files are to be written.
     plans.iter().zip(&paths).try_for_each(|(plan, path)| plan.check_target(path, args.force))?;
+    let card =
+        args.model_card.then(|| ModelCard::new(&args.input, &plans[0], &paths[0], args.force)).transpose()?;
     let busy = Busy::begin();
     let bar = Bar::new(args.quiet, busy.stop());
     let summaries = match args.calibrate.texts {
@@ -115,10 +119,14 @@ fn carry_out(args: &Args, plans: Vec<Plan<'_>>, run_options: &RunOptions) -> Res
     };
     bar.clear();
     let summaries = summaries?;
+    let card = card.as_ref().map(|card| card.write(&summaries)).transpose()?;
     match (args.json, args.quiet) {
         (true, _) => show_json(&one_or_all(summaries.iter().map(report::summary_json).collect())),
         (false, true) => Ok(()),
-        (false, false) => show(&summaries.iter().map(report::summary_text).collect::<String>()),
+        (false, false) => {
+            let texts = summaries.iter().map(report::summary_text);
+            show(&texts.chain(card.map(report::card_text)).collect::<String>())
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::cli::output;
+use crate::cli::output::{self, percent};
 use crate::convert::proof::Proved;
 use crate::convert::summary::Calibration;
 use crate::convert::{Plan, Summary};
@@ -160,6 +160,11 @@ fn files_text(paths: &[PathBuf]) -> String {
     }
 }
 
+/// Where the model card is.
+pub(super) fn card_text(path: &Path) -> String {
+    format!("{}: the model card\n", printable::path(path))
+}
+
 /// What was done, as JSON.
 pub(super) fn summary_json(summary: &Summary) -> Value {
     let proved = |i: usize| summary.proof.as_ref().map(|proof| &proof[i]);
@@ -226,9 +231,4 @@ fn calibration_text(Calibration { what, won }: &Calibration) -> String {
         won.len(),
         percent(ratio)
     )
-}
-
-/// A share with enough digits for the smallest errors: an F16 file loses some 0.02 %.
-fn percent(share: f64) -> String {
-    if share < 0.001 { format!("{:.4} %", share * 100.0) } else { format!("{:.2} %", share * 100.0) }
 }

@@ -31,6 +31,8 @@ const MAX_LISTED: usize = 4;
 /// as it is.
 struct Found<'a> {
     tensor: &'a TensorInfo,
+    /// Its name in the new file.
+    name: String,
     file: &'a ReadFile,
     block_type: BlockType,
     candidate: Option<Candidate>,
@@ -50,7 +52,11 @@ impl<'a> Plan<'a> {
         let spec = family
             .spec_of_file(input.metadata(), &|name| input.tensors().any(|(tensor, _)| tensor.name == name))?;
         let mut warnings = Vec::new();
-        let found = find(input, &options.ignored, &mut warnings)?;
+        let found = find(input, options, &mut warnings)?;
+        let mut kept_pairs = input.metadata().to_pairs();
+        let spec = options.pruned.apply(family, (input.path(), &mut kept_pairs), spec, &|name| {
+            found.iter().any(|found| found.name == name)
+        })?;
         let candidates: Vec<Candidate> = found.iter().filter_map(|found| found.candidate.clone()).collect();
         let chosen = recipe::choose(options, (&spec, architecture), &candidates)?;
         let mut importance = options.importances(&candidates, &chosen, &mut warnings)?.into_iter();
@@ -71,15 +77,18 @@ impl<'a> Plan<'a> {
         warnings.extend(requantised_note(&requantised));
 
         let mut pairs =
-            pairs(input, (options, metadata::file(options, &candidates, &chosen_types)), &mut warnings)?;
+            pairs(kept_pairs, (options, metadata::file(options, &candidates, &chosen_types)), &mut warnings)?;
         let name = pairs.iter().find_map(|(key, value)| match value {
             Value::String(name) if key == "general.name" => Some(name.clone()),
             _ => None,
         });
         let name = name.or(input.metadata().string("general.name").ok().flatten().map(str::to_owned));
+        if !options.pruned.is_empty() {
+            put(&mut pairs, "general.size_label", Value::String(metadata::counted_size(&spec, &candidates)));
+        }
         options.add_proof(&mut pairs, found.len());
         let tensors = found.iter().zip(&choices).map(|(found, choice)| PlannedTensor {
-            name: found.tensor.name.clone(),
+            name: found.name.clone(),
             shape: shape_of(found.tensor),
             block_type: choice.block_type,
         });
@@ -121,14 +130,20 @@ impl<'a> Found<'a> {
     }
 }
 
-/// The tensors that are not `ignored`, in the order of the file.
-fn find<'a>(input: &'a GgufInput, ignored: &[Regex], warnings: &mut Vec<String>) -> Result<Vec<Found<'a>>> {
+/// The tensors that are to stay, in the order of the file.
+fn find<'a>(
+    input: &'a GgufInput,
+    options: &PlanOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Found<'a>>> {
+    let ignored: &[Regex] = &options.ignored;
     let unused =
         ignored.iter().filter(|&name| !input.tensors().any(|(tensor, _)| name.is_match(&tensor.name)));
     warnings.extend(unused.map(|name| format!("--ignore-tensor {name} matches no tensor of the file")));
     let is_kept = |tensor: &TensorInfo| !ignored.iter().any(|name| name.is_match(&tensor.name));
     let mut found = Vec::new();
     for (tensor, file) in input.tensors().filter(|(tensor, _)| is_kept(tensor)) {
+        let Some(name) = options.pruned.name_of(&tensor.name) else { continue };
         let unsupported = |what: String| Err(Error::unsupported(file.path(), what));
         let shown = tensor.name.escape_debug();
         let Some(block_type) = tensor.ty.block_type() else {
@@ -140,15 +155,15 @@ fn find<'a>(input: &'a GgufInput, ignored: &[Regex], warnings: &mut Vec<String>)
         if tensor.n_elements() == 0 {
             return unsupported(format!("tensor {shown} has no elements"));
         }
-        let candidate = TensorId::from_gguf_name(&tensor.name).map(|id| Candidate {
-            name: tensor.name.clone(),
+        let candidate = TensorId::from_gguf_name(&name).map(|id| Candidate {
+            name: name.clone(),
             id,
             shape: shape_of(tensor),
             kept: None,
             held: Some(block_type),
             block_type: Some(block_type),
         });
-        found.push(Found { tensor, file, block_type, candidate });
+        found.push(Found { tensor, name, file, block_type, candidate });
     }
     if found.is_empty() {
         return Err(Error::unsupported(input.path(), "it has no weights; there is nothing to convert"));
@@ -169,7 +184,7 @@ fn alignment(input: &GgufInput) -> usize {
 
 /// The metadata of the new file: that of the input, but for what says how the file is made.
 fn pairs(
-    input: &GgufInput,
+    mut pairs: Vec<(String, Value)>,
     (options, of_file): (&PlanOptions, Vec<(String, Value)>),
     notes: &mut Vec<String>,
 ) -> Result<Vec<(String, Value)>> {
@@ -180,7 +195,6 @@ fn pairs(
             || key == "general.alignment"
             || !keeps_all && key.starts_with(QUANTIZE_KEYS)
     };
-    let mut pairs = input.metadata().to_pairs();
     pairs.retain(|(key, _)| !is_renewed(key));
     if !keeps_all {
         for (key, value) in of_file {

@@ -5,7 +5,7 @@ use regex::Regex;
 use crate::convert::importance::{Importance, ImportanceFile};
 use crate::convert::keys::KeyChanges;
 use crate::convert::recipe::{Candidate, Choice, Overrides};
-use crate::convert::{FileType, proof};
+use crate::convert::{FileType, Pruning, proof};
 use crate::error::Result;
 use crate::gguf::Value;
 
@@ -46,6 +46,8 @@ pub struct PlanOptions {
     pub max_file_bytes: Option<u64>,
     /// Whether the file is measured when it is written, and says what was found.
     pub is_proved: bool,
+    /// Layers to leave out.
+    pub pruned: Pruning,
 }
 
 impl PlanOptions {
@@ -63,6 +65,7 @@ impl PlanOptions {
             label: None,
             max_file_bytes: None,
             is_proved: false,
+            pruned: Pruning::default(),
         }
     }
 
@@ -95,7 +98,7 @@ impl PlanOptions {
         warnings: &mut Vec<String>,
     ) -> Result<Vec<Option<Importance>>> {
         match &self.importance {
-            Some(file) => file.of(tensors, choices, warnings),
+            Some(file) => file.of(tensors, choices, &self.pruned, warnings),
             None => Ok(tensors.iter().map(|_| None).collect()),
         }
     }

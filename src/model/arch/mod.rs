@@ -20,6 +20,8 @@ mod source;
 mod tests;
 mod wrappers;
 
+use std::path::Path;
+
 use crate::checkpoint::{Config, Modules};
 use crate::error::Result;
 use crate::gguf::{Metadata, Value};
@@ -82,6 +84,18 @@ impl Family {
         (self.spec)(Keys::of_file(self.gguf_name, metadata, has_tensor))?.checked(metadata.path())
     }
 
+    /// What a file at `path` with these pairs will be read as, whose tensors `has_tensor` knows by name.
+    ///
+    /// # Errors
+    /// As [`Family::spec_of_file`].
+    pub fn spec_of_pairs(
+        &self,
+        (path, pairs): (&Path, &MetadataPairs),
+        has_tensor: &dyn Fn(&str) -> bool,
+    ) -> Result<ModelSpec> {
+        (self.spec)(Keys::made(self.gguf_name, path, pairs, has_tensor))?.checked(path)
+    }
+
     /// What a configuration becomes that says all, of a model with nothing behind it.
     ///
     /// # Errors
@@ -107,8 +121,7 @@ impl Family {
         pooled::put(&mut made, modules)?;
         let Made { pairs, notes, tensors } = made.finish();
         let has_tensor = |name: &str| tensors.iter().any(|tensor| tensor == name);
-        let keys = Keys::made(self.gguf_name, config.path(), &pairs, &has_tensor);
-        let spec = (self.spec)(keys)?.checked(config.path())?;
+        let spec = self.spec_of_pairs((config.path(), &pairs), &has_tensor)?;
         let mut promises = (self.promises)(&text)?;
         if let Some(is_tied) = config.bool("tie_word_embeddings")? {
             promises.is_tied = Some(is_tied);

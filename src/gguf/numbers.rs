@@ -1,0 +1,121 @@
+//! Numbers of metadata whatever their type: hyperparameters that a file has once, or once a layer.
+
+use super::metadata::{Stored, decode_scalar, integer};
+use super::value::{CopiedValue, Value, ValueType};
+
+/// Bytes in front of the elements of an array: their type and their number.
+const ARRAY_HEAD: usize = 4 + 8;
+
+impl CopiedValue {
+    /// The type of the elements of an array, and their bytes, if all have the same.
+    fn elements(&self) -> Option<(ValueType, usize, &[u8])> {
+        let head = self.bytes.get(..ARRAY_HEAD).filter(|_| self.ty == ValueType::Array)?;
+        let element = ValueType::from_id(u32::from_le_bytes(head[..4].try_into().ok()?))?;
+        Some((element, element.fixed_bytes()?, &self.bytes[ARRAY_HEAD..]))
+    }
+}
+
+impl Value {
+    /// The elements of an array of numbers or truth values; `None` for any other value.
+    pub fn n_numbers(&self) -> Option<usize> {
+        match self {
+            Self::U8s(xs) => Some(xs.len()),
+            Self::U32s(xs) => Some(xs.len()),
+            Self::I32s(xs) => Some(xs.len()),
+            Self::F32s(xs) => Some(xs.len()),
+            Self::Bools(xs) => Some(xs.len()),
+            Self::Copied(copied) => copied.elements().map(|(_, width, bytes)| bytes.len() / width),
+            _ => None,
+        }
+    }
+
+    /// Removes the elements of an array of numbers whose index `is_kept` does not keep.
+    pub fn retain_numbers(&mut self, is_kept: impl Fn(usize) -> bool) {
+        fn retain<T>(xs: &mut Vec<T>, is_kept: impl Fn(usize) -> bool) {
+            let mut indices = 0..;
+            xs.retain(|_| indices.next().is_some_and(&is_kept));
+        }
+        match self {
+            Self::U8s(xs) => retain(xs, is_kept),
+            Self::U32s(xs) => retain(xs, is_kept),
+            Self::I32s(xs) => retain(xs, is_kept),
+            Self::F32s(xs) => retain(xs, is_kept),
+            Self::Bools(xs) => retain(xs, is_kept),
+            Self::Copied(copied) => {
+                let Some((element, width, bytes)) = copied.elements() else { return };
+                let elements = bytes.chunks_exact(width).enumerate().filter(|(i, _)| is_kept(*i));
+                let kept: Vec<u8> = elements.flat_map(|(_, element)| element).copied().collect();
+                let n = (kept.len() / width) as u64;
+                copied.bytes = [&element.id().to_le_bytes()[..], &n.to_le_bytes(), &kept].concat();
+            }
+            _ => {}
+        }
+    }
+
+    /// The same value in the type that a conversion gives such values: counts are `u32`, numbers `f32`, and arrays and
+    /// texts of other files are read.
+    pub fn as_made(&self) -> Self {
+        match self {
+            Self::Copied(copied) if copied.is_text() => {
+                let text = copied.bytes.get(8..).unwrap_or_default();
+                Self::String(String::from_utf8_lossy(text).into_owned())
+            }
+            Self::Copied(copied) => copied.numbers().unwrap_or_else(|| self.clone()),
+            Self::F64(x) => Self::F32(*x as f32),
+            _ => match self.integer().and_then(|n| u32::try_from(n).ok()) {
+                Some(n) => Self::U32(n),
+                None => self.clone(),
+            },
+        }
+    }
+
+    /// A whole number of any type.
+    pub fn integer(&self) -> Option<i128> {
+        integer(&Stored::Scalar(self.clone()))
+    }
+}
+
+impl CopiedValue {
+    /// The array, of numbers that are read.
+    fn numbers(&self) -> Option<Value> {
+        let (element, width, bytes) = self.elements()?;
+        let values = || bytes.chunks_exact(width).map(|bytes| decode_scalar(element, bytes));
+        Some(match element {
+            ValueType::F32 | ValueType::F64 => Value::F32s(
+                values()
+                    .map(|value| match value.as_made() {
+                        Value::F32(x) => x,
+                        _ => f32::NAN,
+                    })
+                    .collect(),
+            ),
+            ValueType::Bool => Value::Bools(values().map(|value| value == Value::Bool(true)).collect()),
+            _ => Value::I32s(
+                values().map(|value| i32::try_from(value.integer()?).ok()).collect::<Option<_>>()?,
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copied(element: ValueType, n: u64, bytes: &[u8]) -> Value {
+        let bytes = [&element.id().to_le_bytes()[..], &n.to_le_bytes(), bytes].concat();
+        Value::Copied(CopiedValue { ty: ValueType::Array, bytes })
+    }
+
+    #[test]
+    fn elements_are_taken_out_of_arrays_of_any_form() {
+        for mut array in [copied(ValueType::U16, 3, &[1, 0, 2, 0, 3, 0]), Value::I32s(vec![1, 2, 3])] {
+            assert_eq!(array.n_numbers(), Some(3));
+            array.retain_numbers(|i| i != 1);
+            assert_eq!(array.as_made(), Value::I32s(vec![1, 3]));
+        }
+        assert_eq!(Value::String("abc".into()).n_numbers(), None);
+        assert_eq!(copied(ValueType::Bool, 2, &[0, 1]).as_made(), Value::Bools(vec![false, true]));
+        assert_eq!(Value::U64(7).as_made(), Value::U32(7));
+        assert_eq!(Value::I32(-7).as_made(), Value::I32(-7));
+    }
+}
