@@ -19,8 +19,9 @@ pub(super) fn mix<P: BatchPart>(
     }
     let n = batch.n();
     norm_inputs(compute, layer, space, (n, does));
-    let Workspace { stream, normed, angles, attention, mla, recurrent, mamba1, rwkv7, kda, altup, .. } =
-        space;
+    let Workspace {
+        stream, normed, angles, attention, mla, recurrent, mamba1, rwkv6, rwkv7, kda, altup, ..
+    } = space;
     // Layers of a bidirectional model share the room for keys and values.
     let cached = if layer.mixer.is_bidirectional() { 0 } else { i };
     let mut rows = Rows { parts, batch, angles, layer: cached, does };
@@ -34,6 +35,7 @@ pub(super) fn mix<P: BatchPart>(
         Mixer::DeltaNet(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
         Mixer::Mamba2(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
         Mixer::Mamba1(part) => part.step(compute, &mut rows, normed, made(mamba1), residual),
+        Mixer::Rwkv6(part) => part.step(compute, &mut rows, normed, made(rwkv6), residual),
         Mixer::Rwkv7(part) => part.step(compute, &mut rows, normed, made(rwkv7), residual),
         Mixer::Kda(part) => part.step(compute, &mut rows, normed, made(kda), residual),
         Mixer::AttentionAndMamba2(parts) => {

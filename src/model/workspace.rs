@@ -6,7 +6,7 @@ use super::layer::ffn::FfnScratch;
 use super::layer::per_layer::PerLayerScratch;
 use super::layer::{
     AltUpScratch, AttentionScratch, FfnInput, KdaScratch, Layer, Mamba1Scratch, MlaScratch, RecurrentScratch,
-    Rwkv7Scratch, Stream, StreamNeeds,
+    Rwkv6Scratch, Rwkv7Scratch, Stream, StreamNeeds,
 };
 use super::load::Weights;
 use super::memory::Buffers;
@@ -38,6 +38,7 @@ pub struct Workspace {
     pub(super) mla: Option<MlaScratch>,
     pub(super) recurrent: Option<RecurrentScratch>,
     pub(super) mamba1: Option<Mamba1Scratch>,
+    pub(super) rwkv6: Option<Rwkv6Scratch>,
     pub(super) rwkv7: Option<Rwkv7Scratch>,
     pub(super) kda: Option<KdaScratch>,
     pub(super) ffn: FfnScratch,
@@ -74,6 +75,7 @@ impl Workspace {
         let recurrent: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.recurrent_needs()).collect();
         let mla: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_mla()).collect();
         let mamba1: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_mamba1()).collect();
+        let rwkv6: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_rwkv6()).collect();
         let rwkv7: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_rwkv7()).collect();
         let kda: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_kda()).collect();
         let is_embedding_changed =
@@ -105,6 +107,7 @@ impl Workspace {
             mla: MlaScratch::new(buffers, &mla, n_batch)?,
             recurrent: RecurrentScratch::new(buffers, &recurrent, dimensions)?,
             mamba1: Mamba1Scratch::new(buffers, &mamba1, dimensions)?,
+            rwkv6: Rwkv6Scratch::new(buffers, &rwkv6, dimensions)?,
             rwkv7: Rwkv7Scratch::new(buffers, &rwkv7, dimensions)?,
             kda: KdaScratch::new(buffers, &kda, dimensions)?,
             ffn: FfnScratch::new(buffers, layers.iter().map(|layer| &layer.ffn), n_batch, n_embd)?,

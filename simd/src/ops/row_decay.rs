@@ -10,6 +10,9 @@
 //! o = S^T q
 //! ```
 //!
+//! RWKV-6 (Peng et al. 2024, "Eagle and Finch", section 4) reads before the update: there `a` is the query, `b` is zero,
+//! and the outputs are `s`.
+//!
 //! The matrix lies and is walked as in `recurrence`: sixteen columns at a time, all positions of a batch, each row read
 //! once for a position, with the product of the new row and the next `a`.
 //!
@@ -40,6 +43,8 @@ pub struct RowDecayInputs<'a> {
     pub correction: usize,
     /// Of the value.
     pub value: usize,
+    /// Whether the outputs are what was looked for instead: what the state was before the update.
+    pub reads_before: bool,
 }
 
 /// What a position has for each row of the matrix.
@@ -100,8 +105,9 @@ fn walk_block(
         };
         // Behind the last position nothing is looked for.
         let next = inputs.of(if t + 1 < n { t + 1 } else { t }, inputs.look);
-        let output;
-        (output, seen) = update(block, position, next, (&value, &seen));
+        let (after, next_seen) = update(block, position, next, (&value, &seen));
+        let output = if inputs.reads_before { seen } else { after };
+        seen = next_seen;
         out.column(t)[columns.clone()].copy_from_slice(&output[..columns.len()]);
     }
 }

@@ -19,11 +19,9 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["grok"], "a bounded router, and experts whose sum with a dense part is normed"),
     (&["grovemoe"], "experts that share parts in groups"),
     (&["hrm_text"], "layers that run in nested cycles"),
-    (&["step35"], "gates of experts that are bounded behind the activation"),
     (&["minimax-01"], "lightning attention"),
     (&["minimax-m3"], "attention to blocks that an indexer chooses"),
     (&["plamo2"], "state space layers whose inputs are normed and gated otherwise than Mamba's"),
-    (&["rwkv6", "rwkv6qwen2"], "the recurrent layers of RWKV-6"),
     (
         &["t5", "t5encoder", "T5ForConditionalGeneration"],
         "an encoder beside the decoder, with biases by distance",

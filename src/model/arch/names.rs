@@ -157,7 +157,12 @@ fn divisors(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Vec<f32>>> {
         }
     };
     match slot.id.role {
-        Role::RopeFreqs => Ok(read.llama3.map(|scaling| scaling.divisors(rope.n_dims, rope.freq_base))),
+        Role::RopeFreqs => Ok(read.llama3.map(|scaling| {
+            let mut divisors = scaling.divisors(rope.n_dims, rope.freq_base);
+            // There may be room for layers that rotate more of a head, and do not divide.
+            divisors.resize(slot.shape[0], 1.0);
+            divisors
+        })),
         Role::RopeFactorsLong => of_longrope(|longrope| longrope.long),
         _ => of_longrope(|longrope| longrope.short),
     }

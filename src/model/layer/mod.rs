@@ -15,8 +15,8 @@ pub(super) use altup::{AltUp, AltUpEnds, AltUpScratch, Laurel};
 pub(super) use attention::{Attention, AttentionScratch, Mla, MlaScratch, Needs};
 pub(super) use ffn::Ffn;
 pub(super) use mixer::{
-    DeltaNet, Kda, KdaScratch, Mamba1, Mamba1Scratch, Mamba2, RecurrentNeeds, RecurrentScratch, Rwkv7,
-    Rwkv7Scratch, ShortConv,
+    DeltaNet, Kda, KdaScratch, Mamba1, Mamba1Scratch, Mamba2, RecurrentNeeds, RecurrentScratch, Rwkv6,
+    Rwkv6Scratch, Rwkv7, Rwkv7Scratch, ShortConv,
 };
 pub(super) use norm::{Norm, norm_into};
 pub(super) use per_layer::{PerLayerEmbedding, PerLayerInput};
@@ -59,6 +59,7 @@ pub(super) enum Mixer {
     Mamba2(Box<Mamba2>),
     Mamba1(Box<Mamba1>),
     AttentionAndMamba2(Box<(Attention, Mamba2)>),
+    Rwkv6(Box<Rwkv6>),
     Rwkv7(Box<Rwkv7>),
     Kda(Box<Kda>),
     Linear(Linear),
@@ -90,7 +91,7 @@ impl Mixer {
             Self::AttentionAndMamba2(parts) => parts.0.input_formats().union(parts.1.input_formats()),
             Self::Linear(linear) => Formats::of([&linear.matrix]),
             // Its products take mixtures of the input.
-            Self::Rwkv7(_) | Self::None => Formats::default(),
+            Self::Rwkv6(_) | Self::Rwkv7(_) | Self::None => Formats::default(),
         }
     }
 
@@ -108,7 +109,7 @@ impl Mixer {
     pub(super) fn recurrent_needs(&self) -> Option<RecurrentNeeds<'_>> {
         match self {
             Self::Attention(_) | Self::Mla(_) | Self::Linear(_) | Self::None => None,
-            Self::Mamba1(_) | Self::Rwkv7(_) | Self::Kda(_) => None,
+            Self::Mamba1(_) | Self::Rwkv6(_) | Self::Rwkv7(_) | Self::Kda(_) => None,
             Self::ShortConv(part) => Some(part.needs()),
             Self::DeltaNet(part) => Some(part.needs()),
             Self::Mamba2(part) => Some(part.needs()),
@@ -129,7 +130,15 @@ impl Mixer {
         }
     }
 
-    /// The part, if it is RWKV's.
+    /// The part, if it is RWKV-6's.
+    pub(super) fn as_rwkv6(&self) -> Option<&Rwkv6> {
+        match self {
+            Self::Rwkv6(part) => Some(part),
+            _ => None,
+        }
+    }
+
+    /// The part, if it is RWKV-7's.
     pub(super) fn as_rwkv7(&self) -> Option<&Rwkv7> {
         match self {
             Self::Rwkv7(part) => Some(part),
@@ -167,6 +176,7 @@ impl Mixer {
             Self::Mamba2(part) => part.matrices(),
             Self::Mamba1(part) => part.matrices(),
             Self::AttentionAndMamba2(parts) => [parts.0.matrices(), parts.1.matrices()].concat(),
+            Self::Rwkv6(part) => part.matrices(),
             Self::Rwkv7(part) => part.matrices(),
             Self::Kda(part) => part.matrices(),
             Self::Linear(linear) => vec![&linear.matrix],

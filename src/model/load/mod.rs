@@ -208,9 +208,11 @@ impl<'a> Loader<'a> {
         )))
     }
 
-    /// Whether a tensor is what its slot says.
+    /// Whether a tensor is what its slot says. Outermost dimensions of one say nothing: files of other programs have
+    /// some, and lack others.
     fn check_shape(&self, slot: &Slot, tensor: &TensorInfo) -> Result<()> {
-        if tensor.shape != slot.shape {
+        let says = |shape: &[usize]| shape.iter().position(|&n| n != 1).unwrap_or(shape.len());
+        if tensor.shape[says(&tensor.shape)..] != slot.shape[says(&slot.shape)..] {
             return Err(self.malformed(format!(
                 "tensor {} has shape {:?}, but the hyperparameters ask for {:?}",
                 tensor.name, tensor.shape, slot.shape
@@ -329,6 +331,11 @@ impl<'a> Loader<'a> {
         Ok(match rope.factors {
             RopeFactors::Never => FrequenciesByContext::Same(Frequencies::new(rope, None)),
             RopeFactors::Fixed => FrequenciesByContext::Same(divided_by(Role::RopeFreqs)?),
+            RopeFactors::FirstOf { .. } => {
+                let divisors = self.divisors(Role::RopeFreqs)?;
+                let first = divisors.as_ref().map(|divisors| &divisors[..rope.n_dims / 2]);
+                FrequenciesByContext::Same(Frequencies::new(rope, first))
+            }
             RopeFactors::ByContext { original_context } => FrequenciesByContext::Extended {
                 original_context,
                 short: divided_by(Role::RopeFactorsShort)?,

@@ -64,6 +64,7 @@ impl Loader<'_> {
             spec::MixerSpec::DeltaNet(spec) => Mixer::DeltaNet(Box::new(self.delta_net(layer, *spec)?)),
             spec::MixerSpec::Kda(spec) => Mixer::Kda(Box::new(self.kda(layer, *spec)?)),
             spec::MixerSpec::Mamba2(spec) => Mixer::Mamba2(Box::new(self.mamba2(layer, *spec)?)),
+            spec::MixerSpec::Rwkv6(spec) => Mixer::Rwkv6(Box::new(self.rwkv6(layer, *spec)?)),
             spec::MixerSpec::Rwkv7(spec) => Mixer::Rwkv7(Box::new(self.rwkv7(layer, *spec)?)),
             spec::MixerSpec::Mamba1(spec) => Mixer::Mamba1(Box::new(self.mamba1(layer, *spec)?)),
             spec::MixerSpec::AttentionAndMamba2(attention, spec) => Mixer::AttentionAndMamba2(Box::new((

@@ -2,9 +2,10 @@
 
 use super::Loader;
 use crate::error::{Error, Result};
-use crate::model::layer::mixer::{ChannelMix, Narrow, Rwkv7};
-use crate::model::spec::Role;
-use crate::model::spec::layer::Rwkv7Spec;
+use crate::model::layer::mixer::{ChannelMix, Narrow, Receptance, Rwkv6, Rwkv7};
+use crate::model::spec::layer::{ChannelMixSpec, Rwkv6Spec, Rwkv7Spec};
+use crate::model::spec::{RATES, Role};
+use crate::model::weights::Stack;
 
 impl Loader<'_> {
     fn narrow(&self, layer: Option<usize>, [bias, down, up]: [Role; 3]) -> Result<Narrow> {
@@ -21,14 +22,7 @@ impl Loader<'_> {
         let value = [Role::TimeMixV0, Role::TimeMixV1, Role::TimeMixV2];
         let gate = (spec.ranks.gate > 0)
             .then(|| Ok::<_, Error>([linear(Role::TimeMixG1)?, linear(Role::TimeMixG2)?]));
-        let channel = spec.channel.map(|of| {
-            Ok::<_, Error>(ChannelMix {
-                norm: norm(Role::AttnNorm2, of.norm)?,
-                lerp: self.vector(Role::ChannelMixLerpK, layer)?,
-                key: linear(Role::ChannelMixKey)?,
-                value: linear(Role::ChannelMixValue)?,
-            })
-        });
+        let channel = spec.channel.map(|of| self.channel_mix(layer, of, spec.n_embd));
         Ok(Rwkv7 {
             lerp: self.vector(Role::TimeMixLerp, layer)?,
             receptance: linear(Role::TimeMixReceptance)?,
@@ -45,6 +39,54 @@ impl Loader<'_> {
             output: linear(Role::TimeMixOutput)?,
             channel: channel.transpose()?,
             spec,
+        })
+    }
+
+    pub(super) fn rwkv6(&self, layer: Option<usize>, spec: Rwkv6Spec) -> Result<Rwkv6> {
+        let linear = |role| self.linear(role, layer);
+        let lerps = match self.has(Role::TimeMixLerp, layer) {
+            true => self.vector(Role::TimeMixLerp, layer)?,
+            false => {
+                let apart = RATES.map(|role| self.vector(role, layer)).into_iter();
+                apart.collect::<Result<Vec<_>>>()?.concat()
+            }
+        };
+        let (down, rank) = (linear(Role::TimeMixW1)?, spec.mix_rank);
+        let bonus = spec.head_norm.map(|of| {
+            let norm = self.norm(Role::TimeMixLn, layer, (of, spec.n_embd))?;
+            Ok::<_, Error>((self.vector(Role::TimeMixFirst, layer)?, norm))
+        });
+        let channel = spec.channel.map(|of| self.channel_mix(layer, of, spec.n_embd));
+        Ok(Rwkv6 {
+            lerp: self.vector(Role::TimeMixLerpX, layer)?,
+            lerps,
+            downs: (0..RATES.len()).map(|j| down.slice(j * rank..(j + 1) * rank)).collect(),
+            ups: Stack::plain(self.matrix(Role::TimeMixW2, layer)?, spec.n_embd),
+            decay: self.narrow(layer, [Role::TimeMixDecay, Role::TimeMixDecayW1, Role::TimeMixDecayW2])?,
+            key: linear(Role::TimeMixKey)?,
+            value: linear(Role::TimeMixValue)?,
+            receptance: linear(Role::TimeMixReceptance)?,
+            gate: linear(Role::TimeMixGate)?,
+            bonus: bonus.transpose()?,
+            output: linear(Role::TimeMixOutput)?,
+            channel: channel.transpose()?,
+            spec,
+        })
+    }
+
+    fn channel_mix(&self, layer: Option<usize>, spec: ChannelMixSpec, n_embd: usize) -> Result<ChannelMix> {
+        let receptance = spec.has_receptance.then(|| {
+            Ok::<_, Error>(Receptance {
+                lerp: self.vector(Role::ChannelMixLerpR, layer)?,
+                linear: self.linear(Role::ChannelMixReceptance, layer)?,
+            })
+        });
+        Ok(ChannelMix {
+            norm: self.norm(Role::AttnNorm2, layer, (spec.norm, n_embd))?,
+            lerp: self.vector(Role::ChannelMixLerpK, layer)?,
+            key: self.linear(Role::ChannelMixKey, layer)?,
+            value: self.linear(Role::ChannelMixValue, layer)?,
+            receptance: receptance.transpose()?,
         })
     }
 }

@@ -15,5 +15,6 @@ mod tensor;
 pub use model::{EmbedSpec, HeadSpec, ModelSpec, PerLayerSpec};
 pub use pooled::{ClassifierActivation, ClassifierSpec, PooledSpec, Pooling};
 pub use rope::{RopeFactors, RopeScaling, RopeSpec};
+pub(in crate::model) use slots::RATES;
 pub use slots::{Presence, Promise, Promises, Slot, slots};
 pub use tensor::{Role, Suffix, TensorId};

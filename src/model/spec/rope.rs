@@ -23,6 +23,12 @@ pub enum RopeFactors {
     Never,
     /// `rope_freqs`, at every length (Llama 3).
     Fixed,
+    /// The same, of as many as there are frequencies of the longest part of a head that any layer rotates: the first
+    /// of them count.
+    FirstOf {
+        /// Divisors.
+        n: usize,
+    },
     /// `rope_factors_long` for contexts beyond the original one, else `rope_factors_short` (Ding et al.
     /// 2024, "LongRoPE", as Phi 3 has it).
     ByContext {

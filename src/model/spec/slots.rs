@@ -11,6 +11,8 @@ use super::layer::{
 };
 use super::{ModelSpec, Role, RopeFactors, Suffix, TensorId};
 
+pub(in crate::model) use rwkv::RATES;
+
 /// A place for a tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
@@ -150,10 +152,13 @@ impl Slots<'_> {
 
     fn rope_factors(&mut self, model: &ModelSpec) {
         for rope in &model.ropes {
-            let n = rope.n_dims / 2;
+            let n = match rope.factors {
+                RopeFactors::FirstOf { n } => n,
+                _ => rope.n_dims / 2,
+            };
             let roles: &[Role] = match rope.factors {
                 RopeFactors::Never => &[],
-                RopeFactors::Fixed => &[Role::RopeFreqs],
+                RopeFactors::Fixed | RopeFactors::FirstOf { .. } => &[Role::RopeFreqs],
                 RopeFactors::ByContext { .. } => &[Role::RopeFactorsLong, Role::RopeFactorsShort],
             };
             for &role in roles {
@@ -177,6 +182,7 @@ impl Slots<'_> {
             MixerSpec::Kda(spec) => self.kda(spec),
             MixerSpec::Mamba2(spec) => self.mamba2(spec),
             MixerSpec::Mamba1(spec) => self.mamba1(spec),
+            MixerSpec::Rwkv6(spec) => self.rwkv6(spec),
             MixerSpec::Rwkv7(spec) => self.rwkv7(spec),
             MixerSpec::AttentionAndMamba2(attention, spec) => {
                 self.attention(attention);

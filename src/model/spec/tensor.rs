@@ -103,6 +103,16 @@ roles! {
     SsmNorm "ssm_norm" layer;
     SsmOut "ssm_out" layer;
     TimeMixLerp "time_mix_lerp_fused" layer;
+    TimeMixLerpX "time_mix_lerp_x" layer;
+    TimeMixLerpW "time_mix_lerp_w" layer;
+    TimeMixLerpK "time_mix_lerp_k" layer;
+    TimeMixLerpV "time_mix_lerp_v" layer;
+    TimeMixLerpR "time_mix_lerp_r" layer;
+    TimeMixLerpG "time_mix_lerp_g" layer;
+    TimeMixFirst "time_mix_first" layer;
+    TimeMixDecay "time_mix_decay" layer;
+    TimeMixDecayW1 "time_mix_decay_w1" layer;
+    TimeMixDecayW2 "time_mix_decay_w2" layer;
     TimeMixW0 "time_mix_w0" layer;
     TimeMixW1 "time_mix_w1" layer;
     TimeMixW2 "time_mix_w2" layer;
@@ -120,9 +130,12 @@ roles! {
     TimeMixReceptance "time_mix_receptance" layer;
     TimeMixKey "time_mix_key" layer;
     TimeMixValue "time_mix_value" layer;
+    TimeMixGate "time_mix_gate" layer;
     TimeMixLn "time_mix_ln" layer;
     TimeMixOutput "time_mix_output" layer;
     ChannelMixLerpK "channel_mix_lerp_k" layer;
+    ChannelMixLerpR "channel_mix_lerp_r" layer;
+    ChannelMixReceptance "channel_mix_receptance" layer;
     ChannelMixKey "channel_mix_key" layer;
     ChannelMixValue "channel_mix_value" layer;
     AttnPostNorm "post_attention_norm" layer;
@@ -277,6 +290,9 @@ impl TensorId {
                 | Role::LaurelLeft
                 | Role::LaurelRight
                 | Role::TimeMixLerp
+                | Role::TimeMixFirst
+                | Role::TimeMixDecayW1
+                | Role::TimeMixDecayW2
                 | Role::TimeMixW1
                 | Role::TimeMixW2
                 | Role::TimeMixA1

@@ -8,10 +8,11 @@ struct Text {
     n_key: usize,
     n_value: usize,
     rows: Vec<f32>,
+    reads_before: bool,
 }
 
 impl Text {
-    fn new(n: usize, n_key: usize, n_value: usize) -> Self {
+    fn new((n, reads_before): (usize, bool), n_key: usize, n_value: usize) -> Self {
         let n_row = 5 * n_key + n_value;
         let mut rows: Vec<f32> =
             noise(n * n_row, 41).iter().map(|x| 0.5 * x / (n_key as f32).sqrt()).collect();
@@ -19,7 +20,7 @@ impl Text {
         for row in rows.chunks_exact_mut(n_row) {
             row[n_key..2 * n_key].iter_mut().for_each(|x| *x = x.abs().fract());
         }
-        Self { n, n_key, n_value, rows }
+        Self { n, n_key, n_value, rows, reads_before }
     }
 
     fn n_row(&self) -> usize {
@@ -43,6 +44,7 @@ impl Text {
             look: 3 * self.n_key,
             correction: 4 * self.n_key,
             value: 5 * self.n_key,
+            reads_before: self.reads_before,
         };
         ops.row_decay_rule(state, inputs, ColumnsMut::new(&mut out, self.n_value, to - from));
         out
@@ -63,7 +65,8 @@ impl Text {
                 for i in 0..n_key {
                     s[i][j] = part(1, i) * s[i][j] + part(4, i) * seen + part(2, i) * value;
                 }
-                out.push((0..n_key).map(|i| s[i][j] * part(0, i)).sum());
+                let after = (0..n_key).map(|i| s[i][j] * part(0, i)).sum();
+                out.push(if self.reads_before { seen } else { after });
             }
         }
         out
@@ -72,7 +75,10 @@ impl Text {
 
 fn texts() -> impl Iterator<Item = Text> {
     [1, 2, 7, 16].into_iter().flat_map(|n_key| {
-        [1, 16, 20].into_iter().flat_map(move |n_value| [0, 1, 5].map(|n| Text::new(n, n_key, n_value)))
+        [1, 16, 20].into_iter().flat_map(move |n_value| {
+            [(0, false), (1, false), (5, false), (1, true), (5, true)]
+                .map(|kind| Text::new(kind, n_key, n_value))
+        })
     })
 }
 

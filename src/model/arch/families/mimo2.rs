@@ -118,7 +118,8 @@ fn sinks(i: usize) -> String {
     format!("blk.{i}.attn_sinks.weight")
 }
 
-fn router(i: usize) -> String {
+/// The tensor whose presence says that a layer has experts.
+pub(super) fn router(i: usize) -> String {
     format!("blk.{i}.ffn_gate_inp.weight")
 }
 

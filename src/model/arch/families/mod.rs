@@ -110,6 +110,8 @@ mod qwen3next;
 mod qwen3vl;
 mod qwen3vlmoe;
 mod refact;
+mod rwkv6;
+mod rwkv6qwen2;
 mod rwkv7;
 mod seed_oss;
 mod smallthinker;
@@ -118,6 +120,7 @@ mod spark2_5;
 mod stablelm;
 mod starcoder;
 mod starcoder2;
+mod step35;
 mod talkie;
 mod xverse;
 
@@ -239,6 +242,8 @@ pub(super) const ALL: &[&Family] = &[
     &qwen3vl::FAMILY,
     &qwen3vlmoe::FAMILY,
     &refact::FAMILY,
+    &rwkv6::FAMILY,
+    &rwkv6qwen2::FAMILY,
     &rwkv7::FAMILY,
     &seed_oss::FAMILY,
     &smallthinker::FAMILY,
@@ -247,6 +252,7 @@ pub(super) const ALL: &[&Family] = &[
     &stablelm::FAMILY,
     &starcoder::FAMILY,
     &starcoder2::FAMILY,
+    &step35::FAMILY,
     &talkie::FAMILY,
     &xverse::FAMILY,
 ];

@@ -102,7 +102,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Layer, RopeOrder::Halves, Gate::ReluSquared)?;
     let mixer = mixer(&base)?;
     let layer = |i: usize| {
-        let channel = Some(ChannelMixSpec { norm: base.norm, n_ff: base.n_ff[i] });
+        let channel = Some(ChannelMixSpec { norm: base.norm, n_ff: base.n_ff[i], has_receptance: false });
         LayerSpec {
             mixer: MixerSpec::Rwkv7(Rwkv7Spec { is_first: i == 0, channel, ..mixer }),
             ffn_input: FfnInput::Sequential(None),

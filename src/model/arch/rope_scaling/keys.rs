@@ -1,6 +1,7 @@
-//! Rotary scaling as GGUF keys state it.
+//! Rotary scaling as GGUF keys state it, and bases as configurations do.
 
 use super::{RopeConfig, YARN_BETA_FAST, YARN_BETA_SLOW};
+use crate::checkpoint::Config;
 use crate::error::{Error, Result};
 use crate::gguf::Value;
 use crate::model::arch::keys::Keys;
@@ -110,4 +111,19 @@ pub(in crate::model::arch) fn rope(keys: &Keys<'_>, head_dim: usize) -> Result<R
         scaling,
         factors,
     })
+}
+
+/// The base that a configuration has beside other parameters, if it has one; where layers have kinds there may be one for
+/// each layer, of which that of the first without a window is meant.
+///
+/// # Errors
+/// [`Error::Malformed`] if it is not a number.
+pub(super) fn base_beside(config: &Config, has_kinds: bool) -> Result<Option<f32>> {
+    const NAME: &str = "rope_theta";
+    if !(has_kinds && config.value(NAME).is_some_and(serde_json::Value::is_array)) {
+        return config.f32(NAME);
+    }
+    let kinds = config.strings("layer_types")?.unwrap_or_default();
+    let first = kinds.iter().position(|kind| *kind == super::FULL).unwrap_or(0);
+    Ok(config.f32s(NAME)?.and_then(|bases| bases.get(first).copied()))
 }

@@ -90,7 +90,7 @@ impl RopeConfig {
         n_ctx_train: usize,
         defaults: &Defaults,
     ) -> Result<Self> {
-        let beside = match config.f32("rope_theta")? {
+        let beside = match keys::base_beside(config, defaults.has_kinds)? {
             Some(base) => base,
             None => config.f32("rotary_emb_base")?.unwrap_or(defaults.freq_base),
         };

@@ -255,6 +255,7 @@ impl Kda {
             look: 3,
             correction: 2,
             value: 4,
+            reads_before: false,
         }
     }
 

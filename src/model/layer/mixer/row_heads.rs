@@ -27,6 +27,8 @@ pub(super) struct RowHeads {
     pub(super) look: usize,
     pub(super) correction: usize,
     pub(super) value: usize,
+    /// Whether outputs are what was looked for, before the update.
+    pub(super) reads_before: bool,
 }
 
 impl RowHeads {
@@ -63,6 +65,7 @@ impl RowHeads {
                 look: at(self.look),
                 correction: at(self.correction),
                 value: at(self.value),
+                reads_before: self.reads_before,
             };
             compute.kernels.ops().row_decay_rule(matrix, inputs, outputs);
         });

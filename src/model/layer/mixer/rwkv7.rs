@@ -11,22 +11,22 @@
 //! ```
 //!
 //! Between the products, rows are computed each by one thread; heads walk the positions of each sequence, a head on one
-//! thread. The part behind it is in `channel`.
+//! thread. The part behind it is in `channel_mix`.
 
-mod channel;
 mod scratch;
 
 use gguf_simd::ops::Ops;
 
-pub(in crate::model) use channel::ChannelMix;
 pub(in crate::model) use scratch::Rwkv7Scratch;
 
+use super::channel_mix::{ChannelMix, sigmoid};
 use super::row_heads::RowHeads;
+use super::token_shift::{mix, remember};
 use crate::model::batch::BatchPart;
-use crate::model::compute::{Compute, RowsMut, pieces, pieces_of};
+use crate::model::compute::{Compute, RowsMut, pieces};
 use crate::model::inputs::{Formats, InputRows, Inputs};
 use crate::model::layer::norm::Norm;
-use crate::model::layer::rows::{Rows, span_lens};
+use crate::model::layer::rows::Rows;
 use crate::model::layer::stream::{Residual, Stream};
 use crate::model::product::Product;
 use crate::model::profile::Phase;
@@ -122,7 +122,7 @@ impl Rwkv7 {
     /// Its matrices.
     pub(in crate::model) fn matrices(&self) -> Vec<&Matrix> {
         let mixed = self.mixed().map(|(_, linear)| linear);
-        let channel = self.channel.iter().flat_map(|channel| [&channel.key, &channel.value]);
+        let channel = self.channel.iter().flat_map(ChannelMix::linears);
         let all = mixed.chain(self.ups().into_iter().flatten()).chain([&self.output]).chain(channel);
         all.map(|linear| &linear.matrix).collect()
     }
@@ -140,7 +140,7 @@ impl Rwkv7 {
         let (n, n_embd) = (rows.batch.n(), self.spec.n_embd);
         let input = input.floats(0..n);
         for (j, lerp) in self.lerp.chunks_exact(n_embd).enumerate() {
-            mix((compute, rows), (input, lerp, 0), (&mut scratch.mixed[j], self.formats(j)));
+            mix((compute, rows), (input, lerp, None, 0), (&mut scratch.mixed[j], self.formats(j)));
         }
         remember(rows, input, (0, n_embd));
         self.project(compute, n, scratch);
@@ -151,7 +151,7 @@ impl Rwkv7 {
         self.finish(compute, n, scratch);
         let outputs = scratch.outputs.for_consumer(&self.output.matrix, 0..n);
         stream.add(compute, n, residual, |mut sum| sum.add(compute, &self.output, outputs));
-        if let Some(channel) = &self.channel {
+        if let (Some(channel), Some(scratch)) = (&self.channel, &mut scratch.channel) {
             channel.step((compute, rows), scratch, (residual, stream));
         }
     }
@@ -269,6 +269,7 @@ impl Rwkv7 {
             look: 3,
             correction: 4,
             value: 5,
+            reads_before: false,
         }
     }
 
@@ -312,10 +313,6 @@ impl Rwkv7 {
     }
 }
 
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + libm::expf(-x))
-}
-
 /// Activates narrow vectors of kind `kind`, and brings them into `formats`: decays by the hyperbolic tangent, gates by the
 /// sigmoid, the others not at all.
 fn activate_narrow(compute: Compute<'_>, n: usize, rows: &mut Inputs, formats: Formats, kind: usize) {
@@ -331,41 +328,4 @@ fn activate_narrow(compute: Compute<'_>, n: usize, rows: &mut Inputs, formats: F
         }
         rows.quantize(compute.kernels, formats);
     });
-}
-
-/// Mixes each row of `input: [n, n_embd]` with the one before it, `x + lerp (x' - x)`, into `out`; what came before the
-/// rows of a sequence is in its state from `at` on.
-fn mix<P: BatchPart>(
-    (compute, rows): (Compute<'_>, &mut Rows<'_, P>),
-    (input, lerp, at): (&[f32], &[f32], usize),
-    (out, formats): (&mut Inputs, Formats),
-) {
-    let (batch, n_embd) = (rows.batch, lerp.len());
-    let n = batch.n();
-    out.set_n_in(n_embd);
-    let piece_len = compute.piece_len(n, 4 * n_embd);
-    let parts = rows.spans().zip(pieces_of(out.rows_mut(0..n), span_lens(batch))).flat_map(|(span, out)| {
-        let before = &span.state[at..at + n_embd];
-        let first = span.first;
-        pieces(out, piece_len).enumerate().map(move |(i, out)| (before, first, i * piece_len, out))
-    });
-    type Part<'a> = (&'a [f32], usize, usize, InputRows<'a>);
-    compute.for_each(4 * n * n_embd, parts, |(before, first, start, mut out): Part<'_>| {
-        for (i, out) in (start..).zip(out.floats().chunks_exact_mut(n_embd)) {
-            let row = |number: usize| &input[number * n_embd..(number + 1) * n_embd];
-            let previous = if i == 0 { before } else { row(first + i - 1) };
-            for (((out, x), previous), lerp) in out.iter_mut().zip(row(first + i)).zip(previous).zip(lerp) {
-                *out = x + lerp * (previous - x);
-            }
-        }
-        out.quantize(compute.kernels, formats);
-    });
-}
-
-/// Remembers the last row of each sequence in its state from `at` on.
-fn remember<P: BatchPart>(rows: &mut Rows<'_, P>, input: &[f32], (at, n_embd): (usize, usize)) {
-    for span in rows.spans() {
-        let last = span.first + span.n - 1;
-        span.state[at..at + n_embd].copy_from_slice(&input[last * n_embd..(last + 1) * n_embd]);
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::attention::{AttentionSpec, MlaSpec};
 use super::recurrent::{DeltaNetSpec, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
-use super::rwkv::Rwkv7Spec;
+use super::rwkv::{Rwkv6Spec, Rwkv7Spec};
 use super::{FfnInput, LayerSpec};
 use crate::limits;
 use crate::model::spec::faults::first_count_fault;
@@ -25,7 +25,9 @@ pub enum MixerSpec {
     Mamba2(Mamba2Spec),
     /// A linear recurrence whose numbers decay each for itself.
     Mamba1(Mamba1Spec),
-    /// RWKV's, whose rows decay each at a pace of their own.
+    /// RWKV-6's, whose rows decay each at a pace of their own.
+    Rwkv6(Rwkv6Spec),
+    /// RWKV-7's, which also corrects what it remembers.
     Rwkv7(Rwkv7Spec),
     /// Two mixers of the same input, whose outputs are added.
     AttentionAndMamba2(AttentionSpec, Mamba2Spec),
@@ -48,6 +50,7 @@ impl MixerSpec {
             Self::Kda(spec) => spec.state_len(),
             Self::Mamba2(spec) | Self::AttentionAndMamba2(_, spec) => spec.state_len(),
             Self::Mamba1(spec) => spec.state_len(),
+            Self::Rwkv6(spec) => spec.state_len(),
             Self::Rwkv7(spec) => spec.state_len(),
         }
     }
@@ -70,6 +73,7 @@ impl MixerSpec {
             Self::Kda(spec) => spec.fault(),
             Self::Mamba2(spec) => spec.fault(),
             Self::Mamba1(spec) => spec.fault(),
+            Self::Rwkv6(spec) => spec.fault(),
             Self::Rwkv7(spec) => spec.fault(),
             Self::AttentionAndMamba2(attention, spec) => {
                 attention.fault(i, layers, ropes).or_else(|| spec.fault())

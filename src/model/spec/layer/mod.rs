@@ -20,7 +20,7 @@ pub use attention::{
 pub use ffn::{ExpertsSpec, FfnShape, FfnSpec, GroupSpec, RouterSpec, Scoring, SharedSpec};
 pub use mixer::MixerSpec;
 pub use recurrent::{ConvSpec, DeltaNetSpec, HeadOrder, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
-pub use rwkv::{ChannelMixSpec, Rwkv7Spec, RwkvRanks};
+pub use rwkv::{ChannelMixSpec, Rwkv6Spec, Rwkv7Spec, RwkvRanks};
 
 /// A transformer layer.
 #[derive(Clone, Debug, PartialEq)]

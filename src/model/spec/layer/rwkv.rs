@@ -1,4 +1,4 @@
-//! The layers of RWKV-7.
+//! The layers of RWKV.
 
 use gguf_simd::ops::padded_columns;
 
@@ -39,6 +39,27 @@ pub struct RwkvRanks {
     pub gate: usize,
 }
 
+/// The time mix of RWKV-6 (Peng et al. 2024): as that of RWKV-7, but inputs say how far they are mixed with those before,
+/// and nothing is corrected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rwkv6Spec {
+    /// Width of the residual stream, and of all heads.
+    pub n_embd: usize,
+    /// Elements of a head; divides `n_embd`.
+    pub head_dim: usize,
+    /// Heads of keys and values; divides the others.
+    pub n_head_kv: usize,
+    /// Width that the rates of mixtures are made from.
+    pub mix_rank: usize,
+    /// Width that decays are made from.
+    pub decay_rank: usize,
+    /// Of each head's output, with weights of its own: then a position's own value counts by a bonus, and gates are SiLU.
+    /// Without, keys are what decays leave room for, queries see the position's own value, and gates are sigmoids.
+    pub head_norm: Option<NormSpec>,
+    /// The part behind it, which also looks at the position before.
+    pub channel: Option<ChannelMixSpec>,
+}
+
 /// A feed-forward part whose input is mixed with that of the position before: `value(relu(key(x))^2)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ChannelMixSpec {
@@ -46,6 +67,8 @@ pub struct ChannelMixSpec {
     pub norm: NormSpec,
     /// Its width.
     pub n_ff: usize,
+    /// Whether the sigmoid of a product multiplies its output.
+    pub has_receptance: bool,
 }
 
 impl Rwkv7Spec {
@@ -89,6 +112,49 @@ impl Rwkv7Spec {
             .or_else(|| {
                 (!n_embd.is_multiple_of(head_dim))
                     .then(|| format!("{n_embd} elements do not divide among RWKV heads of {head_dim}"))
+            })
+            .or_else(|| self.head_norm.and_then(|norm| norm.fault()))
+            .or_else(|| self.channel.and_then(|channel| channel.norm.fault()))
+    }
+}
+
+impl Rwkv6Spec {
+    /// Heads.
+    pub fn n_head(&self) -> usize {
+        self.n_embd / self.head_dim
+    }
+
+    /// Elements of all heads of keys.
+    pub fn n_kv(&self) -> usize {
+        self.n_head_kv * self.head_dim
+    }
+
+    /// Floats of the inputs that it remembers: its own, and that of the part behind it.
+    pub fn shift_len(&self) -> usize {
+        self.n_embd * (1 + usize::from(self.channel.is_some()))
+    }
+
+    /// Floats that it remembers: inputs, then the matrices, whose columns are filled up to whole vectors.
+    pub fn state_len(&self) -> usize {
+        self.shift_len() + self.n_head() * self.head_dim * padded_columns(self.head_dim)
+    }
+
+    pub(super) fn fault(&self) -> Option<String> {
+        let Self { n_embd, head_dim, n_head_kv, .. } = *self;
+        let counts = [
+            ("the embedding length", n_embd, limits::MAX_DIMENSION),
+            ("the length of an RWKV head", head_dim, limits::MAX_HEAD_DIM),
+            ("the number of key-value heads", n_head_kv, limits::MAX_DIMENSION),
+            ("the rank of mixtures", self.mix_rank, limits::MAX_DIMENSION),
+            ("the rank of decays", self.decay_rank, limits::MAX_DIMENSION),
+            ("the feed-forward length", self.channel.map_or(1, |of| of.n_ff), limits::MAX_DIMENSION),
+        ];
+        first_count_fault(&counts)
+            .or_else(|| {
+                let divides = n_embd.is_multiple_of(head_dim) && self.n_head().is_multiple_of(n_head_kv);
+                (!divides).then(|| {
+                    format!("{n_embd} elements in RWKV heads of {head_dim}, for {n_head_kv} key-value heads")
+                })
             })
             .or_else(|| self.head_norm.and_then(|norm| norm.fault()))
             .or_else(|| self.channel.and_then(|channel| channel.norm.fault()))

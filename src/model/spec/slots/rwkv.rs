@@ -1,7 +1,7 @@
 //! The tensors of RWKV's layers.
 
 use super::{Presence, Slots};
-use crate::model::spec::layer::Rwkv7Spec;
+use crate::model::spec::layer::{ChannelMixSpec, Rwkv6Spec, Rwkv7Spec};
 use crate::model::spec::{Role, TensorId};
 
 impl Slots<'_> {
@@ -39,10 +39,57 @@ impl Slots<'_> {
         if let Some(norm) = spec.head_norm {
             self.norm(Role::TimeMixLn, norm, n);
         }
-        let Some(channel) = spec.channel else { return };
+        if let Some(channel) = spec.channel {
+            self.channel_mix(channel, n);
+        }
+    }
+
+    pub(super) fn rwkv6(&mut self, spec: &Rwkv6Spec) {
+        let (n, n_kv) = (spec.n_embd, spec.n_kv());
+        self.weight(Role::TimeMixLerpX, &[n]);
+        self.alternative(Role::TimeMixLerp, &[5, 1, 1, n]);
+        // Older files have them apart.
+        for role in RATES {
+            self.alternative(role, &[n]);
+        }
+        self.weight(Role::TimeMixW1, &[5 * spec.mix_rank, n]);
+        self.weight(Role::TimeMixW2, &[5, n, spec.mix_rank]);
+        if spec.head_norm.is_some() {
+            self.weight(Role::TimeMixFirst, &[spec.n_head(), spec.head_dim]);
+        }
+        self.weight(Role::TimeMixDecay, &[n]);
+        self.weight(Role::TimeMixDecayW1, &[spec.decay_rank, n]);
+        self.weight(Role::TimeMixDecayW2, &[n, spec.decay_rank]);
+        for (role, n_out) in
+            [(Role::TimeMixKey, n_kv), (Role::TimeMixValue, n_kv), (Role::TimeMixReceptance, n)]
+        {
+            self.weight(role, &[n_out, n]);
+            if spec.head_norm.is_none() {
+                self.bias(role, n_out, self.promises.qkv_bias);
+            }
+        }
+        self.weight(Role::TimeMixGate, &[n, n]);
+        if let Some(norm) = spec.head_norm {
+            self.norm(Role::TimeMixLn, norm, n);
+        }
+        self.weight(Role::TimeMixOutput, &[n, n]);
+        if let Some(channel) = spec.channel {
+            self.channel_mix(channel, n);
+        }
+    }
+
+    fn channel_mix(&mut self, channel: ChannelMixSpec, n: usize) {
         self.norm(Role::AttnNorm2, channel.norm, n);
         self.weight(Role::ChannelMixLerpK, &[n]);
+        if channel.has_receptance {
+            self.weight(Role::ChannelMixLerpR, &[n]);
+            self.weight(Role::ChannelMixReceptance, &[n, n]);
+        }
         self.weight(Role::ChannelMixKey, &[channel.n_ff, n]);
         self.weight(Role::ChannelMixValue, &[n, channel.n_ff]);
     }
 }
+
+/// The rates of RWKV-6's mixtures, in the order of the tensor that has all of them.
+pub(in crate::model) const RATES: [Role; 5] =
+    [Role::TimeMixLerpW, Role::TimeMixLerpK, Role::TimeMixLerpV, Role::TimeMixLerpR, Role::TimeMixLerpG];

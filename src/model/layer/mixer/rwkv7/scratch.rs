@@ -1,5 +1,6 @@
 //! The buffers of RWKV's layers.
 
+use super::super::channel_mix::ChannelScratch;
 use super::{N_WALKED, Rwkv7};
 use crate::error::Result;
 use crate::model::batch::Dimensions;
@@ -29,21 +30,10 @@ pub(in crate::model) struct Rwkv7Scratch {
     pub(super) walked: Vec<f32>,
     /// `[n_batch, n_embd]`.
     pub(super) outputs: Inputs,
-    /// `[n_batch, n_embd]`: inputs of channel mixes before they are mixed.
-    pub(super) normed: Inputs,
     /// Of channel mixes.
-    pub(super) hidden: Option<Hidden>,
+    pub(super) channel: Option<ChannelScratch>,
     /// `[n_threads, 2 head_dim]`.
     pub(super) spares: Vec<Vec<f32>>,
-}
-
-/// The hidden rows of channel mixes.
-#[derive(Debug)]
-pub(super) struct Hidden {
-    /// `[n_batch, n_ff]`.
-    pub(super) products: Vec<f32>,
-    /// `[n_batch, n_ff]`: activated.
-    pub(super) rows: Inputs,
 }
 
 impl Rwkv7Scratch {
@@ -62,14 +52,8 @@ impl Rwkv7Scratch {
         let union = |of: &dyn Fn(&Rwkv7) -> Formats| {
             parts.iter().map(|part| of(part)).fold(Formats::default(), Formats::union)
         };
-        let channels = || parts.iter().filter_map(|part| part.channel.as_ref());
-        let of_channels = Formats::of(channels().map(|channel| &channel.key.matrix));
-        let mixed = (0..MAX_MIXES).map(|j| {
-            // The first is also the channel mix's.
-            let formats =
-                union(&|part| part.formats(j)).union(if j == 0 { of_channels } else { Formats::default() });
-            Inputs::new(buffers, n_batch, n_embd, formats)
-        });
+        let mixed =
+            (0..MAX_MIXES).map(|j| Inputs::new(buffers, n_batch, n_embd, union(&|part| part.formats(j))));
         let mixed = mixed.collect::<Result<_>>()?;
         let mut narrow = |i: usize| {
             let ups = || parts.iter().filter_map(move |part| part.ups()[i]).map(|up| &up.matrix);
@@ -79,16 +63,8 @@ impl Rwkv7Scratch {
         let narrow = [narrow(0)?, narrow(1)?, narrow(2)?, narrow(3)?];
         let outputs = union(&|part| Formats::of([&part.output.matrix]));
         let outputs = Inputs::new(buffers, n_batch, n_embd, outputs)?;
-        let normed = Inputs::new(buffers, n_batch, n_embd, Formats::default())?;
-        let n_ff = channels().map(|channel| channel.value.matrix.n_in()).max();
-        let hidden = n_ff.map(|n_ff| {
-            let formats = Formats::of(channels().map(|channel| &channel.value.matrix));
-            Ok::<_, crate::Error>(Hidden {
-                products: buffers.zeroed(0.0, n_batch, n_ff)?,
-                rows: Inputs::new(buffers, n_batch, n_ff, formats)?,
-            })
-        });
-        let hidden = hidden.transpose()?;
+        let channels: Vec<_> = parts.iter().filter_map(|part| part.channel.as_ref()).collect();
+        let channel = ChannelScratch::new(buffers, &channels, (n_batch, n_embd))?;
         let mut rows = |n: usize| buffers.zeroed(0.0, n_batch, n);
         Ok(Some(Self {
             mixed,
@@ -100,8 +76,7 @@ impl Rwkv7Scratch {
             first_values: rows(n_embd)?,
             walked: rows(N_WALKED * n_embd)?,
             outputs,
-            normed,
-            hidden,
+            channel,
             spares: (0..n_threads).map(|_| buffers.zeroed(0.0, 2 * head_dim, 1)).collect::<Result<_>>()?,
         }))
     }
