@@ -39,8 +39,7 @@ impl Tokenizer {
     /// The tokenizer that the metadata of a GGUF describe.
     ///
     /// # Errors
-    /// As [`Vocabulary::from_metadata`]; `Malformed` if a token that should be added to every text is
-    /// not named.
+    /// As [`Vocabulary::from_metadata`].
     pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
         Self::new(Vocabulary::from_metadata(metadata)?)
     }
@@ -48,8 +47,7 @@ impl Tokenizer {
     /// The tokenizer with `vocabulary`.
     ///
     /// # Errors
-    /// `Usage` if the vocabulary adds a token to every text and does not say which; `Limit` for more
-    /// special tokens than can be searched for.
+    /// `Limit` for more special tokens than can be searched for.
     pub fn new(vocabulary: Vocabulary) -> Result<Self> {
         let resolved = special_ids::resolve(&vocabulary.tokens, &vocabulary.types, &vocabulary.ids);
         let specials = SpecialTokens::new(&vocabulary, &resolved.types)?;
@@ -61,8 +59,8 @@ impl Tokenizer {
         let end = ids.get(Role::Separator).filter(|_| is_wordpiece).or(ids.get(Role::Eos));
         let says = |flag: Option<bool>| flag.filter(|_| !is_wordpiece);
         Ok(Self {
-            adds_bos: adds("bos", says(vocabulary.add_bos), encoder.adds_bos(), ids.get(Role::Bos))?,
-            adds_eos: adds("eos", says(vocabulary.add_eos), encoder.adds_eos(), end)?,
+            adds_bos: adds(says(vocabulary.add_bos), encoder.adds_bos(), ids.get(Role::Bos)),
+            adds_eos: adds(says(vocabulary.add_eos), encoder.adds_eos(), end),
             adds_sep: vocabulary.add_sep == Some(true) && !is_wordpiece,
             drops_space: encoder.drops_space(),
             encoder,
@@ -253,17 +251,10 @@ impl Tokenizer {
     }
 }
 
-/// Whether texts get the token `name`, by what the file says, else by what its kind does by default
-/// where there is such a token.
-fn adds(name: &str, file: Option<bool>, by_default: bool, id: Option<u32>) -> Result<bool> {
-    match (file, id) {
-        (Some(true), None) => Err(Error::usage(format!(
-            "the model's metadata say tokenizer.ggml.add_{name}_token, but there is no \
-             tokenizer.ggml.{name}_token_id; convert the model again"
-        ))),
-        (Some(adds), _) => Ok(adds),
-        (None, id) => Ok(by_default && id.is_some()),
-    }
+/// Whether texts get a token, by what the file says, else by what its kind does by default; a token that the file does
+/// not name is never added.
+fn adds(file: Option<bool>, by_default: bool, id: Option<u32>) -> bool {
+    id.is_some() && file.unwrap_or(by_default)
 }
 
 #[cfg(test)]

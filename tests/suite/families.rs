@@ -328,3 +328,30 @@ fn files_with_keys_and_values_of_heads_in_one_matrix_compute_the_same_bits() {
         assert!(new == old, "{}", fixture.name);
     }
 }
+
+#[test]
+fn vectors_that_files_keep_as_rows_compute_the_same_bits() {
+    let fixture = registered().into_iter().find(|fixture| fixture.name == "qwen2").expect("Qwen 2");
+    let dir = tempfile::tempdir().expect("a folder");
+    let (vectors, rows) = (fixture.convert(dir.path()), dir.path().join("rows.gguf"));
+    let file = GgufFile::open(&vectors).expect("a sound file");
+    let mut pairs = file.metadata().to_pairs();
+    pairs.retain(|(key, _)| key != "general.alignment");
+    let planned = file.tensors().iter().map(|tensor| {
+        let ones = if tensor.shape.len() == 1 { vec![1, 1] } else { Vec::new() };
+        let shape = [ones, tensor.shape.clone()].concat();
+        PlannedTensor { name: tensor.name.clone(), shape, block_type: BlockType::F32 }
+    });
+    let layout = Layout::new(pairs, planned.collect(), 32).expect("a layout");
+    let writer = GgufWriter::create(&rows, layout, true).expect("a writable folder");
+    for (i, tensor) in file.tensors().iter().enumerate() {
+        writer.write_at(i, 0, file.bytes(tensor)).expect("a writable folder");
+    }
+    writer.finish().expect("a writable folder");
+    let ids = fixture.ids();
+    let [vectors, rows] = [vectors, rows].map(|path| {
+        let engine = Engine::load(&path, EngineOptions::default()).expect("a sound file");
+        logits(&engine, &ids, ids.len()).into_iter().map(f32::to_bits).collect::<Vec<_>>()
+    });
+    assert!(vectors == rows);
+}

@@ -171,7 +171,10 @@ pub(super) fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         norm: NormSpec { eps: 1e-6, ..base.norm },
         indexer: None,
     };
-    let (n_dense, experts) = (base.n_dense()?, experts_of(&base, Scoring::Softmax)?);
+    let n_dense = base.n_dense()?;
+    // The first files of GLM 4.7 Flash do not say how they score: a bias for the choice belongs to sigmoids.
+    let has_bias = keys.has_tensor(&format!("blk.{n_dense}.exp_probs_b.bias"));
+    let experts = experts_of(&base, if has_bias { Scoring::Sigmoid } else { Scoring::Softmax })?;
     let layer = |i: usize| {
         let ffn = match &experts {
             Some(experts) if i >= n_dense => FfnSpec::Experts(experts.clone()),

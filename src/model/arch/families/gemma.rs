@@ -53,6 +53,19 @@ pub(super) fn scale(made: &mut FromConfig<'_>, defaults: &Defaults) -> Result<()
     Ok(())
 }
 
+/// Writes the soft cap that configuration and GGUF call `name`: 0 for none, which readers would take for the models' own.
+/// `default` is that of configurations without a word of it.
+pub(super) fn softcap(made: &mut FromConfig<'_>, name: &'static str, default: f32) -> Result<()> {
+    let is_null = made.config.keys().any(|key| key == name) && made.config.value(name).is_none();
+    made.f32_or(name, name, if is_null { 0.0 } else { default })?;
+    Ok(())
+}
+
+/// The soft cap under `key`, where a file says none the models' own.
+pub(super) fn softcap_of(keys: &Keys<'_>, key: &str, own: f32) -> Result<Option<f32>> {
+    Ok(Some(keys.f32(key)?.unwrap_or(own)).filter(|&cap| cap > 0.0))
+}
+
 /// Writes which layers have windows, where that is not one in `period` without.
 pub(super) fn windows(made: &mut FromConfig<'_>, period: usize) -> Result<()> {
     let windowed: Vec<bool> = match made.config.strings("layer_types")? {

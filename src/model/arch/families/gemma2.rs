@@ -20,23 +20,29 @@ pub(super) static FAMILY: Family = Family {
 
 const DEFAULTS: Defaults = Defaults { head_dim: Some(256), ..Defaults::RMS };
 
+/// What the first files do not say: the bounds of scores and logits, and the window.
+const ATTENTION_CAP: (&str, f32) = ("attn_logit_softcapping", 50.0);
+const FINAL_CAP: (&str, f32) = ("final_logit_softcapping", 30.0);
+const WINDOW: usize = 4096;
+
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_activation"], "gelu_pytorch_tanh", &["gelu_pytorch_tanh"])?;
     made.base(&DEFAULTS)?;
     made.count("attention.sliding_window", "sliding_window")?;
     super::gemma::windows(made, PERIOD)?;
-    made.optional_f32("attn_logit_softcapping", "attn_logit_softcapping")?;
-    made.optional_f32("final_logit_softcapping", "final_logit_softcapping")?;
+    super::gemma::softcap(made, ATTENTION_CAP.0, ATTENTION_CAP.1)?;
+    super::gemma::softcap(made, FINAL_CAP.0, FINAL_CAP.1)?;
     super::gemma::scale(made, &DEFAULTS)
 }
 
 fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Rms, RopeOrder::Halves, Gate::GeluTanh)?;
-    let (window, windowed) = (base.window()?, base.windowed(PERIOD)?);
+    let window = Some(base.window()?.unwrap_or(Window::Sliding(WINDOW)));
+    let windowed = base.windowed(PERIOD)?;
     // Of the 27B alone the scale is not that of its heads, and files do not say it.
     let wide = (base.n_layer == 46).then(|| 1.0 / (base.n_embd as f32 / base.n_head[0] as f32).sqrt());
     let scale = keys.f32("attention.scale")?.or(wide);
-    let softcap = keys.f32("attn_logit_softcapping")?.filter(|&cap| cap > 0.0);
+    let softcap = super::gemma::softcap_of(&keys, ATTENTION_CAP.0, ATTENTION_CAP.1)?;
     let layer = |i: usize| {
         let mut layer = base.layer(i, |attention| {
             attention.scale = scale.unwrap_or(attention.scale);
@@ -49,6 +55,6 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     };
     let mut model = base.model((0..base.n_layer).map(layer).collect())?;
     model.embed.scale = (base.n_embd as f32).sqrt();
-    model.head.softcap = keys.f32("final_logit_softcapping")?.filter(|&cap| cap > 0.0);
+    model.head.softcap = super::gemma::softcap_of(&keys, FINAL_CAP.0, FINAL_CAP.1)?;
     Ok(model)
 }

@@ -50,7 +50,8 @@ pub(super) fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         let mut layer = base.layer(i, |attention| {
             attention.qk_norm = Some(base.qk_norm());
             attention.scale = scale.unwrap_or(attention.scale);
-            if windowed[i] {
+            // Without windows (Rnj-1) all layers have the model's own rotary base.
+            if windowed[i] && window.is_some() {
                 attention.window = window;
                 attention.rope = Some(RopeUse { index: 1, order: base.order });
             }

@@ -51,6 +51,9 @@ pub(super) static FAMILY: Family = Family {
 const DEFAULTS: Defaults =
     Defaults { head_dim: Some(256), freq_base: 1e6, has_kinds: true, n_ff_name: "", ..Defaults::RMS };
 
+/// Layers with keys and values of their own, where a file does not say.
+const N_OWN: usize = 20;
+
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_activation"], "gelu_pytorch_tanh", &["gelu_pytorch_tanh"])?;
     made.refuse("altup_correct_scale", true, false)?;
@@ -95,7 +98,7 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     };
     let cutoffs = dropped.into_iter().map(|part| quantile(part.into()) as f32).collect();
     made.put("activation_sparsity_scale", Value::F32s(cutoffs));
-    made.f32_or("final_logit_softcapping", "final_logit_softcapping", 30.0)?;
+    super::gemma::softcap(made, "final_logit_softcapping", 30.0)?;
     Ok(())
 }
 
@@ -117,7 +120,10 @@ fn quantile(p: f64) -> f64 {
 fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Rms, RopeOrder::Halves, Gate::GeluTanh)?;
     let (window, windowed) = (base.window()?, base.windowed(PERIOD)?);
-    let n_own = base.n_layer - keys.count("attention.shared_kv_layers")?.unwrap_or(0).min(base.n_layer - 1);
+    let n_own = match keys.count("attention.shared_kv_layers")? {
+        Some(n_shared) => base.n_layer - n_shared.min(base.n_layer - 1),
+        None => base.n_layer.min(N_OWN),
+    };
     let n_per_layer = keys.required_count("embedding_length_per_layer_input")?;
     let cutoffs = keys.f32s("activation_sparsity_scale", base.n_layer)?;
     let cutoff = |i: usize| match &cutoffs {
@@ -158,7 +164,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     model.embed.scale = (base.n_embd as f32).sqrt();
     model.embed.per_layer = Some(PerLayerSpec { n_embd: n_per_layer, norm: base.norm });
     model.embed.altup = Some(altup);
-    model.head.softcap = keys.f32("final_logit_softcapping")?.filter(|&cap| cap > 0.0);
+    model.head.softcap = super::gemma::softcap_of(&keys, "final_logit_softcapping", 30.0)?;
     Ok(model)
 }
 

@@ -96,7 +96,7 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     )?;
     made.put("attention.sliding_window_pattern", Value::Bools(windowed));
     made.count("attention.sliding_window", "sliding_window")?;
-    made.optional_f32("final_logit_softcapping", "final_logit_softcapping")?;
+    super::gemma::softcap(made, "final_logit_softcapping", 0.0)?;
     let n_ctx = config.required_count("max_position_embeddings")?;
     let own =
         config.object("rope_parameters")?.map(|all| all.object("sliding_attention")).transpose()?.flatten();
@@ -163,7 +163,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     model.embed.scale = (base.n_embd as f32).sqrt();
     model.embed.per_layer =
         (n_per_layer > 0).then_some(PerLayerSpec { n_embd: n_per_layer, norm: base.norm });
-    model.head.softcap = keys.f32("final_logit_softcapping")?.filter(|&cap| cap > 0.0);
+    model.head.softcap = super::gemma::softcap_of(&keys, "final_logit_softcapping", 30.0)?;
     Ok(model)
 }
 

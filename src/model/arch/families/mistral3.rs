@@ -32,12 +32,12 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
 
 fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Rms, RopeOrder::Pairs, Gate::Silu)?;
-    let temperature = match (keys.f32("attention.temperature_scale")?, &base.rope.scaling) {
-        (Some(beta), RopeScaling::Yarn { original_context, .. }) if beta != 0.0 => {
-            Some(TemperatureSpec { beta, original_context: *original_context, offset: 0 })
-        }
-        _ => None,
+    let beta = keys.f32("attention.temperature_scale")?.filter(|&beta| beta != 0.0);
+    let original_context = match keys.count("rope.scaling.original_context_length")? {
+        Some(n) => n,
+        None => keys.required_count("context_length")?,
     };
+    let temperature = beta.map(|beta| TemperatureSpec { beta, original_context, offset: 0 });
     let layer = |i| base.layer(i, |attention| attention.temperature = temperature);
     base.model((0..base.n_layer).map(layer).collect())
 }

@@ -24,19 +24,23 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.base(&Defaults { eps_name, partial: Partial::Allowed(0.25), ..Defaults::LAYER })?;
     let is_parallel = made.config.bool("use_parallel_residual")?.unwrap_or(false);
     made.put("use_parallel_residual", Value::Bool(is_parallel));
+    if !is_parallel {
+        (0..made.n_layer()?).for_each(|i| made.will_have(ffn_norm(i)));
+    }
     let has_norm = made.config.bool("qk_layernorm")?.unwrap_or(false);
     made.put("attention.qk_norm", Value::Bool(has_norm));
     Ok(())
 }
 
+/// The tensor whose presence says that a layer's parts follow one another.
+fn ffn_norm(i: usize) -> String {
+    format!("blk.{i}.ffn_norm.weight")
+}
+
 fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Layer, RopeOrder::Halves, Gate::Silu)?;
-    // Only the 12B, of 40 layers, is parallel, whatever old files of others say.
-    let is_parallel = keys.bool("use_parallel_residual")?.unwrap_or(true)
-        && keys.contains("attention.qk_norm")
-        || base.n_layer == 40;
     let has_norm = keys.bool("attention.qk_norm")?;
-    let layer = |i| {
+    let layer = |i: usize| {
         let mut layer = base.layer(i, |attention| {
             let extent = QkNormExtent::HeadOfItsOwn;
             if has_norm != Some(false) {
@@ -44,7 +48,8 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
                     Some(QkNormSpec { extent, is_optional: has_norm.is_none(), ..base.qk_norm() });
             }
         });
-        if is_parallel {
+        // Whatever files say of parallel parts, those that are have one norm.
+        if !keys.has_tensor(&ffn_norm(i)) {
             layer.ffn_input = FfnInput::Shared;
         }
         layer
