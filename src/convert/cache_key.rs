@@ -88,6 +88,7 @@ fn update_with_checkpoint(hasher: &mut Sha256, checkpoint: &Checkpoint) -> Resul
 
 fn update_with_plan(hasher: &mut Sha256, plan: &Plan<'_>, kernels: &Kernels) -> Result<()> {
     plan.files().layouts().iter().for_each(|layout| hasher.update(layout.header()));
+    hasher.update(format!("{};", plan.scale_search()));
     for source in plan.sources() {
         source.rows.update_digest(hasher);
         update_with_packed(hasher, &source.rows)?;

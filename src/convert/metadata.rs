@@ -10,6 +10,7 @@ use crate::gguf::Value;
 use crate::model::arch::Family;
 use crate::model::sampling::{MIN_P, TEMPERATURE, TOP_K, TOP_P};
 use crate::model::spec::ModelSpec;
+use crate::quantize::ScaleSearch;
 
 /// Where repositories of the Hub are found.
 const HUB: &str = "https://huggingface.co/";
@@ -109,6 +110,9 @@ pub(super) fn file(options: &PlanOptions, tensors: &[Candidate], choices: &[Choi
         ("general.quantization_version".into(), Value::U32(QUANTIZATION_VERSION)),
     ];
     pairs.extend(options.importance.iter().flat_map(ImportanceFile::pairs));
+    if options.scale_search != ScaleSearch::default() {
+        pairs.push(("quantize.scale_search".into(), Value::String(options.scale_search.to_string())));
+    }
     pairs
 }
 

@@ -23,7 +23,7 @@ use crate::convert::verify::{prove, verify};
 use crate::convert::{Progress, Summary};
 use crate::error::{Error, Result};
 use crate::gguf::{GgufWriter, ModelWriter};
-use crate::quantize::{ErrorStats, STEP, encode_rows, encode_rows_on_grids, largest_magnitude};
+use crate::quantize::{ErrorStats, Guidance, STEP, encode_rows_guided, largest_magnitude};
 
 /// Elements of a group of rows, unless a single row has more.
 const GROUP_ELEMENTS: usize = 1 << 18;
@@ -356,13 +356,13 @@ impl Job<'_> {
         let Worker { rows, blocks, scratch, reading } = worker;
         let Planned { rows: source, importance, .. } = &output.plan.sources()[group.tensor];
         let (kernels, steps) = (self.options.kernels, reading.steps());
+        let search = output.plan.scale_search();
         let mut encode = |first: usize, n: usize, importance, blocks: &mut [u8]| {
             let rows = &rows[first * n_in..][..n * n_in];
-            if steps.is_empty() {
-                return encode_rows(kernels, ty, rows, n_in, importance, blocks, scratch);
-            }
-            let steps = &steps[first * n_in / STEP..][..n * n_in / STEP];
-            encode_rows_on_grids(kernels, ty, rows, n_in, (steps, importance), blocks, scratch)
+            let steps =
+                if steps.is_empty() { steps } else { &steps[first * n_in / STEP..][..n * n_in / STEP] };
+            let guidance = Guidance { search, steps, importance };
+            encode_rows_guided(kernels, ty, rows, n_in, guidance, blocks, scratch)
         };
         let error = match (source.blocks_of(ty), importance) {
             (Some(source), _) => {

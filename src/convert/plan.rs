@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::gguf::{DEFAULT_ALIGNMENT, GgufWriter, PlannedTensor};
 use crate::model::arch::{self, Configured, Family, Scalars};
 use crate::model::spec::{ModelSpec, Slot};
-use crate::quantize::ErrorStats;
+use crate::quantize::{ErrorStats, ScaleSearch};
 use crate::tokenizer::Vocabulary;
 use files::Files;
 use notes::{grid_note, unused_overrides};
@@ -44,6 +44,7 @@ pub struct Plan<'a> {
     warnings: Vec<String>,
     is_requantised: bool,
     is_packed: bool,
+    scale_search: ScaleSearch,
     input: Input<'a>,
 }
 
@@ -155,6 +156,7 @@ impl<'a> Plan<'a> {
             warnings,
             is_requantised: stored.has_quantised() && !is_kept,
             is_packed: stored.has_quantised(),
+            scale_search: options.scale_search,
             input: Input::Checkpoint(checkpoint),
         })
     }
@@ -276,6 +278,10 @@ impl<'a> Plan<'a> {
     /// Whether the file has room for a proof.
     pub(super) fn is_proved(&self) -> bool {
         self.files.layouts()[0].keys().iter().any(|key| key.starts_with(proof::PREFIX))
+    }
+
+    pub(super) fn scale_search(&self) -> ScaleSearch {
+        self.scale_search
     }
 
     pub(super) fn input(&self) -> Input<'a> {

@@ -18,12 +18,12 @@ use rayon::ThreadPool;
 
 use crate::convert::parallel::in_order;
 use crate::convert::pipeline::{Group, Job, Output};
-use crate::convert::plan::Planned;
+use crate::convert::plan::{Plan, Planned};
 use crate::convert::proof::{self, Proved};
 use crate::convert::transform::Reading;
 use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, GgufWriter, Layout};
-use crate::quantize::{ErrorStats, encode_row};
+use crate::quantize::{ErrorStats, Guidance, encode_rows_guided};
 use crate::read_file::ReadFile;
 
 /// What a thread keeps between groups.
@@ -141,7 +141,7 @@ fn check_group(
     bytes.read_at(start, &mut worker.found)?;
     let rows = if crc32fast::hash(&worker.found) != crc {
         format!("one of the rows {} to {}", group.first_row, group.first_row + group.n_rows - 1)
-    } else if let Some(row) = differing_row(job, worker, source, group)? {
+    } else if let Some(row) = differing_row(job, worker, (output.plan, source), group)? {
         format!("row {row}")
     } else {
         return Ok(());
@@ -158,7 +158,7 @@ fn check_group(
 fn differing_row(
     job: &Job<'_>,
     worker: &mut Worker,
-    source: &Planned<'_>,
+    (plan, source): (&Plan<'_>, &Planned<'_>),
     group: Group,
 ) -> Result<Option<usize>> {
     let rows = &source.rows;
@@ -175,8 +175,10 @@ fn differing_row(
             Some(blocks) => blocks.read(row * rows.n_in(), &mut worker.blocks)?,
             None => {
                 let importance = source.importance.as_ref().map(|importance| importance.at_row(row).0);
-                let grids = (worker.reading.steps(), importance);
-                encode_row(job.options.kernels, ty, &worker.values, grids, &mut worker.blocks);
+                let (search, steps) = (plan.scale_search(), worker.reading.steps());
+                let guidance = Guidance { search, steps, importance };
+                let Worker { values, blocks, decoded, .. } = worker;
+                encode_rows_guided(job.options.kernels, ty, values, values.len(), guidance, blocks, decoded);
             }
         }
         if worker.found[in_group * row_bytes..][..row_bytes] != worker.blocks {

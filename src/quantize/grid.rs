@@ -51,7 +51,7 @@ pub fn encode_rows_on_grids(
 }
 
 /// Encodes one row: with its codes if `ty` holds them, or anew.
-pub fn encode_row(
+fn encode_row(
     kernels: &Kernels,
     ty: BlockType,
     row: &[f32],

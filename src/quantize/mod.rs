@@ -8,13 +8,16 @@ mod error_stats;
 mod found_grid;
 mod grid;
 mod importance;
+mod ranges;
 mod sensitivity;
 mod source;
 
 pub use error_stats::ErrorStats;
 pub use found_grid::find_grids;
-pub use grid::{STEP, Step, encode_row, encode_rows_on_grids};
+pub use grid::{STEP, Step, encode_rows_on_grids};
 pub use importance::{Entry, Format, ImportanceMatrix};
+pub use ranges::ScaleSearch;
+use ranges::encode_rows_in_ranges;
 pub use sensitivity::{Probe, Sensitivity};
 pub use source::{E2M1, decode_source};
 
@@ -56,6 +59,40 @@ pub fn encode_rows(
         }
     }
     stats
+}
+
+/// What scales and codes follow from beside the weights.
+#[derive(Clone, Copy, Debug)]
+pub struct Guidance<'a> {
+    /// How scales are found.
+    pub search: ScaleSearch,
+    /// The grids that the rows lie on already, if they do: one for every [`STEP`] columns.
+    pub steps: &'a [Step],
+    /// A weight for each column.
+    pub importance: Option<&'a [f32]>,
+}
+
+/// As [`encode_rows`], [`encode_rows_on_grids`] or [`encode_rows_in_ranges`], whichever the guidance asks for; a search
+/// other than the encoders' own comes before grids that are there already.
+///
+/// # Panics
+/// As there.
+pub fn encode_rows_guided(
+    kernels: &Kernels,
+    ty: BlockType,
+    rows: &[f32],
+    n_in: usize,
+    Guidance { search, steps, importance }: Guidance<'_>,
+    blocks: &mut [u8],
+    scratch: &mut Vec<f32>,
+) -> ErrorStats {
+    if search != ScaleSearch::Mse && ScaleSearch::has_range(ty) {
+        encode_rows_in_ranges(kernels, (ty, search), rows, n_in, blocks)
+    } else if steps.is_empty() {
+        encode_rows(kernels, ty, rows, n_in, importance, blocks, scratch)
+    } else {
+        encode_rows_on_grids(kernels, ty, rows, n_in, (steps, importance), blocks, scratch)
+    }
 }
 
 /// The largest magnitude of some values, not finite if one of them is not.

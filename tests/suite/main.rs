@@ -63,6 +63,7 @@ mod proofs;
 mod pruned;
 mod reads;
 mod saved_sequences;
+mod scale_search;
 mod sequences;
 mod speculation;
 mod speech;

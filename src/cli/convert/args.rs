@@ -19,7 +19,7 @@ use crate::convert::{
 };
 use crate::error::{Error, Result};
 use crate::hub::Wanted;
-use crate::quantize::ImportanceMatrix;
+use crate::quantize::{ImportanceMatrix, ScaleSearch};
 use crate::regular_file;
 
 /// Bytes of a file of rules at most.
@@ -132,6 +132,11 @@ pub(super) struct Args {
     /// Spend bits on the columns that count, by an importance matrix (gguf-run imatrix, or llama-imatrix's file)
     #[arg(long, value_name = "FILE")]
     imatrix: Option<PathBuf>,
+    /// How the scales of blocks are found, for those who study it: mse (least squared error), min-max (the extremes of a
+    /// block), percentile[:P] (the same, with magnitudes above the P-th percentile of a row clipped), or kl (of the
+    /// shares of each block's range the one whose histogram of the row diverges least)
+    #[arg(long, value_name = "SEARCH", default_value_t, conflicts_with_all = ["texts", "budget"])]
+    scale_search: ScaleSearch,
     #[command(flatten)]
     pub(super) calibrate: CalibrateArgs,
     /// Convert even if the file's tokenizer reads texts otherwise than the checkpoint's own
@@ -252,6 +257,7 @@ impl Args {
             keys,
             importance: importance.transpose()?,
             is_calibrated: self.calibrate.texts.is_some(),
+            scale_search: self.scale_search,
             max_file_bytes: self.split_max_size,
             is_proved: self.verify,
             pruned: self.pruned.clone().unwrap_or_default(),

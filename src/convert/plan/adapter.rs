@@ -56,12 +56,8 @@ impl<'a> Plan<'a> {
         };
         let mut warnings = checkpoint.notes().to_vec();
         let (family, configured, tensors) = read_config(checkpoint, &options.ignored, &mut warnings)?;
-        let names = Names::of(
-            (&tensors, checkpoint.dir()),
-            family.names.base_prefix,
-            &options.ignored,
-            &mut Vec::new(),
-        )?;
+        let (ignored, place) = (&options.ignored, (&tensors, checkpoint.dir()));
+        let names = Names::of(place, family.names.base_prefix, ignored, &mut Vec::new())?;
         if adapter.scale() == 0.0 {
             return Err(Error::usage(
                 "an adapter alone that is applied 0 times adds nothing; give it another scale",
@@ -108,6 +104,7 @@ impl<'a> Plan<'a> {
             warnings,
             is_requantised: false,
             is_packed: false,
+            scale_search: options.scale_search,
             input: Input::Checkpoint(checkpoint),
         })
     }

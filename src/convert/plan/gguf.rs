@@ -106,6 +106,7 @@ impl<'a> Plan<'a> {
             warnings,
             is_requantised: !requantised.is_empty(),
             is_packed: false,
+            scale_search: options.scale_search,
             input: Input::Gguf(input),
         })
     }

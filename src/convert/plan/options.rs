@@ -6,8 +6,9 @@ use crate::convert::importance::{Importance, ImportanceFile};
 use crate::convert::keys::KeyChanges;
 use crate::convert::recipe::{Candidate, Choice, Overrides};
 use crate::convert::{FileType, Pruning, proof};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gguf::Value;
+use crate::quantize::ScaleSearch;
 
 /// What a plan does about a tokenizer that reads texts otherwise than the checkpoint's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct PlanOptions {
     pub importance: Option<ImportanceFile>,
     /// Whether calibration is going to find out what columns count.
     pub is_calibrated: bool,
+    /// How the scales of blocks are found.
+    pub scale_search: ScaleSearch,
     /// What stands in the default file name instead of the type.
     pub label: Option<String>,
     /// Bytes of a file at most: a model that takes more is split into parts.
@@ -62,6 +65,7 @@ impl PlanOptions {
             keys: KeyChanges::default(),
             importance: None,
             is_calibrated: false,
+            scale_search: ScaleSearch::default(),
             label: None,
             max_file_bytes: None,
             is_proved: false,
@@ -90,13 +94,37 @@ impl PlanOptions {
         }
     }
 
+    /// Whether all types that were chosen have what the search for scales searches.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if not.
+    fn check_ranges(&self, tensors: &[Candidate], choices: &[Choice]) -> Result<()> {
+        let search = self.scale_search;
+        let has_none = |(tensor, choice): &(&Candidate, &Choice)| {
+            let ty = choice.block_type;
+            tensor.shape.len() > 1 && !ty.is_float() && !ScaleSearch::has_range(ty)
+        };
+        match tensors.iter().zip(choices).find(has_none).filter(|_| search != ScaleSearch::Mse) {
+            None => Ok(()),
+            Some((tensor, Choice { block_type, .. })) => Err(Error::usage(format!(
+                "--scale-search {search}: tensor {} would be {block_type}, whose codes have no range of their own to search \
+                 (they stand for several weights, or for two or three values); choose another --type, or leave the option out",
+                tensor.name
+            ))),
+        }
+    }
+
     /// The importance of each tensor, if there is an importance matrix.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a matrix of another model, and for types whose scales cannot be found as asked for.
     pub(super) fn importances(
         &self,
         tensors: &[Candidate],
         choices: &[Choice],
         warnings: &mut Vec<String>,
     ) -> Result<Vec<Option<Importance>>> {
+        self.check_ranges(tensors, choices)?;
         match &self.importance {
             Some(file) => file.of(tensors, choices, &self.pruned, warnings),
             None => Ok(tensors.iter().map(|_| None).collect()),

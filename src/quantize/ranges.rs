@@ -1,0 +1,286 @@
+//! Scales that follow from ranges, for those who study them: min-max, percentiles, divergence of histograms.
+//!
+//! The encoders' own search looks for the scale of least squared error. Here the range of the weights that share a
+//! scale decides it alone: the range's end becomes the outermost level, or both ends do where a type has an offset.
+//!
+//! ```text
+//! for each row:    a limit of magnitudes (percentile), or a share of each range (divergence); else all of it
+//! for each group:  range = its weights' extremes, within that
+//! scales = what the encoder makes of a row of grid points under the scales wanted: these it finds again, as
+//!          exactly as the type stores them (an f16; for K types six bits of one)
+//! codes  = for each weight the nearest level
+//! ```
+//!
+//! Nothing here knows how a type packs its scales: [`Grid`] reads them and writes codes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use gguf_simd::kernels::Kernels;
+use gguf_simd::{BlockType, Grid};
+
+use super::ErrorStats;
+
+/// The percentile of magnitudes if none is given.
+const PERCENTILE: f32 = 99.9;
+
+/// Shares of the ranges that are tried, in steps of this one from all down to [`LEAST_SHARE`].
+const SHARE_STEP: f32 = 0.02;
+const LEAST_SHARE: f32 = 0.6;
+
+/// Bins of a histogram, over the magnitudes of a row with their signs.
+const BINS: usize = 128;
+
+/// How the scales of blocks are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum ScaleSearch {
+    /// The scale of least squared error, weighted by importance where it is known: the encoders' own search.
+    #[default]
+    Mse,
+    /// From the extremes of the weights that share it.
+    MinMax,
+    /// The same, of magnitudes up to this percentile of a row; what is beyond is clipped.
+    Percentile(f32),
+    /// The same, of the share of each range for which the histogram of a row diverges least from the original's.
+    Kl,
+}
+
+impl ScaleSearch {
+    /// Whether types of this kind have ranges: floats have none to search and are as they are; codes that stand for
+    /// several weights, and those of two or three levels, have none that could be set.
+    pub fn has_range(ty: BlockType) -> bool {
+        Group::of(ty).is_some()
+    }
+}
+
+impl FromStr for ScaleSearch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, number) = text.split_once(':').map_or((text, None), |(name, number)| (name, Some(number)));
+        match (name, number) {
+            ("mse", None) => Ok(Self::Mse),
+            ("min-max", None) => Ok(Self::MinMax),
+            ("kl", None) => Ok(Self::Kl),
+            ("percentile", None) => Ok(Self::Percentile(PERCENTILE)),
+            ("percentile", Some(number)) => match number.parse() {
+                Ok(percentile) if (50.0..=100.0).contains(&percentile) => Ok(Self::Percentile(percentile)),
+                _ => Err(format!("{number} is not a percentile from 50 to 100, as in percentile:99.9")),
+            },
+            _ => Err("the searches are mse, min-max, percentile (or percentile:P) and kl".into()),
+        }
+    }
+}
+
+impl fmt::Display for ScaleSearch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mse => f.write_str("mse"),
+            Self::MinMax => f.write_str("min-max"),
+            Self::Percentile(percentile) => write!(f, "percentile:{percentile}"),
+            Self::Kl => f.write_str("kl"),
+        }
+    }
+}
+
+/// The weights that share a scale, and the values that they can have.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    n: usize,
+    levels: Levels,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Levels {
+    /// `step * (-below..=above)`; the step may be negative.
+    Centred { below: u8, above: u8 },
+    /// `step * level` of a table whose outermost level is this one; the step may be negative.
+    Table(f32),
+    /// `low + step * (0..=greatest)`.
+    Offset { greatest: u8, is_low_negative: bool },
+}
+
+impl Group {
+    fn of(ty: BlockType) -> Option<Self> {
+        let centred = |n, below, above| Self { n, levels: Levels::Centred { below, above } };
+        let table = |n, outermost| Self { n, levels: Levels::Table(outermost) };
+        let offset =
+            |n, greatest, is_low_negative| Self { n, levels: Levels::Offset { greatest, is_low_negative } };
+        Some(match ty {
+            BlockType::Q4_0 => centred(32, 8, 7),
+            BlockType::Q5_0 => centred(32, 16, 15),
+            BlockType::Q8_0 => centred(32, 127, 127),
+            BlockType::Q2_0 => centred(64, 1, 2),
+            BlockType::Q3_K => centred(16, 4, 3),
+            BlockType::Q6_K => centred(16, 32, 31),
+            BlockType::Q4_1 => offset(32, 15, false),
+            BlockType::Q5_1 => offset(32, 31, false),
+            BlockType::Q2_K => offset(16, 3, true),
+            BlockType::Q4_K => offset(32, 15, true),
+            BlockType::Q5_K => offset(32, 31, true),
+            BlockType::IQ4_NL | BlockType::IQ4_XS => table(32, -127.0),
+            BlockType::MXFP4 => table(32, 12.0),
+            BlockType::NVFP4 => table(16, 12.0),
+            _ => return None,
+        })
+    }
+
+    /// The lowest value that is wanted and the step from level to level, for weights whose magnitudes are cut at
+    /// `limit` and whose range is then narrowed to `share`. Of a table the lowest value is zero times the step.
+    fn scale(self, weights: &[f32], limit: f32, share: f32) -> (f32, f32) {
+        let cut = |x: f32| x.clamp(-limit, limit) * share;
+        let least = cut(weights.iter().copied().fold(f32::INFINITY, f32::min));
+        let greatest = cut(weights.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let extreme = if -least > greatest { least } else { greatest };
+        match self.levels {
+            Levels::Centred { below, above } => {
+                let outermost = if below >= above { -f32::from(below) } else { f32::from(above) };
+                let step = extreme / outermost;
+                (-f32::from(below) * step, step)
+            }
+            Levels::Table(outermost) => (0.0, extreme / outermost),
+            Levels::Offset { greatest: levels, is_low_negative } => {
+                // Nothing but zero can be the lowest of positive weights there.
+                let low = if is_low_negative { least.min(0.0) } else { least };
+                (low, (greatest - low).max(0.0) / f32::from(levels))
+            }
+        }
+    }
+
+    /// The level of point `i` of a group: the outermost first, then inwards, so that the scale can be told from few.
+    fn level_of_point(self, grid: &Grid, i: usize) -> f32 {
+        let n_levels = match self.levels {
+            Levels::Centred { below, above } => usize::from(below) + usize::from(above) + 1,
+            Levels::Offset { greatest, .. } => usize::from(greatest) + 1,
+            Levels::Table(_) => {
+                let level = [-1e9, 1e9, -0.9, 0.9, -0.7, 0.7, -0.5, 0.5, -0.3, 0.3, 0.1, -0.1][i % 12];
+                return grid.nearest(level * 127.0).1;
+            }
+        };
+        let i = i % n_levels;
+        (if i.is_multiple_of(2) { i / 2 } else { n_levels - 1 - i / 2 }) as f32
+    }
+}
+
+/// What encoding in ranges keeps from row to row.
+#[derive(Default)]
+struct Scratch {
+    low: Vec<f32>,
+    step: Vec<f32>,
+    points: Vec<f32>,
+    magnitudes: Vec<f32>,
+    codes: Vec<u8>,
+    ones: Vec<f32>,
+}
+
+/// Encodes rows of `n_in` floats into `blocks` with scales from ranges, and measures what that lost.
+///
+/// # Panics
+/// If `ty` has no ranges, or buffers do not agree, as [`super::encode_rows`]; for [`ScaleSearch::Mse`], which that is.
+pub(super) fn encode_rows_in_ranges(
+    kernels: &Kernels,
+    (ty, search): (BlockType, ScaleSearch),
+    rows: &[f32],
+    n_in: usize,
+    blocks: &mut [u8],
+) -> ErrorStats {
+    let (group, grid) = Group::of(ty).zip(Grid::of(ty)).expect("a type with ranges");
+    let row_bytes = ty.row_bytes(n_in).expect("rows divide into blocks");
+    let mut scratch = Scratch { ones: vec![1.0; n_in], ..Scratch::default() };
+    for buffer in [&mut scratch.low, &mut scratch.step, &mut scratch.points] {
+        buffer.resize(n_in, 0.0);
+    }
+    scratch.codes.resize(n_in, 0);
+    let mut stats = ErrorStats::default();
+    for (row, blocks) in rows.chunks_exact(n_in).zip(blocks.chunks_exact_mut(row_bytes)) {
+        let (limit, share) = match search {
+            ScaleSearch::Mse => unreachable!("the encoders' own search"),
+            ScaleSearch::MinMax => (f32::INFINITY, 1.0),
+            ScaleSearch::Percentile(percentile) => (scratch.percentile(row, percentile), 1.0),
+            ScaleSearch::Kl => (f32::INFINITY, scratch.least_diverging_share(group, grid, row)),
+        };
+        scratch.set_scales(group, row, limit, share);
+        for (i, point) in scratch.points.iter_mut().enumerate() {
+            *point = scratch.low[i] + scratch.step[i] * group.level_of_point(grid, i % group.n);
+        }
+        kernels.encode(ty, &scratch.points, Some(&scratch.ones), blocks);
+        grid.read(kernels, ty, blocks, &mut scratch.low, &mut scratch.step);
+        for (i, code) in scratch.codes.iter_mut().enumerate() {
+            *code = grid.nearest((row[i] - scratch.low[i]) / scratch.step[i]).0;
+        }
+        grid.write(ty, &scratch.codes, blocks);
+        kernels.decode(ty, blocks, &mut scratch.points);
+        stats.add_row(row, &scratch.points);
+    }
+    stats
+}
+
+impl Scratch {
+    /// The magnitude that `percentile` of a hundred of the row's are not above, between the two next to it.
+    fn percentile(&mut self, row: &[f32], percentile: f32) -> f32 {
+        self.magnitudes.clear();
+        self.magnitudes.extend(row.iter().map(|x| x.abs()));
+        self.magnitudes.sort_unstable_by(f32::total_cmp);
+        let at = f64::from(percentile) / 100.0 * (row.len() - 1) as f64;
+        let (below, above) = (self.magnitudes[at.floor() as usize], self.magnitudes[at.ceil() as usize]);
+        below + (above - below) * at.fract() as f32
+    }
+
+    /// Sets what the grid of each weight is to be.
+    fn set_scales(&mut self, group: Group, row: &[f32], limit: f32, share: f32) {
+        let grids = self.low.chunks_exact_mut(group.n).zip(self.step.chunks_exact_mut(group.n));
+        for (weights, (low, step)) in row.chunks_exact(group.n).zip(grids) {
+            let (of_low, of_step) = group.scale(weights, limit, share);
+            low.fill(of_low);
+            step.fill(of_step);
+        }
+    }
+
+    /// The share of all ranges of a row for which the histogram of its weights, each at its nearest level, diverges
+    /// least from that of the weights themselves; of equals the largest.
+    fn least_diverging_share(&mut self, group: Group, grid: &Grid, row: &[f32]) -> f32 {
+        let largest = row.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+        let original = histogram(row, largest);
+        let mut best = (f64::INFINITY, 1.0);
+        for i in 0.. {
+            let share = 1.0 - SHARE_STEP * i as f32;
+            if share < LEAST_SHARE {
+                break;
+            }
+            self.set_scales(group, row, f32::INFINITY, share);
+            for (i, point) in self.points.iter_mut().enumerate() {
+                let (low, step) = (self.low[i], self.step[i]);
+                *point = low + step * grid.nearest((row[i] - low) / step).1;
+            }
+            let divergence = divergence(&original, &histogram(&self.points, largest));
+            if divergence < best.0 {
+                best = (divergence, share);
+            }
+        }
+        best.1
+    }
+}
+
+/// How many values are in each of the bins from `-largest` to `largest`; what is beyond is in the outermost ones.
+fn histogram(values: &[f32], largest: f32) -> [u32; BINS] {
+    let mut counts = [0; BINS];
+    for value in values {
+        let at = (value / largest + 1.0) * (0.5 * BINS as f32);
+        counts[(at.max(0.0) as usize).min(BINS - 1)] += 1;
+    }
+    counts
+}
+
+/// The Kullback-Leibler divergence of `found` from `original`, each with one more in every bin, so that none is empty.
+fn divergence(original: &[u32; BINS], found: &[u32; BINS]) -> f64 {
+    let share =
+        |count: u32, of: &[u32; BINS]| f64::from(count + 1) / f64::from(of.iter().sum::<u32>() + BINS as u32);
+    let terms = original.iter().zip(found).map(|(&p, &q)| {
+        let (p, q) = (share(p, original), share(q, found));
+        p * libm::log(p / q)
+    });
+    terms.sum()
+}
+
+#[cfg(test)]
+mod tests;
