@@ -18,7 +18,7 @@ use crate::convert::metadata::{self, General};
 use crate::convert::naming::{file_stem, folder_identifier};
 use crate::convert::recipe::{self, Candidate, Choice};
 use crate::convert::stored::Tensors;
-use crate::convert::transform::SourceRows;
+use crate::convert::transform::{Factors, SourceRows};
 use crate::convert::{FileType, adapters, proof, sources, target, tokenizer_check};
 use crate::error::{Error, Result};
 use crate::gguf::{DEFAULT_ALIGNMENT, GgufWriter, PlannedTensor};
@@ -294,6 +294,11 @@ impl<'a> Plan<'a> {
 
     pub(super) fn sources(&self) -> &[Planned<'a>] {
         &self.sources
+    }
+
+    /// Multiplies the rows of tensor `index`.
+    pub(super) fn multiply(&mut self, index: usize, factors: &Factors) {
+        self.sources[index].rows.multiply(factors);
     }
 
     /// Takes the rows of tensor `index` from elsewhere; what encoding them lost is known.

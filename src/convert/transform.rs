@@ -8,6 +8,7 @@ mod grids;
 mod held;
 mod mxfp4;
 mod place;
+mod scaled;
 
 use std::path::Path;
 
@@ -24,6 +25,7 @@ use crate::quantize::{STEP, Step, decode_source};
 pub(super) use mxfp4::Packed;
 use mxfp4::read_mxfp4;
 use place::{Place, of_tiles};
+pub(super) use scaled::Factors;
 
 /// The rows of one output tensor, in the order they are written.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub(super) struct SourceRows<'a> {
     n_in: usize,
     /// Whether the floats lie on grids of few levels.
     is_on_grids: bool,
+    /// What the values are multiplied with at last.
+    factors: Factors,
 }
 
 #[derive(Debug)]
@@ -115,19 +119,19 @@ impl<'a> SourceRows<'a> {
     }
 
     fn of(origin: Origin<'a>, (n_rows, n_in): (usize, usize)) -> Self {
-        Self { origin, values: ValueMap::Same, n_rows, n_in, is_on_grids: false }
+        Self { origin, values: ValueMap::Same, n_rows, n_in, is_on_grids: false, factors: Factors::default() }
     }
 
     /// The block type that holds the rows as the checkpoint has them.
     pub(super) fn packed_type(&self) -> Option<BlockType> {
-        matches!(self.origin, Origin::Mxfp4 { .. }).then_some(BlockType::MXFP4)
+        (matches!(self.origin, Origin::Mxfp4 { .. }) && !self.is_multiplied()).then_some(BlockType::MXFP4)
     }
 
     /// The rows, if they are blocks of type `ty` already: they are copied then, since to encode them again could
     /// change them.
     pub(super) fn blocks_of(&self, ty: BlockType) -> Option<&Blocks<'a>> {
         match &self.origin {
-            Origin::Blocks(blocks) if blocks.block_type == ty => Some(blocks),
+            Origin::Blocks(blocks) if blocks.block_type == ty && !self.is_multiplied() => Some(blocks),
             _ => None,
         }
     }
@@ -188,6 +192,7 @@ impl<'a> SourceRows<'a> {
         const MOST_ROWS: usize = 64;
         hasher.update([self.n_rows as u64, self.n_in as u64].map(u64::to_le_bytes).as_flattened());
         hasher.update(format!("{:?};", self.values));
+        self.factors.update_digest(hasher);
         match &self.origin {
             Origin::Computed(values) => values.iter().for_each(|value| hasher.update(value.to_le_bytes())),
             Origin::Blocks(blocks) => hasher.update(format!("{:?} {};", blocks.name, blocks.block_type)),
@@ -244,6 +249,16 @@ impl<'a> SourceRows<'a> {
     /// # Errors
     /// As [`Stored::read`].
     pub(super) fn read(&self, first: usize, out: &mut [f32], reading: &mut Reading) -> Result<()> {
+        self.read_stored(first, out, reading)?;
+        if self.is_multiplied() {
+            reading.steps.clear();
+            self.apply_factors(first, out);
+        }
+        Ok(())
+    }
+
+    /// As [`SourceRows::read`], without factors.
+    fn read_stored(&self, first: usize, out: &mut [f32], reading: &mut Reading) -> Result<()> {
         reading.steps.clear();
         let parts = match &self.origin {
             Origin::Checkpoint(parts) => parts,

@@ -49,7 +49,8 @@ fn calibrated(
     let plan_options = PlanOptions { is_calibrated: true, ..PlanOptions::new(FileType::Q4_0) };
     let plan = Plan::of_gguf(&input, &plan_options)?;
     let (folder, kernels) = (folder_of(target), Kernels::best());
-    let options = CalibrateOptions { reference: model, texts, folder: &folder, n_threads, kernels };
+    let options =
+        CalibrateOptions { reference: model, texts, is_nearest: false, folder: &folder, n_threads, kernels };
     let calibrated = calibrate(&plan, &options, progress)?;
     assert_eq!(calibrated.won().count(), N_TENSORS);
     assert!(calibrated.won().filter(|won| won.is_kept()).count() > N_TENSORS / 2);

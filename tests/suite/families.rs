@@ -32,7 +32,7 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    fn ids(&self) -> Vec<u32> {
+    pub(crate) fn ids(&self) -> Vec<u32> {
         let ids = fs::read_to_string(self.path.join("ids.txt")).expect("ids.txt");
         ids.split_whitespace().map(|id| id.parse().expect("a number")).collect()
     }

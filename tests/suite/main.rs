@@ -41,6 +41,7 @@ mod embed;
 mod encoders;
 mod engine_errors;
 mod families;
+mod fold;
 mod foreign_gguf;
 mod gguf_edit;
 mod gguf_peer;

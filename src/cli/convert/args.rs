@@ -166,6 +166,13 @@ pub(super) struct CalibrateArgs {
     /// through the model's chat template [without a text: a mixed one that ships with the program]
     #[arg(long = "calibrate", value_name = "TEXT", num_args = 0.., conflicts_with = "imatrix")]
     pub(super) texts: Option<Vec<PathBuf>>,
+    /// Before that, multiply columns that see large inputs, and divide what makes these (norms, values, up projections) by
+    /// the same, where it saves errors (AWQ, SmoothQuant): the model stays the same, and any program runs the file
+    #[arg(long, requires = "texts")]
+    pub(super) fold: bool,
+    /// Keep the nearest codes: weigh columns by their inputs (and fold, with --fold), and choose no codes
+    #[arg(long, requires = "texts")]
+    pub(super) nearest_codes: bool,
     /// Tokens in a chunk of text
     #[arg(long = "calibration-ctx", value_name = "N", default_value_t = 512, value_parser = count, requires = "texts")]
     pub(super) ctx: usize,

@@ -138,12 +138,12 @@ fn pairs_of<'p, 'a>(plans: &'p [Plan<'a>], paths: &'p [PathBuf]) -> Vec<(&'p Pla
 /// Follows a plan after calibrating what it quantises.
 fn calibrated(
     args: &Args,
-    plan: Plan<'_>,
+    mut plan: Plan<'_>,
     output: &Path,
     run_options: &RunOptions,
     bar: &Bar,
 ) -> Result<Summary> {
-    let ready = calibrate::run(args, &plan, output, run_options, bar)?;
+    let ready = calibrate::run(args, &mut plan, output, run_options, bar)?;
     let mut summary = convert::run(&ready.calibrated.put_into(plan), output, run_options, bar)?;
     let won = ready.calibrated.won().cloned().collect();
     summary.calibration = Some(Calibration { what: ready.what.clone(), won });

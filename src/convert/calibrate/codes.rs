@@ -28,9 +28,12 @@ pub(super) struct Problem {
     pub(super) n_in: usize,
     /// `[n_in, n_in]`: the damped Hessian, symmetric.
     pub(super) hessian: Vec<f32>,
-    /// `[n_in]`: the Hessian's diagonal before damping.
-    importance: Vec<f32>,
     factor: Factor,
+}
+
+/// The diagonal of `matrix: [n, n]`.
+pub(super) fn diagonal(matrix: &[f32], n: usize) -> Vec<f32> {
+    (0..n).map(|i| matrix[i * (n + 1)]).collect()
 }
 
 /// What choosing keeps from one group of rows to the next.
@@ -56,8 +59,7 @@ impl Problem {
     /// With `hessian: [n_in, n_in]`, which is damped. A column whose inputs were all zero gets the mean of the
     /// diagonal: it is then rounded to nearest, and its error feeds nothing.
     pub(super) fn new(kernels: &'static Kernels, mut hessian: Vec<f32>, n_in: usize) -> Self {
-        let importance: Vec<f32> = (0..n_in).map(|i| hessian[i * (n_in + 1)]).collect();
-        let mean = importance.iter().copied().map(f64::from).sum::<f64>() / n_in as f64;
+        let mean = diagonal(&hessian, n_in).iter().copied().map(f64::from).sum::<f64>() / n_in as f64;
         let mean = if mean > 0.0 { mean } else { 1.0 };
         for i in 0..n_in {
             let value = &mut hessian[i * (n_in + 1)];
@@ -65,12 +67,7 @@ impl Problem {
             *value = if is_dead { mean as f32 } else { (f64::from(*value) + DAMPING * mean) as f32 };
         }
         let factor = Factor::new(kernels, &hessian, n_in);
-        Self { kernels, n_in, hessian, importance, factor }
-    }
-
-    /// The weights of the plain search: the mean squares of the inputs.
-    pub(super) fn importance(&self) -> &[f32] {
-        &self.importance
+        Self { kernels, n_in, hessian, factor }
     }
 
     /// Chooses the codes of some rows. `rows: [n_rows, n_in]` have the plain search's `blocks` of type `ty`, whose
@@ -207,13 +204,15 @@ mod tests {
         let (mut hessian, mut held_out) = (Hessian::new(n_in), Sample::new(n_in));
         hessian.add(kernels, &inputs[..1500 * n_in]);
         held_out.add(kernels, &inputs[1500 * n_in..]);
-        let problem = Problem::new(kernels, hessian.matrix(1.0), n_in);
+        let matrix = hessian.matrix(1.0);
+        let importance = diagonal(&matrix, n_in);
+        let problem = Problem::new(kernels, matrix, n_in);
         let mut spare = Vec::new();
         for ty in BlockType::all() {
             let Some(grid) = Grid::of(ty) else { continue };
             let mut blocks = vec![0; n_rows * ty.row_bytes(n_in).unwrap()];
             for (row, blocks) in rows.chunks(n_in).zip(blocks.chunks_mut(ty.row_bytes(n_in).unwrap())) {
-                kernels.encode(ty, row, Some(problem.importance()), blocks);
+                kernels.encode(ty, row, Some(&importance), blocks);
             }
             let plain = held_out.output_error(kernels, &errors_of(ty, &rows, &blocks), &mut spare);
             let mut again = blocks.clone();
@@ -233,10 +232,11 @@ mod tests {
     /// The squared errors of a row as Q4_0, plain and with chosen codes, under `hessian`.
     fn squared_errors(hessian: Vec<f32>, n_in: usize) -> [f32; 2] {
         let (ty, kernels) = (BlockType::Q4_0, Kernels::best());
+        let importance = diagonal(&hessian, n_in);
         let problem = Problem::new(kernels, hessian, n_in);
         let row = Random(3).floats(n_in);
         let mut blocks = vec![0; ty.row_bytes(n_in).unwrap()];
-        kernels.encode(ty, &row, Some(problem.importance()), &mut blocks);
+        kernels.encode(ty, &row, Some(&importance), &mut blocks);
         let plain = errors_of(ty, &row, &blocks);
         problem.choose((ty, Grid::of(ty).unwrap()), &row, &mut blocks, &mut Scratch::default());
         [plain, errors_of(ty, &row, &blocks)].map(|errors| errors.iter().map(|e| e * e).sum())

@@ -2,13 +2,14 @@
 //!
 //! `pass` walks the layers; `observe` and `hessian` gather what inputs are like, `factor` says what the error of one
 //! column does to the others, `codes` and `descent` choose, `tensor` keeps what is better on texts that were held out, and
-//! `store` what is finished.
+//! `store` what is finished. `fold` multiplies columns before that, where what makes their inputs can be divided.
 
 mod batches;
 mod calibrated;
 mod codes;
 mod descent;
 mod factor;
+mod fold;
 mod hessian;
 mod observe;
 mod options;
@@ -19,6 +20,7 @@ mod streams;
 mod tensor;
 
 pub use calibrated::Calibrated;
+pub use fold::{FOLDING, Folding, Maker};
 pub use options::{CalibrateOptions, folder_of};
 pub use pass::calibrate;
 pub use store::Won;

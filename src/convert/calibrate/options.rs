@@ -18,6 +18,8 @@ pub struct CalibrateOptions<'a> {
     pub reference: &'a Path,
     /// Tokens of texts, equally many of each.
     pub texts: &'a [Vec<u32>],
+    /// Whether the nearest codes are kept: columns are weighed by their inputs, and no codes are chosen.
+    pub is_nearest: bool,
     /// The folder that finished layers are kept in.
     pub folder: &'a Path,
     /// Threads. They change no byte.
@@ -39,6 +41,9 @@ pub(super) fn key(plan: &Plan<'_>, options: &CalibrateOptions<'_>) -> Result<Str
     let metadata = std::fs::metadata(options.reference).map_err(io)?;
     let mut hasher = Sha256::new();
     hasher.update(format!("{VERSION} {} {:?};", metadata.len(), metadata.modified().ok()));
+    if options.is_nearest {
+        hasher.update(b"nearest;");
+    }
     for tensor in plan.files().tensors() {
         hasher.update(format!("{:?} {} {:?};", tensor.name, tensor.block_type, tensor.shape));
     }

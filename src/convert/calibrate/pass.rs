@@ -298,8 +298,8 @@ impl<'a> Pass<'a> {
             return Err(Error::malformed(self.options.reference, what));
         }
         let n_tokens = chosen_by.n_tokens();
-        let kernels = self.options.kernels;
-        let evidence = self.pool.install(|| Evidence::new(kernels, chosen_by, checked_with));
+        let (kernels, is_nearest) = (self.options.kernels, self.options.is_nearest);
+        let evidence = self.pool.install(|| Evidence::new(kernels, chosen_by, checked_with, is_nearest));
         for (tensor, (made, fewest)) in tensors.iter().zip(made) {
             self.check()?;
             let source = &tensor.planned.rows;

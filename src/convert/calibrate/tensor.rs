@@ -3,7 +3,7 @@
 use gguf_simd::{BlockType, Grid, Kernels};
 use rayon::ThreadPool;
 
-use super::codes::{Problem, Scratch};
+use super::codes::{Problem, Scratch, diagonal};
 use super::hessian::Hessian;
 use super::sample::Sample;
 use crate::convert::parallel::in_order;
@@ -17,19 +17,29 @@ const ROWS: usize = 32;
 /// What the codes of a matrix are chosen by, and checked with.
 #[derive(Debug)]
 pub(super) struct Evidence {
-    problem: Problem,
+    /// `[n_in]`: what the plain search weighs columns with, the mean squares of the inputs.
+    importance: Vec<f32>,
+    /// What codes are chosen with, unless they are to be the nearest.
+    problem: Option<Problem>,
     held_out: Sample,
 }
 
 impl Evidence {
     /// From inputs to choose by and inputs to check with. Of few inputs, as experts may get, less is believed: what
     /// lies beside the diagonal is shrunk until there are as many as an input has elements.
-    pub(super) fn new(kernels: &'static Kernels, chosen_by: Hessian, held_out: Sample) -> Self {
+    pub(super) fn new(
+        kernels: &'static Kernels,
+        chosen_by: Hessian,
+        held_out: Sample,
+        is_nearest: bool,
+    ) -> Self {
         let n_in = chosen_by.n_in();
         let kept = (chosen_by.n_tokens() as f64 / n_in as f64).min(1.0);
         let matrix = chosen_by.matrix(kept);
         drop(chosen_by);
-        Self { problem: Problem::new(kernels, matrix, n_in), held_out }
+        let importance = diagonal(&matrix, n_in);
+        let problem = (!is_nearest).then(|| Problem::new(kernels, matrix, n_in));
+        Self { importance, problem, held_out }
     }
 }
 
@@ -115,16 +125,16 @@ impl Rows<'_> {
             return Err(Error::malformed(file, what));
         }
         let mut blocks = vec![0; self.n_rows * row_bytes];
-        let importance = Some(evidence.problem.importance());
+        let importance = Some(evidence.importance.as_slice());
         for (row, blocks) in worker.rows.chunks_exact(n_in).zip(blocks.chunks_exact_mut(row_bytes)) {
             kernels.encode(ty, row, importance, blocks);
         }
         let plain = worker.encoded(kernels, (ty, n_in), blocks, evidence);
-        let Some(grid) = Grid::of(ty) else {
+        let Some((grid, problem)) = Grid::of(ty).zip(evidence.problem.as_ref()) else {
             return Ok(Made { chosen: plain.clone(), plain });
         };
         let mut blocks = plain.blocks.clone();
-        evidence.problem.choose((ty, grid), &worker.rows, &mut blocks, &mut worker.scratch);
+        problem.choose((ty, grid), &worker.rows, &mut blocks, &mut worker.scratch);
         Ok(Made { plain, chosen: worker.encoded(kernels, (ty, n_in), blocks, evidence) })
     }
 }

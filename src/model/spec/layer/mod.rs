@@ -148,7 +148,7 @@ pub enum NormKind {
 
 impl NormSpec {
     /// The weights of the norm that plays the part `role`.
-    pub(in crate::model) fn weights(&self, role: Role, layer: Option<usize>) -> TensorId {
+    pub fn weights(&self, role: Role, layer: Option<usize>) -> TensorId {
         if self.is_bare { TensorId::bare(role, layer) } else { TensorId::weight(role, layer) }
     }
 
