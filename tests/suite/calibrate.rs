@@ -167,6 +167,14 @@ fn too_little_text_is_refused_before_anything_is_written() {
 }
 
 #[test]
+fn layers_are_left_out_before_calibrating_and_not_with_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let output = run(dir.path(), &["--type", "Q4_0", "-o", "m.gguf", "--prune-layers", "3", "--calibrate"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--prune-layers") && !dir.path().join("m.gguf").exists());
+}
+
+#[test]
 fn a_model_that_cannot_be_calibrated_is_refused_before_anything_is_written() {
     let dir = tempfile::tempdir().expect("a folder");
     let fixture = registered().into_iter().find(|fixture| fixture.name == "gemma3n").expect("the fixture");

@@ -86,14 +86,14 @@ fn factors_do_not_depend_on_threads_and_are_found_again() {
     let file = GgufFile::open(&model).expect("a file");
     let tokenizer = Tokenizer::from_metadata(file.metadata()).expect("a tokenizer");
     let ids = tokenizer.encode(&tale(), true, false).expect("tokens");
-    let texts: Vec<_> = ids.chunks_exact(64).take(16).map(<[u32]>::to_vec).collect();
+    let all: Vec<_> = ids.chunks_exact(64).take(17).map(<[u32]>::to_vec).collect();
     let input = GgufInput::open(&model).expect("a file");
     let plan_options = PlanOptions { is_calibrated: true, ..PlanOptions::new(FileType::Q4_0) };
     let plan = Plan::of_gguf(&input, &plan_options).expect("a plan");
-    let found = |folder: &str, n_threads| {
+    let found = |folder: &str, n_threads, texts: &[Vec<u32>]| {
         let options = CalibrateOptions {
             reference: &model,
-            texts: &texts,
+            texts,
             is_nearest: false,
             folder: &dir.path().join(folder),
             n_threads,
@@ -101,9 +101,15 @@ fn factors_do_not_depend_on_threads_and_are_found_again() {
         };
         Folding::find(&plan, &options, &Silent).expect("factors")
     };
-    let one = found("a", 1);
+    let (texts, others) = (&all[..16], &all[1..]);
+    let one = found("a", 1, texts);
     assert_eq!(one.n_tried, 32, "four sites of each of eight layers");
-    assert!(one == found("b", 3) && one == found("b", 2), "threads change factors");
+    assert!(one == found("b", 3, texts) && one == found("b", 2, texts), "threads change factors");
+    // Factors that are kept belong to the texts, and the folded model to the factors.
+    let options = RunOptions { overwrite: false, n_threads: 2, kernels: Kernels::best() };
+    let written = one.write(&model, &dir.path().join("a"), &options, &Silent).expect("written");
+    assert!(found("a", 2, texts) == one && written.exists());
+    assert!(found("a", 2, others) != one && !written.exists());
 }
 
 #[test]

@@ -105,8 +105,9 @@ pub(super) struct Args {
     /// Leave out tensors of the input whose name matches REGEX; repeatable
     #[arg(long = "ignore-tensor", value_name = "REGEX", value_parser = pattern)]
     ignored: Vec<Regex>,
-    /// Leave out layers, counted from 0, as in 20,21 or 20-23; those behind them get new numbers
-    #[arg(long = "prune-layers", value_name = "LAYERS", value_parser = layers, conflicts_with = "adapter_only")]
+    /// Leave out layers, counted from 0, as in 20,21 or 20-23; those behind them get new numbers. To
+    /// calibrate such a model, convert it first, and calibrate that file
+    #[arg(long = "prune-layers", value_name = "LAYERS", value_parser = layers, conflicts_with_all = ["adapter_only", "texts"])]
     pruned: Option<Pruning>,
     /// Give tensors whose GGUF name matches REGEX this type; repeatable, first match wins
     #[arg(long = "tensor-type", value_name = "REGEX=TYPE", value_parser = tensor_type, help_heading = "Types of single tensors")]

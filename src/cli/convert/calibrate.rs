@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::args::Args;
 use crate::cli::output::plural;
 use crate::cli::reading::Reader;
-use crate::convert::calibrate::{CalibrateOptions, Calibrated, FOLDING, Folding, calibrate, folder_of};
+use crate::convert::calibrate::{CalibrateOptions, Calibrated, Folding, calibrate, folder_of};
 use crate::convert::{FileType, Plan, Progress, RunOptions, cached_in};
 use crate::error::{Error, Result};
 use crate::gguf::parts;
@@ -17,8 +17,9 @@ pub(super) struct Ready {
     pub(super) calibrated: Calibrated,
     /// With what it was done.
     pub(super) what: String,
-    /// Files that were made for it.
-    made: Vec<PathBuf>,
+    folder: PathBuf,
+    /// A file that was made for it.
+    made: Option<PathBuf>,
 }
 
 impl Ready {
@@ -27,7 +28,8 @@ impl Ready {
     /// # Errors
     /// [`Error::Io`].
     pub(super) fn remove(self) -> Result<()> {
-        for path in self.made {
+        Folding::forget(&self.folder)?;
+        if let Some(path) = self.made {
             std::fs::remove_file(&path).map_err(|e| Error::io(&path, "cannot remove", e))?;
         }
         self.calibrated.remove()
@@ -49,28 +51,24 @@ pub(super) fn run(
     SingleLayers::check(&args.input, plan.spec())?;
     let folder = folder_of(output);
     let reference = reference(args, plan, &folder, run_options, progress)?;
-    let mut made = Vec::new();
-    if reference != args.input {
-        made.push(reference.clone());
-    }
-    let ready = with_reference(args, plan, (&reference, &folder), (run_options, progress), &mut made);
+    let made = (reference != args.input).then(|| reference.clone());
+    let ready = with_reference(args, plan, (&reference, &folder), (run_options, progress));
     if let Err(Error::Usage { .. } | Error::Malformed { .. } | Error::Unsupported { .. }) = &ready {
         // Another run of the same would end likewise: nothing is kept for it. The folder stays if it holds layers.
-        made.iter().for_each(|made| drop(std::fs::remove_file(made)));
+        let _ = made.as_ref().map(std::fs::remove_file);
+        let _ = Folding::forget(&folder);
         let _ = std::fs::remove_dir(&folder);
     }
     let (calibrated, what) = ready?;
-    Ok(Ready { calibrated, what, made })
+    Ok(Ready { calibrated, what, folder, made })
 }
 
-/// Calibrates with the layers of `reference`, folded if they are to be; also says with what. `made` gets the files that
-/// are made for it.
+/// Calibrates with the layers of `reference`, folded if they are to be; also says with what.
 fn with_reference(
     args: &Args,
     plan: &mut Plan<'_>,
     (reference, folder): (&Path, &Path),
     (run_options, progress): (&RunOptions, &dyn Progress),
-    made: &mut Vec<PathBuf>,
 ) -> Result<(Calibrated, String)> {
     let (texts, n_ctx) = (texts(args, reference)?, args.calibrate.ctx);
     let mut what = format!("calibrated with {} of {n_ctx} tokens", plural(texts.len(), "chunk"));
@@ -83,16 +81,15 @@ fn with_reference(
         kernels: run_options.kernels,
     };
     if !args.calibrate.fold {
+        Folding::forget(folder)?;
         return Ok((calibrate(plan, &options, progress)?, what));
     }
     let folding = Folding::find(plan, &options, progress)?;
-    made.push(options.folder.join(FOLDING));
     let (n, left) = folding.won();
     let of = plural(folding.n_tried, "place");
     what += &format!(", {n} of {of} folded with {:.0} % of the nearest codes' error there", 100.0 * left);
     plan.fold(&folding);
     let folded = folding.write(reference, folder, run_options, progress)?;
-    made.push(folded.clone());
     Ok((calibrate(plan, &CalibrateOptions { reference: &folded, ..options }, progress)?, what))
 }
 

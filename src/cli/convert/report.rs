@@ -223,8 +223,11 @@ fn calibration_text(Calibration { what, won }: &Calibration) -> String {
         return format!("{what}: no tensor is of a type that calibration chooses codes for\n");
     }
     let kept: Vec<_> = won.iter().filter(|won| won.is_kept()).collect();
+    if kept.is_empty() {
+        return format!("{what}: all of {} tensors have the nearest codes\n", won.len());
+    }
     let logs: f64 = kept.iter().map(|won| (won.chosen / won.plain).ln()).sum();
-    let ratio = (logs / kept.len().max(1) as f64).exp();
+    let ratio = (logs / kept.len() as f64).exp();
     format!(
         "{what}: {} of {} tensors have codes of their own, with {} of the output error of the nearest ones\n",
         kept.len(),

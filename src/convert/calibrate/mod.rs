@@ -20,7 +20,7 @@ mod streams;
 mod tensor;
 
 pub use calibrated::Calibrated;
-pub use fold::{FOLDING, Folding, Maker};
+pub use fold::{Folding, Maker};
 pub use options::{CalibrateOptions, folder_of};
 pub use pass::calibrate;
 pub use store::Won;

@@ -106,7 +106,9 @@ pub(super) fn choose(
 ) -> Result<Folding> {
     let mut search = Search::new(plan, options, progress)?;
     let mut folding = Folding::default();
-    for layer in 0..search.model.spec().n_layer() {
+    let n_layer = search.model.spec().n_layer();
+    progress.calibrating((0..n_layer).map(|layer| search.n_bytes(layer)).sum());
+    for layer in 0..n_layer {
         let sites = search.sites(layer)?;
         let places = sites.iter().map(|(site, _)| {
             let info = search.model.file().tensor(&site.readers[0]).expect("it is there");
@@ -121,6 +123,7 @@ pub(super) fn choose(
                 folding.folded.push(Folded { site, powers, errors });
             }
         }
+        progress.advance(search.n_bytes(layer));
     }
     Ok(folding)
 }
@@ -171,6 +174,13 @@ impl<'a> Search<'a> {
             search.streams.set(&batch.texts, &search.buffer)?;
         }
         Ok(search)
+    }
+
+    /// Bytes of a layer's tensors.
+    fn n_bytes(&self, layer: usize) -> u64 {
+        let begins = format!("blk.{layer}.");
+        let tensors = self.model.file().tensors().iter().filter(|tensor| tensor.name.starts_with(&begins));
+        tensors.map(|tensor| tensor.n_bytes as u64).sum()
     }
 
     /// The sites of a layer that have something to win, with rows of their matrices.

@@ -27,8 +27,9 @@ use choose::choose;
 pub use sites::Maker;
 use sites::{Site, sites};
 
-/// The file in the folder of a calibration that says what is folded.
-pub const FOLDING: &str = "folding.json";
+/// The files in the folder of a calibration that say what is folded and that are the folded model.
+const FOLDING: &str = "folding.json";
+const FOLDED: &str = "folded.gguf";
 
 /// Powers of two that factors have at most, either way.
 const MOST: i8 = 6;
@@ -70,10 +71,28 @@ impl Folding {
             return Ok(kept.folding);
         }
         let folding = choose(plan, options, progress)?;
+        // A folded model that is there beside factors is of these.
+        Self::forget(options.folder)?;
         let kept = serde_json::to_vec(&Kept { key, folding: folding.clone() }).map_err(std::io::Error::from);
         let kept = kept.map_err(|e| Error::io(&path, "cannot describe", e))?;
         NewFile::write(path.clone(), &path, &kept, true)?;
         Ok(folding)
+    }
+
+    /// Removes what was found and written in `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn forget(folder: &Path) -> Result<()> {
+        for path in [FOLDING, FOLDED].map(|name| folder.join(name)) {
+            match std::fs::remove_file(&path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io(&path, "cannot remove", e));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Places that have factors, and what errors at these become on the average.
@@ -141,7 +160,7 @@ impl Folding {
         let file_type = if is_float { FileType::KEEP } else { FileType::F32 };
         let mut plan = Plan::of_gguf(&input, &PlanOptions::new(file_type))?;
         plan.fold(self);
-        let path = folder.join("folded.gguf");
+        let path = folder.join(FOLDED);
         if GgufFile::open(&path).is_err() {
             run(&plan, &path, &RunOptions { overwrite: true, ..*run_options }, progress)?;
         }
