@@ -124,7 +124,7 @@ def idle_tensors(model, ids, logits):
     last_scale = f"{model.config.get_text_config().num_hidden_layers - 1}.layer_scalar"
     for name, tensor in model.state_dict(keep_vars=True).items():
         # Texts are so short that indexers choose all positions.
-        parts = ("vision", "visual", "projector", "connector", "indexer")
+        parts = ("vision", "visual", "audio", "projector", "connector", "indexer")
         is_idle = name.endswith(last_scale) or any(part in name for part in parts)
         if is_idle or not tensor.is_floating_point():
             continue

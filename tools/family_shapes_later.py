@@ -146,6 +146,26 @@ SHAPES = {
         first_k_dense_replace=1,
         indexer_types=["full", "shared"],
     ),
+    # A twin: the part that thinks of a model that speaks as well.
+    "qwen3vlmoe-omni": multimodal(
+        "qwen3_omni_moe_thinker",
+        shape(
+            "qwen3_omni_moe_text",
+            head_dim=8,
+            num_experts=4,
+            num_experts_per_tok=2,
+            moe_intermediate_size=12,
+            rope_parameters=SECTIONS,
+        ),
+        dict(
+            depth=1, hidden_size=8, intermediate_size=8, num_heads=2, patch_size=2, temporal_patch_size=1,
+            spatial_merge_size=2, out_hidden_size=32, num_position_embeddings=4, deepstack_visual_indexes=[0],
+        ),
+        audio_config=dict(
+            num_mel_bins=8, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=8, d_model=8, output_dim=32,
+            downsample_hidden_size=4, max_source_positions=8, n_window=4,
+        ),
+    ),
     "step35": multimodal(
         "step3p7",
         shape(

@@ -355,6 +355,20 @@ def chatglm_own(tensors, twin):
     return tensors, config
 
 
+def omni(tensors, twin):
+    """What thinks inside a model that also speaks."""
+    tensors = {f"thinker.{name}": tensor for name, tensor in tensors.items()}
+    tensors["talker.model.norm.weight"] = torch.ones(8)
+    tensors["code2wav.decoder.bias"] = torch.zeros(8)
+    config = {
+        "architectures": ["Qwen3OmniMoeForConditionalGeneration"],
+        "enable_audio_output": True,
+        "model_type": "qwen3_omni_moe",
+        "thinker_config": twin,
+    }
+    return tensors, config
+
+
 # What a twin has and the family has not.
 ZEROS = dict.fromkeys(("bailingmoe", "deepseek", "deepseek2-ocr"), "shared_expert_gate")
 
@@ -374,4 +388,10 @@ TWINS = {
         qwen,
         xverse,
     )
-} | {"deepseek2-ocr": deepseek2_ocr, "chatglm-own": chatglm_own, "pangu-embedded": pangu_embedded, "qwen35moe-multimodal": stack_experts}
+} | {
+    "deepseek2-ocr": deepseek2_ocr,
+    "chatglm-own": chatglm_own,
+    "pangu-embedded": pangu_embedded,
+    "qwen35moe-multimodal": stack_experts,
+    "qwen3vlmoe-omni": omni,
+}

@@ -8,7 +8,8 @@
 //! - Wrappers of training programs leave their attribute in the name (`module.` of data parallelism at
 //!   the start, `_orig_mod.` of `torch.compile` and the like anywhere). They say nothing of the model,
 //!   and are taken off.
-//! - Multimodal classes hold the language model as `language_model` or `text_model`, before `model.` or behind it; their
+//! - Multimodal classes hold the language model as `language_model`, `text_model` or, where they speak, `thinker`, before
+//!   `model.` or behind it; their
 //!   other parts are left out ([`super::other_parts`]).
 //!
 //! Other prefixes mean a larger model of which this would be a part; they are not accepted.
@@ -28,7 +29,7 @@ const WRAPPERS: [&str; 3] = ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint
 const PARALLEL_WRAPPER: &str = "module.";
 
 /// What multimodal classes call the language model.
-const LANGUAGE_MODELS: [&str; 2] = ["language_model.", "text_model."];
+const LANGUAGE_MODELS: [&str; 3] = ["language_model.", "text_model.", "thinker."];
 
 /// Checkpoint tensors by name.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use crate::model::arch::Names;
 use crate::model::spec::ModelSpec;
 
 /// What the names of other parts begin with, after `model.` if that is in front.
-const PARTS: [&str; 30] = [
+const PARTS: [&str; 41] = [
     "vision_tower.",
     "vision_model.",
     "vision_embedder.",
@@ -18,10 +18,18 @@ const PARTS: [&str; 30] = [
     "vision_adapter.",
     "mlp_AR.",
     "connector.",
+    "aligner.",
+    "high_res_vision_",
+    "merger.",
+    "mlp1.",
+    "acoustic_tokenizer_encoder.",
+    "semantic_tokenizer_encoder.",
+    "audio_adaptor.",
     "projector.",
     "resampler.",
     "image_newline",
     "multi_modal_projector.",
+    "vit_large_projector.",
     "mm_projector.",
     "patch_merger.",
     "embed_vision.",
@@ -34,6 +42,9 @@ const PARTS: [&str; 30] = [
     "vision_projection.",
     "img_processor.",
     "embed_tokens_extend.",
+    "talker.",
+    "token2wav.",
+    "code2wav.",
     "mtp.",
     "mtp_block.",
 ];
@@ -47,7 +58,8 @@ pub(super) fn is_left_out(name: &str, spec: &ModelSpec, family: &Names) -> bool 
     if family.left_out.iter().any(|part| of_base.starts_with(part)) {
         return true;
     }
-    let plain = name.strip_prefix("model.").unwrap_or(name);
+    let plain = name.strip_prefix("thinker.").unwrap_or(name);
+    let plain = plain.strip_prefix("model.").unwrap_or(plain);
     if PARTS.iter().any(|part| plain.starts_with(part)) {
         return true;
     }

@@ -144,6 +144,10 @@ impl Family {
 /// # Errors
 /// [`crate::Error::Malformed`] if it is not an object.
 fn text_part(config: &Config) -> Result<Config> {
+    // Of models that speak as well, it is in the part that thinks.
+    if let Some(thinker) = config.object("thinker_config")? {
+        return text_part(&thinker);
+    }
     for name in ["text_config", "llm_config", "language_config"] {
         if let Some(text) = config.object(name)?.filter(|text| text.value("hidden_size").is_some()) {
             return Ok(text);

@@ -1,4 +1,4 @@
-//! `deepseek2`: DeepSeek V2, V3 and R1, Kimi K2, GLM 4.7 Flash: attention over latent vectors; dense layers
+//! `deepseek2`: DeepSeek V2, V3 and R1, Kimi K2, GLM 4.7 Flash, Youtu: attention over latent vectors; dense layers
 //! first, then experts beside shared ones.
 
 use super::prelude::*;
@@ -12,8 +12,9 @@ pub(super) static FAMILY: Family = Family {
         "DeepseekV3ForCausalLM",
         "KimiVLForConditionalGeneration",
         "Glm4MoeLiteForCausalLM",
+        "YoutuForCausalLM",
     ],
-    model_types: &["deepseek_v2", "deepseek_v3", "kimi_k2", "glm4_moe_lite"],
+    model_types: &["deepseek_v2", "deepseek_v3", "kimi_k2", "glm4_moe_lite", "youtu"],
     keys,
     spec,
     names: NAMES,

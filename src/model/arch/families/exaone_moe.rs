@@ -6,7 +6,7 @@ use super::prelude::*;
 /// The `exaone-moe` family.
 pub(super) static FAMILY: Family = Family {
     gguf_name: "exaone-moe",
-    checkpoint_classes: &["ExaoneMoeForCausalLM"],
+    checkpoint_classes: &["ExaoneMoeForCausalLM", "ExaoneMoEForCausalLM"],
     model_types: &["exaone_moe"],
     keys,
     spec,

@@ -9,8 +9,13 @@ use crate::model::spec::PerLayerSpec;
 /// The `gemma4` family.
 pub(super) static FAMILY: Family = Family {
     gguf_name: "gemma4",
-    checkpoint_classes: &["Gemma4ForCausalLM", "Gemma4ForConditionalGeneration"],
-    model_types: &["gemma4", "gemma4_text"],
+    checkpoint_classes: &[
+        "Gemma4ForCausalLM",
+        "Gemma4ForConditionalGeneration",
+        "Gemma4UnifiedForCausalLM",
+        "Gemma4UnifiedForConditionalGeneration",
+    ],
+    model_types: &["gemma4", "gemma4_text", "gemma4_unified", "gemma4_unified_text"],
     keys,
     spec,
     names: Names {

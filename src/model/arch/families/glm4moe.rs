@@ -1,4 +1,4 @@
-//! `glm4moe`: GLM 4.5 to 4.7: dense layers first, then experts chosen by sigmoids beside shared ones; half of
+//! `glm4moe`: GLM 4.5 to 4.7, Solar Open: dense layers first, then experts chosen by sigmoids beside shared ones; half of
 //! each head is rotated; the large ones norm query and key heads.
 
 use super::prelude::*;
@@ -6,8 +6,8 @@ use super::prelude::*;
 /// The `glm4moe` family.
 pub(super) static FAMILY: Family = Family {
     gguf_name: "glm4moe",
-    checkpoint_classes: &["Glm4MoeForCausalLM", "Glm4vMoeForConditionalGeneration"],
-    model_types: &["glm4_moe", "glm4v_moe", "glm4v_moe_text"],
+    checkpoint_classes: &["Glm4MoeForCausalLM", "Glm4vMoeForConditionalGeneration", "SolarOpenForCausalLM"],
+    model_types: &["glm4_moe", "glm4v_moe", "glm4v_moe_text", "solar_open"],
     keys,
     spec,
     // GGUF calls the norm before the feed-forward part by what it comes after.
@@ -18,7 +18,11 @@ pub(super) static FAMILY: Family = Family {
 
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;
-    made.base(&Defaults { eps: 1e-5, partial: Partial::Allowed(0.5), has_sections: true, ..Defaults::RMS })?;
+    // Solar Open rotates whole heads where it does not say.
+    let is_solar = made.config.string("model_type")? == Some("solar_open");
+    let (part, freq_base) = if is_solar { (1.0, 1e6) } else { (0.5, 1e4) };
+    let partial = Partial::Allowed(part);
+    made.base(&Defaults { eps: 1e-5, freq_base, partial, has_sections: true, ..Defaults::RMS })?;
     made.further_predictions()?;
     let has_norm = made.config.bool("use_qk_norm")?.unwrap_or(false);
     made.put("attention.qk_norm", Value::Bool(has_norm));

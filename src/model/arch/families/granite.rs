@@ -10,7 +10,7 @@ pub(super) static FAMILY: Family = Family {
     model_types: &["granite"],
     keys,
     spec,
-    names: Names { is_permuted: true, ..Names::PLAIN },
+    names: Names { is_permuted: true, left_out: &["encoder.", "projector."], ..Names::PLAIN },
     source: plain,
     promises,
 };

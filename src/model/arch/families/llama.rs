@@ -17,11 +17,12 @@ pub(super) static FAMILY: Family = Family {
         "LLaMAForCausalLM",
         "MistralForCausalLM",
         "MixtralForCausalLM",
+        "InternLM3ForCausalLM",
         "LlamaModel",
         "MistralModel",
         "MixtralModel",
     ],
-    model_types: &["llama", "mistral", "mixtral"],
+    model_types: &["llama", "mistral", "mixtral", "internlm3"],
     keys,
     spec,
     names: Names {

@@ -6,7 +6,7 @@ use super::prelude::*;
 /// The `qwen2` family.
 pub(super) static FAMILY: Family = Family {
     gguf_name: "qwen2",
-    checkpoint_classes: &["Qwen2ForCausalLM", "Qwen2Model"],
+    checkpoint_classes: &["Qwen2ForCausalLM", "Qwen2Model", "DotsOCRForCausalLM"],
     model_types: &["qwen2"],
     keys,
     spec,

@@ -1,4 +1,4 @@
-//! `qwen2vl`: the text part of Qwen 2 VL and 2.5 VL: Qwen 2, whose positions have three dimensions for images and
+//! `qwen2vl`: the text part of Qwen 2 VL, 2.5 VL and 2.5 Omni: Qwen 2, whose positions have three dimensions for images and
 //! are plain for text.
 
 use super::prelude::*;
@@ -11,8 +11,19 @@ pub(super) static FAMILY: Family = Family {
         "Qwen2_5_VLForConditionalGeneration",
         "Qwen2VLModel",
         "Qwen2_5_VLModel",
+        "Qwen2_5OmniModel",
+        "Qwen2_5OmniForConditionalGeneration",
+        "Qwen2_5OmniThinkerForConditionalGeneration",
     ],
-    model_types: &["qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"],
+    model_types: &[
+        "qwen2_vl",
+        "qwen2_vl_text",
+        "qwen2_5_vl",
+        "qwen2_5_vl_text",
+        "qwen2_5_omni",
+        "qwen2_5_omni_text",
+        "qwen2_5_omni_thinker",
+    ],
     keys,
     spec: super::qwen2::spec,
     names: Names::PLAIN,

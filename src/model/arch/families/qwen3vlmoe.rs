@@ -1,4 +1,4 @@
-//! `qwen3vlmoe`: the text part of Qwen 3 VL 30B-A3B and 235B-A22B: Qwen 3 with experts, whose positions have three
+//! `qwen3vlmoe`: the text part of Qwen 3 VL 30B-A3B and 235B-A22B, and of Qwen 3 Omni: Qwen 3 with experts, whose positions have three
 //! dimensions for images and are plain for text.
 
 use super::prelude::*;
@@ -6,8 +6,19 @@ use super::prelude::*;
 /// The `qwen3vlmoe` family.
 pub(super) static FAMILY: Family = Family {
     gguf_name: "qwen3vlmoe",
-    checkpoint_classes: &["Qwen3VLMoeForConditionalGeneration", "Qwen3VLMoeModel"],
-    model_types: &["qwen3_vl_moe", "qwen3_vl_moe_text"],
+    checkpoint_classes: &[
+        "Qwen3VLMoeForConditionalGeneration",
+        "Qwen3VLMoeModel",
+        "Qwen3OmniMoeForConditionalGeneration",
+        "Qwen3OmniMoeThinkerForConditionalGeneration",
+    ],
+    model_types: &[
+        "qwen3_vl_moe",
+        "qwen3_vl_moe_text",
+        "qwen3_omni_moe",
+        "qwen3_omni_moe_text",
+        "qwen3_omni_moe_thinker",
+    ],
     keys,
     spec: super::qwen3moe::spec,
     names: Names::PLAIN,
@@ -25,7 +36,12 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     super::qwen3vl::images(made)
 }
 
-/// The experts' matrices are turned; gate and up lie side by side.
+/// Of VL models the experts' matrices are turned, and gate and up lie side by side; of Omni models experts lie apart.
 fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
-    super::llama4::turned(sources, slot, "mlp.experts")
+    let turned = super::llama4::turned(sources, slot, "mlp.experts")?;
+    if !slot.id.role.is_expert_stack() {
+        return Ok(turned);
+    }
+    let (apart, turned) = (plain(sources, slot)?.map(Box::new), turned.map(Box::new));
+    Ok(apart.zip(turned).map(|(apart, turned)| Source::Either(apart, turned)))
 }

@@ -14,11 +14,7 @@ pub(super) static FAMILY: Family = Family {
     model_types: &["step3p5", "step3p7"],
     keys,
     spec,
-    names: Names {
-        other: &[(Role::AttnGate, "self_attn.g_proj")],
-        left_out: &["vit_large_projector."],
-        ..Names::PLAIN
-    },
+    names: Names { other: &[(Role::AttnGate, "self_attn.g_proj")], ..Names::PLAIN },
     source,
     promises: |config| Ok(Promises { output_bias: Promise::Absent, ..promises(config)? }),
 };
