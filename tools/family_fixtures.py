@@ -183,11 +183,31 @@ def hub_config(config):
         is_pattern = all(len(kind) == 1 for kind in kinds)
         hub |= {"hybrid_override_pattern": "".join(kinds)} if is_pattern else {"layer_types": kinds}
         hub["num_hidden_layers"] = len(kinds)
+    if config["model_type"] == "step3p5":
+        hub = step_in_old_words(hub, config["rope_parameters"])
     if config["model_type"] == "gemma4_text":
         layer = next(iter(hub.pop("per_layer_config").values()))
         hub["global_head_dim"] = layer["head_dim"]
         hub["num_global_key_value_heads"] = layer.get("num_key_value_heads")
     return hub
+
+
+def step_in_old_words(hub, ropes):
+    """The text part of Step 3.7: what differs by layer in lists, and names of their own."""
+    kinds, experts = hub["layer_types"], hub.pop("mlp_layer_types")
+    full = ropes["full_attention"]
+    hub |= {
+        "attention_other_setting": {"num_attention_heads": hub.pop("num_sliding_attention_heads")},
+        "moe_layers_enum": ",".join(str(i) for i, kind in enumerate(experts) if kind == "sparse"),
+        "moe_num_experts": hub.pop("n_routed_experts"),
+        "moe_top_k": hub.pop("num_experts_per_tok"),
+        "num_attention_groups": hub.pop("num_key_value_heads"),
+        "partial_rotary_factors": [ropes[kind]["partial_rotary_factor"] for kind in kinds],
+        "rope_scaling": {key: full[key] for key in full if key not in ("rope_theta", "partial_rotary_factor")},
+        "rope_theta": [ropes[kind]["rope_theta"] for kind in kinds],
+    }
+    unknown = ("rope_parameters", "per_layer_config", "mtp_layer_types", "mtp_mlp_layer_types")
+    return {key: value for key, value in hub.items() if key not in unknown}
 
 
 def auto_class(config):

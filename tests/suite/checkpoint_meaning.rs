@@ -151,10 +151,10 @@ fn names_without_the_base_prefix_and_with_wrappers_mean_the_same() {
         converted(multimodal.path(), &[]).expect("a part of a larger model").0 == plain.0,
         "the same file"
     );
-    let part = renamed(|name| format!("thinker.{name}"));
+    let part = renamed(|name| format!("actor.{name}"));
     assert_says(
         &message(&part),
-        &["model.embed_tokens.weight is missing", "thinker.model.embed_tokens.weight, as in a larger model"],
+        &["model.embed_tokens.weight is missing", "actor.model.embed_tokens.weight, as in a larger model"],
     );
 }
 

@@ -50,7 +50,7 @@ fn an_unknown_architecture_is_named_with_those_that_are_known() {
     assert!(matches!(error, Error::Unsupported { .. }));
     let message = error.to_string();
     assert!(
-        message.contains("\"RwkvForCausalLM\"") && message.contains("supported: RwkvHybridForCausalLM"),
+        message.contains("\"RwkvForCausalLM\"") && message.contains("supported: Rwkv6ForCausalLM"),
         "{message}"
     );
 }

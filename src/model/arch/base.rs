@@ -60,14 +60,16 @@ impl<'k> Base<'k> {
             return Err(crate::Error::malformed(keys.path(), what));
         }
         let n_embd = keys.required_count("embedding_length")?;
-        let required = |key: &str| keys.counts(key, n_layer)?.ok_or_else(|| keys.missing(key));
-        let n_head = required("attention.head_count")?;
-        let n_ff = match keys.counts("feed_forward_length", n_layer)? {
-            Some(n_ff) => n_ff,
-            // Models of experts alone.
-            None if keys.contains("expert_feed_forward_length") => vec![0; n_layer],
-            None => return Err(keys.missing("feed_forward_length")),
+        // Files of recurrent models may say nothing of what they have not.
+        let is_recurrent = keys.contains("ssm.state_size") || keys.contains("wkv.head_size");
+        let counts = |key: &str, may_lack: bool| match keys.counts(key, n_layer)? {
+            None if may_lack => Ok(vec![0; n_layer]),
+            counts => counts.ok_or_else(|| keys.missing(key)),
         };
+        let n_head = counts("attention.head_count", is_recurrent)?;
+        // Models of experts alone have no other width.
+        let may_lack = is_recurrent || keys.contains("expert_feed_forward_length");
+        let n_ff = counts("feed_forward_length", may_lack)?;
         // Layers without attention have no heads.
         let derived = n_embd.checked_div(n_head.iter().copied().max().unwrap_or(0)).unwrap_or(0);
         let head_dim_k = keys.count("attention.key_length")?.unwrap_or(derived);

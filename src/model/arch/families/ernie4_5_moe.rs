@@ -35,11 +35,14 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
 
 fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Rms, RopeOrder::Pairs, Gate::Silu)?;
+    let n_shared = keys.count("expert_shared_feed_forward_length")?;
     let mut model = super::dots1::spec_with(&base, Scoring::Softmax, |_, _| {})?;
     for layer in &mut model.layers {
         if let FfnSpec::Experts(experts) = &mut layer.ffn {
             experts.router.has_choice_bias = true;
             experts.router.is_normalised = true;
+            // Files that do not count what is shared say how wide it is.
+            experts.shared = n_shared.map_or(experts.shared, |n_ff| base.shared(n_ff, false));
         }
     }
     Ok(model)

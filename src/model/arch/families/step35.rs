@@ -22,7 +22,7 @@ pub(super) static FAMILY: Family = Family {
 const DEFAULTS: Defaults =
     Defaults { eps: 1e-5, has_kinds: true, partial: Partial::Allowed(1.0), ..Defaults::RMS };
 
-/// What windowed layers and experts are bounded by: GGUF's keys, and the configuration's names.
+/// The bounds of gates, of experts and of all other parts: GGUF's keys, and the configuration's names.
 const BOUNDS: [(&str, &str); 2] =
     [("swiglu_clamp_exp", "swiglu_limits"), ("swiglu_clamp_shexp", "swiglu_limits_shared")];
 
@@ -35,9 +35,12 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     let n_ctx_name = made.first_of(&["max_position_embeddings", "max_seq_len"]);
     made.base(&Defaults { n_head_kv_name, n_ctx_name, ..DEFAULTS })?;
     let n_layer = made.n_layer()?;
+    made.further_predictions()?;
+    // Lists also have the layers that predict further tokens.
+    let n_all = n_layer.saturating_add(config.count("num_nextn_predict_layers")?.unwrap_or(0).min(n_layer));
     let kinds = config.strings("layer_types")?.unwrap_or_default();
     let windowed: Vec<bool> =
-        (0..n_layer).map(|i| kinds.get(i).is_some_and(|kind| *kind == "sliding_attention")).collect();
+        (0..n_all).map(|i| kinds.get(i).is_some_and(|kind| *kind == "sliding_attention")).collect();
     rope(made, &windowed)?;
     heads(made, &windowed, n_head_kv_name)?;
     made.count("attention.sliding_window", "sliding_window")?;
@@ -46,7 +49,7 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     for (key, name) in BOUNDS {
         if let Some(list) = config.value(name).and_then(|list| list.as_array()) {
             let bound = |i: usize| list.get(i).and_then(|bound| bound.as_f64()).unwrap_or(0.0) as f32;
-            made.put(key, Value::F32s((0..n_layer).map(bound).collect()));
+            made.put(key, Value::F32s((0..n_all).map(bound).collect()));
         }
     }
     Ok(())
