@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::folder::OF_TOKENIZERS;
 use super::index::ShardIndex;
-use super::locate::listed;
+use super::locate::{listed, ranks_of};
 use super::weight_names::{Format, PYTORCH, SAFETENSORS, ShardName};
 use crate::error::Result;
 
@@ -62,7 +62,10 @@ fn set_of(candidates: &[&str], format: &Format) -> Result<Vec<String>, String> {
         Some(shard) => {
             (1..=shard.n_shards.min(crate::limits::MAX_SHARDS)).map(|number| shard.sibling(number)).collect()
         }
-        None => vec![first.to_owned()],
+        None => match ranks_of(first, candidates) {
+            Some(ranks) => ranks.into_iter().map(str::to_owned).collect(),
+            None => vec![first.to_owned()],
+        },
     };
     let missing: Vec<&str> =
         set.iter().map(String::as_str).filter(|name| !candidates.contains(name)).collect();
@@ -122,6 +125,8 @@ mod tests {
         let index = "model.safetensors.index.json";
         assert_eq!(files(&[index, "consolidated.safetensors"]), Some(WeightsAmong::Index(index.into())));
         assert_eq!(files(&["README.md"]), None);
+        let ranks = ["consolidated.00.pth", "consolidated.01.pth"];
+        assert_eq!(files(&ranks), Some(WeightsAmong::Files(ranks.map(str::to_owned).to_vec())));
     }
 
     #[test]

@@ -73,6 +73,19 @@ impl Config {
         self.object.keys().map(String::as_str)
     }
 
+    /// Values that were made of the file at `path`.
+    pub(super) fn made(path: &Path, object: Map<String, Value>) -> Self {
+        Self { path: path.to_owned(), prefix: String::new(), object }
+    }
+
+    /// Sets `key`, in `text_config` as well if that is there.
+    pub(super) fn set(&mut self, key: &str, value: Value) {
+        if let Some(inner) = self.object.get_mut("text_config").and_then(Value::as_object_mut) {
+            inner.insert(key.to_owned(), value.clone());
+        }
+        self.object.insert(key.to_owned(), value);
+    }
+
     /// Sets `key` to a number: in `text_config`, which larger models have, if it is there.
     pub(super) fn set_count(&mut self, key: &str, n: usize) {
         let inner = self.object.get_mut("text_config").and_then(Value::as_object_mut);

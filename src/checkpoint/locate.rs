@@ -28,6 +28,8 @@ pub(super) enum Weights {
     Index(PathBuf),
     /// In all of these shards, which no index names.
     Shards(Vec<PathBuf>),
+    /// In all of these files, of which each has a part of every matrix.
+    Ranks(Vec<PathBuf>),
 }
 
 /// Finds the weights of `input`: a weight file, a checkpoint's folder, or its index.
@@ -79,7 +81,20 @@ fn beside(dir: &Path, input: &Path, name: &str, format: &Format, notes: &mut Vec
     }
     match ShardName::parse(name, format) {
         Some(shard) if shard.n_shards > 1 => joined(dir, &shard, format, notes),
-        _ => Ok(Weights::Single(input.to_owned())),
+        _ => match ranks_of(name, &strs(&file_names(dir)?)) {
+            Some(names) => {
+                let expected = (0..names.len()).map(|rank| format!("consolidated.{rank:02}.pth"));
+                if let Some(missing) = expected.into_iter().find(|name| !names.contains(&name.as_str())) {
+                    let what = format!(
+                        "{missing} is missing, one of the files that hold a part of every matrix each"
+                    );
+                    return Err(Error::malformed(dir, what));
+                }
+                notes.push(format!("{} and the others of {} files are joined", names[0], names.len()));
+                Ok(Weights::Ranks(names.iter().map(|name| dir.join(name)).collect()))
+            }
+            None => Ok(Weights::Single(input.to_owned())),
+        },
     }
 }
 
@@ -117,7 +132,10 @@ fn in_folder(dir: &Path, notes: &mut Vec<String>) -> Result<Weights> {
             let rivals = candidates.iter().copied().filter(is_rival);
             rivals.filter(|name| !shard.is_of_one_set_with(name, format)).collect()
         }
-        None => candidates[1..].to_vec(),
+        None => match ranks_of(first, &strs(&names)) {
+            Some(ranks) => candidates.iter().copied().filter(|name| !ranks.contains(name)).collect(),
+            None => candidates[1..].to_vec(),
+        },
     };
     match others.first() {
         None => beside(dir, &dir.join(first), first, format, notes),
@@ -155,6 +173,18 @@ fn joined(dir: &Path, shard: &ShardName<'_>, format: &Format, notes: &mut Vec<St
     Ok(Weights::Shards(set))
 }
 
+/// The files among `names` of the ranks that Meta's file `name` is one of (`consolidated.00.pth`), in order; `None` if
+/// it is alone or none.
+pub(super) fn ranks_of<'n>(name: &str, names: &[&'n str]) -> Option<Vec<&'n str>> {
+    let number = |name: &str| -> Option<usize> {
+        let digits = name.strip_prefix("consolidated.")?.strip_suffix(".pth")?;
+        digits.parse().ok().filter(|_| digits.len() == 2)
+    };
+    number(name)?;
+    let ranks: Vec<&str> = names.iter().copied().filter(|name| number(name).is_some()).collect();
+    (ranks.len() > 1).then_some(ranks)
+}
+
 fn nothing_found(dir: &Path, names: &[String]) -> Error {
     if let Some(name) = names.iter().find(|name| name.ends_with(".gguf")) {
         return Error::usage(format!(
@@ -175,6 +205,10 @@ fn adapter(dir: &Path) -> Error {
         "{dir} holds a PEFT adapter, not a model; to merge it into its base model while that is converted: gguf-convert \
          BASE --lora {dir} --type Q4_K_M; to make a GGUF adapter of it: gguf-convert BASE --lora {dir} --adapter-only"
     ))
+}
+
+fn strs(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
 }
 
 /// The first few of `names`, for a message.
@@ -313,6 +347,11 @@ mod tests {
         assert_eq!(locate(dir.path()).unwrap().weights, Weights::Index(dir.path().join(PYTORCH.index)));
         let dir = folder(&["consolidated.00.pth"]);
         assert!(matches!(locate(dir.path()).unwrap().weights, Weights::Single(_)));
+        let dir = folder(&["consolidated.00.pth", "consolidated.01.pth", "params.json"]);
+        for input in [dir.path().to_owned(), dir.path().join("consolidated.01.pth")] {
+            let ranks = [0, 1].map(|rank| dir.path().join(format!("consolidated.0{rank}.pth")));
+            assert_eq!(locate(&input).unwrap().weights, Weights::Ranks(ranks.to_vec()));
+        }
         assert!(message(folder(&["a.pth", "b.pt"]).path()).contains("several .bin or .pth"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `locate` finds out what the user pointed at, [`shard`] opens one weight file, of
 //! `safetensors` or `torch`, in which each [`tensor`] lies somewhere,
-//! `index` is the map from tensors to shards, [`folder`] hands out the files beside them, [`config`] the
+//! `index` is the map from tensors to shards, `makers` makes Meta's and Mistral's own files such checkpoints, [`folder`] hands out the files beside them, [`config`] the
 //! JSON objects with typed getters, [`adapter`] what PEFT trains beside a model, [`model_card`] the front matter of README.md; [`open`] puts them
 //! together.
 
@@ -13,6 +13,7 @@ pub mod folder;
 mod index;
 mod json;
 mod locate;
+mod makers;
 pub mod model_card;
 mod modules;
 pub mod open;
@@ -27,8 +28,9 @@ pub use among::{WeightsAmong, is_beside_weights, shards_of};
 pub use config::Config;
 pub(crate) use config::excerpt;
 pub use folder::Folder;
+pub use makers::{PAIRED_ROWS, axis_of};
 pub use model_card::ModelCard;
 pub use modules::{Modules, PoolingMode};
-pub use open::{Checkpoint, IN_TRANSFORMERS_FORM};
+pub use open::Checkpoint;
 pub use shard::Shard;
 pub use tensor::{SourceType, TensorView};

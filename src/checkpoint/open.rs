@@ -8,6 +8,7 @@ use super::config::Config;
 use super::folder::Folder;
 use super::index::ShardIndex;
 use super::locate::{Located, Weights, listed, locate};
+use super::makers;
 use super::model_card::ModelCard;
 use super::modules::Modules;
 use super::shard::Shard;
@@ -23,6 +24,10 @@ pub struct Checkpoint {
     shards: Vec<Shard>,
     /// The shard each tensor lies in.
     shard_of: BTreeMap<String, usize>,
+    /// What its shard calls a tensor, where that is not the name it goes by.
+    own_names: BTreeMap<String, String>,
+    /// Shards that each hold a part of every matrix.
+    n_ranks: usize,
     /// Shards from this one on are of modules behind the model; names there get the module's in front.
     first_module: usize,
     modules: Modules,
@@ -43,11 +48,17 @@ impl Checkpoint {
     pub fn open(input: &Path) -> Result<Self> {
         let Located { dir, weights, mut notes } = locate(input)?;
         let folder = Folder::new(dir);
-        let config = open_config(&folder)?;
         let generation_config = folder.read_config_tolerantly("generation_config.json", &mut notes);
+        let mut n_ranks = 1;
         let (index_path, shards, shard_of) = match weights {
             Weights::Single(path) => (None, vec![Shard::open(&path)?], None),
             Weights::Shards(paths) => (None, open_all(paths.iter())?, None),
+            Weights::Ranks(paths) => {
+                let shards = open_all(paths.iter())?;
+                let of_first = shards[0].tensor_names().map(|name| (name.to_owned(), 0)).collect();
+                n_ranks = shards.len();
+                (None, shards, Some(of_first))
+            }
             Weights::Index(path) => {
                 let index = ShardIndex::open(&path)?;
                 let shards = open_indexed(folder.path(), &path, &index)?;
@@ -58,6 +69,12 @@ impl Checkpoint {
         let shard_of = match shard_of {
             Some(shard_of) => shard_of,
             None => shards_of_names(&shards, |_, _, _| None)?,
+        };
+        let (config, shard_of, own_names) = if makers::has_makers_names(&shards) {
+            let (shard_of, own_names) = makers::renamed(&shard_of);
+            (makers::config(&folder, (&shards, n_ranks), &mut notes)?, shard_of, own_names)
+        } else {
+            (open_config(&folder)?, shard_of, BTreeMap::new())
         };
         let model_card = read_model_card(&folder, &mut notes);
         let modules = Modules::open(&folder)?;
@@ -75,6 +92,8 @@ impl Checkpoint {
             index_path,
             shards,
             shard_of,
+            own_names,
+            n_ranks,
             first_module,
             modules,
             config,
@@ -166,11 +185,34 @@ impl Checkpoint {
     }
 
     /// What `shard` itself calls a tensor.
-    fn name_in<'n>(&self, shard: usize, name: &'n str) -> &'n str {
+    fn name_in<'n>(&'n self, shard: usize, name: &'n str) -> &'n str {
         match shard.checked_sub(self.first_module) {
             Some(module) => name.strip_prefix(&module_prefix(module)).unwrap_or(name),
-            None => name,
+            None => self.own_names.get(name).map_or(name, String::as_str),
         }
+    }
+
+    /// The tensors of this name of all ranks, if there are several.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if a rank has none; as [`Checkpoint::tensor`].
+    pub fn ranks_of(&self, name: &str) -> Result<Option<Vec<TensorView<'_>>>> {
+        if self.n_ranks < 2 || self.shard_of.get(name).is_none_or(|&shard| shard >= self.n_ranks) {
+            return Ok(None);
+        }
+        let own = self.name_in(0, name);
+        let mut parts = Vec::with_capacity(self.n_ranks);
+        for shard in &self.shards[..self.n_ranks] {
+            let Some(part) = shard.tensor(own)? else {
+                let what = format!(
+                    "tensor {own} is missing, which the first of {} files has a part of",
+                    self.n_ranks
+                );
+                return Err(Error::malformed(shard.path(), what));
+            };
+            parts.push(part);
+        }
+        Ok(Some(parts))
     }
 
     /// The method by which the weights were quantised, in lower case, if config.json says that they
@@ -203,24 +245,8 @@ fn module_prefix(i: usize) -> String {
     format!("dense_{}.", i + 2)
 }
 
-/// The configuration beside Meta's and Mistral's own files.
-const MAKERS_CONFIG: &str = "params.json";
-
-/// What to do about such files.
-pub const IN_TRANSFORMERS_FORM: &str = "download the same model in the form of transformers (config.json, and model.safetensors or its shards), which \
-     repositories have beside it, or make it with transformers' convert_llama_weights_to_hf or \
-     convert_mistral_weights_to_hf";
-
 fn open_config(folder: &Folder) -> Result<Config> {
     folder.read_config("config.json")?.ok_or_else(|| {
-        if folder.join(MAKERS_CONFIG).is_file() {
-            return Error::unsupported(
-                folder.path(),
-                format!(
-                    "a checkpoint with its makers' own names and configuration ({MAKERS_CONFIG}); {IN_TRANSFORMERS_FORM}"
-                ),
-            );
-        }
         Error::usage(format!(
             "{} has no config.json, which says what the model is: download it from where the weights came from",
             folder.path().display()

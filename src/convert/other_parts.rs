@@ -5,7 +5,10 @@ use crate::model::arch::Names;
 use crate::model::spec::ModelSpec;
 
 /// What the names of other parts begin with, after `model.` if that is in front.
-const PARTS: [&str; 41] = [
+const PARTS: [&str; 44] = [
+    "vision_encoder.",
+    "vision_language_adapter.",
+    "pre_mm_projector_norm.",
     "vision_tower.",
     "vision_model.",
     "vision_embedder.",

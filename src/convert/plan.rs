@@ -27,7 +27,7 @@ use crate::model::spec::{ModelSpec, Slot};
 use crate::quantize::{ErrorStats, ScaleSearch};
 use crate::tokenizer::Vocabulary;
 use files::Files;
-use notes::{grid_note, unused_overrides};
+use notes::{notes_on_weights, unused_overrides};
 
 pub use options::{PlanOptions, TokenizerDifferences};
 
@@ -107,7 +107,6 @@ impl<'a> Plan<'a> {
         for (_, rows) in &mut found {
             rows.look_for_grids()?;
         }
-        let n_on_grids = found.iter().filter(|(_, rows)| rows.is_on_grids()).count();
         let is_kept = options.file_type == FileType::KEEP;
         let candidate = |slot: &Slot, rows: &SourceRows<'_>| {
             Ok(Candidate {
@@ -121,11 +120,11 @@ impl<'a> Plan<'a> {
         };
         let candidates: Vec<Candidate> =
             found.iter().map(|(slot, rows)| candidate(slot, rows)).collect::<Result<_>>()?;
-        let rows = found.into_iter().map(|(_, rows)| rows);
+        let rows: Vec<_> = found.into_iter().map(|(_, rows)| rows).collect();
         let choices = recipe::choose(options, (&spec, family.gguf_name), &candidates)?;
         let importance = options.importances(&candidates, &choices, &mut warnings)?;
         warnings.extend(unused_overrides(&options.overrides, &candidates));
-        warnings.extend(grid_note(n_on_grids, options.file_type));
+        warnings.extend(notes_on_weights(&rows, &choices, options.file_type));
 
         let general = General::of(checkpoint, options, &spec, &candidates);
         let mut pairs = metadata::general(family, &general, checkpoint, &mut warnings);
@@ -142,7 +141,7 @@ impl<'a> Plan<'a> {
             block_type: choice.block_type,
         });
         let files = Files::new(pairs, tensors.collect(), DEFAULT_ALIGNMENT, options.max_file_bytes)?;
-        let sources = rows.zip(choices).zip(importance);
+        let sources = rows.into_iter().zip(choices).zip(importance);
         let sources = sources
             .map(|((rows, choice), importance)| Planned { rows, choice, importance, error: None })
             .collect();

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use regex::Regex;
 
-use crate::checkpoint::{Checkpoint, IN_TRANSFORMERS_FORM, SourceType};
+use crate::checkpoint::{Checkpoint, SourceType};
 use crate::convert::names::Names;
 use crate::convert::other_parts;
 use crate::convert::stored::{Stored, Tensors};
@@ -135,7 +135,8 @@ impl<'a, 's> Finder<'a, 's> {
                 return Err(self.missing(&piece.names[0], slot));
             };
             let stored = self.tensors.get(in_file)?.ok_or_else(|| self.missing(in_file, slot))?;
-            self.check_shape(stored, in_file, piece, slot)?;
+            let stored = stored.clone().in_shape(&piece.shape);
+            self.check_shape(&stored, in_file, piece, slot)?;
             used.insert(in_file);
             let Piece { mut n_rows, rows, .. } = *piece;
             // The elements of a vector move as rows of one.
@@ -143,7 +144,7 @@ impl<'a, 's> Finder<'a, 's> {
                 n_rows = slot.shape[0] / pieces.len();
                 n_in = 1;
             }
-            parts.push(Part { name: in_file.to_owned(), stored: stored.clone(), n_rows, rows });
+            parts.push(Part { name: in_file.to_owned(), stored, n_rows, rows });
         }
         Ok(Some(SourceRows::from_checkpoint(parts, values, n_in)))
     }
@@ -206,13 +207,7 @@ impl<'a, 's> Finder<'a, 's> {
 
     fn missing(&self, name: &str, slot: &Slot) -> Error {
         let is_bias = name.ends_with(".bias");
-        let has_makers_names = self.names.in_file().any(|name| name == "tok_embeddings.weight");
         let hint = match slot.id.role {
-            _ if has_makers_names => {
-                format!(
-                    "the weights have their makers' own names, such as tok_embeddings.weight; {IN_TRANSFORMERS_FORM}"
-                )
-            }
             Role::Output => {
                 "if the output shares the embedding, config.json must say \"tie_word_embeddings\": true"
                     .into()

@@ -40,7 +40,7 @@ For models made for them:
   MXFP4_MOE   MXFP4 (4.25) for experts, Q8_0 for the rest
   NVFP4 4.7                   for models trained on its values
   Q2_0 2.7   TQ2_0 2.5   TQ1_0 2.2   Q1_0 1.7  for models trained on four, three or two values
-For weights that are quantised already (GPTQ, AWQ, HQQ, torchao, compressed-tensors, MLX, FP8, NF4, BitNet):
+For weights that are quantised already (GPTQ, AWQ, Marlin, HQQ, quanto, torchao, compressed-tensors, MLX, FP8, NF4, BitNet):
   KEEP  every tensor in the smallest type that holds its codes as they are; F16 where none does
 Q4_K_M is a good first choice. Rows that do not divide into a type's blocks get the next wider type.
 

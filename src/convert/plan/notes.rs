@@ -3,10 +3,21 @@
 use regex::Regex;
 
 use crate::convert::FileType;
-use crate::convert::recipe::{Candidate, Overrides};
+use crate::convert::recipe::{Candidate, Choice, Overrides};
+use crate::convert::transform::SourceRows;
+
+/// What to know of weights that are not plain floats.
+pub(super) fn notes_on_weights(
+    rows: &[SourceRows<'_>],
+    choices: &[Choice],
+    file_type: FileType,
+) -> impl Iterator<Item = String> {
+    let n_on_grids = rows.iter().filter(|rows| rows.is_on_grids()).count();
+    grid_note(n_on_grids, file_type).into_iter().chain(decoded_note(rows, choices))
+}
 
 /// What to know of weights that lie on grids already.
-pub(super) fn grid_note(n_on_grids: usize, file_type: FileType) -> Option<String> {
+fn grid_note(n_on_grids: usize, file_type: FileType) -> Option<String> {
     if n_on_grids == 0 {
         return None;
     }
@@ -19,6 +30,29 @@ pub(super) fn grid_note(n_on_grids: usize, file_type: FileType) -> Option<String
     Some(format!(
         "the floats of {n_on_grids} tensors lie on grids already, as quantisation-aware training leaves them: {what}"
     ))
+}
+
+/// Schemes whose codes no block type holds as they are.
+const DECODED: [&str; 3] = ["AQLM", "EXL2", "SqueezeLLM"];
+
+/// What to know of weights whose codes no block type holds: how many bytes they take here and took there.
+fn decoded_note(rows: &[SourceRows<'_>], choices: &[Choice]) -> Option<String> {
+    let (mut scheme, mut before, mut after, mut n_weights) = ("", 0, 0, 0);
+    for (rows, choice) in rows.iter().zip(choices).filter(|(rows, _)| DECODED.contains(&rows.source_name())) {
+        scheme = rows.source_name();
+        before += rows.source_bytes(rows.n_rows());
+        after += choice.block_type.row_bytes(rows.n_in()).unwrap_or(0) as u64 * rows.n_rows() as u64;
+        n_weights += rows.n_elements();
+    }
+    let bits = |n_bytes: u64| n_bytes as f64 * 8.0 / n_weights as f64;
+    (n_weights > 0).then(|| {
+        format!(
+            "weights of {scheme} take {:.2} bits each there and {:.2} here: no GGUF type holds such codes, so they are decoded \
+             and encoded anew; quantising the original model to as many bits may well be better",
+            bits(before),
+            bits(after)
+        )
+    })
 }
 
 /// Names the patterns that no tensor matched: most likely a slip.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::numbers::Numbers;
+use super::reshaped::Shaping;
 use super::{Levels, Packed, STEP, Scratch, Step};
 use crate::error::Result;
 
@@ -25,6 +26,7 @@ pub(super) struct Affine<'a> {
     pub(super) scale_factor: f32,
     pub(super) zeros: Zeros<'a>,
     pub(super) groups: Groups,
+    pub(super) shaping: Shaping,
 }
 
 /// What the codes are counted from.
@@ -107,6 +109,10 @@ impl Packed for Affine<'_> {
 
     fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    fn shaping(&self) -> Shaping {
+        self.shaping
     }
 
     fn path(&self) -> &Path {

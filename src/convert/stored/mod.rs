@@ -8,7 +8,8 @@
 //!
 //! [`numbers`] reads packed matrices of small numbers, [`affine`] makes integer codes with scales of them, `scaled`
 //! floats of few bits, `looked_up` codes of a table, `parted` codes that share bytes with far ones, `additive` sums of
-//! vectors. `formats` says which tensors of which names are what. [`levels`]
+//! vectors, `mixed` codes of several widths, `tabled` codes of a table for each output, `tiles` the orders of kernels,
+//! `reshaped` what does not say its dimensions, `ranks` what several files hold a part of each. `formats` says which tensors of which names are what. [`levels`]
 //! finds the block type that holds the codes of a tensor as they are.
 
 mod additive;
@@ -17,9 +18,14 @@ mod formats;
 mod levels;
 mod looked_up;
 mod merged;
+mod mixed;
 mod numbers;
 mod parted;
+mod ranks;
+mod reshaped;
 mod scaled;
+mod tabled;
+mod tiles;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -32,6 +38,7 @@ use crate::checkpoint::{Checkpoint, LowRank, SourceType, TensorView};
 use crate::error::{Error, Result};
 use crate::quantize::{STEP, Step, decode_source};
 pub(super) use levels::Levels;
+use reshaped::{Reshaped, Shaping};
 
 /// A tensor of weights that is not stored as floats.
 pub(super) trait Packed: Debug + Send + Sync {
@@ -46,6 +53,11 @@ pub(super) trait Packed: Debug + Send + Sync {
 
     /// Bytes that it takes in the checkpoint.
     fn n_bytes(&self) -> u64;
+
+    /// What is known of its dimensions.
+    fn shaping(&self) -> Shaping {
+        Shaping::Exact
+    }
 
     /// Decodes rows `first..` into `out`, `[rows, n_in]`. Where every [`STEP`] columns lie on a grid, adds the grids
     /// of these rows to `steps`.
@@ -68,6 +80,11 @@ pub(super) trait Packed: Debug + Send + Sync {
 
     /// The block type that is the same format, of codes that lie on no grid.
     fn block_type(&self) -> Option<BlockType> {
+        None
+    }
+
+    /// The block type of the same elements, if they are plain floats.
+    fn float_type(&self) -> Option<BlockType> {
         None
     }
 
@@ -113,7 +130,11 @@ impl<'a> Tensors<'a> {
         let (mut by_name, mut refused) = (packed, BTreeMap::new());
         for name in checkpoint.tensor_names().filter(|name| !parts.contains(*name)) {
             match checkpoint.tensor(name) {
-                Ok(view) => by_name.extend(view.map(|view| (name.to_owned(), Stored::Plain(view)))),
+                Ok(Some(view)) => {
+                    let joined = ranks::tensor(checkpoint, name)?;
+                    by_name.insert(name.to_owned(), joined.unwrap_or(Stored::Plain(view)));
+                }
+                Ok(None) => {}
                 Err(error) => drop(refused.insert(name.to_owned(), error)),
             }
         }
@@ -195,6 +216,17 @@ impl<'a> Stored<'a> {
         Ok(Self::Packed(Arc::new(merged::Merged::new(name, self, added)?)))
     }
 
+    /// The same with the dimensions that config.json makes it, if its own may be those.
+    pub(super) fn in_shape(self, shape: &[usize]) -> Self {
+        match &self {
+            Self::Packed(packed) if packed.shape() != shape => match Reshaped::new(packed, shape) {
+                Some(reshaped) => Self::Packed(Arc::new(reshaped)),
+                None => self,
+            },
+            _ => self,
+        }
+    }
+
     /// What its elements are called.
     pub(super) fn type_name(&self) -> &'static str {
         match self {
@@ -205,12 +237,9 @@ impl<'a> Stored<'a> {
 
     /// The block type of the same elements, if they are plain floats.
     pub(super) fn float_type(&self) -> Option<BlockType> {
-        let Self::Plain(view) = self else { return None };
-        match view.dtype {
-            SourceType::F64 | SourceType::F32 => Some(BlockType::F32),
-            SourceType::F16 => Some(BlockType::F16),
-            SourceType::BF16 => Some(BlockType::BF16),
-            _ => None,
+        match self {
+            Self::Plain(view) => float_type_of(view.dtype),
+            Self::Packed(packed) => packed.float_type(),
         }
     }
 
@@ -254,6 +283,16 @@ impl<'a> Stored<'a> {
                 read
             }
         }
+    }
+}
+
+/// The block type of plain floats.
+fn float_type_of(dtype: SourceType) -> Option<BlockType> {
+    match dtype {
+        SourceType::F64 | SourceType::F32 => Some(BlockType::F32),
+        SourceType::F16 => Some(BlockType::F16),
+        SourceType::BF16 => Some(BlockType::BF16),
+        _ => None,
     }
 }
 

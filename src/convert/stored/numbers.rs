@@ -5,6 +5,7 @@
 //! any width are one such run, and so are the 32 numbers of three bits in three words that GPTQ has.
 
 use super::read_floats;
+use super::tiles::Tiles;
 use crate::checkpoint::TensorView;
 use crate::error::{Error, Result};
 use crate::quantize::decode_source;
@@ -22,6 +23,8 @@ pub(super) struct Layout {
     pub(super) is_signed: bool,
     /// Whether four rows share words of 16 bits, 64 columns of each in its turn, as AWQ's fast kernels have them.
     pub(super) is_of_four_rows: bool,
+    /// The order of a kernel, in place of all this.
+    pub(super) tiles: Option<Tiles>,
 }
 
 /// A dimension of a tensor.
@@ -57,6 +60,16 @@ impl<'a> Numbers<'a> {
         layout: Layout,
         [n_rows, n_cols]: [usize; 2],
     ) -> Result<Self> {
+        if let Some(tiles) = layout.tiles {
+            if tiles.n_elements([n_rows, n_cols]) != Some(view.n_elements()) {
+                let what = format!(
+                    "tensor {name} has shape {:?}, in which {n_rows} rows of {n_cols} numbers cannot lie as tiles",
+                    view.shape
+                );
+                return Err(Error::malformed(view.path(), what));
+            }
+            return Ok(Self { view, layout, n_rows, n_cols, row_elements: 0 });
+        }
         let found = match *view.shape {
             [outer, inner] => [outer, inner],
             [n] if layout.is_turned => [1, n],
@@ -119,6 +132,9 @@ impl<'a> Numbers<'a> {
     pub(super) fn read(&self, first: usize, out: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
         let n = out.len() / self.n_cols;
         debug_assert!(first + n <= self.n_rows, "rows of the matrix");
+        if let Some(tiles) = self.layout.tiles {
+            return tiles.read(&self.view, (self.n_rows, self.n_cols), first, out, bytes);
+        }
         self.read_unsigned((first, n), out, bytes)?;
         if let (Some((bits, _)), true) = (self.layout.packed, self.layout.is_signed) {
             let half = (1 << (bits - 1)) as f32;

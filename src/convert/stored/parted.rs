@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::{Levels, Packed, STEP, Scratch, Step, read_floats};
+use super::{Levels, Packed, STEP, Scratch, Shaping, Step, read_floats};
 use crate::checkpoint::TensorView;
 use crate::error::Result;
 
@@ -25,6 +25,7 @@ pub(super) struct Parted<'a> {
     /// Whether weights are divided by their scales.
     pub(super) is_inverse: bool,
     pub(super) zeros: Zeros<'a>,
+    pub(super) shaping: Shaping,
 }
 
 /// Where codes are.
@@ -60,6 +61,8 @@ pub(super) enum Zeros<'a> {
     Fixed(f32),
     /// `z` for every scale.
     Floats(TensorView<'a>),
+    /// What is taken from `q s`, for every scale.
+    Shifts(TensorView<'a>),
 }
 
 impl Codes<'_> {
@@ -106,9 +109,14 @@ impl Parted<'_> {
         zeros.clear();
         match &self.zeros {
             Zeros::Fixed(z) => zeros.resize(n, *z),
-            Zeros::Floats(view) => read(view, zeros)?,
+            Zeros::Floats(view) | Zeros::Shifts(view) => read(view, zeros)?,
         }
         Ok(())
+    }
+
+    /// The value of a code of zero.
+    fn least(&self, scale: f32, zero: f32) -> f32 {
+        if matches!(self.zeros, Zeros::Shifts(_)) { -zero } else { -zero * scale }
     }
 
     /// The columns of a row that share a scale, if a scale is of one row.
@@ -128,6 +136,10 @@ impl Packed for Parted<'_> {
 
     fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    fn shaping(&self) -> Shaping {
+        self.shaping
     }
 
     fn path(&self) -> &Path {
@@ -157,15 +169,16 @@ impl Packed for Parted<'_> {
         }
         self.read_groups(start, end - start, scratch)?;
         let (scales, zeros) = (&scratch.scales, &scratch.zeros);
+        let is_shifted = matches!(self.zeros, Zeros::Shifts(_));
         for (i, q) in out.iter_mut().enumerate() {
             let group = self.group_of(first + i) - start;
             let (s, z) = (scales[group], zeros[group]);
-            *q = (*q - z) * s;
+            *q = if is_shifted { *q * s - z } else { (*q - z) * s };
         }
         if self.group().is_some_and(|n| n.is_multiple_of(STEP)) {
             steps.extend((first..first + out.len()).step_by(STEP).map(|weight| {
                 let group = self.group_of(weight) - start;
-                Step { scale: scales[group], least: -zeros[group] * scales[group] }
+                Step { scale: scales[group], least: self.least(scales[group], zeros[group]) }
             }));
         }
         Ok(())
@@ -179,7 +192,8 @@ impl Packed for Parted<'_> {
         for first in (0..n_groups).step_by(SCALES_AT_A_TIME) {
             self.read_groups(first, SCALES_AT_A_TIME.min(n_groups - first), &mut scratch)?;
             for (&scale, &zero) in scratch.scales.iter().zip(&scratch.zeros) {
-                levels.add(scale, -zero * scale, Some(zero));
+                let whole = (!matches!(self.zeros, Zeros::Shifts(_))).then_some(zero);
+                levels.add(scale, self.least(scale, zero), whole);
             }
         }
         Ok(Some(levels))

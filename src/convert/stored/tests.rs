@@ -47,7 +47,7 @@ fn read(stored: &Stored<'_>) -> (Vec<f32>, Vec<Step>) {
 }
 
 /// Names, the type that holds the codes as they are, and whether its values are all those of the source.
-const FORMATS: [(&str, Option<BlockType>, bool); 44] = [
+const FORMATS: [(&str, Option<BlockType>, bool); 53] = [
     ("gptq-2", Some(BlockType::Q4_0), true),
     ("gptq-3", Some(BlockType::Q4_0), true),
     ("gptq-4", Some(BlockType::Q4_0), true),
@@ -93,6 +93,15 @@ const FORMATS: [(&str, Option<BlockType>, bool); 44] = [
     ("hqq-4-axis-0", None, false),
     ("aqlm-2x8", None, false),
     ("aqlm-1x10", None, false),
+    ("quanto-int4", Some(BlockType::Q4_1), false),
+    ("quanto-int2", Some(BlockType::Q4_1), false),
+    ("gptq-marlin", Some(BlockType::Q4_0), true),
+    ("gptq-marlin-alone", Some(BlockType::Q4_0), true),
+    ("awq-marlin", Some(BlockType::Q4_0), true),
+    ("torchao-tiles", Some(BlockType::Q4_1), false),
+    ("exl2", None, false),
+    ("squeezellm-3", None, false),
+    ("squeezellm-4", None, false),
 ];
 
 /// The greatest difference of one element, relative to the greatest element, that the order of two products makes.
@@ -103,15 +112,18 @@ fn assert_decodes(name: &str, plain: &str) -> (Vec<f32>, Vec<Step>, Option<Block
     let (_dir, checkpoint) = checkpoint(name);
     let tensors = Tensors::of(&checkpoint).unwrap_or_else(|e| panic!("{name}: {e}"));
     assert_eq!(tensors.names().collect::<Vec<_>>(), ["expected", plain], "{name}");
-    let get = |name: &str| tensors.get(name).expect("readable").expect("named");
-    let (expected, _) = read(get("expected"));
-    let (found, steps) = read(get(plain));
-    assert_eq!(get(plain).shape(), get("expected").shape(), "{name}");
+    let get = |name: &str| tensors.get(name).expect("readable").expect("named").clone();
+    let expected = get("expected");
+    // As what the family says of its shape does.
+    let packed = get(plain).in_shape(expected.shape());
+    assert_eq!(packed.shape(), expected.shape(), "{name}");
+    let (found, steps) = read(&packed);
+    let (expected, _) = read(&expected);
     let largest = expected.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
     for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
         assert!((found - expected).abs() <= largest * ROUNDING, "{name}[{i}]: {found} instead of {expected}");
     }
-    let Stored::Packed(packed) = get(plain) else { panic!("{name} is packed") };
+    let Stored::Packed(packed) = packed else { panic!("{name} is packed") };
     let n_in = packed.shape()[packed.shape().len() - 1];
     let levels = packed.levels().expect("readable");
     (found, steps, levels.and_then(|levels| levels.block_type(n_in)))
@@ -187,6 +199,20 @@ fn parts_that_are_missing_or_do_not_fit_are_named_before_anything_is_read() {
         ("aqlm-2x8", "[32,16,2]", "[32,32,1]", "do not fit codebooks of shape [2, 256, 1, 8]"),
         ("hqq-4", "m.nbits", "m.nbitz", "tensor m.nbits is missing"),
         ("bitnet", "m.weight_scale", "m.weight_scalf", "tensor m.weight_scale is missing"),
+        ("quanto-int4", "m.weight._shift", "m.weight._shiff", "tensor m.weight._shift is missing"),
+        ("quanto-int4", "[64,128]", "[8,1024]", "does not go with 128 scales"),
+        (
+            "gptq-marlin",
+            "\"shape\":[4,64]",
+            "\"shape\":[64,4]",
+            "two words and a scale of each group for each output",
+        ),
+        ("torchao-tiles", "[8,1,32,4]", "[4,2,32,4]", "has other rows or groups than its scales"),
+        ("exl2", "m.q_invperm", "m.q_invperq", "tensor m.q_invperm is missing"),
+        ("exl2", "m.q_groups", "m.q_groupz", "tensor m.q_groups is missing"),
+        ("exl2", "[22,64]", "[64,22]", "is of 22 outputs"),
+        ("squeezellm-3", "[64,8]", "[8,64]", "has 8 tables of 64 numbers"),
+        ("squeezellm-4", "m.vals", "m.valz", "tensor m.vals is missing"),
         ("torchao-int4", "m._weight_scale", "m._weight_scalf", "tensor m._weight_scale is missing"),
         (
             "torchao-int8",

@@ -6,6 +6,7 @@ use super::{Made, Module};
 use crate::checkpoint::{SourceType, TensorView};
 use crate::convert::stored::affine::{Affine, Groups, Zeros};
 use crate::convert::stored::numbers::{Along, Layout, Numbers};
+use crate::convert::stored::reshaped::Shaping;
 use crate::error::Result;
 
 /// Where AutoAWQ's kernels have number `i` of eight in a word.
@@ -71,6 +72,7 @@ pub(super) fn gptq<'a>(module: &Module<'a, '_>) -> Made<'a> {
         scale_factor: 1.0,
         zeros,
         groups,
+        shaping: Shaping::Exact,
     })))
 }
 
@@ -128,6 +130,7 @@ pub(super) fn awq<'a>(module: &Module<'a, '_>) -> Made<'a> {
         scale_factor: 1.0,
         zeros: Zeros::Codes { numbers: zeros, plus: 0.0, modulus: 16.0 },
         groups: Groups::Of(n_in.div_ceil(n_groups)),
+        shaping: Shaping::Exact,
     })))
 }
 
@@ -157,6 +160,7 @@ fn awq_fast<'a>(
         scale_factor: 1.0,
         zeros: Zeros::Biases { numbers: of_groups("qzeros", zeros)?, centre: 0.0 },
         groups: Groups::Of(group),
+        shaping: Shaping::Exact,
     })))
 }
 

@@ -6,6 +6,7 @@ use super::{Made, Module};
 use crate::checkpoint::SourceType;
 use crate::convert::stored::affine::{Affine, Groups, Zeros};
 use crate::convert::stored::numbers::{Along, Layout, Numbers};
+use crate::convert::stored::reshaped::Shaping;
 
 /// compressed-tensors: `weight_packed` along the inputs, codes that count from half of their range, `weight_scale`
 /// `[n_out, n_groups]`, perhaps `weight_zero_point` packed along the outputs.
@@ -63,6 +64,7 @@ pub(super) fn compressed<'a>(module: &Module<'a, '_>) -> Made<'a> {
         scale_factor: 1.0,
         zeros,
         groups,
+        shaping: Shaping::Exact,
     })))
 }
 
@@ -105,6 +107,7 @@ pub(super) fn bytes<'a>(module: &Module<'a, '_>) -> Made<'a> {
         scale_factor: if is_llm_int8 { 1.0 / 127.0 } else { 1.0 },
         zeros,
         groups: Groups::Of(inner.div_ceil(n_groups)),
+        shaping: Shaping::Exact,
     })))
 }
 
@@ -139,5 +142,6 @@ fn mlx<'a>(module: &Module<'a, '_>) -> Made<'a> {
             centre: 0.0,
         },
         groups: Groups::Of(group),
+        shaping: Shaping::Exact,
     })))
 }

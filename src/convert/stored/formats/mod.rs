@@ -4,10 +4,13 @@
 
 mod aqlm;
 mod bitsandbytes;
+mod exl2;
 mod floats;
 mod gptq;
 mod integers;
+mod kernels;
 mod parted;
+mod squeezellm;
 mod torchao;
 
 use std::cell::RefCell;
@@ -23,22 +26,39 @@ use crate::quantize::decode_source;
 type Made<'a> = Result<Option<Arc<dyn Packed + 'a>>>;
 
 /// The formats, in the order in which they are tried.
-const FORMATS: [for<'a> fn(&Module<'a, '_>) -> Made<'a>; 11] = [
+const FORMATS: [for<'a> fn(&Module<'a, '_>) -> Made<'a>; 16] = [
+    squeezellm::squeezellm,
+    kernels::marlin,
     gptq::gptq,
     gptq::awq,
     integers::compressed,
     bitsandbytes::four_bits,
     parted::hqq,
     parted::quanto,
+    parted::quanto_bits,
     torchao::torchao,
     aqlm::aqlm,
+    exl2::exl2,
+    quip,
     parted::bitnet,
     integers::bytes,
     floats::floats,
 ];
 
 /// Endings of the tensors that tell a packed module; a matrix of a module without them is called `weight`.
-const CODES: [&str; 7] = ["qweight", "weight_packed", "weight", "W_q", "_data", "_weight_qdata", "codes"];
+const CODES: [&str; 11] = [
+    "qweight",
+    "weight_packed",
+    "weight",
+    "W_q",
+    "_data",
+    parted::PACKED_DATA,
+    "_weight_qdata",
+    "codes",
+    "B",
+    "q_weight",
+    "Qidxs",
+];
 
 /// What quantisers keep beside weights for activations, or for other programs: weights need none of it.
 const UNUSED: [&str; 10] = [
@@ -159,7 +179,11 @@ impl<'a> Module<'a, '_> {
 pub(super) fn find(checkpoint: &Checkpoint) -> Result<(BTreeMap<String, Stored<'_>>, HashSet<String>)> {
     let (mut packed, mut parts) = (BTreeMap::new(), HashSet::new());
     for name in checkpoint.tensor_names() {
-        let (module, part) = name.rsplit_once('.').unwrap_or(("", name));
+        let (module, part) =
+            match name.strip_suffix(parted::PACKED_DATA).and_then(|front| front.strip_suffix('.')) {
+                Some(module) => (module, parted::PACKED_DATA),
+                None => name.rsplit_once('.').unwrap_or(("", name)),
+            };
         // What is not readable, or plain, is no part of a packed tensor that anybody asks for by it.
         let Ok(Some(view)) = checkpoint.tensor(name) else { continue };
         let is_codes = CODES.contains(&part) || is_float_8(view.dtype);
@@ -176,7 +200,11 @@ pub(super) fn find(checkpoint: &Checkpoint) -> Result<(BTreeMap<String, Stored<'
             }
         }
         // Parts of a parameter have its name in front of theirs.
-        let mut plain = if part == "_data" { module.name.to_owned() } else { module.full("weight") };
+        let mut plain = if matches!(part, "_data" | parted::PACKED_DATA) {
+            module.name.to_owned()
+        } else {
+            module.full("weight")
+        };
         if found.is_none() && is_float_8(view.dtype) && part != "weight" {
             // Stacks of experts are parameters of a module that has several.
             module.used.borrow_mut().clear();
@@ -194,6 +222,17 @@ pub(super) fn find(checkpoint: &Checkpoint) -> Result<(BTreeMap<String, Stored<'
     };
     parts.extend(checkpoint.tensor_names().filter(is_unused).map(str::to_owned));
     Ok((packed, parts))
+}
+
+/// QuIP#: `Qidxs` with signs and a transform on either side.
+fn quip<'a>(module: &Module<'a, '_>) -> Made<'a> {
+    if module.find("Qidxs")?.is_none() {
+        return Ok(None);
+    }
+    Err(module.unsupported(
+        "weights of QuIP#, between two Hadamard transforms that blocks cannot hold; convert the original model, to IQ2_XS or \
+         IQ2_XXS with --imatrix for about as many bits",
+    ))
 }
 
 fn is_float_8(dtype: SourceType) -> bool {

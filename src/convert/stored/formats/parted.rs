@@ -7,8 +7,12 @@ use crate::checkpoint::{SourceType, TensorView};
 use crate::convert::stored::affine::{Affine, Groups, Zeros as AffineZeros};
 use crate::convert::stored::numbers::{Layout, Numbers};
 use crate::convert::stored::parted::{Codes, Parted, Sharing, Zeros};
+use crate::convert::stored::reshaped::Shaping;
 use crate::convert::stored::scaled::Scaled;
 use crate::error::Result;
+
+/// What quanto calls codes that share bytes.
+pub(super) const PACKED_DATA: &str = "_data._data";
 
 /// What HQQ's modules say of themselves beside.
 const OF_HQQ: [&str; 12] = [
@@ -90,6 +94,7 @@ pub(super) fn hqq<'a>(module: &Module<'a, '_>) -> Made<'a> {
         scales,
         is_inverse: false,
         zeros: Zeros::Floats(zeros),
+        shaping: Shaping::Exact,
     })))
 }
 
@@ -131,6 +136,51 @@ pub(super) fn bitnet<'a>(module: &Module<'a, '_>) -> Made<'a> {
         scales,
         is_inverse: module.text("linear_class") != "autobitlinear",
         zeros: Zeros::Fixed(1.0),
+        shaping: Shaping::Exact,
+    })))
+}
+
+/// quanto's codes of two or four bits: `weight._data._data` with `weight._scale` and `weight._shift`. Weights in a row are
+/// rows of a group each, and of how many of these a row of the matrix is, only config.json says.
+pub(super) fn quanto_bits<'a>(module: &Module<'a, '_>) -> Made<'a> {
+    let Some(codes) = module.find(PACKED_DATA)? else { return Ok(None) };
+    let (scales, shifts) = (module.need("_scale")?, module.need("_shift")?);
+    let (&[part_rows, width], n_groups) = (codes.shape, scales.n_elements()) else {
+        return Err(module.wrong(format!("{} is not a matrix of groups", module.full(PACKED_DATA))));
+    };
+    let n_parts = n_groups.checked_div(part_rows).unwrap_or(0);
+    let is_first_axis = scales.shape.last() == Some(&1);
+    if !matches!(n_parts, 2 | 4) || n_groups % n_parts != 0 || width == 0 || shifts.n_elements() != n_groups {
+        let what = format!(
+            "{} of {part_rows} rows does not go with {n_groups} scales and {} shifts: a byte holds two or four groups'",
+            module.full(PACKED_DATA),
+            shifts.n_elements()
+        );
+        return Err(module.wrong(what));
+    }
+    if !is_first_axis || codes.dtype != SourceType::U8 {
+        return Err(module.unsupported("quanto's groups along the outputs"));
+    }
+    let bits = 8 / n_parts;
+    let zeros = if shifts.dtype.is_plain_float() { Zeros::Shifts(shifts) } else { Zeros::Floats(shifts) };
+    Ok(Some(Arc::new(Parted {
+        scheme: if bits == 4 { "INT4" } else { "INT2" },
+        shape: [n_groups, width],
+        codes: Codes {
+            view: codes,
+            bits,
+            greatest: (1 << bits) - 1,
+            word_bytes: 1,
+            n_parts,
+            is_first_highest: false,
+            part_rows,
+            width,
+        },
+        sharing: Sharing::Run(width),
+        scales,
+        is_inverse: false,
+        zeros,
+        shaping: Shaping::Flat,
     })))
 }
 
@@ -155,6 +205,7 @@ pub(super) fn quanto<'a>(module: &Module<'a, '_>) -> Made<'a> {
         scale_factor: 1.0,
         zeros: AffineZeros::Fixed(0.0),
         groups: Groups::Of(n_in),
+        shaping: Shaping::Exact,
     })))
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Made, Module, is_float_8};
+use super::{Made, Module, is_float_8, kernels};
 use crate::checkpoint::SourceType;
 use crate::convert::stored::affine::{Affine, Groups, Zeros};
 use crate::convert::stored::numbers::{Along, Layout, Numbers};
+use crate::convert::stored::reshaped::Shaping;
 use crate::convert::stored::scaled::Scaled;
 
 /// Int8Tensor and IntxUnpackedToInt8Tensor (a byte for a code), Int4Tensor (two in a byte, the first low) and
@@ -13,8 +14,11 @@ use crate::convert::stored::scaled::Scaled;
 pub(super) fn torchao<'a>(module: &Module<'a, '_>) -> Made<'a> {
     const PARTS: [&str; 3] = ["_weight_qdata", "_weight_scale", "_weight_zero_point"];
     let Some(codes) = module.find(PARTS[0])? else { return Ok(None) };
-    let kernels = module.find_any(&["_weight_scale_and_zero", "_weight_act_pre_scale"])?;
-    let (&[n_out, inner], None) = (codes.shape, kernels) else {
+    if codes.shape.len() == 4 {
+        return kernels::tensor_cores(module, codes);
+    }
+    let of_kernels = module.find_any(&["_weight_scale_and_zero", "_weight_act_pre_scale"])?;
+    let (&[n_out, inner], None) = (codes.shape, of_kernels) else {
         return Err(
             module.unsupported("torchao's weights in the order of a kernel; save plain int4, int8 or float8")
         );
@@ -66,5 +70,6 @@ pub(super) fn torchao<'a>(module: &Module<'a, '_>) -> Made<'a> {
         scale_factor: 1.0,
         zeros,
         groups: Groups::Of(n_in.div_ceil(n_groups)),
+        shaping: Shaping::Exact,
     })))
 }

@@ -2,15 +2,27 @@
 //!
 //! A pre-norm decoder with RMS norms, grouped-query attention with rotary positions over pairs of
 //! elements, and a SiLU-gated feed-forward part, or several of them as experts. Checkpoints rotate
-//! the halves of a head; GGUF's `llama` rotates pairs, so the rows of q and k are reordered on the way.
+//! the halves of a head; GGUF's `llama` rotates pairs, so the rows of q and k are reordered on the way; the files of
+//! Meta and Mistral themselves have them so already.
 //!
 //! The sliding window that Mistral 7B v0.1 was trained with has no key in `llama` files: as
 //! everywhere in the field, attention reaches over the whole context.
 
 use super::prelude::*;
+use crate::checkpoint::PAIRED_ROWS;
 
 /// The `llama` family.
-pub(super) static FAMILY: Family = Family {
+pub(super) static FAMILY: Family = LLAMA;
+
+/// Its checkpoints as their makers have them: rotated by pairs already.
+pub(super) static PAIRED: Family = Family { names: Names { is_permuted: false, ..LLAMA.names }, ..LLAMA };
+
+/// Whether a checkpoint is one of those.
+pub(super) fn is_paired(config: &Config) -> Result<bool> {
+    Ok(config.bool(PAIRED_ROWS)?.unwrap_or(false))
+}
+
+const LLAMA: Family = Family {
     gguf_name: "llama",
     checkpoint_classes: &[
         "LlamaForCausalLM",

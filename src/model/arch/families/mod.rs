@@ -263,6 +263,7 @@ pub(super) const VARIANTS: &[(&Family, IsMeant, &Family)] = &[
     (&nomic_bert::FAMILY, nomic_bert_moe::is_meant, &nomic_bert_moe::FAMILY),
     (&gemma3::FAMILY, gemma_embedding::is_meant, &gemma_embedding::FAMILY),
     (&mistral3::FAMILY, mistral4::is_meant, &mistral4::FAMILY),
+    (&llama::FAMILY, llama::is_paired, &llama::PAIRED),
 ];
 
 type IsMeant = fn(&Config) -> Result<bool>;
