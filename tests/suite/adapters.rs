@@ -1,11 +1,13 @@
 //! PEFT adapters, merged into their base as it is converted, compute what transformers and PEFT compute with the two
 //! (tools/adapter_fixtures.py).
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use gguf_kit::checkpoint::{Adapter, Checkpoint, Config};
 use gguf_kit::convert::{self, FileType, Plan, PlanOptions, RunOptions, Silent};
+use gguf_kit::gguf::GgufFile;
 use gguf_kit::model::adapter::Adapter as GgufAdapter;
 use gguf_kit::runtime::{Engine, EngineOptions};
 use gguf_simd::kernels::Kernels;
@@ -225,6 +227,90 @@ fn adapters_of_other_models_and_of_other_kinds_are_refused_by_name() {
         .expect("copied");
     fs::remove_file(changed.path().join("adapter_model.safetensors")).expect("there");
     assert!(refusal(changed.path()).contains("adapter_model.safetensors is missing"));
+}
+
+/// Writes an adapter of rank 2, twice as strong as its products, for these matrices. Products and sums of its numbers are
+/// exact in F32, in whatever order. `halves`: in F16.
+fn write_adapter(dir: &Path, matrices: &[(&str, [usize; 2])], halves: bool) {
+    fs::create_dir(dir).expect("a new folder");
+    let config = r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}"#;
+    fs::write(dir.join("adapter_config.json"), config).expect("written");
+    let mut tensors = Vec::new();
+    for &(module, [n_out, n_in]) in matrices {
+        for (part, shape) in [("A", [2, n_in]), ("B", [n_out, 2])] {
+            let values = (0..shape[0] * shape[1]).map(|i| adapter_value(part, i));
+            let bytes: Vec<u8> = match halves {
+                true => values.flat_map(|x| half::f16::from_f32(x).to_le_bytes()).collect(),
+                false => values.flat_map(f32::to_le_bytes).collect(),
+            };
+            tensors.push((format!("base_model.model.{module}.lora_{part}.weight"), shape, bytes));
+        }
+    }
+    let dtype = if halves { safetensors::Dtype::F16 } else { safetensors::Dtype::F32 };
+    let views = tensors.iter().map(|(name, shape, bytes)| {
+        let view = safetensors::tensor::TensorView::new(dtype, shape.to_vec(), bytes).expect("sound");
+        (name.clone(), view)
+    });
+    safetensors::serialize_to_file(views, None, &dir.join("adapter_model.safetensors")).expect("written");
+}
+
+/// Element `i` of a matrix of [`write_adapter`].
+fn adapter_value(part: &str, i: usize) -> f32 {
+    let n = i * 37 % 23;
+    if part == "A" { (n as f32 - 11.0) / 64.0 } else { (n as f32 - 7.0) / 32.0 }
+}
+
+#[test]
+fn adapters_merge_onto_what_a_packed_base_decodes_to_in_f32_as_in_f16() {
+    for name in ["gptq-4", "fp8-block", "bnb-nf4"] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let bases = crate::convert_inputs::quantised(name, dir.path());
+        let matrices = [
+            ("model.layers.0.mlp.up_proj", [32, 128]),
+            ("model.layers.1.mlp.up_proj", [32, 128]),
+            ("model.layers.1.self_attn.o_proj", [128, 128]),
+        ];
+        let adapters = [false, true].map(|halves| dir.path().join(format!("halves-{halves}")));
+        adapters.iter().zip([false, true]).for_each(|(dir, halves)| write_adapter(dir, &matrices, halves));
+        let [packed, plain] = bases.each_ref().map(|base| {
+            let [whole, halves] = adapters.each_ref().map(|adapter| {
+                let path = convert(base, &[(adapter, 1.0)]).unwrap_or_else(|e| panic!("{name}: {e}"));
+                tensors_of(&path)
+            });
+            assert!(whole == halves, "{name}: numbers that F16 holds");
+            whole
+        });
+        assert!(packed == plain, "{name}");
+    }
+}
+
+/// The data of each tensor of a file.
+fn tensors_of(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let file = GgufFile::open(path).expect("written");
+    file.tensors().iter().map(|tensor| (tensor.name.clone(), file.bytes(tensor).to_vec())).collect()
+}
+
+#[test]
+fn adapters_of_single_experts_change_these_alone() {
+    let dir = base("llama-mixtral");
+    let path = dir.path().join("experts");
+    write_adapter(&path, &[("model.layers.1.block_sparse_moe.experts.2.w1", [24, 32])], false);
+    let plain = tensors_of(&convert(dir.path(), &[]).expect("sound"));
+    let mut merged = tensors_of(&convert(dir.path(), &[(&path, 1.0)]).expect("sound"));
+    let name = "blk.1.ffn_gate_exps.weight";
+    let floats = |bytes: &[u8]| -> Vec<f32> {
+        bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    };
+    let (before, after) = (floats(&plain[name]), floats(&merged[name]));
+    assert_eq!(before.len(), 4 * 24 * 32);
+    for (i, (before, after)) in before.iter().zip(&after).enumerate() {
+        let (expert, row, column) = (i / (24 * 32), i / 32 % 24, i % 32);
+        let product = |k: usize| adapter_value("B", row * 2 + k) * adapter_value("A", k * 32 + column);
+        let expected = if expert == 2 { before + 2.0 * (product(0) + product(1)) } else { *before };
+        assert_eq!(after.to_bits(), expected.to_bits(), "{expert} {row} {column}");
+    }
+    merged.insert(name.into(), plain[name].clone());
+    assert!(merged == plain, "nothing else");
 }
 
 #[test]

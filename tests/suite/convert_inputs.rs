@@ -26,7 +26,7 @@ fn copy(from: &Path, to: &Path, is_left_out: impl Fn(&str) -> bool) {
     }
 }
 
-fn converted(checkpoint: &Path, out: &Path) -> Vec<u8> {
+pub(crate) fn converted(checkpoint: &Path, out: &Path) -> Vec<u8> {
     common::convert_named(checkpoint, out, FileType::F32, "x");
     fs::read(out).expect("written")
 }
@@ -52,7 +52,7 @@ fn shards_of_pytorch_make_the_file_that_safetensors_make() {
 }
 
 /// A tiny model whose `up_proj` of each layer is the fixture `name`: as its format has it, and as plain floats.
-fn quantised(name: &str, dir: &Path) -> [PathBuf; 2] {
+pub(crate) fn quantised(name: &str, dir: &Path) -> [PathBuf; 2] {
     let spec = Spec { n_embd: 128, n_ff: 32, ..Spec::default() };
     let read = |path: PathBuf| fs::read(path).expect("a fixture");
     let packed = read(fixtures().join(format!("quantised/{name}.safetensors")));

@@ -52,6 +52,7 @@ mod hostile_checkpoint;
 mod hostile_config;
 mod hostile_fixtures;
 mod hostile_gguf;
+mod hostile_inputs;
 mod hostile_tokenizers;
 mod hub;
 mod hub_server;

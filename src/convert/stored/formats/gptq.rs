@@ -7,7 +7,7 @@ use crate::checkpoint::{SourceType, TensorView};
 use crate::convert::stored::affine::{Affine, Groups, Zeros};
 use crate::convert::stored::numbers::{Along, Layout, Numbers};
 use crate::convert::stored::reshaped::Shaping;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Where AutoAWQ's kernels have number `i` of eight in a word.
 const AWQ_ORDER: [usize; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
@@ -48,7 +48,7 @@ pub(super) fn gptq<'a>(module: &Module<'a, '_>) -> Made<'a> {
         }
         None => Zeros::Fixed(modulus / 2.0),
     };
-    let group = n_in.div_ceil(n_groups);
+    let group = group_of(module, n_in, n_groups)?;
     let groups = match order {
         None => Groups::Of(group),
         Some(view) => {
@@ -104,7 +104,10 @@ pub(super) fn awq<'a>(module: &Module<'a, '_>) -> Made<'a> {
     let [n_out, n_in] = if is_gemv { [outer, inner * 8] } else { [inner * 8, outer] };
     let n_groups = if is_gemv {
         let group = module.count("group_size").or(module.count("q_group_size")).unwrap_or(128);
-        n_in.div_ceil(group.max(1))
+        if group == 0 || !n_in.is_multiple_of(group) {
+            return Err(no_groups(module, group, n_in));
+        }
+        n_in / group
     } else {
         scales.shape.first().copied().unwrap_or(1).max(1)
     };
@@ -144,7 +147,10 @@ fn awq_fast<'a>(
         return Err(module.wrong(format!("{} is not a matrix with scales", module.full("qweight"))));
     };
     let group = module.count("group_size").or(module.count("q_group_size")).unwrap_or(128);
-    if n_words * 4 != n_out || n_in == 0 || group == 0 || n_in.div_ceil(group) > n_groups {
+    if group == 0 || !n_in.is_multiple_of(group) {
+        return Err(no_groups(module, group, n_in));
+    }
+    if n_words * 4 != n_out || n_in == 0 || n_in / group > n_groups {
         let what = format!("{} has other rows or groups than its scales", module.full("qweight"));
         return Err(module.wrong(what));
     }
@@ -162,6 +168,28 @@ fn awq_fast<'a>(
         groups: Groups::Of(group),
         shaping: Shaping::Exact,
     })))
+}
+
+/// Inputs of a group, of which there are `n_groups`: where they do not divide, the last is shorter, as config.json says.
+fn group_of(module: &Module<'_, '_>, n_in: usize, n_groups: usize) -> Result<usize> {
+    if n_in.is_multiple_of(n_groups) {
+        return Ok(n_in / n_groups);
+    }
+    match module.count("group_size") {
+        Some(group) if group > 0 && n_in.div_ceil(group) == n_groups => Ok(group),
+        _ => Err(module.wrong(format!(
+            "{} has {n_groups} groups, into which its {n_in} inputs do not divide; the checkpoint is damaged, or its \
+             group_size in config.json is wrong",
+            module.full("scales")
+        ))),
+    }
+}
+
+fn no_groups(module: &Module<'_, '_>, group: usize, n_in: usize) -> Error {
+    module.wrong(format!(
+        "{}: groups of {group} do not divide its {n_in} inputs; group_size in config.json is wrong",
+        module.full("qweight")
+    ))
 }
 
 fn is_awq(module: &Module<'_, '_>) -> bool {

@@ -77,6 +77,23 @@ const UNUSED: [&str; 10] = [
 /// Scales of caches of keys and values, which have modules of their own in some files.
 const OF_CACHES: [&str; 4] = ["k_scale", "v_scale", "k_zero_point", "v_zero_point"];
 
+/// Tensors of scales and tables: floats, or the bytes that some formats have for such.
+const SCALES: [&str; 13] = [
+    "scales",
+    "scale",
+    "s",
+    "weight_scale",
+    "weight_scale_inv",
+    "weight_scale_2",
+    "weight_global_scale",
+    "_scale",
+    "_weight_scale",
+    "q_scale_max",
+    "lookup_table",
+    "codebooks",
+    "SCB",
+];
+
 /// The tensors of one module of a checkpoint.
 struct Module<'a, 'm> {
     checkpoint: &'a Checkpoint,
@@ -212,6 +229,7 @@ pub(super) fn find(checkpoint: &Checkpoint) -> Result<(BTreeMap<String, Stored<'
             name.clone_into(&mut plain);
         }
         let Some(found) = found else { continue };
+        module.used.borrow().iter().try_for_each(|part| check_scales(&module, part))?;
         parts.extend(module.used.borrow().iter().map(|part| module.full(part)));
         packed.insert(plain, Stored::Packed(found));
     }
@@ -222,6 +240,25 @@ pub(super) fn find(checkpoint: &Checkpoint) -> Result<(BTreeMap<String, Stored<'
     };
     parts.extend(checkpoint.tensor_names().filter(is_unused).map(str::to_owned));
     Ok((packed, parts))
+}
+
+/// Checks that a part of scales is of numbers that scales can be: integers would be read as such.
+fn check_scales(module: &Module<'_, '_>, part: &str) -> Result<()> {
+    let Some(view) = module.checkpoint.tensor(&module.full(part))?.filter(|_| SCALES.contains(&part)) else {
+        return Ok(());
+    };
+    let is_sound =
+        view.dtype.is_plain_float() || view.dtype == SourceType::U8 || view.dtype.name().starts_with("F8");
+    if is_sound {
+        return Ok(());
+    }
+    let what = format!(
+        "tensor {} has elements of {}, and scales are floats: the checkpoint is damaged, or of a variant of its format that \
+         is not known; make it anew, or convert the original model",
+        module.full(part),
+        view.dtype
+    );
+    Err(Error::malformed(view.path(), what))
 }
 
 /// QuIP#: `Qidxs` with signs and a transform on either side.
