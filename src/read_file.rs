@@ -1,6 +1,7 @@
 //! Files read at offsets, for those who read each byte about once: an error of the disk is an error here,
 //! where a mapping would end the program, and a file that changes meanwhile is noticed.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,17 @@ enum Content {
     },
     /// Bytes that never were a file.
     Owned(Vec<u8>),
+    /// A file elsewhere.
+    Elsewhere(Box<dyn Ranges>),
+}
+
+/// A file that is elsewhere, of which parts are asked for.
+pub trait Ranges: fmt::Debug + Send + Sync {
+    /// Fills `out` with the bytes from `offset` on, which the file has.
+    ///
+    /// # Errors
+    /// Those of whatever is in between.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()>;
 }
 
 impl ReadFile {
@@ -48,6 +60,16 @@ impl ReadFile {
         Self { path: path.to_owned(), n_bytes: bytes.len() as u64, content: Content::Owned(bytes) }
     }
 
+    /// A file of `n_bytes` that is elsewhere; `path` only names it in messages.
+    pub fn elsewhere(path: &Path, n_bytes: u64, ranges: Box<dyn Ranges>) -> Self {
+        Self { path: path.to_owned(), content: Content::Elsewhere(ranges), n_bytes }
+    }
+
+    /// Whether it is elsewhere, so that reading takes long.
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self.content, Content::Elsewhere(_))
+    }
+
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
@@ -62,7 +84,7 @@ impl ReadFile {
     pub fn modified(&self) -> Option<SystemTime> {
         match &self.content {
             Content::File { modified, .. } => *modified,
-            Content::Owned(_) => None,
+            Content::Owned(_) | Content::Elsewhere(_) => None,
         }
     }
 
@@ -71,8 +93,11 @@ impl ReadFile {
     /// # Errors
     /// [`Error::Malformed`] if the file ends before; [`Error::Io`] with the offset if it cannot be read.
     pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        let is_inside = offset.checked_add(out.len() as u64).is_some_and(|end| end <= self.n_bytes);
         let read = match &self.content {
             Content::File { file, .. } => read_exact_at(file, out, offset),
+            Content::Elsewhere(ranges) if is_inside => return ranges.read_at(offset, out),
+            Content::Elsewhere(_) => Err(io::ErrorKind::UnexpectedEof.into()),
             Content::Owned(bytes) => {
                 let start = usize::try_from(offset).ok();
                 match start.and_then(|start| bytes.get(start..)?.get(..out.len())) {

@@ -207,6 +207,12 @@ fn adapter(dir: &Path) -> Error {
     ))
 }
 
+/// Whether these files are all the ranks of a set.
+pub(super) fn are_ranks(names: &[String]) -> bool {
+    let names = strs(names);
+    names.first().and_then(|first| ranks_of(first, &names)).is_some_and(|ranks| ranks.len() == names.len())
+}
+
 fn strs(names: &[String]) -> Vec<&str> {
     names.iter().map(String::as_str).collect()
 }

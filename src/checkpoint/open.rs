@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::adapter::Adapter;
+use super::among::WeightsAmong;
 use super::config::Config;
 use super::folder::Folder;
 use super::index::ShardIndex;
-use super::locate::{Located, Weights, listed, locate};
+use super::locate::{Located, Weights, are_ranks, listed, locate};
 use super::makers;
 use super::model_card::ModelCard;
 use super::modules::Modules;
@@ -15,6 +16,7 @@ use super::shard::Shard;
 use super::tensor::TensorView;
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::read_file::ReadFile;
 
 /// An opened checkpoint: every shard opened, every name in one place.
 #[derive(Debug)]
@@ -46,22 +48,46 @@ impl Checkpoint {
     /// [`Error::Usage`], as the files deserve; a tensor of a type that cannot be converted is an error
     /// only when it is asked for.
     pub fn open(input: &Path) -> Result<Self> {
-        let Located { dir, weights, mut notes } = locate(input)?;
+        Self::open_located(locate(input)?, &ReadFile::open)
+    }
+
+    /// Opens a checkpoint whose weights are not in its folder `dir`: `open` gives a file by the path that it would have
+    /// there.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_elsewhere(dir: &Path, weights: &WeightsAmong, open: &Opener<'_>) -> Result<Self> {
+        let weights = match weights {
+            WeightsAmong::Index(index) => Weights::Index(dir.join(index)),
+            WeightsAmong::Files(files) => {
+                let paths: Vec<PathBuf> = files.iter().map(|file| dir.join(file)).collect();
+                match &paths[..] {
+                    [path] => Weights::Single(path.clone()),
+                    _ if are_ranks(files) => Weights::Ranks(paths),
+                    _ => Weights::Shards(paths),
+                }
+            }
+        };
+        Self::open_located(Located { dir: dir.to_owned(), weights, notes: Vec::new() }, open)
+    }
+
+    fn open_located(located: Located, open: &Opener<'_>) -> Result<Self> {
+        let Located { dir, weights, mut notes } = located;
         let folder = Folder::new(dir);
         let generation_config = folder.read_config_tolerantly("generation_config.json", &mut notes);
         let mut n_ranks = 1;
         let (index_path, shards, shard_of) = match weights {
-            Weights::Single(path) => (None, vec![Shard::open(&path)?], None),
-            Weights::Shards(paths) => (None, open_all(paths.iter())?, None),
+            Weights::Single(path) => (None, vec![shard(&path, open)?], None),
+            Weights::Shards(paths) => (None, open_all(paths.iter(), open)?, None),
             Weights::Ranks(paths) => {
-                let shards = open_all(paths.iter())?;
+                let shards = open_all(paths.iter(), open)?;
                 let of_first = shards[0].tensor_names().map(|name| (name.to_owned(), 0)).collect();
                 n_ranks = shards.len();
                 (None, shards, Some(of_first))
             }
             Weights::Index(path) => {
                 let index = ShardIndex::open(&path)?;
-                let shards = open_indexed(folder.path(), &path, &index)?;
+                let shards = open_indexed(folder.path(), &path, &index, open)?;
                 let shard_of = follow(&index, &path, &shards, &mut notes)?;
                 (Some(path), shards, Some(shard_of))
             }
@@ -81,7 +107,7 @@ impl Checkpoint {
         let first_module = shards.len();
         let (mut shards, mut shard_of) = (shards, shard_of);
         for (i, module) in modules.dense.iter().enumerate() {
-            let shard = Shard::open(&module.weights)?;
+            let shard = shard(&module.weights, open)?;
             let names =
                 shard.tensor_names().map(|name| (format!("{}{name}", module_prefix(i)), shards.len()));
             shard_of.extend(names);
@@ -254,14 +280,26 @@ fn open_config(folder: &Folder) -> Result<Config> {
     })
 }
 
-fn open_all(paths: impl Iterator<Item = impl AsRef<Path>>) -> Result<Vec<Shard>> {
-    paths.map(|path| Shard::open(path.as_ref())).collect()
+/// Gives the file at a path.
+pub type Opener<'a> = dyn Fn(&Path) -> Result<ReadFile> + 'a;
+
+fn shard(path: &Path, open: &Opener<'_>) -> Result<Shard> {
+    Shard::from_file(open(path)?)
+}
+
+fn open_all(paths: impl Iterator<Item = impl AsRef<Path>>, open: &Opener<'_>) -> Result<Vec<Shard>> {
+    paths.map(|path| shard(path.as_ref(), open)).collect()
 }
 
 /// Opens all shards of an index, which must all be there.
-fn open_indexed(dir: &Path, index_path: &Path, index: &ShardIndex) -> Result<Vec<Shard>> {
+fn open_indexed(dir: &Path, index_path: &Path, index: &ShardIndex, open: &Opener<'_>) -> Result<Vec<Shard>> {
     let files = index.shard_files();
-    let missing: Vec<&str> = files.iter().copied().filter(|file| !dir.join(file).is_file()).collect();
+    let is_missing = |file: &&str| {
+        let path = dir.join(file);
+        // What is elsewhere is not in the folder.
+        !path.is_file() && open(&path).is_err()
+    };
+    let missing: Vec<&str> = files.iter().copied().filter(is_missing).collect();
     if !missing.is_empty() {
         let what = format!(
             "of its {} shards {} are missing in the folder: {}; download them",
@@ -271,7 +309,7 @@ fn open_indexed(dir: &Path, index_path: &Path, index: &ShardIndex) -> Result<Vec
         );
         return Err(Error::malformed(index_path, what));
     }
-    open_all(files.iter().map(|file| dir.join(file)))
+    open_all(files.iter().map(|file| dir.join(file)), open)
 }
 
 /// The shard of every tensor. Where two shards have one of the same name, `prefer` chooses.

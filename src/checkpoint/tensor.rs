@@ -153,6 +153,11 @@ impl<'a> TensorView<'a> {
         self.file.path()
     }
 
+    /// Whether its file is elsewhere, so that reading takes long.
+    pub fn is_elsewhere(&self) -> bool {
+        self.file.is_elsewhere()
+    }
+
     /// Its elements.
     pub fn n_elements(&self) -> usize {
         self.shape.iter().product()

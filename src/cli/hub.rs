@@ -1,11 +1,12 @@
 //! Models that are named by their repository on the hub.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::convert::progress::Bar;
 use super::interrupt::Busy;
 use crate::error::Result;
-use crate::hub::{HubName, Settings, Wanted, fetch};
+use crate::hub::{HubName, Look, Settings, Wanted, fetch};
 
 /// The path of what `input` names: itself, or where `hf:ORG/NAME` lies once it is downloaded. Unless `quiet`, shows
 /// progress.
@@ -20,4 +21,19 @@ pub(super) fn local(input: &Path, wanted: Wanted, quiet: bool) -> Result<PathBuf
     let fetched = fetch(&name, wanted, &settings, &bar);
     bar.clear();
     fetched
+}
+
+/// A look at the checkpoint that `input` names, whose weights stay on the hub; `None` for a path, and where there is nothing
+/// to look at or everything is here.
+///
+/// # Errors
+/// As [`local`].
+pub(super) fn look(input: &Path, quiet: bool) -> Result<Option<Look>> {
+    let Some(name) = HubName::of(input)? else { return Ok(None) };
+    let settings = Arc::new(Settings::from_env()?);
+    let busy = Busy::begin();
+    let bar = Bar::new(quiet, busy.stop());
+    let look = Look::at(&name, &settings, &bar);
+    bar.clear();
+    look
 }

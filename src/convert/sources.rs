@@ -314,6 +314,12 @@ fn drop_tied_head(found: &mut Vec<Found<'_>>, warnings: &mut Vec<String>) -> Res
             found[head].1.name()
         ));
         found.remove(head);
+    } else if found[embedding].1.is_elsewhere() {
+        warnings.push(format!(
+            "{} is taken for the embedding once more, to which config.json ties it: a look at the headers compares no weights",
+            found[head].1.name()
+        ));
+        found.remove(head);
     } else if are_equal(&found[embedding].1, &found[head].1)? {
         found.remove(head);
     } else {

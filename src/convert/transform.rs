@@ -161,6 +161,11 @@ impl<'a> SourceRows<'a> {
         matches!((&self.origin, &other.origin), (Origin::Checkpoint(a), Origin::Checkpoint(b)) if a[0].name == b[0].name)
     }
 
+    /// Whether they are elsewhere, so that reading takes long.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        matches!(&self.origin, Origin::Checkpoint(parts) if parts[0].stored.is_elsewhere())
+    }
+
     /// Rows in all.
     pub(super) fn n_rows(&self) -> usize {
         self.n_rows

@@ -68,6 +68,17 @@ impl Choice {
         }
     }
 
+    /// The weights, if it is a checkpoint.
+    pub(super) fn weights(&self) -> Option<WeightsAmong> {
+        if self.file.is_some() {
+            return None;
+        }
+        Some(match &self.rest {
+            Rest::Files(files) => WeightsAmong::Files(files.clone()),
+            Rest::Index(index) => WeightsAmong::Index(index.clone()),
+        })
+    }
+
     pub(super) fn first(&self) -> &[String] {
         &self.first
     }

@@ -2,7 +2,7 @@
 //!
 //! [`name`] takes such a name apart and [`settings`] the environment, `listing` asks the hub what a revision holds,
 //! `choice` decides which of its files are needed, `client` speaks HTTP, and `download` brings one file, which goes on
-//! where it was after a cut and is checked by the hash that the hub names. Files lie in the cache that Python's
+//! where it was after a cut and is checked by the hash that the hub names. `look` reads weights where they are. Files lie in the cache that Python's
 //! huggingface_hub has, laid out alike (`cache`), so that neither downloads what the other has.
 //!
 //! ```text
@@ -17,6 +17,7 @@ mod choice;
 mod client;
 mod download;
 mod listing;
+mod look;
 pub mod name;
 pub mod settings;
 
@@ -27,6 +28,7 @@ use cache::Repository;
 use choice::Choice;
 use client::Client;
 use listing::Listing;
+pub use look::Look;
 pub use name::HubName;
 pub use settings::Settings;
 

@@ -309,3 +309,36 @@ fn a_model_of_the_hub_converts_to_the_bytes_of_its_folder_and_runs() {
     assert_eq!(missing.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("there is tiny-Q8_0.gguf"));
 }
+
+#[test]
+fn a_dry_run_reads_the_headers_of_weights_and_downloads_none() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tiny = dir.path().join("models--o--tiny/snapshots/x");
+    fs::create_dir_all(&tiny).expect("created");
+    Spec { is_tied: false, ..Spec::default() }.write(&tiny);
+    let hub = Hub::serve("o/tiny", &tiny);
+    hub.with_faults("model.safetensors", &[Fault::CutAfter(10)]);
+    let plan = |input: &str| {
+        let args = [input, "--type", "Q8_0", "--dry-run"];
+        let done = run(env!("CARGO_BIN_EXE_gguf-convert"), dir.path(), &hub, &args);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).expect("UTF-8")
+    };
+    let looked = plan("hf:o/tiny");
+    assert_eq!(looked, plan("models--o--tiny/snapshots/x"));
+    assert!(looked.contains("blk.1.ffn_down.weight"), "{looked}");
+    let n_bytes = fs::metadata(tiny.join("model.safetensors")).expect("written").len();
+    let blobs = fs::read_dir(dir.path().join("home/hub/models--o--tiny/blobs")).expect("a cache");
+    for blob in blobs {
+        let len = blob.expect("readable").metadata().expect("a file").len();
+        assert!(len != n_bytes, "the weights were downloaded");
+    }
+    assert!(dir.path().read_dir().expect("a folder").all(|entry| {
+        entry.expect("readable").path().extension().is_none_or(|extension| extension != "gguf")
+    }));
+    // What is here is not asked for again, and the weights come when they are needed.
+    let done =
+        run(env!("CARGO_BIN_EXE_gguf-convert"), dir.path(), &hub, &["hf:o/tiny", "--type", "Q8_0", "-q"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(plan("hf:o/tiny").lines().count(), looked.lines().count());
+}

@@ -18,7 +18,7 @@ use crate::convert::{
     FileType, ImportanceFile, KeyChanges, Overrides, PlanOptions, Pruning, Setting, TokenizerDifferences,
 };
 use crate::error::{Error, Result};
-use crate::hub::Wanted;
+use crate::hub::{Look, Wanted};
 use crate::quantize::{ImportanceMatrix, ScaleSearch};
 use crate::regular_file;
 
@@ -79,9 +79,13 @@ pub(super) struct Args {
     /// to run them
     #[arg(long, conflicts_with = "adapter_only")]
     pub(super) model_card: bool,
-    /// Show the plan, tensor by tensor, and write nothing
+    /// Show the plan, tensor by tensor, and write nothing; of a checkpoint of the hub only the headers of its weights are
+    /// read
     #[arg(long)]
     pub(super) dry_run: bool,
+    /// What a dry run sees of a checkpoint of the hub.
+    #[arg(skip)]
+    pub(super) look: Option<Look>,
     /// Replace an existing file
     #[arg(short, long)]
     pub(super) force: bool,
@@ -214,6 +218,12 @@ impl Args {
     /// # Errors
     /// As [`hub::local`].
     pub(super) fn fetch(&mut self) -> Result<()> {
+        if self.dry_run
+            && let Some(look) = hub::look(&self.input, self.quiet)?
+        {
+            look.folder().clone_into(&mut self.input);
+            self.look = Some(look);
+        }
         self.input = hub::local(&self.input, Wanted::Model, self.quiet)?;
         for Scaled { path, .. } in &mut self.lora {
             *path = hub::local(path, Wanted::Adapter, self.quiet)?;

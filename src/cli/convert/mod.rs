@@ -70,7 +70,11 @@ fn convert(args: &Args) -> Result<()> {
         let plans = plans(args, &options, &run_options, |options| Plan::of_gguf(&input, options))?;
         return carry_out(args, plans, &run_options);
     }
-    let checkpoint = Checkpoint::open(&args.input)?.with_adapters(adapters)?;
+    let checkpoint = match &args.look {
+        Some(look) => look.open()?,
+        None => Checkpoint::open(&args.input)?,
+    };
+    let checkpoint = checkpoint.with_adapters(adapters)?;
     let plan = if args.adapter_only { Plan::of_adapter } else { Plan::new };
     let plans = plans(args, &options, &run_options, |options| plan(&checkpoint, options))?;
     if has_no_type && !plans.iter().any(Plan::is_packed) {

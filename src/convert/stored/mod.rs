@@ -192,6 +192,11 @@ impl<'a> Stored<'a> {
         }
     }
 
+    /// Whether it is plain and its file is elsewhere, so that reading takes long.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Plain(view) if view.is_elsewhere())
+    }
+
     /// A file that it is in.
     pub(super) fn path(&self) -> &Path {
         match self {

@@ -25,6 +25,10 @@ impl SourceRows<'_> {
     /// # Errors
     /// As [`Self::read`].
     pub(in crate::convert) fn look_for_grids(&mut self) -> Result<()> {
+        // Rows that are elsewhere are not worth the way.
+        if self.is_elsewhere() {
+            return Ok(());
+        }
         if self.plain_type().is_none() || self.n_rows < 2 || !self.n_in.is_multiple_of(STEP) {
             return Ok(());
         }
