@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Kills calibrations at random moments, lets them go on, and compares the bytes.
 
-    python tools/killed_calibrations.py [--kills 20] [--type Q4_0] [--convert target/release/gguf-convert]
+    python tools/killed_calibrations.py [--kills 20] [--type Q4_0] [--fold] [--convert target/release/gguf-convert]
 
 The bundled model is calibrated once in one go. Then again and again, killed by SIGKILL at random moments and started
 anew with 1, 2 or 3 threads until a run ends by itself: the file must have the same bytes, the input must be what it
@@ -30,6 +30,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--type", default="Q4_0")
+    parser.add_argument("--fold", action="store_true", help="fold as well")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--convert", type=pathlib.Path, default=REPOSITORY / "target/release/gguf-convert")
     args = parser.parse_args()
@@ -43,6 +44,7 @@ def main():
         subprocess.run([args.convert, CHECKPOINT, "--type", "F16", "-q", "-o", base], check=True)
         before = digest(base)
         command = [args.convert, base, "--type", args.type, "-o", target, *CALIBRATION]
+        command += ["--fold"] if args.fold else []
         begin = time.monotonic()
         subprocess.run(command, check=True)
         seconds, whole = time.monotonic() - begin, digest(target)
