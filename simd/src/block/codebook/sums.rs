@@ -166,16 +166,27 @@ impl<V: Wide, const CHUNKS: usize, const N: usize, const LEN: usize> Sums<V, CHU
         (index(best), most[best])
     }
 
+    /// [`Self::best`] of every group. A loop: a closure of this size is not inlined, is compiled without the CPU
+    /// features of its tier, and calls a function for each vector operation.
+    #[inline(always)]
+    fn best_of_all(&self, face: usize, minus_t: V) -> [(u16, f32); N] {
+        let mut best = [(0, 0.0); N];
+        for (g, best) in best.iter_mut().enumerate() {
+            *best = self.best(face, g, minus_t);
+        }
+        best
+    }
+
     /// The codes that gain most with the scale `t`.
     #[inline(always)]
     pub(super) fn pick(&self, rule: Rule, t: f32) -> Pick<N> {
         let isa = self.a[0][0][0].proof();
         let minus_t = V::splat(isa, -t);
-        let plain: [(u16, f32); N] = array::build(|g| self.best(0, g, minus_t));
+        let plain = self.best_of_all(0, minus_t);
         let mut faces = [false; N];
         let mut indices: [u16; N] = array::build(|g| plain[g].0);
         if matches!(rule, Rule::EvenOfTwo | Rule::Together | Rule::Each) {
-            let second: [(u16, f32); N] = array::build(|g| self.best(1, g, minus_t));
+            let second = self.best_of_all(1, minus_t);
             let total = |all: &[(u16, f32); N]| all.iter().fold(0.0, |sum, (_, gain)| sum + gain);
             let is_second = total(&second) > total(&plain);
             for g in 0..N {
