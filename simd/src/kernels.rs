@@ -6,7 +6,7 @@
 //! and only then call a function of the table.
 
 mod inputs;
-mod rows;
+pub(crate) mod rows;
 mod table;
 
 use std::sync::OnceLock;

@@ -31,8 +31,6 @@ mod q8_0;
 mod scores_floats;
 mod scores_q8;
 mod sums;
-#[cfg(test)]
-mod tests;
 mod tiers;
 mod vectors;
 

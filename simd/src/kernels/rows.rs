@@ -13,15 +13,15 @@ use crate::isa::{Neon, NeonDotprod, NeonI8mm};
 use crate::quantize;
 
 /// Whole blocks to `block_len` times as many floats.
-pub(super) type Decode = unsafe fn(&[u8], &mut [f32]);
+pub(crate) type Decode = unsafe fn(&[u8], &mut [f32]);
 
 /// A row of whole blocks, one importance per element or none, to its blocks.
-pub(super) type Encode = unsafe fn(&[f32], Option<&[f32]>, &mut [u8]);
+pub(crate) type Encode = unsafe fn(&[f32], Option<&[f32]>, &mut [u8]);
 
 /// A matrix-vector product, by the activations it takes. Weights: as many rows of whole blocks,
 /// at least one, as there are outputs, at least one; activations: one row, long enough.
 #[derive(Clone, Copy)]
-pub(super) enum Gemv {
+pub(crate) enum Gemv {
     F32(unsafe fn(&[u8], &[f32], &mut [f32])),
     Q8_0(unsafe fn(&[u8], &[Q8Window], &mut [f32])),
     Q8K(unsafe fn(&[u8], &[Q8KWindow], &mut [f32])),
@@ -49,10 +49,10 @@ impl Layer {
 }
 
 /// What a type has for some CPU.
-pub(super) struct Own {
-    pub(super) decode: Decode,
-    pub(super) encode: Encode,
-    pub(super) gemv: Gemv,
+pub(crate) struct Own {
+    pub(crate) decode: Decode,
+    pub(crate) encode: Encode,
+    pub(crate) gemv: Gemv,
 }
 
 /// What a type of a kind has for some CPU: the functions in its folder, or those that all codebooks share.
@@ -97,7 +97,7 @@ macro_rules! neon_kernels {
 macro_rules! rows {
     ($($ty:ident: $ggml_id:literal, $len:literal, $bytes:literal, $kind:ident, $folder:ident;)*) => {
         /// The definition of a type.
-        pub(super) fn scalar(ty: BlockType) -> Own {
+        pub(crate) fn scalar(ty: BlockType) -> Own {
             match ty { $(BlockType::$ty => kernels!($kind, $folder::scalar),)* }
         }
 

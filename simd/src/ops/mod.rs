@@ -40,8 +40,6 @@ mod softcap;
 mod softmax;
 mod softplus;
 mod table;
-#[cfg(test)]
-mod tests;
 mod xielu;
 
 /// The operations, compiled for one tier.

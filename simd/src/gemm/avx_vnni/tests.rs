@@ -3,7 +3,8 @@
 use super::*;
 use crate::gemm::{Product, batch};
 use crate::isa::Avx512;
-use crate::{Activation, ActivationFormat, BlockType, ColumnsMut, Isa, Kernels, Q8KWindow, Q8Window};
+use crate::kernels::rows::{self, Gemv};
+use crate::{ActivationFormat, BlockType, ColumnsMut, Q8KWindow, Q8Window, quantize};
 
 instruction!(evex_dpbusd, "{{evex}} vpdpbusd {acc}, {a}, {b}");
 instruction!(evex_dpwssd, "{{evex}} vpdpwssd {acc}, {a}, {b}");
@@ -54,27 +55,36 @@ enum Columns {
 
 impl Columns {
     fn of(ty: BlockType, x: &[f32], n_in: usize) -> Self {
-        let kernels = Kernels::get(Isa::Scalar).expect("every CPU has it");
         let rows = x.chunks(n_in);
         if ty.activation() == ActivationFormat::Q8K {
             let mut windows = vec![Q8KWindow::ZERO; x.len() / 256];
             for (row, windows) in rows.zip(windows.chunks_mut(n_in / 256)) {
-                kernels.quantize_q8_k(row, windows);
+                quantize::q8_k(row, windows);
             }
             Self::Q8K(windows)
         } else {
             let mut windows = vec![Q8Window::ZERO; x.len() / n_in * n_in.div_ceil(256)];
             for (row, windows) in rows.zip(windows.chunks_mut(n_in.div_ceil(256))) {
-                kernels.quantize_q8_0(row, windows);
+                quantize::q8_0(row, windows);
             }
             Self::Q8_0(windows)
         }
     }
 
-    fn view(&self) -> Activation<'_> {
-        match self {
-            Self::Q8_0(x) => Activation::Q8_0(x),
-            Self::Q8K(x) => Activation::Q8K(x),
+    /// The scalar products of `weights` with column `c` of `n_cols`.
+    fn gemv(&self, ty: BlockType, weights: &[u8], (c, n_cols): (usize, usize), out: &mut [f32]) {
+        match (rows::scalar(ty).gemv, self) {
+            (Gemv::Q8_0(gemv), Self::Q8_0(x)) => {
+                let x = x.chunks(x.len() / n_cols).nth(c).expect("a column");
+                // SAFETY: the scalar functions need no feature; the arguments are whole rows.
+                unsafe { gemv(weights, x, out) }
+            }
+            (Gemv::Q8K(gemv), Self::Q8K(x)) => {
+                let x = x.chunks(x.len() / n_cols).nth(c).expect("a column");
+                // SAFETY: as above.
+                unsafe { gemv(weights, x, out) }
+            }
+            _ => panic!("{ty} takes other activations"),
         }
     }
 }
@@ -91,11 +101,9 @@ fn check(ty: BlockType, weights: &[u8], x: &[f32], n_in: usize, n_rows: usize) {
         (Product::Q8K(gemm), Columns::Q8K(x)) => unsafe { gemm(weights, x, &mut out) },
         _ => panic!("{ty} takes other activations"),
     }
-    let row = x.view().len() / n_cols;
     for (c, found) in found.chunks(n_rows).enumerate() {
         let mut expected = vec![0.5; n_rows];
-        let scalar = Kernels::get(Isa::Scalar).expect("every CPU has it");
-        scalar.gemv(ty, weights, n_in, x.view().slice(c * row, row), &mut expected);
+        x.gemv(ty, weights, (c, n_cols), &mut expected);
         for (r, (e, f)) in expected.iter().zip(found).enumerate() {
             let same = e.to_bits() == f.to_bits() || e.is_nan() && f.is_nan();
             assert!(same, "{ty}, {n_rows} x {n_in}: row {r} of column {c} of {n_cols} is {f:e}, not {e:e}");
@@ -129,8 +137,11 @@ fn tiles_in_their_evex_form_equal_scalar_bit_for_bit() {
                 // The searches of the codebook types take long, and any bytes are their blocks.
                 if !ty.name().starts_with("IQ") || ty == BlockType::IQ4_NL || ty == BlockType::IQ4_XS {
                     let mut encoded = vec![0; n_bytes];
-                    let rows: Vec<f32> = (0..n_rows * n_in).map(|_| random.float()).collect();
-                    Kernels::best().encode(ty, &rows, None, &mut encoded);
+                    let weights: Vec<f32> = (0..n_rows * n_in).map(|_| random.float()).collect();
+                    for (row, blocks) in weights.chunks(n_in).zip(encoded.chunks_mut(n_bytes / n_rows)) {
+                        // SAFETY: the scalar functions need no feature; the arguments are whole rows.
+                        unsafe { (rows::scalar(ty).encode)(row, None, blocks) };
+                    }
                     check(ty, &encoded, &x, n_in, n_rows);
                 }
             }

@@ -1,7 +1,6 @@
 //! The scalar tier against `f64`, and the promises of the module's head.
 
 use super::*;
-use crate::kernels::Kernels;
 
 const HEADS: [usize; 5] = [64, 80, 128, 192, 256];
 

@@ -118,9 +118,9 @@ fn widening_is_equal_for_every_pattern_of_16_bits() {
         let wide = into(halves.len(), |out| ops.f16_to_f32(&halves, out));
         let wide_bf16 = into(halves.len(), |out| ops.bf16_to_f32(&halves, out));
         for (i, bits) in halves.iter().enumerate() {
-            let expected = crate::half_float::f16_to_f32(*bits).to_bits();
+            let expected = half_float::f16_to_f32(*bits).to_bits();
             assert_eq!(wide[i].to_bits(), expected, "f16 {bits:#06x} on {}", isa.name());
-            let expected = crate::half_float::bf16_to_f32(*bits).to_bits();
+            let expected = half_float::bf16_to_f32(*bits).to_bits();
             assert_eq!(wide_bf16[i].to_bits(), expected, "bf16 {bits:#06x} on {}", isa.name());
         }
     });
@@ -137,18 +137,8 @@ fn narrowing_is_equal_for_values_ties_and_nans() {
         let bf16 = into(x.len(), |out| ops.f32_to_bf16(&x, out));
         for (i, value) in x.iter().enumerate() {
             let bits = value.to_bits();
-            assert_eq!(
-                f16[i],
-                crate::half_float::f32_to_f16(*value),
-                "f16 of {bits:#010x} on {}",
-                isa.name()
-            );
-            assert_eq!(
-                bf16[i],
-                crate::half_float::f32_to_bf16(*value),
-                "bf16 of {bits:#010x} on {}",
-                isa.name()
-            );
+            assert_eq!(f16[i], half_float::f32_to_f16(*value), "f16 of {bits:#010x} on {}", isa.name());
+            assert_eq!(bf16[i], half_float::f32_to_bf16(*value), "bf16 of {bits:#010x} on {}", isa.name());
         }
     });
 }

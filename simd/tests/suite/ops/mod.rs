@@ -5,7 +5,8 @@ mod recurrent;
 mod row_decay;
 mod same_bits;
 
-use super::*;
+use gguf_simd::ops::*;
+use gguf_simd::*;
 
 /// Lengths of real models, odd ones, and all from none to beyond two groups of lanes.
 fn lengths() -> impl Iterator<Item = usize> {

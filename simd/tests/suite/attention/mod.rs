@@ -3,7 +3,8 @@
 mod formulas;
 mod same_bits;
 
-use super::*;
+use gguf_simd::attention::*;
+use gguf_simd::*;
 
 /// Numbers in -1..1 that look random.
 fn noise(n: usize, seed: u64) -> Vec<f32> {
@@ -60,7 +61,7 @@ impl Queries {
                 x.chunks_exact(rows.head_dim())
                     .flat_map(|x| {
                         let mut windows = vec![Q8Window::ZERO; x.len().div_ceil(WINDOW_LEN)];
-                        crate::quantize::q8_0(x, &mut windows);
+                        crate::common::scalar().quantize_q8_0(x, &mut windows);
                         windows
                     })
                     .collect(),
