@@ -4,7 +4,7 @@
 //! scale decides it alone: the range's end becomes the outermost level, or both ends do where a type has an offset.
 //!
 //! ```text
-//! for each row:    a limit of magnitudes (percentile), or a share of each range (divergence); else all of it
+//! for each row:    a limit of magnitudes (percentile, divergence), or none
 //! for each group:  range = its weights' extremes, within that
 //! scales = what the encoder makes of a row of grid points under the scales wanted: these it finds again, as
 //!          exactly as the type stores them (an f16; for K types six bits of one)
@@ -24,12 +24,11 @@ use super::ErrorStats;
 /// The percentile of magnitudes if none is given.
 const PERCENTILE: f32 = 99.9;
 
-/// Shares of the ranges that are tried, in steps of this one from all down to [`LEAST_SHARE`].
-const SHARE_STEP: f32 = 0.02;
-const LEAST_SHARE: f32 = 0.6;
+/// Bins of a histogram of magnitudes for each level that they can have.
+const BINS_PER_LEVEL: usize = 16;
 
-/// Bins of a histogram, over the magnitudes of a row with their signs.
-const BINS: usize = 128;
+/// Limits that are tried by divergence: the greatest magnitude times 64/64, 63/64 and on to 16/64.
+const LIMITS: core::ops::RangeInclusive<usize> = 16..=64;
 
 /// How the scales of blocks are found.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -41,7 +40,8 @@ pub enum ScaleSearch {
     MinMax,
     /// The same, of magnitudes up to this percentile of a row; what is beyond is clipped.
     Percentile(f32),
-    /// The same, of the share of each range for which the histogram of a row diverges least from the original's.
+    /// The same, up to the limit for which the histogram of a row's magnitudes diverges least from that with as many
+    /// levels as the type has: entropy calibration, as of activations (Migacz, "8-bit Inference with TensorRT", 2017).
     Kl,
 }
 
@@ -125,10 +125,19 @@ impl Group {
         })
     }
 
+    /// Levels that magnitudes can have.
+    fn n_magnitudes(self) -> usize {
+        match self.levels {
+            Levels::Centred { below, above } => usize::from(below.max(above)),
+            Levels::Table(_) => 8,
+            Levels::Offset { greatest, .. } => (usize::from(greatest) + 1) / 2,
+        }
+    }
+
     /// The lowest value that is wanted and the step from level to level, for weights whose magnitudes are cut at
-    /// `limit` and whose range is then narrowed to `share`. Of a table the lowest value is zero times the step.
-    fn scale(self, weights: &[f32], limit: f32, share: f32) -> (f32, f32) {
-        let cut = |x: f32| x.clamp(-limit, limit) * share;
+    /// `limit`. Of a table the lowest value is zero times the step.
+    fn scale(self, weights: &[f32], limit: f32) -> (f32, f32) {
+        let cut = |x: f32| x.clamp(-limit, limit);
         let least = cut(weights.iter().copied().fold(f32::INFINITY, f32::min));
         let greatest = cut(weights.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         let extreme = if -least > greatest { least } else { greatest };
@@ -193,13 +202,13 @@ pub(super) fn encode_rows_in_ranges(
     scratch.codes.resize(n_in, 0);
     let mut stats = ErrorStats::default();
     for (row, blocks) in rows.chunks_exact(n_in).zip(blocks.chunks_exact_mut(row_bytes)) {
-        let (limit, share) = match search {
+        let limit = match search {
             ScaleSearch::Mse => unreachable!("the encoders' own search"),
-            ScaleSearch::MinMax => (f32::INFINITY, 1.0),
-            ScaleSearch::Percentile(percentile) => (scratch.percentile(row, percentile), 1.0),
-            ScaleSearch::Kl => (f32::INFINITY, scratch.least_diverging_share(group, grid, row)),
+            ScaleSearch::MinMax => f32::INFINITY,
+            ScaleSearch::Percentile(percentile) => scratch.percentile(row, percentile),
+            ScaleSearch::Kl => least_diverging_limit(group.n_magnitudes(), row),
         };
-        scratch.set_scales(group, row, limit, share);
+        scratch.set_scales(group, row, limit);
         for (i, point) in scratch.points.iter_mut().enumerate() {
             *point = scratch.low[i] + scratch.step[i] * group.level_of_point(grid, i % group.n);
         }
@@ -227,59 +236,57 @@ impl Scratch {
     }
 
     /// Sets what the grid of each weight is to be.
-    fn set_scales(&mut self, group: Group, row: &[f32], limit: f32, share: f32) {
+    fn set_scales(&mut self, group: Group, row: &[f32], limit: f32) {
         let grids = self.low.chunks_exact_mut(group.n).zip(self.step.chunks_exact_mut(group.n));
         for (weights, (low, step)) in row.chunks_exact(group.n).zip(grids) {
-            let (of_low, of_step) = group.scale(weights, limit, share);
+            let (of_low, of_step) = group.scale(weights, limit);
             low.fill(of_low);
             step.fill(of_step);
         }
     }
+}
 
-    /// The share of all ranges of a row for which the histogram of its weights, each at its nearest level, diverges
-    /// least from that of the weights themselves; of equals the largest.
-    fn least_diverging_share(&mut self, group: Group, grid: &Grid, row: &[f32]) -> f32 {
-        let largest = row.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-        let original = histogram(row, largest);
-        let mut best = (f64::INFINITY, 1.0);
-        for i in 0.. {
-            let share = 1.0 - SHARE_STEP * i as f32;
-            if share < LEAST_SHARE {
-                break;
-            }
-            self.set_scales(group, row, f32::INFINITY, share);
-            for (i, point) in self.points.iter_mut().enumerate() {
-                let (low, step) = (self.low[i], self.step[i]);
-                *point = low + step * grid.nearest((row[i] - low) / step).1;
-            }
-            let divergence = divergence(&original, &histogram(&self.points, largest));
-            if divergence < best.0 {
-                best = (divergence, share);
-            }
+/// The limit of magnitudes of a row for which their histogram, what is above counted in the last bin, diverges least
+/// from that of `n_levels` even levels within the limit; of equals the greatest.
+fn least_diverging_limit(n_levels: usize, row: &[f32]) -> f32 {
+    let largest = row.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+    let n_bins = n_levels * BINS_PER_LEVEL;
+    let mut counts = vec![0u32; n_bins];
+    for x in row {
+        counts[((x.abs() / largest * n_bins as f32) as usize).min(n_bins - 1)] += 1;
+    }
+    let mut best = (f64::INFINITY, 1.0);
+    for limit in LIMITS.rev() {
+        let divergence = divergence_within(&counts, n_bins * limit / LIMITS.end(), n_levels);
+        if divergence < best.0 {
+            best = (divergence, limit as f32 / *LIMITS.end() as f32);
         }
-        best.1
     }
+    best.1 * largest
 }
 
-/// How many values are in each of the bins from `-largest` to `largest`; what is beyond is in the outermost ones.
-fn histogram(values: &[f32], largest: f32) -> [u32; BINS] {
-    let mut counts = [0; BINS];
-    for value in values {
-        let at = (value / largest + 1.0) * (0.5 * BINS as f32);
-        counts[(at.max(0.0) as usize).min(BINS - 1)] += 1;
+/// The Kullback-Leibler divergence of magnitudes cut at the end of `n_bins` bins and spread over `n_levels` levels from
+/// the cut ones. A level's magnitudes are spread over those of its bins that have any; every bin counts one more, so
+/// that none is empty.
+fn divergence_within(counts: &[u32], n_bins: usize, n_levels: usize) -> f64 {
+    let (within, above) = counts.split_at(n_bins);
+    let n_cut: u32 = above.iter().sum();
+    let n_within: u32 = within.iter().sum();
+    let total = |n: u32| f64::from(n) + n_bins as f64;
+    let mut divergence = 0.0;
+    for level in 0..n_levels {
+        let (first, end) = (n_bins * level / n_levels, n_bins * (level + 1) / n_levels);
+        let bins = &within[first..end];
+        let n_filled = bins.iter().filter(|n| **n > 0).count().max(1);
+        let each = f64::from(bins.iter().sum::<u32>()) / n_filled as f64;
+        for (i, &n) in bins.iter().enumerate() {
+            let cut = if first + i + 1 == n_bins { n_cut } else { 0 };
+            let original = (f64::from(n + cut) + 1.0) / total(n_within + n_cut);
+            let spread = (if n > 0 { each } else { 0.0 } + 1.0) / total(n_within);
+            divergence += original * libm::log(original / spread);
+        }
     }
-    counts
-}
-
-/// The Kullback-Leibler divergence of `found` from `original`, each with one more in every bin, so that none is empty.
-fn divergence(original: &[u32; BINS], found: &[u32; BINS]) -> f64 {
-    let share =
-        |count: u32, of: &[u32; BINS]| f64::from(count + 1) / f64::from(of.iter().sum::<u32>() + BINS as u32);
-    let terms = original.iter().zip(found).map(|(&p, &q)| {
-        let (p, q) = (share(p, original), share(q, found));
-        p * libm::log(p / q)
-    });
-    terms.sum()
+    divergence
 }
 
 #[cfg(test)]
