@@ -158,6 +158,11 @@ impl Weights<'_> {
     }
 }
 
+/// Whether Mistral wrote them: Meta's never say these.
+fn is_mistral(params: &Config) -> bool {
+    ["hidden_dim", "tied_embeddings", "sliding_window"].iter().any(|key| params.value(key).is_some())
+}
+
 fn from_params(
     params: &Config,
     weights: &Weights<'_>,
@@ -178,10 +183,7 @@ fn from_params(
     }
     let of_expert = if experts.is_some() { "experts.0." } else { "" };
     let n_ff = weights.rows(&format!("layers.0.feed_forward.{of_expert}w1.weight"))?.saturating_mul(n_ranks);
-    // Meta's files never say; Mistral's do.
-    let is_mistral =
-        ["hidden_dim", "tied_embeddings", "sliding_window"].iter().any(|key| params.value(key).is_some());
-    let (class, model_type) = match (experts.is_some(), is_mistral) {
+    let (class, model_type) = match (experts.is_some(), is_mistral(params)) {
         (true, _) => ("MixtralForCausalLM", "mixtral"),
         (false, true) => ("MistralForCausalLM", "mistral"),
         (false, false) => ("LlamaForCausalLM", "llama"),
@@ -257,6 +259,7 @@ fn positions(
         return Ok(131_072);
     }
     let (n, which) = match (base, eps) {
+        _ if is_mistral(params) => (32_768, "Mistral 7B"),
         (1e6, _) => (16_384, "Code Llama"),
         (500_000.0, _) => (8192, "Llama 3"),
         (_, 1e-5) => (4096, "Llama 2"),

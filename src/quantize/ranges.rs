@@ -130,7 +130,7 @@ impl Group {
         match self.levels {
             Levels::Centred { below, above } => usize::from(below.max(above)),
             Levels::Table(_) => 8,
-            Levels::Offset { greatest, .. } => (usize::from(greatest) + 1) / 2,
+            Levels::Offset { greatest, .. } => usize::from(greatest).div_ceil(2),
         }
     }
 
