@@ -72,7 +72,7 @@ pub struct Guidance<'a> {
     pub importance: Option<&'a [f32]>,
 }
 
-/// As [`encode_rows`], [`encode_rows_on_grids`] or [`encode_rows_in_ranges`], whichever the guidance asks for; a search
+/// As [`encode_rows`], [`encode_rows_on_grids`] or with scales from ranges, whichever the guidance asks for; a search
 /// other than the encoders' own comes before grids that are there already.
 ///
 /// # Panics

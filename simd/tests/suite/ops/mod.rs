@@ -1,5 +1,7 @@
 //! Every tier against the scalar one, bit for bit, and the scalar one against `f64`.
 
+#![allow(clippy::needless_range_loop, reason = "the formulas are those of papers, by index")]
+
 mod formulas;
 mod recurrent;
 mod row_decay;
