@@ -165,7 +165,7 @@ impl There {
     }
 }
 
-/// Nobody follows what takes moments.
+/// Shows no progress and cannot be cancelled: a request takes moments.
 struct Unwatched;
 
 impl Watch for Unwatched {

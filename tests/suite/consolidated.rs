@@ -89,6 +89,12 @@ fn what_params_json_leaves_open_is_noted() {
     convert_named(&makers, &out, FileType::F32, "x");
     let file = GgufFile::open(&out).expect("written");
     assert_eq!(file.metadata().count("llama.context_length").expect("a count"), Some(8192));
+    // Meta's files never name the width of the feed-forward part; Mistral's do.
+    let text = fs::read_to_string(&params).expect("written before").replacen('{', "{\"hidden_dim\": 96, ", 1);
+    fs::write(&params, text).expect("writable");
+    let opened = Checkpoint::open(&makers).expect("a sound checkpoint");
+    let notes = opened.notes();
+    assert!(notes.iter().any(|note| note.contains("32768, those of Mistral 7B")), "{notes:?}");
 }
 
 #[test]

@@ -105,6 +105,16 @@ fn factors_do_not_depend_on_threads_and_are_found_again() {
     let one = found("a", 1, texts);
     assert_eq!(one.n_tried, 32, "four sites of each of eight layers");
     assert!(one == found("b", 3, texts) && one == found("b", 2, texts), "threads change factors");
+    // Factors of columns that there are not are found anew.
+    let kept = dir.path().join("b/folding.json");
+    let text = fs::read_to_string(&kept).expect("kept");
+    for (from, to) in
+        [("\"factor_of\":[0", "\"factor_of\":[4000000"), ("\"factor_of\":[0,", "\"factor_of\":[")]
+    {
+        assert!(text.contains(from), "{text}");
+        fs::write(&kept, text.replacen(from, to, 1)).expect("writable");
+        assert!(found("b", 2, texts) == one, "{to}");
+    }
     // Factors that are kept belong to the texts, and the folded model to the factors.
     let options = RunOptions { overwrite: false, n_threads: 2, kernels: Kernels::best() };
     let written = one.write(&model, &dir.path().join("a"), &options, &Silent).expect("written");

@@ -138,8 +138,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     imatrix: Option<PathBuf>,
     /// How the scales of blocks are found, for those who study it: mse (least squared error), min-max (the extremes of a
-    /// block), percentile[:P] (the same, with magnitudes above the P-th percentile of a row clipped), or kl (of the
-    /// shares of each block's range the one whose histogram of the row diverges least)
+    /// block), percentile[:P] (the same, with magnitudes above the P-th percentile of a row clipped), or kl (the same,
+    /// with the limit for which the histogram of a row's magnitudes diverges least)
     #[arg(long, value_name = "SEARCH", default_value_t, conflicts_with_all = ["texts", "budget"])]
     scale_search: ScaleSearch,
     #[command(flatten)]

@@ -55,8 +55,8 @@ impl ModelCard {
     /// [`Error::Usage`] if there is a README.md and it is not to be replaced, or it is that of `input`.
     pub(super) fn new(input: &Path, plan: &Plan<'_>, output: &Path, overwrite: bool) -> Result<Self> {
         let path = output.with_file_name(NAME);
-        let folder = if input.is_dir() { input } else { input.parent().unwrap_or(Path::new("")) };
-        if same_file(&folder.join("x"), &path) {
+        let source = if input.is_dir() { input } else { folder_of(input) };
+        if is_same_folder(source, folder_of(&path)) {
             return Err(Error::usage(format!(
                 "--model-card would write {} into the folder that is converted, whose card that name is for; write to \
                  another folder with -o",
@@ -280,7 +280,7 @@ impl Facts {
             base_models: base_models.collect::<Result<_>>()?,
             languages: list("general.languages")?,
             tags: list("general.tags")?,
-            // Where it lay is nobody's business.
+            // Its name is enough: the folder tells of the machine, not of the model.
             imatrix: imatrix
                 .map(|path| Path::new(&path).file_name().unwrap_or_default().to_string_lossy().into_owned()),
             has_template: metadata.contains("tokenizer.chat_template"),
@@ -305,13 +305,14 @@ fn by_type(summary: &Summary) -> Vec<(&'static str, usize, u64, ErrorStats)> {
     types
 }
 
-/// Whether two paths are in one folder.
-fn same_file(a: &Path, b: &Path) -> bool {
-    let folder = |path: &Path| {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        parent.unwrap_or(Path::new(".")).canonicalize().ok()
-    };
-    folder(a).is_some_and(|a| Some(a) == folder(b))
+/// The folder of a file.
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether two folders that are there are one.
+fn is_same_folder(a: &Path, b: &Path) -> bool {
+    a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
 }
 
 /// A command of a shell.

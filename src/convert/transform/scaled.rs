@@ -51,9 +51,14 @@ impl SourceRows<'_> {
     /// # Panics
     /// If there are not as many factors as rows or columns.
     pub(in crate::convert) fn multiply(&mut self, factors: &Factors) {
-        let fits = |factors: &[f32], n: usize| factors.is_empty() || factors.len() == n;
-        assert!(fits(&factors.rows, self.n_rows) && fits(&factors.columns, self.n_in), "a factor for each");
+        assert!(self.takes(factors), "a factor for each");
         self.factors.multiply(factors);
+    }
+
+    /// Whether there are as many factors as rows or columns, or none.
+    pub(in crate::convert) fn takes(&self, factors: &Factors) -> bool {
+        let fits = |factors: &[f32], n: usize| factors.is_empty() || factors.len() == n;
+        fits(&factors.rows, self.n_rows) && fits(&factors.columns, self.n_in)
     }
 
     /// Whether what is read is not what is stored.

@@ -270,7 +270,8 @@ impl Trial<'_> {
                 of_weights[factor] = column.fold(of_weights[factor], |most, x| most.max(x.abs()));
             }
         }
-        let log = |x: f64| libm::log2(x.max(1e-30));
+        // Minus infinity, or not a number, where no input or no weight is.
+        let log = libm::log2;
         let awq = AWQ.map(|a| squares.iter().map(|&square| a / 2.0 * log(square)).collect::<Vec<f64>>());
         let smooth = SMOOTH.map(|a| {
             let logs = largest.iter().zip(&of_weights);
@@ -281,7 +282,7 @@ impl Trial<'_> {
 
     /// Whole powers of two about the mean. What no input reaches stays as it is.
     fn powers(&self, logs: &[f64]) -> Vec<i8> {
-        let is_live = |log: &&f64| log.abs() < 20.0;
+        let is_live = |log: &&f64| log.is_finite();
         let n = logs.iter().filter(is_live).count().max(1);
         let mean = logs.iter().filter(is_live).sum::<f64>() / n as f64;
         let most = f64::from(MOST);

@@ -67,7 +67,7 @@ impl Folding {
     pub fn find(plan: &Plan<'_>, options: &CalibrateOptions<'_>, progress: &dyn Progress) -> Result<Self> {
         let (key, path) = (key(plan, options)?, options.folder.join(FOLDING));
         let kept = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
-        if let Some(kept) = kept.filter(|kept| kept.key == key) {
+        if let Some(kept) = kept.filter(|kept| kept.key == key && kept.folding.is_sound(plan)) {
             return Ok(kept.folding);
         }
         let folding = choose(plan, options, progress)?;
@@ -77,6 +77,23 @@ impl Folding {
         let kept = kept.map_err(|e| Error::io(&path, "cannot describe", e))?;
         NewFile::write(path.clone(), &path, &kept, true)?;
         Ok(folding)
+    }
+
+    /// Whether its factors fit the tensors of `plan`: a file that was changed may say anything.
+    fn is_sound(&self, plan: &Plan<'_>) -> bool {
+        let has_factors = |Folded { site, powers, .. }: &Folded| {
+            powers.len() == site.n_factors
+                && powers.iter().all(|power| (-MOST..=MOST).contains(power))
+                && site.factor_of.iter().all(|&factor| (factor as usize) < powers.len())
+        };
+        self.folded.iter().all(has_factors) && {
+            let factors = self.factors();
+            let mut sources = plan.sources().iter().enumerate();
+            sources.all(|(i, source)| {
+                let factors = factors.get(plan.files().tensor(i).name.as_str());
+                factors.is_none_or(|factors| source.rows.takes(factors))
+            })
+        }
     }
 
     /// Removes what was found and written in `folder`.
