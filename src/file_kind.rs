@@ -1,5 +1,7 @@
-//! Recognises files of other kinds by their first bytes: people pass the wrong file far more often than
-//! a broken one.
+//! Recognises files of other kinds by their first bytes, and pieces of files by their names: people pass the
+//! wrong file far more often than a broken one.
+
+use std::path::Path;
 
 use crate::limits;
 
@@ -44,6 +46,22 @@ pub fn recognise(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// What to do with a file whose name says that it is a piece of one cut by bytes, as large models are published by some:
+/// `NAME.gguf.part1of2`, `NAME.gguf-split-a`, `NAME.gguf.001`. `None` for other names.
+pub fn joining(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let lower = name.to_ascii_lowercase();
+    let end = lower.rfind(".gguf")? + ".gguf".len();
+    let rest = lower[end..].strip_prefix(['.', '-', '_'])?;
+    let is_number = !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit());
+    let whole = &name[..end];
+    (is_number || rest.starts_with("part") || rest.starts_with("split")).then(|| {
+        format!(
+            "its name says that it is a piece of {whole}: join all pieces first, in their order, as cat does"
+        )
+    })
+}
+
 /// A safetensors file begins with the length of a JSON object and the object.
 fn is_safetensors(bytes: &[u8]) -> bool {
     let Some((length, rest)) = bytes.split_first_chunk() else { return false };
@@ -53,6 +71,16 @@ fn is_safetensors(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_of_files_are_told_by_their_names() {
+        for name in ["m.gguf.part1of2", "m.Q8_0.gguf-split-a", "m.gguf.001", "M.GGUF.part2of3"] {
+            assert!(joining(Path::new(name)).is_some_and(|what| what.contains("join all")), "{name}");
+        }
+        for name in ["m.gguf", "m-00001-of-00002.gguf", "m.gguf.download", "m.gguf.", "part1of2"] {
+            assert_eq!(joining(Path::new(name)), None, "{name}");
+        }
+    }
 
     #[test]
     fn files_are_called_by_their_name() {

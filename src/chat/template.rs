@@ -108,6 +108,18 @@ impl Template {
             || self.special_tokens.texts.values().filter_map(Variable::as_str).any(|text| text.contains(c))
     }
 
+    /// Whether the template writes what the user says. Some files hold the name of a template in its place, which renders
+    /// as itself.
+    pub fn shows_messages(&self) -> bool {
+        let rendered = |content: &str| {
+            let message = Message { role: "user".to_owned(), content: content.to_owned() };
+            self.render(&[message], true)
+        };
+        // What stands against these messages is told when there are real ones.
+        let Ok(one) = rendered("Hello") else { return true };
+        rendered("Goodbye").map_or(true, |other| one != other)
+    }
+
     /// Writes `messages` as the model's text; with `add_generation_prompt` up to where the model's
     /// answer starts.
     ///

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::folder::OF_TOKENIZERS;
+use super::folder::{OF_TEMPLATES, OF_TOKENIZERS};
 use super::index::ShardIndex;
 use super::locate::{listed, ranks_of};
 use super::weight_names::{Format, PYTORCH, SAFETENSORS, ShardName};
@@ -89,11 +89,12 @@ pub fn shards_of(index: &Path) -> Result<Vec<String>> {
 }
 
 /// Whether a file beside the weights may say something that a conversion reads: configuration, tokenizer, template,
-/// model card; of sentence-transformers, also those of modules. Indices are none of these.
+/// templates for other purposes, model card; of sentence-transformers, also those of modules. Indices are none of these.
 pub fn is_beside_weights(name: &str) -> bool {
     let is_json = name.ends_with(".json") && !name.ends_with(".index.json");
     match name.split_once('/') {
         None => is_json || name == "README.md" || name.ends_with(".jinja") || OF_TOKENIZERS.contains(&name),
+        Some((OF_TEMPLATES, file)) => file.ends_with(".jinja"),
         // 1_Pooling, 2_Dense.
         Some((folder, file)) => {
             let is_module = folder.starts_with(|c: char| c.is_ascii_digit()) && folder.contains('_');
@@ -147,6 +148,7 @@ mod tests {
             "merges.txt",
             "chat_template.jinja",
             "README.md",
+            "additional_chat_templates/rag.jinja",
             "1_Pooling/config.json",
             "2_Dense/model.safetensors",
         ] {

@@ -31,6 +31,12 @@ pub(super) const OF_TOKENIZERS: [&str; 9] = [
     "merges.txt",
 ];
 
+/// The folder, in a checkpoint's, of chat templates for other purposes.
+pub(super) const OF_TEMPLATES: &str = "additional_chat_templates";
+
+/// Files of that folder that are read at most.
+const MAX_TEMPLATES: usize = 64;
+
 /// A folder that remembers which of its files were asked for.
 #[derive(Debug)]
 pub struct Folder {
@@ -59,7 +65,7 @@ impl Folder {
     /// The path of a file in it.
     pub fn join(&self, name: &str) -> PathBuf {
         match &self.tokenizer {
-            Some(path) if OF_TOKENIZERS.contains(&name) => path.join(name),
+            Some(path) if OF_TOKENIZERS.contains(&name) || name.starts_with(OF_TEMPLATES) => path.join(name),
             _ => self.path.join(name),
         }
     }
@@ -72,6 +78,9 @@ impl Folder {
     pub fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let path = self.join(name);
         let content = if path.exists() { Some(regular_file::read(&path, limit)?) } else { None };
+        if content.as_ref().is_some_and(|content| content.starts_with(json::GIT_LFS)) {
+            return Err(Error::malformed(path, json::FETCH_FROM_GIT_LFS));
+        }
         let digest: ContentDigest = content.as_deref().map(|bytes| Sha256::digest(bytes).into());
         let mut asked_for = self.asked_for.lock().unwrap_or_else(PoisonError::into_inner);
         let before = *asked_for.entry(name.to_owned()).or_insert(digest);
@@ -88,6 +97,36 @@ impl Folder {
     /// As [`Self::read`], and [`Error::Malformed`] if it is not UTF-8.
     pub fn read_text(&self, name: &str, limit: u64) -> Result<Option<String>> {
         self.read(name, limit)?.map(|bytes| json::text_of(&self.join(name), bytes)).transpose()
+    }
+
+    /// The chat templates for other purposes, by name and text: `additional_chat_templates/NAME.jinja`.
+    ///
+    /// # Errors
+    /// As [`Self::read_text`], and [`Error::Limit`] if there are too many.
+    pub fn more_templates(&self) -> Result<Vec<(String, String)>> {
+        let path = self.join(OF_TEMPLATES);
+        let listed = match std::fs::read_dir(&path) {
+            Ok(listed) => listed,
+            Err(_) if !path.is_dir() => return Ok(Vec::new()),
+            Err(e) => return Err(Error::io(path, "cannot list", e)),
+        };
+        let mut names = Vec::new();
+        for entry in listed {
+            let entry = entry.map_err(|e| Error::io(&path, "cannot list", e))?;
+            let name = entry.file_name();
+            names.extend(name.to_str().and_then(|name| name.strip_suffix(".jinja")).map(str::to_owned));
+        }
+        names.sort();
+        if names.len() > MAX_TEMPLATES {
+            let (path, n) = (path.display(), names.len());
+            return Err(Error::limit(format!("{path}: {n} templates; the limit is {MAX_TEMPLATES}")));
+        }
+        let mut templates = Vec::new();
+        for name in names {
+            let text = self.read_text(&format!("{OF_TEMPLATES}/{name}.jinja"), limits::MAX_CONFIG_BYTES)?;
+            templates.extend(text.map(|text| (name, text)));
+        }
+        Ok(templates)
     }
 
     /// The JSON object in the file `name`; `None` if it does not exist.
@@ -146,6 +185,17 @@ mod tests {
         fs::write(dir.path().join("a"), "new").unwrap();
         let message = folder.read("a", 10).unwrap_err().to_string();
         assert!(message.contains("changed while"), "{message}");
+    }
+
+    #[test]
+    fn a_pointer_of_git_lfs_is_no_content_of_any_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n";
+        for name in ["tokenizer.json", "tokenizer.model", "chat_template.jinja"] {
+            fs::write(dir.path().join(name), pointer).unwrap();
+            let message = Folder::new(dir.path()).read(name, 1000).unwrap_err().to_string();
+            assert!(message.contains(name) && message.contains("git lfs pull"), "{message}");
+        }
     }
 
     #[test]

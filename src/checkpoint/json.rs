@@ -7,6 +7,13 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Result};
 use crate::regular_file;
 
+/// How a pointer of git-lfs begins, which stands in a clone for a large file that was not fetched.
+pub(super) const GIT_LFS: &[u8] = b"version https://git-lfs";
+
+/// What to do about such a pointer.
+pub(super) const FETCH_FROM_GIT_LFS: &str =
+    "it is a git-lfs pointer: fetch the file itself with `git lfs pull`";
+
 /// Reads a text file of at most `limit` bytes.
 ///
 /// # Errors
@@ -78,8 +85,8 @@ pub(super) fn without_number_words(
 
 /// What is wrong with the text, with the place and, for known slips, the remedy.
 fn explain(text: &str, e: &serde_json::Error) -> String {
-    if text.starts_with("version https://git-lfs") {
-        return "it is a git-lfs pointer: fetch the file itself with `git lfs pull`".into();
+    if text.as_bytes().starts_with(GIT_LFS) {
+        return FETCH_FROM_GIT_LFS.into();
     }
     let line = text.lines().nth(e.line().saturating_sub(1)).unwrap_or_default();
     for token in NUMBER_WORDS {

@@ -188,7 +188,8 @@ pub(super) fn ranks_of<'n>(name: &str, names: &[&'n str]) -> Option<Vec<&'n str>
 fn nothing_found(dir: &Path, names: &[String]) -> Error {
     if let Some(name) = names.iter().find(|name| name.ends_with(".gguf")) {
         return Error::usage(format!(
-            "{} holds a GGUF file already; give it to gguf-run: {}",
+            "{} holds a GGUF file already; run that with gguf-run, or convert it to another type with gguf-convert, by \
+             its own name: {}",
             dir.display(),
             dir.join(name).display()
         ));

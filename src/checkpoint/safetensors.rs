@@ -135,7 +135,13 @@ fn parse(header: &[u8], n_data: u64) -> Result<Metadata, SafeTensorError> {
 fn check_names_and_ends(path: &Path, header: &[u8], n_data: u64) -> Result<()> {
     let mut deserializer = serde_json::Deserializer::from_slice(header);
     let checked = deserializer.deserialize_map(HeaderCheck { n_data }).and_then(|()| deserializer.end());
-    checked.map_err(|e| Error::malformed(path, format!("its header is not as it should be: {e}")))
+    checked.map_err(|e| {
+        let text = e.to_string();
+        // What is wrong with a tensor is told by its name; the place in the one line of JSON tells nothing.
+        let place = format!(" at line {} column {}", e.line(), e.column());
+        let what = if e.is_data() { text.strip_suffix(&place).unwrap_or(&text) } else { &text };
+        Error::malformed(path, format!("its header is not as it should be: {what}"))
+    })
 }
 
 struct HeaderCheck {

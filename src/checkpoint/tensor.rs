@@ -96,6 +96,12 @@ impl SourceType {
         n * self.element_bits() / 8
     }
 
+    /// Whether an element can be a weight by itself, as integers, exponents and halves of bytes cannot.
+    pub fn is_float(self) -> bool {
+        self.is_plain_float()
+            || matches!(self, Self::F8_E4M3 | Self::F8_E5M2 | Self::F8_E4M3FNUZ | Self::F8_E5M2FNUZ)
+    }
+
     /// Whether these are the numbers of weights that are not quantised.
     pub fn is_plain_float(self) -> bool {
         matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::BF16)

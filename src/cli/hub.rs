@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::convert::progress::Bar;
 use super::interrupt::Busy;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hub::{HubName, Look, Settings, Wanted, fetch};
 
 /// The path of what `input` names: itself, or where `hf:ORG/NAME` lies once it is downloaded. Unless `quiet`, shows
@@ -14,7 +14,15 @@ use crate::hub::{HubName, Look, Settings, Wanted, fetch};
 /// # Errors
 /// As [`fetch`]; those of the name and of the environment.
 pub(super) fn local(input: &Path, wanted: Wanted, quiet: bool) -> Result<PathBuf> {
-    let Some(name) = HubName::of(input)? else { return Ok(input.to_owned()) };
+    let Some(name) = HubName::of(input)? else {
+        return match HubName::meant_by(input).filter(|_| !input.exists()) {
+            Some(name) => Err(Error::usage(format!(
+                "there is no file or folder {}; a model of the Hugging Face Hub is named as in {name}",
+                input.display()
+            ))),
+            None => Ok(input.to_owned()),
+        };
+    };
     let settings = Settings::from_env()?;
     let busy = Busy::begin();
     let bar = Bar::new(quiet, busy.stop());

@@ -18,21 +18,14 @@ pub mod interrupt;
 pub mod output;
 mod reading;
 pub mod run;
+mod tips;
 pub mod values;
 
-/// Prepares the process and reads its arguments. What is wrong with them, or the help that they ask
+/// Prepares the process and reads its arguments by `parse`. What is wrong with them, or the help that they ask
 /// for, is shown.
 ///
 /// # Errors
 /// The exit status of a program that ends here.
-pub fn begin<T: clap::Parser>() -> Result<T, ExitCode> {
-    begin_with(T::try_parse)
-}
-
-/// As [`begin`], for arguments that `parse` reads.
-///
-/// # Errors
-/// As there.
 pub fn begin_with<T>(parse: impl FnOnce() -> Result<T, clap::Error>) -> Result<T, ExitCode> {
     interrupt::install();
     mapped_file::explain_read_faults();

@@ -9,7 +9,6 @@ use super::run::input::{read_text, trimmed};
 use crate::chat::{Message, RenderError, SpecialTokens, Template};
 use crate::error::{Error, Result};
 use crate::eval::Chunks;
-use crate::gguf::Metadata;
 use crate::tokenizer::Tokenizer;
 
 /// Texts of many kinds to calibrate with where none are given: English prose, other languages, code, numbers. Written
@@ -23,7 +22,6 @@ const OWN_CONVERSATIONS: &str = include_str!("reading/conversations.jsonl");
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     pub(super) tokenizer: &'a Tokenizer,
-    pub(super) metadata: &'a Metadata,
     /// Tokens in a chunk.
     pub(super) n_ctx: usize,
     /// Chunks of each text at most.
@@ -76,8 +74,10 @@ impl Reader<'_> {
     }
 
     fn template(&self) -> Result<Option<Template>> {
-        let source = self.metadata.string("tokenizer.chat_template")?;
-        source.map(|source| Template::new(source, SpecialTokens::of(self.tokenizer))).transpose()
+        let source = self.tokenizer.chat_template();
+        let template =
+            source.map(|source| Template::new(source, SpecialTokens::of(self.tokenizer))).transpose()?;
+        Ok(template.filter(Template::shows_messages))
     }
 
     fn plain(&self, text: &str) -> Result<Vec<u32>> {

@@ -137,6 +137,7 @@ impl<'a, 's> Finder<'a, 's> {
             let stored = self.tensors.get(in_file)?.ok_or_else(|| self.missing(in_file, slot))?;
             let stored = stored.clone().in_shape(&piece.shape);
             self.check_shape(&stored, in_file, piece, slot)?;
+            check_elements(&stored, in_file)?;
             used.insert(in_file);
             let Piece { mut n_rows, rows, .. } = *piece;
             // The elements of a vector move as rows of one.
@@ -258,6 +259,22 @@ impl<'a, 's> Finder<'a, 's> {
         );
         Err(Error::unsupported(self.checkpoint.dir(), what))
     }
+}
+
+/// Refuses codes: without the scales that a packed tensor brings along, they stand for no weights.
+fn check_elements(stored: &Stored<'_>, name: &str) -> Result<()> {
+    let Stored::Plain(view) = stored else { return Ok(()) };
+    if view.dtype.is_float() {
+        return Ok(());
+    }
+    let what = format!(
+        "tensor {} has elements of {}, and no scales beside it that say what weights they stand for: it was \
+         quantised in a way that is not known, or saved without its scales; use the original F32, F16 or BF16 \
+         checkpoint",
+        name.escape_debug(),
+        view.dtype
+    );
+    Err(Error::unsupported(view.path(), what))
 }
 
 /// The number that a checkpoint keeps as the tensor `name`; a base model's have no prefix.

@@ -288,11 +288,13 @@ fn place(path: &Path, n_file: usize, data_start: usize, found: Vec<Description>)
             ));
         };
         if end > n_file as u64 && (n_bytes > 0 || stated.is_none()) {
+            let why = file_kind::joining(path);
+            let why =
+                why.as_deref().unwrap_or("it was cut short, or is hostile. Download or convert it again");
             return Err(Error::malformed(
                 path,
                 format!(
-                    "tensor {} lies at bytes {offset} to {end}, and the file has {n_file}: it was cut short, or \
-                     is hostile. Download or convert it again",
+                    "tensor {} lies at bytes {offset} to {end}, and the file has {n_file}: {why}",
                     name.escape_debug()
                 ),
             ));

@@ -50,6 +50,39 @@ impl HubName {
         }))
     }
 
+    /// The name that is most likely meant by `input`, which is written in another way: an address of the hub, or `ORG/NAME`
+    /// alone. `None` for what is more likely a path.
+    pub fn meant_by(input: &Path) -> Option<Self> {
+        let text = input.to_str()?;
+        let address = ["https://huggingface.co/", "https://hf.co/", "huggingface.co/", "hf.co/"];
+        let Some(rest) = address.iter().find_map(|start| text.strip_prefix(start)) else {
+            let (org, name) = text.split_once('/')?;
+            let is_word = |word: &str| {
+                word.starts_with(|c: char| c.is_ascii_alphanumeric())
+                    && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+            };
+            let is_name = is_word(org) && is_word(name) && !Path::new(org).exists();
+            let is_file =
+                [".gguf", ".safetensors", ".bin", ".json", ".pth"].iter().any(|end| name.ends_with(end));
+            return Self::of(Path::new(&format!("{PREFIX}{text}"))).ok()?.filter(|_| is_name && !is_file);
+        };
+        let rest = rest.split(['?', '#']).next()?;
+        let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
+        let name = match parts[..] {
+            [org, name] | [org, name, "tree", "main"] => format!("{org}/{name}"),
+            [org, name, "tree", revision] => format!("{org}/{name}@{revision}"),
+            [org, name, "resolve" | "blob" | "raw", revision, ref file @ ..] => {
+                let revision = if revision == "main" { String::new() } else { format!("@{revision}") };
+                let file = file.join("/");
+                // Of other files, the checkpoint that they are of.
+                let file = if file.ends_with(".gguf") { format!(":{file}") } else { String::new() };
+                format!("{org}/{name}{revision}{file}")
+            }
+            _ => return None,
+        };
+        Self::of(Path::new(&format!("{PREFIX}{name}"))).ok()?
+    }
+
     /// `ORG/NAME`.
     pub fn repository(&self) -> &str {
         &self.repository
@@ -102,6 +135,34 @@ mod tests {
             ("a/b".into(), "refs/pr/1".into(), Some("x/y-Q4_K_M.gguf".into()))
         );
         assert_eq!(HubName::of(Path::new("./hf:a")).expect("a path"), None);
+    }
+
+    #[test]
+    fn addresses_and_bare_names_are_recognised_and_paths_are_not() {
+        let meant = |text: &str| HubName::meant_by(Path::new(text)).map(|name| name.to_string());
+        for (text, name) in [
+            ("Qwen/Qwen2.5-0.5B", "hf:Qwen/Qwen2.5-0.5B"),
+            ("https://huggingface.co/a/b", "hf:a/b"),
+            ("https://huggingface.co/a/b/tree/main", "hf:a/b"),
+            ("https://hf.co/a/b/tree/v1", "hf:a/b@v1"),
+            ("huggingface.co/a/b/resolve/main/x/y.gguf?download=true", "hf:a/b:x/y.gguf"),
+            ("https://huggingface.co/a/b/blob/v2/model.safetensors", "hf:a/b@v2"),
+        ] {
+            assert_eq!(meant(text).as_deref(), Some(name), "{text}");
+        }
+        for text in [
+            "model",
+            "/a/b",
+            "./a/b",
+            "../a",
+            "a/b/c",
+            "models/x.gguf",
+            "src/b",
+            "https://example.org/a/b",
+            "a/",
+        ] {
+            assert_eq!(meant(text), None, "{text}");
+        }
     }
 
     #[test]

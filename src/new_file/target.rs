@@ -16,6 +16,11 @@ const MOST_LINKS: usize = 40;
 /// [`Error::Usage`] if `path` is a directory, a pipe or a device, or has no parent folder; [`Error::Io`]
 /// if it cannot be looked for.
 pub fn target_of(path: &Path, example: &str) -> Result<PathBuf> {
+    if path == Path::new("-") {
+        return Err(Error::usage(format!(
+            "- is standard output elsewhere, and what is written here appears as a whole file; name one, as in {example}"
+        )));
+    }
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => Err(Error::usage(format!(
             "{} is a directory; name the file to write in it, as in {}",

@@ -245,6 +245,11 @@ impl Tokenizer {
         self.chat_template.as_deref()
     }
 
+    /// The purposes for which the model has other templates.
+    pub fn template_names(&self) -> impl Iterator<Item = &str> {
+        self.named_templates.iter().map(|(name, _)| name.as_str())
+    }
+
     /// The model's template for another purpose, such as `tool_use`.
     pub fn named_template(&self, name: &str) -> Option<&str> {
         self.named_templates.iter().find(|(known, _)| known == name).map(|(_, source)| source.as_str())

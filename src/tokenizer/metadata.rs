@@ -84,7 +84,11 @@ impl Vocabulary {
                 .map(|byte| byte as u8)
                 .collect(),
             added: added_of(metadata)?,
-            chat_template: metadata.string(CHAT_TEMPLATE)?.map(str::to_owned),
+            // An empty one, which would leave out what is said, is none.
+            chat_template: metadata
+                .string(CHAT_TEMPLATE)?
+                .filter(|source| !source.trim().is_empty())
+                .map(str::to_owned),
             named_templates: named_templates_of(metadata)?,
             // A name that is odd tells nothing.
             model_name: metadata.string("general.name").ok().flatten().map(str::to_owned),
@@ -311,6 +315,11 @@ mod tests {
         let vocabulary = read(changed(&[(PRE, None), (TYPES, None)])).unwrap();
         assert_eq!((vocabulary.pre.as_str(), vocabulary.types), ("default", vec![TokenType::Normal; 3]));
         assert_eq!(vocabulary.ids, SpecialIds::default());
+        for (template, expected) in [(" \n", None), ("{{ x }}", Some("{{ x }}"))] {
+            let template = Value::String(template.into());
+            let vocabulary = read(changed(&[(CHAT_TEMPLATE, Some(template))])).unwrap();
+            assert_eq!(vocabulary.chat_template(), expected);
+        }
         let mut pairs = spm_vocabulary(&[]).to_metadata();
         pairs.retain(|(key, _)| !key.ends_with("_token_id"));
         let ids = read(pairs).unwrap().ids;

@@ -1,7 +1,7 @@
 //! Command lines as people type them: values with hyphens, negative numbers, advice that is followed.
 
 use crate::common::fairytale;
-use crate::program::{assert_fails, run, run_with_input, stderr, stdout, stdout_of};
+use crate::program::{assert_failed, assert_fails, command, run, run_with_input, stderr, stdout, stdout_of};
 
 fn model() -> String {
     fairytale().to_str().expect("paths of tests are UTF-8").to_owned()
@@ -51,6 +51,55 @@ fn negative_numbers_are_answered_with_what_the_option_takes() {
     assert_fails(["complete", &model, "-p", "x", "--ram", "-1G"], 2, &["-1G", "--ram", "512M"]);
     assert_fails(["complete", &model, "-p", "x", "--seed", "-2"], 2, &["-2", "--seed", "-1 for a new"]);
     stdout_of(["complete", &model, "--type", "Q8_0", "-p", "x", "-n", "1", "--seed", "-1"]);
+}
+
+#[test]
+fn what_other_programs_take_is_answered_with_what_these_do() {
+    let model = model();
+    let chat = format!("gguf-run chat {model}");
+    assert_fails([&model], 2, &["unrecognized subcommand", &chat]);
+    assert_fails(["story.gguf", "-p", "x"], 2, &["gguf-run complete story.gguf -p TEXT"]);
+    assert_fails(["serve", &model], 2, &["gguf-run chat MODEL"]);
+    assert_fails(["-m", &model, "-p", "x"], 2, &["gguf-run chat MODEL"]);
+    assert_fails(["complete", "-m", &model, "-p", "x"], 2, &["gguf-run complete MODEL"]);
+    assert_fails(["complete", &model, "Once"], 2, &["-p TEXT", "-f FILE"]);
+    for (args, words) in [
+        (["m.gguf", "n.gguf"], "-o FILE"),
+        (["m", "--outfile"], "-o FILE"),
+        (["m", "--outtype"], "--type TYPE"),
+        (["-m", "m"], "gguf-convert MODEL"),
+    ] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gguf-convert"));
+        assert_failed(&command.args(args).output().expect("it starts"), 2, &[words]);
+    }
+}
+
+#[test]
+fn names_of_the_hub_are_recognised_without_their_prefix() {
+    for input in ["Qwen/No-Such-1B", "https://huggingface.co/Qwen/No-Such-1B"] {
+        assert_fails(["chat", input], 2, &[input, "hf:Qwen/No-Such-1B"]);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gguf-convert"));
+        let output = command.args([input, "--type", "Q8_0"]).output().expect("it starts");
+        assert_failed(&output, 2, &[input, "hf:Qwen/No-Such-1B"]);
+    }
+}
+
+#[test]
+fn a_hyphen_is_no_name_of_a_file_that_appears_whole() {
+    let model = model();
+    let folder = tempfile::tempdir().expect("a folder");
+    for args in [
+        &["logits", &model, "Once", "--type", "Q8_0", "-o", "-"][..],
+        &["embed", &model, "Once", "--type", "Q8_0", "--npy", "-"],
+        &["complete", &model, "-p", "Once", "-n", "1", "--type", "Q8_0", "--session", "-"],
+    ] {
+        let output = command(args).current_dir(folder.path()).output().expect("gguf-run starts");
+        assert_failed(&output, 2, &["- is standard output"]);
+    }
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gguf-convert"));
+    command.current_dir(folder.path()).args([&model, "--type", "Q8_0", "-o", "-"]);
+    assert_failed(&command.output().expect("it starts"), 2, &["- is standard output"]);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
 }
 
 #[test]

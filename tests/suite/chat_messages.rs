@@ -77,6 +77,14 @@ fn a_session_whose_system_message_is_refused_says_how_to_go_on() {
 }
 
 #[test]
+fn a_template_that_leaves_out_what_is_said_is_refused_before_anything_is() {
+    for template in ["chatml", "", "{{ bos_token }}{% for m in messages %}{{ m.role }}: {% endfor %}"] {
+        let refused = output_with_input(Told::by(template).args(&[]), "Hello\n");
+        assert_failed(&refused, 2, &["nothing of what the user says", "--template"]);
+    }
+}
+
+#[test]
 fn a_message_that_the_template_refuses_is_taken_back() {
     let told = Told::by(&format!(
         "{{% if 'Rome' in messages[-1].content %}}{{{{ raise_exception('not of Rome') }}}}{{% endif %}}{PLAIN}"

@@ -57,7 +57,9 @@ fn every_file_that_a_conversion_reads_or_looks_for_is_in_the_key() {
         ("special_tokens_map.json", "{}"),
         ("generation_config.json", r#"{"temperature": 0.5}"#),
         ("README.md", "---\nlicense: mit\n---\n"),
+        ("additional_chat_templates/rag.jinja", "{{ documents }}"),
     ];
+    fs::create_dir(dir.path().join("additional_chat_templates")).expect("writable");
     let mut seen = vec![cached(cache.path(), dir.path(), FileType::Q8_0).expect("converted").path];
     for (name, text) in texts {
         let path = dir.path().join(name);

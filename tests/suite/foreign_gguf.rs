@@ -3,8 +3,15 @@
 
 use std::path::Path;
 
+use gguf_kit::gguf::{GgufFile, TensorInfo};
+use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session};
+use gguf_simd::BlockType;
 use serde_json::{Value, json};
 
+use crate::common::checkpoint::{N_VOCAB, Spec};
+use crate::common::model::{new_path, write_gguf};
+use crate::common::options;
+use crate::common::parts::write_part;
 use crate::hostile::{GgufBytes, STRING, U32};
 use crate::program::{assert_fails, json_of, stdout_of};
 
@@ -60,6 +67,36 @@ fn a_part_of_a_split_model_is_shown_and_running_it_says_what_to_do() {
     assert!(shown.contains("cannot run it") && shown.contains("3 parts of a split model"), "{shown}");
     let named = ["3 parts of a split model", "m-00001-of-00003.gguf, m-00003-of-00003.gguf"];
     assert_fails(["complete", text(&path), "-p", "x"], 1, &named);
+}
+
+#[test]
+fn a_bias_of_a_head_that_is_the_embedding_counts_and_a_scale_of_the_embedding_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    Spec::default().write(dir.path());
+    let path = new_path(dir.path(), "m");
+    write_gguf(dir.path(), &path, |_| BlockType::F32);
+    let file = GgufFile::open(&path).expect("a model");
+    let embedding = file.tensor("token_embd.weight").expect("it has one").clone();
+    // The first numbers of the embedding, once more under another name.
+    let with = |name: &str, n: usize| {
+        let more = TensorInfo { name: name.into(), shape: vec![n], n_bytes: 4 * n, ..embedding.clone() };
+        let with_more = dir.path().join(format!("{name}.gguf"));
+        let tensors = [file.tensors(), &[more]].concat();
+        write_part(&file, &tensors, file.metadata().to_pairs(), &with_more);
+        with_more
+    };
+    let logits = |path: &Path| {
+        let engine = Engine::load(path, EngineOptions::default()).expect("a model");
+        let mut session = Session::new(&engine, options(8, 8)).expect("a session");
+        session.step(&[1, 2, 3], Logits::Last).expect("logits").to_vec()
+    };
+    let bias =
+        file.bytes(&embedding).chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four")));
+    let expected: Vec<f32> = logits(&path).into_iter().zip(bias).map(|(logit, bias)| logit + bias).collect();
+    assert_eq!(logits(&with("output.bias", N_VOCAB)), expected);
+    let scaled = Engine::load(&with("token_embd.scale", 1), EngineOptions::default());
+    let message = scaled.expect_err("nothing scales rows").to_string();
+    assert!(message.contains("token_embd.scale"), "{message}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::common::checkpoint::Spec;
 use crate::convert_inputs::quantised;
 
 /// Formats whose fixtures fit the tiny model.
@@ -41,6 +42,34 @@ fn change_header(checkpoint: &Path, from: &str, to: &str) {
     let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).expect("in the header");
     bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
     fs::write(path, bytes).expect("writable");
+}
+
+#[test]
+fn integers_without_scales_are_no_weights() {
+    for (ty, element) in [("I16", "\"I16\" "), ("U16", "\"U16\" ")] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let checkpoint = dir.path().join("model");
+        fs::create_dir(&checkpoint).expect("writable");
+        fs::create_dir(dir.path().join("out")).expect("writable");
+        Spec::default().write(&checkpoint);
+        change_header(&checkpoint, "\"BF16\"", element);
+        let said = refusal(dir.path(), &checkpoint, ty);
+        assert!(said.contains(&format!("has elements of {ty}")) && said.contains("no scales"), "{said}");
+    }
+}
+
+#[test]
+fn a_file_that_was_cut_names_the_tensor_and_nothing_of_its_header() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let checkpoint = dir.path().join("model");
+    fs::create_dir(&checkpoint).expect("writable");
+    fs::create_dir(dir.path().join("out")).expect("writable");
+    Spec::default().write(&checkpoint);
+    let path = checkpoint.join("model.safetensors");
+    let bytes = fs::read(&path).expect("written");
+    fs::write(&path, &bytes[..bytes.len() - 1]).expect("writable");
+    let said = refusal(dir.path(), &checkpoint, "cut");
+    assert!(said.contains("cut short") && said.trim_end().ends_with("Download it again"), "{said}");
 }
 
 #[test]

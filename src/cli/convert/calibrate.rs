@@ -119,7 +119,7 @@ fn texts(args: &Args, reference: &Path) -> Result<Vec<Vec<u32>>> {
     let file = parts::open_whole(reference)?;
     let tokenizer = Tokenizer::from_metadata(file.metadata())?;
     let (n_ctx, max_chunks) = (args.calibrate.ctx, args.calibrate.chunks);
-    let reader = Reader { tokenizer: &tokenizer, metadata: file.metadata(), n_ctx, max_chunks };
+    let reader = Reader { tokenizer: &tokenizer, n_ctx, max_chunks };
     let texts = match args.calibrate.texts.as_deref().unwrap_or_default() {
         [] => vec![reader.own()?],
         paths => paths.iter().map(|path| reader.read(path)).collect::<Result<_>>()?,

@@ -38,7 +38,7 @@ const RESUMABLE_BYTES: u64 = 1 << 30;
 
 /// Runs `gguf-convert` on the arguments of the process.
 pub fn main() -> ExitCode {
-    match super::begin_with(Command::parse) {
+    match super::begin_with(|| Command::parse().map_err(super::tips::of_convert)) {
         Ok(Command::Convert(mut args)) => super::exit(args.fetch().and_then(|()| convert(&args))),
         Ok(Command::Edit(args)) => super::exit(edit::run(&args)),
         Err(status) => status,
@@ -49,11 +49,10 @@ fn convert(args: &Args) -> Result<()> {
     let options = args.plan_options()?;
     let run_options = run_options(args)?;
     let has_no_type = args.file_types.is_empty() && !args.budget.is_given() && !args.adapter_only;
-    let needs_type = || {
-        Error::usage(
-            "--type is missing, and these weights are not quantised already: say what they are to become, as in \
-             --type Q4_K_M",
-        )
+    let needs_type = |why: &str| {
+        Error::usage(format!(
+            "--type is missing{why}: say what the weights are to become, as in --type Q4_K_M"
+        ))
     };
     let adapters = args.adapters()?;
     if GgufInput::is_at(&args.input) {
@@ -64,7 +63,7 @@ fn convert(args: &Args) -> Result<()> {
             ));
         }
         if has_no_type {
-            return Err(needs_type());
+            return Err(needs_type(""));
         }
         let input = GgufInput::open(&args.input)?;
         let plans = plans(args, &options, &run_options, |options| Plan::of_gguf(&input, options))?;
@@ -78,7 +77,7 @@ fn convert(args: &Args) -> Result<()> {
     let plan = if args.adapter_only { Plan::of_adapter } else { Plan::new };
     let plans = plans(args, &options, &run_options, |options| plan(&checkpoint, options))?;
     if has_no_type && !plans.iter().any(Plan::is_packed) {
-        return Err(needs_type());
+        return Err(needs_type(", and these weights are not quantised already"));
     }
     carry_out(args, plans, &run_options)
 }

@@ -25,7 +25,9 @@ pub(super) struct FileArgs {
 pub(in crate::cli) fn read_text(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     if path == Path::new("-") {
-        read_limited(std::io::stdin().lock(), Path::new("standard input"), &mut bytes)?;
+        let path = Path::new("standard input");
+        read_limited(std::io::stdin().lock(), path, &mut bytes)?;
+        return utf8(path, bytes);
     } else {
         let file = std::fs::File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
         read_limited(file, path, &mut bytes)?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::hub;
 use crate::error::{Error, Result};
+use crate::file_kind;
 use crate::gguf;
 use crate::hub::Wanted;
 use crate::regular_file;
@@ -39,11 +40,14 @@ pub(super) fn locate(path: &Path, quiet: bool) -> Result<Located> {
         // A file that is called GGUF is read as one: the reader explains what is wrong with it.
         "gguf" => Ok(Located::Gguf(path.to_owned())),
         _ if starts_with_magic(path)? => Ok(Located::Gguf(path.to_owned())),
-        _ => Err(Error::usage(format!(
-            "{} is not a model: it does not begin like a GGUF file; give a GGUF file, a checkpoint folder, a \
-             .safetensors file or a model.safetensors.index.json",
-            path.display(),
-        ))),
+        _ => Err(Error::usage(match file_kind::joining(path) {
+            Some(what) => format!("{} is not a model: {what}", path.display()),
+            None => format!(
+                "{} is not a model: it does not begin like a GGUF file; give a GGUF file, a checkpoint folder, a \
+                 .safetensors file or a model.safetensors.index.json",
+                path.display(),
+            ),
+        })),
     }
 }
 

@@ -65,7 +65,7 @@ enum Command {
 
 /// Runs `gguf-run` on the arguments of the process.
 pub fn main() -> ExitCode {
-    let cli: Cli = match super::begin() {
+    let cli: Cli = match super::begin_with(|| Cli::try_parse().map_err(super::tips::of_run)) {
         Ok(cli) => cli,
         Err(status) => return status,
     };

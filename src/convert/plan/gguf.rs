@@ -149,12 +149,13 @@ fn find<'a>(
         let shown = tensor.name.escape_debug();
         let Some(block_type) = tensor.ty.block_type() else {
             return unsupported(format!(
-                "tensor {shown} has elements of {}, which are no weights",
+                "tensor {shown} has elements of {}, which no conversion writes; leave it out by --ignore-tensor, if \
+                 the model is complete without it",
                 tensor.ty
             ));
         };
         if tensor.n_elements() == 0 {
-            return unsupported(format!("tensor {shown} has no elements"));
+            return unsupported(format!("tensor {shown} has no elements; leave it out by --ignore-tensor"));
         }
         let candidate = TensorId::from_gguf_name(&name).map(|id| Candidate {
             name: name.clone(),

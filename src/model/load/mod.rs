@@ -11,6 +11,7 @@ mod pooled;
 mod recurrent;
 mod rwkv;
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -19,9 +20,9 @@ use gguf_simd::{BlockType, Kernels};
 use super::adapter::{Adapter, Adapters};
 use super::layer::pooled::Pooled;
 use super::layer::{AltUpEnds, Layer, Norm, PerLayerEmbedding};
-use super::rope::{Frequencies, FrequenciesByContext};
+use super::rope::FrequenciesByContext;
 use super::spec::layer::NormSpec;
-use super::spec::{ModelSpec, Promises, Role, RopeFactors, RopeSpec, Slot, Suffix, TensorId, slots};
+use super::spec::{ModelSpec, Promises, Role, Slot, Suffix, TensorId, slots};
 use super::weights::{Linear, LowRank, Matrix, NewBlocks, Stack, TensorSource};
 use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, TensorInfo};
@@ -76,7 +77,9 @@ impl Weights {
             None if spec.head.has_logits => {
                 let name = TensorId::weight(Role::Output, None).gguf_name();
                 let added = loader.adapters.of(&name, &shape)?;
-                Some(Linear { added, ..Linear::plain(token_embd.clone()) })
+                let bias = loader.bias(Role::Output, None)?;
+                let scale = loader.scale(Role::Output, None)?;
+                Some(Linear { added, bias, scale, ..Linear::plain(token_embd.clone()) })
             }
             None => None,
         };
@@ -109,6 +112,7 @@ impl Weights {
             pooled: loader.pooled(spec)?,
         };
         loader.adapters.check_all_used()?;
+        loader.check_all_asked_for()?;
         Ok(weights)
     }
 }
@@ -138,13 +142,16 @@ pub(super) struct Loader<'a> {
     replaced: Option<&'a HashMap<String, NewBlocks>>,
     adapters: Adapters<'a>,
     found: HashMap<TensorId, &'a TensorInfo>,
+    /// Those of `found` that a part was made of.
+    asked_for: RefCell<HashSet<TensorId>>,
 }
 
 impl<'a> Loader<'a> {
     fn new(file: &'a GgufFile, arch: &str, spec: &ModelSpec) -> Result<Self> {
         let by_name: HashMap<&str, &TensorInfo> =
             file.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
-        let mut loader = Self { file, replaced: None, adapters: Adapters::default(), found: HashMap::new() };
+        let (adapters, found) = (Adapters::default(), HashMap::new());
+        let mut loader = Self { file, replaced: None, adapters, found, asked_for: RefCell::default() };
         loader.check_types()?;
         let mut known = HashSet::new();
         for slot in slots(spec, &Promises::default()) {
@@ -222,7 +229,22 @@ impl<'a> Loader<'a> {
     }
 
     pub(super) fn find(&self, id: TensorId) -> Option<&'a TensorInfo> {
-        self.found.get(&id).copied()
+        let found = self.found.get(&id).copied();
+        self.asked_for.borrow_mut().extend(found.map(|_| id));
+        found
+    }
+
+    /// Refuses tensors beside the layers that have a place in the model and that no part was made of: without them it
+    /// would be another model. Layers may hold more: those that share keys and values have some of their own.
+    fn check_all_asked_for(&self) -> Result<()> {
+        let asked_for = self.asked_for.borrow();
+        let is_left = |id: &TensorId| id.layer.is_none() && !asked_for.contains(id);
+        let left = self.found.iter().filter(|(id, _)| is_left(id)).map(|(_, tensor)| &tensor.name);
+        left.min().map_or(Ok(()), |name| {
+            let what =
+                format!("tensor {name} is one that this program does not compute with in such a model");
+            Err(self.unsupported(what))
+        })
     }
 
     /// Whether the weights in a role are there.
@@ -250,11 +272,19 @@ impl<'a> Loader<'a> {
 
     pub(super) fn linear(&self, role: Role, layer: Option<usize>) -> Result<Linear> {
         let bias = self.find(TensorId::bias(role, layer)).map(|tensor| self.decode(tensor)).transpose()?;
-        let scale = TensorId { suffix: Suffix::Scale, ..TensorId::weight(role, layer) };
-        let scale = self.find(scale).filter(|_| role != Role::FfnGateInp);
-        let scale = scale.map(|tensor| self.decode(tensor)).transpose()?;
+        let scale = self.scale(role, layer)?;
         let added = self.added(role, layer)?;
-        Ok(Linear { matrix: self.matrix(role, layer)?, bias, scale: scale.map(|scale| scale[0]), added })
+        Ok(Linear { matrix: self.matrix(role, layer)?, bias, scale, added })
+    }
+
+    /// What the products of the matrix in `role` are multiplied by, if there is such a number.
+    fn scale(&self, role: Role, layer: Option<usize>) -> Result<Option<f32>> {
+        if role == Role::FfnGateInp {
+            return Ok(None);
+        }
+        let id = TensorId { suffix: Suffix::Scale, ..TensorId::weight(role, layer) };
+        let scale = self.find(id).map(|tensor| self.decode(tensor)).transpose()?;
+        Ok(scale.map(|scale| scale[0]))
     }
 
     /// A stack of experts whose matrices have `n_out` rows.
@@ -324,33 +354,6 @@ impl<'a> Loader<'a> {
             }
             _ => Err(self.malformed(format!("tensor {} is not a row of whole blocks", tensor.name))),
         }
-    }
-
-    fn frequencies(&self, rope: &RopeSpec) -> Result<FrequenciesByContext> {
-        let divided_by = |role| Ok::<_, Error>(Frequencies::new(rope, self.divisors(role)?.as_deref()));
-        Ok(match rope.factors {
-            RopeFactors::Never => FrequenciesByContext::Same(Frequencies::new(rope, None)),
-            RopeFactors::Fixed => FrequenciesByContext::Same(divided_by(Role::RopeFreqs)?),
-            RopeFactors::FirstOf { .. } => {
-                let divisors = self.divisors(Role::RopeFreqs)?;
-                let first = divisors.as_ref().map(|divisors| &divisors[..rope.n_dims / 2]);
-                FrequenciesByContext::Same(Frequencies::new(rope, first))
-            }
-            RopeFactors::ByContext { original_context } => FrequenciesByContext::Extended {
-                original_context,
-                short: divided_by(Role::RopeFactorsShort)?,
-                long: divided_by(Role::RopeFactorsLong)?,
-            },
-        })
-    }
-
-    fn divisors(&self, role: Role) -> Result<Option<Vec<f32>>> {
-        let Some(tensor) = self.find(TensorId::weight(role, None)) else { return Ok(None) };
-        let divisors = self.decode(tensor)?;
-        if let Some(bad) = divisors.iter().find(|divisor| !(divisor.is_finite() && **divisor > 0.0)) {
-            return Err(self.malformed(format!("tensor {} divides by {bad}", tensor.name)));
-        }
-        Ok(Some(divisors))
     }
 
     pub(super) fn malformed(&self, what: String) -> Error {

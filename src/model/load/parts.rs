@@ -4,8 +4,9 @@ use super::Loader;
 use crate::error::{Error, Result};
 use crate::model::layer::attention::Attention;
 use crate::model::layer::{FfnInput, Layer, Mixer, Norm, PerLayerInput, Residual};
-use crate::model::spec::Role;
+use crate::model::rope::{Frequencies, FrequenciesByContext};
 use crate::model::spec::layer::{self as spec, AttentionSpec, LayerSpec, NormSpec};
+use crate::model::spec::{Role, RopeFactors, RopeSpec, TensorId};
 
 impl Loader<'_> {
     /// Layer `i` of a model with streams of `n_embd` elements.
@@ -126,5 +127,33 @@ impl Loader<'_> {
             k,
             v,
         })
+    }
+
+    /// The frequencies of a rotary embedding, divided by what the file says.
+    pub(super) fn frequencies(&self, rope: &RopeSpec) -> Result<FrequenciesByContext> {
+        let divided_by = |role| Ok::<_, Error>(Frequencies::new(rope, self.divisors(role)?.as_deref()));
+        Ok(match rope.factors {
+            RopeFactors::Never => FrequenciesByContext::Same(Frequencies::new(rope, None)),
+            RopeFactors::Fixed => FrequenciesByContext::Same(divided_by(Role::RopeFreqs)?),
+            RopeFactors::FirstOf { .. } => {
+                let divisors = self.divisors(Role::RopeFreqs)?;
+                let first = divisors.as_ref().map(|divisors| &divisors[..rope.n_dims / 2]);
+                FrequenciesByContext::Same(Frequencies::new(rope, first))
+            }
+            RopeFactors::ByContext { original_context } => FrequenciesByContext::Extended {
+                original_context,
+                short: divided_by(Role::RopeFactorsShort)?,
+                long: divided_by(Role::RopeFactorsLong)?,
+            },
+        })
+    }
+
+    fn divisors(&self, role: Role) -> Result<Option<Vec<f32>>> {
+        let Some(tensor) = self.find(TensorId::weight(role, None)) else { return Ok(None) };
+        let divisors = self.decode(tensor)?;
+        if let Some(bad) = divisors.iter().find(|divisor| !(divisor.is_finite() && **divisor > 0.0)) {
+            return Err(self.malformed(format!("tensor {} divides by {bad}", tensor.name)));
+        }
+        Ok(Some(divisors))
     }
 }

@@ -39,9 +39,10 @@ pub(super) fn pre_tokenizer(
     let found = if same.is_empty() { alike(&json.pre_tokenizer) } else { same.clone() };
     if found.is_empty() {
         let what = format!(
-            "the pre-tokenizer {}; it cuts text unlike any supported one: {}",
+            "the pre-tokenizer {}; it cuts text unlike each of the {} that GGUF files can name, and a file that names \
+             another would read texts as other tokens",
             json.pre_tokenizer,
-            pre_tokenizer::supported_names().join(", ")
+            pre_tokenizer::supported_names().len()
         );
         return Err(Error::unsupported(&json.path, what));
     }

@@ -78,8 +78,8 @@ impl<'a> Settings<'a> {
         let template = json.and_then(TokenizerJson::template_ends);
         let (first, last) = match template {
             Some((first, last)) => (Some(is(first, Role::Bos)), Some(is(last, Role::Eos))),
-            // What joins bytes adds nothing by itself; some pre-tokenizers of GGUF do.
-            None => (json.filter(|json| json.is_byte_level()).map(|_| false), None),
+            // A tokenizer.json without a template adds nothing; some kinds of GGUF do where a file says nothing.
+            None => (json.map(|_| false), json.filter(|json| !json.is_byte_level()).map(|_| false)),
         };
         Ok((self.flag("add_bos_token")?.or(first), self.flag("add_eos_token")?.or(last)))
     }
@@ -195,7 +195,8 @@ impl<'a> Settings<'a> {
     }
 
     /// The chat templates: of the file chat_template.jinja, else of tokenizer_config.json, else of
-    /// chat_template.json.
+    /// chat_template.json; those for other purposes of tokenizer_config.json and of the folder
+    /// additional_chat_templates, which comes first.
     pub(super) fn templates(&self) -> Result<Templates> {
         let mut templates = match self.tokenizer.as_ref().and_then(|config| config.value("chat_template")) {
             Some(value) => self.parse_templates(value)?,
@@ -203,6 +204,11 @@ impl<'a> Settings<'a> {
         };
         if let Some(source) = self.folder.read_text("chat_template.jinja", MAX_CONFIG_BYTES)? {
             templates.default = Some(source);
+        }
+        for (name, source) in self.folder.more_templates()? {
+            let name = key_name(&name);
+            templates.named.retain(|(other, _)| *other != name);
+            templates.named.push((name, source));
         }
         if templates.default.is_none()
             && let Some(config) = self.folder.read_config("chat_template.json")?

@@ -19,7 +19,9 @@ pub(super) const LLAMA3: &str = concat!(
 pub(super) fn import(files: &[(&str, Value)], n_vocab: usize) -> Result<Vocabulary> {
     let dir = tempfile::tempdir().unwrap();
     for (name, content) in files {
-        fs::write(dir.path().join(name), content.to_string()).unwrap();
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content.to_string()).unwrap();
     }
     let config =
         files.iter().find(|(name, _)| *name == "config.json").map_or("{}".to_owned(), |(_, c)| c.to_string());
@@ -95,10 +97,10 @@ fn a_known_behaviour_in_other_words_is_recognised_and_said_so() {
 }
 
 #[test]
-fn an_unknown_pre_tokenizer_is_refused_with_its_expression_and_the_supported_ones() {
+fn an_unknown_pre_tokenizer_is_refused_with_its_expression_and_the_reason() {
     let message =
         import(&[("tokenizer.json", byte_level_json(r"\p{L}{1,4}|.+"))], 8).unwrap_err().to_string();
-    assert!(message.contains(r"\\p{L}{1,4}|.+") && message.contains("qwen2"), "{message}");
+    assert!(message.contains(r"\\p{L}{1,4}|.+") && message.contains("that GGUF files can name"), "{message}");
 }
 
 #[test]
@@ -166,8 +168,18 @@ fn chat_templates_come_as_text_as_list_and_as_file() {
     let vocabulary = import(&[json.clone(), list.clone()], 8).unwrap();
     assert_eq!(vocabulary.chat_template(), Some("one"));
     assert_eq!(vocabulary.named_templates, [("tool_use".to_owned(), "two".to_owned())]);
-    let file = ("chat_template.jinja", json!(3));
-    assert_eq!(import(&[json, list, file], 8).unwrap().chat_template(), Some("3"));
+    let files = [
+        json,
+        list,
+        ("chat_template.jinja", json!(3)),
+        ("additional_chat_templates/rag.jinja", json!(4)),
+        ("additional_chat_templates/tool_use.jinja", json!(5)),
+        ("additional_chat_templates/notes.txt", json!(6)),
+    ];
+    let vocabulary = import(&files, 8).unwrap();
+    assert_eq!(vocabulary.chat_template(), Some("3"));
+    let named = [("rag".to_owned(), "4".to_owned()), ("tool_use".to_owned(), "5".to_owned())];
+    assert_eq!(vocabulary.named_templates, named);
 }
 
 #[test]
@@ -227,6 +239,11 @@ fn sentencepiece_scores_come_back_from_the_order_of_merges() {
     assert_eq!((vocabulary.add_bos, vocabulary.add_space_prefix), (Some(true), None));
     let tokenizer = Tokenizer::new(vocabulary).unwrap();
     assert_eq!(tokenizer.encode("ab ac", true, false).unwrap(), [1, 260, 261, 3 + 0x63]);
+    // Without a template it adds nothing, which files of this kind have to say.
+    let [(_, mut json), settings] = files;
+    json["post_processor"] = Value::Null;
+    let vocabulary = import(&[("tokenizer.json", json), settings], 266).unwrap();
+    assert_eq!((vocabulary.add_bos, vocabulary.add_eos), (Some(false), Some(false)));
 }
 
 /// A tokenizer.json as Gemma 4 has it, with merges whose order the scores of their pieces would not give.

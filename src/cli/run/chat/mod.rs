@@ -120,14 +120,30 @@ pub(super) fn run(args: &Args) -> Result<()> {
 
 fn template(model: &Model, given: Option<String>) -> Result<Template> {
     let tokenizer = &model.tokenizer;
+    const REMEDY: &str = "give one by --template FILE, or use `gguf-run complete`";
+    let refused = |what: String| Error::unsupported(model.engine.file().path(), format!("{what}; {REMEDY}"));
+    let is_own = given.is_none();
     let own = || tokenizer.chat_template().map(str::to_owned);
     let source = given.or_else(own).ok_or_else(|| {
-        Error::unsupported(
-            model.engine.file().path(),
-            "it has no chat template; give one by --template FILE, or use `gguf-run complete`",
-        )
+        let named: Vec<&str> = tokenizer.template_names().collect();
+        refused(match named[..] {
+            [] => "it has no chat template".to_owned(),
+            _ => format!("it has no chat template but those for special purposes ({})", named.join(", ")),
+        })
     })?;
-    Template::new(&source, SpecialTokens::of(tokenizer))
+    let template = Template::new(&source, SpecialTokens::of(tokenizer))?;
+    if template.shows_messages() {
+        return Ok(template);
+    }
+    const SHOWN_CHARS: usize = 40;
+    let start: String = source.chars().take(SHOWN_CHARS).collect();
+    Err(if is_own {
+        refused(format!("its chat template writes nothing of what the user says ({start:?})"))
+    } else {
+        Error::usage(format!(
+            "--template: it writes nothing of what the user says ({start:?}); give another file"
+        ))
+    })
 }
 
 /// The session and the conversation that the session's file has, or new ones, which the file then has.

@@ -72,12 +72,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let earlier = args.earlier.iter().map(|path| ImportanceMatrix::open(path)).collect::<Result<Vec<_>>>()?;
     let model = load(&args.model, &args.compute, args.quiet)?;
     let n_ctx = if args.ctx == 0 { model.engine.spec().n_ctx_train } else { args.ctx };
-    let reader = Reader {
-        tokenizer: &model.tokenizer,
-        metadata: model.engine.metadata(),
-        n_ctx,
-        max_chunks: args.chunks,
-    };
+    let reader = Reader { tokenizer: &model.tokenizer, n_ctx, max_chunks: args.chunks };
     let texts = args.files.iter().map(|path| reader.read(path)).collect::<Result<Vec<_>>>()?;
     let options = CollectOptions { kv_types: args.kv.kv_types, with_output: args.process_output };
     model.settle_evaluator(options.evaluator(n_ctx), args.quiet)?;
