@@ -186,6 +186,8 @@ SNIPPETS = r"""
 {{ l|join }} {{ l|join(', ') }} {{ rows|join(',', attribute='k') }} {{ rows|join('-', 'v') }} {{ 'abc'|join('.') }} {{ [1, none, true]|join(' ') }} {{ d|join(',') }}
 {{ l|sort }} {{ l|sort(reverse=true) }} {{ names|sort }} {{ names|sort(case_sensitive=true) }} {{ rows|sort(attribute='v', reverse=true)|map(attribute='v')|list }} {{ rows|sort(attribute='k,v')|map(attribute='v')|list }} {{ rows|sort(attribute='n.z')|map(attribute='v')|join }} {{ d|sort }} {{ 'hello'|sort }} {{ names|sort(true) }}
 {{ [1, 'a']|sort }}
+{{ ['b', 'a']|sort(attribute='v') }} {{ [none, none]|sort }} {{ rows|sort(attribute='zz', reverse=true)|map(attribute='v')|list }}
+{{ [{'v': 1}, {}]|sort(attribute='v') }}
 {{ [none, 1]|sort }}
 {{ l|reverse|list }} {{ 'abc'|reverse }} {{ (1, 2)|reverse|list }} {{ {'a': 1, 'b': 2}|reverse|list }}
 {{ names|unique|list }} {{ names|unique(case_sensitive=true)|list }} {{ [1, 1.0, true, 2]|unique|list }} {{ rows|unique(attribute='k')|map(attribute='v')|list }}

@@ -1,5 +1,6 @@
 //! Filters of sequences.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use super::super::args::{CallArgs, integer, required, string};
@@ -9,7 +10,7 @@ use super::super::ops;
 use super::super::show;
 use super::super::text::Builder;
 use super::super::value::{Kind, Value, push};
-use super::{at_path, folded, is_true, sorted};
+use super::{at_path, folded, is_true, sort_by, sorted};
 
 /// `value | name(args)`.
 pub(super) fn apply(name: &str, value: &Value, args: CallArgs) -> Result<Value> {
@@ -53,8 +54,15 @@ pub(super) fn apply(name: &str, value: &Value, args: CallArgs) -> Result<Value> 
         }
         "sort" => {
             let [reverse, case, attribute] = args.bind(name, ["reverse", "case_sensitive", "attribute"])?;
-            let keyed = keyed_by_several(value, attribute.as_ref(), is_true(&case))?;
-            Value::list(sorted(keyed, is_true(&reverse))?.into_iter().map(|(_, item)| item))
+            let mut keyed = keyed_by_several(value, attribute.as_ref(), is_true(&case))?;
+            let is_reversed = is_true(&reverse);
+            // Python compares lists of keys, and passes over equal ones: two that are undefined are no fault.
+            sort_by(&mut keyed, |(a, _), (b, _)| match (ops::equal(a, b)?, is_reversed) {
+                (true, _) => Ok(Some(Ordering::Equal)),
+                (false, true) => ops::order(b, a, "<"),
+                (false, false) => ops::order(a, b, "<"),
+            })?;
+            Value::list(keyed.into_iter().map(|(_, item)| item))
         }
         _ => {
             let [case, attribute] = args.bind(name, ["case_sensitive", "attribute"])?;
