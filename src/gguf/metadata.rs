@@ -133,6 +133,11 @@ impl Metadata {
         self.narrowed(key, "an integer from 0 to 4294967295")
     }
 
+    /// Whether the value is an integer below 0.
+    pub fn is_negative(&self, key: &str) -> bool {
+        self.stored(key).and_then(integer).is_some_and(|n| n < 0)
+    }
+
     /// An integer of any type that counts something: fits a `usize`.
     ///
     /// # Errors

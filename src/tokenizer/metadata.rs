@@ -29,7 +29,7 @@ const CHAT_TEMPLATE_NAMES: &str = "tokenizer.chat_templates";
 /// The further ends of a generation, as far as no key of the field names them: a key of this program.
 const END_IDS: &str = "gguf-kit.tokenizer.end_token_ids";
 
-/// An id of this value, -1 in 32 bits, says that there is no such token.
+/// An id of this value, -1 in 32 bits, says that there is no such token, as do negative ones of signed types.
 const NO_TOKEN: u32 = u32::MAX;
 
 impl Vocabulary {
@@ -214,7 +214,9 @@ fn ids_of(metadata: &Metadata, kind: Kind, n_vocab: usize) -> Result<SpecialIds>
     }
     for (role, keys) in SpecialIds::keys() {
         for key in keys.iter().rev() {
-            let Some(id) = metadata.u32(&format!("tokenizer.ggml.{key}"))? else { continue };
+            let key = format!("tokenizer.ggml.{key}");
+            let id = if metadata.is_negative(&key) { Some(NO_TOKEN) } else { metadata.u32(&key)? };
+            let Some(id) = id else { continue };
             let decisive = matches!(role, Role::Bos | Role::Eos);
             if id == NO_TOKEN {
                 ids.set(role, None);
@@ -315,6 +317,10 @@ mod tests {
         let vocabulary = read(changed(&[(PRE, None), (TYPES, None)])).unwrap();
         assert_eq!((vocabulary.pre.as_str(), vocabulary.types), ("default", vec![TokenType::Normal; 3]));
         assert_eq!(vocabulary.ids, SpecialIds::default());
+        for none in [Value::I32(-1), Value::I64(-1), Value::U32(u32::MAX)] {
+            let ids = read(changed(&[("tokenizer.ggml.eos_token_id", Some(none))])).unwrap().ids;
+            assert_eq!(ids, SpecialIds::default());
+        }
         for (template, expected) in [(" \n", None), ("{{ x }}", Some("{{ x }}"))] {
             let template = Value::String(template.into());
             let vocabulary = read(changed(&[(CHAT_TEMPLATE, Some(template))])).unwrap();
