@@ -24,6 +24,8 @@ import tempfile
 import numpy as np
 import torch
 import family_references
+import family_references_experts
+import family_references_hybrid
 import family_references_later
 import family_references_more
 import family_references_rwkv
@@ -41,7 +43,14 @@ from transformers.utils import logging
 SHAPES = family_shapes.SHAPES | family_shapes_more.SHAPES | family_shapes_recurrent.SHAPES | family_shapes_later.SHAPES
 REFERENCES = {
     name: reference
-    for part in (family_references, family_references_later, family_references_more, family_references_rwkv)
+    for part in (
+        family_references,
+        family_references_experts,
+        family_references_hybrid,
+        family_references_later,
+        family_references_more,
+        family_references_rwkv,
+    )
     for name, reference in part.REFERENCES.items()
 }
 # By model type: what keys are called in older files.

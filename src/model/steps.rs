@@ -20,7 +20,19 @@ pub(super) fn mix<P: BatchPart>(
     let n = batch.n();
     norm_inputs(compute, layer, space, (n, does));
     let Workspace {
-        stream, normed, angles, attention, mla, recurrent, mamba1, rwkv6, rwkv7, kda, altup, ..
+        stream,
+        normed,
+        angles,
+        attention,
+        mla,
+        recurrent,
+        mamba1,
+        head_mamba,
+        rwkv6,
+        rwkv7,
+        kda,
+        altup,
+        ..
     } = space;
     // Layers of a bidirectional model share the room for keys and values.
     let cached = if layer.mixer.is_bidirectional() { 0 } else { i };
@@ -35,6 +47,9 @@ pub(super) fn mix<P: BatchPart>(
         Mixer::DeltaNet(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
         Mixer::Mamba2(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
         Mixer::Mamba1(part) => part.step(compute, &mut rows, normed, made(mamba1), residual),
+        Mixer::HeadMamba(part) => {
+            part.step(compute, &mut rows, normed, (made(recurrent), made(head_mamba)), residual);
+        }
         Mixer::Rwkv6(part) => part.step(compute, &mut rows, normed, made(rwkv6), residual),
         Mixer::Rwkv7(part) => part.step(compute, &mut rows, normed, made(rwkv7), residual),
         Mixer::Kda(part) => part.step(compute, &mut rows, normed, made(kda), residual),
@@ -70,10 +85,10 @@ fn norm_inputs(compute: Compute<'_>, layer: &Layer, space: &mut Workspace, (n, d
     {
         norm_into(Some(norm), compute, stream.rows(n), layer.ffn.input_formats(), ffn_input);
     }
-    if let (Some(formats), Some(early)) = (layer.ffn.early_formats(), early)
+    if let (Some(needs), Some(early)) = (layer.ffn.early(), early)
         && does != Does::Store
     {
-        norm_into(None, compute, stream.rows(n), formats, early);
+        norm_into(needs.norm, compute, stream.rows(n), needs.formats, early);
     }
 }
 

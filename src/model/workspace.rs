@@ -5,8 +5,8 @@ use super::inputs::{Formats, Inputs};
 use super::layer::ffn::FfnScratch;
 use super::layer::per_layer::PerLayerScratch;
 use super::layer::{
-    AltUpScratch, AttentionScratch, FfnInput, KdaScratch, Layer, Mamba1Scratch, MlaScratch, RecurrentScratch,
-    Rwkv6Scratch, Rwkv7Scratch, Stream, StreamNeeds,
+    AltUpScratch, AttentionScratch, FfnInput, HeadMambaScratch, KdaScratch, Layer, Mamba1Scratch, MlaScratch,
+    RecurrentScratch, Rwkv6Scratch, Rwkv7Scratch, Stream, StreamNeeds,
 };
 use super::load::Weights;
 use super::memory::Buffers;
@@ -38,6 +38,7 @@ pub struct Workspace {
     pub(super) mla: Option<MlaScratch>,
     pub(super) recurrent: Option<RecurrentScratch>,
     pub(super) mamba1: Option<Mamba1Scratch>,
+    pub(super) head_mamba: Option<HeadMambaScratch>,
     pub(super) rwkv6: Option<Rwkv6Scratch>,
     pub(super) rwkv7: Option<Rwkv7Scratch>,
     pub(super) kda: Option<KdaScratch>,
@@ -70,11 +71,15 @@ impl Workspace {
         let needs = layers.iter().map(Layer::stream_needs).fold(StreamNeeds::default(), StreamNeeds::union);
         let beside = layers.iter().filter(|layer| matches!(layer.ffn_input, FfnInput::Beside(_)));
         let beside = beside.map(|layer| layer.ffn.input_formats()).reduce(Formats::union);
-        let early = layers.iter().filter_map(|layer| layer.ffn.early_formats()).reduce(Formats::union);
+        let early = layers
+            .iter()
+            .filter_map(|layer| layer.ffn.early().map(|early| early.formats))
+            .reduce(Formats::union);
         let attention: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.attention_needs()).collect();
         let recurrent: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.recurrent_needs()).collect();
         let mla: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_mla()).collect();
         let mamba1: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_mamba1()).collect();
+        let head_mamba: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_head_mamba()).collect();
         let rwkv6: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_rwkv6()).collect();
         let rwkv7: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_rwkv7()).collect();
         let kda: Vec<_> = layers.iter().filter_map(|layer| layer.mixer.as_kda()).collect();
@@ -107,6 +112,7 @@ impl Workspace {
             mla: MlaScratch::new(buffers, &mla, n_batch)?,
             recurrent: RecurrentScratch::new(buffers, &recurrent, dimensions)?,
             mamba1: Mamba1Scratch::new(buffers, &mamba1, dimensions)?,
+            head_mamba: HeadMambaScratch::new(buffers, &head_mamba, dimensions)?,
             rwkv6: Rwkv6Scratch::new(buffers, &rwkv6, dimensions)?,
             rwkv7: Rwkv7Scratch::new(buffers, &rwkv7, dimensions)?,
             kda: KdaScratch::new(buffers, &kda, dimensions)?,

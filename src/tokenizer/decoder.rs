@@ -48,6 +48,7 @@ impl Pieces {
             ) => {
                 self.bytes.extend_from_slice(token.replace(spm::SPACE, " ").as_bytes());
             }
+            (TokenType::Normal, Kind::Plamo) => self.bytes.extend_from_slice(token.as_bytes()),
             (TokenType::Normal, Kind::World) => self.bytes.extend(world::bytes_of(token)),
             (TokenType::Normal, Kind::ByteLevelBpe) => match byte_chars::bytes_of(token) {
                 Some(bytes) => self.bytes.extend(bytes),

@@ -1,4 +1,4 @@
-//! The five ways to turn ordinary text into ids, behind one name.
+//! The ways to turn ordinary text into ids, behind one name.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use super::bpe::Bpe;
 use super::character_bpe::CharacterBpe;
 use super::charsmap::CharsMap;
 use super::merge::Merger;
+use super::plamo::Plamo;
 use super::pre_tokenizer::Splitter;
 use super::special_ids::{Resolved, Role};
 use super::spm::{Spaces, Spm};
@@ -23,6 +24,7 @@ pub(super) enum Encoder {
     WordPiece(Box<WordPiece>),
     Unigram(Box<Unigram>, Blanks),
     World(Box<World>),
+    Plamo(Box<Plamo>),
 }
 
 impl Encoder {
@@ -59,6 +61,7 @@ impl Encoder {
                 Self::WordPiece(Box::new(WordPiece::new(tokens, &types, vocabulary.case, unknown)))
             }
             Kind::World => Self::World(Box::new(World::new(tokens, &types, unknown))),
+            Kind::Plamo => Self::Plamo(Box::new(Plamo::new(tokens, &types, scores))),
             Kind::Unigram => {
                 let charsmap = CharsMap::parse(Path::new("the model's metadata"), &vocabulary.charsmap)?;
                 let removes_extra = vocabulary.remove_extra_whitespaces == Some(true);
@@ -88,6 +91,7 @@ impl Encoder {
             Self::WordPiece(wordpiece) => wordpiece.encode(text, ids),
             Self::Unigram(unigram, _) => unigram.encode(text, is_first, ids),
             Self::World(world) => world.encode(text, ids),
+            Self::Plamo(plamo) => plamo.encode(text, ids),
             Self::Spm(spm, spaces) => {
                 let (text, space) = spaces.prepare(text, is_first);
                 spm.encode(&text, space, merger, ids)
@@ -104,6 +108,7 @@ impl Encoder {
             Self::WordPiece(_) => Kind::WordPiece,
             Self::Unigram(..) => Kind::Unigram,
             Self::World(_) => Kind::World,
+            Self::Plamo(_) => Kind::Plamo,
         }
     }
 
@@ -112,7 +117,7 @@ impl Encoder {
         match self {
             Self::Bpe { adds_bos, .. } => *adds_bos,
             Self::Spm(..) | Self::Characters(_) | Self::WordPiece(_) => true,
-            Self::Unigram(..) | Self::World(_) => false,
+            Self::Unigram(..) | Self::World(_) | Self::Plamo(_) => false,
         }
     }
 
@@ -127,7 +132,7 @@ impl Encoder {
             Self::Spm(_, spaces) => spaces.prefix.is_some(),
             Self::Unigram(_, blanks) => blanks.prefix.is_some(),
             Self::WordPiece(_) => true,
-            Self::Bpe { .. } | Self::Characters(_) | Self::World(_) => false,
+            Self::Bpe { .. } | Self::Characters(_) | Self::World(_) | Self::Plamo(_) => false,
         }
     }
 }

@@ -15,17 +15,20 @@ pub enum Kind {
     Unigram,
     /// The longest tokens from the left, as RWKV has it; `rwkv` in GGUF.
     World,
+    /// The likeliest tokens by whole numbers, as PLaMo 2 has it; `plamo2` in GGUF.
+    Plamo,
 }
 
 impl Kind {
     /// All kinds.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::ByteLevelBpe,
         Self::SentencePiece,
         Self::CharacterBpe,
         Self::WordPiece,
         Self::Unigram,
         Self::World,
+        Self::Plamo,
     ];
 
     /// The value of `tokenizer.ggml.model`.
@@ -37,12 +40,13 @@ impl Kind {
             Self::WordPiece => "bert",
             Self::Unigram => "t5",
             Self::World => "rwkv",
+            Self::Plamo => "plamo2",
         }
     }
 
     /// Whether tokens have scores.
     pub(super) fn has_scores(self) -> bool {
-        matches!(self, Self::SentencePiece | Self::Unigram)
+        matches!(self, Self::SentencePiece | Self::Unigram | Self::Plamo)
     }
 
     /// Whether tokens are made by merges.

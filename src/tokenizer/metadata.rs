@@ -163,7 +163,7 @@ fn kind_of(metadata: &Metadata) -> Result<Kind> {
     Kind::ALL.into_iter().find(|kind| kind.gguf_name() == model).ok_or_else(|| {
         let what = format!(
             "the tokenizer {model:?} ({MODEL}); supported are \"gpt2\" (byte-level BPE), \"llama\" (SentencePiece BPE), \
-             \"gemma4\" (BPE over characters), \"bert\" (WordPiece), \"t5\" (Unigram) and \"rwkv\" (World)"
+             \"gemma4\" (BPE over characters), \"bert\" (WordPiece), \"t5\" (Unigram), \"rwkv\" (World) and \"plamo2\" (PLaMo)"
         );
         Error::unsupported(metadata.path(), what)
     })
@@ -175,7 +175,7 @@ fn case_of(metadata: &Metadata) -> Result<CaseRules> {
     Ok(CaseRules { lowercase, strip_accents: metadata.bool(STRIP_ACCENTS)?.unwrap_or(lowercase) })
 }
 
-/// The special tokens that a file of this kind has where it does not say: those of Llama, BERT and T5.
+/// The special tokens that a file of this kind has where it does not say: those of Llama, BERT, T5 and PLaMo 2.
 fn usual_ids(kind: Kind) -> &'static [(Role, u32)] {
     match kind {
         Kind::SentencePiece => &[(Role::Unknown, 0), (Role::Bos, 1), (Role::Eos, 2)],
@@ -187,6 +187,7 @@ fn usual_ids(kind: Kind) -> &'static [(Role, u32)] {
             (Role::Mask, 103),
         ],
         Kind::Unigram => &[(Role::Padding, 0), (Role::Eos, 1), (Role::Unknown, 2)],
+        Kind::Plamo => &[(Role::Unknown, 0), (Role::Bos, 1), (Role::Eos, 2), (Role::Padding, 3)],
         Kind::ByteLevelBpe | Kind::CharacterBpe | Kind::World => &[],
     }
 }

@@ -1,10 +1,11 @@
 //! Text to ids and back: vocabularies, the tokenizer keys of GGUF, and encoding itself.
 //!
 //! A [`Vocabulary`] is read from a checkpoint's tokenizer files or from GGUF metadata and written to
-//! the latter; a [`Tokenizer`] is built from it. Six kinds are served: byte-level BPE, SentencePiece
-//! BPE, Gemma 4's BPE over characters, the WordPiece and Unigram of encoders, and RWKV's longest tokens. Ids equal those of llama.cpp on the
+//! the latter; a [`Tokenizer`] is built from it. Seven kinds are served: byte-level BPE, SentencePiece
+//! BPE, Gemma 4's BPE over characters, the WordPiece and Unigram of encoders, RWKV's longest tokens and PLaMo's likeliest. Ids equal those of llama.cpp on the
 //! same file, save where it approximates a model's own tokenizer: tekken and gpt-4o take combining marks for letters,
-//! as the models do; words of more than a hundred characters are unknown to WordPiece; and see `charsmap`.
+//! as the models do; words of more than a hundred characters are unknown to WordPiece; control tokens are not among the words of PLaMo; and
+//! see `charsmap`.
 
 mod bpe;
 mod byte_chars;
@@ -18,6 +19,7 @@ mod kinds;
 mod literal;
 mod merge;
 mod metadata;
+mod plamo;
 mod pre_tokenizer;
 mod pre_tokenizer_table;
 mod special_ids;

@@ -1,11 +1,11 @@
-//! The small tokenizers of fixtures/tokenizer give the ids that sentencepiece and tokenizers give.
+//! The small tokenizers of fixtures/tokenizer give the ids that sentencepiece, tokenizers and llama.cpp give.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use gguf_kit::checkpoint::{Config, Folder};
 use gguf_kit::gguf::{GgufFile, GgufWriter, Layout};
-use gguf_kit::tokenizer::{Tokenizer, Vocabulary};
+use gguf_kit::tokenizer::{Role, Tokenizer, Vocabulary};
 use serde_json::Value;
 
 use crate::hostile::{GgufBytes, STRING};
@@ -19,7 +19,9 @@ fn fixtures() -> PathBuf {
 type Case = (String, Vec<u32>, Option<Vec<u32>>);
 
 fn cases(name: &str) -> Vec<Case> {
-    let expected = fs::read_to_string(fixtures().join("tokenizer/expected.json")).unwrap();
+    let own = fixtures().join("tokenizer").join(name).join("expected.json");
+    let path = if own.exists() { own } else { fixtures().join("tokenizer/expected.json") };
+    let expected = fs::read_to_string(path).unwrap();
     let expected: Value = serde_json::from_str(&expected).unwrap();
     let ids = |ids: &Value| ids.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
     let case = |case: &Value| (case[0].as_str().unwrap().to_owned(), ids(&case[1]), case.get(2).map(ids));
@@ -64,6 +66,19 @@ fn a_byte_level_tokenizer_gives_the_ids_of_tokenizers() {
 #[test]
 fn a_sentencepiece_model_gives_the_ids_of_sentencepiece() {
     check("spm", &fixtures().join("tokenizer/spm"), 400);
+}
+
+#[test]
+fn a_plamo_tokenizer_gives_the_ids_of_llama_cpp_and_knows_its_end_of_turn() {
+    let dir = fixtures().join("tokenizer/plamo");
+    let n_vocab = fs::read_to_string(dir.join("tokenizer.jsonl")).unwrap().lines().count();
+    // Rows of the embedding behind the vocabulary are unused tokens.
+    check("plamo", &dir, n_vocab + 3);
+    let tokenizer = through_a_file(&vocabulary(&dir, n_vocab));
+    assert_eq!(tokenizer.special(Role::Eot), Some(4));
+    assert!(tokenizer.is_end_of_generation(4) && !tokenizer.adds_bos());
+    let text = "日本語 «x»\u{0} 🦙🦙";
+    assert_eq!(tokenizer.decode(&tokenizer.encode(text, true, false).unwrap(), false), text);
 }
 
 #[test]

@@ -104,13 +104,19 @@ impl Mixture {
             role if is_value(role) => self.value(base),
             Role::AttnK | Role::AttnQ => self.query_or_key(base, role),
             Role::AttnOutput => self.attn_output(base),
-            Role::FfnDown | Role::FfnDownExps | Role::FfnDownShexp => self.ffn_down(base, tensor),
-            Role::FfnGate | Role::FfnGateExps | Role::FfnGateShexp | Role::FfnGateUpExps => {
+            Role::FfnDown | Role::FfnDownExps | Role::FfnDownShexp | Role::FfnDownChexps => {
+                self.ffn_down(base, tensor)
+            }
+            Role::FfnGate
+            | Role::FfnGateExps
+            | Role::FfnGateShexp
+            | Role::FfnGateChexps
+            | Role::FfnGateUpExps => {
                 let index = self.gates_seen;
                 self.gates_seen += 1;
                 self.ffn_up(base, self.index(index, tensor))
             }
-            Role::FfnUp | Role::FfnUpExps | Role::FfnUpShexp => {
+            Role::FfnUp | Role::FfnUpExps | Role::FfnUpShexp | Role::FfnUpChexps => {
                 let index = self.ups_seen;
                 self.ups_seen += 1;
                 self.ffn_up(base, self.index(index, tensor))
@@ -167,7 +173,7 @@ impl Mixture {
                 }
             }
             Role::AttnK if n_expert == 8 => BlockType::Q4_K,
-            Role::FfnDown | Role::FfnDownExps | Role::FfnDownShexp => {
+            Role::FfnDown | Role::FfnDownExps | Role::FfnDownShexp | Role::FfnDownChexps => {
                 let index = self.downs_seen;
                 self.downs_seen += 1;
                 if index < n_layer / 8 { more } else { base }

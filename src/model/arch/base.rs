@@ -86,7 +86,7 @@ impl<'k> Base<'k> {
             head_dim_k,
             head_dim_v: keys.count("attention.value_length")?.unwrap_or(derived),
             n_ff,
-            norm: NormSpec { kind, eps: keys.required_f32(eps)?, has_weight: true, is_bare: false },
+            norm: NormSpec { kind, eps: epsilon(&keys, eps)?, has_weight: true, is_bare: false },
             rope: rope_scaling::rope(&keys, head_dim_k)?,
             order,
             activation,
@@ -129,11 +129,13 @@ impl<'k> Base<'k> {
             mixer_norm: Some(self.norm),
             mixer_norm_role: Role::AttnNorm,
             mixer_post_norm: None,
+            mixer_post_norm_role: Role::AttnPostNorm,
             mixer_stream_norm: None,
             ffn,
             ffn_input: FfnInput::Sequential(Some(self.norm)),
             ffn_norm_role: Role::FfnNorm,
             ffn_post_norm: None,
+            ffn_post_norm_role: Role::FfnPostNorm,
             ffn_stream_norm: None,
             residual_scale: 1.0,
             mixer_scale: 1.0,
@@ -176,6 +178,7 @@ impl<'k> Base<'k> {
             is_dense: false,
             is_latent: false,
             router: RouterSpec {
+                softcap: None,
                 scoring: Scoring::Softmax,
                 has_choice_bias: false,
                 is_choice_bias_bare: false,
@@ -187,6 +190,8 @@ impl<'k> Base<'k> {
                 sees_stream: false,
             },
             shared: None,
+            early_norm: None,
+            adjugate: None,
         }))
     }
 
@@ -223,7 +228,7 @@ impl<'k> Base<'k> {
     /// An expert of width `n_ff` that every token goes through.
     pub(crate) fn shared(&self, n_ff: usize, is_gated: bool) -> Option<SharedSpec> {
         let shape = FfnShape { has_bias: false, ..self.ffn_of(n_ff) };
-        (n_ff > 0).then_some(SharedSpec { shape, is_gated, scale: 1.0 })
+        (n_ff > 0).then_some(SharedSpec { shape, is_gated, scale: 1.0, is_named_plainly: false })
     }
 
     /// The norms of query and key heads, like those of the layer.
@@ -309,6 +314,20 @@ impl<'k> Base<'k> {
             n_left_out: self.n_left_out,
         })
     }
+}
+
+/// The epsilon of norms under `key`; of models whose files may not say it, theirs.
+fn epsilon(keys: &Keys<'_>, key: &str) -> Result<f32> {
+    if let Some(eps) = keys.f32(key)? {
+        return Ok(eps);
+    }
+    let usual = match keys.arch() {
+        "nemotron_h" | "nemotron_h_moe" => keys.f32("attention.layer_norm_epsilon")?,
+        "qwen2vl" | "rwkv6qwen2" | "arwkv7" => Some(1e-6),
+        "rwkv6" | "rwkv7" => Some(1e-5),
+        _ => None,
+    };
+    usual.ok_or_else(|| keys.missing(key))
 }
 
 /// Lets every position of a layer see the whole text.

@@ -6,7 +6,6 @@ use super::families;
 
 /// Architectures of GGUF files, and classes of checkpoints, that need more than this program computes, and what that is.
 const NEEDS: &[(&[&str], &str)] = &[
-    (&["arctic"], "experts beside a dense part that see the stream in front of attention"),
     (&["bailingmoe3", "kimi-k3"], "a gated delta rule whose decays differ in a head"),
     (&["chameleon"], "norms of query and key heads with biases, and images among its tokens"),
     (&["cogvlm"], "matrices of their own for the positions of images"),
@@ -16,12 +15,9 @@ const NEEDS: &[(&[&str], &str)] = &[
         "hyper-connections and attention to compressed positions",
     ),
     (&["graniteswitch"], "adapters that tokens switch"),
-    (&["grok"], "a bounded router, and experts whose sum with a dense part is normed"),
-    (&["grovemoe"], "experts that share parts in groups"),
     (&["hrm_text"], "layers that run in nested cycles"),
     (&["minimax-01"], "lightning attention"),
     (&["minimax-m3"], "attention to blocks that an indexer chooses"),
-    (&["plamo2"], "state space layers whose inputs are normed and gated otherwise than Mamba's"),
     (
         &["t5", "t5encoder", "T5ForConditionalGeneration"],
         "an encoder beside the decoder, with biases by distance",

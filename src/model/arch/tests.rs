@@ -7,7 +7,7 @@ use crate::checkpoint::Config;
 use crate::error::Error;
 use crate::gguf::{GgufFile, GgufWriter, Layout};
 use crate::limits;
-use crate::model::spec::layer::MixerSpec;
+use crate::model::spec::layer::{FfnSpec, MixerSpec};
 use crate::model::spec::{Presence, Role, RopeScaling, slots};
 
 const MISTRAL: &str = r#""hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8,
@@ -179,4 +179,37 @@ fn impossible_numbers_are_named() {
         set("rope.freq_base", Value::F32(1.0))(pairs);
     });
     assert!(yarn.contains("rotary base of 1"), "{yarn}");
+}
+
+/// What a model is whose family has made keys of `text`, without `key`.
+fn without(text: &str, name: &str, key: &str) -> ModelSpec {
+    let config = Config::parse(Path::new("config.json"), text).expect("JSON");
+    let family = by_gguf_name(name).expect("a family");
+    let mut pairs = family.configure(&config).expect("a sound configuration").pairs;
+    let full = format!("{name}.{key}");
+    assert!(pairs.iter().any(|(key, _)| *key == full), "{full}");
+    pairs.retain(|(key, _)| *key != full);
+    family.spec_of_pairs((config.path(), &pairs), &|_| false).expect("a model without that key")
+}
+
+#[test]
+fn keys_that_files_may_leave_out_have_a_meaning() {
+    const EPS: &str = "attention.layer_norm_rms_epsilon";
+    let eps = |model: &ModelSpec| model.layers[0].mixer_norm.expect("a norm").eps;
+    assert_eq!(eps(&without(&format!("{{{MISTRAL}}}"), "qwen2vl", EPS)), 1e-6);
+
+    let mpt = r#"{"d_model": 32, "n_heads": 4, "n_layers": 1, "max_seq_len": 64, "vocab_size": 8}"#;
+    let model = without(mpt, "mpt", "attention.max_alibi_bias");
+    assert_eq!(model.layers[0].mixer.attention().expect("attention").alibi, None);
+    assert_eq!(model.embed.n_positions, None, "there is no such tensor");
+
+    let nemotron = format!(
+        r#"{{{MISTRAL}, "layer_norm_epsilon": 0.25, "hybrid_override_pattern": "ME", "n_routed_experts": 8,
+            "num_experts_per_tok": 2, "moe_intermediate_size": 64, "moe_shared_expert_intermediate_size": 64,
+            "mamba_num_heads": 4, "mamba_head_dim": 8, "n_groups": 1, "ssm_state_size": 8, "conv_kernel": 4}}"#
+    );
+    assert_eq!(eps(&without(&nemotron, "nemotron_h_moe", EPS)), 0.25, "that of the other norms");
+    let model = without(&nemotron, "nemotron_h_moe", "expert_weights_norm");
+    let FfnSpec::Experts(experts) = &model.layers[1].ffn else { panic!("experts") };
+    assert!(!experts.router.is_normalised);
 }

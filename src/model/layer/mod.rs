@@ -15,8 +15,8 @@ pub(super) use altup::{AltUp, AltUpEnds, AltUpScratch, Laurel};
 pub(super) use attention::{Attention, AttentionScratch, Mla, MlaScratch, Needs};
 pub(super) use ffn::Ffn;
 pub(super) use mixer::{
-    DeltaNet, Kda, KdaScratch, Mamba1, Mamba1Scratch, Mamba2, RecurrentNeeds, RecurrentScratch, Rwkv6,
-    Rwkv6Scratch, Rwkv7, Rwkv7Scratch, ShortConv,
+    DeltaNet, HeadMamba, HeadMambaScratch, Kda, KdaScratch, Mamba1, Mamba1Scratch, Mamba2, RecurrentNeeds,
+    RecurrentScratch, Rwkv6, Rwkv6Scratch, Rwkv7, Rwkv7Scratch, ShortConv,
 };
 pub(super) use norm::{Norm, norm_into};
 pub(super) use per_layer::{PerLayerEmbedding, PerLayerInput};
@@ -58,6 +58,7 @@ pub(super) enum Mixer {
     DeltaNet(Box<DeltaNet>),
     Mamba2(Box<Mamba2>),
     Mamba1(Box<Mamba1>),
+    HeadMamba(Box<HeadMamba>),
     AttentionAndMamba2(Box<(Attention, Mamba2)>),
     Rwkv6(Box<Rwkv6>),
     Rwkv7(Box<Rwkv7>),
@@ -87,6 +88,7 @@ impl Mixer {
             Self::DeltaNet(part) => part.input_formats(),
             Self::Mamba2(part) => part.input_formats(),
             Self::Mamba1(part) => part.input_formats(),
+            Self::HeadMamba(part) => part.input_formats(),
             Self::Kda(part) => part.input_formats(),
             Self::AttentionAndMamba2(parts) => parts.0.input_formats().union(parts.1.input_formats()),
             Self::Linear(linear) => Formats::of([&linear.matrix]),
@@ -113,6 +115,7 @@ impl Mixer {
             Self::ShortConv(part) => Some(part.needs()),
             Self::DeltaNet(part) => Some(part.needs()),
             Self::Mamba2(part) => Some(part.needs()),
+            Self::HeadMamba(part) => Some(part.needs()),
             Self::AttentionAndMamba2(parts) => Some(parts.1.needs()),
         }
     }
@@ -126,6 +129,14 @@ impl Mixer {
     pub(super) fn as_mamba1(&self) -> Option<&Mamba1> {
         match self {
             Self::Mamba1(part) => Some(part),
+            _ => None,
+        }
+    }
+
+    /// The part, if it is a state-space mixer whose heads' steps are made of the convolved values.
+    pub(super) fn as_head_mamba(&self) -> Option<&HeadMamba> {
+        match self {
+            Self::HeadMamba(part) => Some(part),
             _ => None,
         }
     }
@@ -175,6 +186,7 @@ impl Mixer {
             Self::DeltaNet(part) => part.matrices(),
             Self::Mamba2(part) => part.matrices(),
             Self::Mamba1(part) => part.matrices(),
+            Self::HeadMamba(part) => part.matrices(),
             Self::AttentionAndMamba2(parts) => [parts.0.matrices(), parts.1.matrices()].concat(),
             Self::Rwkv6(part) => part.matrices(),
             Self::Rwkv7(part) => part.matrices(),

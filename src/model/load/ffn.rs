@@ -3,7 +3,8 @@
 use super::Loader;
 use crate::error::{Error, Result};
 use crate::model::layer::ffn::{
-    Dense, Experts, Ffn, Gated, GatedAndExperts, Hiding, Latent, Router, Shared, SharedPart,
+    Adjugate, Dense, ExpertStacks, Experts, Ffn, Gated, GatedAndExperts, Hiding, Latent, Router, Shared,
+    SharedPart,
 };
 use crate::model::layer::{Norm, Residual};
 use crate::model::spec::layer::{self as spec, ExpertsSpec, FfnShape, NormSpec};
@@ -76,6 +77,10 @@ impl Loader<'_> {
             Ok::<_, Error>(Latent { down: linear(Role::FfnLatentDown)?, up: linear(Role::FfnLatentUp)? })
         });
         let shared = spec.shared.map(|of| {
+            if of.is_named_plainly {
+                let part = SharedPart::Gated(self.gated(layer, of.shape)?);
+                return Ok(Shared { part, gate: None, scale: of.scale });
+            }
             let (up, down) = (linear(Role::FfnUpShexp)?, linear(Role::FfnDownShexp)?);
             let activation = of.shape.activation;
             let part = match spec.is_dense {
@@ -91,15 +96,30 @@ impl Loader<'_> {
             Ok::<_, Error>(Shared { part, gate, scale: of.scale })
         });
         let choice_bias = self.find(spec.router.choice_bias(layer)).map(|tensor| self.decode(tensor));
+        let adjugate = spec.adjugate.map(|of| {
+            let stack = |role, n_out| self.stack(role, layer, n_out);
+            let stacks = ExpertStacks {
+                activation,
+                gate: Some(stack(Role::FfnGateChexps, of.n_ff)?),
+                up: stack(Role::FfnUpChexps, of.n_ff)?,
+                down: stack(Role::FfnDownChexps, n_embd)?,
+            };
+            Ok::<_, Error>(Adjugate { stacks, group: of.group, scale: of.scale })
+        });
+        let early_norm = spec.early_norm.map(|norm| self.norm(Role::FfnNormExps, layer, (norm, n_embd)));
         Ok(Experts {
             n_used: spec.n_used,
-            activation,
+            early_norm: early_norm.transpose()?,
             scores: linear(Role::FfnGateInp)?,
             router: Router { spec: spec.router, choice_bias: choice_bias.transpose()? },
             latent: latent.transpose()?,
-            gate,
-            up,
-            down: self.stack(Role::FfnDownExps, layer, n_embd)?,
+            stacks: ExpertStacks {
+                activation,
+                gate,
+                up,
+                down: self.stack(Role::FfnDownExps, layer, n_embd)?,
+            },
+            adjugate: adjugate.transpose()?,
             shared: shared.transpose()?,
         })
     }

@@ -2,9 +2,12 @@
 
 use super::Loader;
 use crate::error::Result;
-use crate::model::layer::mixer::{Conv, DeltaNet, Kda, Mamba1, Mamba2, ShortConv};
-use crate::model::spec::layer::{ConvSpec, DeltaNetSpec, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
+use crate::model::layer::mixer::{Conv, DeltaNet, HeadMamba, Kda, Mamba1, Mamba2, ShortConv};
+use crate::model::spec::layer::{
+    ConvSpec, DeltaNetSpec, HeadMambaSpec, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec,
+};
 use crate::model::spec::{Role, TensorId};
+use crate::model::weights::Linear;
 
 impl Loader<'_> {
     fn conv(&self, role: Role, layer: Option<usize>, spec: ConvSpec) -> Result<Conv> {
@@ -47,6 +50,25 @@ impl Loader<'_> {
             read_norm: norm(Role::SsmCNorm, spec.n_state)?,
             steps: self.linear(Role::SsmDt, layer)?,
             rates: Mamba1::rates(&spec, &self.values(TensorId::bare(Role::SsmA, layer))?),
+            skip: self.values(TensorId::bare(Role::SsmD, layer))?,
+            output: self.linear(Role::SsmOut, layer)?,
+            spec,
+        })
+    }
+
+    pub(super) fn head_mamba(&self, layer: Option<usize>, spec: HeadMambaSpec) -> Result<HeadMamba> {
+        let norm = |role, n| self.norm(role, layer, (spec.norm, n));
+        Ok(HeadMamba {
+            input: self.linear(Role::SsmIn, layer)?,
+            conv: self.conv(Role::SsmConv, layer, spec.conv())?,
+            selection: self.linear(Role::SsmX, layer)?,
+            write_norm: norm(Role::SsmBNorm, spec.n_state)?,
+            read_norm: norm(Role::SsmCNorm, spec.n_state)?,
+            step_norm: norm(Role::SsmDtNorm, spec.n_rank)?,
+            // Its bias is added apart, before the activation.
+            steps: Linear { bias: None, ..self.linear(Role::SsmDt, layer)? },
+            time_step: self.values(TensorId::bias(Role::SsmDt, layer))?,
+            decay: self.values(TensorId::bare(Role::SsmA, layer))?,
             skip: self.values(TensorId::bare(Role::SsmD, layer))?,
             output: self.linear(Role::SsmOut, layer)?,
             spec,

@@ -182,6 +182,7 @@ impl Slots<'_> {
             MixerSpec::Kda(spec) => self.kda(spec),
             MixerSpec::Mamba2(spec) => self.mamba2(spec),
             MixerSpec::Mamba1(spec) => self.mamba1(spec),
+            MixerSpec::HeadMamba(spec) => self.head_mamba(spec),
             MixerSpec::Rwkv6(spec) => self.rwkv6(spec),
             MixerSpec::Rwkv7(spec) => self.rwkv7(spec),
             MixerSpec::AttentionAndMamba2(attention, spec) => {
@@ -195,7 +196,7 @@ impl Slots<'_> {
             MixerSpec::None => {}
         }
         if let Some(norm) = layer.mixer_post_norm {
-            self.norm(Role::AttnPostNorm, norm, n_embd);
+            self.norm(layer.mixer_post_norm_role, norm, n_embd);
         }
         if let Some(norm) = layer.mixer_stream_norm {
             self.norm(Role::AttnOutputNorm, norm, n_embd);
@@ -208,7 +209,7 @@ impl Slots<'_> {
         }
         self.ffn(&layer.ffn, n_embd);
         if let Some(norm) = layer.ffn_post_norm {
-            self.norm(Role::FfnPostNorm, norm, n_embd);
+            self.norm(layer.ffn_post_norm_role, norm, n_embd);
         }
         if let Some(norm) = layer.ffn_stream_norm {
             self.norm(Role::LayerOutputNorm, norm, n_embd);

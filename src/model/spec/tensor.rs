@@ -153,6 +153,11 @@ roles! {
     FfnUpExps "ffn_up_exps" layer;
     FfnGateUpExps "ffn_gate_up_exps" layer;
     FfnDownExps "ffn_down_exps" layer;
+    /// Of the stream that attention has not added to, for experts.
+    FfnNormExps "ffn_norm_exps" layer;
+    FfnGateChexps "ffn_gate_chexps" layer;
+    FfnUpChexps "ffn_up_chexps" layer;
+    FfnDownChexps "ffn_down_chexps" layer;
     FfnGateInpShexp "ffn_gate_inp_shexp" layer;
     FfnGateShexp "ffn_gate_shexp" layer;
     FfnUpShexp "ffn_up_shexp" layer;
@@ -182,6 +187,7 @@ impl Role {
     /// Whether it is a stack of matrices, one for each expert.
     pub fn is_expert_stack(self) -> bool {
         matches!(self, Self::FfnGateExps | Self::FfnUpExps | Self::FfnGateUpExps | Self::FfnDownExps)
+            || matches!(self, Self::FfnGateChexps | Self::FfnUpChexps | Self::FfnDownChexps)
     }
 }
 
@@ -190,8 +196,9 @@ impl Role {
     fn suffixes(self) -> (bool, bool) {
         match self {
             Self::SsmA | Self::SsmD => (true, false),
-            // Without one in Falcon-H1, in Hunyuan 3 and in PLaMo 3.
+            // Without one in Falcon-H1, in Hunyuan 3 and in PLaMo 2 and 3.
             Self::FfnNorm | Self::ExpProbs | Self::AttnPostNorm | Self::FfnPostNorm => (true, true),
+            Self::SsmDtNorm | Self::SsmBNorm | Self::SsmCNorm => (true, true),
             _ => (false, true),
         }
     }

@@ -1,7 +1,8 @@
 //! Vocabularies from the tokenizer files of a Hugging Face checkpoint.
 //!
-//! Six forms are read: tokenizer.json with a byte-level BPE, with a WordPiece or with a Unigram model,
-//! SentencePiece's tokenizer.model, a tokenizer.json that was made from one, and RWKV's list. Which pre-tokenizer a byte-level BPE has is found out by what
+//! Seven forms are read: tokenizer.json with a byte-level BPE, with a WordPiece or with a Unigram model,
+//! SentencePiece's tokenizer.model, a tokenizer.json that was made from one, and the
+//! lists of RWKV and of PLaMo. Which pre-tokenizer a byte-level BPE has is found out by what
 //! it does ([`detect`]), not by a list of fingerprints.
 
 mod added;
@@ -9,6 +10,7 @@ mod added;
 mod added_tests;
 mod byte_level;
 mod detect;
+mod plamo;
 mod probes;
 mod proof;
 mod sentencepiece;
@@ -68,9 +70,10 @@ impl Vocabulary {
             },
             None => match Model::open(folder)? {
                 Some(model) => sentencepiece::read(&model, None, &settings, n_vocab)?,
-                None => match world::open(folder)? {
-                    Some(file) => world::read(&file, &settings, n_vocab)?,
-                    None => {
+                None => match (world::open(folder)?, plamo::open(folder)?) {
+                    (Some(file), _) => world::read(&file, &settings, n_vocab)?,
+                    (None, Some(file)) => plamo::read(&file, &settings, n_vocab)?,
+                    (None, None) => {
                         let what = "the checkpoint has neither tokenizer.json nor tokenizer.model; \
                                     download them beside its weights";
                         return Err(Error::unsupported(folder.path(), what));

@@ -124,7 +124,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         Some(n_shared) => base.n_layer - n_shared.min(base.n_layer - 1),
         None => base.n_layer.min(N_OWN),
     };
-    let n_per_layer = keys.required_count("embedding_length_per_layer_input")?;
+    let n_per_layer = keys.count("embedding_length_per_layer_input")?.unwrap_or(256);
     let cutoffs = keys.f32s("activation_sparsity_scale", base.n_layer)?;
     let cutoff = |i: usize| match &cutoffs {
         Some(cutoffs) => Some(cutoffs[i]).filter(|&cutoff| cutoff > f32::NEG_INFINITY),

@@ -3,6 +3,7 @@
 mod afmoe;
 mod apertus;
 mod arcee;
+mod arctic;
 mod arwkv7;
 mod baichuan;
 mod bailingmoe;
@@ -47,6 +48,8 @@ mod granite;
 mod granite_swa;
 mod granitehybrid;
 mod granitemoe;
+mod grok;
+mod grovemoe;
 mod hunyuan_dense;
 mod hunyuan_moe;
 mod hunyuan_vl;
@@ -96,6 +99,7 @@ mod phi2;
 mod phi3;
 mod phimoe;
 mod plamo;
+mod plamo2;
 mod plamo3;
 mod plm;
 mod qwen;
@@ -134,6 +138,7 @@ pub(super) const ALL: &[&Family] = &[
     &afmoe::FAMILY,
     &apertus::FAMILY,
     &arcee::FAMILY,
+    &arctic::FAMILY,
     &arwkv7::FAMILY,
     &baichuan::FAMILY,
     &bailingmoe::FAMILY,
@@ -180,6 +185,8 @@ pub(super) const ALL: &[&Family] = &[
     &granite_swa::FAMILY,
     &granitehybrid::FAMILY,
     &granitemoe::FAMILY,
+    &grok::FAMILY,
+    &grovemoe::FAMILY,
     &hunyuan_dense::FAMILY,
     &hunyuan_moe::FAMILY,
     &hunyuan_vl::FAMILY,
@@ -228,6 +235,7 @@ pub(super) const ALL: &[&Family] = &[
     &phi3::FAMILY,
     &phimoe::FAMILY,
     &plamo::FAMILY,
+    &plamo2::FAMILY,
     &plamo3::FAMILY,
     &plm::FAMILY,
     &qwen::FAMILY,

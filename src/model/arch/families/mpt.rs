@@ -1,4 +1,5 @@
-//! `mpt`: MPT: layer norms without bias, no biases, scores that fall with the distance, and perhaps bounded q, k and v.
+//! `mpt`: MPT: layer norms without bias, no biases, scores that fall with the distance or learned positions, and perhaps
+//! bounded q, k and v.
 
 use super::prelude::*;
 
@@ -14,6 +15,7 @@ pub(super) static FAMILY: Family = Family {
         layer_prefix: "transformer.blocks.",
         other: &[
             (Role::TokenEmbd, "transformer.wte"),
+            (Role::PositionEmbd, "transformer.wpe"),
             (Role::OutputNorm, "transformer.norm_f"),
             (Role::AttnNorm, "norm_1"),
             (Role::AttnQ, ""),
@@ -66,6 +68,9 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     }
     let greatest = attention.f32("alibi_bias_max")?.unwrap_or(8.0);
     made.put(BIAS, Value::F32(if has_bias { greatest } else { 0.0 }));
+    if !has_bias && config.bool("learned_pos_emb")?.unwrap_or(true) {
+        made.will_have(POSITIONS.into());
+    }
     if let Some(bound) = attention.f32("clip_qkv")? {
         made.put("attention.clamp_kqv", Value::F32(bound));
     }
@@ -75,6 +80,9 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The tensor whose presence says that positions are learned.
+const POSITIONS: &str = "position_embd.weight";
+
 /// The greatest bias of scores.
 const BIAS: &str = "attention.max_alibi_bias";
 
@@ -82,14 +90,12 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Layer, RopeOrder::Halves, Gate::GeluErf)?;
     let alibi = keys.f32(BIAS)?.filter(|&bias| bias > 0.0);
     let clamp = keys.f32("attention.clamp_kqv")?.filter(|&bound| bound > 0.0);
-    if alibi.is_none() {
-        return Err(
-            keys.unsupported("learned positions in the mpt architecture (attention.max_alibi_bias 0)")
-        );
-    }
     let attention = |i| AttentionSpec { rope: None, alibi, clamp, ..base.attention(i) };
     let layer = |i| base.layer_of(attention(i), FfnSpec::Dense(base.ffn(i)));
     let mut model = base.model((0..base.n_layer).map(layer).collect())?;
     model.ropes.clear();
+    if keys.has_tensor(POSITIONS) {
+        model.embed.n_positions = Some(model.n_ctx_train);
+    }
     Ok(model)
 }

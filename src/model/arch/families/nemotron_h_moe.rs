@@ -56,7 +56,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     experts.is_dense = true;
     experts.router.scoring = Scoring::Sigmoid;
     experts.router.has_choice_bias = true;
-    experts.router.is_normalised = keys.bool("expert_weights_norm")?.unwrap_or(true);
+    experts.router.is_normalised = keys.bool("expert_weights_norm")?.unwrap_or(false);
     experts.router.scale = base.expert_scale()?;
     experts.shared = base.shared(keys.count("expert_shared_feed_forward_length")?.unwrap_or(0), false);
     if let Some(n) = keys.count("moe_latent_size")?.filter(|&n| n > 0) {

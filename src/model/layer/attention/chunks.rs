@@ -47,6 +47,8 @@ pub(super) struct Tile<'a> {
     pub(super) window: Option<Window>,
     /// Bounds the scores.
     pub(super) softcap: Option<f32>,
+    /// The position behind which the scores of queries rise.
+    pub(super) log_temperature: Option<usize>,
     /// `[group]`: what scores fall by with each position of distance.
     pub(super) slopes: Option<&'a [f32]>,
     /// `[group]`: the scores of the sinks.
@@ -177,6 +179,15 @@ impl Tile<'_> {
         if let Some(cap) = self.softcap {
             self.ops.softcap(scores, cap);
         }
+        if let Some(n_flat) = self.log_temperature {
+            for (q, scores) in scores.chunks_exact_mut(n).enumerate() {
+                let position = self.n_keys + q / self.group - 1;
+                if position > n_flat {
+                    let times = (libm::log(position as f64) / libm::log(n_flat as f64)) as f32;
+                    scores.iter_mut().for_each(|score| *score *= times);
+                }
+            }
+        }
         if let Some(slopes) = self.slopes {
             for (q, scores) in scores.chunks_exact_mut(n).enumerate() {
                 let (slope, own) = (slopes[q % self.group], (self.n_keys + q / self.group - 1) as f32);
@@ -265,6 +276,7 @@ mod tests {
                 n_all: None,
                 window: None,
                 softcap: None,
+                log_temperature: None,
                 slopes: None,
                 sinks: None,
             };

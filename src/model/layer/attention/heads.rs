@@ -128,6 +128,7 @@ impl<P: BatchPart> Ready<'_, P> {
             n_all: self.n_all(run),
             window: self.spec.window,
             softcap: self.spec.softcap,
+            log_temperature: self.spec.log_temperature,
             slopes: self.of_heads.slopes.map(|slopes| &slopes[heads.clone()]),
             sinks: self.of_heads.sinks.map(|sinks| &sinks[heads]),
         }

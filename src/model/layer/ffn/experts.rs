@@ -4,39 +4,45 @@
 //! in the order of each token's own choice, which the batch does not change. What all tokens go through is
 //! added before them.
 
-use gguf_simd::ops::Gate;
-
 use super::gated::GatedScratch;
 use super::router::{Choice, Router};
 use super::shared::Shared;
+use super::stacks::{Adjugate, ExpertStacks, Slots};
 use crate::error::Result;
 use crate::model::compute::{Compute, RowsMut, pieces};
 use crate::model::inputs::{Formats, InputRows, Inputs};
+use crate::model::layer::norm::Norm;
 use crate::model::layer::stream::Sum;
 use crate::model::memory::Buffers;
 use crate::model::product::Product;
-use crate::model::weights::{Linear, Matrix, Stack};
+use crate::model::weights::{Linear, Matrix};
 
 /// Several parts, of which each token goes through a few.
 #[derive(Debug)]
 pub(in crate::model) struct Experts {
     /// Experts each token goes through.
     pub(in crate::model) n_used: usize,
-    pub(in crate::model) activation: Gate,
+    /// Of the stream that the layer's mixer has not added to, if experts and router get that.
+    pub(in crate::model) early_norm: Option<Norm>,
     /// `[n_expert, n_embd]`.
     pub(in crate::model) scores: Linear,
     pub(in crate::model) router: Router,
     /// What brings inputs into the experts' own space and outputs back, if they have one: then its width is their
     /// `n_embd` below.
     pub(in crate::model) latent: Option<Latent>,
-    /// `[n_expert, n_ff, n_embd]`; `None` for plain parts.
-    pub(in crate::model) gate: Option<Stack>,
-    /// `[n_expert, n_ff, n_embd]`.
-    pub(in crate::model) up: Stack,
-    /// `[n_expert, n_embd, n_ff]`.
-    pub(in crate::model) down: Stack,
+    pub(in crate::model) stacks: ExpertStacks,
+    /// The narrow parts that several experts share.
+    pub(in crate::model) adjugate: Option<Adjugate>,
     /// What every token goes through as well.
     pub(in crate::model) shared: Option<Shared>,
+}
+
+/// What the parts of such a layer look at.
+#[derive(Clone, Copy)]
+pub(super) struct ExpertInputs<'a> {
+    pub(super) router: &'a Inputs,
+    pub(super) experts: &'a Inputs,
+    pub(super) shared: &'a Inputs,
 }
 
 /// The matrices between the stream and the experts' own space.
@@ -68,6 +74,8 @@ pub(in crate::model) struct ExpertScratch {
     gated: GatedScratch,
     /// `[n_batch * n_used, n_embd]`: the output of each slot.
     outputs: Vec<f32>,
+    /// `[n_batch * n_used, n_embd]`: that of the narrow part which its expert shares.
+    adjugate: Vec<f32>,
     /// `[n_batch, n_latent]`: what experts with a space of their own get, and what they give.
     latent: Option<[Inputs; 2]>,
 }
@@ -84,8 +92,12 @@ impl ExpertScratch {
         let most = |of: &dyn Fn(&Experts) -> usize| parts.iter().map(|part| of(part)).max().unwrap_or(0);
         let n_slots = n_batch * most(&|part| part.n_used);
         let n_expert = most(&Experts::n_expert);
-        let inputs = Formats::of(parts.iter().flat_map(|part| part.first()).map(|stack| &stack.matrix));
-        let hidden = Formats::of(parts.iter().map(|part| &part.down.matrix));
+        let all = || parts.iter().flat_map(|part| part.all_stacks());
+        let inputs = all().map(ExpertStacks::input_formats).fold(Formats::default(), Formats::union);
+        let hidden = Formats::of(all().map(|stacks| &stacks.down.matrix));
+        let n_ff = all().map(|stacks| stacks.up.n_out).max().unwrap_or(0);
+        let n_embd = most(&|part| part.stacks.down.n_out);
+        let n_narrow = if parts.iter().any(|part| part.adjugate.is_some()) { n_embd } else { 0 };
         let ups: Vec<_> = parts.iter().filter_map(|part| Some(&part.latent.as_ref()?.up.matrix)).collect();
         let latent = ups.iter().map(|up| up.n_in()).max().map(|n_latent| {
             let mut rows = |formats| Inputs::new(buffers, n_batch, n_latent, formats);
@@ -97,9 +109,10 @@ impl ExpertScratch {
             choices: buffers.zeroed(Choice::default(), n_slots, 1)?,
             starts: buffers.zeroed(0, n_expert + 1, 1)?,
             tokens: buffers.zeroed((0, 1.0), n_slots, 1)?,
-            inputs: Inputs::new(buffers, n_slots, most(&|part| part.up.matrix.n_in()), inputs)?,
-            gated: GatedScratch::new(buffers, n_slots, most(&|part| part.up.n_out), hidden)?,
-            outputs: buffers.zeroed(0.0, n_slots, most(&|part| part.down.n_out))?,
+            inputs: Inputs::new(buffers, n_slots, most(&|part| part.stacks.up.matrix.n_in()), inputs)?,
+            gated: GatedScratch::new(buffers, n_slots, n_ff, hidden)?,
+            outputs: buffers.zeroed(0.0, n_slots, n_embd)?,
+            adjugate: buffers.zeroed(0.0, n_slots, n_narrow)?,
             latent: latent.transpose()?,
         }))
     }
@@ -143,15 +156,14 @@ impl Experts {
             .chain(latent.into_iter().flatten())
     }
 
-    /// What the inputs of experts are multiplied with.
-    fn first(&self) -> impl Iterator<Item = &Stack> {
-        self.gate.iter().chain([&self.up])
+    /// The experts' matrices, and those of the parts they share.
+    fn all_stacks(&self) -> impl Iterator<Item = &ExpertStacks> {
+        [&self.stacks].into_iter().chain(self.adjugate.as_ref().map(|part| &part.stacks))
     }
 
     /// The matrices of all experts, each once.
-    pub(super) fn stacks(&self) -> impl Iterator<Item = &Matrix> {
-        let gate = self.gate.as_ref().filter(|gate| !gate.is_of_one_matrix_with(&self.up));
-        [&self.up.matrix, &self.down.matrix].into_iter().chain(gate.map(|gate| &gate.matrix))
+    pub(super) fn expert_matrices(&self) -> impl Iterator<Item = &Matrix> {
+        self.all_stacks().flat_map(ExpertStacks::matrices)
     }
 
     /// The formats its input is needed in. The experts quantise their rows themselves.
@@ -159,18 +171,18 @@ impl Experts {
         Formats::of(self.matrices())
     }
 
-    /// Adds the outputs for the first `n` rows of `input` to `sum`; the router looks at rows of its own.
+    /// Adds the outputs for the first `n` rows of the inputs to `sum`.
     pub(super) fn step(
         &self,
         compute: Compute<'_>,
-        (for_router, input): (&Inputs, &Inputs),
+        ExpertInputs { router, experts: input, shared }: ExpertInputs<'_>,
         n: usize,
         (scratch, gated): (&mut ExpertScratch, Option<&mut GatedScratch>),
         mut sum: Sum<'_>,
     ) {
-        self.choose(compute, for_router, n, scratch);
-        if let (Some(shared), Some(gated)) = (&self.shared, gated) {
-            shared.add(compute, input, n, gated, &mut sum);
+        self.choose(compute, router, n, scratch);
+        if let (Some(part), Some(gated)) = (&self.shared, gated) {
+            part.add(compute, shared, n, gated, &mut sum);
         }
         let (Some(latent), Some([mut narrow, mut outputs])) = (&self.latent, scratch.latent.take()) else {
             self.run(compute, input, n, scratch);
@@ -200,6 +212,7 @@ impl Experts {
         let n_slots = n * n_used;
         let weight = |choice: &Choice| if self.router.spec.weighs_input { 1.0 } else { choice.weight };
         let (choices, outputs) = (&scratch.choices[..n_slots], &scratch.outputs);
+        let adjugate = self.adjugate.as_ref().map(|part| (part.scale, &scratch.adjugate));
         let piece_len = compute.piece_len(n, n_used * n_out);
         compute.for_each(
             n_slots * n_out,
@@ -208,8 +221,11 @@ impl Experts {
                 let choices = choices[i * piece_len * n_used..].chunks_exact(n_used);
                 for (sum, choices) in rows.values.chunks_exact_mut(n_out).zip(choices) {
                     for choice in choices {
-                        let output = &outputs[choice.slot * n_out..][..n_out];
-                        compute.kernels.ops().add_scaled(sum, weight(choice), output);
+                        let slot = choice.slot * n_out..(choice.slot + 1) * n_out;
+                        compute.kernels.ops().add_scaled(sum, weight(choice), &outputs[slot.clone()]);
+                        if let Some((scale, outputs)) = adjugate {
+                            compute.kernels.ops().add_scaled(sum, weight(choice) * scale, &outputs[slot]);
+                        }
                     }
                 }
             },
@@ -241,17 +257,19 @@ impl Experts {
 
     /// Computes the outputs of all slots.
     fn run(&self, compute: Compute<'_>, input: &Inputs, n: usize, scratch: &mut ExpertScratch) {
-        let (n_embd, n_ff) = (input.n_in(), self.up.n_out);
+        let n_embd = input.n_in();
         let n_slots = n * self.n_used;
-        let ExpertScratch { starts, tokens, inputs, gated, outputs, .. } = scratch;
+        let ExpertScratch { starts, tokens, inputs, gated, outputs, adjugate, .. } = scratch;
         let starts = &starts[..=self.n_expert()];
-        for stack in self.first().chain([&self.down]) {
-            chosen_experts(starts)
-                .filter_map(|e| stack.file_span_of(e))
-                .for_each(|span| compute.observer.soon(span));
+        let slots = Slots { starts, group: 1 };
+        let narrow = self.adjugate.as_ref().map(|part| (&part.stacks, Slots { starts, group: part.group }));
+        self.stacks.announce(compute, slots);
+        if let Some((stacks, slots)) = narrow {
+            stacks.announce(compute, slots);
         }
         let weighs = self.router.spec.weighs_input;
-        let formats = Formats::of(self.first().map(|stack| &stack.matrix));
+        let formats =
+            self.all_stacks().map(ExpertStacks::input_formats).fold(Formats::default(), Formats::union);
         inputs.set_n_in(n_embd);
         let work = 8 * n_slots * n_embd;
         let piece_len = compute.piece_len(n_slots, 8 * n_embd);
@@ -266,44 +284,11 @@ impl Experts {
             }
             slots.quantize(compute.kernels, formats);
         });
-        let gates = self
-            .gate
-            .as_ref()
-            .map(|gate| stack_products(gate, starts, inputs, &mut gated.gate[..n_slots * n_ff]));
-        let ups = stack_products(&self.up, starts, inputs, &mut gated.up[..n_slots * n_ff]);
-        let n_first = self.first().count();
-        compute.multiply_all(n_first * n_slots * n_ff * n_embd, gates.into_iter().flatten().chain(ups));
-        let down = Formats::of([&self.down.matrix]);
-        let activation = (self.activation, n_ff);
-        match &self.gate {
-            Some(_) => gated.activate(compute, activation, down, n_slots),
-            None => gated.activate_alone(compute, activation, down, n_slots),
+        self.stacks.run(compute, slots, inputs, (gated, outputs));
+        if let Some((stacks, slots)) = narrow {
+            stacks.run(compute, slots, inputs, (gated, adjugate));
         }
-        let outputs = &mut outputs[..n_slots * n_embd];
-        let downs = stack_products(&self.down, starts, &gated.hidden, outputs);
-        compute.multiply_all(n_slots * n_ff * n_embd, downs);
     }
-}
-
-/// One product for each expert that has slots, with its part of a stack of matrices.
-fn stack_products<'a>(
-    stack: &'a Stack,
-    starts: &'a [usize],
-    inputs: &'a Inputs,
-    out: &'a mut [f32],
-) -> impl Iterator<Item = Product<'a>> {
-    let mut rest = out;
-    chosen_experts(starts).map(move |expert| {
-        let slots = starts[expert]..starts[expert + 1];
-        let (out, after) = core::mem::take(&mut rest).split_at_mut(slots.len() * stack.n_out);
-        rest = after;
-        Product::of_expert(stack, expert, inputs.for_consumer(&stack.matrix, slots), out)
-    })
-}
-
-/// The experts that have slots, where expert `e` has the slots `starts[e]..starts[e + 1]`.
-fn chosen_experts(starts: &[usize]) -> impl Iterator<Item = usize> {
-    starts.windows(2).enumerate().filter(|(_, ends)| ends[0] < ends[1]).map(|(expert, _)| expert)
 }
 
 #[cfg(test)]
@@ -322,6 +307,7 @@ mod tests {
             inputs: Inputs::new(buffers, 0, 1, Formats::default()).unwrap(),
             gated: GatedScratch::new(buffers, 0, 1, Formats::default()).unwrap(),
             outputs: Vec::new(),
+            adjugate: Vec::new(),
             latent: None,
         };
         scratch.assign_slots(3, 2, 4);

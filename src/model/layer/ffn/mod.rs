@@ -5,12 +5,16 @@ mod experts;
 mod gated;
 mod router;
 mod shared;
+mod stacks;
 
 pub(in crate::model) use dense::Dense;
 pub(in crate::model) use experts::{ExpertScratch, Experts, Latent};
 pub(in crate::model) use gated::{Gated, GatedScratch, Hiding};
 pub(in crate::model) use router::Router;
 pub(in crate::model) use shared::{Shared, SharedPart};
+pub(in crate::model) use stacks::{Adjugate, ExpertStacks};
+
+use experts::ExpertInputs;
 
 use super::norm::{Norm, norm_into};
 use super::stream::{Residual, Stream};
@@ -43,6 +47,13 @@ pub(in crate::model) struct GatedAndExperts {
     pub(in crate::model) experts: Experts,
     /// Of what the experts add.
     pub(in crate::model) expert_residual: Residual,
+}
+
+/// What a part needs of the stream that the layer's mixer has not added to.
+#[derive(Clone, Copy)]
+pub(in crate::model) struct Early<'a> {
+    pub(in crate::model) norm: Option<&'a Norm>,
+    pub(in crate::model) formats: Formats,
 }
 
 /// The buffers of the feed-forward parts of all layers.
@@ -118,16 +129,18 @@ impl Ffn {
         }
     }
 
-    /// The formats that its router needs the stream in that the layer's mixer has not added to, if it looks at that.
-    pub(in crate::model) fn early_formats(&self) -> Option<Formats> {
+    /// What it needs of the stream that the layer's mixer has not added to, if it looks at that.
+    pub(in crate::model) fn early(&self) -> Option<Early<'_>> {
         match self {
-            Self::Experts(part) if part.router.spec.sees_stream => Some(Formats::of([&part.scores.matrix])),
+            Self::Experts(part) if part.router.spec.sees_stream || part.early_norm.is_some() => {
+                Some(Early { norm: part.early_norm.as_ref(), formats: Formats::of([&part.scores.matrix]) })
+            }
             _ => None,
         }
     }
 
-    /// Adds the part's output for the first `n` rows of `input` to `stream`, as `residual` says. `early` holds what its
-    /// router looks at, if that is something else.
+    /// Adds the part's output for the first `n` rows of `input` to `stream`, as `residual` says. `early` holds what it
+    /// looks at of the stream that the layer's mixer has not added to.
     pub(in crate::model) fn step(
         &self,
         compute: Compute<'_>,
@@ -147,14 +160,14 @@ impl Ffn {
                 part.step(compute, input, n, gated.as_mut().expect(MADE), sum);
             }),
             Self::Experts(part) => stream.add(compute, n, residual, |sum| {
-                let for_router = early.filter(|_| part.router.spec.sees_stream).unwrap_or(input);
-                part.step(
-                    compute,
-                    (for_router, input),
-                    n,
-                    (experts.as_mut().expect(MADE), gated.as_mut()),
-                    sum,
-                );
+                let early_if = |does: bool| early.filter(|_| does).unwrap_or(input);
+                let is_normed = part.early_norm.is_some();
+                let inputs = ExpertInputs {
+                    router: early_if(part.router.spec.sees_stream || is_normed),
+                    experts: early_if(is_normed),
+                    shared: input,
+                };
+                part.step(compute, inputs, n, (experts.as_mut().expect(MADE), gated.as_mut()), sum);
             }),
             Self::GatedAndExperts(part) => {
                 // The experts get the stream before the gated part has added to it.
@@ -168,7 +181,8 @@ impl Ffn {
                     });
                     sums.add(compute, &part.expert_residual, |sum| {
                         let scratch = (experts.as_mut().expect(MADE), gated.as_mut());
-                        part.experts.step(compute, (for_router, beside), n, scratch, sum);
+                        let inputs = ExpertInputs { router: for_router, experts: beside, shared: beside };
+                        part.experts.step(compute, inputs, n, scratch, sum);
                     });
                 });
             }
@@ -192,8 +206,8 @@ impl Ffn {
     pub(in crate::model) fn expert_matrices(&self) -> Vec<&Matrix> {
         match self {
             Self::Dense(_) | Self::Gated(_) | Self::None => Vec::new(),
-            Self::Experts(part) => part.stacks().collect(),
-            Self::GatedAndExperts(part) => part.experts.stacks().collect(),
+            Self::Experts(part) => part.expert_matrices().collect(),
+            Self::GatedAndExperts(part) => part.experts.expert_matrices().collect(),
         }
     }
 }

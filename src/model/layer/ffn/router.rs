@@ -44,6 +44,9 @@ fn share_of_near(greatest: f32, others: &[f32]) -> f32 {
 impl Router {
     /// Fills `choices` from a token's `scores: [n_expert]`, which change; `spare` is as long.
     pub(super) fn choose(&self, ops: &Ops, scores: &mut [f32], spare: &mut [f32], choices: &mut [Choice]) {
+        if let Some(cap) = self.spec.softcap {
+            ops.softcap(scores, cap);
+        }
         match self.spec.scoring {
             Scoring::Softmax => ops.softmax(scores),
             Scoring::Sigmoid => {
@@ -136,6 +139,7 @@ mod tests {
 
     fn plain(scoring: Scoring) -> RouterSpec {
         RouterSpec {
+            softcap: None,
             scoring,
             has_choice_bias: false,
             is_choice_bias_bare: false,

@@ -6,6 +6,7 @@
 mod channel_mix;
 mod conv;
 mod delta_net;
+mod head_mamba;
 mod heads;
 mod kda;
 mod mamba1;
@@ -20,6 +21,7 @@ mod token_shift;
 pub(in crate::model) use channel_mix::{ChannelMix, Receptance};
 pub(in crate::model) use conv::Conv;
 pub(in crate::model) use delta_net::DeltaNet;
+pub(in crate::model) use head_mamba::{HeadMamba, HeadMambaScratch};
 pub(in crate::model) use kda::{Kda, KdaScratch};
 pub(in crate::model) use mamba1::{Mamba1, Mamba1Scratch};
 pub(in crate::model) use mamba2::Mamba2;

@@ -39,6 +39,8 @@ pub struct AttentionSpec {
     pub temperature: Option<TemperatureSpec>,
     /// Bounds the scores `x` to `softcap tanh(x / softcap)`.
     pub softcap: Option<f32>,
+    /// Multiplies the bounded scores of queries at positions `p` behind this one, `n`, by `ln p / ln n`.
+    pub log_temperature: Option<usize>,
     /// Whether a query sees no position behind its own. Else it sees the whole text, and all of that is in one batch.
     pub is_causal: bool,
     /// The positions that a query sees, of those that it may.
@@ -190,6 +192,7 @@ impl AttentionSpec {
             scale: 1.0 / (head_dim as f32).sqrt(),
             temperature: None,
             softcap: None,
+            log_temperature: None,
             is_causal: true,
             window: None,
             has_sinks: false,
@@ -287,6 +290,12 @@ impl AttentionSpec {
         first_count_fault(&windows)
             .or_else(|| first_constant_fault(&[("the attention scale", self.scale)]))
             .or_else(|| first_constant_fault(&[("the soft cap of scores", self.softcap.unwrap_or(1.0))]))
+            .or_else(|| {
+                let n = self.log_temperature.filter(|&n| n < 2)?;
+                Some(format!(
+                    "an attention temperature that rises from position {n} on; it must be 2 or more"
+                ))
+            })
             .or_else(|| first_constant_fault(&[("the bias of ALiBi", self.alibi.unwrap_or(1.0))]))
             .or_else(|| first_constant_fault(&[("the bound of q, k and v", self.clamp.unwrap_or(1.0))]))
             .or_else(|| self.qk_norm.and_then(|qk_norm| qk_norm.norm.fault()))

@@ -59,11 +59,29 @@ pub struct ExpertsSpec {
     pub router: RouterSpec,
     /// What every token goes through as well.
     pub shared: Option<SharedSpec>,
+    /// Of the stream that the layer's mixer has not added to, if experts and router get that.
+    pub early_norm: Option<NormSpec>,
+    /// The narrow part that each expert has with some others.
+    pub adjugate: Option<AdjugateSpec>,
+}
+
+/// Narrow gated parts, one for every few experts in a row, whose output is added to that of each of them (Wu et al.
+/// 2025, "Grove MoE").
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdjugateSpec {
+    /// Width of a part.
+    pub n_ff: usize,
+    /// Experts that share one; divides the experts.
+    pub group: usize,
+    /// Multiplies its output.
+    pub scale: f32,
 }
 
 /// How experts are chosen and their outputs weighed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RouterSpec {
+    /// Bounds the scores `x` to `softcap tanh(x / softcap)`.
+    pub softcap: Option<f32>,
     /// What the router's scores become.
     pub scoring: Scoring,
     /// Whether a bias may be added to them for the choice alone.
@@ -118,6 +136,8 @@ pub struct SharedSpec {
     pub is_gated: bool,
     /// Multiplies its output.
     pub scale: f32,
+    /// Whether files name its matrices as those of a layer without experts.
+    pub is_named_plainly: bool,
 }
 
 impl RouterSpec {
@@ -181,7 +201,21 @@ impl ExpertsSpec {
                 return Some(format!("{n_used} experts of {n_groups} groups of {}", n_expert / n_group));
             }
         }
+        if let Some(AdjugateSpec { n_ff, group, scale }) = self.adjugate {
+            if group == 0 || !n_expert.is_multiple_of(group) {
+                return Some(format!("{n_expert} experts do not divide into groups of {group}"));
+            }
+            let fault = first_count_fault(&[("the width of adjugate experts", n_ff, limits::MAX_DIMENSION)])
+                .or_else(|| first_constant_fault(&[("the scale of adjugate experts", scale)]));
+            if fault.is_some() {
+                return fault;
+            }
+        }
         first_constant_fault(&[("the scale of the experts' weights", router.scale)])
+            .or_else(|| {
+                first_constant_fault(&[("the soft cap of router scores", router.softcap.unwrap_or(1.0))])
+            })
+            .or_else(|| self.early_norm.and_then(|norm| norm.fault()))
             .or_else(|| self.expert.fault())
             .or_else(|| self.shared.and_then(|shared| shared.shape.fault()))
             .or_else(|| {

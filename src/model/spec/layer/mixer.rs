@@ -1,7 +1,7 @@
 //! The parts of layers that look at other positions.
 
 use super::attention::{AttentionSpec, MlaSpec};
-use super::recurrent::{DeltaNetSpec, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
+use super::recurrent::{DeltaNetSpec, HeadMambaSpec, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
 use super::rwkv::{Rwkv6Spec, Rwkv7Spec};
 use super::{FfnInput, LayerSpec};
 use crate::limits;
@@ -25,6 +25,8 @@ pub enum MixerSpec {
     Mamba2(Mamba2Spec),
     /// A linear recurrence whose numbers decay each for itself.
     Mamba1(Mamba1Spec),
+    /// A linear recurrence whose heads decay, by steps that are made of the convolved values.
+    HeadMamba(HeadMambaSpec),
     /// RWKV-6's, whose rows decay each at a pace of their own.
     Rwkv6(Rwkv6Spec),
     /// RWKV-7's, which also corrects what it remembers.
@@ -50,6 +52,7 @@ impl MixerSpec {
             Self::Kda(spec) => spec.state_len(),
             Self::Mamba2(spec) | Self::AttentionAndMamba2(_, spec) => spec.state_len(),
             Self::Mamba1(spec) => spec.state_len(),
+            Self::HeadMamba(spec) => spec.state_len(),
             Self::Rwkv6(spec) => spec.state_len(),
             Self::Rwkv7(spec) => spec.state_len(),
         }
@@ -73,6 +76,7 @@ impl MixerSpec {
             Self::Kda(spec) => spec.fault(),
             Self::Mamba2(spec) => spec.fault(),
             Self::Mamba1(spec) => spec.fault(),
+            Self::HeadMamba(spec) => spec.fault(),
             Self::Rwkv6(spec) => spec.fault(),
             Self::Rwkv7(spec) => spec.fault(),
             Self::AttentionAndMamba2(attention, spec) => {

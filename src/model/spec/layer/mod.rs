@@ -17,9 +17,11 @@ pub use attention::{
     AttentionGate, AttentionSpec, IndexerSpec, MlaSpec, QkNormExtent, QkNormSpec, RopeOrder, RopeUse,
     TemperatureSpec, Window,
 };
-pub use ffn::{ExpertsSpec, FfnShape, FfnSpec, GroupSpec, RouterSpec, Scoring, SharedSpec};
+pub use ffn::{AdjugateSpec, ExpertsSpec, FfnShape, FfnSpec, GroupSpec, RouterSpec, Scoring, SharedSpec};
 pub use mixer::MixerSpec;
-pub use recurrent::{ConvSpec, DeltaNetSpec, HeadOrder, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
+pub use recurrent::{
+    ConvSpec, DeltaNetSpec, HeadMambaSpec, HeadOrder, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec,
+};
 pub use rwkv::{ChannelMixSpec, Rwkv6Spec, Rwkv7Spec, RwkvRanks};
 
 /// A transformer layer.
@@ -33,6 +35,8 @@ pub struct LayerSpec {
     pub mixer_norm_role: Role,
     /// Of what the mixer adds to the stream.
     pub mixer_post_norm: Option<NormSpec>,
+    /// What files call it.
+    pub mixer_post_norm_role: Role,
     /// Of the stream with the mixer's output.
     pub mixer_stream_norm: Option<NormSpec>,
     /// The part that looks at one position alone.
@@ -43,6 +47,8 @@ pub struct LayerSpec {
     pub ffn_norm_role: Role,
     /// Of what the feed-forward part adds to the stream.
     pub ffn_post_norm: Option<NormSpec>,
+    /// What files call it.
+    pub ffn_post_norm_role: Role,
     /// Of the stream with the feed-forward part's output.
     pub ffn_stream_norm: Option<NormSpec>,
     /// Multiplies what either part adds to the stream.

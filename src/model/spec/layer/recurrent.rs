@@ -91,6 +91,26 @@ pub struct Mamba1Spec {
     pub norm: Option<NormSpec>,
 }
 
+/// A state-space mixer with heads as in Mamba-2, whose steps, and what is written and read, are made of the convolved
+/// values as in Mamba (Preferred Networks 2025, "PLaMo 2").
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HeadMambaSpec {
+    /// Width of the residual stream.
+    pub n_embd: usize,
+    /// Heads.
+    pub n_head: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+    /// Elements of what is written and of what is read, which all heads share.
+    pub n_state: usize,
+    /// Width that the heads' steps are made from.
+    pub n_rank: usize,
+    /// Positions that the convolution reaches over.
+    pub n_taps: usize,
+    /// Of what is written, of what is read and of what steps are made from.
+    pub norm: NormSpec,
+}
+
 /// Kimi's delta-net (Moonshot AI 2025, "Kimi Linear"): as a gated one, but each row of a head's matrix,
 /// `[head_dim, head_dim]`, decays at a pace of its own; decays and gates are made of narrow vectors.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -207,6 +227,38 @@ impl Mamba1Spec {
         first_count_fault(&counts)
             .or_else(|| self.conv().fault())
             .or_else(|| self.norm.and_then(|norm| norm.fault()))
+    }
+}
+
+impl HeadMambaSpec {
+    /// Elements of all heads.
+    pub fn n_inner(&self) -> usize {
+        self.n_head * self.head_dim
+    }
+
+    /// Its convolution, of the values.
+    pub fn conv(&self) -> ConvSpec {
+        ConvSpec { n_channels: self.n_inner(), n_taps: self.n_taps, has_bias: false }
+    }
+
+    /// Rows of the matrix of what depends on the values: what is written, what is read and what steps are made from.
+    pub fn n_rows(&self) -> usize {
+        self.n_rank + 2 * self.n_state
+    }
+
+    /// Floats that it remembers: those of the convolution, then the matrices.
+    pub fn state_len(&self) -> usize {
+        self.conv().state_len() + self.n_head * self.n_state * padded_columns(self.head_dim)
+    }
+
+    pub(super) fn fault(&self) -> Option<String> {
+        let counts = [
+            ("the number of state-space heads", self.n_head, limits::MAX_HEAD_DIM),
+            ("the length of a state-space head", self.head_dim, limits::MAX_HEAD_DIM),
+            ("the size of a state", self.n_state, limits::MAX_HEAD_DIM),
+            ("the width that time steps are made from", self.n_rank, limits::MAX_DIMENSION),
+        ];
+        first_count_fault(&counts).or_else(|| self.conv().fault()).or_else(|| self.norm.fault())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Promise;
 use super::{Presence, Slots};
-use crate::model::spec::layer::{ExpertsSpec, FfnShape, FfnSpec};
+use crate::model::spec::layer::{AdjugateSpec, ExpertsSpec, FfnShape, FfnSpec};
 use crate::model::spec::{Role, Suffix, TensorId};
 
 impl Slots<'_> {
@@ -55,6 +55,9 @@ impl Slots<'_> {
     fn experts(&mut self, spec: &ExpertsSpec, n_stream: usize) {
         let FfnShape { n_embd, n_ff, has_bias, .. } = spec.expert;
         let n_expert = spec.n_expert;
+        if let Some(norm) = spec.early_norm {
+            self.norm(Role::FfnNormExps, norm, n_stream);
+        }
         self.weight(Role::FfnGateInp, &[n_expert, n_stream]);
         if spec.router.has_bias {
             self.bias(Role::FfnGateInp, n_expert, Promise::Open);
@@ -80,7 +83,16 @@ impl Slots<'_> {
                 self.push(TensorId::bias(role, self.layer), &[n_expert, n], Presence::Optional);
             }
         }
+        if let Some(AdjugateSpec { n_ff, group, .. }) = spec.adjugate {
+            let n = n_expert / group;
+            self.weight(Role::FfnGateChexps, &[n, n_ff, n_embd]);
+            self.weight(Role::FfnUpChexps, &[n, n_ff, n_embd]);
+            self.weight(Role::FfnDownChexps, &[n, n_embd, n_ff]);
+        }
         let Some(shared) = spec.shared else { return };
+        if shared.is_named_plainly {
+            return self.gated(shared.shape);
+        }
         let FfnShape { n_embd, n_ff, .. } = shared.shape;
         if shared.is_gated {
             self.weight(Role::FfnGateInpShexp, &[n_embd]);

@@ -1,7 +1,9 @@
 //! The tensors of recurrent mixers.
 
 use super::{Presence, Slots};
-use crate::model::spec::layer::{ConvSpec, DeltaNetSpec, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
+use crate::model::spec::layer::{
+    ConvSpec, DeltaNetSpec, HeadMambaSpec, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec,
+};
 use crate::model::spec::{Role, TensorId};
 
 impl Slots<'_> {
@@ -51,6 +53,22 @@ impl Slots<'_> {
         }
         self.bare(Role::SsmA, &[n_inner, n_state]);
         self.bare(Role::SsmD, &[n_inner]);
+        self.weight(Role::SsmOut, &[n_embd, n_inner]);
+    }
+
+    pub(super) fn head_mamba(&mut self, spec: &HeadMambaSpec) {
+        let HeadMambaSpec { n_embd, n_head, n_state, n_rank, norm, .. } = *spec;
+        let n_inner = spec.n_inner();
+        self.weight(Role::SsmIn, &[2 * n_inner, n_embd]);
+        self.conv(Role::SsmConv, spec.conv());
+        self.weight(Role::SsmX, &[spec.n_rows(), n_inner]);
+        self.weight(Role::SsmDt, &[n_head, n_rank]);
+        self.push(TensorId::bias(Role::SsmDt, self.layer), &[n_head], Presence::Required);
+        self.norm(Role::SsmDtNorm, norm, n_rank);
+        self.norm(Role::SsmBNorm, norm, n_state);
+        self.norm(Role::SsmCNorm, norm, n_state);
+        self.bare(Role::SsmA, &[n_head]);
+        self.bare(Role::SsmD, &[n_head]);
         self.weight(Role::SsmOut, &[n_embd, n_inner]);
     }
 
