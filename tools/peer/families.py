@@ -16,6 +16,7 @@ Needs numpy; with llama-cpp-python, its column.
 
 import argparse
 import json
+import os
 import pathlib
 import shutil
 import statistics
@@ -31,6 +32,9 @@ N_CTX = 64
 # llama.cpp takes a model named Phi-3 to have the tokens that Phi-3 has.
 NAME = ("--name", "fixture")
 TOLERANCE = 1e-4
+# llama.cpp may loop, and where it aborts it looks for a debugger and waits for it.
+MOST_SECONDS = 120
+ENVIRONMENT = {**os.environ, "GGML_NO_BACKTRACE": "1"}
 HEAD = "| fixture | architecture | against transformers | llama.cpp against ours | same bits | lines |"
 
 # Run by itself: llama.cpp aborts the process where it does not like a file.
@@ -98,7 +102,11 @@ class Fixture:
 
     def llama_cpp(self, ours: np.ndarray) -> str:
         out = self.work / "theirs.npy"
-        done = run(sys.executable, "-c", LLAMA_CPP, self.gguf, self.ids.read_text(), out)
+        command = [sys.executable, "-c", LLAMA_CPP, str(self.gguf), self.ids.read_text(), str(out)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=MOST_SECONDS, env=ENVIRONMENT)
+        except subprocess.TimeoutExpired:
+            return f"no logits within {MOST_SECONDS} s"
         return f"{distance(np.load(out), ours):.1e}" if done.returncode == 0 else last_error(done)
 
     def has_same_bits(self, ours: np.ndarray) -> bool:

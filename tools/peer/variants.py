@@ -73,8 +73,12 @@ MEANT = {
     "without phi3.rope.scaling.original_context_length",
     # llama.cpp divides by the inverse of what it should where a file is silent.
     "without minicpm.logit_scale",
-    # Without an epsilon llama.cpp computes with 0.
-    "without nemotron_h_moe.attention.layer_norm_rms_epsilon",
+    # Without an epsilon llama.cpp computes with 0, and we with that of the published models.
+    "without arwkv7.attention.layer_norm_rms_epsilon",
+    "without qwen2vl.attention.layer_norm_rms_epsilon",
+    "without rwkv6.attention.layer_norm_epsilon",
+    "without rwkv6qwen2.attention.layer_norm_rms_epsilon",
+    "without rwkv7.attention.layer_norm_epsilon",
 }
 KEPT_KEYS = ("general.architecture", "tokenizer.ggml.tokens", "tokenizer.ggml.model")
 

@@ -70,7 +70,11 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     experts.router.scoring = base.scoring(Scoring::Sigmoid)?;
     experts.router.is_normalised = keys.bool("expert_weights_norm")?.unwrap_or(false);
     experts.router.scale = base.expert_scale()?;
-    experts.shared = base.shared(keys.count("expert_shared_feed_forward_length")?.unwrap_or(0), false);
+    let n_shared = keys.count("expert_shared_count")?.unwrap_or(0);
+    let n_shared = keys
+        .count("expert_shared_feed_forward_length")?
+        .unwrap_or(n_shared.saturating_mul(experts.expert.n_ff));
+    experts.shared = base.shared(n_shared, false);
     if let Some(shared) = &mut experts.shared {
         // The mean of both.
         (shared.scale, experts.router.scale) = (0.5, 0.5 * experts.router.scale);

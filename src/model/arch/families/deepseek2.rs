@@ -127,7 +127,9 @@ pub(super) fn experts_of(base: &Base<'_>, default: Scoring) -> Result<Option<Exp
         let n_best = if router.scoring == Scoring::Sigmoid { 2 } else { 1 };
         router.groups = Some(GroupSpec { n_group, n_used, n_best });
     }
-    let n_shared = keys.count("expert_shared_count")?.unwrap_or(0);
+    // Of K-EXAONE there is always one.
+    let usual = usize::from(keys.arch() == "exaone-moe");
+    let n_shared = keys.count("expert_shared_count")?.unwrap_or(usual);
     experts.shared = base.shared(experts.expert.n_ff.saturating_mul(n_shared), false);
     Ok(Some(experts))
 }

@@ -59,13 +59,10 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
         true => i != n_layer - 1,
         false => i % period != period / 2,
     };
-    for (key, name, default) in [
-        ("attention.head_count", "num_attention_heads", 32),
-        ("attention.head_count_kv", "num_key_value_heads", 4),
-    ] {
-        let n = count(name, default)?;
-        made.replace_counts(key, (0..n_layer).map(|i| if has_mamba && is_mamba(i) { 0 } else { n }))?;
-    }
+    // Heads of queries are said of all layers: llama.cpp takes those of the first for the rotated part of heads.
+    let n_head_kv = count("num_key_value_heads", 4)?;
+    let n_head_kv = |i: usize| if has_mamba && is_mamba(i) { 0 } else { n_head_kv };
+    made.replace_counts("attention.head_count_kv", (0..n_layer).map(n_head_kv))?;
     let n_head = count("mamba_num_heads", 64)?;
     made.put_count("ssm.conv_kernel", count("mamba_d_conv", 4)?)?;
     made.put_count("ssm.inner_size", n_head.saturating_mul(head_dim))?;
