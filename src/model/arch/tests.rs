@@ -203,13 +203,14 @@ fn keys_that_files_may_leave_out_have_a_meaning() {
     assert_eq!(model.layers[0].mixer.attention().expect("attention").alibi, None);
     assert_eq!(model.embed.n_positions, None, "there is no such tensor");
 
-    let nemotron = format!(
-        r#"{{{MISTRAL}, "layer_norm_epsilon": 0.25, "hybrid_override_pattern": "ME", "n_routed_experts": 8,
-            "num_experts_per_tok": 2, "moe_intermediate_size": 64, "moe_shared_expert_intermediate_size": 64,
-            "mamba_num_heads": 4, "mamba_head_dim": 8, "n_groups": 1, "ssm_state_size": 8, "conv_kernel": 4}}"#
-    );
-    assert_eq!(eps(&without(&nemotron, "nemotron_h_moe", EPS)), 0.25, "that of the other norms");
-    let model = without(&nemotron, "nemotron_h_moe", "expert_weights_norm");
-    let FfnSpec::Experts(experts) = &model.layers[1].ffn else { panic!("experts") };
-    assert!(!experts.router.is_normalised);
+    let nemotron = include_str!("../../../fixtures/families/nemotron_h_moe/config.json");
+    let whole = Config::parse(Path::new("config.json"), nemotron).expect("JSON");
+    let own = whole.required_f32("layer_norm_epsilon").expect("its epsilon");
+    assert_eq!(eps(&without(nemotron, "nemotron_h_moe", EPS)), own, "that of the other norms");
+    let model = without(nemotron, "nemotron_h_moe", "expert_weights_norm");
+    let experts = model.layers.iter().find_map(|layer| match &layer.ffn {
+        FfnSpec::Experts(experts) => Some(experts),
+        _ => None,
+    });
+    assert!(!experts.expect("layers with experts").router.is_normalised);
 }
