@@ -12,8 +12,8 @@ use crate::threads::processor_count;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Computing")]
 pub struct ComputeArgs {
-    /// Threads to compute with; more than the processors slow each other down [default: one per physical core, without
-    /// efficiency cores where there are others]
+    /// Threads to compute with; more than the processors slow each other down [default: one per physical core; for
+    /// what waits for memory, as generation does, without efficiency cores where there are others]
     #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub threads: Option<usize>,
     /// CPU tier to use: scalar; avx2, avx-vnni or avx512; neon, neon-dotprod or neon-i8mm. All give the same
@@ -45,22 +45,30 @@ impl ComputeArgs {
     /// # Errors
     /// [`Error::Usage`] for none.
     pub fn threads(&self) -> Result<Option<usize>> {
-        if self.threads == Some(0) {
-            return Err(Error::usage("--threads must be at least 1"));
-        }
-        if let Some(warning) = self.threads.and_then(|n| too_many(n, processor_count())) {
-            warn(warning);
-        }
-        Ok(self.threads)
+        checked_threads("--threads", self.threads)
     }
 }
 
-/// What to say to `n_threads` on `n_processors`.
-fn too_many(n_threads: usize, n_processors: usize) -> Option<String> {
+/// The number of threads that the option `name` asks for. Warns if they are more than can run at once.
+///
+/// # Errors
+/// [`Error::Usage`] for none.
+pub(super) fn checked_threads(name: &str, asked: Option<usize>) -> Result<Option<usize>> {
+    if asked == Some(0) {
+        return Err(Error::usage(format!("{name} must be at least 1")));
+    }
+    if let Some(warning) = asked.and_then(|n| too_many(name, n, processor_count())) {
+        warn(warning);
+    }
+    Ok(asked)
+}
+
+/// What to say to `n_threads`, asked for by the option `name`, on `n_processors`.
+fn too_many(name: &str, n_threads: usize, n_processors: usize) -> Option<String> {
     (n_threads > n_processors).then(|| {
         format!(
             "{n_threads} threads take turns on the {n_processors} processors this process may use and slow each \
-             other; --threads {n_processors} or less is faster"
+             other; {name} {n_processors} or less is faster"
         )
     })
 }
@@ -93,8 +101,8 @@ mod tests {
 
     #[test]
     fn threads_beyond_the_machine_are_warned_of() {
-        assert_eq!(too_many(4, 4), None);
-        let warning = too_many(5, 4).expect("one too many");
+        assert_eq!(too_many("--threads", 4, 4), None);
+        let warning = too_many("--threads", 5, 4).expect("one too many");
         assert!(warning.contains("5 threads") && warning.contains("--threads 4 or less"), "{warning}");
     }
 

@@ -14,7 +14,7 @@ use gguf_simd::{BlockType, Isa};
 use super::bench::{Speed, Workload};
 use crate::error::{Error, Result};
 use crate::runtime::Engine;
-use crate::threads::ThreadPool;
+use crate::threads::{ThreadCounts, ThreadPool};
 
 /// Bytes that no cache holds.
 const MEMORY_BYTES: usize = 256 << 20;
@@ -38,15 +38,18 @@ pub struct Ceilings {
 }
 
 impl Ceilings {
-    /// Measures them with as many threads as `engine` has, which are to be idle.
+    /// Measures them with as many threads as `engine` has for generation and for prompts, which are to be idle.
     ///
     /// # Errors
     /// [`Error::Limit`] if the system refuses the memory or the threads.
     pub fn measure(engine: &Engine) -> Result<Self> {
-        let pool = ThreadPool::new(engine.n_threads())?;
-        let block_type = Needs::of(engine).block_type;
-        let (bytes_per_second, isa) = (read(&pool, MEMORY_BYTES)?, engine.kernels().isa());
-        Ok(Self { bytes_per_second, multiply_adds_per_second: multiply(&pool, isa, block_type), block_type })
+        let ThreadCounts { few, many } = engine.thread_counts();
+        let (block_type, isa) = (Needs::of(engine).block_type, engine.kernels().isa());
+        Ok(Self {
+            bytes_per_second: read(&ThreadPool::new(few)?, MEMORY_BYTES)?,
+            multiply_adds_per_second: multiply(&ThreadPool::new(many)?, isa, block_type),
+            block_type,
+        })
     }
 
     /// The greater of each.

@@ -29,6 +29,8 @@ pub struct Compute<'a> {
     pub kernels: &'static Kernels,
     /// The threads.
     pub pool: &'a ThreadPool,
+    /// Those of them that take part.
+    pub n_threads: usize,
     /// Told how far a pass has come.
     pub observer: &'a dyn Observer,
     /// Sees the inputs of products, if somebody wants to.
@@ -70,6 +72,11 @@ impl Observer for () {
 }
 
 impl Compute<'_> {
+    /// The same, with the threads that so many tokens at once are computed with.
+    pub(super) fn for_tokens(self, n_tokens: usize) -> Self {
+        Self { n_threads: self.pool.counts().of_tokens(n_tokens), ..self }
+    }
+
     /// Notes that another phase begins.
     pub fn enter(&self, phase: Phase) {
         if let Some(profile) = self.profile {
@@ -86,11 +93,10 @@ impl Compute<'_> {
 
     /// How many parts `work` multiply-adds should be cut into.
     pub(super) fn n_parts(&self, work: usize) -> usize {
-        let n_threads = self.pool.n_threads();
-        if n_threads == 1 {
+        if self.n_threads == 1 {
             return 1;
         }
-        (work / MIN_PART_WORK).clamp(1, (n_threads * PARTS_PER_THREAD).min(MAX_PARTS))
+        (work / MIN_PART_WORK).clamp(1, (self.n_threads * PARTS_PER_THREAD).min(MAX_PARTS))
     }
 
     /// Rows of each piece, if `n_rows` rows of `row_work` multiply-adds each are cut into pieces.
@@ -127,7 +133,7 @@ impl Compute<'_> {
                 *slot = Some(part);
                 len += 1;
             }
-            self.pool.run_parts_with(scratch, &mut list[..len], |scratch, _, part| {
+            self.pool.run_parts_among(self.n_threads, scratch, &mut list[..len], |scratch, _, part| {
                 if let Some(part) = part.take() {
                     f(scratch, part);
                 }
@@ -226,8 +232,14 @@ mod tests {
     fn every_part_is_computed_once_even_beyond_the_list() {
         for n_threads in [1, 3] {
             let pool = ThreadPool::new(n_threads).unwrap();
-            let compute =
-                Compute { kernels: Kernels::best(), pool: &pool, observer: &(), inputs: None, profile: None };
+            let compute = Compute {
+                kernels: Kernels::best(),
+                pool: &pool,
+                n_threads: pool.n_threads(),
+                observer: &(),
+                inputs: None,
+                profile: None,
+            };
             for n in [0, 1, MAX_PARTS - 1, MAX_PARTS, 3 * MAX_PARTS + 5] {
                 let mut values = vec![0; n];
                 compute.for_each(usize::MAX, values.iter_mut(), |value| *value += 1);
@@ -266,8 +278,14 @@ mod tests {
     #[test]
     fn little_work_stays_on_one_thread() {
         let pool = ThreadPool::new(2).unwrap();
-        let compute =
-            Compute { kernels: Kernels::best(), pool: &pool, observer: &(), inputs: None, profile: None };
+        let compute = Compute {
+            kernels: Kernels::best(),
+            pool: &pool,
+            n_threads: pool.n_threads(),
+            observer: &(),
+            inputs: None,
+            profile: None,
+        };
         assert_eq!(compute.n_parts(100), 1);
         assert_eq!(compute.n_parts(usize::MAX), 2 * PARTS_PER_THREAD);
         assert_eq!(compute.piece_len(1, usize::MAX), 1);

@@ -101,6 +101,7 @@ impl Decoder {
         let mut batch = core::mem::take(&mut space.batch);
         batch.fill(parts);
         assert!(batch.n() <= space.n_batch, "{} ids exceed the batch", batch.n());
+        let compute = compute.for_tokens(batch.n());
         for part in parts.iter_mut() {
             let n = part.ids().len();
             part.cache_mut().begin(n);
@@ -148,6 +149,7 @@ impl Decoder {
     /// If `out` has another length, or the model is an encoder.
     pub fn logits(&self, compute: Compute<'_>, space: &mut Workspace, out: &mut [f32]) {
         let (output, n) = (self.weights.output.as_ref().expect("a model with logits"), space.batch.n());
+        let compute = compute.for_tokens(n);
         let n_vocab = self.spec.n_vocab;
         assert_eq!(out.len(), n * n_vocab, "logits of {n} tokens");
         compute.before(self.weights.layers.len());

@@ -200,7 +200,8 @@ impl SingleLayers {
     }
 
     fn compute<'a>(&'a self, inputs: Option<&'a dyn InputObserver>) -> Compute<'a> {
-        Compute { kernels: self.kernels, pool: &self.pool, observer: &(), inputs, profile: None }
+        let n_threads = self.pool.n_threads();
+        Compute { kernels: self.kernels, pool: &self.pool, n_threads, observer: &(), inputs, profile: None }
     }
 
     fn run(

@@ -17,18 +17,31 @@ use crate::model::{
     Compute, Decoder, Dimensions, Family, KvCache, KvSpec, KvTypes, ModelSpec, NewBlocks, Profile, Promise,
     Promises, Reads, arch,
 };
-use crate::threads::{ThreadPool, default_thread_count};
+use crate::threads::{ThreadCounts, ThreadPool};
 
 /// What an engine computes with.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EngineOptions {
-    /// Threads; [`default_thread_count`] of them unless told.
+    /// Threads to compute with; those of [`ThreadCounts::of_machine`] unless told.
     pub n_threads: Option<usize>,
+    /// Threads to compute many tokens at once with; as many as `n_threads` if that is told and this is not.
+    pub n_prompt_threads: Option<usize>,
     /// The tier of CPU features; the best unless told. The results do not depend on it.
     pub isa: Option<Isa>,
     /// Bytes of memory that the process may take in all, the model's pages included; as much as there is
     /// unless told.
     pub ram: Option<u64>,
+}
+
+impl EngineOptions {
+    /// The threads that these options ask for.
+    pub fn thread_counts(&self) -> ThreadCounts {
+        let machine = ThreadCounts::of_machine();
+        ThreadCounts {
+            few: self.n_threads.unwrap_or(machine.few),
+            many: self.n_prompt_threads.or(self.n_threads).unwrap_or(machine.many),
+        }
+    }
 }
 
 /// A model: its file mapped into memory, its weights checked, its threads waiting.
@@ -74,7 +87,7 @@ impl Engine {
     /// As there; [`Error::Malformed`] and [`Error::Unsupported`] for an adapter of another model.
     pub fn open_with(path: &Path, options: EngineOptions, adapters: Vec<Adapter>) -> Result<Self> {
         let kernels = kernels_for(options.isa)?;
-        let pool = ThreadPool::new(options.n_threads.unwrap_or_else(default_thread_count))?;
+        let pool = ThreadPool::with_counts(options.thread_counts())?;
         let file = Arc::new(parts::open_whole(path)?);
         let family = family_of(&file)?;
         let spec = family
@@ -108,7 +121,7 @@ impl Engine {
             adapters: Arc::clone(&self.adapters),
             reads: decoder.reads(),
             decoder,
-            pool: ThreadPool::new(self.n_threads())?,
+            pool: ThreadPool::with_counts(self.thread_counts())?,
             kernels: self.kernels,
             ram: self.ram,
             residency: OnceLock::new(),
@@ -199,8 +212,8 @@ impl Engine {
     }
 
     /// The threads it computes with.
-    pub fn n_threads(&self) -> usize {
-        self.pool.n_threads()
+    pub fn thread_counts(&self) -> ThreadCounts {
+        self.pool.counts()
     }
 
     pub(super) fn decoder(&self) -> &Decoder {
@@ -231,8 +244,12 @@ impl Engine {
         let SessionOptions { n_ctx, n_batch, kv_types } = options;
         let cache = KvCache::n_bytes(self.kv_spec(), options.cache())?;
         let within = n_ctx.min(MAX_DIMENSION);
-        let dimensions =
-            Dimensions { n_batch: n_batch.min(within), n_ctx: within, kv_types, n_threads: self.n_threads() };
+        let dimensions = Dimensions {
+            n_batch: n_batch.min(within),
+            n_ctx: within,
+            kv_types,
+            n_threads: self.pool.n_threads(),
+        };
         let text = (n_ctx as u64).saturating_mul(TEXT_BYTES);
         let buffers = self.decoder.workspace_bytes(dimensions).saturating_add(text);
         let owned = self.reads.owned_bytes as u64;
@@ -328,7 +345,8 @@ impl Engine {
 
     pub(super) fn compute<'a>(&'a self, profile: Option<&'a Profile>) -> Compute<'a> {
         let observer = self.residency.get().and_then(Residency::observer).unwrap_or(&());
-        Compute { kernels: self.kernels, pool: &self.pool, observer, inputs: None, profile }
+        let n_threads = self.pool.n_threads();
+        Compute { kernels: self.kernels, pool: &self.pool, n_threads, observer, inputs: None, profile }
     }
 }
 

@@ -150,7 +150,7 @@ impl<'e> Evaluator<'e> {
         let options = options.checked()?;
         engine.check_evaluator(options)?;
         let SessionOptions { n_ctx, n_batch, kv_types } = options;
-        let n_threads = engine.n_threads();
+        let n_threads = engine.pool().n_threads();
         let mut logits = Vec::new();
         reserve_logits(&mut logits, engine.n_vocab())?;
         let dimensions = Dimensions { n_batch, n_ctx, kv_types, n_threads };

@@ -4,7 +4,8 @@
 //! microsecond when workers are awake, nothing when one thread is asked for, and no processor time
 //! while idle. A region is announced by one atomic counter. Waiting threads spin for a moment,
 //! then yield, then sleep. A worker that the system does not run in time is not waited for: the
-//! others take its parts.
+//! others take its parts. So a slow core is of use wherever there is much to compute, and a region can be
+//! for the first threads of a pool alone, where memory is what bounds it: the others stay asleep.
 //!
 //! What runs in a region computes in the default floating-point environment, whatever the program that embeds
 //! this one has made of its threads ([`FloatEnvironment`]): on the caller's thread for the region, on the
@@ -14,6 +15,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -28,6 +30,7 @@ use crate::error::{Error, Result};
 use crate::limits::MAX_THREADS;
 
 use gate::{Gate, lock};
+use topology::Cores;
 
 mod gate;
 #[cfg(test)]
@@ -43,12 +46,54 @@ pub fn processor_count() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The number of threads to compute with unless told otherwise: one for each physical core that the process may
-/// run on, without efficiency cores where there are others; fewer where a container's quota allows less.
-pub fn default_thread_count() -> usize {
-    let n_cores = topology::core_count().unwrap_or_else(num_cpus::get_physical);
-    processor_count().min(n_cores).clamp(1, MAX_THREADS)
+/// The threads to compute with unless told otherwise, fewer where a container's quota allows less.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ThreadCounts {
+    /// For few tokens, which memory bounds: one for each physical core that the process may run on, without
+    /// efficiency cores where there are others.
+    pub few: usize,
+    /// For many tokens, and whatever else is bound by arithmetic: one for each physical core.
+    pub many: usize,
 }
+
+impl ThreadCounts {
+    /// Those for the processors that this process may run on.
+    pub fn of_machine() -> Self {
+        let cores = topology::cores().unwrap_or_else(|| {
+            let n = num_cpus::get_physical();
+            Cores { fast: n, all: n }
+        });
+        let [few, many] = [cores.fast, cores.all].map(|n| processor_count().min(n).clamp(1, MAX_THREADS));
+        Self { few, many }
+    }
+
+    /// The same number for everything.
+    pub fn same(n_threads: usize) -> Self {
+        Self { few: n_threads, many: n_threads }
+    }
+
+    /// The threads that `n_tokens` at once are computed with.
+    pub fn of_tokens(self, n_tokens: usize) -> usize {
+        if n_tokens > MAX_FEW { self.many } else { self.few }
+    }
+
+    /// Those that a pool for both needs.
+    pub fn most(self) -> usize {
+        self.few.max(self.many)
+    }
+}
+
+impl fmt::Display for ThreadCounts {
+    /// As in `4 threads` or `4 threads, 12 for prompts`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { few, many } = self;
+        write!(f, "{few} thread{}", if *few == 1 { "" } else { "s" })?;
+        if few == many { Ok(()) } else { write!(f, ", {many} for prompts") }
+    }
+}
+
+/// Tokens at once, up to which reading the weights takes longer than multiplying with them.
+const MAX_FEW: usize = 8;
 
 /// Threads that wait for short parallel regions. The caller of a region works too, so a pool of `n`
 /// threads starts `n - 1`. Dropping it ends and joins them.
@@ -56,6 +101,7 @@ pub fn default_thread_count() -> usize {
 pub struct ThreadPool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
+    counts: ThreadCounts,
     /// Held by the caller of a region: regions of several callers follow one another.
     region: Mutex<()>,
 }
@@ -76,7 +122,13 @@ struct Shared {
     started: AtomicUsize,
     closing: AtomicBool,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+    /// Where the workers wait that have a part in every region.
     work: Gate,
+    /// Where the others wait, from `n_always` on.
+    reserve: Gate,
+    n_always: usize,
+    /// Workers that the region is for: those below this number.
+    n_members: AtomicUsize,
     quiet: Gate,
     /// Turns to spin: none if there are more threads than processors.
     spins: u32,
@@ -119,7 +171,20 @@ impl ThreadPool {
     /// [`Error::Usage`] for no thread or more than [`MAX_THREADS`], [`Error::Limit`] if the system
     /// refuses to start one.
     pub fn new(n_threads: usize) -> Result<Self> {
-        if n_threads == 0 || n_threads > MAX_THREADS {
+        Self::with_counts(ThreadCounts::same(n_threads))
+    }
+
+    /// Starts a pool of as many threads as the greater of `counts`, whose regions are for either number of them
+    /// ([`ThreadPool::run_parts_among`]).
+    ///
+    /// # Errors
+    /// As [`ThreadPool::new`].
+    pub fn with_counts(counts: ThreadCounts) -> Result<Self> {
+        let (n_always, n_threads) = (counts.few.min(counts.many), counts.most());
+        if n_always == 0 {
+            return Err(Error::usage("no thread was asked for; use at least 1"));
+        }
+        if n_threads > MAX_THREADS {
             return Err(Error::usage(format!(
                 "{n_threads} threads were asked for; use --threads 1 to --threads {MAX_THREADS}"
             )));
@@ -132,12 +197,16 @@ impl ThreadPool {
             closing: AtomicBool::new(false),
             panic: Mutex::new(None),
             work: Gate::default(),
+            reserve: Gate::default(),
+            n_always,
+            n_members: AtomicUsize::new(n_threads),
             quiet: Gate::default(),
             spins: if n_threads > processor_count() { 0 } else { SPINS },
             times_waits: AtomicBool::new(false),
             waited: AtomicU64::new(0),
         });
-        let mut pool = Self { shared, workers: Vec::with_capacity(n_threads - 1), region: Mutex::new(()) };
+        let mut pool =
+            Self { shared, workers: Vec::with_capacity(n_threads - 1), counts, region: Mutex::new(()) };
         for worker in 1..n_threads {
             let shared = Arc::clone(&pool.shared);
             let thread = std::thread::Builder::new().name(format!("worker-{worker}"));
@@ -153,9 +222,14 @@ impl ThreadPool {
         Ok(pool)
     }
 
-    /// How many threads work on a region, the caller's among them.
+    /// How many threads there are, the caller's among them.
     pub fn n_threads(&self) -> usize {
         self.shared.shares.len()
+    }
+
+    /// What it was started for.
+    pub fn counts(&self) -> ThreadCounts {
+        self.counts
     }
 
     /// Begins or ends to time how long callers wait for the other threads at the end of their regions.
@@ -191,9 +265,25 @@ impl ThreadPool {
         parts: &mut [T],
         f: impl Fn(&mut S, usize, &mut T) + Sync,
     ) {
+        self.run_parts_among(self.n_threads(), scratch, parts, f);
+    }
+
+    /// As [`ThreadPool::run_parts_with`], on the first `n_members` threads. The others are left asleep; one that
+    /// is awake still may take a part.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn run_parts_among<S: Send, T: Send>(
+        &self,
+        n_members: usize,
+        scratch: &mut [S],
+        parts: &mut [T],
+        f: impl Fn(&mut S, usize, &mut T) + Sync,
+    ) {
         let _environment = FloatEnvironment::enter();
         assert!(scratch.len() >= self.n_threads(), "one scratch value per thread");
-        if parts.len() <= 1 || self.workers.is_empty() || IN_REGION.get() {
+        let n_members = n_members.clamp(1, self.n_threads());
+        if parts.len() <= 1 || n_members == 1 || IN_REGION.get() {
             for (i, part) in parts.iter_mut().enumerate() {
                 f(&mut scratch[0], i, part);
             }
@@ -201,7 +291,7 @@ impl ThreadPool {
         }
         let (scratch, n_parts) = (Spread(scratch.as_mut_ptr()), parts.len());
         let parts = Spread(parts.as_mut_ptr());
-        self.open_region(n_parts, &|worker, i| {
+        self.open_region(n_members, n_parts, &|worker, i| {
             // SAFETY: `worker` is below `n_threads` and belongs to one thread; `i` is below
             // `n_parts` and is handed out once (`Shared::take`). Both slices are borrowed mutably
             // until the region is over.
@@ -210,14 +300,15 @@ impl ThreadPool {
         });
     }
 
-    /// Runs `body` for every part and returns when no thread is inside any more.
-    fn open_region(&self, n_parts: usize, body: &Body<'_>) {
+    /// Runs `body` for every part on the first `n_members` threads and returns when no thread is inside any more.
+    fn open_region(&self, n_members: usize, n_parts: usize, body: &Body<'_>) {
         let one_at_a_time = lock(&self.region);
         let shared = &*self.shared;
         let n_parts = u32::try_from(n_parts).expect("fewer than 2^32 parts");
-        let n = self.n_threads() as u64;
+        let n = n_members as u64;
         for (i, share) in (0u64..).zip(&shared.shares) {
-            let bound = |i: u64| u64::from(n_parts) * i / n;
+            // The shares of those who are no members are empty.
+            let bound = |i: u64| u64::from(n_parts) * i.min(n) / n;
             share.0.store(bound(i) | (bound(i + 1) << 32), Relaxed);
         }
         // SAFETY: only the lifetime changes. The workers that copy this reference are counted in
@@ -225,8 +316,12 @@ impl ThreadPool {
         let body: NonNull<Body<'static>> = unsafe { std::mem::transmute(NonNull::from(body)) };
         // SAFETY: the region is closed: a worker that enters now sees that and does not look.
         unsafe { *shared.body.get() = Some(Lent(body)) };
+        shared.n_members.store(n_members, Relaxed);
         shared.state.fetch_add(ONE_PHASE, Release);
         shared.work.wake_all();
+        if n_members > shared.n_always {
+            shared.reserve.wake_all();
+        }
         shared.work_as(0, Lent(body));
         shared.close();
         let panic = lock(&shared.panic).take();
@@ -241,6 +336,7 @@ impl Drop for ThreadPool {
     fn drop(&mut self) {
         self.shared.closing.store(true, SeqCst);
         self.shared.work.wake_all();
+        self.shared.reserve.wake_all();
         for worker in self.workers.drain(..) {
             // A worker catches the panics of what it runs, so it ends in peace.
             let _ = worker.join();
@@ -254,11 +350,13 @@ impl Shared {
         let _environment = FloatEnvironment::enter();
         self.started.fetch_add(1, Release);
         self.quiet.wake_all();
+        let gate = if worker < self.n_always { &self.work } else { &self.reserve };
         let mut last_phase = 0;
         loop {
-            let is_news = |state: u64| is_open(state) && state / ONE_PHASE != last_phase;
-            self.work
-                .wait_until(self.spins, || self.closing.load(Acquire) || is_news(self.state.load(Acquire)));
+            let is_news = |state: u64| {
+                is_open(state) && state / ONE_PHASE != last_phase && worker < self.n_members.load(Relaxed)
+            };
+            gate.wait_until(self.spins, || self.closing.load(Acquire) || is_news(self.state.load(Acquire)));
             if self.closing.load(Acquire) {
                 return;
             }

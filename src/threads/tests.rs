@@ -65,6 +65,43 @@ fn a_region_inside_a_region_runs_on_its_own_thread() {
 }
 
 #[test]
+fn regions_for_some_of_the_threads_and_for_all_lose_no_wakeup() {
+    let pool = ThreadPool::with_counts(ThreadCounts { few: 2, many: 4 }).unwrap();
+    assert_eq!(pool.n_threads(), 4);
+    let mut parts = [0u32; 9];
+    for round in 0..5_000 {
+        let n_members = [2, 4, 1, 2][round % 4];
+        pool.run_parts_among(n_members, &mut [(); 4], &mut parts, |(), _, part| *part += 1);
+        if round % 1000 == 0 {
+            // Long enough for the workers to fall asleep.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    assert_eq!(parts, [5_000; 9]);
+}
+
+#[test]
+fn those_a_region_is_not_for_stay_asleep() {
+    let pool = ThreadPool::with_counts(ThreadCounts { few: 2, many: 3 }).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    let mut n_parts_of = [0; 3];
+    for _ in 0..100 {
+        pool.run_parts_among(2, &mut n_parts_of, &mut [(); 30], |n, _, ()| *n += 1);
+    }
+    assert!(n_parts_of[0] > 0 && n_parts_of[2] == 0, "{n_parts_of:?}");
+    // All three must be inside at once for any of them to leave.
+    let inside = AtomicUsize::new(0);
+    pool.run_parts_with(&mut n_parts_of, &mut [(); 3], |n, _, ()| {
+        *n += 1;
+        inside.fetch_add(1, SeqCst);
+        while inside.load(SeqCst) < 3 {
+            std::thread::yield_now();
+        }
+    });
+    assert_eq!(n_parts_of[2], 1);
+}
+
+#[test]
 fn several_callers_share_a_pool() {
     let pool = ThreadPool::new(3).unwrap();
     std::thread::scope(|scope| {
@@ -98,5 +135,9 @@ fn the_others_take_the_parts_of_a_thread_that_is_late() {
 fn impossible_thread_counts_are_refused() {
     assert!(matches!(ThreadPool::new(0), Err(Error::Usage { .. })));
     assert!(matches!(ThreadPool::new(MAX_THREADS + 1), Err(Error::Usage { .. })));
-    assert!(default_thread_count() >= 1);
+    assert!(matches!(ThreadPool::with_counts(ThreadCounts { few: 1, many: 0 }), Err(Error::Usage { .. })));
+    assert_eq!(ThreadCounts::same(1).to_string(), "1 thread");
+    assert_eq!(ThreadCounts { few: 4, many: 12 }.to_string(), "4 threads, 12 for prompts");
+    let ThreadCounts { few, many } = ThreadCounts::of_machine();
+    assert!(1 <= few && few <= many, "{few} {many}");
 }

@@ -1,28 +1,37 @@
 //! The cores that this process may compute on, as Linux describes them.
 //!
 //! One thread per physical core is what both prompts and generation are fastest with: a second thread on a core
-//! shares its arithmetic units and its way to memory. Where cores differ, those far slower than the fastest are left
-//! out: every product ends when its last part does. Nothing is timed for that. What a second of timing finds depends
-//! on what else the machine does in that second, and would be kept for good.
+//! shares its arithmetic units and its way to memory. Where cores differ, those far slower than the fastest serve
+//! prompts alone, whose parts they take as fast as they can: the fast ones saturate the memory that generation waits
+//! for, and each of its short products ends when its last part does. Nothing is timed for that. What a second of
+//! timing finds depends on what else the machine does in that second, and would be kept for good.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// A core with less than this part of the fastest one's capacity is left out: efficiency cores have about half of it,
-/// while cores that differ by their highest clock stay together.
+/// A core with less than this part of the fastest one's capacity is no fast one: efficiency cores have about half of
+/// it, while cores that differ by their highest clock stay together.
 const LEAST_CAPACITY: f64 = 0.6;
 
-/// Physical cores that this process may run on, without efficiency cores where there are others; `None` where
-/// the system does not say.
-pub(super) fn core_count() -> Option<usize> {
+/// Physical cores that this process may run on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Cores {
+    /// Without efficiency cores, where there are others.
+    pub fast: usize,
+    /// All of them.
+    pub all: usize,
+}
+
+/// Those of this machine; `None` where the system does not say.
+pub(super) fn cores() -> Option<Cores> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
     cores_in(Path::new("/sys/devices"), &parse_list(allowed)?)
 }
 
-/// As [`core_count`], for the processors `allowed`, with the folder of devices at `devices`.
-fn cores_in(devices: &Path, allowed: &[usize]) -> Option<usize> {
+/// As [`cores`], for the processors `allowed`, with the folder of devices at `devices`.
+fn cores_in(devices: &Path, allowed: &[usize]) -> Option<Cores> {
     let read = |path: &str| fs::read_to_string(devices.join(path)).ok();
     // Intel's hybrid processors tell their kinds of cores apart by these lists.
     let performance = read("cpu_core/cpus").and_then(|list| parse_list(&list));
@@ -45,8 +54,9 @@ fn cores_in(devices: &Path, allowed: &[usize]) -> Option<usize> {
         |capacity: Option<f64>| capacity.is_none_or(|capacity| capacity >= LEAST_CAPACITY * fastest);
     let n_fast =
         cores.values().filter(|(is_performance, capacity)| *is_performance && is_fast(*capacity)).count();
+    let all = cores.len();
     // Of efficiency cores alone, all count.
-    Some(if n_fast > 0 { n_fast } else { cores.len() }).filter(|&n| n > 0)
+    (all > 0).then_some(Cores { fast: if n_fast > 0 { n_fast } else { all }, all })
 }
 
 /// Parses a list of processors, as in `0-3,8,10-11`, in ascending order.
@@ -84,29 +94,33 @@ mod tests {
     fn siblings_are_one_core_and_only_allowed_ones_count() {
         let dir = devices(&[("0,4", None), ("1,5", None), ("2,6", None), ("3,7", None)].repeat(2));
         let cores = |allowed: &[usize]| cores_in(dir.path(), allowed);
-        assert_eq!(cores(&[0, 1, 2, 3, 4, 5, 6, 7]), Some(4));
-        assert_eq!(cores(&[1, 5]), Some(1), "two threads of one core");
-        assert_eq!(cores(&[4, 5]), Some(2));
-        assert_eq!(cores(&[0, 1, 99]), Some(2), "a mask that names more than there is");
+        assert_eq!(cores(&[0, 1, 2, 3, 4, 5, 6, 7]), Some(Cores { fast: 4, all: 4 }));
+        assert_eq!(cores(&[1, 5]), Some(Cores { fast: 1, all: 1 }), "two threads of one core");
+        assert_eq!(cores(&[4, 5]), Some(Cores { fast: 2, all: 2 }));
+        assert_eq!(
+            cores(&[0, 1, 99]),
+            Some(Cores { fast: 2, all: 2 }),
+            "a mask that names more than there is"
+        );
         assert_eq!(cores(&[99]), None);
     }
 
     #[test]
-    fn cores_far_slower_than_the_fastest_are_left_out() {
+    fn cores_far_slower_than_the_fastest_are_told_apart() {
         let mut cpus = vec![("0", Some(1024)), ("1", Some(870)), ("2", Some(870))];
         cpus.extend(["3", "4", "5", "6"].map(|cpu| (cpu, Some(350))));
         let dir = devices(&cpus);
-        assert_eq!(cores_in(dir.path(), &[0, 1, 2, 3, 4, 5, 6]), Some(3));
-        assert_eq!(cores_in(dir.path(), &[4, 5]), Some(2), "there are no others");
+        assert_eq!(cores_in(dir.path(), &[0, 1, 2, 3, 4, 5, 6]), Some(Cores { fast: 3, all: 7 }));
+        assert_eq!(cores_in(dir.path(), &[4, 5]), Some(Cores { fast: 2, all: 2 }), "there are no others");
     }
 
     #[test]
-    fn efficiency_cores_of_hybrid_processors_are_left_out() {
+    fn efficiency_cores_of_hybrid_processors_are_told_apart() {
         let dir = devices(&[("0-1", None), ("0-1", None), ("2", None), ("3", None), ("4", None)]);
         fs::create_dir(dir.path().join("cpu_core")).unwrap();
         fs::write(dir.path().join("cpu_core/cpus"), "0-2\n").unwrap();
-        assert_eq!(cores_in(dir.path(), &[0, 1, 2, 3, 4]), Some(2));
-        assert_eq!(cores_in(dir.path(), &[3, 4]), Some(2));
+        assert_eq!(cores_in(dir.path(), &[0, 1, 2, 3, 4]), Some(Cores { fast: 2, all: 4 }));
+        assert_eq!(cores_in(dir.path(), &[3, 4]), Some(Cores { fast: 2, all: 2 }));
     }
 
     #[test]

@@ -24,7 +24,7 @@ fn threads(n: usize) -> EngineOptions {
 }
 
 fn assert_steps_allocate_nothing(engine: &Engine, kv_types: KvTypes) {
-    let n_threads = engine.n_threads();
+    let n_threads = engine.thread_counts().many;
     let mut session = Session::new(engine, SessionOptions { kv_types, ..options(400, 16) }).unwrap();
     let ids: Vec<u32> = (0..40).collect();
     let many: Vec<u32> = (0..240).collect();
@@ -61,12 +61,12 @@ fn assert_joint_steps_allocate_nothing(engine: &Engine, kv_types: KvTypes) {
         (0..3).for_each(|_| step(Logits::None));
         (0..3).for_each(|_| step(Logits::Last));
     });
-    assert_eq!(count, 0, "{} threads", engine.n_threads());
+    assert_eq!(count, 0, "{} threads", engine.thread_counts().many);
     // A fork has all it needs as well, but for what it gives up and fills again.
     let [_, parent] = &mut sequences;
     let mut fork = parent.fork(280).unwrap();
     let mut step = |n| _ = evaluator.step(&mut [Part::new(&mut fork, &ids[..n], Logits::Last)]).unwrap();
-    assert_eq!(allocations_of(|| (0..9).for_each(|_| step(1))), 0, "{} threads", engine.n_threads());
+    assert_eq!(allocations_of(|| (0..9).for_each(|_| step(1))), 0, "{} threads", engine.thread_counts().many);
 }
 
 pub(crate) fn steps_allocate_nothing() {

@@ -19,7 +19,11 @@ fn some_ids(n: usize) -> Vec<u32> {
 }
 
 fn engine(path: &Path, n_threads: usize, isa: Isa) -> Engine {
-    Engine::load(path, EngineOptions { n_threads: Some(n_threads), isa: Some(isa), ram: None }).unwrap()
+    Engine::load(
+        path,
+        EngineOptions { n_threads: Some(n_threads), isa: Some(isa), ..EngineOptions::default() },
+    )
+    .unwrap()
 }
 
 fn logits_of(engine: &Engine, ids: &[u32], n_batch: usize) -> Vec<f32> {

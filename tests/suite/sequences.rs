@@ -16,7 +16,11 @@ use gguf_simd::attention::CacheType;
 const KEYS_APART: KvTypes = KvTypes { keys: CacheType::Q8_0, values: CacheType::F16 };
 
 fn engine(path: &Path, n_threads: usize, isa: Isa) -> Engine {
-    Engine::load(path, EngineOptions { n_threads: Some(n_threads), isa: Some(isa), ram: None }).unwrap()
+    Engine::load(
+        path,
+        EngineOptions { n_threads: Some(n_threads), isa: Some(isa), ..EngineOptions::default() },
+    )
+    .unwrap()
 }
 
 /// A model whose one key-value head has its chunks divided between threads, and one of experts.

@@ -50,10 +50,11 @@ def measure(path, modes, args):
     ours, theirs = [], {mode: [] for mode in modes}
     for _ in range(args.rounds):
         ours.append(run_ours(path, args))
-        # The other program gets the threads that ours found best.
-        args.threads = args.threads or ours[0]["threads"]
+        # The other program gets the threads that ours takes.
+        peer = argparse.Namespace(**vars(args))
+        peer.threads, peer.batch_threads = ours[0]["threads"], ours[0]["prompt_threads"]
         for mode in modes:
-            theirs[mode].append(speed.run_peer(path, mode, args))
+            theirs[mode].append(speed.run_peer(path, mode, peer))
     return ours, theirs
 
 
@@ -72,7 +73,8 @@ def print_machine(report, ours, args):
     bandwidth = max(run["ceilings"]["read_bytes_per_second"] for run in ours) / 1e9
     adds = [run["ceilings"]["multiply_adds_per_second"] for run in ours]
     adds = max(filter(None, adds), default=None)
-    print(f"\n{report['cpu']}, {platform.system()} {platform.release()}; tier {report['isa']}, {report['threads']} threads")
+    print(f"\n{report['cpu']}, {platform.system()} {platform.release()}; tier {report['isa']}, {report['threads']} threads,"
+          f" {report['prompt_threads']} for prompts")
     rate = f", {adds / 1e9:.0f} G multiply-adds/s" if adds else ""
     print(f"Limits: reading {bandwidth:.1f} GB/s{rate}; medians of {args.rounds} rounds of {args.repetitions} runs")
 

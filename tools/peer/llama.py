@@ -6,7 +6,7 @@ import llama_cpp
 class Llama:
     """A model and a context of one sequence, evaluated with made-up tokens."""
 
-    def __init__(self, path, *, n_ctx, n_batch, threads, repack):
+    def __init__(self, path, *, n_ctx, n_batch, threads, repack, batch_threads=None):
         self.log = llama_cpp.llama_log_callback(lambda *_: None)  # Must live as long as the library.
         llama_cpp.llama_log_set(self.log, None)
         llama_cpp.llama_backend_init()
@@ -16,7 +16,7 @@ class Llama:
         settings = llama_cpp.llama_context_default_params()
         settings.n_ctx = n_ctx
         settings.n_batch = settings.n_ubatch = n_batch
-        settings.n_threads = settings.n_threads_batch = threads
+        settings.n_threads, settings.n_threads_batch = threads, batch_threads or threads
         self.context = llama_cpp.llama_init_from_model(model, settings)
         self.n_vocab = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
 

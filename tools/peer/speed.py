@@ -34,7 +34,8 @@ def run_llama_cpp(path, repack, args):
 
     start = time.perf_counter()
     n_ctx = args.depth + max(args.p, args.n) + 8
-    model = Llama(path, n_ctx=n_ctx, n_batch=BATCH, threads=args.threads, repack=repack)
+    model = Llama(path, n_ctx=n_ctx, n_batch=BATCH, threads=args.threads, repack=repack,
+                  batch_threads=args.batch_threads)
     load = time.perf_counter() - start
 
     def fill(n):
@@ -64,6 +65,7 @@ def run_llama_cpp(path, repack, args):
 def run_peer(path, mode, args):
     """Measures llama.cpp in a process of its own."""
     options = [f"--{key}={getattr(args, key)}" for key in ["threads", "depth", "repetitions"]]
+    options += [f"--batch-threads={args.batch_threads}"] if args.batch_threads else []
     command = [sys.executable, __file__, str(path), "-p", str(args.p), "-n", str(args.n), *options, "--peer", mode]
     run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode != 0:
@@ -106,6 +108,7 @@ def main():
     parser.add_argument("-n", type=int, default=32, help="tokens to generate")
     parser.add_argument("--depth", type=int, default=0, help="positions filled beforehand")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch-threads", type=int, help="llama.cpp's threads for prompts, if others")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repetitions", type=int, default=2, help="runs in each process, of one round")
     parser.add_argument("--binary", default=REPOSITORY / "target/release/gguf-run")

@@ -27,7 +27,7 @@ use crate::cli::output::{show, show_json, warn};
 use crate::convert::summary::Calibration;
 use crate::convert::{self, GgufInput, Plan, PlanOptions, RunOptions, Summary};
 use crate::error::{Error, Result};
-use crate::threads;
+use crate::threads::ThreadCounts;
 use args::Args;
 use command::Command;
 use model_card::ModelCard;
@@ -179,6 +179,6 @@ fn run_options(args: &Args) -> Result<RunOptions> {
         Some(isa) => Kernels::get(isa).unwrap_or_else(Kernels::best),
         None => Kernels::best(),
     };
-    let n_threads = args.compute.threads()?.unwrap_or_else(threads::default_thread_count);
+    let n_threads = args.compute.threads()?.unwrap_or_else(|| ThreadCounts::of_machine().many);
     Ok(RunOptions { overwrite: args.force, n_threads, kernels })
 }

@@ -29,6 +29,10 @@ pub(super) struct ModelArgs {
     /// Add a GGUF adapter (LoRA) to the model as it runs, SCALE times [default: 1]; repeatable
     #[arg(long, value_name = "FILE[:SCALE]", value_parser = scaled)]
     pub lora: Vec<Scaled>,
+    /// Threads for prompts, if others than --threads [default: that, or one per physical core, efficiency cores
+    /// included]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count, help_heading = "Computing")]
+    pub prompt_threads: Option<usize>,
 }
 
 /// Bytes from a number with a binary unit, as in `3G`, `1.5 GiB` or `512M`.

@@ -193,7 +193,7 @@ fn load_base(args: &Args) -> Result<Model> {
         None if is_checkpoint => Some(DEFAULT_BASE_TYPE.to_owned()),
         given => given.clone(),
     };
-    let base = ModelArgs { model: args.base.clone(), file_type, ram: args.model.ram, lora: Vec::new() };
+    let base = ModelArgs { model: args.base.clone(), file_type, lora: Vec::new(), ..args.model.clone() };
     load(&base, &args.compute, args.quiet)
 }
 

@@ -9,7 +9,7 @@ use gguf_simd::kernels::Kernels;
 use super::args::ModelArgs;
 use super::locate::{Located, locate};
 use super::residency;
-use crate::cli::compute::ComputeArgs;
+use crate::cli::compute::{ComputeArgs, checked_threads};
 use crate::cli::convert::progress::Bar;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::{bytes, note, warn};
@@ -19,7 +19,6 @@ use crate::error::{Error, Result};
 use crate::model::adapter::Adapter;
 use crate::runtime::residency::Plan;
 use crate::runtime::{Engine, EngineOptions, Session, SessionOptions};
-use crate::threads::default_thread_count;
 use crate::tokenizer::Tokenizer;
 
 /// A loaded model.
@@ -94,7 +93,12 @@ const DEFAULT_FILE_TYPE: FileType = FileType::Q4_K_M;
 /// # Errors
 /// Any, before anything is converted where the arguments themselves are wrong.
 pub(super) fn load(model: &ModelArgs, compute: &ComputeArgs, quiet: bool) -> Result<Model> {
-    let options = EngineOptions { n_threads: compute.threads()?, isa: compute.isa()?, ram: model.ram };
+    let options = EngineOptions {
+        n_threads: compute.threads()?,
+        n_prompt_threads: checked_threads("--prompt-threads", model.prompt_threads)?,
+        isa: compute.isa()?,
+        ram: model.ram,
+    };
     let path = gguf_path(model, &options, quiet)?;
     let start = Instant::now();
     let adapters = model.lora.iter().map(|Scaled { path, scale }| Adapter::open(path, *scale));
@@ -141,7 +145,7 @@ fn from_checkpoint(
     let bar = Bar::new(quiet, busy.stop());
     let run_options = RunOptions {
         overwrite: false,
-        n_threads: options.n_threads.unwrap_or_else(default_thread_count),
+        n_threads: options.thread_counts().many,
         // The options name only what this CPU has.
         kernels: options.isa.and_then(Kernels::get).unwrap_or_else(Kernels::best),
     };

@@ -177,7 +177,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
             "tokens_per_second": n_tokens as f64 / seconds,
             "kv_type": args.kv.kv_types.to_string(),
             "isa": model.engine.kernels().isa().name(),
-            "threads": model.engine.n_threads(),
+            "threads": model.engine.thread_counts().many,
         }));
     }
     show(&format!(

@@ -69,6 +69,7 @@ impl SpeculationArgs {
             file_type: None,
             ram: of.ram,
             lora: Vec::new(),
+            prompt_threads: of.prompt_threads,
         });
         args.map(|args| load(&args, compute, quiet)).transpose()
     }

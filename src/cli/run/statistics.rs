@@ -12,6 +12,7 @@ use crate::runtime::Session;
 use crate::runtime::generate::{Finish, Generation};
 use crate::runtime::residency::{Plan, Residency};
 use crate::runtime::speculate::Speculated;
+use crate::threads::ThreadCounts;
 
 /// What is known about a model and a session that generate.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +24,7 @@ pub(super) struct Environment {
     kv_types: KvTypes,
     n_ctx: usize,
     seed: u64,
-    n_threads: usize,
+    threads: ThreadCounts,
     isa: &'static str,
 }
 
@@ -38,7 +39,7 @@ impl Environment {
             kv_types: session.kv_types(),
             n_ctx: session.n_ctx(),
             seed,
-            n_threads: model.engine.n_threads(),
+            threads: model.engine.thread_counts(),
             isa: model.engine.kernels().isa().name(),
         }
     }
@@ -59,12 +60,7 @@ impl Environment {
                 rate(generation.n_steps, generation.generation_time),
                 plural(generation.n_generated, "token"),
             ),
-            format!(
-                "load        {:.2} s; {}, {}",
-                self.load_time.as_secs_f64(),
-                plural(self.n_threads, "thread"),
-                self.isa
-            ),
+            format!("load        {:.2} s; {}, {}", self.load_time.as_secs_f64(), self.threads, self.isa),
             format!(
                 "memory      file {} mapped, cache {} ({}) for {} tokens{peak}",
                 bytes(self.file_bytes),
@@ -101,7 +97,8 @@ impl Environment {
             "kv_type": self.kv_types.to_string(),
             "peak_resident_bytes": peak_resident_bytes(),
             "n_ctx": self.n_ctx,
-            "threads": self.n_threads,
+            "threads": self.threads.few,
+            "prompt_threads": self.threads.many,
             "isa": self.isa,
             "seed": self.seed,
             "finish": finish_name(generation.finish),

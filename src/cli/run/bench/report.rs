@@ -48,10 +48,10 @@ impl Report<'_> {
         let engine = &self.model.engine;
         let (name, n_bytes, n_parameters) = describe(self.model);
         let mut out = format!(
-            "CPU: {}; tier {}; threads {}; keys and values {}\n",
+            "CPU: {}; tier {}; {}; keys and values {}\n",
             cpu_name(),
             engine.kernels().isa(),
-            engine.n_threads(),
+            engine.thread_counts(),
             self.session.kv_types()
         );
         if let Some(own) = self.own_bytes {
@@ -142,7 +142,8 @@ impl Report<'_> {
             "parameters": n_parameters,
             "cpu": cpu_name(),
             "isa": engine.kernels().isa().name(),
-            "threads": engine.n_threads(),
+            "threads": engine.thread_counts().few,
+            "prompt_threads": engine.thread_counts().many,
             "batch": self.session.n_batch(),
             "kv_type": self.session.kv_types().to_string(),
             "cache_bytes": self.session.cache_bytes(),
@@ -176,7 +177,7 @@ impl Report<'_> {
     pub(super) fn csv(&self) -> String {
         let (name, n_bytes, n_parameters) = describe(self.model);
         let engine = &self.model.engine;
-        let mut out = "model,weight_bytes,parameters,cpu,isa,threads,batch,kv_type,own_resident_bytes,\
+        let mut out = "model,weight_bytes,parameters,cpu,isa,threads,prompt_threads,batch,kv_type,own_resident_bytes,\
                        read_bytes_per_second,multiply_adds_per_second,test,depth,n_tokens,tokens_per_second,slowest,\
                        fastest,part_of_ceiling,time_over_one_column"
             .to_owned();
@@ -190,7 +191,8 @@ impl Report<'_> {
                 n_parameters.to_string(),
                 quoted(&cpu_name()),
                 engine.kernels().isa().to_string(),
-                engine.n_threads().to_string(),
+                engine.thread_counts().few.to_string(),
+                engine.thread_counts().many.to_string(),
                 self.session.n_batch().to_string(),
                 quoted(&self.session.kv_types().to_string()),
                 self.own_bytes.map_or(String::new(), |n| n.to_string()),

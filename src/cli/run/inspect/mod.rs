@@ -13,7 +13,7 @@ use crate::cli::output::{bytes, count, show, show_json};
 use crate::convert::proof::{self, Checked};
 use crate::error::{Error, Result};
 use crate::printable;
-use crate::threads::default_thread_count;
+use crate::threads::ThreadCounts;
 
 /// Show what is in a model: metadata, tensors, types, totals.
 ///
@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
 
 /// Checks a file against its own proof, and shows what that says.
 fn show_proof(path: &Path, as_json: bool) -> Result<()> {
-    let Checked { program, n_tensors, errors } = proof::check(path, default_thread_count())?;
+    let Checked { program, n_tensors, errors } = proof::check(path, ThreadCounts::of_machine().many)?;
     if as_json {
         let errors: Map<String, Value> =
             errors.into_iter().map(|(name, error)| (name, error.into())).collect();

@@ -51,7 +51,7 @@ pub(super) fn attend<P: BatchPart>(
     let &Rows { ref parts, batch, layer, .. } = rows;
     let cached = spec.shares_kv_with.unwrap_or(layer);
     let ready = Ready { spec, of_heads, cached, compute, parts, queries, batch };
-    let is_few = ready.n_groups() <= max_divided(compute.pool.n_threads());
+    let is_few = ready.n_groups() <= max_divided(compute.n_threads);
     if is_few && ready.max_keys() > CHUNK {
         ready.divide_chunks(scratch, partials, outputs);
     } else {
