@@ -28,7 +28,7 @@ enum Content {
     /// Bytes that never were a file.
     Owned(Vec<u8>),
     /// A file elsewhere.
-    Elsewhere(Box<dyn Ranges>),
+    Elsewhere { ranges: Box<dyn Ranges>, is_looked_at: bool },
 }
 
 /// A file that is elsewhere, of which parts are asked for.
@@ -60,14 +60,15 @@ impl ReadFile {
         Self { path: path.to_owned(), n_bytes: bytes.len() as u64, content: Content::Owned(bytes) }
     }
 
-    /// A file of `n_bytes` that is elsewhere; `path` only names it in messages.
-    pub fn elsewhere(path: &Path, n_bytes: u64, ranges: Box<dyn Ranges>) -> Self {
-        Self { path: path.to_owned(), content: Content::Elsewhere(ranges), n_bytes }
+    /// A file of `n_bytes` that is elsewhere; `path` only names it in messages. Of one that is only looked at no more
+    /// is to be read than must be.
+    pub fn elsewhere(path: &Path, n_bytes: u64, is_looked_at: bool, ranges: Box<dyn Ranges>) -> Self {
+        Self { path: path.to_owned(), content: Content::Elsewhere { ranges, is_looked_at }, n_bytes }
     }
 
-    /// Whether it is elsewhere, so that reading takes long.
-    pub fn is_elsewhere(&self) -> bool {
-        matches!(self.content, Content::Elsewhere(_))
+    /// Whether it is elsewhere and only looked at.
+    pub fn is_looked_at(&self) -> bool {
+        matches!(self.content, Content::Elsewhere { is_looked_at: true, .. })
     }
 
     /// The path it was opened by.
@@ -84,7 +85,7 @@ impl ReadFile {
     pub fn modified(&self) -> Option<SystemTime> {
         match &self.content {
             Content::File { modified, .. } => *modified,
-            Content::Owned(_) | Content::Elsewhere(_) => None,
+            Content::Owned(_) | Content::Elsewhere { .. } => None,
         }
     }
 
@@ -96,8 +97,8 @@ impl ReadFile {
         let is_inside = offset.checked_add(out.len() as u64).is_some_and(|end| end <= self.n_bytes);
         let read = match &self.content {
             Content::File { file, .. } => read_exact_at(file, out, offset),
-            Content::Elsewhere(ranges) if is_inside => return ranges.read_at(offset, out),
-            Content::Elsewhere(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Content::Elsewhere { ranges, .. } if is_inside => return ranges.read_at(offset, out),
+            Content::Elsewhere { .. } => Err(io::ErrorKind::UnexpectedEof.into()),
             Content::Owned(bytes) => {
                 let start = usize::try_from(offset).ok();
                 match start.and_then(|start| bytes.get(start..)?.get(..out.len())) {

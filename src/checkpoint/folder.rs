@@ -19,9 +19,13 @@ use crate::regular_file;
 pub type ContentDigest = Option<[u8; 32]>;
 
 /// Files that belong to a tokenizer.
-pub(super) const OF_TOKENIZERS: [&str; 9] = [
+pub(super) const OF_TOKENIZERS: [&str; 13] = [
     "tokenizer.json",
     "tokenizer.model",
+    "tekken.json",
+    "tiktoken.model",
+    "qwen.tiktoken",
+    "hy.tiktoken",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",

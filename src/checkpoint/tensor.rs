@@ -159,9 +159,9 @@ impl<'a> TensorView<'a> {
         self.file.path()
     }
 
-    /// Whether its file is elsewhere, so that reading takes long.
-    pub fn is_elsewhere(&self) -> bool {
-        self.file.is_elsewhere()
+    /// Whether its file is elsewhere and only looked at.
+    pub fn is_looked_at(&self) -> bool {
+        self.file.is_looked_at()
     }
 
     /// Its elements.

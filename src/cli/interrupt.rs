@@ -57,6 +57,11 @@ pub fn is_ending() -> bool {
     ENDING.load(Ordering::SeqCst) != 0
 }
 
+/// What becomes true when a computation is to stop.
+pub fn stop_flag() -> &'static AtomicBool {
+    &STOP
+}
+
 /// Whether the computation that ended last was asked to stop, even if too late to notice.
 pub fn was_stopped() -> bool {
     STOP.load(Ordering::SeqCst)
@@ -92,7 +97,7 @@ impl Busy {
 
     /// Becomes true when the computation is to stop.
     pub fn stop(&self) -> &'static AtomicBool {
-        &STOP
+        stop_flag()
     }
 }
 

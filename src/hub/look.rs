@@ -1,14 +1,16 @@
-//! A look at a checkpoint of the hub without its weights: small files are downloaded, weights are read where they are, as
-//! far as they are asked for.
+//! A checkpoint of the hub whose weights stay there: small files are downloaded, weights are read where they are, as far
+//! as they are asked for. Of weights that are streamed the length is checked and no hash, which is of whole files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cache::Repository;
 use super::choice::Choice;
-use super::client::{Client, Subject, Trouble, escaped};
+use super::client::{Answer, Client, Subject, Trouble, escaped};
 use super::download::Fetcher;
 use super::listing::Listing;
 use super::{HubName, Settings, Wanted, Watch};
@@ -16,8 +18,20 @@ use crate::checkpoint::{Checkpoint, WeightsAmong};
 use crate::error::{Error, Result};
 use crate::read_file::{Ranges, ReadFile};
 
-/// Bytes that are asked for at once at least: headers and small tensors come together.
-const BLOCK_BYTES: u64 = 1 << 20;
+/// Bytes that are kept of what was read: threads that read together are not far from each other.
+const KEPT_BYTES: u64 = 16 << 20;
+
+/// Bytes that are read and passed over rather than asked for past them.
+const SKIPPED_BYTES: u64 = 1 << 20;
+
+/// What a checkpoint is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To see what there is: weights are not compared or looked through, as that takes long.
+    Look,
+    /// To read all of it.
+    Stream,
+}
 
 /// A checkpoint whose weights are not here.
 pub struct Look {
@@ -63,11 +77,12 @@ impl Look {
         &self.folder
     }
 
-    /// Opens the checkpoint, of whose weights the headers are read.
+    /// Opens the checkpoint, of whose weights the headers are read at once. Reading ends with
+    /// [`Error::Interrupted`] once `stop` is true.
     ///
     /// # Errors
     /// As [`Checkpoint::open`] and [`fetch`](super::fetch).
-    pub fn open(&self) -> Result<Checkpoint> {
+    pub fn open(&self, purpose: Purpose, stop: &'static AtomicBool) -> Result<Checkpoint> {
         Checkpoint::open_elsewhere(&self.folder, &self.weights, &|path| {
             let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
             // Modules behind the model are small, and were downloaded.
@@ -81,9 +96,10 @@ impl Look {
                 file: file.to_owned(),
                 url: url.clone(),
                 n_bytes: *n_bytes,
-                block: Mutex::default(),
+                watch: Stoppable(stop),
+                window: Mutex::default(),
             };
-            Ok(ReadFile::elsewhere(path, *n_bytes, Box::new(there)))
+            Ok(ReadFile::elsewhere(path, *n_bytes, purpose == Purpose::Look, Box::new(there)))
         })
     }
 }
@@ -94,15 +110,54 @@ impl fmt::Debug for Look {
     }
 }
 
-/// A file of the hub.
+/// A file of the hub, whose bytes come in the order in which they are asked for: an answer is read on as long as what
+/// is wanted follows, or is not far ahead.
 struct There {
     settings: Arc<Settings>,
     name: HubName,
     file: String,
     url: String,
     n_bytes: u64,
-    /// Bytes that came last, and where they begin.
-    block: Mutex<(u64, Vec<u8>)>,
+    watch: Stoppable,
+    window: Mutex<Window>,
+}
+
+/// What came last of a file.
+#[derive(Default)]
+struct Window {
+    /// Where `bytes` begin.
+    start: u64,
+    bytes: VecDeque<u8>,
+    /// What the bytes behind them come from.
+    answer: Option<Answer>,
+}
+
+impl Window {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    /// Fills `out` from `offset` on, if all of that is here.
+    fn copy_to(&self, offset: u64, out: &mut [u8]) -> bool {
+        let is_here = offset >= self.start && offset + out.len() as u64 <= self.end();
+        if is_here {
+            let first = (offset - self.start) as usize;
+            let (front, back) = self.bytes.as_slices();
+            let split = front.len().saturating_sub(first).min(out.len());
+            let (of_front, of_back) = out.split_at_mut(split);
+            of_front.copy_from_slice(&front[first.min(front.len())..][..split]);
+            let first = (first + split).saturating_sub(front.len());
+            of_back.copy_from_slice(&back[first..][..of_back.len()]);
+        }
+        is_here
+    }
+
+    /// Forgets what lies far in front of `offset`.
+    fn trim(&mut self, offset: u64) {
+        let n = offset.saturating_sub(self.start).saturating_sub(KEPT_BYTES).min(self.bytes.len() as u64);
+        self.bytes.drain(..n as usize);
+        self.start += n;
+    }
 }
 
 impl fmt::Debug for There {
@@ -113,66 +168,80 @@ impl fmt::Debug for There {
 
 impl Ranges for There {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
-        let n = out.len() as u64;
-        let mut block = self.block.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_there =
-            |(start, bytes): &(u64, Vec<u8>)| offset >= *start && offset + n <= start + bytes.len() as u64;
-        if !is_there(&block) {
-            let end = offset.saturating_add(n.max(BLOCK_BYTES)).min(self.n_bytes);
-            *block = (offset, self.ask(offset, (end - offset) as usize)?);
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        if window.copy_to(offset, out) {
+            return Ok(());
         }
-        let at = (offset - block.0) as usize;
-        out.copy_from_slice(&block.1[at..at + out.len()]);
+        let is_near = (window.start..=window.end().saturating_add(SKIPPED_BYTES)).contains(&offset);
+        if !is_near {
+            *window = Window { start: offset, ..Window::default() };
+        }
+        let client = Client::new(&self.settings)?;
+        let end = offset + out.len() as u64;
+        client.persist(&self.url, &self.watch, || {
+            let before = window.end();
+            let outcome = self.read_on(&client, &mut window, offset, end);
+            if outcome.is_err() {
+                window.answer = None;
+            }
+            (window.end() > before, outcome)
+        })?;
+        assert!(window.copy_to(offset, out), "what was asked for came");
         Ok(())
     }
 }
 
 impl There {
-    /// Bytes `first..first + n`.
-    fn ask(&self, first: u64, n: usize) -> Result<Vec<u8>> {
-        let client = Client::new(&self.settings)?;
-        let subject = Subject { url: &self.url, name: &self.name, file: Some(&self.file) };
-        let bytes =
-            client.persist(&self.url, &Unwatched, || (false, self.ask_once(&client, &subject, first, n)));
-        Ok(bytes?)
-    }
-
-    fn ask_once(
+    /// Reads on until byte `end`, of which those from `offset` on are wanted.
+    fn read_on(
         &self,
         client: &Client<'_>,
-        subject: &Subject<'_>,
-        first: u64,
-        n: usize,
-    ) -> Result<Vec<u8>, Trouble> {
-        let mut answer = client.get(&self.url, first, subject, &Unwatched)?;
-        if first > 0 && answer.status != 206 {
-            let what = "the server sends no parts of files, so that weights cannot be looked at where they are; convert without \
-                        --dry-run, which downloads them";
-            return Err(Error::io(&self.url, "cannot read", std::io::Error::other(what)).into());
-        }
-        let mut bytes = Vec::with_capacity(n);
-        while bytes.len() < n {
-            match answer.next(&Unwatched)? {
-                Some(more) => bytes.extend(more),
+        window: &mut Window,
+        offset: u64,
+        end: u64,
+    ) -> Result<(), Trouble> {
+        while window.end() < end {
+            let answer = match &mut window.answer {
+                Some(answer) => answer,
                 None => {
-                    let what = format!("the answer ends after {} of {n} bytes", bytes.len());
+                    let first = window.start + window.bytes.len() as u64;
+                    window.answer.insert(self.ask(client, first)?)
+                }
+            };
+            match answer.next(&self.watch)? {
+                Some(more) => window.bytes.extend(more),
+                None => {
+                    let what = format!("the answer ends before byte {end} of {}", self.n_bytes);
                     return Err(Trouble::passing(what));
                 }
             }
+            window.trim(offset);
         }
-        bytes.truncate(n);
-        Ok(bytes)
+        Ok(())
+    }
+
+    /// The answer to a request for the bytes from `first` on.
+    fn ask(&self, client: &Client<'_>, first: u64) -> Result<Answer, Trouble> {
+        let subject = Subject { url: &self.url, name: &self.name, file: Some(&self.file) };
+        let answer = client.get(&self.url, first, &subject, &self.watch)?;
+        if first > 0 && answer.status != 206 {
+            let what = "the server sends no parts of files, so that weights cannot be read where they are; convert without \
+                        --dry-run and --stream, which downloads them";
+            return Err(Error::io(&self.url, "cannot read", std::io::Error::other(what)).into());
+        }
+        Ok(answer)
     }
 }
 
-/// Shows no progress and cannot be cancelled: a request takes moments.
-struct Unwatched;
+/// Shows no progress; the conversion that reads has its own.
+#[derive(Clone, Copy)]
+struct Stoppable(&'static AtomicBool);
 
-impl Watch for Unwatched {
+impl Watch for Stoppable {
     fn begin(&self, _: u64, _: u64) {}
     fn reached(&self, _: u64) {}
     fn tell(&self, _: &str) {}
     fn is_cancelled(&self) -> bool {
-        false
+        self.0.load(Relaxed)
     }
 }

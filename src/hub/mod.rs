@@ -28,7 +28,7 @@ use cache::Repository;
 use choice::Choice;
 use client::Client;
 use listing::Listing;
-pub use look::Look;
+pub use look::{Look, Purpose};
 pub use name::HubName;
 pub use settings::Settings;
 

@@ -36,22 +36,22 @@ pub(super) fn bytes_of(text: &str) -> Option<Vec<u8>> {
     text.chars().map(byte_of).collect()
 }
 
+/// The character that stands for `byte`.
+pub(super) fn char_of(byte: u8) -> char {
+    match HIDDEN.binary_search(&byte) {
+        Ok(i) => char::from_u32(0x100 + i as u32).unwrap_or(char::REPLACEMENT_CHARACTER),
+        Err(_) => char::from(byte),
+    }
+}
+
+/// `bytes` written in the alphabet.
+pub(super) fn text_of(bytes: &[u8]) -> String {
+    bytes.iter().map(|&byte| char_of(byte)).collect()
+}
+
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-
-    /// The character that stands for `byte`.
-    pub(in crate::tokenizer) fn char_of(byte: u8) -> char {
-        match HIDDEN.binary_search(&byte) {
-            Ok(i) => char::from_u32(0x100 + i as u32).unwrap_or(char::REPLACEMENT_CHARACTER),
-            Err(_) => char::from(byte),
-        }
-    }
-
-    /// `bytes` written in the alphabet.
-    fn text_of(bytes: &[u8]) -> String {
-        bytes.iter().map(|&byte| char_of(byte)).collect()
-    }
 
     #[test]
     fn every_byte_has_its_own_character_and_comes_back() {

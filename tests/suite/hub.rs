@@ -311,6 +311,52 @@ fn a_model_of_the_hub_converts_to_the_bytes_of_its_folder_and_runs() {
 }
 
 #[test]
+fn weights_are_streamed_to_the_bytes_of_a_download_and_leave_no_copy() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tiny = dir.path().join("models--o--tiny/snapshots/x");
+    fs::create_dir_all(&tiny).expect("created");
+    Spec { is_tied: false, n_layer: 3, ..Spec::default() }.write(&tiny);
+    let hub = Hub::serve("o/tiny", &tiny);
+    let convert = |args: &[&str]| {
+        let done = run(env!("CARGO_BIN_EXE_gguf-convert"), dir.path(), &hub, args);
+        (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned())
+    };
+    let done = convert(&["models--o--tiny/snapshots/x", "--type", "Q8_0", "-o", "here.gguf"]);
+    assert_eq!(done.0, Some(0), "{}", done.1);
+    let here = fs::read(dir.path().join("here.gguf")).expect("written");
+    // Cut in the header, in the middle of a tensor, and while the server is busy.
+    let faults = [
+        Fault::CutAfter(10),
+        Fault::CutAfter(40_001),
+        Fault::Status(503, "retry-after: 0"),
+        Fault::CutAfter(20_000),
+        Fault::Redirect,
+    ];
+    hub.with_faults("model.safetensors", &faults);
+    for (name, threads) in [("one.gguf", "1"), ("three.gguf", "3")] {
+        let args = ["hf:o/tiny", "--type", "Q8_0", "--stream", "-o", name, "--threads", threads];
+        let done = convert(&args);
+        assert_eq!(done.0, Some(0), "{}", done.1);
+        assert!(fs::read(dir.path().join(name)).expect("written") == here, "{name} differs");
+    }
+    let n_bytes = fs::metadata(tiny.join("model.safetensors")).expect("written").len();
+    let blobs = fs::read_dir(dir.path().join("home/hub/models--o--tiny/blobs")).expect("a cache");
+    for blob in blobs {
+        let len = blob.expect("readable").metadata().expect("a file").len();
+        assert!(len < n_bytes, "the weights were kept");
+    }
+    let (status, message) = convert(&["models--o--tiny/snapshots/x", "--type", "Q8_0", "--stream"]);
+    assert_eq!(status, Some(2));
+    assert!(message.contains("checkpoints of the hub"), "{message}");
+    // A server that does not follow is an error, and leaves nothing.
+    hub.with_faults("model.safetensors", &[Fault::CutAfter(40_001), Fault::NoRanges]);
+    let (status, message) = convert(&["hf:o/tiny", "--type", "Q8_0", "--stream", "-o", "none.gguf"]);
+    assert_eq!(status, Some(1), "{message}");
+    assert!(message.contains("sends no parts of files"), "{message}");
+    assert!(!dir.path().join("none.gguf").exists());
+}
+
+#[test]
 fn a_dry_run_reads_the_headers_of_weights_and_downloads_none() {
     let dir = tempfile::tempdir().expect("a folder");
     let tiny = dir.path().join("models--o--tiny/snapshots/x");

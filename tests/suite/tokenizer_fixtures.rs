@@ -1,4 +1,4 @@
-//! The small tokenizers of fixtures/tokenizer give the ids that sentencepiece, tokenizers and llama.cpp give.
+//! The small tokenizers of fixtures/tokenizer give the ids that the programs they are made for give.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -79,6 +79,12 @@ fn a_plamo_tokenizer_gives_the_ids_of_llama_cpp_and_knows_its_end_of_turn() {
     assert!(tokenizer.is_end_of_generation(4) && !tokenizer.adds_bos());
     let text = "日本語 «x»\u{0} 🦙🦙";
     assert_eq!(tokenizer.decode(&tokenizer.encode(text, true, false).unwrap(), false), text);
+}
+
+#[test]
+fn lists_of_ranks_give_the_ids_of_tiktoken_and_mistral_common() {
+    check("tiktoken", &fixtures().join("tokenizer/tiktoken"), 956);
+    check("tekken", &fixtures().join("tokenizer/tekken"), 724);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::convert::{
     FileType, ImportanceFile, KeyChanges, Overrides, PlanOptions, Pruning, Setting, TokenizerDifferences,
 };
 use crate::error::{Error, Result};
-use crate::hub::{Look, Wanted};
+use crate::hub::{HubName, Look, Wanted};
 use crate::quantize::{ImportanceMatrix, ScaleSearch};
 use crate::regular_file;
 
@@ -83,7 +83,11 @@ pub(super) struct Args {
     /// read
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// What a dry run sees of a checkpoint of the hub.
+    /// Read the weights of a checkpoint of the hub as they are needed and keep no copy of them, where the disk has no
+    /// room for one; their lengths are checked, not their hashes
+    #[arg(long)]
+    pub(super) stream: bool,
+    /// What stays on the hub of a checkpoint, for a dry run and where it is streamed.
     #[arg(skip)]
     pub(super) look: Option<Look>,
     /// Replace an existing file
@@ -218,7 +222,13 @@ impl Args {
     /// # Errors
     /// As [`hub::local`].
     pub(super) fn fetch(&mut self) -> Result<()> {
-        if self.dry_run
+        if self.stream && HubName::of(&self.input)?.is_none_or(|name| name.file().is_some()) {
+            return Err(Error::usage(format!(
+                "--stream is for checkpoints of the hub, as in hf:ORG/NAME, and {} is none",
+                self.input.display()
+            )));
+        }
+        if (self.dry_run || self.stream)
             && let Some(look) = hub::look(&self.input, self.quiet)?
         {
             look.folder().clone_into(&mut self.input);

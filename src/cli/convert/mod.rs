@@ -22,11 +22,12 @@ use gguf_simd::kernels::Kernels;
 use serde_json::Value;
 
 use crate::checkpoint::Checkpoint;
-use crate::cli::interrupt::Busy;
+use crate::cli::interrupt::{self, Busy};
 use crate::cli::output::{show, show_json, warn};
 use crate::convert::summary::Calibration;
 use crate::convert::{self, GgufInput, Plan, PlanOptions, RunOptions, Summary};
 use crate::error::{Error, Result};
+use crate::hub::Purpose;
 use crate::threads::ThreadCounts;
 use args::Args;
 use command::Command;
@@ -70,7 +71,10 @@ fn convert(args: &Args) -> Result<()> {
         return carry_out(args, plans, &run_options);
     }
     let checkpoint = match &args.look {
-        Some(look) => look.open()?,
+        Some(look) => {
+            let purpose = if args.dry_run { Purpose::Look } else { Purpose::Stream };
+            look.open(purpose, interrupt::stop_flag())?
+        }
         None => Checkpoint::open(&args.input)?,
     };
     let checkpoint = checkpoint.with_adapters(adapters)?;

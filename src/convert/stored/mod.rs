@@ -193,8 +193,8 @@ impl<'a> Stored<'a> {
     }
 
     /// Whether it is plain and its file is elsewhere, so that reading takes long.
-    pub(super) fn is_elsewhere(&self) -> bool {
-        matches!(self, Self::Plain(view) if view.is_elsewhere())
+    pub(super) fn is_looked_at(&self) -> bool {
+        matches!(self, Self::Plain(view) if view.is_looked_at())
     }
 
     /// A file that it is in.

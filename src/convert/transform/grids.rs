@@ -25,8 +25,8 @@ impl SourceRows<'_> {
     /// # Errors
     /// As [`Self::read`].
     pub(in crate::convert) fn look_for_grids(&mut self) -> Result<()> {
-        // Rows that are elsewhere are not worth the way.
-        if self.is_elsewhere() {
+        // For a look at what there is, rows are not worth the way.
+        if self.is_looked_at() {
             return Ok(());
         }
         if self.plain_type().is_none() || self.n_rows < 2 || !self.n_in.is_multiple_of(STEP) {

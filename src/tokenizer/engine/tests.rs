@@ -6,7 +6,7 @@ use crate::tokenizer::vocabulary::tests::{bpe_vocabulary, spm_vocabulary};
 
 /// Every byte as a token (id = byte), then `more`.
 fn byte_level(more: &[(&str, TokenType)], merges: &[&str]) -> Vocabulary {
-    let bytes: Vec<String> = (0..=255).map(|byte| byte_chars::tests::char_of(byte).to_string()).collect();
+    let bytes: Vec<String> = (0..=255).map(|byte| byte_chars::char_of(byte).to_string()).collect();
     let tokens: Vec<(&str, TokenType)> =
         bytes.iter().map(|text| (text.as_str(), TokenType::Normal)).chain(more.iter().copied()).collect();
     bpe_vocabulary(&tokens, merges)

@@ -10,8 +10,14 @@ use crate::error::{Error, Result};
 use crate::tokenizer::special_ids::Role;
 use crate::tokenizer::vocabulary::{CaseRules, Kind, SpacePrefix, TokenType, Vocabulary};
 
-/// Reads the vocabulary in `json`, for a model with `n_vocab` rows.
-pub(super) fn read(json: &TokenizerJson, settings: &Settings<'_>, n_vocab: usize) -> Result<Vocabulary> {
+/// Reads the vocabulary in `json`, for a model with `n_vocab` rows. The tokens of `roles` have these where no file
+/// names others.
+pub(super) fn read(
+    json: &TokenizerJson,
+    roles: &[(Role, Option<u32>)],
+    settings: &Settings<'_>,
+    n_vocab: usize,
+) -> Result<Vocabulary> {
     let mut list = TokenList::new(&json.path, n_vocab);
     for (text, id) in json.bpe_vocab()? {
         list.set(*id, text, TokenType::Normal, 0.0)?;
@@ -30,7 +36,7 @@ pub(super) fn read(json: &TokenizerJson, settings: &Settings<'_>, n_vocab: usize
         tokens,
         merges,
         added,
-        ids: vec![(Role::Unknown, unknown.map(|id| id as u32))],
+        ids: [&[(Role::Unknown, unknown.map(|id| id as u32))], roles].concat(),
         add_space_prefix: None,
         space_prefix: SpacePrefix::Always,
         remove_extra_whitespaces: None,

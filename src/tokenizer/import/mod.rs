@@ -1,9 +1,9 @@
 //! Vocabularies from the tokenizer files of a Hugging Face checkpoint.
 //!
-//! Seven forms are read: tokenizer.json with a byte-level BPE, with a WordPiece or with a Unigram model,
-//! SentencePiece's tokenizer.model, a tokenizer.json that was made from one, and the
-//! lists of RWKV and of PLaMo. Which pre-tokenizer a byte-level BPE has is found out by what
-//! it does ([`detect`]), not by a list of fingerprints.
+//! Eight forms are read: tokenizer.json with a byte-level BPE, with a WordPiece or with a Unigram model,
+//! SentencePiece's tokenizer.model, a tokenizer.json that was made from one, lists of ranks ([`ranks`]), and the lists
+//! of RWKV and of PLaMo. Which pre-tokenizer a byte-level BPE has is found out by what it does ([`detect`]), not by a
+//! list of fingerprints.
 
 mod added;
 #[cfg(test)]
@@ -13,6 +13,7 @@ mod detect;
 mod plamo;
 mod probes;
 mod proof;
+mod ranks;
 mod sentencepiece;
 mod sentencepiece_json;
 mod settings;
@@ -30,6 +31,7 @@ use super::special_ids::Role;
 use super::vocabulary::{AddedFlags, CaseRules, Kind, RawTokens, SpacePrefix, TokenType, Vocabulary};
 use crate::checkpoint::{Config, Folder};
 use crate::error::{Error, Result};
+use ranks::Ranks;
 use sentencepiece::Model;
 use settings::Settings;
 use token_list::Tokens;
@@ -50,7 +52,7 @@ impl Vocabulary {
         let settings = Settings::open(folder, config)?;
         let json = TokenizerJson::open(folder)?;
         let mut vocabulary = match &json {
-            Some(json) if json.is_byte_level() => byte_level::read(json, &settings, n_vocab)?,
+            Some(json) if json.is_byte_level() => byte_level::read(json, &[], &settings, n_vocab)?,
             Some(json) if json.is("WordPiece") => wordpiece::read(json, &settings, n_vocab)?,
             Some(json) if json.is("Unigram") => unigram::read(json, &settings, n_vocab)?,
             Some(json) => match sentencepiece_json::read(json, Model::open(folder), &settings, n_vocab) {
@@ -68,22 +70,30 @@ impl Vocabulary {
                 },
                 read => read?,
             },
-            None => match Model::open(folder)? {
-                Some(model) => sentencepiece::read(&model, None, &settings, n_vocab)?,
-                None => match (world::open(folder)?, plamo::open(folder)?) {
-                    (Some(file), _) => world::read(&file, &settings, n_vocab)?,
-                    (None, Some(file)) => plamo::read(&file, &settings, n_vocab)?,
-                    (None, None) => {
-                        let what = "the checkpoint has neither tokenizer.json nor tokenizer.model; \
-                                    download them beside its weights";
-                        return Err(Error::unsupported(folder.path(), what));
-                    }
-                },
-            },
+            None => without_json(folder, &settings, n_vocab)?,
         };
         let name = if json.is_some() { tokenizer_json::NAME } else { sentencepiece::NAME };
         vocabulary.notes.extend(settings.id_notes(vocabulary.tokens.len()));
         vocabulary.checked(&folder.join(name))
+    }
+}
+
+/// Reads the tokenizer of a folder without tokenizer.json.
+fn without_json(folder: &Folder, settings: &Settings<'_>, n_vocab: usize) -> Result<Vocabulary> {
+    if let Some(ranks) = Ranks::open(folder, settings, n_vocab)? {
+        return byte_level::read(&ranks.json()?, &ranks.roles, settings, n_vocab);
+    }
+    if let Some(model) = Model::open(folder)? {
+        return sentencepiece::read(&model, None, settings, n_vocab);
+    }
+    match (world::open(folder)?, plamo::open(folder)?) {
+        (Some(file), _) => world::read(&file, settings, n_vocab),
+        (None, Some(file)) => plamo::read(&file, settings, n_vocab),
+        (None, None) => {
+            let what = "the checkpoint has neither tokenizer.json nor tokenizer.model; download them beside its \
+                        weights";
+            Err(Error::unsupported(folder.path(), what))
+        }
     }
 }
 

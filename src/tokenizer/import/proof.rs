@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use tokenizers::{AddedToken, NormalizedString, Normalizer, Tokenizer as Reference};
 
 use super::probes::probes;
+use super::ranks::Ranks;
 use super::settings::Settings;
 use super::tokenizer_json::{NAME, specials_around};
 use crate::checkpoint::{Config, Folder};
@@ -46,14 +47,18 @@ impl Proof {
     /// `Io`, `Malformed` and `Limit`, as reading those files gives them.
     pub fn of(tokenizer: &Tokenizer, folder: &Folder, config: &Config) -> Result<Self> {
         let unchecked = |why: String| Ok(Self { unchecked: Some(why), ..Self::default() });
-        let Some(text) = folder.read_text(NAME, MAX_JSON_BYTES)? else {
-            return unchecked("its ids are not compared, as there is no tokenizer.json".into());
+        let settings = Settings::open(folder, config)?;
+        let text = match folder.read_text(NAME, MAX_JSON_BYTES)? {
+            Some(text) => text,
+            None => match Ranks::open(folder, &settings, tokenizer.n_vocab())? {
+                Some(ranks) => ranks.text,
+                None => return unchecked("its ids are not compared, as there is no tokenizer.json".into()),
+            },
         };
         let mut reference = match Reference::from_bytes(text) {
             Ok(reference) => reference,
             Err(e) => return unchecked(format!("its ids are not compared, as tokenizer.json is odd: {e}")),
         };
-        let settings = Settings::open(folder, config)?;
         let specials = specials_of(tokenizer);
         prepare(&mut reference, &settings, &specials)?;
         let mut proof = Self::default();

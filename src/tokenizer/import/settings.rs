@@ -58,6 +58,11 @@ impl<'a> Settings<'a> {
         Ok(self.model.string("model_type")?.is_some_and(|name| name.starts_with("gemma4")))
     }
 
+    /// Whether the model's positions are scaled, as Llama's are from 3.1 on.
+    pub(super) fn has_scaled_positions(&self) -> bool {
+        self.model.value("rope_scaling").is_some_and(|value| !value.is_null())
+    }
+
     /// A flag of tokenizer_config.json.
     pub(super) fn flag(&self, key: &str) -> Result<Option<bool>> {
         self.tokenizer.as_ref().map_or(Ok(None), |config| config.bool(key))
