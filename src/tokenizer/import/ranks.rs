@@ -346,10 +346,14 @@ impl Written<'_> {
                 "special_tokens": {text: {"id": text, "ids": [id_of(text)], "tokens": [text]}},
             })
         });
-        let vocab: serde_json::Map<String, Value> =
+        let mut vocab: serde_json::Map<String, Value> =
             tokens.iter().map(|(bytes, id)| (byte_chars::text_of(bytes), json!(id))).collect();
         if vocab.len() < tokens.len() {
             return Err(Error::malformed(path, "two tokens have the same bytes"));
+        }
+        // The library gives added tokens that are not in the vocabulary ids behind it.
+        for (id, text) in added {
+            vocab.entry(*text).or_insert(json!(id));
         }
         let in_bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
         let split = json!({
