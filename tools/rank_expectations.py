@@ -2,7 +2,7 @@
 """Makes fixtures/tokenizer/tiktoken and tekken, lists of tokens by rank, and the ids that their makers' programs give.
 
 `tiktoken/tokenizer.model` is a list as Meta publishes with Llama 3, `tekken/tekken.json` one as Mistral does; both hold
-tokens that were learned from the bundled text. ranks.json has what tiktoken, with the expression and the special tokens
+tokens that were learned from the bundled text. The expected.json of each has what tiktoken, with the expression and the special tokens
 of Llama 3, and mistral-common make of some hundred texts. Needs tiktoken, mistral-common and tokenizers:
 
     python tools/rank_expectations.py
@@ -78,9 +78,10 @@ def main():
     expected["tekken"] = [
         [text, tekkenizer.encode(text, bos=False, eos=False)] for text in texts(["[INST]", "</s>"])
     ]
-    lists = (f"{json.dumps(name)}: [\n" + ",\n".join(map(json.dumps, list_)) + "\n]" for name, list_ in expected.items())
-    (FOLDER / "ranks.json").write_text("{\n" + ",\n".join(lists) + "\n}\n")
-    print({name: len(list_) for name, list_ in expected.items()}, len(tokens), "tokens")
+    for name, cases in expected.items():
+        lines = ",\n".join(map(json.dumps, cases))
+        (FOLDER / name / "expected.json").write_text(f'{{"{name}": [\n{lines}\n]}}\n')
+    print({name: len(cases) for name, cases in expected.items()}, len(tokens), "tokens")
 
 
 if __name__ == "__main__":

@@ -19,13 +19,15 @@ use crate::regular_file;
 pub type ContentDigest = Option<[u8; 32]>;
 
 /// Files that belong to a tokenizer.
-pub(super) const OF_TOKENIZERS: [&str; 13] = [
+pub(super) const OF_TOKENIZERS: [&str; 15] = [
     "tokenizer.json",
     "tokenizer.model",
     "tekken.json",
     "tiktoken.model",
     "qwen.tiktoken",
     "hy.tiktoken",
+    "rwkv_vocab_v20230424.txt",
+    "tokenizer.jsonl",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
