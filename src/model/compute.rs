@@ -71,7 +71,12 @@ impl Observer for () {
     fn soon(&self, _bytes: Range<usize>) {}
 }
 
-impl Compute<'_> {
+impl<'a> Compute<'a> {
+    /// All threads of `pool`, told to `observer`; nobody looks at inputs, and no time is taken.
+    pub fn new(kernels: &'static Kernels, pool: &'a ThreadPool, observer: &'a dyn Observer) -> Self {
+        Self { kernels, pool, n_threads: pool.n_threads(), observer, inputs: None, profile: None }
+    }
+
     /// The same, with the threads that so many tokens at once are computed with.
     pub(super) fn for_tokens(self, n_tokens: usize) -> Self {
         Self { n_threads: self.pool.counts().of_tokens(n_tokens), ..self }
@@ -227,19 +232,13 @@ impl<T> Divide for RowsMut<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::threads::ThreadCounts;
 
     #[test]
     fn every_part_is_computed_once_even_beyond_the_list() {
         for n_threads in [1, 3] {
             let pool = ThreadPool::new(n_threads).unwrap();
-            let compute = Compute {
-                kernels: Kernels::best(),
-                pool: &pool,
-                n_threads: pool.n_threads(),
-                observer: &(),
-                inputs: None,
-                profile: None,
-            };
+            let compute = Compute::new(Kernels::best(), &pool, &());
             for n in [0, 1, MAX_PARTS - 1, MAX_PARTS, 3 * MAX_PARTS + 5] {
                 let mut values = vec![0; n];
                 compute.for_each(usize::MAX, values.iter_mut(), |value| *value += 1);
@@ -276,16 +275,19 @@ mod tests {
     }
 
     #[test]
+    fn many_tokens_are_computed_with_all_threads_and_few_with_the_fast_ones() {
+        let pool = ThreadPool::with_counts(ThreadCounts { few: 1, many: 3 }).unwrap();
+        let compute = Compute::new(Kernels::best(), &pool, &());
+        for (n_tokens, n_threads) in [(1, 1), (8, 1), (9, 3), (512, 3)] {
+            assert_eq!(compute.for_tokens(n_tokens).n_threads, n_threads, "{n_tokens} tokens");
+        }
+        assert_eq!(compute.for_tokens(1).n_parts(usize::MAX), 1);
+    }
+
+    #[test]
     fn little_work_stays_on_one_thread() {
         let pool = ThreadPool::new(2).unwrap();
-        let compute = Compute {
-            kernels: Kernels::best(),
-            pool: &pool,
-            n_threads: pool.n_threads(),
-            observer: &(),
-            inputs: None,
-            profile: None,
-        };
+        let compute = Compute::new(Kernels::best(), &pool, &());
         assert_eq!(compute.n_parts(100), 1);
         assert_eq!(compute.n_parts(usize::MAX), 2 * PARTS_PER_THREAD);
         assert_eq!(compute.piece_len(1, usize::MAX), 1);

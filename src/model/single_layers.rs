@@ -200,8 +200,7 @@ impl SingleLayers {
     }
 
     fn compute<'a>(&'a self, inputs: Option<&'a dyn InputObserver>) -> Compute<'a> {
-        let n_threads = self.pool.n_threads();
-        Compute { kernels: self.kernels, pool: &self.pool, n_threads, observer: &(), inputs, profile: None }
+        Compute { inputs, ..Compute::new(self.kernels, &self.pool, &()) }
     }
 
     fn run(

@@ -345,8 +345,7 @@ impl Engine {
 
     pub(super) fn compute<'a>(&'a self, profile: Option<&'a Profile>) -> Compute<'a> {
         let observer = self.residency.get().and_then(Residency::observer).unwrap_or(&());
-        let n_threads = self.pool.n_threads();
-        Compute { kernels: self.kernels, pool: &self.pool, n_threads, observer, inputs: None, profile }
+        Compute { profile, ..Compute::new(self.kernels, &self.pool, observer) }
     }
 }
 

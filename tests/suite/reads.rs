@@ -95,14 +95,7 @@ fn passes_announce_their_stages_in_order_and_the_experts_they_chose() {
     let spec = Spec { n_layer: 3, ..Spec::mixtral() };
     let (file, decoder) = model(dir.path(), &spec);
     let (pool, diary) = (ThreadPool::new(2).unwrap(), Diary::default());
-    let compute = Compute {
-        kernels: Kernels::best(),
-        pool: &pool,
-        n_threads: 2,
-        observer: &diary,
-        inputs: None,
-        profile: None,
-    };
+    let compute = Compute::new(Kernels::best(), &pool, &diary);
     let dimensions = Dimensions { n_batch: 4, n_ctx: 8, kv_types: KvTypes::default(), n_threads: 2 };
     let mut space = decoder.workspace(dimensions).unwrap();
     let options = KvOptions { n_ctx: 8, n_batch: 4, types: KvTypes::default() };
