@@ -72,7 +72,7 @@ impl Observer for () {
 }
 
 impl<'a> Compute<'a> {
-    /// All threads of `pool`, told to `observer`; nobody looks at inputs, and no time is taken.
+    /// With all threads of `pool`, told to `observer`, without an observer of inputs and without a profile.
     pub fn new(kernels: &'static Kernels, pool: &'a ThreadPool, observer: &'a dyn Observer) -> Self {
         Self { kernels, pool, n_threads: pool.n_threads(), observer, inputs: None, profile: None }
     }
