@@ -258,20 +258,23 @@ pub(super) fn resolve(tokens: &[String], types: &[TokenType], ids: &SpecialIds) 
     }
     let ending = [Role::Eos, Role::Eot, Role::Eom, Role::FimPad, Role::FimRepo, Role::FimFile];
     resolved.end_of_generation.extend(ending.iter().filter_map(|&role| resolved.ids.get(role)));
-    spare_inner_ends(&known, &mut resolved);
+    spare_inner_ends(&known, types, &mut resolved);
     // What a file lists by id ends a generation, whatever its text is elsewhere used for.
     resolved.end_of_generation.extend(ids.further_ends());
     resolved
 }
 
-/// Two formats use a text inside a message that elsewhere ends one: Harmony (and Solar) `<|end|>`,
-/// Gemma 4 `</s>`.
-fn spare_inner_ends(known: &HashMap<&'static str, u32>, resolved: &mut Resolved) {
+/// Some vocabularies use a text inside a message that elsewhere ends one: Harmony's (and Solar's) `<|end|>`, Gemma 4's
+/// `</s>`; Qwen's have `</s>` as an ordinary word, by `types`, beside an end of their own.
+fn spare_inner_ends(known: &HashMap<&'static str, u32>, types: &[TokenType], resolved: &mut Resolved) {
     let has = |text: &str| known.contains_key(text);
     if (has("<|call|>") || has("<|calls|>")) && (has("<|return|>") || has("<|flush|>")) {
         spare(known, resolved, "<|end|>", TokenType::UserDefined);
     }
-    if has("<|tool_response>") {
+    let is_word = known.get("</s>").is_some_and(|&id| {
+        types[id as usize] == TokenType::Normal && resolved.ids.get(Role::Eos) != Some(id)
+    });
+    if has("<|tool_response>") || has("<|endoftext|>") && is_word {
         spare(known, resolved, "</s>", TokenType::Normal);
     }
 }
@@ -319,6 +322,23 @@ mod tests {
         assert_eq!(found.ids.get(Role::Eom), Some(2));
         assert_eq!(found.types, [TokenType::Normal, TokenType::Control, TokenType::Control]);
         assert_eq!(found.end_of_generation, HashSet::from([1, 2]));
+    }
+
+    #[test]
+    fn an_ordinary_word_that_looks_like_an_end_stays_text_beside_the_end_of_its_vocabulary() {
+        let found = resolved(&["</s>", "<|endoftext|>"], &SpecialIds::default());
+        assert_eq!(found.types, [TokenType::Normal, TokenType::Control]);
+        assert_eq!(found.end_of_generation, HashSet::from([1]));
+        // Where the file says that it is no word, or that it is the end, it ends.
+        let tokens = ["</s>", "<|endoftext|>"].map(str::to_owned);
+        let found = resolve(&tokens, &[TokenType::Control; 2], &SpecialIds::default());
+        assert_eq!(found.end_of_generation, HashSet::from([0, 1]));
+        let mut ids = SpecialIds::default();
+        ids.set(Role::Eos, Some(0));
+        let found = resolved(&["</s>", "<|endoftext|>"], &ids);
+        assert_eq!(found.types, [TokenType::Control; 2]);
+        // Alone it is the only end there is.
+        assert_eq!(resolved(&["a", "</s>"], &SpecialIds::default()).end_of_generation, HashSet::from([1]));
     }
 
     #[test]
