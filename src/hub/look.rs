@@ -21,6 +21,9 @@ use crate::read_file::{Ranges, ReadFile};
 /// Bytes that are kept of what was read: threads that read together are not far from each other.
 const KEPT_BYTES: u64 = 16 << 20;
 
+/// Files of which bytes and a connection are kept while all are read: a matrix of experts may be spread over a few.
+const MOST_STREAMED: usize = 8;
+
 /// Bytes that are read and passed over rather than asked for past them.
 const SKIPPED_BYTES: u64 = 1 << 20;
 
@@ -83,6 +86,12 @@ impl Look {
     /// # Errors
     /// As [`Checkpoint::open`] and [`fetch`](super::fetch).
     pub fn open(&self, purpose: Purpose, stop: &'static AtomicBool) -> Result<Checkpoint> {
+        let most = match purpose {
+            // Headers are read one after the other, and little else is.
+            Purpose::Look => 1,
+            Purpose::Stream => MOST_STREAMED,
+        };
+        let recent = Arc::new(Recent { most, windows: Mutex::default() });
         Checkpoint::open_elsewhere(&self.folder, &self.weights, &|path| {
             let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
             // Modules behind the model are small, and were downloaded.
@@ -97,7 +106,8 @@ impl Look {
                 url: url.clone(),
                 n_bytes: *n_bytes,
                 watch: Stoppable(stop),
-                window: Mutex::default(),
+                window: Arc::default(),
+                recent: Arc::clone(&recent),
             };
             Ok(ReadFile::elsewhere(path, *n_bytes, purpose == Purpose::Look, Box::new(there)))
         })
@@ -119,7 +129,34 @@ struct There {
     url: String,
     n_bytes: u64,
     watch: Stoppable,
-    window: Mutex<Window>,
+    window: Arc<Mutex<Window>>,
+    recent: Arc<Recent>,
+}
+
+/// The files that were read last. Others keep neither bytes nor a connection.
+struct Recent {
+    most: usize,
+    /// The last one read is the last.
+    windows: Mutex<VecDeque<Arc<Mutex<Window>>>>,
+}
+
+impl Recent {
+    /// Counts `window` as read last, and empties those read long before. The caller holds its lock, so that no other
+    /// thread empties it meanwhile; for the same reason those that others hold stay until the next call.
+    fn read(&self, window: &Arc<Mutex<Window>>) {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        windows.retain(|other| !Arc::ptr_eq(other, window));
+        windows.push_back(Arc::clone(window));
+        let mut n_over = windows.len().saturating_sub(self.most);
+        windows.retain(|other| match other.try_lock() {
+            Ok(mut other) if n_over > 0 => {
+                n_over -= 1;
+                *other = Window::default();
+                false
+            }
+            _ => true,
+        });
+    }
 }
 
 /// What came last of a file.
@@ -172,6 +209,7 @@ impl Ranges for There {
         if window.copy_to(offset, out) {
             return Ok(());
         }
+        self.recent.read(&self.window);
         let is_near = (window.start..=window.end().saturating_add(SKIPPED_BYTES)).contains(&offset);
         if !is_near {
             *window = Window { start: offset, ..Window::default() };
@@ -243,5 +281,32 @@ impl Watch for Stoppable {
     fn tell(&self, _: &str) {}
     fn is_cancelled(&self) -> bool {
         self.0.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_read_long_ago_keep_nothing_unless_they_are_being_read() {
+        let recent = Recent { most: 2, windows: Mutex::default() };
+        let windows: Vec<Arc<Mutex<Window>>> = (0..5).map(|_| Arc::default()).collect();
+        let read = |i: usize| {
+            let mut window = windows[i].lock().expect("sound");
+            recent.read(&windows[i]);
+            window.bytes = VecDeque::from([1]);
+        };
+        let kept = || -> Vec<bool> {
+            windows.iter().map(|window| !window.lock().expect("sound").bytes.is_empty()).collect()
+        };
+        [0, 1, 0, 2].into_iter().for_each(read);
+        assert_eq!(kept(), [true, false, true, false, false]);
+        let held = windows[0].lock().expect("sound");
+        [3, 4].into_iter().for_each(read);
+        drop(held);
+        assert_eq!(kept(), [true, false, false, false, true]);
+        [3, 1].into_iter().for_each(read);
+        assert_eq!(kept(), [false, true, false, true, false]);
     }
 }

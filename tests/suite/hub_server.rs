@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub(crate) enum Fault {
     NoRanges,
     /// Nothing comes for so long, in the middle of the body.
     Silent(Duration),
+    /// So many bytes come at once, the others one by one, and the last one never.
+    Trickle(usize),
     /// The file is elsewhere, at an address of the same hub under another name.
     Redirect,
 }
@@ -46,6 +48,8 @@ struct State {
     faults: Mutex<Vec<(String, Fault)>>,
     requests: Mutex<Vec<Request>>,
     is_over: AtomicBool,
+    /// Bodies being sent now.
+    n_bodies: AtomicUsize,
 }
 
 /// A running hub; it ends when dropped.
@@ -78,6 +82,11 @@ impl Hub {
     /// Lets these things happen to the next requests for paths that end so, one after the other.
     pub(crate) fn with_faults(&self, end: &str, faults: &[Fault]) {
         self.state.faults.lock().expect("sound").extend(faults.iter().map(|&fault| (end.to_owned(), fault)));
+    }
+
+    /// How many bodies are being sent.
+    pub(crate) fn n_bodies(&self) -> usize {
+        self.state.n_bodies.load(Ordering::SeqCst)
     }
 
     /// What was asked for since the last time.
@@ -190,7 +199,23 @@ impl State {
             if is_part { format!("content-range: bytes {start}-{}/{n}\r\n", n - 1) } else { String::new() };
         head(stream, if is_part { 206 } else { 200 }, &format!("{range}content-length: {}\r\n", n - start))?;
         let body = &content[start..];
+        self.n_bodies.fetch_add(1, Ordering::SeqCst);
+        let sent = Self::send(stream, body, fault);
+        self.n_bodies.fetch_sub(1, Ordering::SeqCst);
+        sent
+    }
+
+    /// Whether the connection may go on.
+    fn send(mut stream: &TcpStream, body: &[u8], fault: Option<Fault>) -> std::io::Result<bool> {
         match fault {
+            Some(Fault::Trickle(n)) => {
+                stream.write_all(&body[..n])?;
+                for byte in &body[n..body.len() - 1] {
+                    thread::sleep(Duration::from_millis(2));
+                    stream.write_all(&[*byte])?;
+                }
+                stream.read(&mut [0]).map(|_| false)
+            }
             Some(Fault::CutAfter(n)) => {
                 stream.write_all(&body[..n])?;
                 return Ok(false);

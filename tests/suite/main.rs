@@ -56,6 +56,7 @@ mod hostile_inputs;
 mod hostile_tokenizers;
 mod hub;
 mod hub_server;
+mod hub_streams;
 mod importance;
 mod logits_file;
 mod logits_hash;
