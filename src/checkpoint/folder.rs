@@ -97,12 +97,18 @@ impl Folder {
         }
     }
 
-    /// The text of the file `name`, of at most `limit` bytes; `None` if it does not exist.
+    /// The text of the file `name`, of at most `limit` bytes; `None` if it does not exist. The mark of UTF-8 that some
+    /// editors put in front is no part of it; a template keeps it, as in transformers.
     ///
     /// # Errors
     /// As [`Self::read`], and [`Error::Malformed`] if it is not UTF-8.
     pub fn read_text(&self, name: &str, limit: u64) -> Result<Option<String>> {
-        self.read(name, limit)?.map(|bytes| json::text_of(&self.join(name), bytes)).transpose()
+        let Some(bytes) = self.read(name, limit)? else { return Ok(None) };
+        let text = json::text_of(&self.join(name), bytes)?;
+        match text.strip_prefix('\u{feff}') {
+            Some(rest) if !name.ends_with(".jinja") => Ok(Some(rest.to_owned())),
+            _ => Ok(Some(text)),
+        }
     }
 
     /// The chat templates for other purposes, by name and text: `additional_chat_templates/NAME.jinja`.
@@ -201,6 +207,15 @@ mod tests {
             fs::write(dir.path().join(name), pointer).unwrap();
             let message = Folder::new(dir.path()).read(name, 1000).unwrap_err().to_string();
             assert!(message.contains(name) && message.contains("git lfs pull"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_mark_of_utf_8_is_no_part_of_a_text_but_of_a_template() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, expected) in [("tokenizer.json", "{}"), ("chat_template.jinja", "\u{feff}{}")] {
+            fs::write(dir.path().join(name), "\u{feff}{}").unwrap();
+            assert_eq!(Folder::new(dir.path()).read_text(name, 10).unwrap().as_deref(), Some(expected));
         }
     }
 

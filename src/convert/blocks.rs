@@ -1,9 +1,9 @@
 //! Rows of a GGUF file: blocks of some type, one row after the other.
 
-use gguf_simd::BlockType;
 use gguf_simd::kernels::Kernels;
 
 use crate::error::Result;
+use crate::gguf::GgmlType;
 use crate::read_file::ReadFile;
 
 /// The blocks of a tensor.
@@ -15,14 +15,15 @@ pub(super) struct Blocks<'a> {
     pub(super) name: &'a str,
     /// Where its first block is.
     pub(super) offset: u64,
-    /// The type of its blocks.
-    pub(super) block_type: BlockType,
+    /// Its type, whose blocks are known.
+    pub(super) ty: GgmlType,
 }
 
 impl Blocks<'_> {
     /// Bytes of `n_elements`, which are whole blocks.
     pub(super) fn n_bytes(&self, n_elements: usize) -> usize {
-        n_elements / self.block_type.block_len() * self.block_type.block_bytes()
+        let block = self.ty.block().expect("other types are refused");
+        n_elements / block.len * block.bytes
     }
 
     /// Reads blocks from element `first` on, where one begins.
@@ -33,15 +34,25 @@ impl Blocks<'_> {
         self.file.read_at(self.offset + self.n_bytes(first) as u64, out)
     }
 
-    /// Decodes elements from `first` on, where a block begins, as many as `out` holds, which are whole blocks.
+    /// Whether they are numbers to compute with, and not only to be copied.
+    pub(super) fn are_weights(&self) -> bool {
+        self.ty.block_type().is_some()
+    }
+
+    /// Decodes elements from `first` on, where a block begins, as many as `out` holds, which are whole blocks. What is
+    /// only to be copied counts as zeros.
     ///
     /// # Errors
     /// As [`ReadFile::read_at`].
     pub(super) fn decode(&self, first: usize, out: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
+        let Some(block_type) = self.ty.block_type() else {
+            out.fill(0.0);
+            return Ok(());
+        };
         bytes.resize(self.n_bytes(out.len()), 0);
         self.read(first, bytes)?;
         // Whatever the tier, the bits are the same.
-        Kernels::best().decode(self.block_type, bytes, out);
+        Kernels::best().decode(block_type, bytes, out);
         Ok(())
     }
 }

@@ -101,7 +101,7 @@ fn update_with_plan(hasher: &mut Sha256, plan: &Plan<'_>, kernels: &Kernels) -> 
             update_with_decoder(hasher, source_type);
         }
     }
-    let is_used = |ty: &BlockType| plan.files().tensors().any(|placed| placed.block_type == *ty);
+    let is_used = |ty: &BlockType| plan.files().tensors().any(|placed| placed.block_type() == Some(*ty));
     for ty in BlockType::all().filter(is_used) {
         update_with_encoder(hasher, ty, |rows, blocks| kernels.encode(ty, rows, None, blocks));
     }

@@ -60,22 +60,26 @@ impl ImportanceFile {
         pruned: &Pruning,
         warnings: &mut Vec<String>,
     ) -> Result<Vec<Option<Importance>>> {
-        let (mut found, mut missing, mut n_found) = (Vec::new(), Vec::new(), 0);
+        let (mut found, mut missing, mut empty, mut n_found) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for (tensor, choice) in tensors.iter().zip(choices) {
             if !is_weighed(tensor, choice.block_type) {
                 found.push(None);
                 continue;
             }
-            let importance = self.find(tensor, &pruned.former_name(&tensor.name))?;
+            let former_name = pruned.former_name(&tensor.name);
+            let importance = self.find(tensor, &former_name)?;
+            let is_empty = importance.is_none() && self.matrix.entries.contains_key(&*former_name);
             match &importance {
                 Some(_) => n_found += 1,
                 None if needs_importance(tensor.id.role, choice.block_type) => {
                     let (path, name, ty) = (self.path.display(), &tensor.name, choice.block_type);
+                    let fault = if is_empty { "has nothing but zeros for" } else { "does not know" };
                     return Err(Error::usage(format!(
-                        "{path} does not know {name}, which would be {ty}, of no use without importance: collect the matrix with this model (gguf-run imatrix), \
+                        "{path} {fault} {name}, which would be {ty}, of no use without importance: collect the matrix with this model (gguf-run imatrix), \
                          or choose a larger --type"
                     )));
                 }
+                None if is_empty => empty.push(tensor.name.as_str()),
                 // Only what is asked for is known of these.
                 None if is_table(tensor) => {}
                 None => missing.push(tensor.name.as_str()),
@@ -89,24 +93,28 @@ impl ImportanceFile {
                 missing[0]
             )));
         }
-        if !missing.is_empty() {
-            let listed = missing[..missing.len().min(MAX_LISTED)].join(", ");
-            let more = missing.len().saturating_sub(MAX_LISTED);
+        for (names, fault) in [(missing, "does not know"), (empty, "has nothing but zeros for")] {
+            if names.is_empty() {
+                continue;
+            }
+            let listed = names[..names.len().min(MAX_LISTED)].join(", ");
+            let more = names.len().saturating_sub(MAX_LISTED);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            warnings.push(format!(
-                "{} does not know {listed}{more}: their columns count alike",
-                self.path.display()
-            ));
+            warnings
+                .push(format!("{} {fault} {listed}{more}: their columns count alike", self.path.display()));
         }
         Ok(found)
     }
 
-    /// Of `tensor`, which the matrix calls `name`.
+    /// Of `tensor`, which the matrix calls `name`; `None` if it tells nothing of it.
     fn find(&self, tensor: &Candidate, name: &str) -> Result<Option<Importance>> {
         let Some(entry) = self.matrix.entries.get(name) else { return Ok(None) };
         let [ref outer @ .., n_rows, n_in] = tensor.shape[..] else { return Ok(None) };
         let (n, n_found) = (outer.iter().product::<usize>() * n_in, entry.squares.len());
         if n == n_found {
+            if entry.is_empty() {
+                return Ok(None);
+            }
             return Ok(Some(Importance { weights: entry.weights(), n_in, n_rows }));
         }
         Err(Error::usage(format!(

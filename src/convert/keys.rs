@@ -100,7 +100,8 @@ impl Setting {
             )
         };
         let object: serde_json::Map<String, Json> =
-            serde_json::from_slice(&bytes).map_err(|e| malformed(format!("not a JSON object: {e}")))?;
+            serde_json::from_slice(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes))
+                .map_err(|e| malformed(format!("not a JSON object: {e}")))?;
         let setting = |(key, value): (String, Json)| match given(&value) {
             Some(value) if !key.is_empty() => Ok(Self { key, value }),
             _ => Err(malformed(format!("\"{}\" has the value {value}", key.escape_debug()))),

@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use crate::checkpoint::{Adapter, Checkpoint};
+
 /// A model's name in parts, from an identifier such as `meta-llama/Llama-3.1-8B-Instruct`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ModelName {
@@ -97,6 +99,12 @@ pub(super) fn folder_identifier(dir: &Path) -> String {
         }
     }
     name(Some(&dir)).unwrap_or_else(|| "model".into())
+}
+
+/// What a file of the model is called, but for its type: as the folder, and those of the adapters.
+pub(super) fn model_stem(checkpoint: &Checkpoint) -> String {
+    let dirs = std::iter::once(checkpoint.dir()).chain(checkpoint.adapters().iter().map(Adapter::dir));
+    dirs.map(|dir| file_stem(&folder_identifier(dir))).collect::<Vec<_>>().join("-")
 }
 
 /// Bytes of a model's name in the names of files.

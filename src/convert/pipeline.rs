@@ -215,9 +215,8 @@ impl<'a> Output<'a> {
 
     /// Where the blocks of a group begin in its tensor, and how many bytes they have.
     fn place_of(&self, group: Group) -> (u64, usize) {
-        let n_in = self.plan.sources()[group.tensor].rows.n_in();
-        let row_bytes = self.plan.files().tensor(group.tensor).block_type.row_bytes(n_in);
-        let row_bytes = row_bytes.expect("the layout checked that rows divide into blocks");
+        let n_rows = self.plan.sources()[group.tensor].rows.n_rows() as u64;
+        let row_bytes = (self.plan.files().tensor(group.tensor).n_bytes / n_rows) as usize;
         ((group.first_row * row_bytes) as u64, group.n_rows * row_bytes)
     }
 
@@ -349,7 +348,7 @@ impl Job<'_> {
     ) -> Result<Written> {
         let placed = output.plan.files().tensor(group.tensor);
         let n_in = output.plan.sources()[group.tensor].rows.n_in();
-        let ty = placed.block_type;
+        let ty = placed.ty;
         let (start, n_bytes) = output.place_of(group);
         let row_bytes = n_bytes / group.n_rows;
         worker.blocks.resize(n_bytes, 0);
@@ -362,12 +361,13 @@ impl Job<'_> {
             let steps =
                 if steps.is_empty() { steps } else { &steps[first * n_in / STEP..][..n * n_in / STEP] };
             let guidance = Guidance { search, steps, importance };
+            let ty = ty.block_type().expect("what is no weights is copied");
             encode_rows_guided(kernels, ty, rows, n_in, guidance, blocks, scratch)
         };
         let error = match (source.blocks_of(ty), importance) {
             (Some(source), _) => {
                 source.read(group.first_row * n_in, blocks)?;
-                ErrorStats::none(rows)
+                if source.are_weights() { ErrorStats::none(rows) } else { ErrorStats::default() }
             }
             (None, None) => encode(0, group.n_rows, None, blocks),
             (None, Some(importance)) => {

@@ -15,13 +15,13 @@ use crate::checkpoint::{Adapter, Checkpoint, Config};
 use crate::convert::gguf_input::GgufInput;
 use crate::convert::importance::Importance;
 use crate::convert::metadata::{self, General};
-use crate::convert::naming::{file_stem, folder_identifier};
-use crate::convert::recipe::{self, Candidate, Choice};
+use crate::convert::naming::model_stem;
+use crate::convert::recipe::{self, Candidate};
 use crate::convert::stored::Tensors;
 use crate::convert::transform::{Factors, SourceRows};
 use crate::convert::{FileType, adapters, proof, sources, target, tokenizer_check};
 use crate::error::{Error, Result};
-use crate::gguf::{DEFAULT_ALIGNMENT, GgufWriter, PlannedTensor};
+use crate::gguf::{DEFAULT_ALIGNMENT, GgmlType, GgufWriter, PlannedTensor};
 use crate::model::arch::{self, Configured, Family, Scalars};
 use crate::model::spec::{ModelSpec, Slot};
 use crate::quantize::{ErrorStats, ScaleSearch};
@@ -59,10 +59,19 @@ pub(super) enum Input<'a> {
 #[derive(Debug)]
 pub(super) struct Planned<'a> {
     pub(super) rows: SourceRows<'a>,
-    pub(super) choice: Choice,
+    /// The type that was meant, where the rows do not divide into its blocks.
+    pub(super) instead_of: Option<BlockType>,
     pub(super) importance: Option<Importance>,
     /// What encoding lost, where it is done already.
     pub(super) error: Option<ErrorStats>,
+}
+
+impl<'a> From<((SourceRows<'a>, Option<BlockType>), Option<Importance>)> for Planned<'a> {
+    fn from(
+        ((rows, instead_of), importance): ((SourceRows<'a>, Option<BlockType>), Option<Importance>),
+    ) -> Self {
+        Self { rows, instead_of, importance, error: None }
+    }
 }
 
 /// One tensor of a plan, for people.
@@ -75,7 +84,7 @@ pub struct PlannedRow<'p> {
     /// The type in the checkpoint; F32 where values are computed.
     pub source_type: &'static str,
     /// The type in the GGUF file.
-    pub block_type: BlockType,
+    pub ty: GgmlType,
     /// The type that was meant, where the rows do not divide into its blocks.
     pub instead_of: Option<BlockType>,
     /// Bytes in the GGUF file.
@@ -138,13 +147,11 @@ impl<'a> Plan<'a> {
         let tensors = planned.map(|(tensor, choice)| PlannedTensor {
             name: tensor.name,
             shape: tensor.shape,
-            block_type: choice.block_type,
+            ty: choice.block_type.into(),
         });
         let files = Files::new(pairs, tensors.collect(), DEFAULT_ALIGNMENT, options.max_file_bytes)?;
-        let sources = rows.into_iter().zip(choices).zip(importance);
-        let sources = sources
-            .map(|((rows, choice), importance)| Planned { rows, choice, importance, error: None })
-            .collect();
+        let meant = choices.into_iter().map(|choice| choice.instead_of);
+        let sources = rows.into_iter().zip(meant).zip(importance).map(Planned::from).collect();
         Ok(Self {
             file_type: options.file_type,
             name: general.name().to_owned(),
@@ -211,20 +218,22 @@ impl<'a> Plan<'a> {
             name: &placed.name,
             shape: &placed.shape,
             source_type: planned.rows.source_name(),
-            block_type: placed.block_type,
-            instead_of: planned.choice.instead_of,
+            ty: placed.ty,
+            instead_of: planned.instead_of,
             n_bytes: placed.n_bytes,
         })
     }
 
     /// Weights in all tensors.
     pub fn n_parameters(&self) -> u64 {
-        self.sources.iter().map(|planned| planned.rows.n_elements()).sum()
+        let weights = self.sources.iter().filter(|planned| planned.rows.are_weights());
+        weights.map(|planned| planned.rows.n_elements()).sum()
     }
 
     /// Bits that a weight takes on average, in tensor data alone.
     pub fn bits_per_weight(&self) -> f64 {
-        let n_bytes: u64 = self.files.tensors().map(|placed| placed.n_bytes).sum();
+        let weights = self.files.tensors().filter(|placed| placed.block_type().is_some());
+        let n_bytes: u64 = weights.map(|placed| placed.n_bytes).sum();
         n_bytes as f64 * 8.0 / self.n_parameters() as f64
     }
 
@@ -305,12 +314,6 @@ impl<'a> Plan<'a> {
         let planned = &mut self.sources[index];
         (planned.rows, planned.error) = (rows, Some(error));
     }
-}
-
-/// What a file of the model is called, but for its type: as the folder, and those of the adapters.
-fn model_stem(checkpoint: &Checkpoint) -> String {
-    let dirs = std::iter::once(checkpoint.dir()).chain(checkpoint.adapters().iter().map(Adapter::dir));
-    dirs.map(|dir| file_stem(&folder_identifier(dir))).collect::<Vec<_>>().join("-")
 }
 
 /// The family of the checkpoint's class; where config.json names none, of its `model_type`, by which

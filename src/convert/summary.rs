@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gguf_simd::BlockType;
-
 use crate::convert::calibrate::Won;
 use crate::convert::proof::Proved;
 use crate::convert::{FileType, Plan};
-use crate::gguf::PlacedTensor;
+use crate::gguf::{GgmlType, PlacedTensor};
 use crate::quantize::ErrorStats;
 
 /// A finished conversion.
@@ -54,7 +52,7 @@ pub struct TensorSummary {
     /// Its name in the file.
     pub name: String,
     /// Its type.
-    pub block_type: BlockType,
+    pub ty: GgmlType,
     /// Its bytes.
     pub n_bytes: u64,
     /// What its encoding lost.
@@ -71,7 +69,7 @@ impl Summary {
     ) -> Self {
         let of_tensor = |(placed, error): (&PlacedTensor, ErrorStats)| TensorSummary {
             name: placed.name.clone(),
-            block_type: placed.block_type,
+            ty: placed.ty,
             n_bytes: placed.n_bytes,
             error,
         };

@@ -20,6 +20,7 @@ use crate::checkpoint::SourceType;
 use crate::convert::blocks::Blocks;
 use crate::convert::stored::{Scratch, Stored};
 use crate::error::Result;
+use crate::gguf::GgmlType;
 use crate::model::arch::{RowMap, ValueMap};
 use crate::quantize::{STEP, Step, decode_source};
 pub(super) use mxfp4::Packed;
@@ -129,18 +130,23 @@ impl<'a> SourceRows<'a> {
 
     /// The rows, if they are blocks of type `ty` already: they are copied then, since to encode them again could
     /// change them.
-    pub(super) fn blocks_of(&self, ty: BlockType) -> Option<&Blocks<'a>> {
+    pub(super) fn blocks_of(&self, ty: impl Into<GgmlType>) -> Option<&Blocks<'a>> {
         match &self.origin {
-            Origin::Blocks(blocks) if blocks.block_type == ty && !self.is_multiplied() => Some(blocks),
+            Origin::Blocks(blocks) if blocks.ty == ty.into() && !self.is_multiplied() => Some(blocks),
             _ => None,
         }
+    }
+
+    /// Whether they are weights, and not something that is only to be copied.
+    pub(super) fn are_weights(&self) -> bool {
+        !matches!(&self.origin, Origin::Blocks(blocks) if !blocks.are_weights())
     }
 
     /// The name of the element type of the source; F32 for computed values.
     pub(super) fn source_name(&self) -> &'static str {
         match &self.origin {
             Origin::Mxfp4 { .. } => "MXFP4",
-            Origin::Blocks(blocks) => blocks.block_type.name(),
+            Origin::Blocks(blocks) => blocks.ty.known_name().expect("other types are refused"),
             Origin::Checkpoint(parts) => parts[0].stored.type_name(),
             Origin::Computed(_) => SourceType::F32.name(),
         }
@@ -200,7 +206,7 @@ impl<'a> SourceRows<'a> {
         self.factors.update_digest(hasher);
         match &self.origin {
             Origin::Computed(values) => values.iter().for_each(|value| hasher.update(value.to_le_bytes())),
-            Origin::Blocks(blocks) => hasher.update(format!("{:?} {};", blocks.name, blocks.block_type)),
+            Origin::Blocks(blocks) => hasher.update(format!("{:?} {};", blocks.name, blocks.ty)),
             Origin::Mxfp4 { codes, exponents, first, step } => {
                 for Packed { name, tensor } in [codes, exponents] {
                     let file = tensor.path().file_name();

@@ -109,7 +109,7 @@ fn check_header(planned: &Layout, file: &GgufFile) -> Result<()> {
     for (found, placed) in file.tensors().iter().zip(planned) {
         let same = found.name == placed.name
             && found.shape == placed.shape
-            && found.ty.block_type() == Some(placed.block_type)
+            && found.ty == placed.ty
             && found.offset == placed.offset
             && found.n_bytes as u64 == placed.n_bytes;
         if !same {
@@ -170,10 +170,11 @@ fn differing_row(
             continue;
         };
         rows.read(row, &mut worker.values, &mut worker.reading)?;
-        let ty = source.choice.block_type;
+        let ty = plan.files().tensor(group.tensor).ty;
         match rows.blocks_of(ty) {
             Some(blocks) => blocks.read(row * rows.n_in(), &mut worker.blocks)?,
             None => {
+                let ty = ty.block_type().expect("what is no weights is copied");
                 let importance = source.importance.as_ref().map(|importance| importance.at_row(row).0);
                 let (search, steps) = (plan.scale_search(), worker.reading.steps());
                 let guidance = Guidance { search, steps, importance };
@@ -250,13 +251,13 @@ fn measure(
     }
     let Worker { values, decoded, reading, .. } = worker;
     let rows = &output.plan.sources()[group.tensor].rows;
-    let ty = output.plan.files().tensor(group.tensor).block_type;
+    let mut stats = ErrorStats::default();
+    let Some(ty) = output.plan.files().tensor(group.tensor).block_type() else { return Ok(stats) };
     values.resize(group.n_rows * rows.n_in(), 0.0);
     decoded.resize(rows.n_in(), 0.0);
     rows.read(group.first_row, values, reading)?;
     let row_bytes = tensor.len() / rows.n_rows();
     let blocks = &tensor[group.first_row * row_bytes..][..group.n_rows * row_bytes];
-    let mut stats = ErrorStats::default();
     for (row, blocks) in values.chunks_exact(rows.n_in()).zip(blocks.chunks_exact(row_bytes)) {
         job.options.kernels.decode(ty, blocks, decoded);
         stats.add_row(row, decoded);

@@ -76,14 +76,18 @@ impl GgmlType {
     /// The name the field uses; the number where there is none ("type 139"), and beside the name of a
     /// type that was removed ("type 31 (Q4_0_4_4)").
     pub fn name(self) -> Cow<'static, str> {
-        let known = self.block_type().map(BlockType::name).or_else(|| foreign(self.0).map(|row| row.name));
-        if let Some(name) = known {
+        if let Some(name) = self.known_name() {
             return name.into();
         }
         match REMOVED.iter().find(|&&(id, _)| id == self.0) {
             Some((id, name)) => format!("type {id} ({name})").into(),
             None => format!("type {}", self.0).into(),
         }
+    }
+
+    /// The name of a type whose block this program knows.
+    pub fn known_name(self) -> Option<&'static str> {
+        self.block_type().map(BlockType::name).or_else(|| foreign(self.0).map(|row| row.name))
     }
 
     /// Its block; `None` if this program does not know it.

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use byteorder::{LittleEndian, WriteBytesExt};
 use gguf_simd::BlockType;
 
+use super::ggml_type::GgmlType;
 use super::value::{CopiedValue, Value, ValueType};
 use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC};
 use crate::error::{Error, Result};
@@ -23,8 +24,8 @@ pub struct PlannedTensor {
     pub name: String,
     /// 1 to 4 dimensions, outermost first.
     pub shape: Vec<usize>,
-    /// The type of its blocks; the last dimension must divide into them.
-    pub block_type: BlockType,
+    /// Its type, whose blocks are known; the last dimension must divide into them.
+    pub ty: GgmlType,
 }
 
 /// A tensor with its place.
@@ -34,8 +35,8 @@ pub struct PlacedTensor {
     pub name: String,
     /// 1 to 4 dimensions, outermost first.
     pub shape: Vec<usize>,
-    /// The type of its blocks.
-    pub block_type: BlockType,
+    /// Its type.
+    pub ty: GgmlType,
     /// Offset of its data from the start of the file.
     pub offset: u64,
     /// Bytes of its data.
@@ -51,6 +52,13 @@ pub struct Layout {
     pair_offsets: Vec<usize>,
     tensors: Vec<PlacedTensor>,
     file_bytes: u64,
+}
+
+impl PlacedTensor {
+    /// The type, if this program computes with it.
+    pub fn block_type(&self) -> Option<BlockType> {
+        self.ty.block_type()
+    }
 }
 
 impl Layout {
@@ -225,20 +233,24 @@ fn check_tensors(tensors: &[PlannedTensor]) -> Result<()> {
 
 /// Places a tensor at `offset` from the start of the data section.
 pub(super) fn place(tensor: PlannedTensor, offset: u64) -> Result<PlacedTensor> {
-    let PlannedTensor { name, shape, block_type } = tensor;
+    let PlannedTensor { name, shape, ty } = tensor;
     let n_in = shape[shape.len() - 1];
-    if !n_in.is_multiple_of(block_type.block_len()) {
+    let Some(block) = ty.block() else {
+        let what = format!("tensor {}: the blocks of {ty} are not known", name.escape_debug());
+        return Err(Error::usage(what));
+    };
+    if !n_in.is_multiple_of(block.len) {
         return Err(Error::usage(format!(
-            "tensor {}: its rows hold {n_in} elements and {block_type} needs a multiple of {}",
+            "tensor {}: its rows hold {n_in} elements and {ty} needs a multiple of {}",
             name.escape_debug(),
-            block_type.block_len()
+            block.len
         )));
     }
-    let n_bytes = block_type
-        .row_bytes(n_in)
+    let n_bytes = (n_in / block.len)
+        .checked_mul(block.bytes)
         .and_then(|n| shape[..shape.len() - 1].iter().try_fold(n, |n, &dim| n.checked_mul(dim)))
         .ok_or_else(|| too_large(&name))?;
-    Ok(PlacedTensor { name, shape, block_type, offset, n_bytes: n_bytes as u64 })
+    Ok(PlacedTensor { name, shape, ty, offset, n_bytes: n_bytes as u64 })
 }
 
 /// The bytes of metadata pairs in a header.
@@ -276,7 +288,7 @@ fn write_header(
         for &dim in tensor.shape.iter().rev() {
             header.len(dim);
         }
-        header.u32(tensor.block_type.ggml_id());
+        header.u32(tensor.ty.id());
         header.u64(tensor.offset);
     }
     let mut header = header.0;

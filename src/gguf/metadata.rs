@@ -43,6 +43,16 @@ pub(super) struct StoredArray {
     pub(super) bytes: Range<usize>,
 }
 
+impl Stored {
+    /// The number or the truth value.
+    fn scalar(&self) -> Option<&Value> {
+        match self {
+            Self::Scalar(value) => Some(value),
+            Self::String(_) | Self::Array(_) => None,
+        }
+    }
+}
+
 impl Metadata {
     /// Takes over what the header held.
     ///
@@ -113,13 +123,13 @@ impl Metadata {
         }
     }
 
-    /// An integer of any type, if it fits a `u64`.
+    /// A whole number of any type, if it fits a `u64`.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the value is not an integer, or is negative.
+    /// [`Error::Malformed`] if the value is not a whole number, or is negative.
     pub fn u64(&self, key: &str) -> Result<Option<u64>> {
         let Some(stored) = self.stored(key) else { return Ok(None) };
-        match integer(stored).map(u64::try_from) {
+        match stored.scalar().and_then(Value::whole).map(u64::try_from) {
             Some(Ok(n)) => Ok(Some(n)),
             _ => Err(self.wrong_type(key, "an integer not below 0", stored)),
         }
@@ -133,9 +143,9 @@ impl Metadata {
         self.narrowed(key, "an integer from 0 to 4294967295")
     }
 
-    /// Whether the value is an integer below 0.
+    /// Whether the value is a whole number below 0.
     pub fn is_negative(&self, key: &str) -> bool {
-        self.stored(key).and_then(integer).is_some_and(|n| n < 0)
+        self.stored(key).and_then(Stored::scalar).and_then(Value::whole).is_some_and(|n| n < 0)
     }
 
     /// An integer of any type that counts something: fits a `usize`.
@@ -146,30 +156,27 @@ impl Metadata {
         self.narrowed(key, "a count")
     }
 
-    /// A float; a stored f64 is rounded.
+    /// A number of any type, rounded.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the value is not a float, or not finite as an `f32`.
+    /// [`Error::Malformed`] if the value is not a number, or not finite as an `f32`.
     pub fn f32(&self, key: &str) -> Result<Option<f32>> {
         let Some(stored) = self.stored(key) else { return Ok(None) };
-        let found = match stored {
-            Stored::Scalar(Value::F32(x)) => *x,
-            Stored::Scalar(Value::F64(x)) => *x as f32,
-            other => return Err(self.wrong_type(key, "a float", other)),
-        };
-        if found.is_finite() { Ok(Some(found)) } else { Err(self.wrong_type(key, "a finite float", stored)) }
+        match stored.scalar().and_then(Value::float) {
+            Some(x) if x.is_finite() => Ok(Some(x)),
+            Some(_) => Err(self.wrong_type(key, "a finite float", stored)),
+            None => Err(self.wrong_type(key, "a float", stored)),
+        }
     }
 
-    /// A truth value.
+    /// A truth value, or an integer that is 0 or 1.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the value is of another type.
+    /// [`Error::Malformed`] if the value is neither.
     pub fn bool(&self, key: &str) -> Result<Option<bool>> {
-        match self.stored(key) {
-            None => Ok(None),
-            Some(Stored::Scalar(Value::Bool(b))) => Ok(Some(*b)),
-            Some(other) => Err(self.wrong_type(key, "true or false", other)),
-        }
+        let Some(stored) = self.stored(key) else { return Ok(None) };
+        let truth = stored.scalar().and_then(Value::truth);
+        truth.map(Some).ok_or_else(|| self.wrong_type(key, "true or false", stored))
     }
 
     /// [`Self::string`] of a key that must be there.
@@ -238,39 +245,36 @@ impl Metadata {
         Ok(Some(strings.into_iter()))
     }
 
-    /// The floats of an array.
+    /// The numbers of an array of any type of numbers, rounded.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the value is not an array of f32.
+    /// [`Error::Malformed`] if the value is not such an array.
     pub fn f32s(&self, key: &str) -> Result<Option<Vec<f32>>> {
-        const EXPECTED: &str = "an array of f32";
-        let Some(array) = self.array(key, EXPECTED)? else { return Ok(None) };
-        if array.element != ValueType::F32 {
-            return Err(self.wrong_type(key, EXPECTED, &Stored::Array(array.clone())));
-        }
-        Ok(Some(self.slice(&array.bytes).chunks_exact(4).map(LittleEndian::read_f32).collect()))
+        self.elements(key, "an array of f32", |value| value.float())
     }
 
-    /// The integers of an array of any integer type, as far as each fits an `i32`.
+    /// The whole numbers of an array of any type of numbers, as far as each fits an `i32`.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the value is not an array of integers, or one does not fit.
+    /// [`Error::Malformed`] if the value is not an array of whole numbers, or one does not fit.
     pub fn i32s(&self, key: &str) -> Result<Option<Vec<i32>>> {
-        const EXPECTED: &str = "an array of integers that fit 32 bits";
-        let Some(array) = self.array(key, EXPECTED)? else { return Ok(None) };
-        let wrong = || self.wrong_type(key, EXPECTED, &Stored::Array(array.clone()));
-        if !is_integer(array.element) {
-            return Err(wrong());
-        }
-        let width = array.element.fixed_bytes().expect("integers have a fixed width");
-        self.slice(&array.bytes)
-            .chunks_exact(width)
-            .map(|bytes| {
-                let stored = Stored::Scalar(decode_scalar(array.element, bytes));
-                integer(&stored).and_then(|n| i32::try_from(n).ok()).ok_or_else(wrong)
-            })
-            .collect::<Result<Vec<i32>>>()
-            .map(Some)
+        let expected = "an array of integers that fit 32 bits";
+        self.elements(key, expected, |value| i32::try_from(value.whole()?).ok())
+    }
+
+    /// What `read` makes of each element of an array of scalars.
+    fn elements<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<Vec<T>>> {
+        let Some(array) = self.array(key, expected)? else { return Ok(None) };
+        let wrong = || self.wrong_type(key, expected, &Stored::Array(array.clone()));
+        let width = array.element.fixed_bytes().ok_or_else(wrong)?;
+        let elements = self.slice(&array.bytes).chunks_exact(width);
+        let values = elements.map(|bytes| read(&decode_scalar(array.element, bytes)).ok_or_else(wrong));
+        values.collect::<Result<Vec<T>>>().map(Some)
     }
 
     /// The truth values of an array; integers count, of which 0 alone is false.
@@ -341,11 +345,6 @@ pub(super) fn decode_scalar(ty: ValueType, bytes: &[u8]) -> Value {
         ValueType::F64 => Value::F64(LittleEndian::read_f64(bytes)),
         ValueType::String | ValueType::Array => unreachable!("{} is not a scalar", ty.name()),
     }
-}
-
-fn is_integer(ty: ValueType) -> bool {
-    use ValueType::{I8, I16, I32, I64, U8, U16, U32, U64};
-    matches!(ty, U8 | I8 | U16 | I16 | U32 | I32 | U64 | I64)
 }
 
 /// The integer of a stored value of any integer type.

@@ -5,6 +5,7 @@
 //! `docs/gguf.md`. Shapes are outermost first everywhere outside this folder; the format's reversed
 //! order stays inside it.
 
+mod contents;
 mod cursor;
 pub mod edit;
 pub mod ggml_type;

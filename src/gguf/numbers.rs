@@ -69,9 +69,41 @@ impl Value {
         }
     }
 
-    /// A whole number of any type.
+    /// A whole number of any integer type.
     pub fn integer(&self) -> Option<i128> {
         integer(&Stored::Scalar(self.clone()))
+    }
+
+    /// A whole number of any type. A float is one as far as its type has every whole number.
+    pub fn whole(&self) -> Option<i128> {
+        let of_float =
+            |x: f64, bits: i32| (x.fract() == 0.0 && x.abs() <= f64::powi(2.0, bits)).then_some(x as i128);
+        match *self {
+            Self::F32(x) => of_float(x.into(), 24),
+            Self::F64(x) => of_float(x, 53),
+            _ => self.integer(),
+        }
+    }
+
+    /// A number of any type, rounded.
+    pub fn float(&self) -> Option<f32> {
+        match *self {
+            Self::F32(x) => Some(x),
+            Self::F64(x) => Some(x as f32),
+            _ => self.integer().map(|n| n as f32),
+        }
+    }
+
+    /// A truth value, which some write as the integer 0 or 1.
+    pub fn truth(&self) -> Option<bool> {
+        match *self {
+            Self::Bool(is) => Some(is),
+            _ => match self.integer()? {
+                0 => Some(false),
+                1 => Some(true),
+                _ => None,
+            },
+        }
     }
 }
 
@@ -104,6 +136,23 @@ mod tests {
     fn copied(element: ValueType, n: u64, bytes: &[u8]) -> Value {
         let bytes = [&element.id().to_le_bytes()[..], &n.to_le_bytes(), bytes].concat();
         Value::Copied(CopiedValue { ty: ValueType::Array, bytes })
+    }
+
+    #[test]
+    fn values_of_another_type_are_read_where_they_are_clear() {
+        for value in [Value::U8(1), Value::I64(1), Value::F32(1.0), Value::F64(1.0)] {
+            assert_eq!((value.whole(), value.float()), (Some(1), Some(1.0)));
+        }
+        assert_eq!(Value::F32(-1.0).whole(), Some(-1));
+        assert_eq!(Value::U32(1_000_000).float(), Some(1e6));
+        for value in
+            [Value::F32(1.5), Value::F32(f32::NAN), Value::F32(1e9), Value::F64(1e300), Value::Bool(true)]
+        {
+            assert_eq!(value.whole(), None, "{value:?}");
+        }
+        assert_eq!(Value::Bool(true).float(), None);
+        let truths = [Value::Bool(true), Value::U8(0), Value::I32(1), Value::U8(2), Value::F32(1.0)];
+        assert_eq!(truths.map(|value| value.truth()), [Some(true), Some(false), Some(true), None, None]);
     }
 
     #[test]

@@ -208,7 +208,7 @@ mod tests {
 
     fn tensors(n: usize) -> Vec<PlannedTensor> {
         let tensor =
-            |i| PlannedTensor { name: format!("t{i}"), shape: vec![3, 64], block_type: BlockType::F32 };
+            |i| PlannedTensor { name: format!("t{i}"), shape: vec![3, 64], ty: BlockType::F32.into() };
         (0..n).map(tensor).collect()
     }
 

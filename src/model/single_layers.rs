@@ -84,10 +84,10 @@ impl SingleLayers {
         (n_texts, n_ctx): (usize, usize),
     ) -> Result<Self> {
         let file = parts::open_whole(path)?;
-        let name = file.metadata().required_string("general.architecture")?;
+        let name = file.metadata().architecture()?;
         let family = arch::by_gguf_name(name)
             .ok_or_else(|| Error::unsupported(path, arch::missing::architecture(name)))?;
-        let spec = family.spec_of_file(file.metadata(), &|name| file.tensor(name).is_some())?;
+        let spec = family.spec_of_file(file.metadata(), &|name| Some(&file.tensor(name)?.shape))?;
         Self::check(path, &spec)?;
         let decoder = Decoder::load(&file, family.gguf_name, spec)?;
         let options = KvOptions { n_ctx, n_batch: n_ctx, types: KvTypes::default() };

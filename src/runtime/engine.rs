@@ -90,8 +90,7 @@ impl Engine {
         let pool = ThreadPool::with_counts(options.thread_counts())?;
         let file = Arc::new(parts::open_whole(path)?);
         let family = family_of(&file)?;
-        let spec = family
-            .spec_of_file(file.metadata(), &|name| file.tensors().iter().any(|tensor| tensor.name == name))?;
+        let spec = family.spec_of_file(file.metadata(), &|name| Some(&file.tensor(name)?.shape))?;
         let decoder = Decoder::load_with(&file, family.gguf_name, spec, None, &adapters)?;
         let reads = decoder.reads();
         Ok(Self {
@@ -362,7 +361,7 @@ fn kernels_for(isa: Option<Isa>) -> Result<&'static Kernels> {
 /// The family of a file that holds a whole model.
 fn family_of(file: &GgufFile) -> Result<&'static Family> {
     let unsupported = |what| Err(Error::unsupported(file.path(), what));
-    let name = file.metadata().required_string("general.architecture")?;
+    let name = file.metadata().architecture()?;
     let Some(family) = arch::by_gguf_name(name) else {
         return unsupported(arch::missing::architecture(name));
     };

@@ -1,5 +1,27 @@
 //! The kinds of tokenizers and tokens, and the small rules that differ between them.
 
+use crate::error::{Error, Result};
+use crate::gguf::Metadata;
+
+/// The key that names the kind.
+pub(super) const MODEL: &str = "tokenizer.ggml.model";
+
+/// The key of the tokens' texts.
+pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
+
+/// What files name where a kind of tokenizer would stand, if they have no vocabulary.
+const NO_VOCABULARY: [&str; 2] = ["none", "no_vocab"];
+
+/// Whether a file has a vocabulary. Models without one take the numbers of tokens alone.
+pub fn has_vocabulary(metadata: &Metadata) -> bool {
+    [MODEL, TOKENS].iter().all(|key| metadata.contains(key))
+        && !metadata.string(MODEL).ok().flatten().is_some_and(is_none)
+}
+
+fn is_none(model: &str) -> bool {
+    NO_VOCABULARY.contains(&model)
+}
+
 /// The kind of tokenizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -42,6 +64,33 @@ impl Kind {
             Self::World => "rwkv",
             Self::Plamo => "plamo2",
         }
+    }
+
+    /// The kind that a file names.
+    ///
+    /// # Errors
+    /// `Unsupported` for another kind or none, or a file that is no model; `Malformed` for another type of value.
+    pub(super) fn of_metadata(metadata: &Metadata) -> Result<Self> {
+        let model = metadata.string(MODEL)?;
+        if let Some(kind) = Self::ALL.into_iter().find(|kind| model == Some(kind.gguf_name())) {
+            return Ok(kind);
+        }
+        metadata.check_is_model()?;
+        let what = match model.filter(|model| !is_none(model)) {
+            None => {
+                let found = model.map_or("is missing".to_owned(), |model| format!("is {model:?}"));
+                format!(
+                    "text, as the file has no vocabulary ({MODEL} {found}); `gguf-run bench` and `gguf-run logits --ids` \
+                     need none. For text, get a file of the model with its tokenizer"
+                )
+            }
+            Some(model) => format!(
+                "the tokenizer {model:?} ({MODEL}); supported are \"gpt2\" (byte-level BPE), \"llama\" (SentencePiece \
+                 BPE), \"gemma4\" (BPE over characters), \"bert\" (WordPiece), \"t5\" (Unigram), \"rwkv\" (World) and \
+                 \"plamo2\" (PLaMo)"
+            ),
+        };
+        Err(Error::unsupported(metadata.path(), what))
     }
 
     /// Whether tokens have scores.

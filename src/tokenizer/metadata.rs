@@ -1,13 +1,12 @@
 //! A vocabulary in the keys of a GGUF, both ways.
 
+use super::kinds::{MODEL, TOKENS};
 use super::special_ids::{Role, SpecialIds};
 use super::vocabulary::{AddedFlags, CaseRules, Kind, RawTokens, SpacePrefix, TokenType, Vocabulary};
 use crate::error::{Error, Result};
 use crate::gguf::{Metadata, Value};
 
-const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
-const TOKENS: &str = "tokenizer.ggml.tokens";
 const SCORES: &str = "tokenizer.ggml.scores";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
@@ -24,6 +23,7 @@ const ADDED_TOKENS: &str = "gguf-kit.tokenizer.added_tokens";
 /// Ours: where a space goes in front of texts, if not in front of every one ([`SpacePrefix`]).
 const SPACE_PREFIX: &str = "gguf-kit.tokenizer.space_prefix";
 const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
+const DEFAULT_CHAT_TEMPLATE: &str = "tokenizer.chat_template.default";
 const CHAT_TEMPLATE_NAMES: &str = "tokenizer.chat_templates";
 
 /// The further ends of a generation, as far as no key of the field names them: a key of this program.
@@ -44,7 +44,7 @@ impl Vocabulary {
     /// `Malformed` for keys that are absent, of the wrong type or length, or beginning and end tokens
     /// outside the vocabulary.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
-        let kind = kind_of(metadata)?;
+        let kind = Kind::of_metadata(metadata)?;
         let (tokens, raw) = tokens_of(metadata)?;
         // Both lists may be short, or absent, or too long; what a file does not say has its default.
         let mut types = metadata.i32s(TYPES)?.unwrap_or_default();
@@ -84,11 +84,7 @@ impl Vocabulary {
                 .map(|byte| byte as u8)
                 .collect(),
             added: added_of(metadata)?,
-            // An empty one, which would leave out what is said, is none.
-            chat_template: metadata
-                .string(CHAT_TEMPLATE)?
-                .filter(|source| !source.trim().is_empty())
-                .map(str::to_owned),
+            chat_template: chat_template_of(metadata)?,
             named_templates: named_templates_of(metadata)?,
             // A name that is odd tells nothing.
             model_name: metadata.string("general.name").ok().flatten().map(str::to_owned),
@@ -156,17 +152,6 @@ impl Vocabulary {
         }
         pairs
     }
-}
-
-fn kind_of(metadata: &Metadata) -> Result<Kind> {
-    let model = metadata.required_string(MODEL)?;
-    Kind::ALL.into_iter().find(|kind| kind.gguf_name() == model).ok_or_else(|| {
-        let what = format!(
-            "the tokenizer {model:?} ({MODEL}); supported are \"gpt2\" (byte-level BPE), \"llama\" (SentencePiece BPE), \
-             \"gemma4\" (BPE over characters), \"bert\" (WordPiece), \"t5\" (Unigram), \"rwkv\" (World) and \"plamo2\" (PLaMo)"
-        );
-        Error::unsupported(metadata.path(), what)
-    })
 }
 
 /// Without accents where a file says only that letters become small.
@@ -253,6 +238,17 @@ fn added_of(metadata: &Metadata) -> Result<Option<Vec<(u32, AddedFlags)>>> {
         return Err(Error::malformed(metadata.path(), what));
     }
     Ok(Some(pairs.iter().map(|&[id, code]| (id as u32, AddedFlags::from_code(code))).collect()))
+}
+
+/// The template, which some files have by the name "default" alone. An empty one, which would leave out what is said, is
+/// none.
+fn chat_template_of(metadata: &Metadata) -> Result<Option<String>> {
+    for key in [CHAT_TEMPLATE, DEFAULT_CHAT_TEMPLATE] {
+        if let Some(source) = metadata.string(key)?.filter(|source| !source.trim().is_empty()) {
+            return Ok(Some(source.to_owned()));
+        }
+    }
+    Ok(None)
 }
 
 fn named_templates_of(metadata: &Metadata) -> Result<Vec<(String, String)>> {

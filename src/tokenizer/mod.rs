@@ -34,5 +34,6 @@ mod world;
 pub use decoder::StreamDecoder;
 pub use engine::Tokenizer;
 pub use import::{Difference, Proof};
+pub use kinds::has_vocabulary;
 pub use special_ids::{Role, SpecialIds};
 pub use vocabulary::{Kind, TokenType, Vocabulary};

@@ -46,7 +46,7 @@ pub(crate) fn write_gguf_with(
     let planned = tensors.iter().map(|(slot, _)| PlannedTensor {
         name: slot.id.gguf_name(),
         shape: slot.shape.clone(),
-        block_type: block_type(slot, type_of(slot)),
+        ty: block_type(slot, type_of(slot)).into(),
     });
     let layout = Layout::new(metadata, planned.collect(), 32).expect("a layout");
     let writer = GgufWriter::create(out, layout, true).expect("a writable folder");

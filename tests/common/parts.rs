@@ -34,7 +34,7 @@ pub(crate) fn write_part(file: &GgufFile, tensors: &[TensorInfo], pairs: Vec<(St
     let planned = tensors.iter().map(|tensor| PlannedTensor {
         name: tensor.name.clone(),
         shape: tensor.shape.clone(),
-        block_type: tensor.ty.block_type().expect("blocks"),
+        ty: tensor.ty,
     });
     let layout = Layout::new(pairs, planned.collect(), DEFAULT_ALIGNMENT).expect("a layout");
     let writer = GgufWriter::create(path, layout, false).expect("a file");

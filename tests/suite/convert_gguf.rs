@@ -10,7 +10,7 @@ use gguf_kit::convert::{
     self, FileType, GgufInput, KeyChanges, Plan, PlanOptions, RunOptions, Silent, Summary,
 };
 use gguf_kit::error::Error;
-use gguf_kit::gguf::{GgufFile, TensorInfo, Value};
+use gguf_kit::gguf::{GgmlType, GgufFile, TensorInfo, Value};
 use gguf_simd::BlockType;
 use gguf_simd::kernels::Kernels;
 
@@ -178,6 +178,50 @@ fn tensors_of_no_known_part_keep_their_type() {
     let input = GgufInput::open(&with_more).expect("a model");
     let plan = Plan::of_gguf(&input, &PlanOptions::new(FileType::Q8_0)).expect("a plan");
     assert!(plan.warnings().iter().any(|w| w.contains("nextn.eh_proj")), "{:?}", plan.warnings());
-    let types: Vec<_> = plan.tensors().map(|tensor| tensor.block_type).collect();
-    assert_eq!((types[4], types[types.len() - 1]), (BlockType::Q8_0, BlockType::F16));
+    let types: Vec<_> = plan.tensors().map(|tensor| tensor.ty).collect();
+    assert_eq!((types[4], types[types.len() - 1]), (BlockType::Q8_0.into(), BlockType::F16.into()));
+}
+
+#[test]
+fn tensors_without_weights_are_copied_with_a_note() {
+    let (dir, path) = workplace(FileType::F16);
+    let file = GgufFile::open(&path).expect("a model");
+    let embedding = file.tensor("token_embd.weight").expect("there");
+    // Bytes of the embedding under other names: numbers of any kind, some of which are no finite floats.
+    let extra = |name: &str, ggml_id: u32, shape: &[usize], bytes: usize| TensorInfo {
+        name: name.into(),
+        shape: shape.to_vec(),
+        ty: GgmlType::from_id(ggml_id),
+        n_bytes: shape.iter().product::<usize>() * bytes,
+        ..embedding.clone()
+    };
+    let extras = [
+        extra("rope_freqs.weight", 28, &[32], 8),
+        extra("blk.0.table", 26, &[3, 5], 4),
+        extra("blk.0.ffn_up.map", 24, &[7], 1),
+        extra("blk.0.counts", 25, &[2, 2, 3], 2),
+        extra("z.ids", 27, &[4], 8),
+    ];
+    // In front of the others as well as behind them.
+    let tensors = [&extras[..3], file.tensors(), &extras[3..]].concat();
+    let with_more = dir.path().join("more.gguf");
+    write_part(&file, &tensors, file.metadata().to_pairs(), &with_more);
+    let input = GgufInput::open(&with_more).expect("a model");
+    let options = PlanOptions { is_proved: true, ..PlanOptions::new(FileType::Q8_0) };
+    let plan = Plan::of_gguf(&input, &options).expect("a plan");
+    let note = plan.warnings().iter().find(|note| note.contains("copied as they are"));
+    let named = ["rope_freqs.weight (F64)", "blk.0.table (I32)", "(I8)", "(I16)", "and 1 more"];
+    assert!(note.is_some_and(|note| named.iter().all(|name| note.contains(name))), "{:?}", plan.warnings());
+    let whole = GgufInput::open(&path).expect("a model");
+    let without = Plan::of_gguf(&whole, &PlanOptions::new(FileType::Q8_0)).expect("a plan");
+    assert_eq!(plan.n_parameters(), without.n_parameters());
+    let to = dir.path().join("to.gguf");
+    again(&with_more, &to, &options).expect("converted");
+    let (before, after) = (GgufFile::open(&with_more).expect("there"), GgufFile::open(&to).expect("written"));
+    for TensorInfo { name, .. } in &extras {
+        let [from, to] = [&before, &after].map(|file| (file, file.tensor(name).expect("there")));
+        assert_eq!((&from.1.shape, from.1.ty), (&to.1.shape, to.1.ty), "{name}");
+        assert!(from.0.bytes(from.1) == to.0.bytes(to.1), "{name}");
+    }
+    assert_eq!(after.tensor("blk.0.ffn_up.weight").expect("there").ty, BlockType::Q8_0.into());
 }

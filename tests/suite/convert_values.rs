@@ -4,9 +4,11 @@ use std::path::Path;
 
 use crate::common::checkpoint::Spec;
 use gguf_kit::checkpoint::Checkpoint;
-use gguf_kit::convert::FileType;
+use gguf_kit::convert::{FileType, Plan, PlanOptions};
 use gguf_kit::gguf::GgufFile;
 use gguf_kit::quantize::decode_source;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 
 /// A tensor of an F32 conversion.
 fn converted(file: &GgufFile, name: &str) -> Vec<f32> {
@@ -168,4 +170,61 @@ fn general_keys_come_from_config_card_and_folder() {
     assert_eq!(list("general.languages"), ["en", "de"]);
     assert_eq!(list("general.tags"), ["tale"]);
     assert_eq!(file.metadata().f32("general.sampling.temp").expect("a float"), Some(0.8));
+}
+
+#[test]
+fn floats_of_8_bits_without_scales_are_taken_as_they_are_with_a_note() {
+    let dir = tempfile::tempdir().expect("a folder");
+    Spec::default().write(dir.path());
+    let weights = dir.path().join("model.safetensors");
+    let before = std::fs::read(&weights).expect("written");
+    let tensors = SafeTensors::deserialize(&before).expect("sound");
+    // Half of the bytes: as many numbers, of other values; 0x7F and 0xFF are none.
+    let number = |byte: &u8| if byte & 0x7F == 0x7F { 0x38 } else { *byte };
+    let halves: Vec<(String, Vec<usize>, Dtype, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, view)| {
+            let (shape, bytes) = (view.shape().to_vec(), view.data());
+            let (dtype, bytes) = match shape.len() {
+                1 => (view.dtype(), bytes.to_vec()),
+                _ => (Dtype::F8_E4M3, bytes[..bytes.len() / 2].iter().map(number).collect()),
+            };
+            (name.to_owned(), shape, dtype, bytes)
+        })
+        .collect();
+    let views = halves.iter().map(|(name, shape, dtype, bytes)| {
+        (name, TensorView::new(*dtype, shape.clone(), bytes).expect("shape and bytes agree"))
+    });
+    safetensors::serialize_to_file(views, None, &weights).expect("a writable folder");
+    let (checkpoint, file) = in_f32(dir.path());
+    assert_eq!(
+        converted(&file, "blk.0.ffn_down.weight"),
+        original(&checkpoint, "model.layers.0.mlp.down_proj.weight")
+    );
+    let plan = Plan::new(&checkpoint, &PlanOptions::new(FileType::F16)).expect("a plan");
+    let note = plan.warnings().iter().find(|note| note.contains("plain F8 values without scales"));
+    assert!(note.is_some_and(|note| note.contains("15 of the tensors")), "{:?}", plan.warnings());
+}
+
+#[test]
+fn the_mark_of_utf_8_in_front_of_json_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    Spec::default().write_sharded(dir.path(), 2);
+    let convert = |name: &str| {
+        let path = dir.path().join(name);
+        crate::common::convert(dir.path(), &path, FileType::Q8_0);
+        std::fs::read(path).expect("written")
+    };
+    let expected = convert("a.gguf");
+    let mut n_marked = 0;
+    for entry in std::fs::read_dir(dir.path()).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let text = std::fs::read_to_string(&path).expect("UTF-8");
+            std::fs::write(&path, format!("\u{feff}{text}")).expect("writable");
+            n_marked += 1;
+        }
+    }
+    assert_eq!(n_marked, 6, "config, index and four of the tokenizer");
+    assert!(convert("b.gguf") == expected);
 }

@@ -301,7 +301,7 @@ fn write_old_deepseek2(fixture: &Fixture, new: &GgufFile, path: &Path) {
             values = rows.collect();
             shape = vec![n_head * (nope + head_dim_v), rank];
         }
-        planned.push(PlannedTensor { name, shape, block_type: BlockType::F32 });
+        planned.push(PlannedTensor { name, shape, ty: BlockType::F32.into() });
         data.push(values);
     }
     let writer = GgufWriter::create(path, Layout::new(pairs, planned, 32).expect("a layout"), true);
@@ -340,7 +340,7 @@ fn vectors_that_files_keep_as_rows_compute_the_same_bits() {
     let planned = file.tensors().iter().map(|tensor| {
         let ones = if tensor.shape.len() == 1 { vec![1, 1] } else { Vec::new() };
         let shape = [ones, tensor.shape.clone()].concat();
-        PlannedTensor { name: tensor.name.clone(), shape, block_type: BlockType::F32 }
+        PlannedTensor { name: tensor.name.clone(), shape, ty: BlockType::F32.into() }
     });
     let layout = Layout::new(pairs, planned.collect(), 32).expect("a layout");
     let writer = GgufWriter::create(&rows, layout, true).expect("a writable folder");

@@ -67,7 +67,7 @@ fn the_peer_reads_our_files() {
     let tensors = known.map(|block_type| PlannedTensor {
         name: format!("t.{block_type}"),
         shape: vec![2, 3, block_type.block_len().max(32)],
-        block_type,
+        ty: block_type.into(),
     });
     let layout = Layout::new(pairs, tensors.collect(), 64).unwrap();
     let writer = GgufWriter::create(&path, layout.clone(), false).unwrap();
@@ -76,13 +76,7 @@ fn the_peer_reads_our_files() {
     for (i, tensor) in layout.tensors().iter().enumerate() {
         let bytes: Vec<u8> = (0..tensor.n_bytes).map(|_| random.below(256) as u8).collect();
         writer.write_at(i, 0, &bytes).unwrap();
-        expected.push(json!([
-            tensor.name,
-            tensor.block_type.name(),
-            tensor.shape,
-            tensor.offset,
-            checksum(&bytes)
-        ]));
+        expected.push(json!([tensor.name, tensor.ty.name(), tensor.shape, tensor.offset, checksum(&bytes)]));
     }
     writer.finish().unwrap();
 

@@ -12,7 +12,7 @@ const ROW_BYTES: usize = 256 * 4;
 
 /// A matrix of 64 rows of 256 floats.
 fn layout() -> Layout {
-    let tensor = PlannedTensor { name: "w".into(), shape: vec![N_ROWS, 256], block_type: BlockType::F32 };
+    let tensor = PlannedTensor { name: "w".into(), shape: vec![N_ROWS, 256], ty: BlockType::F32.into() };
     Layout::new(vec![("general.architecture".into(), Value::String("llama".into()))], vec![tensor], 32)
         .unwrap()
 }
@@ -216,8 +216,7 @@ fn targets_that_are_no_files_are_refused() {
 fn a_disk_too_small_is_known_before_the_work() {
     let dir = tempfile::tempdir().unwrap();
     // Two exbibytes.
-    let tensor =
-        PlannedTensor { name: "w".into(), shape: vec![1 << 30, 1 << 29], block_type: BlockType::F32 };
+    let tensor = PlannedTensor { name: "w".into(), shape: vec![1 << 30, 1 << 29], ty: BlockType::F32.into() };
     let layout = Layout::new(vec![], vec![tensor], 32).unwrap();
     let needed = layout.file_bytes().to_string();
     let refused = GgufWriter::create(&dir.path().join("m.gguf"), layout, false).unwrap_err();

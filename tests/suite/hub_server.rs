@@ -146,7 +146,7 @@ impl State {
     }
 
     /// Whether the connection may go on.
-    fn answer(&self, mut stream: &TcpStream, path: &str, start: usize) -> std::io::Result<bool> {
+    fn answer(&self, stream: &TcpStream, path: &str, start: usize) -> std::io::Result<bool> {
         let mut faults = self.faults.lock().expect("sound");
         let fault =
             faults.iter().position(|(end, _)| path.ends_with(end.as_str())).map(|i| faults.remove(i).1);
@@ -214,7 +214,7 @@ impl State {
                     thread::sleep(Duration::from_millis(2));
                     stream.write_all(&[*byte])?;
                 }
-                stream.read(&mut [0]).map(|_| false)
+                return stream.read(&mut [0]).map(|_| false);
             }
             Some(Fault::CutAfter(n)) => {
                 stream.write_all(&body[..n])?;

@@ -183,7 +183,7 @@ fn the_smallest_types_are_made_with_an_importance_matrix_and_only_then() {
         let plan = Plan::of_gguf(&input, &options).expect("a plan");
         let summary = convert::run(&plan, &small, &run_options, &Silent).expect("converted");
         let up = summary.tensors.iter().find(|tensor| tensor.name == "blk.0.ffn_up.weight").expect("there");
-        assert_eq!(up.block_type, file_type.base());
+        assert_eq!(up.ty.block_type(), Some(file_type.base()));
         let (n_bytes, error) = (up.n_bytes, up.error.relative_rmse());
         assert!(
             n_bytes < last.0 && error > last.1 && error < 0.55,
@@ -212,6 +212,43 @@ fn a_matrix_of_another_model_is_refused() {
     let message = refusal("blk.7.attn_q.weight", 64);
     assert!(message.contains("knows none of the tensors"), "{message}");
     assert!(!small.exists());
+}
+
+#[test]
+fn a_tensor_of_which_a_matrix_has_zeros_is_encoded_as_without_one_with_a_note() {
+    let dir = tempfile::tempdir().expect("a folder");
+    Spec { n_embd: 256, n_ff: 256, n_layer: 1, ..Spec::default() }.write(dir.path());
+    let path = dir.path().join("m.gguf");
+    convert(dir.path(), &path, FileType::F16);
+    let names = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
+    let entries = names.map(|name| {
+        let row: Vec<f32> = (0..256).map(|i| if i % 8 == 0 { 9.0 } else { 0.1 }).collect();
+        let mut entry = Entry::new(1, 256);
+        entry.see(0, if name == "ffn_up" { &[0.0; 256] } else { &row }, 256);
+        (format!("blk.0.{name}.weight"), entry)
+    });
+    let matrix = ImportanceMatrix { entries: entries.into(), ..ImportanceMatrix::default() };
+    let importance = ImportanceFile { path: "imatrix.gguf".into(), matrix: Arc::new(matrix) };
+    let options =
+        |file_type| PlanOptions { importance: Some(importance.clone()), ..PlanOptions::new(file_type) };
+    let input = GgufInput::open(&path).expect("a model");
+    let plan = Plan::of_gguf(&input, &options(FileType::Q4_0)).expect("a plan");
+    let note = "imatrix.gguf has nothing but zeros for blk.0.ffn_up.weight: ";
+    assert!(plan.warnings().iter().any(|other| other.starts_with(note)), "{:?}", plan.warnings());
+    let [with, without] = ["with.gguf", "without.gguf"].map(|name| dir.path().join(name));
+    let run_options = RunOptions { overwrite: false, n_threads: 2, kernels: Kernels::best() };
+    convert::run(&plan, &with, &run_options, &Silent).expect("converted");
+    let plain = Plan::of_gguf(&input, &PlanOptions::new(FileType::Q4_0)).expect("a plan");
+    convert::run(&plain, &without, &run_options, &Silent).expect("converted");
+    let bytes = |path: &Path, name: &str| {
+        let file = GgufFile::open(path).expect("a model");
+        file.bytes(file.tensor(&format!("blk.0.{name}.weight")).expect("there")).to_vec()
+    };
+    for (name, is_alike) in [("ffn_up", true), ("ffn_gate", false)] {
+        assert_eq!(bytes(&with, name) == bytes(&without, name), is_alike, "{name}");
+    }
+    let message = Plan::of_gguf(&input, &options(FileType::IQ2_XXS)).expect_err("of no use").to_string();
+    assert!(message.contains("has nothing but zeros for blk.0.ffn_up.weight"), "{message}");
 }
 
 #[test]

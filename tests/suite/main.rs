@@ -62,6 +62,7 @@ mod logits_file;
 mod logits_hash;
 mod measures;
 mod model_card;
+mod odd_gguf;
 mod on_grids;
 mod proofs;
 mod pruned;

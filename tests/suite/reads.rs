@@ -20,7 +20,7 @@ fn model(dir: &Path, spec: &Spec) -> (GgufFile, Decoder) {
     write_gguf(dir, &path, |_| BlockType::F16);
     let file = GgufFile::open(&path).unwrap();
     let family = arch::by_gguf_name("llama").unwrap();
-    let spec = family.spec_of_file(file.metadata(), &|_| false).unwrap();
+    let spec = family.spec_of_file(file.metadata(), &|_| None).unwrap();
     let decoder = Decoder::load(&file, family.gguf_name, spec).unwrap();
     (file, decoder)
 }

@@ -292,7 +292,7 @@ impl Facts {
 fn by_type(summary: &Summary) -> Vec<(&'static str, usize, u64, ErrorStats)> {
     let mut types: Vec<(&str, usize, u64, ErrorStats)> = Vec::new();
     for tensor in &summary.tensors {
-        let name = tensor.block_type.name();
+        let name = tensor.ty.known_name().unwrap_or_default();
         let place = types.iter().position(|known| known.0 == name).unwrap_or_else(|| {
             types.push((name, 0, 0, ErrorStats::default()));
             types.len() - 1

@@ -21,8 +21,8 @@ pub(super) fn plan_table(plan: &Plan<'_>, path: &Path) -> String {
         .tensors()
         .map(|tensor| {
             let ty = match tensor.instead_of {
-                Some(wanted) => format!("{} (rows do not fit {wanted})", tensor.block_type),
-                None => tensor.block_type.to_string(),
+                Some(wanted) => format!("{} (rows do not fit {wanted})", tensor.ty),
+                None => tensor.ty.to_string(),
             };
             [
                 printable::line(tensor.name).into_owned(),
@@ -63,7 +63,7 @@ pub(super) fn plan_json(plan: &Plan<'_>, path: &Path) -> Value {
                 "name": tensor.name,
                 "shape": tensor.shape,
                 "source_type": tensor.source_type,
-                "type": tensor.block_type.name(),
+                "type": tensor.ty.known_name().unwrap_or_default(),
                 "instead_of": tensor.instead_of.map(|ty| ty.name()),
                 "bytes": tensor.n_bytes,
             })
@@ -99,7 +99,7 @@ pub(super) fn summary_text(summary: &Summary) -> String {
             format!(
                 "{} ({}) {}",
                 printable::line(&tensor.name),
-                tensor.block_type,
+                tensor.ty,
                 percent(tensor.error.relative_rmse())
             )
         })
@@ -130,7 +130,7 @@ fn proof_text(summary: &Summary) -> Option<String> {
     let proof = summary.proof.as_ref()?;
     let mut types: Vec<(&str, usize, ErrorStats, ErrorStats)> = Vec::new();
     for (tensor, Proved { measured, .. }) in summary.tensors.iter().zip(proof) {
-        let name = tensor.block_type.name();
+        let name = tensor.ty.known_name().unwrap_or_default();
         let place = types.iter().position(|known| known.0 == name).unwrap_or_else(|| {
             types.push((name, 0, ErrorStats::default(), ErrorStats::default()));
             types.len() - 1
@@ -175,7 +175,7 @@ pub(super) fn summary_json(summary: &Summary) -> Value {
         .map(|(i, tensor)| {
             json!({
                 "name": tensor.name,
-                "type": tensor.block_type.name(),
+                "type": tensor.ty.known_name().unwrap_or_default(),
                 "bytes": tensor.n_bytes,
                 "sha256": proved(i).map(|proved| &proved.sha256),
                 "relative_rmse_read_back": proved(i).map(|proved| proved.measured.relative_rmse()),

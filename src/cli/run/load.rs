@@ -21,17 +21,22 @@ use crate::runtime::residency::Plan;
 use crate::runtime::{Engine, EngineOptions, Session, SessionOptions};
 use crate::tokenizer::Tokenizer;
 
-/// A loaded model.
-pub(super) struct Model {
+/// A loaded model; without a tokenizer, `Model<()>`, for those who need the numbers of tokens alone.
+pub(super) struct Model<T = Tokenizer> {
     /// Computes.
     pub engine: Engine,
     /// Reads and writes its tokens.
-    pub tokenizer: Tokenizer,
+    pub tokenizer: T,
     /// The time it took to load so far, without a conversion.
     pub load_time: Cell<Duration>,
 }
 
-impl Model {
+impl<T> Model<T> {
+    /// The model without its tokenizer.
+    pub(super) fn without_text(self) -> Model<()> {
+        Model { engine: self.engine, tokenizer: (), load_time: self.load_time }
+    }
+
     /// Brings the weights into memory, or as many as there is memory for beside what `session` has not filled
     /// and `more` bytes. Unless `quiet`, says so if not all fit.
     ///
@@ -93,6 +98,29 @@ const DEFAULT_FILE_TYPE: FileType = FileType::Q4_K_M;
 /// # Errors
 /// Any, before anything is converted where the arguments themselves are wrong.
 pub(super) fn load(model: &ModelArgs, compute: &ComputeArgs, quiet: bool) -> Result<Model> {
+    let Model { engine, load_time, .. } = load_without_text(model, compute, quiet)?;
+    let start = Instant::now();
+    engine.check_start()?;
+    let tokenizer = Tokenizer::from_metadata(engine.metadata())?;
+    if tokenizer.n_vocab() > engine.n_vocab() {
+        return Err(Error::malformed(
+            engine.file().path(),
+            format!(
+                "its tokenizer has {} tokens and its embedding only {} rows",
+                tokenizer.n_vocab(),
+                engine.n_vocab()
+            ),
+        ));
+    }
+    load_time.set(load_time.get() + start.elapsed());
+    Ok(Model { engine, tokenizer, load_time })
+}
+
+/// As [`load`], of a model that need not have a vocabulary.
+///
+/// # Errors
+/// As there.
+pub(super) fn load_without_text(model: &ModelArgs, compute: &ComputeArgs, quiet: bool) -> Result<Model<()>> {
     let options = EngineOptions {
         n_threads: compute.threads()?,
         n_prompt_threads: checked_threads("--prompt-threads", model.prompt_threads)?,
@@ -103,19 +131,7 @@ pub(super) fn load(model: &ModelArgs, compute: &ComputeArgs, quiet: bool) -> Res
     let start = Instant::now();
     let adapters = model.lora.iter().map(|Scaled { path, scale }| Adapter::open(path, *scale));
     let engine = Engine::open_with(&path, options, adapters.collect::<Result<_>>()?)?;
-    engine.check_start()?;
-    let tokenizer = Tokenizer::from_metadata(engine.metadata())?;
-    if tokenizer.n_vocab() > engine.n_vocab() {
-        return Err(Error::malformed(
-            &path,
-            format!(
-                "its tokenizer has {} tokens and its embedding only {} rows",
-                tokenizer.n_vocab(),
-                engine.n_vocab()
-            ),
-        ));
-    }
-    Ok(Model { engine, tokenizer, load_time: Cell::new(start.elapsed()) })
+    Ok(Model { engine, tokenizer: (), load_time: Cell::new(start.elapsed()) })
 }
 
 /// The GGUF file for `model`.

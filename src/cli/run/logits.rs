@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::args::{KvArgs, ModelArgs};
 use super::input::{read_text, read_text_trimmed};
-use super::load::{Model, load};
+use super::load::{Model, load, load_without_text};
 use super::npy;
 use super::progress::bar;
 use crate::cli::compute::ComputeArgs;
@@ -135,12 +135,15 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let inputs = args.input.paths().chain([&*args.model.model]);
     let new = npy::create(&args.output, "logits.npy", args.force, inputs)?;
     let input = args.input.read()?;
-    let model = load(&args.model, &args.compute, args.quiet)?;
-    check_not_an_input(new.target(), [model.engine.file().path()])?;
-    let ids = match input {
-        Input::Ids(ids) => ids,
-        Input::Text(text) => model.tokenizer.encode_prompt(&text, !args.no_parse_special)?,
+    let (model, ids) = match input {
+        Input::Ids(ids) => (load_without_text(&args.model, &args.compute, args.quiet)?, ids),
+        Input::Text(text) => {
+            let model = load(&args.model, &args.compute, args.quiet)?;
+            let ids = model.tokenizer.encode_prompt(&text, !args.no_parse_special)?;
+            (model.without_text(), ids)
+        }
     };
+    check_not_an_input(new.target(), [model.engine.file().path()])?;
     if ids.is_empty() {
         return Err(Error::usage(
             "there are no tokens to evaluate; give a text, or the numbers of some tokens",
@@ -159,7 +162,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn session<'e>(args: &Args, model: &'e Model, n_ids: usize) -> Result<Session<'e>> {
+fn session<'e>(args: &Args, model: &'e Model<()>, n_ids: usize) -> Result<Session<'e>> {
     let trained = model.engine.spec().n_ctx_train;
     let n_ctx = args.ctx.unwrap_or(n_ids);
     if n_ctx > trained {

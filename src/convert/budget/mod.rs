@@ -159,7 +159,9 @@ fn free_tensors(plan: &Plan<'_>, overrides: &Overrides) -> Vec<usize> {
     };
     let tensors = plan.files().tensors().zip(plan.sources()).enumerate();
     tensors
-        .filter(|(_, (placed, planned))| is_free(&placed.name, placed.shape.len(), planned))
+        .filter(|(_, (placed, planned))| {
+            planned.rows.are_weights() && is_free(&placed.name, placed.shape.len(), planned)
+        })
         .map(|(i, _)| i)
         .collect()
 }

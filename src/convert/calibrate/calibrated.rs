@@ -53,10 +53,10 @@ impl Calibrated {
     pub fn put_into<'a>(&'a self, mut plan: Plan<'a>) -> Plan<'a> {
         for tensor in &self.tensors {
             let placed = plan.files().tensor(tensor.index);
-            let (block_type, rows) = (placed.block_type, &plan.sources()[tensor.index].rows);
+            let (ty, rows) = (placed.ty, &plan.sources()[tensor.index].rows);
             let shape = (rows.n_rows(), rows.n_in());
             let file = &self.files[tensor.file];
-            let blocks = Blocks { file, name: &tensor.won.name, offset: tensor.offset, block_type };
+            let blocks = Blocks { file, name: &tensor.won.name, offset: tensor.offset, ty };
             plan.replace_source(tensor.index, SourceRows::blocks(blocks, shape), tensor.error);
         }
         plan

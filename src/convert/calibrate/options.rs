@@ -45,7 +45,7 @@ pub(super) fn key(plan: &Plan<'_>, options: &CalibrateOptions<'_>) -> Result<Str
         hasher.update(b"nearest;");
     }
     for tensor in plan.files().tensors() {
-        hasher.update(format!("{:?} {} {:?};", tensor.name, tensor.block_type, tensor.shape));
+        hasher.update(format!("{:?} {} {:?};", tensor.name, tensor.ty, tensor.shape));
     }
     for text in options.texts {
         text.iter().for_each(|id| hasher.update(id.to_le_bytes()));

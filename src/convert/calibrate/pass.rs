@@ -30,6 +30,7 @@ use crate::convert::Progress;
 use crate::convert::parallel::pool;
 use crate::convert::plan::{Plan, Planned};
 use crate::error::{Error, Result};
+use crate::gguf::PlacedTensor;
 use crate::model::{InputObserver, NewBlocks, SingleLayers, Until};
 
 /// The least texts to calibrate with: one is held out of eight.
@@ -146,7 +147,7 @@ impl<'a> Pass<'a> {
         let found: HashMap<&str, _> = file.tensors().iter().map(|info| (info.name.as_str(), info)).collect();
         let planned = self.plan.files().tensors().zip(self.plan.sources());
         let tensors = planned.filter_map(|(placed, planned)| {
-            let ty = placed.block_type;
+            let ty = placed.block_type()?;
             if !placed.name.starts_with(begins) || ty.is_float() || planned.rows.blocks_of(ty).is_some() {
                 return None;
             }
@@ -190,7 +191,8 @@ impl<'a> Pass<'a> {
         tensors
             .into_iter()
             .find(|placed| placed.name == name)
-            .map_or(BlockType::F32, |placed| placed.block_type)
+            .and_then(PlacedTensor::block_type)
+            .unwrap_or(BlockType::F32)
     }
 
     /// Takes the streams through a layer.

@@ -9,7 +9,6 @@ use crate::checkpoint::{Adapter, Change, Checkpoint, LowRank, TensorView};
 use crate::convert::FileType;
 use crate::convert::names::Names;
 use crate::convert::naming::{ModelName, file_stem, folder_identifier};
-use crate::convert::recipe::Choice;
 use crate::convert::stored::{Scratch, Stored, Tensors};
 use crate::convert::transform::{Part, SourceRows};
 use crate::error::{Error, Result};
@@ -88,12 +87,7 @@ impl<'a> Plan<'a> {
         let name = options.name.clone().unwrap_or_else(|| ModelName::parse(&identifier).name);
         let metadata = metadata(family.gguf_name, &name, options.file_type, changes.alpha);
         let files = Files::new(metadata, tensors, DEFAULT_ALIGNMENT, options.max_file_bytes)?;
-        let planned = |rows| Planned {
-            rows,
-            choice: Choice { block_type: ty, instead_of: None },
-            importance: None,
-            error: None,
-        };
+        let planned = |rows| Planned { rows, instead_of: None, importance: None, error: None };
         Ok(Self {
             file_type: options.file_type,
             name,
@@ -251,7 +245,7 @@ impl<'a> Changes<'a> {
 impl<'a> Pair<'a> {
     fn planned(self, ty: BlockType) -> [(PlannedTensor, SourceRows<'a>); 2] {
         let of = |end: &str, (shape, rows)| {
-            (PlannedTensor { name: format!("{}.{end}", self.name), shape, block_type: ty }, rows)
+            (PlannedTensor { name: format!("{}.{end}", self.name), shape, ty: ty.into() }, rows)
         };
         [of("lora_a", self.a), of("lora_b", self.b)]
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use gguf_simd::BlockType;
 use regex::Regex;
 
 use super::{Files, Input, Plan, PlanOptions, Planned, unused_overrides};
@@ -27,14 +26,13 @@ const QUANTIZE_KEYS: &str = "quantize.";
 /// Tensors named in a note before it says "and more".
 const MAX_LISTED: usize = 4;
 
-/// A tensor of the input, where it is, and what it is to become; `None` for one of no known part, which stays
-/// as it is.
+/// A tensor of the input, where it is, and what it is to become; `None` for one of no known part or without weights,
+/// which stays as it is.
 struct Found<'a> {
     tensor: &'a TensorInfo,
     /// Its name in the new file.
     name: String,
     file: &'a ReadFile,
-    block_type: BlockType,
     candidate: Option<Candidate>,
 }
 
@@ -45,12 +43,13 @@ impl<'a> Plan<'a> {
     /// [`Error::Unsupported`] for an architecture or a type of tensors that this program does not have;
     /// [`Error::Malformed`] for metadata that no model has; [`Error::Usage`] for types or keys that do not fit.
     pub fn of_gguf(input: &'a GgufInput, options: &PlanOptions) -> Result<Self> {
-        let architecture = input.metadata().required_string("general.architecture")?;
+        let architecture = input.metadata().architecture()?;
         let Some(family) = arch::by_gguf_name(architecture) else {
             return Err(Error::unsupported(input.path(), arch::missing::architecture(architecture)));
         };
-        let spec = family
-            .spec_of_file(input.metadata(), &|name| input.tensors().any(|(tensor, _)| tensor.name == name))?;
+        let find_shape =
+            |name: &str| Some(&*input.tensors().find(|(tensor, _)| tensor.name == name)?.0.shape);
+        let spec = family.spec_of_file(input.metadata(), &find_shape)?;
         let mut warnings = Vec::new();
         let found = find(input, options, &mut warnings)?;
         let mut kept_pairs = input.metadata().to_pairs();
@@ -62,17 +61,15 @@ impl<'a> Plan<'a> {
         let mut importance = options.importances(&candidates, &chosen, &mut warnings)?.into_iter();
         let chosen_types = chosen.clone();
         let mut chosen = chosen.into_iter();
-        let kept = |found: &Found<'_>| Choice { block_type: found.block_type, instead_of: None };
-        let choices: Vec<Choice> = found
-            .iter()
-            .map(|found| found.candidate.as_ref().and_then(|_| chosen.next()).unwrap_or_else(|| kept(found)))
-            .collect();
+        let choices: Vec<Option<Choice>> =
+            found.iter().map(|found| found.candidate.as_ref().and_then(|_| chosen.next())).collect();
         let importance: Vec<_> = found
             .iter()
             .map(|found| found.candidate.as_ref().and_then(|_| importance.next()).flatten())
             .collect();
         warnings.extend(unused_overrides(&options.overrides, &candidates));
         warnings.extend(kept_note(&found));
+        warnings.extend(copied_note(&found));
         let requantised = requantised(&found, &choices);
         warnings.extend(requantised_note(&requantised));
 
@@ -90,12 +87,12 @@ impl<'a> Plan<'a> {
         let tensors = found.iter().zip(&choices).map(|(found, choice)| PlannedTensor {
             name: found.name.clone(),
             shape: shape_of(found.tensor),
-            block_type: choice.block_type,
+            ty: choice.as_ref().map_or(found.tensor.ty, |choice| choice.block_type.into()),
         });
         let files = Files::new(pairs, tensors.collect(), alignment(input), options.max_file_bytes)?;
         let sources = found.iter().zip(choices).zip(importance);
         let sources =
-            sources.map(|((found, choice), importance)| found.planned(choice, importance)).collect();
+            sources.map(|((found, choice), importance)| found.planned(choice.as_ref(), importance)).collect();
         Ok(Self {
             file_type: options.file_type,
             name: name.unwrap_or_else(|| input.stem()),
@@ -113,18 +110,18 @@ impl<'a> Plan<'a> {
 }
 
 impl<'a> Found<'a> {
-    fn planned(&self, choice: Choice, importance: Option<Importance>) -> Planned<'a> {
+    fn planned(&self, choice: Option<&Choice>, importance: Option<Importance>) -> Planned<'a> {
         let shape = shape_of(self.tensor);
         let n_in = shape[shape.len() - 1];
         let blocks = Blocks {
             file: self.file,
             name: &self.tensor.name,
             offset: self.tensor.offset,
-            block_type: self.block_type,
+            ty: self.tensor.ty,
         };
         Planned {
             rows: SourceRows::blocks(blocks, (self.tensor.n_elements() / n_in, n_in)),
-            choice,
+            instead_of: choice.and_then(|choice| choice.instead_of),
             importance,
             error: None,
         }
@@ -147,17 +144,18 @@ fn find<'a>(
         let Some(name) = options.pruned.name_of(&tensor.name) else { continue };
         let unsupported = |what: String| Err(Error::unsupported(file.path(), what));
         let shown = tensor.name.escape_debug();
-        let Some(block_type) = tensor.ty.block_type() else {
+        if tensor.ty.block().is_none() {
             return unsupported(format!(
-                "tensor {shown} has elements of {}, which no conversion writes; leave it out by --ignore-tensor, if \
+                "tensor {shown} has elements of {}, whose size is not known; leave it out by --ignore-tensor, if \
                  the model is complete without it",
                 tensor.ty
             ));
-        };
+        }
         if tensor.n_elements() == 0 {
             return unsupported(format!("tensor {shown} has no elements; leave it out by --ignore-tensor"));
         }
-        let candidate = TensorId::from_gguf_name(&name).map(|id| Candidate {
+        let weights = TensorId::from_gguf_name(&name).zip(tensor.ty.block_type());
+        let candidate = weights.map(|(id, block_type)| Candidate {
             name: name.clone(),
             id,
             shape: shape_of(tensor),
@@ -165,7 +163,7 @@ fn find<'a>(
             held: Some(block_type),
             block_type: Some(block_type),
         });
-        found.push(Found { tensor, name, file, block_type, candidate });
+        found.push(Found { tensor, name, file, candidate });
     }
     if found.is_empty() {
         return Err(Error::unsupported(input.path(), "it has no weights; there is nothing to convert"));
@@ -218,11 +216,12 @@ fn put(pairs: &mut Vec<(String, Value)>, key: &str, value: Value) {
 }
 
 /// How many tensors of each quantised type become another.
-fn requantised(found: &[Found<'_>], choices: &[Choice]) -> BTreeMap<&'static str, usize> {
+fn requantised(found: &[Found<'_>], choices: &[Option<Choice>]) -> BTreeMap<&'static str, usize> {
     let mut types = BTreeMap::new();
     for (found, choice) in found.iter().zip(choices) {
-        if !found.block_type.is_float() && choice.block_type != found.block_type {
-            *types.entry(found.block_type.name()).or_default() += 1;
+        let (Some(before), Some(choice)) = (found.tensor.ty.block_type(), choice) else { continue };
+        if !before.is_float() && choice.block_type != before {
+            *types.entry(before.name()).or_default() += 1;
         }
     }
     types
@@ -241,16 +240,33 @@ fn requantised_note(types: &BTreeMap<&str, usize>) -> Option<String> {
 
 /// Names the tensors that no recipe knows.
 fn kept_note(found: &[Found<'_>]) -> Option<String> {
-    let kept: Vec<&Found<'_>> =
-        found.iter().filter(|found| found.candidate.is_none() && found.tensor.shape.len() > 1).collect();
-    let names: Vec<String> =
-        kept.iter().take(MAX_LISTED).map(|found| found.tensor.name.escape_debug().to_string()).collect();
-    let more = if kept.len() > MAX_LISTED {
-        format!(" and {} more", kept.len() - MAX_LISTED)
-    } else {
-        String::new()
+    let is_kept = |found: &&Found<'_>| {
+        found.candidate.is_none() && found.tensor.shape.len() > 1 && found.tensor.ty.block_type().is_some()
     };
-    (!kept.is_empty()).then(|| format!("no recipe knows {}{more}: they keep their types", names.join(", ")))
+    let names = listed(found.iter().filter(is_kept), |tensor| tensor.name.clone())?;
+    Some(format!("no recipe knows {names}: they keep their types"))
+}
+
+/// Names the tensors that hold no weights.
+fn copied_note(found: &[Found<'_>]) -> Option<String> {
+    let is_copied = |found: &&Found<'_>| found.tensor.ty.block_type().is_none();
+    let names = listed(found.iter().filter(is_copied), |tensor| format!("{} ({})", tensor.name, tensor.ty))?;
+    Some(format!("elements of {names} are of types without weights: they are copied as they are"))
+}
+
+/// The first of some tensors, each as `show` has it, and how many more there are.
+fn listed<'f>(
+    found: impl Iterator<Item = &'f Found<'f>>,
+    show: impl Fn(&TensorInfo) -> String,
+) -> Option<String> {
+    let all: Vec<&TensorInfo> = found.map(|found| found.tensor).collect();
+    let names: Vec<String> =
+        all.iter().take(MAX_LISTED).map(|tensor| show(tensor).escape_debug().to_string()).collect();
+    let more = match all.len().saturating_sub(MAX_LISTED) {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    (!all.is_empty()).then(|| format!("{}{more}", names.join(", ")))
 }
 
 /// A file's name without the type at its end.

@@ -13,7 +13,18 @@ pub(super) fn notes_on_weights(
     file_type: FileType,
 ) -> impl Iterator<Item = String> {
     let n_on_grids = rows.iter().filter(|rows| rows.is_on_grids()).count();
-    grid_note(n_on_grids, file_type).into_iter().chain(decoded_note(rows, choices))
+    grid_note(n_on_grids, file_type).into_iter().chain(decoded_note(rows, choices)).chain(bare_note(rows))
+}
+
+/// What to know of floats of 8 bits that have no scales: most checkpoints have some beside such weights.
+fn bare_note(rows: &[SourceRows<'_>]) -> Option<String> {
+    let bare: Vec<_> = rows.iter().filter(|rows| rows.source_name().starts_with("F8_")).collect();
+    let first = bare.first()?.name().escape_debug();
+    Some(format!(
+        "{} of the tensors are plain F8 values without scales beside them ({first} is the first), and taken as they are; if \
+         the checkpoint has lost its scales, the model is wrong: the original F16 or BF16 checkpoint needs none",
+        bare.len()
+    ))
 }
 
 /// What to know of weights that lie on grids already.

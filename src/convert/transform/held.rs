@@ -28,7 +28,7 @@ impl SourceRows<'_> {
     pub(in crate::convert) fn held_type(&self) -> Result<Option<BlockType>> {
         let parts = match &self.origin {
             Origin::Checkpoint(parts) if self.values == ValueMap::Same => parts,
-            Origin::Blocks(blocks) => return Ok(Some(blocks.block_type)),
+            Origin::Blocks(blocks) => return Ok(blocks.ty.block_type()),
             Origin::Mxfp4 { .. } => return Ok(Some(BlockType::MXFP4)),
             Origin::Checkpoint(_) | Origin::Computed(_) => return Ok(None),
         };

@@ -25,7 +25,7 @@ pub struct Keys<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum Origin<'a> {
-    File(&'a Metadata),
+    File(&'a Metadata, Option<usize>),
     Made { path: &'a Path, pairs: &'a MetadataPairs },
 }
 
@@ -40,9 +40,14 @@ impl fmt::Debug for Tensors<'_> {
 }
 
 impl<'a> Keys<'a> {
-    /// Those of a file with the architecture `arch`; `has_tensor` says by name whether a tensor is there.
-    pub fn of_file(arch: &'a str, metadata: &'a Metadata, has_tensor: &'a dyn Fn(&str) -> bool) -> Self {
-        Self { arch, origin: Origin::File(metadata), tensors: Tensors(has_tensor) }
+    /// Those of a file with the architecture `arch`, whose embedding has `n_rows`; `has_tensor` says by name whether a
+    /// tensor is there.
+    pub fn of_file(
+        arch: &'a str,
+        (metadata, n_rows): (&'a Metadata, Option<usize>),
+        has_tensor: &'a dyn Fn(&str) -> bool,
+    ) -> Self {
+        Self { arch, origin: Origin::File(metadata, n_rows), tensors: Tensors(has_tensor) }
     }
 
     /// Those that were made of the configuration at `path`, with the prefix `arch`; `has_tensor` says which of the
@@ -72,7 +77,7 @@ impl<'a> Keys<'a> {
             Error::malformed(self.path(), what)
         };
         let numbers = match self.origin {
-            Origin::File(metadata) => match metadata.array_len(key) {
+            Origin::File(metadata, _) => match metadata.array_len(key) {
                 Ok(Some(_)) => metadata.f32s(key)?,
                 _ => metadata.f32(key)?.map(|number| vec![number; n_layer]),
             },
@@ -92,7 +97,7 @@ impl<'a> Keys<'a> {
     /// The file at fault where a number is wrong.
     pub fn path(&self) -> &'a Path {
         match self.origin {
-            Origin::File(metadata) => metadata.path(),
+            Origin::File(metadata, _) => metadata.path(),
             Origin::Made { path, .. } => path,
         }
     }
@@ -110,7 +115,7 @@ impl<'a> Keys<'a> {
     /// Whether the key is there.
     pub fn contains(&self, key: &str) -> bool {
         match self.origin {
-            Origin::File(metadata) => metadata.contains(&self.full(key)),
+            Origin::File(metadata, _) => metadata.contains(&self.full(key)),
             Origin::Made { .. } => self.made_value(key).is_some(),
         }
     }
@@ -121,11 +126,13 @@ impl<'a> Keys<'a> {
     /// [`Error::Malformed`] for another type.
     pub fn count(&self, key: &str) -> Result<Option<usize>> {
         match self.origin {
-            Origin::File(metadata) => metadata.count(&self.full(key)),
+            Origin::File(metadata, _) => metadata.count(&self.full(key)),
             Origin::Made { .. } => match self.made_value(key) {
                 None => Ok(None),
-                Some(Value::U32(n)) => Ok(Some(*n as usize)),
-                Some(_) => Err(self.wrong(key, "a count")),
+                Some(value) => {
+                    let count = value.whole().and_then(|n| usize::try_from(n).ok());
+                    count.map(Some).ok_or_else(|| self.wrong(key, "a count"))
+                }
             },
         }
     }
@@ -136,11 +143,10 @@ impl<'a> Keys<'a> {
     /// [`Error::Malformed`] for another type.
     pub fn f32(&self, key: &str) -> Result<Option<f32>> {
         match self.origin {
-            Origin::File(metadata) => metadata.f32(&self.full(key)),
+            Origin::File(metadata, _) => metadata.f32(&self.full(key)),
             Origin::Made { .. } => match self.made_value(key) {
                 None => Ok(None),
-                Some(Value::F32(x)) => Ok(Some(*x)),
-                Some(_) => Err(self.wrong(key, "a number")),
+                Some(value) => value.float().map(Some).ok_or_else(|| self.wrong(key, "a number")),
             },
         }
     }
@@ -151,11 +157,10 @@ impl<'a> Keys<'a> {
     /// [`Error::Malformed`] for another type.
     pub fn bool(&self, key: &str) -> Result<Option<bool>> {
         match self.origin {
-            Origin::File(metadata) => metadata.bool(&self.full(key)),
+            Origin::File(metadata, _) => metadata.bool(&self.full(key)),
             Origin::Made { .. } => match self.made_value(key) {
                 None => Ok(None),
-                Some(Value::Bool(is)) => Ok(Some(*is)),
-                Some(_) => Err(self.wrong(key, "true or false")),
+                Some(value) => value.truth().map(Some).ok_or_else(|| self.wrong(key, "true or false")),
             },
         }
     }
@@ -166,7 +171,7 @@ impl<'a> Keys<'a> {
     /// [`Error::Malformed`] for another type.
     pub fn len(&self, key: &str) -> Result<Option<usize>> {
         match self.origin {
-            Origin::File(metadata) => metadata.array_len(&self.full(key)),
+            Origin::File(metadata, _) => metadata.array_len(&self.full(key)),
             Origin::Made { .. } => match self.made_value(key) {
                 None => Ok(None),
                 Some(Value::Strings(texts)) => Ok(Some(texts.len())),
@@ -181,7 +186,7 @@ impl<'a> Keys<'a> {
     /// [`Error::Malformed`] for another type.
     pub fn string(&self, key: &str) -> Result<Option<&'a str>> {
         match self.origin {
-            Origin::File(metadata) => metadata.string(&self.full(key)),
+            Origin::File(metadata, _) => metadata.string(&self.full(key)),
             Origin::Made { .. } => match self.made_value(key) {
                 None => Ok(None),
                 Some(Value::String(text)) => Ok(Some(text)),
@@ -196,7 +201,7 @@ impl<'a> Keys<'a> {
     /// [`Error::Malformed`] for another type, or another number of layers.
     pub fn counts(&self, key: &str, n_layer: usize) -> Result<Option<Vec<usize>>> {
         let numbers = match self.origin {
-            Origin::File(metadata) => {
+            Origin::File(metadata, _) => {
                 let full = self.full(key);
                 match metadata.array_len(&full) {
                     Ok(Some(_)) => metadata.i32s(&full)?,
@@ -223,7 +228,7 @@ impl<'a> Keys<'a> {
     /// [`Error::Malformed`] for another type, or fewer layers.
     pub fn f32s(&self, key: &str, n_layer: usize) -> Result<Option<Vec<f32>>> {
         let values = match self.origin {
-            Origin::File(metadata) => metadata.f32s(&self.full(key))?,
+            Origin::File(metadata, _) => metadata.f32s(&self.full(key))?,
             Origin::Made { .. } => match self.made_value(key) {
                 None => None,
                 Some(Value::F32s(values)) => Some(values.clone()),
@@ -244,7 +249,7 @@ impl<'a> Keys<'a> {
     /// [`Error::Malformed`] for another type, or fewer layers.
     pub fn bools(&self, key: &str, n_layer: usize) -> Result<Option<Vec<bool>>> {
         let values = match self.origin {
-            Origin::File(metadata) => metadata.bools(&self.full(key))?,
+            Origin::File(metadata, _) => metadata.bools(&self.full(key))?,
             Origin::Made { .. } => match self.made_value(key) {
                 None => None,
                 Some(Value::Bools(values)) => Some(values.clone()),
@@ -281,7 +286,7 @@ impl<'a> Keys<'a> {
     /// [`Error::Malformed`] for another type.
     pub fn n_types(&self) -> Result<usize> {
         match self.origin {
-            Origin::File(metadata) => Ok(metadata.count(TOKEN_TYPES)?.unwrap_or(0)),
+            Origin::File(metadata, _) => Ok(metadata.count(TOKEN_TYPES)?.unwrap_or(0)),
             Origin::Made { pairs, .. } => match pairs.iter().find(|(name, _)| name == TOKEN_TYPES) {
                 Some((_, Value::U32(n))) => Ok(*n as usize),
                 _ => Ok(0),
@@ -289,17 +294,17 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Tokens of the vocabulary.
+    /// Tokens of the vocabulary. Where a file has none, a key or the embedding tells them.
     ///
     /// # Errors
     /// [`Error::Malformed`] if nothing tells them.
     pub fn n_vocab(&self) -> Result<usize> {
-        if let Origin::File(metadata) = self.origin
-            && let Some(n_vocab) = metadata.array_len(VOCABULARY)?
-        {
+        let Origin::File(metadata, n_rows) = self.origin else { return self.required_count("vocab_size") };
+        if let Some(n_vocab) = metadata.array_len(VOCABULARY)?.filter(|&n| n > 0) {
             return Ok(n_vocab);
         }
-        self.required_count("vocab_size")
+        let n_vocab = self.count("vocab_size")?.or(n_rows);
+        n_vocab.ok_or_else(|| self.missing("vocab_size"))
     }
 
     /// The error for a key that is not there.

@@ -35,6 +35,9 @@ pub use names::{Names, Sources};
 pub use source::{Piece, RowMap, Source, ValueMap, rows_and_columns};
 pub use wrappers::by_classes;
 
+/// The tensor whose rows are the tokens.
+const EMBEDDING: &str = "token_embd.weight";
+
 /// Metadata to write, in order.
 pub type MetadataPairs = Vec<(String, Value)>;
 
@@ -75,13 +78,19 @@ pub struct Configured {
 }
 
 impl Family {
-    /// What the model in a file is; `has_tensor` says by name whether a tensor is there.
+    /// What the model in a file is; `shape_of` gives the shape of a tensor, outermost dimension first, by its name.
     ///
     /// # Errors
     /// [`crate::Error::Malformed`] for numbers that are missing or that no model has,
     /// [`crate::Error::Unsupported`] for what this program does not compute.
-    pub fn spec_of_file(&self, metadata: &Metadata, has_tensor: &dyn Fn(&str) -> bool) -> Result<ModelSpec> {
-        (self.spec)(Keys::of_file(self.gguf_name, metadata, has_tensor))?.checked(metadata.path())
+    pub fn spec_of_file<'f>(
+        &self,
+        metadata: &Metadata,
+        shape_of: &dyn Fn(&str) -> Option<&'f [usize]>,
+    ) -> Result<ModelSpec> {
+        let n_rows = shape_of(EMBEDDING).and_then(|shape| shape.first().copied());
+        let has_tensor = |name: &str| shape_of(name).is_some();
+        (self.spec)(Keys::of_file(self.gguf_name, (metadata, n_rows), &has_tensor))?.checked(metadata.path())
     }
 
     /// What a file at `path` with these pairs will be read as, whose tensors `has_tensor` knows by name.

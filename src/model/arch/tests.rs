@@ -28,7 +28,7 @@ fn through_gguf(pairs: MetadataPairs) -> Result<ModelSpec> {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let layout = Layout::new(pairs, Vec::new(), 32).expect("a sound header");
     let path = GgufWriter::create(&dir.path().join("m.gguf"), layout, false).and_then(GgufWriter::finish);
-    llama().spec_of_file(GgufFile::open(&path.expect("a writable folder"))?.metadata(), &|_| false)
+    llama().spec_of_file(GgufFile::open(&path.expect("a writable folder"))?.metadata(), &|_| None)
 }
 
 /// The fault of the model that config.json describes once `change` has changed its keys.

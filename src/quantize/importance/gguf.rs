@@ -86,7 +86,7 @@ pub(super) fn write(matrix: &ImportanceMatrix, path: &Path, overwrite: bool) -> 
         let (n, n_in) = (entry.counts.len(), entry.squares.len() / entry.counts.len());
         let mut add = |suffix: &str, n_in: usize, values: Vec<f32>| {
             let name = format!("{name}{suffix}");
-            tensors.push(PlannedTensor { name, shape: vec![n, n_in], block_type: BlockType::F32 });
+            tensors.push(PlannedTensor { name, shape: vec![n, n_in], ty: BlockType::F32.into() });
             data.push(values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
         };
         let narrowed = |values: &[f64]| values.iter().map(|&x| x as f32).collect();

@@ -63,8 +63,8 @@ impl ImportanceMatrix {
     /// Reads the file at `path`, of either format.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Malformed`] if it is not an importance matrix, or if its sums cannot be
-    /// those of any inputs.
+    /// [`Error::Io`]; [`Error::Malformed`] if it is not an importance matrix, if its sums cannot be those of any
+    /// inputs, or if it has nothing but zeros.
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = regular_file::read(path, limits::MAX_IMPORTANCE_BYTES)?;
         let matrix =
@@ -145,6 +145,12 @@ impl ImportanceMatrix {
                 return Err(Error::malformed(path, what));
             }
         }
+        if self.entries.values().all(Entry::is_empty) {
+            return Err(Error::malformed(
+                path,
+                "its sums or counts are all 0, so that it tells nothing; collect it again with gguf-run imatrix",
+            ));
+        }
         Ok(())
     }
 }
@@ -177,13 +183,23 @@ impl Entry {
         (self.counts.iter().filter(|&&n| n == 0).count(), self.counts.len())
     }
 
-    /// `[n_matrices, n_in]`: the mean of the squares of each column; ones for a matrix that saw nothing, whose
-    /// columns then count alike.
+    /// Whether it tells nothing of any matrix: nothing was counted, or all sums are 0.
+    pub fn is_empty(&self) -> bool {
+        self.counts.iter().all(|&n| n == 0) || self.squares.iter().all(|&sum| sum == 0.0)
+    }
+
+    /// `[n_matrices, n_in]`: the mean of the squares of each column; ones for a matrix that saw nothing, or nothing but
+    /// zeros, whose columns then count alike.
     pub fn weights(&self) -> Vec<f32> {
         let n_in = self.squares.len() / self.counts.len();
-        let rows = self.squares.chunks_exact(n_in).zip(&self.counts);
-        let mean = |sum: f64, n: u64| if n == 0 { 1.0 } else { (sum / n as f64) as f32 };
-        rows.flat_map(|(row, &n)| row.iter().map(move |&sum| mean(sum, n))).collect()
+        let mut weights = Vec::with_capacity(self.squares.len());
+        for (row, &n) in self.squares.chunks_exact(n_in).zip(&self.counts) {
+            match n == 0 || row.iter().all(|&sum| sum == 0.0) {
+                true => weights.extend(std::iter::repeat_n(1.0, n_in)),
+                false => weights.extend(row.iter().map(|&sum| (sum / n as f64) as f32)),
+            }
+        }
+        weights
     }
 
     /// Whether both are of tensors of one shape, as far as they tell.

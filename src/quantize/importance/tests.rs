@@ -27,6 +27,30 @@ fn weights_are_means_of_squares_and_ones_where_nothing_was_seen() {
 }
 
 #[test]
+fn zeros_tell_nothing() {
+    let mut matrix = sample();
+    let experts = matrix.entries.get_mut("blk.0.ffn_up_exps.weight").expect("there");
+    experts.counts[0] = 5;
+    assert_eq!(experts.weights(), [1.0, 1.0, 4.0, 16.0], "the first expert saw nothing but zeros");
+    assert!(!experts.is_empty());
+    experts.squares.fill(0.0);
+    assert!(experts.is_empty());
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("m");
+    matrix.write(&path, Format::Gguf, false).expect("written");
+    assert_eq!(ImportanceMatrix::open(&path).expect("one tensor tells something").entries.len(), 2);
+    matrix.entries.get_mut("blk.0.attn_q.weight").expect("there").counts.fill(0);
+    let refusal = || ImportanceMatrix::open(&path).expect_err("nothing told").to_string();
+    matrix.write(&path, Format::Gguf, true).expect("written");
+    assert!(refusal().contains("all 0"), "{}", refusal());
+    // A legacy file: one entry, its name, calls, two means; then the last call and no name of a text.
+    let number = |n: i32| n.to_le_bytes().to_vec();
+    let parts = [number(1), number(1), b"x".to_vec(), number(3), number(2), vec![0; 8], number(3), number(0)];
+    std::fs::write(&path, parts.concat()).expect("writable");
+    assert!(refusal().contains("all 0"), "{}", refusal());
+}
+
+#[test]
 fn a_gguf_file_reads_back_the_same() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("imatrix.gguf");

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use clap::ValueEnum;
 
 use super::args::{DEFAULT_BATCH, KvArgs, ModelArgs};
-use super::load::load;
+use super::load::load_without_text;
 use super::memory::own_resident_bytes;
 use super::progress::bar;
 use crate::cli::compute::ComputeArgs;
@@ -110,7 +110,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
             "nothing to measure: give -p, -n, --pg or --columns, -r and --batch at least 1",
         ));
     }
-    let model = load(&args.model, &args.compute, args.quiet)?;
+    let model = load_without_text(&args.model, &args.compute, args.quiet)?;
     let depth = args.depths.iter().copied().max().unwrap_or(0);
     let longest = workloads.iter().map(|workload| workload.n_positions()).max().unwrap_or(0);
     // A sum that is too great is refused as any context that is.

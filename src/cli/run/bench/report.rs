@@ -13,7 +13,7 @@ use crate::runtime::Session;
 
 /// What was found.
 pub(super) struct Report<'a> {
-    pub(super) model: &'a Model,
+    pub(super) model: &'a Model<()>,
     pub(super) session: &'a Session<'a>,
     pub(super) tests: Vec<Test>,
     pub(super) ceilings: Option<Ceilings>,
@@ -229,7 +229,7 @@ fn describe_ceilings(ceilings: &Ceilings) -> String {
 }
 
 /// The model's name, bytes of its tensors, and parameters.
-fn describe(model: &Model) -> (String, u64, u64) {
+fn describe(model: &Model<()>) -> (String, u64, u64) {
     let file = model.engine.file();
     let name = file.path().file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let tensors = file.tensors();

@@ -12,7 +12,7 @@ use crate::gguf::{GgufFile, parts};
 use crate::model::KvTypes;
 use crate::printable;
 use crate::runtime::{Demand, Engine, EngineOptions, SessionOptions};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, has_vocabulary};
 
 /// Shows the GGUF file at `path`, as text or as JSON.
 ///
@@ -38,6 +38,8 @@ struct Memory {
     /// The context that it is counted for.
     n_ctx: usize,
     demand: Demand,
+    /// Whether the file has a vocabulary, without which no text can be read or written.
+    has_vocabulary: bool,
 }
 
 /// What `gguf-run` needs to run the file, or why it cannot.
@@ -50,10 +52,13 @@ fn run(file: &GgufFile) -> Result<Memory, String> {
     }
     let memory = || {
         let engine = Engine::open(file.path(), EngineOptions::default())?;
-        Tokenizer::from_metadata(engine.metadata())?;
+        let has_vocabulary = has_vocabulary(engine.metadata());
+        if has_vocabulary {
+            Tokenizer::from_metadata(engine.metadata())?;
+        }
         let n_ctx = engine.spec().n_ctx_train.min(DEFAULT_MAX_CTX);
         let options = SessionOptions { n_ctx, n_batch: DEFAULT_BATCH, kv_types: KvTypes::default() };
-        Ok(Memory { n_ctx, demand: engine.demand(options)? })
+        Ok(Memory { n_ctx, demand: engine.demand(options)?, has_vocabulary })
     };
     memory().map_err(|error: Error| error.to_string())
 }
@@ -102,7 +107,11 @@ fn text(file: &GgufFile, totals: &Totals, runs: &Result<Memory, String>, full: b
         totals.summary(),
     );
     out += &match runs {
-        Ok(memory) => format!("gguf-run can run it\n{}", memory.text()),
+        Ok(memory) if memory.has_vocabulary => format!("gguf-run can run it\n{}", memory.text()),
+        Ok(memory) => format!(
+            "it has no vocabulary: gguf-run bench and logits --ids can run it, and nothing that needs text\n{}",
+            memory.text()
+        ),
         Err(reason) => format!("gguf-run cannot run it: {}\n", printable::line(reason)),
     };
     out += &format!("\nmetadata ({})\n", plural(file.metadata().keys().len(), "key"));
@@ -164,6 +173,7 @@ fn to_json(file: &GgufFile, totals: &Totals, runs: &Result<Memory, String>) -> V
         "version": file.version(),
         "alignment": file.alignment(),
         "runs": runs.is_ok(),
+        "has_vocabulary": has_vocabulary(file.metadata()),
         "why_not": runs.as_ref().err(),
         "memory": runs.as_ref().ok().map(Memory::json),
         "metadata": metadata,

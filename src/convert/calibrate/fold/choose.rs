@@ -224,7 +224,7 @@ fn readers(plan: &Plan<'_>, site: &Site) -> Result<Option<Vec<Reader>>> {
     let (mut readers, mut reading) = (Vec::new(), Reading::default());
     for name in &site.readers {
         let index = index_of(plan, name).expect("sites are of tensors that are there");
-        let block_type = plan.files().tensor(index).block_type;
+        let Some(block_type) = plan.files().tensor(index).block_type() else { continue };
         let source = &plan.sources()[index].rows;
         if block_type.is_float() || source.blocks_of(block_type).is_some() {
             continue;

@@ -1,0 +1,145 @@
+//! GGUF files that leave out what this program's own files have, or have it in another form.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use gguf_kit::convert::FileType;
+use gguf_kit::gguf::{GgufFile, Value};
+
+use crate::common::checkpoint::Spec;
+use crate::common::convert;
+use crate::common::model::new_path;
+use crate::common::parts::write_part;
+use crate::hostile::{GgufBytes, STRING, U32};
+use crate::program::{assert_fails, json_of, run_with_input, stderr, stdout_of};
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("paths of tests are UTF-8")
+}
+
+/// A folder with `m.gguf`, a tiny model.
+fn workplace() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a folder");
+    Spec::default().write(dir.path());
+    let path = new_path(dir.path(), "m");
+    convert(dir.path(), &path, FileType::F32);
+    (dir, path)
+}
+
+/// The model at `path` with other metadata, as `name`.
+fn changed(path: &Path, name: &str, change: impl Fn(&mut Vec<(String, Value)>)) -> PathBuf {
+    let file = GgufFile::open(path).expect("a model");
+    let mut pairs = file.metadata().to_pairs();
+    change(&mut pairs);
+    let to = path.with_file_name(name);
+    write_part(&file, file.tensors(), pairs, &to);
+    to
+}
+
+/// The bytes of the logits for a few tokens.
+fn logits(model: &Path) -> Vec<u8> {
+    let to = model.with_extension("npy");
+    let output = run_with_input(["logits", text(model), "--ids", "-", "-o", text(&to), "-q"], "1 2 3");
+    assert!(output.status.success(), "{}", stderr(&output));
+    std::fs::read(to).expect("written")
+}
+
+#[test]
+fn a_model_without_a_vocabulary_computes_from_ids_and_refuses_text() {
+    let (_dir, path) = workplace();
+    let expected = logits(&path);
+    let is_of_tokenizer = |key: &str| key.starts_with("tokenizer.");
+    for (name, model, has_size) in
+        [("bare.gguf", None, false), ("none.gguf", Some("none"), true), ("old.gguf", Some("no_vocab"), false)]
+    {
+        let bare = changed(&path, name, |pairs| {
+            pairs.retain(|(key, _)| !is_of_tokenizer(key) && (has_size || key != "llama.vocab_size"));
+            let model = model.map(|model| Value::String(model.into()));
+            pairs.extend(model.map(|model| ("tokenizer.ggml.model".to_owned(), model)));
+        });
+        assert!(logits(&bare) == expected, "{name}");
+        let bench = json_of(["bench", text(&bare), "-p", "4", "-n", "2", "-r", "1", "--output", "json"]);
+        assert_eq!(bench["tests"].as_array().map(Vec::len), Some(2));
+        let advice = ["no vocabulary", "logits --ids"];
+        assert_fails(["complete", text(&bare), "-p", "x"], 1, &advice);
+        assert_fails(["tokenize", text(&bare), "x"], 1, &advice);
+        assert!(stdout_of(["inspect", text(&bare)]).contains("no vocabulary"));
+        let shown = json_of(["inspect", text(&bare), "--json"]);
+        assert_eq!((&shown["runs"], &shown["has_vocabulary"]), (&true.into(), &false.into()));
+    }
+}
+
+#[test]
+fn values_of_another_type_are_read_where_they_are_clear() {
+    let (_dir, path) = workplace();
+    let expected = logits(&path);
+    let converted = |value: &Value| match value {
+        Value::U32(n) => Value::F64(f64::from(*n)),
+        Value::F32(x) if x.fract() == 0.0 => Value::U64(*x as u64),
+        Value::F32(x) => Value::F64(f64::from(*x)),
+        Value::Bool(is) => Value::I32(i32::from(*is)),
+        other => other.clone(),
+    };
+    let odd = changed(&path, "odd.gguf", |pairs| {
+        let of_model = |key: &str| key.starts_with("llama.") || key.starts_with("tokenizer.");
+        let pairs = pairs.iter_mut().filter(|(key, _)| of_model(key));
+        pairs.for_each(|(_, value)| *value = converted(value));
+    });
+    assert!(logits(&odd) == expected);
+    let ids = |model: &Path| stdout_of(["tokenize", text(model), "Once upon a time", "--ids"]);
+    assert_eq!(ids(&odd), ids(&path));
+    let wrong = [("llama.block_count", Value::F32(1.5)), ("tokenizer.ggml.add_bos_token", Value::U8(2))];
+    for (key, value) in wrong {
+        let bad = changed(&path, "bad.gguf", |pairs| {
+            pairs.retain(|(other, _)| other != key);
+            pairs.push((key.to_owned(), value.clone()));
+        });
+        assert_fails(["complete", text(&bad), "-p", "x"], 1, &[key]);
+        std::fs::remove_file(bad).expect("removed");
+    }
+}
+
+#[test]
+fn a_file_that_goes_with_a_model_is_told_from_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let kind = |ty: &[u8]| GgufBytes::new(1, 3).key("general.type", STRING).string(ty);
+    let llama = |bytes: GgufBytes| bytes.key("general.architecture", STRING).string("llama");
+    let adapter = llama(kind(b"adapter")).key("adapter.type", STRING).string("lora");
+    let matrix =
+        kind(b"imatrix").key("imatrix.chunk_count", U32).u32(1).key("imatrix.chunk_size", U32).u32(8);
+    let vector = kind(b"model").key("general.architecture", STRING).string("controlvector");
+    let vector = vector.key("controlvector.model_hint", STRING).string("llama");
+    for (name, bytes, words) in [
+        ("lora.gguf", adapter, ["an adapter (LoRA)", "--lora"]),
+        ("imatrix.gguf", matrix, ["an importance matrix", "--imatrix"]),
+        ("vector.gguf", vector, ["a control vector", "the model"]),
+    ] {
+        let path = bytes.tensor("x", &[8], 0, 0).data(32, 32).write(folder.path(), name);
+        assert_fails(["complete", text(&path), "-p", "x"], 1, &words);
+        assert_fails(["tokenize", text(&path), "x"], 1, &words);
+        assert!(stdout_of(["inspect", text(&path)]).contains(words[0]));
+        let mut convert = Command::new(env!("CARGO_BIN_EXE_gguf-convert"));
+        let output = convert.arg(&path).args(["--type", "Q8_0", "--dry-run"]).output().expect("it starts");
+        assert!(stderr(&output).contains(words[0]), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_template_that_is_called_default_is_the_template() {
+    let (_dir, path) = workplace();
+    const KEY: &str = "tokenizer.chat_template";
+    let template = GgufFile::open(&path).expect("a model");
+    let template = template.metadata().string(KEY).expect("a text").expect("it has one").to_owned();
+    let renamed = |name: &str, to: &str| {
+        changed(&path, name, |pairs| {
+            pairs.retain(|(key, _)| key != KEY);
+            pairs.push((format!("{KEY}.{to}"), Value::String(template.clone())));
+            pairs.push((format!("{KEY}s"), Value::Strings(vec![to.to_owned()])));
+        })
+    };
+    let chat =
+        |model: &Path| run_with_input(["chat", text(model), "-n", "4", "--temp", "0", "-q"], "Hello\n");
+    let (named, plain) = (chat(&renamed("default.gguf", "default")), chat(&path));
+    assert_eq!(named.stdout, plain.stdout);
+    assert_fails(["chat", text(&renamed("other.gguf", "rag"))], 1, &["special purposes (rag)"]);
+}
