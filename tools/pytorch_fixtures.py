@@ -118,6 +118,7 @@ def main():
         "hostile-memo.pt": with_pickle(one, b"\x80\x02Nr\xff\xff\xff\xff."),
         "hostile-strides.pt": saved({"w": torch.ones(4, 8).T}),
         "hostile-no-tensors.pt": saved({"epoch": 3}),
+        "qmodel.pt": saved({"m": {"W_q": torch.ones(2, 4, dtype=torch.uint8), "nbits": 4, "shape": torch.Size([4, 4])}}),
     }
     for name, data in files.items():
         (out / name).write_bytes(data)

@@ -152,6 +152,14 @@ fn state_dict(
             found = inner(name).map(|value| tensors(made, value)).unwrap_or_default();
         }
     }
+    let pairs = made.items(top).as_chunks::<2>().0;
+    // Of a long list that is there many times only the beginning is looked at; HQQ's is the first of a module.
+    let is_hqq = |module: Value<'_>| made.items(module).iter().take(64).any(|key| *key == Value::Str("W_q"));
+    if pairs.iter().any(|&[_, module]| is_hqq(module)) {
+        let what = "it is what HQQ's save_quantized writes, which says the shapes of its matrices in Python's own values; load \
+                    it with HQQ and save the model's state_dict() in safetensors, or convert the original model";
+        return Err(Error::unsupported(file.path(), what));
+    }
     if found.is_empty() {
         let what = "it holds no dictionary of tensors, as torch.save(model.state_dict(), ...) makes it";
         return Err(Error::unsupported(file.path(), what));

@@ -58,6 +58,7 @@ fn hostile_files_are_refused_with_the_reason_and_nothing_is_executed() {
         ("hostile-recall.pt", "a value that it has not made"),
         ("hostile-memo.pt", "values, far more than weights need"),
         ("hostile-no-tensors.pt", "no dictionary of tensors"),
+        ("qmodel.pt", "what HQQ's save_quantized writes"),
     ] {
         let message = Shard::open(&fixture(name)).expect_err(name).to_string();
         assert!(message.contains(name) && message.contains(said), "\"{message}\" should say \"{said}\"");

@@ -23,8 +23,50 @@ pub(super) struct Layout {
     pub(super) is_signed: bool,
     /// Whether four rows share words of 16 bits, 64 columns of each in its turn, as AWQ's fast kernels have them.
     pub(super) is_of_four_rows: bool,
+    /// Whether one number stands for all.
+    pub(super) is_one: bool,
+    /// Whether packed numbers fill words only as far as whole ones fit: ten of three bits, and two bits are left over.
+    pub(super) is_padded: bool,
+    /// Whether every 32 packed numbers lie as planes of some of their bits each ([`planes`]).
+    pub(super) is_planar: bool,
     /// The order of a kernel, in place of all this.
     pub(super) tiles: Option<Tiles>,
+}
+
+impl Layout {
+    /// The shape of the tensor `view`, called `name`, with a matrix of `n_rows` and `n_cols` numbers.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if numbers cannot lie so in elements of its type, or so many cannot.
+    fn shape_of(
+        &self,
+        name: &str,
+        view: &TensorView<'_>,
+        [n_rows, n_cols]: [usize; 2],
+    ) -> Result<[usize; 2]> {
+        let wrong = |what: String| Err(Error::malformed(view.path(), format!("tensor {name} {what}")));
+        let mut expected = if self.is_turned { [n_cols, n_rows] } else { [n_rows, n_cols] };
+        if let Some((bits, along)) = self.packed {
+            let is_word = matches!(view.dtype.name(), "I32" | "U32");
+            if !(is_word || along == Along::Inner && view.dtype.name() == "U8") {
+                return wrong(format!("holds {} elements, and packed numbers come in words", view.dtype));
+            }
+            let (element_bits, n) =
+                (view.dtype.element_bits(), &mut expected[usize::from(along == Along::Inner)]);
+            if self.is_planar && !n.is_multiple_of(32) {
+                return wrong(format!("is packed in planes of 32 numbers, of which {n} are no multiple"));
+            }
+            let n_padded = n.div_ceil(element_bits / bits);
+            *n = if self.is_padded { n_padded } else { (*n * bits).div_ceil(element_bits) };
+        }
+        if self.is_of_four_rows {
+            expected[0] = n_rows.div_ceil(4);
+            if !n_rows.is_multiple_of(4) || !n_cols.is_multiple_of(64) || view.dtype.element_bits() != 16 {
+                return wrong("is not of words of 16 bits for four rows of 64 columns".to_owned());
+            }
+        }
+        Ok(expected)
+    }
 }
 
 /// A dimension of a tensor.
@@ -78,25 +120,14 @@ impl<'a> Numbers<'a> {
             // Stacks of matrices are matrices of more rows.
             [ref outer @ .., inner] => [outer.iter().product(), inner],
         };
-        let mut expected = if layout.is_turned { [n_cols, n_rows] } else { [n_rows, n_cols] };
-        if let Some((bits, along)) = layout.packed {
-            let element_bits = view.dtype.element_bits();
-            let n = &mut expected[usize::from(along == Along::Inner)];
-            *n = (*n * bits).div_ceil(element_bits);
-            let is_word = matches!(view.dtype.name(), "I32" | "U32");
-            if !(is_word || along == Along::Inner && view.dtype.name() == "U8") {
-                let what =
-                    format!("tensor {name} holds {} elements, and packed numbers come in words", view.dtype);
+        if layout.is_one {
+            if view.n_elements() != 1 {
+                let what = format!("tensor {name} has shape {:?}, and one number is needed", view.shape);
                 return Err(Error::malformed(view.path(), what));
             }
+            return Ok(Self { view, layout, n_rows, n_cols, row_elements: 1 });
         }
-        if layout.is_of_four_rows {
-            expected[0] = n_rows.div_ceil(4);
-            if !n_rows.is_multiple_of(4) || !n_cols.is_multiple_of(64) || view.dtype.element_bits() != 16 {
-                let what = format!("tensor {name} is not of words of 16 bits for four rows of 64 columns");
-                return Err(Error::malformed(view.path(), what));
-            }
-        }
+        let expected = layout.shape_of(name, &view, [n_rows, n_cols])?;
         // Formats pad the columns of a matrix that is not turned.
         let is_sound = if layout.is_turned {
             found == expected
@@ -144,6 +175,14 @@ impl<'a> Numbers<'a> {
     }
 
     fn read_unsigned(&self, (first, n): (usize, usize), out: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
+        if self.layout.is_one {
+            read_floats(&self.view, 0, &mut out[..1], bytes)?;
+            out.fill(out[0]);
+            return Ok(());
+        }
+        if let (true, Some((bits, along))) = (self.layout.is_padded, self.layout.packed) {
+            return self.read_padded(first, (bits, along), out, bytes);
+        }
         match (self.layout.is_turned, self.layout.packed) {
             (false, None) if self.layout.is_of_four_rows => self.read_of_four_rows(first, out, bytes),
             (false, None) => self.read_plain(first, out, bytes),
@@ -170,6 +209,31 @@ impl<'a> Numbers<'a> {
             }
             (true, packed) => self.read_turned(first, n, packed, out, bytes),
         }
+    }
+
+    /// Reads rows of numbers that fill words only as far as whole ones fit, in a tensor that is not turned.
+    fn read_padded(
+        &self,
+        first: usize,
+        (bits, along): (usize, Along),
+        out: &mut [f32],
+        bytes: &mut Vec<u8>,
+    ) -> Result<()> {
+        let (row_bytes, per_word) = (4 * self.row_elements, 32 / bits);
+        bytes.resize(row_bytes, 0);
+        for (i, out) in out.chunks_exact_mut(self.n_cols).enumerate() {
+            let row = first + i;
+            let of_tensor = if along == Along::Outer { row / per_word } else { row };
+            self.view.read_at((of_tensor * row_bytes) as u64, bytes)?;
+            for (j, out) in out.iter_mut().enumerate() {
+                let (word, place) = match along {
+                    Along::Outer => (j, row % per_word),
+                    Along::Inner => (j / per_word, j % per_word),
+                };
+                *out = across(bytes, place * bits, bits, |next| 4 * (word + next));
+            }
+        }
+        Ok(())
     }
 
     /// Reads rows of which 64 columns are 16 words that follow one another, behind those of the rows before in four.
@@ -215,6 +279,9 @@ impl<'a> Numbers<'a> {
         let (elements, tensor_rows) = match packed {
             None => (first..first + n, self.n_cols),
             Some((bits, Along::Outer)) => (first..first + n, (self.n_cols * bits).div_ceil(32)),
+            Some((bits, Along::Inner)) if self.layout.is_planar => {
+                (first / 32 * bits..(first + n).div_ceil(32) * bits, self.n_cols)
+            }
             Some((bits, Along::Inner)) => (first * bits / 32..((first + n) * bits).div_ceil(32), self.n_cols),
         };
         let strip_bytes = dtype.bytes_of(elements.len());
@@ -235,7 +302,11 @@ impl<'a> Numbers<'a> {
             Some((bits, Along::Outer)) => {
                 for (i, out) in out.chunks_exact_mut(n_cols).enumerate() {
                     for (j, out) in out.iter_mut().enumerate() {
-                        *out = across(bytes, j * bits, bits, |word| word * strip_bytes + 4 * i);
+                        let at = |word| word * strip_bytes + 4 * i;
+                        *out = match self.layout.is_planar {
+                            true => planes(bytes, j, bits, at),
+                            false => across(bytes, j * bits, bits, at),
+                        };
                     }
                 }
             }
@@ -245,7 +316,11 @@ impl<'a> Numbers<'a> {
                     let row = self.layout.order.map_or(row, |order| row / 8 * 8 + order[row % 8]);
                     let bit = row * bits - elements.start * 32;
                     for j in 0..n_cols {
-                        out[i * n_cols + j] = across(bytes, bit, bits, |word| j * strip_bytes + 4 * word);
+                        let at = |word| j * strip_bytes + 4 * word;
+                        out[i * n_cols + j] = match self.layout.is_planar {
+                            true => planes(bytes, row - first / 32 * 32, bits, at),
+                            false => across(bytes, bit, bits, at),
+                        };
                     }
                 }
             }
@@ -275,6 +350,21 @@ fn across(bytes: &[u8], bit: usize, bits: usize, at: impl Fn(usize) -> usize) ->
         run |= word(first + 1) << 32;
     }
     (run >> shift & ((1 << bits) - 1)) as f32
+}
+
+/// Number `i` of those whose every 32 are `bits` words: first the lowest bits of all, of as many as divide 32, then the higher
+/// ones in the same way. Word `w` is at byte `at(w)`.
+fn planes(bytes: &[u8], i: usize, bits: usize, at: impl Fn(usize) -> usize) -> f32 {
+    let (mut word, mut done, mut number) = (i / 32 * bits, 0, 0_u32);
+    while done < bits {
+        let width = 1 << (bits - done).ilog2();
+        let place = (i % 32) * width;
+        let at = at(word + place / 32);
+        let found = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        number |= (found >> (place % 32) & ((1 << width) - 1)) << done;
+        (word, done) = (word + width, done + width);
+    }
+    number as f32
 }
 
 /// Numbers of `bits` bits that follow each other in `bytes`, the lowest bits first.

@@ -5,17 +5,17 @@ use std::path::Path;
 use gguf_simd::BlockType;
 
 use super::{Levels, Packed, Scratch, Step, read_floats};
-use crate::checkpoint::TensorView;
+use crate::checkpoint::{SourceType, TensorView};
 use crate::error::{Error, Result};
-use crate::quantize::E2M1;
+use crate::quantize::{E2M1, decode_source};
 
 /// A stack of matrices of floats, each a product of its code and a scale.
 #[derive(Debug)]
 pub(super) struct Scaled<'a> {
     scheme: &'static str,
     codes: TensorView<'a>,
-    /// Whether two codes of four bits share a byte, the first in the low half.
-    is_nibbles: bool,
+    /// The type of a code, of which an element of `codes` may hold several, the first in its lowest bits.
+    element: SourceType,
     /// `[.., n_out, n_in]`
     shape: Vec<usize>,
     scales: TensorView<'a>,
@@ -29,7 +29,7 @@ pub(super) struct Scaled<'a> {
 }
 
 impl<'a> Scaled<'a> {
-    /// The matrices of `codes`, with scales each of which serves `block` of outputs and inputs where there are as many
+    /// The matrices of `codes`, each of which is an `element` or holds several, with scales each of which serves `block` of outputs and inputs where there are as many
     /// as that makes, or a row, or a matrix, or all of them. `names` are those of the two tensors.
     ///
     /// # Errors
@@ -37,19 +37,16 @@ impl<'a> Scaled<'a> {
     pub(super) fn new(
         scheme: &'static str,
         names: [&str; 2],
-        codes: TensorView<'a>,
+        (codes, element): (TensorView<'a>, SourceType),
         scales: TensorView<'a>,
         block: [usize; 2],
     ) -> Result<Self> {
         let mut shape = codes.shape.to_vec();
-        let is_nibbles = codes.dtype.name() == "U8";
         let wrong = |what: String| Err(Error::malformed(codes.path(), what));
         let [ref outer @ .., n_out, ref mut n_in] = shape[..] else {
             return wrong(format!("tensor {} has one dimension, and matrices have two", names[0]));
         };
-        if is_nibbles {
-            *n_in *= 2;
-        }
+        *n_in *= codes.dtype.element_bits() / element.element_bits();
         let (n_matrices, n_in) = (outer.iter().product::<usize>(), *n_in);
         let n = scales.n_elements();
         let of_blocks = [n_out.div_ceil(block[0]), n_in.div_ceil(block[1])];
@@ -70,7 +67,7 @@ impl<'a> Scaled<'a> {
             ));
         };
         let is_common = n_matrices > 1 && n == n_scales[0] * n_scales[1];
-        Ok(Self { scheme, codes, is_nibbles, shape, scales, n_scales, shared, is_common, factor: 1.0 })
+        Ok(Self { scheme, codes, element, shape, scales, n_scales, shared, is_common, factor: 1.0 })
     }
 
     /// The same with scales that are multiplied with `factor`.
@@ -109,15 +106,15 @@ impl Packed for Scaled<'_> {
     ) -> Result<()> {
         let n_in = self.shape[self.shape.len() - 1];
         let Scratch { bytes, scales, .. } = scratch;
-        if self.is_nibbles {
-            bytes.resize(out.len() / 2, 0);
-            self.codes.read_at((first * n_in / 2) as u64, bytes)?;
+        bytes.resize(self.element.bytes_of(out.len()), 0);
+        self.codes.read_at(self.element.bytes_of(first * n_in) as u64, bytes)?;
+        if self.element == SourceType::F4 {
             let pairs = out.as_chunks_mut::<2>().0;
             for (pair, byte) in pairs.iter_mut().zip(bytes.iter()) {
                 *pair = [E2M1[usize::from(byte & 15)], E2M1[usize::from(byte >> 4)]];
             }
         } else {
-            read_floats(&self.codes, first * n_in, out, bytes)?;
+            decode_source(self.element, bytes, out);
         }
         let n = self.n_scales[1];
         scales.resize(n, 0.0);

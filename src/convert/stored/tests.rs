@@ -47,7 +47,7 @@ fn read(stored: &Stored<'_>) -> (Vec<f32>, Vec<Step>) {
 }
 
 /// Names, the type that holds the codes as they are, and whether its values are all those of the source.
-const FORMATS: [(&str, Option<BlockType>, bool); 53] = [
+const FORMATS: [(&str, Option<BlockType>, bool); 63] = [
     ("gptq-2", Some(BlockType::Q4_0), true),
     ("gptq-3", Some(BlockType::Q4_0), true),
     ("gptq-4", Some(BlockType::Q4_0), true),
@@ -102,6 +102,16 @@ const FORMATS: [(&str, Option<BlockType>, bool); 53] = [
     ("exl2", None, false),
     ("squeezellm-3", None, false),
     ("squeezellm-4", None, false),
+    ("mlx-mxfp8", None, false),
+    ("mlx-nvfp4", None, false),
+    ("bnb-nf4-in-bf16", None, false),
+    ("compressed-3-padded", Some(BlockType::Q4_0), true),
+    ("compressed-4-plain-zeros", Some(BlockType::Q5_0), true),
+    ("compressed-4-tensor", Some(BlockType::Q4_1), true),
+    ("compressed-int8-tensor", None, false),
+    ("compressed-mxfp8", None, false),
+    ("gptq-3-planes", Some(BlockType::Q4_0), true),
+    ("gptq-7-planes", Some(BlockType::Q8_0), true),
 ];
 
 /// The greatest difference of one element, relative to the greatest element, that the order of two products makes.
@@ -160,7 +170,7 @@ fn every_format_means_what_its_own_program_decodes_and_blocks_keep_its_codes() {
             assert!(error.relative_rmse() < bound, "{name} in {ty}: {}", error.relative_rmse());
         }
     }
-    for name in ["mxfp4", "nvfp4-modelopt", "nvfp4-compressed"] {
+    for name in ["mxfp4", "mlx-mxfp4", "nvfp4-modelopt", "nvfp4-compressed"] {
         assert_eq!(assert_decodes(name, "m.weight").2, None, "{name} has a table of its own");
     }
     assert_eq!(assert_decodes("fp8-stack", "m.stack").2, None);
@@ -220,6 +230,24 @@ fn parts_that_are_missing_or_do_not_fit_are_named_before_anything_is_read() {
             "m._weight_scale\":{\"dtype\":\"F32\",\"shape\":[1,32]",
             "tensor m._weight_zero_point has shape [32, 1]",
         ),
+        ("mlx-4", "m.biases", "m.biazes", "tensor m.biases is missing"),
+        ("mlx-mxfp4", "[32,16]", "[64, 8]", "neither a scale for each 1 by 16 weights"),
+        ("mlx-mxfp4", "\"shape\":[32,4]", "\"shape\":[4,32]", "are not MLX's mxfp4 (4 words to a scale)"),
+        (
+            "bnb-nf4-in-bf16",
+            "m.weight.quant_map",
+            "m.weight.quant_mop",
+            "tensor m.weight.quant_map is missing",
+        ),
+        ("bnb-nf4-nested", "m.weight.nested_absmax", "m.weight.nested_absmix", "nested_absmax is missing"),
+        (
+            "llm-int8",
+            "m.SCB\":{\"dtype\":\"F32\",\"shape\":[32]",
+            "m.SCB\":{\"dtype\":\"F64\",\"shape\":[16]",
+            "neither one scale",
+        ),
+        ("compressed-mxfp8", "\"shape\":[32,4]", "\"shape\":[64,2]", "which is neither a scale for each"),
+        ("compressed-3-padded", "[32,13]", "[16,26]", "has 16 rows, and weight_shape says 32"),
         ("awq-gemv-fast", "m.qzeros", "m.qzeroz", "tensor m.qzeros is missing"),
         ("awq-gemv-fast", "[8,128]", "[16,64]", "has other rows or groups than its scales"),
     ] {

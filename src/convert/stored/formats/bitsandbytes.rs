@@ -7,18 +7,27 @@ use serde_json::Value;
 use super::{Made, Module};
 use crate::checkpoint::SourceType;
 use crate::convert::stored::looked_up::{LookedUp, Scales};
+use crate::error::Result;
 
 /// Bytes of the JSON that describes a weight: some two hundred.
 const MAX_STATE_BYTES: u64 = 1 << 16;
 
+/// What the descriptions of weights are called.
+const STATES: [&str; 2] = ["weight.quant_state.bitsandbytes__nf4", "weight.quant_state.bitsandbytes__fp4"];
+
+/// Whether a `weight` is described so: what its elements are called says nothing then, since its bytes may be stored as
+/// floats (`bnb_4bit_quant_storage`, for programs that shard floats only).
+pub(super) fn is_described(module: &Module<'_, '_>) -> Result<bool> {
+    Ok(module.find_any(&STATES)?.is_some())
+}
+
 /// A `weight` with `weight.absmax`, `weight.quant_map` and `weight.quant_state.bitsandbytes__nf4`, which is JSON.
 pub(super) fn four_bits<'a>(module: &Module<'a, '_>) -> Made<'a> {
-    let states = ["weight.quant_state.bitsandbytes__nf4", "weight.quant_state.bitsandbytes__fp4"];
-    let Some((name, state)) = module.find_any(&states)? else { return Ok(None) };
+    let Some((name, state)) = module.find_any(&STATES)? else { return Ok(None) };
     let codes = module.need("weight")?;
     let wrong = |why: &str| module.wrong(format!("{name} {why}"));
-    if state.n_bytes > MAX_STATE_BYTES || codes.dtype != SourceType::U8 {
-        return Err(wrong("is not the state of a weight in bytes"));
+    if state.n_bytes > MAX_STATE_BYTES {
+        return Err(wrong("is longer than the state of a weight"));
     }
     let mut bytes = vec![0; state.n_bytes as usize];
     state.read_at(0, &mut bytes)?;

@@ -28,6 +28,32 @@ pub(super) fn floats<'a>(module: &Module<'a, '_>) -> Made<'a> {
     scaled(module, [&module.full("weight"), &name], codes, scales)
 }
 
+/// MLX's floats in words, modes "mxfp4", "mxfp8" and "nvfp4": `weight` with `scales` of bytes, which tell the mode by
+/// their number.
+pub(super) fn in_words<'a>(
+    module: &Module<'a, '_>,
+    codes: TensorView<'a>,
+    scales: TensorView<'a>,
+) -> Made<'a> {
+    let names = [&*module.full("weight"), &*module.full("scales")];
+    let (&[.., n_words], &[.., n_groups]) = (codes.shape, scales.shape) else { return Ok(None) };
+    let words = if n_groups > 0 && n_words % n_groups == 0 { n_words / n_groups } else { 0 };
+    let (scheme, element, group) = match words {
+        2 => ("NVFP4", SourceType::F4, 16),
+        4 => ("MXFP4", SourceType::F4, 32),
+        8 => ("FP8", SourceType::F8_E4M3, 32),
+        _ => {
+            let what = format!(
+                "{} of shape {:?} and {} of shape {:?} are not MLX's mxfp4 (4 words to a scale), mxfp8 (8) or nvfp4 (2)",
+                names[0], codes.shape, names[1], scales.shape
+            );
+            return Err(module.wrong(what));
+        }
+    };
+    let kind = if scheme == "NVFP4" { SourceType::F8_E4M3 } else { SourceType::F8_E8M0 };
+    Ok(Some(Arc::new(Scaled::new(scheme, names, (codes, element), scales.with_type(kind), [1, group])?)))
+}
+
 /// A parameter of FP8 that is not called `weight`, such as a stack of experts: its scales have its name and more.
 pub(super) fn parameter<'a>(module: &Module<'a, '_>, part: &str, codes: TensorView<'a>) -> Made<'a> {
     let names =
@@ -51,7 +77,19 @@ fn scaled<'a>(
             |n: &serde_json::Value| n.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
         Some([side(a)?, side(b)?])
     });
-    Ok(Some(Arc::new(Scaled::new("FP8", names, codes, scales, block.unwrap_or(BLOCK))?)))
+    // Exponents that are saved as bytes: MXFP8.
+    let is_exponents = matches!(scales.dtype, SourceType::U8 | SourceType::F8_E8M0);
+    let scales = if is_exponents { scales.with_type(SourceType::F8_E8M0) } else { scales };
+    let block = block.or_else(|| block_of(codes.shape, scales.shape)).unwrap_or(BLOCK);
+    Ok(Some(Arc::new(Scaled::new("FP8", names, (codes, codes.dtype), scales, block)?)))
+}
+
+/// Outputs and inputs that share a scale where [`BLOCK`] is not what they are and scales divide the matrix evenly.
+fn block_of(codes: &[usize], scales: &[usize]) -> Option<[usize; 2]> {
+    let ([.., n_out, n_in], [.., rows, columns]) = (codes, scales) else { return None };
+    let is_usual = *rows == n_out.div_ceil(BLOCK[0]) && *columns == n_in.div_ceil(BLOCK[1]);
+    let is_even = *rows > 0 && *columns > 0 && n_out.is_multiple_of(*rows) && n_in.is_multiple_of(*columns);
+    (is_even && !is_usual && codes.len() == scales.len()).then(|| [n_out / rows, n_in / columns])
 }
 
 /// NVFP4 has a scale of E4M3 for every 16 weights and one of a whole tensor, MXFP4 an exponent for every 32.
@@ -65,7 +103,7 @@ fn fp4<'a>(module: &Module<'a, '_>, part: &str, codes: TensorView<'a>) -> Made<'
     if is_mxfp4 {
         // Exponents that are saved as bytes.
         let scales = scales.with_type(SourceType::F8_E8M0);
-        return Ok(Some(Arc::new(Scaled::new("MXFP4", names, codes, scales, [1, 32])?)));
+        return Ok(Some(Arc::new(Scaled::new("MXFP4", names, (codes, SourceType::F4), scales, [1, 32])?)));
     }
     let factor = |part: &str| -> Result<Option<f32>> {
         module.find(part)?.map(|view| module.number(part, &view)).transpose()
@@ -75,5 +113,6 @@ fn fp4<'a>(module: &Module<'a, '_>, part: &str, codes: TensorView<'a>) -> Made<'
     let Some(of_tensor) = inverse.or(factor("weight_scale_2")?) else {
         return Err(module.unsupported("NVFP4 without the scale of the whole tensor"));
     };
+    let codes = (codes, SourceType::F4);
     Ok(Some(Arc::new(Scaled::new("NVFP4", names, codes, scales, [1, 16])?.times(of_tensor))))
 }

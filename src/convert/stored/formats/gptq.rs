@@ -28,17 +28,18 @@ pub(super) fn gptq<'a>(module: &Module<'a, '_>) -> Made<'a> {
         Some(order) if !order.shape.is_empty() && order.shape[0] > 0 => n_words * 32 / order.shape[0],
         _ => module.count("bits").unwrap_or(4),
     };
-    if !matches!(bits, 2 | 3 | 4 | 8) || n_words * 32 % bits != 0 || n_groups == 0 {
-        return Err(
-            module.unsupported(&format!("GPTQ with codes of {bits} bits, and 2, 3, 4 and 8 can be read"))
-        );
+    let form = layout_of(module);
+    let is_planar = form == "gptq_p" || matches!(bits, 5..=7);
+    if !matches!(bits, 2..=8) || n_words * 32 % bits != 0 || n_groups == 0 {
+        return Err(module.unsupported(&format!("GPTQ with codes of {bits} bits, and 2 to 8 can be read")));
     }
     let n_in = n_words * 32 / bits;
-    let turned = |packed| Layout { is_turned: true, packed, ..Layout::default() };
+    let turned = |packed| Layout { is_turned: true, packed, is_planar, ..Layout::default() };
     let numbers = |part: &str, view, layout, n| Numbers::new(&module.full(part), view, layout, [n_out, n]);
     let modulus = (1 << bits) as f32;
-    // Files of the first version store one less than z, and wrap around; AutoRound's own format does not.
-    let is_raw = module.text("checkpoint_format").ends_with("_v2")
+    // Files of the first version store one less than z, and wrap around; AutoRound's own format and planes do not.
+    let is_raw = is_planar
+        || form.ends_with("_v2")
         || matches!(module.text("packing_format"), "auto_round" | "auto_round:gptqmodel");
     let plus = if is_raw { 0.0 } else { 1.0 };
     let zeros = match zeros {
@@ -63,8 +64,7 @@ pub(super) fn gptq<'a>(module: &Module<'a, '_>) -> Made<'a> {
         }
     };
     Ok(Some(Arc::new(Affine {
-        scheme: ["GPTQ-2", "GPTQ-3", "GPTQ-4", "GPTQ-8"]
-            [[2, 3, 4, 8].iter().position(|&b| b == bits).unwrap_or(2)],
+        scheme: ["GPTQ-2", "GPTQ-3", "GPTQ-4", "GPTQ-5", "GPTQ-6", "GPTQ-7", "GPTQ-8"][bits - 2],
         shape: vec![n_out, n_in],
         codes: numbers("qweight", codes, turned(Some((bits, Along::Outer))), n_in)?,
         code_range: (0, (1 << bits) - 1),
@@ -84,7 +84,7 @@ pub(super) fn awq<'a>(module: &Module<'a, '_>) -> Made<'a> {
         return Ok(None);
     }
     let (scales, zeros) = (module.need("scales")?, module.need("qzeros")?);
-    let version = module.text("version").to_ascii_lowercase();
+    let version = awq_version(module);
     if codes.dtype == SourceType::I16 {
         return awq_fast(module, (codes, scales, zeros));
     }
@@ -192,7 +192,26 @@ fn no_groups(module: &Module<'_, '_>, group: usize, n_in: usize) -> Error {
     ))
 }
 
-fn is_awq(module: &Module<'_, '_>) -> bool {
+/// The layout of GPTQ, which GPTQModel says under two names.
+fn layout_of<'a>(module: &Module<'a, '_>) -> &'a str {
+    let names = ["checkpoint_format", "format"];
+    names.into_iter().map(|name| module.text(name)).find(|layout| !layout.is_empty()).unwrap_or_default()
+}
+
+/// The layout of AWQ: AutoAWQ's `version`, or what GPTQModel says.
+pub(super) fn awq_version(module: &Module<'_, '_>) -> String {
+    let version = module.text("version");
+    if !version.is_empty() {
+        return version.to_ascii_lowercase();
+    }
+    match layout_of(module) {
+        "llm-awq" => "gemv_fast".to_owned(),
+        layout if layout.starts_with("gem") || layout == "marlin" => layout.to_owned(),
+        _ => String::new(),
+    }
+}
+
+pub(super) fn is_awq(module: &Module<'_, '_>) -> bool {
     let method = module.text("quant_method").to_ascii_lowercase();
     let format = module.text("packing_format").to_ascii_lowercase();
     method.contains("awq") || format.contains("awq")

@@ -2,70 +2,103 @@
 
 use std::sync::Arc;
 
-use super::{Made, Module};
+use super::{Made, Module, floats};
 use crate::checkpoint::SourceType;
 use crate::convert::stored::affine::{Affine, Groups, Zeros};
 use crate::convert::stored::numbers::{Along, Layout, Numbers};
 use crate::convert::stored::reshaped::Shaping;
+use crate::error::Result;
 
 /// compressed-tensors: `weight_packed` along the inputs, codes that count from half of their range, `weight_scale`
-/// `[n_out, n_groups]`, perhaps `weight_zero_point` packed along the outputs.
+/// `[n_out, n_groups]` or one, perhaps `weight_zero_point`.
 pub(super) fn compressed<'a>(module: &Module<'a, '_>) -> Made<'a> {
     let Some(codes) = module.find("weight_packed")?.filter(|codes| codes.dtype == SourceType::I32) else {
         return Ok(None);
     };
     let (scales, shape) = (module.need("weight_scale")?, module.need("weight_shape")?);
     let shape: Vec<usize> = module.numbers("weight_shape", &shape)?.iter().map(|&n| n as usize).collect();
-    let (&[n_out, n_in], &[_, n_words], &[_, n_groups]) = (&shape[..], codes.shape, scales.shape) else {
-        return Err(
-            module.wrong(format!("{} is not a matrix of words with scales", module.full("weight_packed")))
-        );
+    let (&[n_out, n_in], &[n_rows, n_words]) = (&shape[..], codes.shape) else {
+        return Err(module.wrong(format!("{} is not a matrix of words", module.full("weight_packed"))));
     };
+    if n_rows != n_out {
+        let what =
+            format!("{} has {n_rows} rows, and weight_shape says {n_out}", module.full("weight_packed"));
+        return Err(module.wrong(what));
+    }
+    let is_one = scales.n_elements() == 1 && n_out > 1;
+    let n_groups = if let (false, &[_, n_groups]) = (is_one, scales.shape) { n_groups } else { 1 };
     if n_in == 0 || n_groups == 0 {
         return Err(module.wrong(format!("{} says that there are no weights", module.full("weight_shape"))));
     }
-    // The greatest number of bits that fits so many words is the one, since words are filled.
-    let bits = n_words * 32 / n_in;
-    if !(1..=8).contains(&bits) {
-        return Err(module.unsupported(&format!("codes of {bits} bits, and 1 to 8 can be read")));
-    }
-    let packed = |along| Layout { packed: Some((bits, along)), ..Layout::default() };
+    let (bits, is_padded) = packing(module, n_words, n_in)?;
+    let packed = |along| Layout { packed: Some((bits, along)), is_padded, ..Layout::default() };
     let numbers = |part: &str, view, layout, n| Numbers::new(&module.full(part), view, layout, [n_out, n]);
     let half = (1 << (bits - 1)) as f32;
+    let plain = Layout { is_one, ..Layout::default() };
     let zeros = match module.find("weight_zero_point")? {
         None => Zeros::Fixed(half),
-        Some(view) if view.dtype == SourceType::I32 => {
-            let numbers = numbers("weight_zero_point", view, packed(Along::Outer), n_groups)?;
-            Zeros::Codes { numbers, plus: 0.0, modulus: 2.0 * half }
+        Some(view) => {
+            // Packed along the outputs; one for the whole, or of earlier versions, it is not and counts from zero.
+            let is_packed = view.dtype == SourceType::I32 && !is_one;
+            let (layout, plus) = if is_packed { (packed(Along::Outer), 0.0) } else { (plain, half) };
+            let numbers = numbers("weight_zero_point", view, layout, n_groups)?;
+            Zeros::Codes { numbers, plus, modulus: 2.0 * half }
         }
-        // Not packed, it counts from zero as the codes do before half of their range is added.
-        Some(_) => return Err(module.unsupported("zero points that are not packed cannot be read")),
-    };
-    let group = n_in.div_ceil(n_groups);
-    let order = module.find("weight_g_idx")?.map(|view| module.numbers("weight_g_idx", &view)).transpose()?;
-    let order: Option<Vec<usize>> = order.map(|order| order.iter().map(|&g| g as usize).collect());
-    let groups = match order {
-        // -1 stands for no order.
-        Some(order) if order.iter().enumerate().any(|(i, &g)| g != i / group && g != 0) => {
-            if order.len() != n_in || order.iter().any(|&g| g >= n_groups) {
-                let what = format!("{} does not name a group for each input", module.full("weight_g_idx"));
-                return Err(module.wrong(what));
-            }
-            Groups::Listed(order)
-        }
-        _ => Groups::Of(group),
     };
     Ok(Some(Arc::new(Affine {
         scheme: if bits == 8 { "INT8" } else { "INT4" },
         shape: vec![n_out, n_in],
         codes: numbers("weight_packed", codes, packed(Along::Inner), n_in)?,
         code_range: (0, 2 * half as i32 - 1),
-        scales: numbers("weight_scale", scales, Layout::default(), n_groups)?,
+        scales: numbers("weight_scale", scales, plain, n_groups)?,
         scale_factor: 1.0,
         zeros,
-        groups,
+        groups: ordered_groups(module, n_in, n_groups)?,
         shaping: Shaping::Exact,
     })))
+}
+
+/// Bits of codes of which `n_in` take `n_words`, and whether they fill words only as far as whole ones fit, as
+/// compressed-tensors had it up to 0.17: then config.json says what words alone would not.
+fn packing(module: &Module<'_, '_>, n_words: usize, n_in: usize) -> Result<(usize, bool)> {
+    let said: Vec<usize> = module
+        .setting("config_groups")
+        .and_then(|groups| Some(groups.as_object()?.values()))
+        .into_iter()
+        .flatten()
+        .filter_map(|group| group.get("weights")?.get("num_bits")?.as_u64())
+        .filter_map(|bits| usize::try_from(bits).ok().filter(|bits| (1..=8).contains(bits)))
+        .collect();
+    let dense = |bits: usize| n_in.checked_mul(bits).is_some_and(|n| n.div_ceil(32) == n_words);
+    let padded = |bits: usize| n_in.div_ceil(32 / bits) == n_words;
+    let among = |candidates: &[usize]| {
+        let first = |fits: &dyn Fn(usize) -> bool| candidates.iter().copied().find(|&bits| fits(bits));
+        first(&dense).map(|bits| (bits, false)).or_else(|| first(&padded).map(|bits| (bits, true)))
+    };
+    let candidates = if said.is_empty() { (1..=8).collect() } else { said };
+    among(&candidates).ok_or_else(|| {
+        let name = module.full("weight_packed");
+        module.wrong(format!(
+            "{name} has {n_words} words in a row, which {n_in} codes of {candidates:?} bits never take"
+        ))
+    })
+}
+
+/// The groups of inputs: those that `weight_g_idx` lists, or as many that follow each other.
+fn ordered_groups(module: &Module<'_, '_>, n_in: usize, n_groups: usize) -> Result<Groups> {
+    let group = n_in.div_ceil(n_groups);
+    let Some(view) = module.find("weight_g_idx")? else { return Ok(Groups::Of(group)) };
+    let order = module.numbers("weight_g_idx", &view)?;
+    // -1 stands for no order.
+    if order.iter().enumerate().all(|(i, &g)| g < 0.0 || g as usize == i / group) {
+        return Ok(Groups::Of(group));
+    }
+    if order.len() != n_in || order.iter().any(|&g| g < 0.0 || g as usize >= n_groups) {
+        let what =
+            format!("{} does not name one of {n_groups} groups for each input", module.full("weight_g_idx"));
+        return Err(module.wrong(what));
+    }
+    Ok(Groups::Listed(order.iter().map(|&g| g as usize).collect()))
 }
 
 /// A `weight` of bytes or words: signed codes with scales (compressed-tensors' int8, LLM.int8()), MLX's words.
@@ -84,15 +117,16 @@ pub(super) fn bytes<'a>(module: &Module<'a, '_>) -> Made<'a> {
     // A scale for the whole, as many as rows, or groups of each row.
     let (layout, n_groups) = match *scales.shape {
         [n] if n == n_out => (Layout::default(), 1),
+        [] | [1] | [1, 1] => (Layout { is_one: true, ..Layout::default() }, 1),
         [n, n_groups] if n == n_out => (Layout::default(), n_groups.max(1)),
         _ => {
-            return Err(
-                module.unsupported(&format!("{name} does not hold scales for each row, and cannot be read"))
-            );
+            return Err(module.unsupported(&format!(
+                "{name} holds neither one scale nor scales of each row, and cannot be read"
+            )));
         }
     };
     let zeros = match module.find("weight_zero_point")? {
-        Some(view) if view.n_elements() == n_out * n_groups => {
+        Some(view) if layout.is_one || view.n_elements() == n_out * n_groups => {
             Zeros::Floats(numbers("weight_zero_point", view, layout, n_groups)?)
         }
         Some(_) => return Err(module.unsupported("zero points of another number than scales cannot be read")),
@@ -113,10 +147,15 @@ pub(super) fn bytes<'a>(module: &Module<'a, '_>) -> Made<'a> {
 
 /// MLX: codes in order in words, `w = q s + b` with `scales` and `biases` `[n_out, n_groups]`.
 fn mlx<'a>(module: &Module<'a, '_>) -> Made<'a> {
-    let (Some(scales), Some(biases)) = (module.find("scales")?, module.find("biases")?) else {
+    let Some(scales) = module.find("scales")? else { return Ok(None) };
+    let codes = module.need("weight")?;
+    let Some(biases) = module.find("biases")? else {
+        if scales.dtype == SourceType::U8 {
+            return floats::in_words(module, codes, scales);
+        }
+        module.need("biases")?;
         return Ok(None);
     };
-    let codes = module.need("weight")?;
     let (&[n_out, n_words], &[_, n_groups]) = (codes.shape, scales.shape) else { return Ok(None) };
     // A module may have a size of its own under its name.
     let own = |key: &str| module.setting(module.name)?.get(key)?.as_u64().map(|n| n as usize);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Made, Module};
+use super::{Made, Module, gptq};
 use crate::checkpoint::TensorView;
 use crate::convert::stored::affine::{Affine, Groups, Zeros};
 use crate::convert::stored::numbers::{Layout, Numbers};
@@ -12,7 +12,7 @@ use crate::convert::stored::tiles::Tiles;
 /// Marlin: `B` with `s` (AutoGPTQ, and the authors' own), or AutoAWQ's `qweight` with `scales` in the layout "marlin". Codes
 /// of four bits count from 8.
 pub(super) fn marlin<'a>(module: &Module<'a, '_>) -> Made<'a> {
-    let is_awq = module.text("version").eq_ignore_ascii_case("marlin");
+    let is_awq = gptq::is_awq(module) && gptq::awq_version(module) == "marlin";
     let names = if is_awq { ["qweight", "scales"] } else { ["B", "s"] };
     let (Some(codes), Some(scales)) = (module.find(names[0])?, module.find(names[1])?) else {
         return Ok(None);

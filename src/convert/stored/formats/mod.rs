@@ -176,7 +176,11 @@ impl<'a> Module<'a, '_> {
     /// The value of `key` in what config.json says of the quantisation.
     fn setting(&self, key: &str) -> Option<&'a serde_json::Value> {
         let sections = ["quantization_config", "compression_config", "quantization"];
-        sections.iter().find_map(|section| self.checkpoint.config().value(section)?.get(key))
+        let config = self.checkpoint.config();
+        // Models of pictures and text may say it of the latter alone.
+        let inner = config.value("text_config");
+        let section = |name: &&str| config.value(name).or_else(|| inner?.get(*name));
+        sections.iter().find_map(|name| section(name)?.get(key))
     }
 
     fn text(&self, key: &str) -> &'a str {
@@ -204,10 +208,12 @@ pub(super) fn find(checkpoint: &Checkpoint) -> Result<(BTreeMap<String, Stored<'
         // What is not readable, or plain, is no part of a packed tensor that anybody asks for by it.
         let Ok(Some(view)) = checkpoint.tensor(name) else { continue };
         let is_codes = CODES.contains(&part) || is_float_8(view.dtype);
-        if !is_codes || view.dtype.is_plain_float() || parts.contains(name) {
+        let module = Module { checkpoint, name: module, used: RefCell::default() };
+        let is_plain =
+            view.dtype.is_plain_float() && !(part == "weight" && bitsandbytes::is_described(&module)?);
+        if !is_codes || is_plain || parts.contains(name) {
             continue;
         }
-        let module = Module { checkpoint, name: module, used: RefCell::default() };
         let mut found = None;
         for format in FORMATS {
             module.used.borrow_mut().clear();

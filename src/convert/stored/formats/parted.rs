@@ -193,7 +193,13 @@ pub(super) fn quanto<'a>(module: &Module<'a, '_>) -> Made<'a> {
     let &[n_out, n_in] = codes.shape else { return Ok(None) };
     if codes.dtype != SourceType::I8 {
         let names = names.each_ref().map(String::as_str);
-        return Ok(Some(Arc::new(Scaled::new("FP8", names, codes, scales, [1, n_in.max(1)])?)));
+        return Ok(Some(Arc::new(Scaled::new(
+            "FP8",
+            names,
+            (codes, codes.dtype),
+            scales,
+            [1, n_in.max(1)],
+        )?)));
     }
     let plain = Layout::default();
     Ok(Some(Arc::new(Affine {

@@ -31,6 +31,7 @@ pub(super) fn torchao<'a>(module: &Module<'a, '_>) -> Made<'a> {
             _ => [n_out, inner],
         };
         let names = [&*names[0], &*names[1]];
+        let codes = (codes, codes.dtype);
         return Ok(Some(Arc::new(Scaled::new("FP8", names, codes, scales, block.map(|n| n.max(1)))?)));
     }
     // Codes of four bits have scales for each group of each row, and bytes have them the other way round.
