@@ -5,17 +5,25 @@ by gguf-convert to the type given below, and read by both runtimes. Prints a Mar
 differ by more than 0.4 %.
 
     python tools/peer/inputs.py --bin target/release --text TEXT [--only gptq,awq] [--chunks N] [--work DIR]
+    python tools/peer/inputs.py --libraries mlx-4,bnb-nf4 --bin target/release --text TEXT [--peer] [--work DIR]
 
-Needs PyPI's numpy, torch, safetensors and llama-cpp-python.
+With --libraries ("all", or names that `library_checkpoints.py --list` prints), a library makes each checkpoint, and the table also
+has the greatest difference of any weight to what that library itself decodes: of the file of F32, and of the file that keeps
+codes. A row whose package is not installed says which one it needs; nothing is installed. Perplexities with --peer only.
+
+Needs PyPI's numpy, torch, safetensors, gguf and llama-cpp-python.
 """
 
 import argparse
 import json
 import pathlib
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 
+import gguf
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
@@ -183,6 +191,82 @@ def write(name, source, target):
     return kind
 
 
+# What GGUF calls the matrices of a llama.
+MATRICES = {
+    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+}
+
+
+def expected_in_gguf(expected, config):
+    """Matrices by their names in GGUF, the rows of queries and keys in its order."""
+    turned = {}
+    for name, weight in expected.items():
+        place = re.fullmatch(r"model\.layers\.(\d+)\.(.+)\.weight", name)
+        if not place:
+            turned[{"model.embed_tokens.weight": "token_embd.weight"}.get(name, "output.weight")] = weight.numpy()
+            continue
+        n_heads = {"self_attn.q_proj": config["num_attention_heads"], "self_attn.k_proj": config["num_key_value_heads"]}
+        weight, heads = weight.numpy(), n_heads.get(place[2])
+        if heads:
+            weight = weight.reshape(heads, 2, -1, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
+        turned[f"blk.{place[1]}.{MATRICES[place[2]]}.weight"] = weight
+    return turned
+
+
+def furthest(path, expected):
+    """The greatest difference of any weight of a file, and the types of its matrices with their numbers."""
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+    types, furthest = {}, 0.0
+    for name, weight in expected.items():
+        tensor = tensors[name]
+        found = gguf.quants.dequantize(tensor.data, tensor.tensor_type).reshape(weight.shape)
+        furthest = max(furthest, float(np.abs(found - weight).max()))
+        types[tensor.tensor_type.name] = types.get(tensor.tensor_type.name, 0) + 1
+    return furthest, " + ".join(f"{n} {kind}" for kind, n in sorted(types.items()))
+
+
+def perplexities(args, path):
+    options = ["-f", args.text, "--json", "--quiet", *(["--chunks", args.chunks] if args.chunks else [])]
+    measured = run_json(args.bin / "gguf-run", "perplexity", path, *options)
+    ours, theirs = measured["perplexity"], perplexity(path, args.text.read_text(), args.chunks)[0]
+    return ours["value"] if isinstance(ours, dict) else ours, theirs
+
+
+def compare_with_libraries(args):
+    script = pathlib.Path(__file__).parent / "library_checkpoints.py"
+    listed = subprocess.run([sys.executable, script, "--list"], capture_output=True, text=True, check=True).stdout
+    packages = dict(line.split(": ") for line in listed.splitlines())
+    config = json.loads((args.checkpoint / "config.json").read_text())
+    print("| input | made by | matrices | bytes | F32 - library | kept - library | gguf-run | llama.cpp |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    failed = []
+    for name in packages if args.libraries == "all" else args.libraries.split(","):
+        folder, expected = args.work / name, args.work / f"{name}.expected"
+        if not expected.is_file():
+            command = [sys.executable, script, name, args.checkpoint, folder, expected]
+            made = subprocess.run(command, capture_output=True, text=True)
+            if made.returncode != 0:
+                last = made.stderr.strip().splitlines()[-1:] or [f"exit status {made.returncode}"]
+                print(f"{name}: not made; it needs {packages[name]}: {last[0]}", file=sys.stderr)
+                continue
+        decoded = expected_in_gguf(load_file(expected), config)
+        paths = {kind: args.work / f"{name}-{kind}.gguf" for kind in ("F32", "KEEP")}
+        for kind, path in paths.items():
+            run_json(args.bin / "gguf-convert", folder, "--type", kind, "-o", path, "--force", "--json", "--quiet")
+        (exact, _), (kept, types) = furthest(paths["F32"], decoded), furthest(paths["KEEP"], decoded)
+        ours, theirs = perplexities(args, paths["KEEP"]) if args.peer else (None, None)
+        both = " | ".join(f"{value:.4f}" if value else "-" for value in (ours, theirs))
+        n_bytes = paths["KEEP"].stat().st_size
+        print(f"| {name} | {packages[name]} | {types} | {n_bytes} | {exact:.2g} | {kept:.2g} | {both} |", flush=True)
+        # Products in another order differ in the last bit of an F32.
+        greatest = max(float(np.abs(weight).max()) for weight in decoded.values())
+        if not decoded or exact > 1e-6 * greatest or ours and abs(ours / theirs - 1) > 0.004:
+            failed.append(name)
+    if failed:
+        sys.exit(f"weights not those of the library, or perplexities further apart than 0.4 %: {', '.join(failed)}")
+
+
 def main():
     names = ["pytorch", "consolidated", *PACKED]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -192,7 +276,12 @@ def main():
     parser.add_argument("--chunks", type=int, help="chunks of 512 tokens to score; all by default")
     parser.add_argument("--only", default=",".join(names))
     parser.add_argument("--work", type=pathlib.Path, default=tempfile.mkdtemp(prefix="inputs-"))
+    parser.add_argument("--libraries", help="checkpoints that libraries make, instead of those that are packed here")
+    parser.add_argument("--peer", action="store_true", help="with --libraries: perplexities of both runtimes, too")
     args = parser.parse_args()
+    args.work = pathlib.Path(args.work)
+    if args.libraries:
+        return compare_with_libraries(args)
     far = []
     print("| input | type | bytes | perplexity, gguf-run | perplexity, llama.cpp | difference % |")
     print("| --- | --- | --- | --- | --- | --- |")
@@ -200,10 +289,7 @@ def main():
         folder, path = args.work / name, args.work / f"{name}.gguf"
         kind = write(name, args.checkpoint, folder)
         made = run_json(args.bin / "gguf-convert", folder, "--type", kind, "-o", path, "--force", "--json", "--quiet")
-        options = ["-f", args.text, "--json", "--quiet", *(["--chunks", args.chunks] if args.chunks else [])]
-        measured = run_json(args.bin / "gguf-run", "perplexity", path, *options)
-        ours, theirs = measured["perplexity"], perplexity(path, args.text.read_text(), args.chunks)[0]
-        ours = ours["value"] if isinstance(ours, dict) else ours
+        ours, theirs = perplexities(args, path)
         difference = 100 * abs(ours / theirs - 1)
         print(f"| {name} | {kind} | {made['bytes']} | {ours:.4f} | {theirs:.4f} | {difference:.4f} |", flush=True)
         if difference > 0.4:
