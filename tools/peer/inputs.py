@@ -238,12 +238,15 @@ def compare_with_libraries(args):
     listed = subprocess.run([sys.executable, script, "--list"], capture_output=True, text=True, check=True).stdout
     packages = dict(line.split(": ") for line in listed.splitlines())
     config = json.loads((args.checkpoint / "config.json").read_text())
+    names, failed = list(packages) if args.libraries == "all" else args.libraries.split(","), []
+    if unknown := [name for name in names if name not in packages]:
+        sys.exit(f"no library makes {', '.join(unknown)}; there are {', '.join(packages)}")
     print("| input | made by | matrices | bytes | F32 - library | kept - library | gguf-run | llama.cpp |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    failed = []
-    for name in packages if args.libraries == "all" else args.libraries.split(","):
+    for name in names:
         folder, expected = args.work / name, args.work / f"{name}.expected"
-        if not expected.is_file():
+        if not (expected.is_file() and folder.is_dir()):
+            shutil.rmtree(folder, ignore_errors=True)
             command = [sys.executable, script, name, args.checkpoint, folder, expected]
             made = subprocess.run(command, capture_output=True, text=True)
             if made.returncode != 0:
@@ -252,8 +255,12 @@ def compare_with_libraries(args):
                 continue
         decoded = expected_in_gguf(load_file(expected), config)
         paths = {kind: args.work / f"{name}-{kind}.gguf" for kind in ("F32", "KEEP")}
-        for kind, path in paths.items():
-            run_json(args.bin / "gguf-convert", folder, "--type", kind, "-o", path, "--force", "--json", "--quiet")
+        commands = [[args.bin / "gguf-convert", folder, "--type", kind, "-o", path, "--force", "-q"] for kind, path in paths.items()]
+        messages = [done.stderr for done in (subprocess.run(c, capture_output=True, text=True) for c in commands) if done.returncode]
+        if messages:
+            print(f"{name}: {messages[0].strip()}", file=sys.stderr)
+            failed.append(name)
+            continue
         (exact, _), (kept, types) = furthest(paths["F32"], decoded), furthest(paths["KEEP"], decoded)
         ours, theirs = perplexities(args, paths["KEEP"]) if args.peer else (None, None)
         both = " | ".join(f"{value:.4f}" if value else "-" for value in (ours, theirs))
