@@ -220,41 +220,6 @@ def decompressed(target):
 
 
 @maker(
-    "auto-round",
-    auto_round={"scheme": "W4A16", "format": "auto_round"},
-    auto_round_asym={"scheme": "W4A16", "sym": False, "format": "auto_round"},
-    auto_round_w2={"scheme": "W2A16", "format": "auto_round"},
-    auto_round_w3={"scheme": "W3A16", "format": "auto_round"},
-    auto_round_w8={"scheme": "W8A16", "format": "auto_round"},
-    auto_round_gptq={"scheme": "W4A16", "format": "auto_gptq"},
-    auto_round_gptq_asym={"scheme": "W4A16", "sym": False, "format": "auto_gptq"},
-    auto_round_awq={"scheme": "W4A16", "sym": False, "format": "auto_awq"},
-    auto_round_nvfp4={"scheme": "NVFP4", "format": "auto_round"},
-    auto_round_mxfp4={"scheme": "MXFP4", "format": "auto_round"},
-    auto_round_mxfp8={"scheme": "MXFP8", "format": "auto_round"},
-    auto_round_fp8={"scheme": "FP8_STATIC", "format": "auto_round"},
-    auto_round_fp8_block={"scheme": "FP8_BLOCK", "format": "auto_round"},
-    auto_round_llmc={"scheme": "NVFP4", "format": "llm_compressor"},
-    auto_round_int8={"scheme": "INT8_W8A8", "format": "llm_compressor"},
-)
-def auto_round(source, target, format, **options):
-    from auto_round import AutoRound
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    data = [torch.tensor([ids]) for ids in texts(tokenizer)]
-    model = loaded(source, dtype=torch.float32)
-    rounder = AutoRound(model, tokenizer, iters=0, dataset=data, nsamples=len(data), seqlen=64, device_map="cpu", **options)
-    model, _ = rounder.quantize()
-    # The weights that it computes with while it measures.
-    expected = matrices(model, lambda m: m.weight.data.clone(), lambda m: isinstance(m, torch.nn.Linear) and m is not model.lm_head)
-    rounder.save_quantized(str(target), format=format, inplace=True)
-    for path in [] if (target / "config.json").exists() else next(target.iterdir()).iterdir():
-        shutil.move(path, target)
-    return expected
-
-
-@maker(
     "torchao accelerate",
     torchao_int8={"kind": "Int8WeightOnlyConfig"},
     torchao_float8={"kind": "Float8WeightOnlyConfig"},
