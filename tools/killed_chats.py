@@ -78,6 +78,8 @@ def main():
     args = parser.parse_args()
     dice = random.Random(args.seed)
     command = [args.run, "chat", CHECKPOINT, "--type", "Q8_0", "-n", "4", "--temp", "0", "--ctx", "128", "--quiet"]
+    # An answer is a line.
+    command += ["--stop", "\n"]
     n_killed, n_runs, n_answered, n_wrong = 0, 0, 0, 0
     with tempfile.TemporaryDirectory() as folder:
         diary = None
