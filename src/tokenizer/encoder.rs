@@ -6,6 +6,7 @@ use super::bpe::Bpe;
 use super::character_bpe::CharacterBpe;
 use super::charsmap::CharsMap;
 use super::merge::Merger;
+use super::normalizer::Normalizer;
 use super::plamo::Plamo;
 use super::pre_tokenizer::Splitter;
 use super::special_ids::{Resolved, Role};
@@ -18,7 +19,7 @@ use crate::error::{Error, Result};
 
 /// What a vocabulary encodes text with.
 pub(super) enum Encoder {
-    Bpe { bpe: Box<Bpe>, adds_bos: bool },
+    Bpe { normalizer: Normalizer, bpe: Box<Bpe>, adds_bos: bool },
     Spm(Box<Spm>, Spaces),
     Characters(Box<CharacterBpe>),
     WordPiece(Box<WordPiece>),
@@ -44,7 +45,8 @@ impl Encoder {
                 })?;
                 let adds_bos = splitter.adds_bos();
                 let bpe = Bpe::new(tokens, &types, vocabulary.merge_pairs(), splitter, unknown);
-                Self::Bpe { bpe: Box::new(bpe), adds_bos }
+                let normalizer = vocabulary.normalizer.clone();
+                Self::Bpe { normalizer, bpe: Box::new(bpe), adds_bos }
             }
             Kind::SentencePiece => {
                 let removes_extra = vocabulary.remove_extra_whitespaces == Some(true);
@@ -86,7 +88,7 @@ impl Encoder {
         ids: &mut Vec<u32>,
     ) -> Result<()> {
         match self {
-            Self::Bpe { bpe, .. } => bpe.encode(text, merger, ids),
+            Self::Bpe { normalizer, bpe, .. } => bpe.encode(&normalizer.apply(text), merger, ids),
             Self::Characters(bpe) => bpe.encode(text, merger, ids),
             Self::WordPiece(wordpiece) => wordpiece.encode(text, ids),
             Self::Unigram(unigram, _) => unigram.encode(text, is_first, ids),

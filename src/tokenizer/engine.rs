@@ -49,7 +49,10 @@ impl Tokenizer {
     /// # Errors
     /// `Limit` for more special tokens than can be searched for.
     pub fn new(vocabulary: Vocabulary) -> Result<Self> {
-        let resolved = special_ids::resolve(&vocabulary.tokens, &vocabulary.types, &vocabulary.ids);
+        // Files that list the tokens added to their vocabulary leave no doubt what is a word.
+        let knows_words = vocabulary.added.as_ref().is_some_and(|added| !added.is_empty());
+        let resolved =
+            special_ids::resolve(&vocabulary.tokens, &vocabulary.types, &vocabulary.ids, knows_words);
         let specials = SpecialTokens::new(&vocabulary, &resolved.types)?;
         let pieces = Pieces::new(&vocabulary, &resolved.types);
         let encoder = Encoder::new(&vocabulary, &resolved)?;

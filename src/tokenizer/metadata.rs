@@ -1,6 +1,7 @@
 //! A vocabulary in the keys of a GGUF, both ways.
 
 use super::kinds::{MODEL, TOKENS};
+use super::normalizer::Normalizer;
 use super::special_ids::{Role, SpecialIds};
 use super::vocabulary::{AddedFlags, CaseRules, Kind, RawTokens, SpacePrefix, TokenType, Vocabulary};
 use crate::error::{Error, Result};
@@ -22,6 +23,8 @@ const STRIP_ACCENTS: &str = "tokenizer.ggml.normalizer.strip_accents";
 const ADDED_TOKENS: &str = "gguf-kit.tokenizer.added_tokens";
 /// Ours: where a space goes in front of texts, if not in front of every one ([`SpacePrefix`]).
 const SPACE_PREFIX: &str = "gguf-kit.tokenizer.space_prefix";
+/// Ours: the steps of normalisation, in order ([`Normalizer`]).
+const NORMALIZER: &str = "gguf-kit.tokenizer.normalizer";
 const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 const DEFAULT_CHAT_TEMPLATE: &str = "tokenizer.chat_template.default";
 const CHAT_TEMPLATE_NAMES: &str = "tokenizer.chat_templates";
@@ -77,6 +80,7 @@ impl Vocabulary {
             remove_extra_whitespaces: metadata.bool(REMOVE_EXTRA_WHITESPACES)?,
             add_sep: metadata.bool(ADD_SEP)?,
             case: case_of(metadata)?,
+            normalizer: normalizer_of(metadata)?,
             charsmap: metadata
                 .i32s(CHARSMAP)?
                 .unwrap_or_default()
@@ -135,6 +139,9 @@ impl Vocabulary {
         match self.space_prefix {
             SpacePrefix::Always => {}
             rule => put(SPACE_PREFIX, Value::String(rule.name().to_owned())),
+        }
+        if self.normalizer.names().len() > 0 {
+            put(NORMALIZER, Value::Strings(self.normalizer.names().map(str::to_owned).collect()));
         }
         if let Some(added) = self.added.as_ref().filter(|added| !added.is_empty()) {
             let pairs = added.iter().flat_map(|&(id, flags)| [id as i32, flags.code()]);
@@ -230,6 +237,14 @@ fn space_prefix_of(metadata: &Metadata) -> Result<SpacePrefix> {
     })
 }
 
+fn normalizer_of(metadata: &Metadata) -> Result<Normalizer> {
+    let Some(names) = metadata.strings(NORMALIZER)? else { return Ok(Normalizer::default()) };
+    Normalizer::by_names(names).map_err(|name| {
+        let what = format!("{NORMALIZER} {name:?}; supported are {}", Normalizer::supported());
+        Error::unsupported(metadata.path(), what)
+    })
+}
+
 fn added_of(metadata: &Metadata) -> Result<Option<Vec<(u32, AddedFlags)>>> {
     let Some(numbers) = metadata.i32s(ADDED_TOKENS)? else { return Ok(None) };
     let (pairs, rest) = numbers.as_chunks();
@@ -296,6 +311,7 @@ mod tests {
         bpe.ids.set(Role::Separator, Some(0));
         bpe.ids.set_further_ends(vec![1, 0]);
         bpe.add_bos = Some(true);
+        bpe.normalizer = Normalizer::by_names(["NFKC", "Lowercase"]).unwrap();
         bpe.chat_template = Some("{{ x }}".into());
         bpe.named_templates = vec![("rag".into(), "r".into()), ("tool_use".into(), "t".into())];
         assert_eq!(read(bpe.to_metadata()).unwrap(), bpe);
@@ -351,6 +367,9 @@ mod tests {
         let numbers = Value::I32s(vec![1, 2, 3]);
         let message = read(changed(&[(ADDED_TOKENS, Some(numbers))])).unwrap_err().to_string();
         assert!(message.contains("3 numbers"), "{message}");
+        let steps = Value::Strings(vec!["NFC".into(), "Strip".into()]);
+        let message = read(changed(&[(NORMALIZER, Some(steps))])).unwrap_err().to_string();
+        assert!(message.contains("\"Strip\"; supported are NFC, NFD"), "{message}");
         let rule = Value::String("sometimes".into());
         let message = read(changed(&[(SPACE_PREFIX, Some(rule))])).unwrap_err().to_string();
         assert!(message.contains("sometimes") && message.contains("first_unless_blank"), "{message}");

@@ -19,6 +19,7 @@ mod kinds;
 mod literal;
 mod merge;
 mod metadata;
+mod normalizer;
 mod plamo;
 mod pre_tokenizer;
 mod pre_tokenizer_table;

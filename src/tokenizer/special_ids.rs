@@ -238,9 +238,16 @@ pub(super) struct Resolved {
 }
 
 /// Completes `ids` by text, corrects `types` of tokens whose text gives their role away, and collects
-/// the tokens that end a generation.
-pub(super) fn resolve(tokens: &[String], types: &[TokenType], ids: &SpecialIds) -> Resolved {
-    let known = find_known_texts(tokens);
+/// the tokens that end a generation. Where `knows_words`, what has the type of a word is one, whatever its text;
+/// else files often mark such tokens as words.
+pub(super) fn resolve(
+    tokens: &[String],
+    types: &[TokenType],
+    ids: &SpecialIds,
+    knows_words: bool,
+) -> Resolved {
+    let may_tell = |id: usize| !knows_words || types[id] != TokenType::Normal;
+    let known = find_known_texts(tokens, may_tell);
     let mut resolved =
         Resolved { ids: ids.clone(), types: types.to_vec(), end_of_generation: HashSet::new() };
     for rule in RULES.iter().filter(|rule| ids.get(rule.role).is_none()) {
@@ -286,13 +293,13 @@ fn spare(known: &HashMap<&'static str, u32>, resolved: &mut Resolved, text: &str
     }
 }
 
-/// The ids of all texts that the tables above mention.
-fn find_known_texts(tokens: &[String]) -> HashMap<&'static str, u32> {
+/// The ids of all texts that the tables above mention, among those that `may_tell`.
+fn find_known_texts(tokens: &[String], may_tell: impl Fn(usize) -> bool) -> HashMap<&'static str, u32> {
     let texts = RULES.iter().flat_map(|rule| rule.texts).chain(END_TEXTS).chain(SHOWN_TEXTS);
     let texts: HashSet<&'static str> = texts.copied().collect();
     let mut known = HashMap::new();
     for (id, token) in tokens.iter().enumerate() {
-        if let Some(text) = texts.get(token.as_str()) {
+        if let Some(text) = texts.get(token.as_str()).filter(|_| may_tell(id)) {
             known.entry(*text).or_insert(id as u32);
         }
     }
@@ -305,7 +312,7 @@ mod tests {
 
     fn resolved(tokens: &[&str], ids: &SpecialIds) -> Resolved {
         let tokens: Vec<String> = tokens.iter().map(|&t| t.to_owned()).collect();
-        resolve(&tokens, &vec![TokenType::Normal; tokens.len()], ids)
+        resolve(&tokens, &vec![TokenType::Normal; tokens.len()], ids, false)
     }
 
     #[test]
@@ -331,7 +338,7 @@ mod tests {
         assert_eq!(found.end_of_generation, HashSet::from([1]));
         // Where the file says that it is no word, or that it is the end, it ends.
         let tokens = ["</s>", "<|endoftext|>"].map(str::to_owned);
-        let found = resolve(&tokens, &[TokenType::Control; 2], &SpecialIds::default());
+        let found = resolve(&tokens, &[TokenType::Control; 2], &SpecialIds::default(), false);
         assert_eq!(found.end_of_generation, HashSet::from([0, 1]));
         let mut ids = SpecialIds::default();
         ids.set(Role::Eos, Some(0));
@@ -339,6 +346,22 @@ mod tests {
         assert_eq!(found.types, [TokenType::Control; 2]);
         // Alone it is the only end there is.
         assert_eq!(resolved(&["a", "</s>"], &SpecialIds::default()).end_of_generation, HashSet::from([1]));
+    }
+
+    #[test]
+    fn where_words_are_known_their_texts_tell_nothing() {
+        let tokens = ["<|im_end|>", "<|endoftext|>", "<PRE>", "<|fim_suffix|>", "</s>"].map(str::to_owned);
+        let types = [1, 3, 1, 3, 1].map(|ty| if ty == 1 { TokenType::Normal } else { TokenType::Control });
+        let found = resolve(&tokens, &types, &SpecialIds::default(), true);
+        assert_eq!(found.types, types);
+        assert_eq!(found.end_of_generation, HashSet::from([1]));
+        let roles = [Role::Eot, Role::FimPrefix, Role::FimSuffix].map(|role| found.ids.get(role));
+        assert_eq!(roles, [Some(1), None, Some(3)]);
+        // A role that the file names stands.
+        let mut ids = SpecialIds::default();
+        ids.set(Role::Eot, Some(0));
+        let found = resolve(&tokens, &types, &ids, true);
+        assert_eq!(found.end_of_generation, HashSet::from([0, 1]));
     }
 
     #[test]

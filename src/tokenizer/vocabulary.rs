@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::normalizer::Normalizer;
 use super::pre_tokenizer;
 use super::special_ids::SpecialIds;
 use crate::error::{Error, Result};
@@ -42,6 +43,8 @@ pub struct Vocabulary {
     /// Whether a second separator stands between two texts.
     pub(super) add_sep: Option<bool>,
     pub(super) case: CaseRules,
+    /// What byte-level BPE does to texts first.
+    pub(super) normalizer: Normalizer,
     /// SentencePiece's table of replaced characters; see [`super::charsmap`].
     pub(super) charsmap: Vec<u8>,
     /// How added tokens are matched, by id; `None` where a file does not say.
@@ -215,6 +218,7 @@ pub(super) mod tests {
             remove_extra_whitespaces: None,
             add_sep: None,
             case: CaseRules::default(),
+            normalizer: Normalizer::default(),
             charsmap: Vec::new(),
             added: None,
             chat_template: None,

@@ -1,7 +1,7 @@
 //! Tokens that are added to a vocabulary, as `AutoTokenizer` takes them: from tokenizer.json, then from the
 //! files beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::added_type;
 use super::settings::Settings;
@@ -21,6 +21,8 @@ pub(super) struct Adder<'l, 'p> {
     /// Whether tokens of the list may be replaced: files beside tokenizer.model rename pieces that it keeps
     /// for that purpose.
     pub(super) replaces: bool,
+    /// Tokens of the model that texts become by its merges alone, though a file lists them as added.
+    pub(super) merged: HashSet<&'l str>,
     pub(super) notes: &'l mut Vec<String>,
     /// Tokens before any were added.
     n_model: usize,
@@ -33,7 +35,16 @@ impl<'l, 'p> Adder<'l, 'p> {
     /// Adds to `list`, which holds what the model itself has.
     pub(super) fn new(list: &'l mut TokenList<'p>, kind: Kind, notes: &'l mut Vec<String>) -> Self {
         let n_model = list.len();
-        Self { list, kind, replaces: false, notes, n_model, flags: BTreeMap::new(), changed: Vec::new() }
+        Self {
+            list,
+            kind,
+            replaces: false,
+            merged: HashSet::new(),
+            notes,
+            n_model,
+            flags: BTreeMap::new(),
+            changed: Vec::new(),
+        }
     }
 
     /// Adds the tokens of `json` and of the files that `settings` read. Returns how each is matched.
@@ -75,6 +86,9 @@ impl<'l, 'p> Adder<'l, 'p> {
     fn add(&mut self, token: &AddedToken, is_own: bool) -> Result<()> {
         if token.content.is_empty() {
             self.notes.push("tokenizer: an added token without text is left out".into());
+            return Ok(());
+        }
+        if self.merged.contains(token.content.as_str()) {
             return Ok(());
         }
         let ty = added_type(&token.content, token.special);

@@ -7,8 +7,9 @@ use super::settings::Settings;
 use super::token_list::TokenList;
 use super::tokenizer_json::{Merge, TokenizerJson, flatten, type_of};
 use crate::error::{Error, Result};
+use crate::tokenizer::normalizer::Normalizer;
 use crate::tokenizer::special_ids::Role;
-use crate::tokenizer::vocabulary::{CaseRules, Kind, SpacePrefix, TokenType, Vocabulary};
+use crate::tokenizer::vocabulary::{Kind, TokenType, Vocabulary};
 
 /// Reads the vocabulary in `json`, for a model with `n_vocab` rows. The tokens of `roles` have these where no file
 /// names others.
@@ -22,8 +23,16 @@ pub(super) fn read(
     for (text, id) in json.bpe_vocab()? {
         list.set(*id, text, TokenType::Normal, 0.0)?;
     }
-    let mut notes = check_normalizer(json)?;
-    notes.extend(json.left_out());
+    let normalizer = normalizer(json)?;
+    let mut notes: Vec<String> = json.left_out().into_iter().collect();
+    if normalizer.names().len() > 0 {
+        let names: Vec<&str> = normalizer.names().collect();
+        notes.push(format!(
+            "tokenizer: the normalisation of texts ({}) is kept in a key of this program's own, which others do \
+             not read",
+            names.join(", ")
+        ));
+    }
     let added = Adder::new(&mut list, Kind::ByteLevelBpe, &mut notes).add_all(Some(json), settings)?;
     let unknown = json.model.unk_token.as_deref().and_then(|text| list.id_of(text));
     let tokens = list.finish();
@@ -31,18 +40,13 @@ pub(super) fn read(
     let wanted = Wanted { tokens: &tokens, merges: &merges, ignore_merges: json.model.ignore_merges };
     let pre = detect::pre_tokenizer(json, &wanted, &mut notes)?;
     let parts = Parts {
-        kind: Kind::ByteLevelBpe,
         pre,
-        tokens,
         merges,
         added,
         ids: [&[(Role::Unknown, unknown.map(|id| id as u32))], roles].concat(),
-        add_space_prefix: None,
-        space_prefix: SpacePrefix::Always,
-        remove_extra_whitespaces: None,
-        case: CaseRules::default(),
-        charsmap: Vec::new(),
+        normalizer,
         notes,
+        ..Parts::new(Kind::ByteLevelBpe, tokens)
     };
     parts.assemble(Some(json), settings)
 }
@@ -55,22 +59,13 @@ fn merge_line(merge: &Merge, json: &TokenizerJson) -> Result<String> {
     Ok(format!("{} {}", left.replace(' ', "Ġ"), right.replace(' ', "Ġ")))
 }
 
-/// Checks that text reaches the model as it is. GGUF has no key for Unicode normalisation to NFC,
-/// which most text has already.
-fn check_normalizer(json: &TokenizerJson) -> Result<Vec<String>> {
-    let mut notes = Vec::new();
-    for part in flatten(&json.normalizer) {
-        match type_of(part) {
-            "NFC" => notes.push(
-                "tokenizer: normalisation to NFC is left to the caller, as GGUF cannot ask for it".into(),
-            ),
-            other => {
-                let what = format!(
-                    "a byte-level tokenizer with the normalizer {other:?}; supported are none and \"NFC\""
-                );
-                return Err(Error::unsupported(&json.path, what));
-            }
-        }
-    }
-    Ok(notes)
+/// What is done to texts before they are split.
+fn normalizer(json: &TokenizerJson) -> Result<Normalizer> {
+    Normalizer::by_names(flatten(&json.normalizer).into_iter().map(type_of)).map_err(|name| {
+        let what = format!(
+            "a byte-level tokenizer with the normalizer {name:?}; supported are {}",
+            Normalizer::supported()
+        );
+        Error::unsupported(&json.path, what)
+    })
 }

@@ -13,6 +13,8 @@ mod detect;
 mod plamo;
 mod probes;
 mod proof;
+#[cfg(test)]
+mod proof_tests;
 mod ranks;
 mod sentencepiece;
 mod sentencepiece_json;
@@ -27,6 +29,7 @@ mod world;
 
 pub use proof::{Difference, Proof};
 
+use super::normalizer::Normalizer;
 use super::special_ids::Role;
 use super::vocabulary::{AddedFlags, CaseRules, Kind, RawTokens, SpacePrefix, TokenType, Vocabulary};
 use crate::checkpoint::{Config, Folder};
@@ -110,11 +113,31 @@ struct Parts {
     space_prefix: SpacePrefix,
     remove_extra_whitespaces: Option<bool>,
     case: CaseRules,
+    normalizer: Normalizer,
     charsmap: Vec<u8>,
     notes: Vec<String>,
 }
 
 impl Parts {
+    /// These tokens, with nothing else said.
+    fn new(kind: Kind, tokens: Tokens) -> Self {
+        Self {
+            kind,
+            pre: "default",
+            tokens,
+            merges: Vec::new(),
+            added: Vec::new(),
+            ids: Vec::new(),
+            add_space_prefix: None,
+            space_prefix: SpacePrefix::Always,
+            remove_extra_whitespaces: None,
+            case: CaseRules::default(),
+            normalizer: Normalizer::default(),
+            charsmap: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
     /// The vocabulary, with what the files beside the tokenizer say.
     fn assemble(self, json: Option<&TokenizerJson>, settings: &Settings<'_>) -> Result<Vocabulary> {
         let index = self.tokens.index();
@@ -145,6 +168,7 @@ impl Parts {
             remove_extra_whitespaces: self.remove_extra_whitespaces,
             add_sep: json.and_then(TokenizerJson::parts_pairs_twice),
             case: self.case,
+            normalizer: self.normalizer,
             charsmap: self.charsmap,
             added: Some(self.added),
             chat_template: templates.default,

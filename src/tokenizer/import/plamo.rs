@@ -12,7 +12,7 @@ use crate::checkpoint::Folder;
 use crate::error::{Error, Result};
 use crate::limits::MAX_JSON_BYTES;
 use crate::tokenizer::special_ids::Role;
-use crate::tokenizer::vocabulary::{CaseRules, Kind, SpacePrefix, TokenType, Vocabulary};
+use crate::tokenizer::vocabulary::{Kind, TokenType, Vocabulary};
 
 /// The file that all models have.
 pub(super) const NAME: &str = "tokenizer.jsonl";
@@ -47,20 +47,7 @@ pub(super) fn read(
         list.set(id, &token, ty, score)?;
     }
     let end = list.id_of(END_OF_TURN).map(|id| id as u32);
-    let parts = Parts {
-        kind: Kind::Plamo,
-        pre: "default",
-        tokens: list.finish(),
-        merges: Vec::new(),
-        added: Vec::new(),
-        ids: vec![(Role::Eot, end)],
-        add_space_prefix: None,
-        space_prefix: SpacePrefix::Always,
-        remove_extra_whitespaces: None,
-        case: CaseRules::default(),
-        charsmap: Vec::new(),
-        notes: Vec::new(),
-    };
+    let parts = Parts { ids: vec![(Role::Eot, end)], ..Parts::new(Kind::Plamo, list.finish()) };
     parts.assemble(None, settings)
 }
 

@@ -2,11 +2,10 @@
 //! from makes of it, in the library that wrote that file.
 //!
 //! The `tokenizers` library reads tokenizer.json; tokens that the files beside it add are added there too.
-//! Where GGUF leaves normalisation to the caller, both get the normalised text.
 
 use std::collections::HashSet;
 
-use tokenizers::{AddedToken, NormalizedString, Normalizer, Tokenizer as Reference};
+use tokenizers::{AddedToken, Tokenizer as Reference};
 
 use super::probes::probes;
 use super::ranks::Ranks;
@@ -15,7 +14,7 @@ use super::tokenizer_json::{NAME, specials_around};
 use crate::checkpoint::{Config, Folder};
 use crate::error::Result;
 use crate::limits::MAX_JSON_BYTES;
-use crate::tokenizer::{Kind, TokenType, Tokenizer};
+use crate::tokenizer::{TokenType, Tokenizer};
 
 /// What a comparison showed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,8 +62,6 @@ impl Proof {
         prepare(&mut reference, &settings, &specials)?;
         let mut proof = Self::default();
         for text in probes(&specials) {
-            let text =
-                if tokenizer.kind() == Kind::ByteLevelBpe { normalized(&reference, text) } else { text };
             proof.compare(tokenizer, &reference, text, false);
         }
         let follows_template = settings.flag("add_bos_token")?.or(settings.flag("add_eos_token")?).is_none();
@@ -126,14 +123,4 @@ fn prepare(reference: &mut Reference, settings: &Settings<'_>, specials: &[Strin
     // No truncation is always valid.
     let _ = reference.with_truncation(None);
     Ok(())
-}
-
-/// `text` as the file's own normaliser leaves it.
-fn normalized(reference: &Reference, text: String) -> String {
-    let Some(normalizer) = reference.get_normalizer() else { return text };
-    let mut normalized = NormalizedString::from(text.as_str());
-    match normalizer.normalize(&mut normalized) {
-        Ok(()) => normalized.get().to_owned(),
-        Err(_) => text,
-    }
 }

@@ -15,7 +15,7 @@ use crate::checkpoint::Folder;
 use crate::error::{Error, Result};
 use crate::limits::MAX_JSON_BYTES;
 use crate::tokenizer::special_ids::Role;
-use crate::tokenizer::vocabulary::{CaseRules, Kind, SpacePrefix, TokenType, Vocabulary};
+use crate::tokenizer::vocabulary::{Kind, TokenType, Vocabulary};
 
 #[derive(Clone, PartialEq, Message)]
 struct ModelProto {
@@ -130,21 +130,15 @@ pub(super) fn read(
     ];
     let normalizer = model.proto.normalizer.clone().unwrap_or_default();
     let parts = Parts {
-        kind: Kind::SentencePiece,
-        pre: "default",
-        tokens,
-        merges: Vec::new(),
         added,
         ids,
         add_space_prefix: settings
             .flag("add_prefix_space")?
             .or(normalizer.add_dummy_prefix.filter(|&yes| !yes)),
-        space_prefix: SpacePrefix::Always,
         remove_extra_whitespaces: Some(normalizer.remove_extra_whitespaces.unwrap_or(true))
             .filter(|&yes| yes),
-        case: CaseRules::default(),
-        charsmap: Vec::new(),
         notes,
+        ..Parts::new(Kind::SentencePiece, tokens)
     };
     parts.assemble(json, settings)
 }

@@ -11,11 +11,11 @@ use super::added::Adder;
 use super::sentencepiece::Model;
 use super::settings::Settings;
 use super::token_list::{TokenList, Tokens};
-use super::tokenizer_json::{Merge, TokenizerJson, flatten, type_of};
+use super::tokenizer_json::{AddedToken, Merge, TokenizerJson, flatten, type_of};
 use crate::error::{Error, Result};
 use crate::tokenizer::special_ids::Role;
 use crate::tokenizer::spm;
-use crate::tokenizer::vocabulary::{CaseRules, Kind, SpacePrefix, TokenType, Vocabulary};
+use crate::tokenizer::vocabulary::{Kind, SpacePrefix, TokenType, Vocabulary};
 
 /// Ids by token.
 type Index<'a> = HashMap<&'a str, usize>;
@@ -39,17 +39,24 @@ pub(super) fn read(
             None
         }
     };
-    let pieces: Vec<_> = model.iter().flat_map(Model::pieces).collect();
     let scores = scores(json, vocab, &index)?;
+    let merged = blanks_of_merges(json, &scores);
+    let pieces: Vec<_> = model.iter().flat_map(Model::pieces).collect();
     let mut list = TokenList::new(&json.path, n_vocab);
     for (text, id) in vocab {
-        let derived =
-            (text.as_str(), scores.get(text.as_str()).copied().unwrap_or(0.0), piece_type(json, text));
-        let (_, score, ty) = pieces.get(*id).copied().unwrap_or(derived);
+        let derived = scores.get(text.as_str()).copied().unwrap_or(0.0);
+        let (score, ty) = match pieces.get(*id) {
+            Some(&(_, score, ty)) if merged.is_empty() => (score, ty),
+            // The scores of the model do not rank the merges that yield blanks.
+            Some(&(_, _, ty)) if !merged.contains(text.as_str()) => (derived, ty),
+            _ => (derived, piece_type(json, text)),
+        };
         list.set(*id, text, ty, score)?;
     }
     let kind = if settings.wants_character_merges()? { Kind::CharacterBpe } else { Kind::SentencePiece };
-    let added = Adder::new(&mut list, kind, &mut notes).add_all(Some(json), settings)?;
+    let mut adder = Adder::new(&mut list, kind, &mut notes);
+    adder.merged = merged;
+    let added = adder.add_all(Some(json), settings)?;
     let unknown = json.model.unk_token.as_deref().and_then(|text| list.id_of(text));
     let mut tokens = list.finish();
     let (pre, merges) = match kind {
@@ -61,20 +68,27 @@ pub(super) fn read(
         _ => ("default", Vec::new()),
     };
     let parts = Parts {
-        kind,
         pre,
-        tokens,
         merges,
         added,
         ids: vec![(Role::Unknown, unknown.map(|id| id as u32))],
         add_space_prefix: settings.flag("add_prefix_space")?.or(Some(prefixes).filter(|&yes| !yes)),
         space_prefix,
-        remove_extra_whitespaces: None,
-        case: CaseRules::default(),
-        charsmap: Vec::new(),
         notes,
+        ..Parts::new(kind, tokens)
     };
     parts.assemble(Some(json), settings)
+}
+
+/// The added tokens with blanks ("▁▁", as Gemma's files list them) that no blanks of a text become: they are looked
+/// for before spaces are escaped. The merges yield them, which may part a long stretch of blanks elsewhere than the
+/// longest token would.
+fn blanks_of_merges<'a>(json: &'a TokenizerJson, scores: &HashMap<&str, f32>) -> HashSet<&'a str> {
+    let is_merged = |token: &&AddedToken| {
+        let text = token.content.as_str();
+        !token.special && !token.flags().normalized && text.contains(spm::SPACE) && scores.contains_key(text)
+    };
+    json.added_tokens.iter().filter(is_merged).map(|token| token.content.as_str()).collect()
 }
 
 /// Gives the tokens that part a message of Gemma 4 the type that is shown, as its files have it: who reads the

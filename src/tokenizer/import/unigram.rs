@@ -8,7 +8,7 @@ use super::tokenizer_json::{TokenizerJson, Vocab, flatten, type_of};
 use crate::error::{Error, Result};
 use crate::tokenizer::Role;
 use crate::tokenizer::spm;
-use crate::tokenizer::vocabulary::{CaseRules, Kind, SpacePrefix, TokenType, Vocabulary};
+use crate::tokenizer::vocabulary::{Kind, SpacePrefix, TokenType, Vocabulary};
 
 /// What the normaliser and the pre-tokenizer come to.
 #[derive(Default)]
@@ -44,10 +44,6 @@ pub(super) fn read(json: &TokenizerJson, settings: &Settings<'_>, n_vocab: usize
     let mut notes = Vec::new();
     let added = Adder::new(&mut list, Kind::Unigram, &mut notes).add_all(Some(json), settings)?;
     let parts = Parts {
-        kind: Kind::Unigram,
-        pre: "default",
-        tokens: list.finish(),
-        merges: Vec::new(),
         added,
         ids: vec![(Role::Unknown, json.model.unk_id.map(|id| id as u32))],
         add_space_prefix: Some(text.prefix.is_some()),
@@ -58,9 +54,9 @@ pub(super) fn read(json: &TokenizerJson, settings: &Settings<'_>, n_vocab: usize
             text.prefix.unwrap_or(SpacePrefix::UnlessBlank)
         },
         remove_extra_whitespaces: Some(text.strips || text.merges),
-        case: CaseRules::default(),
         charsmap: text.charsmap,
         notes,
+        ..Parts::new(Kind::Unigram, list.finish())
     };
     parts.assemble(Some(json), settings)
 }

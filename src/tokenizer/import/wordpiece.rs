@@ -8,7 +8,7 @@ use super::tokenizer_json::{TokenizerJson, Vocab, flatten, type_of};
 use crate::error::{Error, Result};
 use crate::tokenizer::Role;
 use crate::tokenizer::spm::SPACE;
-use crate::tokenizer::vocabulary::{CaseRules, Kind, SpacePrefix, TokenType, Vocabulary};
+use crate::tokenizer::vocabulary::{CaseRules, Kind, TokenType, Vocabulary};
 use crate::tokenizer::wordpiece::MAX_WORD_CHARS;
 
 /// What vocab.txt puts in front of tokens that continue a word.
@@ -60,18 +60,11 @@ pub(super) fn read(json: &TokenizerJson, settings: &Settings<'_>, n_vocab: usize
         };
     }
     let parts = Parts {
-        kind: Kind::WordPiece,
-        pre: "default",
-        tokens,
-        merges: Vec::new(),
         added,
         ids: ids.map(|(role, id)| (role, id.map(|id| id as u32))).to_vec(),
-        add_space_prefix: None,
-        space_prefix: SpacePrefix::Always,
-        remove_extra_whitespaces: None,
         case,
-        charsmap: Vec::new(),
         notes,
+        ..Parts::new(Kind::WordPiece, tokens)
     };
     parts.assemble(Some(json), settings)
 }

@@ -11,7 +11,7 @@ use crate::checkpoint::Folder;
 use crate::error::{Error, Result};
 use crate::limits::MAX_JSON_BYTES;
 use crate::tokenizer::special_ids::Role;
-use crate::tokenizer::vocabulary::{CaseRules, Kind, SpacePrefix, TokenType, Vocabulary};
+use crate::tokenizer::vocabulary::{Kind, TokenType, Vocabulary};
 use crate::tokenizer::world::spelled;
 
 /// The file that all models have.
@@ -54,18 +54,8 @@ pub(super) fn read(
         list.set(id, &spelled(&bytes), TokenType::Normal, 0.0)?;
     }
     let parts = Parts {
-        kind: Kind::World,
-        pre: "default",
-        tokens: list.finish(),
-        merges: Vec::new(),
-        added: Vec::new(),
         ids: vec![(Role::Bos, Some(0)), (Role::Eos, Some(0)), (Role::Eot, empty_line)],
-        add_space_prefix: None,
-        space_prefix: SpacePrefix::Always,
-        remove_extra_whitespaces: None,
-        case: CaseRules::default(),
-        charsmap: Vec::new(),
-        notes: Vec::new(),
+        ..Parts::new(Kind::World, list.finish())
     };
     parts.assemble(None, settings)
 }

@@ -1,7 +1,11 @@
 //! A causal convolution over the rows of a sequence and the few that it remembers.
 
-use gguf_simd::ops::{MAX_TAPS, Ops};
+use gguf_simd::ops::{Gate, MAX_TAPS, Ops};
 
+use crate::model::batch::BatchPart;
+use crate::model::compute::{Compute, pieces, pieces_of};
+use crate::model::inputs::{Formats, InputRows, Inputs};
+use crate::model::layer::rows::{Rows, span_lens};
 use crate::model::spec::layer::ConvSpec;
 
 /// A convolution of each channel with its last few values.
@@ -33,6 +37,43 @@ impl Conv {
         let ConvSpec { n_channels, n_taps, .. } = spec;
         let weight = |i: usize| weights[i % n_channels * n_taps + i / n_channels];
         Self { spec, weights: (0..n_taps * n_channels).map(weight).collect(), bias }
+    }
+
+    /// Convolves the channels that each of `projected: [n, n_row]` begins with, sends them through SiLU into
+    /// `values: [n, n_channels]` in `formats`, and remembers the last of them at the start of the states of `rows`.
+    /// There is a spare row for each thread.
+    pub(super) fn step<P: BatchPart>(
+        &self,
+        compute: Compute<'_>,
+        rows: &mut Rows<'_, P>,
+        (projected, n_row): (&[f32], usize),
+        (values, formats): (&mut Inputs, Formats),
+        spares: &mut [Vec<f32>],
+    ) {
+        let (batch, n_channels, n_state) = (rows.batch, self.spec.n_channels, self.spec.state_len());
+        let n = batch.n();
+        let of_span = |first: usize, n: usize| &projected[first * n_row..(first + n) * n_row];
+        let piece_len = compute.piece_len(n, 16 * n_channels);
+        let spans = rows.spans().zip(pieces_of(values.rows_mut(0..n), span_lens(batch)));
+        let parts = spans.flat_map(|(span, values)| {
+            let rows = of_span(span.first, span.n);
+            let channels = Channels { rows, n_row, first: 0, state: &span.state[..n_state] };
+            pieces(values, piece_len).enumerate().map(move |(i, values)| (channels, i * piece_len, values))
+        });
+        type Part<'a> = (Channels<'a>, usize, InputRows<'a>);
+        let ops = compute.kernels.ops();
+        let body = |spare: &mut Vec<f32>, (channels, start, mut values): Part<'_>| {
+            let raw = &mut spare[..n_channels];
+            for (i, value) in (start..).zip(values.floats().chunks_exact_mut(n_channels)) {
+                self.row(ops, &channels, i, raw);
+                ops.activate(Gate::Silu, raw, value);
+            }
+            values.quantize(compute.kernels, formats);
+        };
+        compute.for_each_with(16 * n * n_channels, spares, parts, body);
+        for span in rows.spans() {
+            self.remember(of_span(span.first, span.n), (n_row, 0), &mut span.state[..n_state]);
+        }
     }
 
     /// What position `i` of `channels` becomes, `out: [n_channels]`.

@@ -11,15 +11,15 @@
 
 use gguf_simd::ops::Gate;
 
-use super::conv::{Channels, Conv};
+use super::conv::Conv;
 use super::heads::{Heads, Places, softplus};
 use super::scratch::{RecurrentNeeds, RecurrentScratch};
 use crate::error::Result;
 use crate::model::batch::{BatchPart, Dimensions};
-use crate::model::compute::{Compute, RowsMut, pieces, pieces_of};
+use crate::model::compute::{Compute, RowsMut, pieces};
 use crate::model::inputs::{Formats, InputRows, Inputs};
 use crate::model::layer::norm::Norm;
-use crate::model::layer::rows::{Rows, span_lens};
+use crate::model::layer::rows::Rows;
 use crate::model::layer::stream::{Residual, Stream};
 use crate::model::memory::Buffers;
 use crate::model::product::Product;
@@ -146,7 +146,9 @@ impl HeadMamba {
         compute.multiply([Product::of(&self.input, x, &mut own.joint[..n * 2 * n_inner])]);
         compute.enter(Phase::Attention);
         self.part_gates(compute, n, (scratch, own));
-        self.convolve(compute, rows, (scratch, own));
+        let formats = Formats::of([&self.selection.matrix]);
+        let projected = (&scratch.projected[..n * n_inner], n_inner);
+        self.conv.step(compute, rows, projected, (&mut own.values, formats), &mut scratch.spares);
         let x = own.values.for_consumer(&self.selection.matrix, 0..n);
         compute.multiply([Product::of(&self.selection, x, &mut own.selected[..n * spec.n_rows()])]);
         self.take_apart(compute, n, (scratch, own));
@@ -190,42 +192,6 @@ impl HeadMamba {
                 value.copy_from_slice(&head[head_dim..]);
             }
         });
-    }
-
-    /// Convolves the values, and remembers the last of them.
-    fn convolve<P: BatchPart>(
-        &self,
-        compute: Compute<'_>,
-        rows: &mut Rows<'_, P>,
-        (scratch, own): (&mut RecurrentScratch, &mut HeadMambaScratch),
-    ) {
-        let RecurrentScratch { projected, spares, .. } = scratch;
-        let (batch, n_inner, n_conv_state) = (rows.batch, self.spec.n_inner(), self.spec.conv().state_len());
-        let n = batch.n();
-        let of_span = |first: usize, n: usize| &projected[first * n_inner..(first + n) * n_inner];
-        let formats = Formats::of([&self.selection.matrix]);
-        let piece_len = compute.piece_len(n, 16 * n_inner);
-        let spans = rows.spans().zip(pieces_of(own.values.rows_mut(0..n), span_lens(batch)));
-        let parts = spans.flat_map(|(span, values)| {
-            let rows = of_span(span.first, span.n);
-            let channels = Channels { rows, n_row: n_inner, first: 0, state: &span.state[..n_conv_state] };
-            pieces(values, piece_len).enumerate().map(move |(i, values)| (channels, i * piece_len, values))
-        });
-        type Part<'a> = (Channels<'a>, usize, InputRows<'a>);
-        let ops = compute.kernels.ops();
-        let body = |spare: &mut Vec<f32>, (channels, start, mut values): Part<'_>| {
-            let raw = &mut spare[..n_inner];
-            for (i, value) in (start..).zip(values.floats().chunks_exact_mut(n_inner)) {
-                self.conv.row(ops, &channels, i, raw);
-                ops.activate(Gate::Silu, raw, value);
-            }
-            values.quantize(compute.kernels, formats);
-        };
-        compute.for_each_with(16 * n * n_inner, spares, parts, body);
-        for span in rows.spans() {
-            let rows = of_span(span.first, span.n);
-            self.conv.remember(rows, (n_inner, 0), &mut span.state[..n_conv_state]);
-        }
     }
 
     /// Makes of the first `n` rows what heads walk by, and what steps are made from.

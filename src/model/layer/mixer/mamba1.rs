@@ -14,7 +14,7 @@ use std::ops::Range;
 use gguf_simd::ColumnsMut;
 use gguf_simd::ops::{Gate, Ops, ScanInputs, padded_columns};
 
-use super::conv::{Channels, Conv};
+use super::conv::Conv;
 use crate::error::Result;
 use crate::model::batch::{BatchPart, Dimensions};
 use crate::model::compute::{ByToken, Compute, RowsMut, pieces, pieces_of};
@@ -147,7 +147,9 @@ impl Mamba1 {
         let x = input.for_consumer(&self.input.matrix, 0..n);
         compute.multiply([Product::of(&self.input, x, &mut scratch.projected[..n * 2 * n_inner])]);
         compute.enter(Phase::Attention);
-        self.convolve(compute, rows, scratch);
+        let formats = Formats::of([&self.selection.matrix]);
+        let projected = (&scratch.projected[..n * 2 * n_inner], 2 * n_inner);
+        self.conv.step(compute, rows, projected, (&mut scratch.values, formats), &mut scratch.spares);
         let x = scratch.values.for_consumer(&self.selection.matrix, 0..n);
         let selected = &mut scratch.selected[..n * self.spec.n_rows()];
         compute.multiply([Product::of(&self.selection, x, selected)]);
@@ -159,43 +161,6 @@ impl Mamba1 {
         self.gate(compute, n, scratch);
         let outputs = scratch.outputs.for_consumer(&self.output.matrix, 0..n);
         stream.add(compute, n, residual, |mut sum| sum.add(compute, &self.output, outputs));
-    }
-
-    /// Convolves the values, and remembers the last of them.
-    fn convolve<P: BatchPart>(
-        &self,
-        compute: Compute<'_>,
-        rows: &mut Rows<'_, P>,
-        scratch: &mut Mamba1Scratch,
-    ) {
-        let Mamba1Scratch { projected, values, spares, .. } = scratch;
-        let (batch, n_inner) = (rows.batch, self.spec.n_inner);
-        let (n, n_row, n_conv_state) = (batch.n(), 2 * n_inner, self.spec.conv().state_len());
-        let projected = &projected[..n * n_row];
-        let of_span = |first: usize, n: usize| &projected[first * n_row..(first + n) * n_row];
-        let formats = Formats::of([&self.selection.matrix]);
-        let piece_len = compute.piece_len(n, 16 * n_inner);
-        let spans = rows.spans().zip(pieces_of(values.rows_mut(0..n), span_lens(batch)));
-        let parts = spans.flat_map(|(span, values)| {
-            let rows = of_span(span.first, span.n);
-            let channels = Channels { rows, n_row, first: 0, state: &span.state[..n_conv_state] };
-            pieces(values, piece_len).enumerate().map(move |(i, values)| (channels, i * piece_len, values))
-        });
-        type Part<'a> = (Channels<'a>, usize, InputRows<'a>);
-        let ops = compute.kernels.ops();
-        let body = |spare: &mut Vec<f32>, (channels, start, mut values): Part<'_>| {
-            let raw = &mut spare[..n_inner];
-            for (i, value) in (start..).zip(values.floats().chunks_exact_mut(n_inner)) {
-                self.conv.row(ops, &channels, i, raw);
-                ops.activate(Gate::Silu, raw, value);
-            }
-            values.quantize(compute.kernels, formats);
-        };
-        compute.for_each_with(16 * n * n_inner, spares, parts, body);
-        for span in rows.spans() {
-            let rows = of_span(span.first, span.n);
-            self.conv.remember(rows, (n_row, 0), &mut span.state[..n_conv_state]);
-        }
     }
 
     /// Takes r, B and C of the first `n` rows apart, and norms them.

@@ -1,0 +1,127 @@
+//! Tokenizers with what published ones have and small ones lack, proven.
+
+use serde_json::{Value, json};
+
+use super::tests::{LLAMA3, byte_level_json, import, in_folder, sentencepiece_json};
+use super::*;
+use crate::tokenizer::{Tokenizer, byte_chars};
+
+/// The tokenizer of this tokenizer.json, which reads all probes as the file does.
+fn proven(mut json: Value) -> Tokenizer {
+    let vocab = json["model"]["vocab"].as_object().unwrap().clone();
+    json["post_processor"] = Value::Null;
+    json["decoder"] = Value::Null;
+    // The library wants every flag to be said, and numbers tokens beyond the model itself.
+    let mut n_vocab = vocab.len();
+    for token in json["added_tokens"].as_array_mut().unwrap() {
+        let known = vocab.get(token["content"].as_str().unwrap()).cloned();
+        token["id"] = known.unwrap_or_else(|| {
+            n_vocab += 1;
+            json!(n_vocab - 1)
+        });
+        for flag in ["lstrip", "rstrip", "single_word"] {
+            token[flag] = json!(false);
+        }
+        if token.get("normalized").is_none() {
+            token["normalized"] = json!(token["special"] == json!(false));
+        }
+    }
+    in_folder(&[("tokenizer.json", json)], |folder, config| {
+        let vocabulary = Vocabulary::from_checkpoint(folder, config, n_vocab).unwrap();
+        let tokenizer = Tokenizer::new(vocabulary).unwrap();
+        let proof = Proof::of(&tokenizer, folder, config).unwrap();
+        assert_eq!((&proof.unchecked, proof.differences.as_slice()), (&None, &[][..]));
+        assert!(proof.n_texts > 150, "{}", proof.n_texts);
+        tokenizer
+    })
+}
+
+/// Adds `tokens` behind the vocabulary of a tokenizer.json.
+fn extend(json: &mut Value, tokens: impl IntoIterator<Item = String>) {
+    let vocab = json["model"]["vocab"].as_object_mut().unwrap();
+    for text in tokens {
+        let next = vocab.len();
+        vocab.entry(text).or_insert(json!(next));
+    }
+}
+
+/// As [`byte_level_json`], with all bytes.
+fn all_bytes() -> Value {
+    let mut json = byte_level_json(LLAMA3);
+    json["model"]["merges"] = json!(["a b", "Ġ ab"]);
+    extend(&mut json, (0..=255).map(|byte| byte_chars::char_of(byte).to_string()));
+    json
+}
+
+#[test]
+fn words_that_look_like_special_tokens_are_words() {
+    let words = ["</s>", "<|im_end|>", "<EOT>", "<PAD>", "<|start|>"];
+    // With an end of its own, as Qwen 2 has, and with none but the words.
+    for last_added in ["<|endoftext|>", "<|x|>"] {
+        let mut json = all_bytes();
+        extend(&mut json, words.map(str::to_owned));
+        json["added_tokens"][2]["content"] = json!(last_added);
+        let tokenizer = proven(json);
+        for word in words {
+            let ids = tokenizer.encode(&format!("a{word}b"), false, true).unwrap();
+            assert_eq!(ids, tokenizer.encode(&format!("a{word}b"), false, false).unwrap());
+        }
+        let ends = (0..266).filter(|&id| tokenizer.is_end_of_generation(id)).count();
+        assert_eq!(ends, usize::from(last_added == "<|endoftext|>"));
+    }
+}
+
+#[test]
+fn long_blanks_are_parted_by_the_merges_where_a_file_lists_them_as_added() {
+    const LONGEST: usize = 9;
+    let run = |n: usize| "▁".repeat(n);
+    let mut json = sentencepiece_json();
+    json["normalizer"] = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
+    extend(&mut json, (2..=LONGEST).map(run).chain(["\n\n".into(), "\n".into()]));
+    // As Gemma 2's files: the shortest run first, from all its halves.
+    let mut merges: Vec<Value> = Vec::new();
+    for n in 2..=LONGEST {
+        merges.extend((1..n).map(|left| json!([run(left), run(n - left)])));
+    }
+    merges.push(json!(["\n", "\n"]));
+    let own = json["model"]["merges"].as_array().unwrap().clone();
+    let own = own.iter().map(|merge| json!(merge.as_str().unwrap().split(' ').collect::<Vec<_>>()));
+    json["model"]["merges"] = merges.into_iter().chain(own).collect();
+    for text in (2..=LONGEST).map(run).chain(["\n\n".into()]) {
+        let added = json!({"content": text, "special": false, "normalized": false});
+        json["added_tokens"].as_array_mut().unwrap().push(added);
+    }
+    let tokenizer = proven(json);
+    let lengths = |n: usize| {
+        let ids = tokenizer.encode(&" ".repeat(n), false, true).unwrap();
+        assert_eq!(tokenizer.decode(&ids, false), " ".repeat(n));
+        ids.iter().map(|&id| tokenizer.token_text(id).unwrap().chars().count()).collect::<Vec<_>>()
+    };
+    assert_eq!(lengths(9), [9]);
+    // The longest token first would leave one space.
+    assert_eq!(lengths(10), [8, 2]);
+    assert_eq!(tokenizer.encode("a\n\nb", false, true).unwrap(), [263, 273, 264]);
+}
+
+#[test]
+fn texts_are_normalised_as_the_file_says() {
+    for (normalizer, text, same) in [
+        (json!({"type": "NFC"}), "e\u{301} ﬁ", "é ﬁ"),
+        (json!({"type": "NFKC"}), "e\u{301} ﬁ", "é fi"),
+        (
+            json!({"type": "Sequence", "normalizers": [{"type": "NFD"}, {"type": "Lowercase"}]}),
+            "É",
+            "e\u{301}",
+        ),
+    ] {
+        let mut json = all_bytes();
+        let plain = proven(json.clone());
+        json["normalizer"] = normalizer;
+        let tokenizer = proven(json);
+        assert_eq!(tokenizer.encode(text, false, false).unwrap(), plain.encode(same, false, false).unwrap());
+    }
+    let mut json = all_bytes();
+    json["normalizer"] = json!({"type": "Strip", "strip_left": true});
+    let message = import(&[("tokenizer.json", json)], 261).unwrap_err().to_string();
+    assert!(message.contains("\"Strip\"; supported are NFC, NFD, NFKC"), "{message}");
+}
