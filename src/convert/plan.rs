@@ -66,14 +66,6 @@ pub(super) struct Planned<'a> {
     pub(super) error: Option<ErrorStats>,
 }
 
-impl<'a> From<((SourceRows<'a>, Option<BlockType>), Option<Importance>)> for Planned<'a> {
-    fn from(
-        ((rows, instead_of), importance): ((SourceRows<'a>, Option<BlockType>), Option<Importance>),
-    ) -> Self {
-        Self { rows, instead_of, importance, error: None }
-    }
-}
-
 /// One tensor of a plan, for people.
 #[derive(Clone, Debug)]
 pub struct PlannedRow<'p> {
@@ -151,7 +143,9 @@ impl<'a> Plan<'a> {
         });
         let files = Files::new(pairs, tensors.collect(), DEFAULT_ALIGNMENT, options.max_file_bytes)?;
         let meant = choices.into_iter().map(|choice| choice.instead_of);
-        let sources = rows.into_iter().zip(meant).zip(importance).map(Planned::from).collect();
+        let planned =
+            |((rows, instead_of), importance)| Planned { rows, instead_of, importance, error: None };
+        let sources = rows.into_iter().zip(meant).zip(importance).map(planned).collect();
         Ok(Self {
             file_type: options.file_type,
             name: general.name().to_owned(),
