@@ -180,8 +180,9 @@ impl<'l, 'p> Adder<'l, 'p> {
     }
 }
 
-/// Whether a text looks like a token that was added, rather than like a word.
+/// Whether a text looks like a token that was added, rather than like a word; Code Llama's `▁<PRE>` does too.
 fn looks_added(text: &str) -> bool {
+    let text = text.trim_start_matches(SPACE);
     let brackets = [('<', '>'), ('[', ']')];
     brackets.iter().any(|&(open, close)| text.starts_with(open) && text.ends_with(close))
 }

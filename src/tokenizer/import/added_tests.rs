@@ -107,6 +107,28 @@ fn a_special_token_without_a_row_is_left_out_with_a_note_and_words_stay_words() 
 }
 
 #[test]
+fn an_entry_of_the_vocabulary_that_looks_added_and_is_named_as_special_is_special() {
+    let mut json = sentencepiece_json();
+    let texts = ["▁<PRE>", "▁<EOT>", "▁ab", "<MID>"];
+    for text in texts {
+        let vocab = json["model"]["vocab"].as_object_mut().unwrap();
+        let next = vocab.len();
+        vocab.entry(text).or_insert(json!(next));
+    }
+    let settings = json!({"additional_special_tokens": texts});
+    let files = [("tokenizer.json", json.clone()), ("tokenizer_config.json", settings)];
+    let vocabulary = import(&files, 268).unwrap();
+    let (normal, control) = (TokenType::Normal, TokenType::Control);
+    assert_eq!(
+        [265, 266, 260, 267].map(|id: usize| vocabulary.types()[id]),
+        [control, control, normal, control]
+    );
+    // Not named, it is a word.
+    let vocabulary = import(&[("tokenizer.json", json)], 268).unwrap();
+    assert_eq!([265, 266, 260, 267].map(|id: usize| vocabulary.types()[id]), [normal; 4]);
+}
+
+#[test]
 fn the_ids_of_tokenizer_json_come_before_those_beside_it() {
     let files = [("tokenizer.json", byte_level(&[])), ("added_tokens.json", json!({"<tool>": 7}))];
     let vocabulary = import(&files, 8).unwrap();
