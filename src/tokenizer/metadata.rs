@@ -140,8 +140,9 @@ impl Vocabulary {
             SpacePrefix::Always => {}
             rule => put(SPACE_PREFIX, Value::String(rule.name().to_owned())),
         }
-        if self.normalizer.names().len() > 0 {
-            put(NORMALIZER, Value::Strings(self.normalizer.names().map(str::to_owned).collect()));
+        let steps = self.normalizer.names();
+        if !steps.is_empty() {
+            put(NORMALIZER, Value::Strings(steps.into_iter().map(str::to_owned).collect()));
         }
         if let Some(added) = self.added.as_ref().filter(|added| !added.is_empty()) {
             let pairs = added.iter().flat_map(|&(id, flags)| [id as i32, flags.code()]);

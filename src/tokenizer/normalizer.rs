@@ -63,8 +63,8 @@ impl Normalizer {
     }
 
     /// The names of its steps.
-    pub(super) fn names(&self) -> impl ExactSizeIterator<Item = &'static str> {
-        self.0.iter().map(|step| step.name())
+    pub(super) fn names(&self) -> Vec<&'static str> {
+        self.0.iter().map(|step| step.name()).collect()
     }
 
     /// The names of all steps there are.

@@ -3,6 +3,7 @@
 //! Nothing is written that is not known: licence, base models, tags and languages are those that the files carry, sizes
 //! and errors those of this conversion, and the command is the one that was given.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -289,10 +290,10 @@ impl Facts {
 }
 
 /// Tensors, bytes and error of each block type, in the order of the file.
-fn by_type(summary: &Summary) -> Vec<(&'static str, usize, u64, ErrorStats)> {
-    let mut types: Vec<(&str, usize, u64, ErrorStats)> = Vec::new();
+fn by_type(summary: &Summary) -> Vec<(Cow<'static, str>, usize, u64, ErrorStats)> {
+    let mut types: Vec<(Cow<'_, str>, usize, u64, ErrorStats)> = Vec::new();
     for tensor in &summary.tensors {
-        let name = tensor.ty.known_name().unwrap_or_default();
+        let name = tensor.ty.name();
         let place = types.iter().position(|known| known.0 == name).unwrap_or_else(|| {
             types.push((name, 0, 0, ErrorStats::default()));
             types.len() - 1

@@ -1,5 +1,6 @@
 //! What `gguf-convert` prints: the plan of a dry run, the summary of a real one, and both as JSON.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -63,7 +64,7 @@ pub(super) fn plan_json(plan: &Plan<'_>, path: &Path) -> Value {
                 "name": tensor.name,
                 "shape": tensor.shape,
                 "source_type": tensor.source_type,
-                "type": tensor.ty.known_name().unwrap_or_default(),
+                "type": tensor.ty.name(),
                 "instead_of": tensor.instead_of.map(|ty| ty.name()),
                 "bytes": tensor.n_bytes,
             })
@@ -128,9 +129,9 @@ pub(super) fn summary_text(summary: &Summary) -> String {
 /// What was read back of the file, by type.
 fn proof_text(summary: &Summary) -> Option<String> {
     let proof = summary.proof.as_ref()?;
-    let mut types: Vec<(&str, usize, ErrorStats, ErrorStats)> = Vec::new();
+    let mut types: Vec<(Cow<'_, str>, usize, ErrorStats, ErrorStats)> = Vec::new();
     for (tensor, Proved { measured, .. }) in summary.tensors.iter().zip(proof) {
-        let name = tensor.ty.known_name().unwrap_or_default();
+        let name = tensor.ty.name();
         let place = types.iter().position(|known| known.0 == name).unwrap_or_else(|| {
             types.push((name, 0, ErrorStats::default(), ErrorStats::default()));
             types.len() - 1
@@ -175,7 +176,7 @@ pub(super) fn summary_json(summary: &Summary) -> Value {
         .map(|(i, tensor)| {
             json!({
                 "name": tensor.name,
-                "type": tensor.ty.known_name().unwrap_or_default(),
+                "type": tensor.ty.name(),
                 "bytes": tensor.n_bytes,
                 "sha256": proved(i).map(|proved| &proved.sha256),
                 "relative_rmse_read_back": proved(i).map(|proved| proved.measured.relative_rmse()),

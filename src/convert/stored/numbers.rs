@@ -352,8 +352,8 @@ fn across(bytes: &[u8], bit: usize, bits: usize, at: impl Fn(usize) -> usize) ->
     (run >> shift & ((1 << bits) - 1)) as f32
 }
 
-/// Number `i` of those whose every 32 are `bits` words: first the lowest bits of all, of as many as divide 32, then the higher
-/// ones in the same way. Word `w` is at byte `at(w)`.
+/// Number `i` of those whose every 32 are `bits` words: first the lowest bits of all, of as many as divide 32, then
+/// the higher ones in the same way. Word `w` is at byte `at(w)`.
 fn planes(bytes: &[u8], i: usize, bits: usize, at: impl Fn(usize) -> usize) -> f32 {
     let (mut word, mut done, mut number) = (i / 32 * bits, 0, 0_u32);
     while done < bits {

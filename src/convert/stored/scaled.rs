@@ -29,8 +29,9 @@ pub(super) struct Scaled<'a> {
 }
 
 impl<'a> Scaled<'a> {
-    /// The matrices of `codes`, each of which is an `element` or holds several, with scales each of which serves `block` of outputs and inputs where there are as many
-    /// as that makes, or a row, or a matrix, or all of them. `names` are those of the two tensors.
+    /// The matrices of `codes`, each of which is an `element` or holds several, with scales each of which serves
+    /// `block` of outputs and inputs where there are as many as that makes, or a row, or a matrix, or all of them.
+    /// `names` are those of the two tensors.
     ///
     /// # Errors
     /// [`Error::Malformed`] if the scales are of another number.

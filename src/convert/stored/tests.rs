@@ -192,6 +192,19 @@ fn refusal(name: &str, from: &str, to: &str) -> String {
 }
 
 #[test]
+fn a_size_of_groups_that_no_matrix_has_is_refused() {
+    let (dir, _) = checkpoint("mlx-4");
+    let config = json!({
+        "architectures": ["LlamaForCausalLM"],
+        "quantization_config": {"group_size": 1_u64 << 63, "bits": 4},
+    });
+    fs::write(dir.path().join("config.json"), config.to_string()).expect("writable");
+    let checkpoint = Checkpoint::open(dir.path()).expect("sound");
+    let message = Tensors::of(&checkpoint).map(drop).expect_err("no such groups").to_string();
+    assert!(message.contains("MLX codes of 0 bits"), "{message}");
+}
+
+#[test]
 fn parts_that_are_missing_or_do_not_fit_are_named_before_anything_is_read() {
     for (name, from, to, said) in [
         ("gptq-4", "m.scales", "m.scalez", "tensor m.scales is missing"),

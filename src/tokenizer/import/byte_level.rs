@@ -25,8 +25,8 @@ pub(super) fn read(
     }
     let normalizer = normalizer(json)?;
     let mut notes: Vec<String> = json.left_out().into_iter().collect();
-    if normalizer.names().len() > 0 {
-        let names: Vec<&str> = normalizer.names().collect();
+    let names = normalizer.names();
+    if !names.is_empty() {
         notes.push(format!(
             "tokenizer: the normalisation of texts ({}) is kept in a key of this program's own, which others do \
              not read",

@@ -3,11 +3,21 @@
 use serde_json::{Value, json};
 
 use super::tests::{LLAMA3, byte_level_json, import, in_folder, sentencepiece_json};
-use super::*;
+use super::{Proof, Result, Vocabulary};
+use crate::checkpoint::{Config, Folder};
 use crate::tokenizer::{Tokenizer, byte_chars};
 
+/// The vocabulary in `folder`, for a model of `n_vocab` rows, and its proof, which shows no difference.
+pub(super) fn proven(folder: &Folder, config: &Config, n_vocab: usize) -> Result<(Vocabulary, Proof)> {
+    let vocabulary = Vocabulary::from_checkpoint(folder, config, n_vocab)?;
+    let proof = Proof::of(&Tokenizer::new(vocabulary.clone()).unwrap(), folder, config)?;
+    assert_eq!((&proof.unchecked, proof.differences.as_slice()), (&None, &[][..]));
+    assert!(proof.n_texts > 150, "{}", proof.n_texts);
+    Ok((vocabulary, proof))
+}
+
 /// The tokenizer of this tokenizer.json, which reads all probes as the file does.
-fn proven(mut json: Value) -> Tokenizer {
+fn proven_json(mut json: Value) -> Tokenizer {
     let vocab = json["model"]["vocab"].as_object().unwrap().clone();
     json["post_processor"] = Value::Null;
     json["decoder"] = Value::Null;
@@ -26,14 +36,9 @@ fn proven(mut json: Value) -> Tokenizer {
             token["normalized"] = json!(token["special"] == json!(false));
         }
     }
-    in_folder(&[("tokenizer.json", json)], |folder, config| {
-        let vocabulary = Vocabulary::from_checkpoint(folder, config, n_vocab).unwrap();
-        let tokenizer = Tokenizer::new(vocabulary).unwrap();
-        let proof = Proof::of(&tokenizer, folder, config).unwrap();
-        assert_eq!((&proof.unchecked, proof.differences.as_slice()), (&None, &[][..]));
-        assert!(proof.n_texts > 150, "{}", proof.n_texts);
-        tokenizer
-    })
+    let files = [("tokenizer.json", json)];
+    let (vocabulary, _) = in_folder(&files, |folder, config| proven(folder, config, n_vocab)).unwrap();
+    Tokenizer::new(vocabulary).unwrap()
 }
 
 /// Adds `tokens` behind the vocabulary of a tokenizer.json.
@@ -61,7 +66,7 @@ fn words_that_look_like_special_tokens_are_words() {
         let mut json = all_bytes();
         extend(&mut json, words.map(str::to_owned));
         json["added_tokens"][2]["content"] = json!(last_added);
-        let tokenizer = proven(json);
+        let tokenizer = proven_json(json);
         for word in words {
             let ids = tokenizer.encode(&format!("a{word}b"), false, true).unwrap();
             assert_eq!(ids, tokenizer.encode(&format!("a{word}b"), false, false).unwrap());
@@ -91,7 +96,7 @@ fn long_blanks_are_parted_by_the_merges_where_a_file_lists_them_as_added() {
         let added = json!({"content": text, "special": false, "normalized": false});
         json["added_tokens"].as_array_mut().unwrap().push(added);
     }
-    let tokenizer = proven(json);
+    let tokenizer = proven_json(json);
     let lengths = |n: usize| {
         let ids = tokenizer.encode(&" ".repeat(n), false, true).unwrap();
         assert_eq!(tokenizer.decode(&ids, false), " ".repeat(n));
@@ -115,9 +120,9 @@ fn texts_are_normalised_as_the_file_says() {
         ),
     ] {
         let mut json = all_bytes();
-        let plain = proven(json.clone());
+        let plain = proven_json(json.clone());
         json["normalizer"] = normalizer;
-        let tokenizer = proven(json);
+        let tokenizer = proven_json(json);
         assert_eq!(tokenizer.encode(text, false, false).unwrap(), plain.encode(same, false, false).unwrap());
     }
     let mut json = all_bytes();

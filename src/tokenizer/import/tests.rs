@@ -1,5 +1,6 @@
 //! Vocabularies from tokenizer files written here, and from the bundled checkpoint.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::Path;
 
@@ -21,7 +22,7 @@ pub(super) fn import(files: &[(&str, Value)], n_vocab: usize) -> Result<Vocabula
 }
 
 /// What `read` makes of a folder with the given files.
-pub(super) fn in_folder<T>(files: &[(&str, Value)], read: impl Fn(&Folder, &Config) -> T) -> T {
+pub(super) fn in_folder<T>(files: &[(&str, impl Display)], read: impl Fn(&Folder, &Config) -> T) -> T {
     let dir = tempfile::tempdir().unwrap();
     for (name, content) in files {
         let path = dir.path().join(name);

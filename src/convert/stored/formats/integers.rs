@@ -149,18 +149,15 @@ pub(super) fn bytes<'a>(module: &Module<'a, '_>) -> Made<'a> {
 fn mlx<'a>(module: &Module<'a, '_>) -> Made<'a> {
     let Some(scales) = module.find("scales")? else { return Ok(None) };
     let codes = module.need("weight")?;
-    let Some(biases) = module.find("biases")? else {
-        if scales.dtype == SourceType::U8 {
-            return floats::in_words(module, codes, scales);
-        }
-        module.need("biases")?;
-        return Ok(None);
-    };
+    if scales.dtype == SourceType::U8 && module.find("biases")?.is_none() {
+        return floats::in_words(module, codes, scales);
+    }
+    let biases = module.need("biases")?;
     let (&[n_out, n_words], &[_, n_groups]) = (codes.shape, scales.shape) else { return Ok(None) };
     // A module may have a size of its own under its name.
     let own = |key: &str| module.setting(module.name)?.get(key)?.as_u64().map(|n| n as usize);
     let group = own("group_size").or(module.count("group_size")).unwrap_or(64);
-    let n_in = n_groups * group;
+    let n_in = n_groups.saturating_mul(group);
     let bits = (n_words * 32).checked_div(n_in).unwrap_or(0);
     if !matches!(bits, 2 | 3 | 4 | 5 | 6 | 8) {
         return Err(

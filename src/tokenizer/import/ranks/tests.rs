@@ -1,14 +1,12 @@
 //! Lists of ranks written here, as tokenizers that prove themselves.
 
-use std::fs;
-use std::path::Path;
-
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::checkpoint::Config;
 use crate::tokenizer::import::Proof;
+use crate::tokenizer::import::proof_tests::proven;
+use crate::tokenizer::import::tests::in_folder;
 use crate::tokenizer::vocabulary::{TokenType, Vocabulary};
 use crate::tokenizer::{Kind, Tokenizer};
 
@@ -28,18 +26,7 @@ struct Imported {
 
 /// The vocabulary of a folder of these files, which must prove itself.
 fn import(files: &[(&str, &str)], n_vocab: usize) -> Result<Imported> {
-    let dir = tempfile::tempdir().unwrap();
-    for (name, content) in files {
-        fs::write(dir.path().join(name), content).unwrap();
-    }
-    let config = files.iter().find(|(name, _)| *name == "config.json").map_or("{}", |(_, text)| text);
-    let config = Config::parse(Path::new("config.json"), config).unwrap();
-    let folder = Folder::new(dir.path());
-    let vocabulary = Vocabulary::from_checkpoint(&folder, &config, n_vocab)?;
-    let tokenizer = Tokenizer::new(vocabulary.clone()).unwrap();
-    let proof = Proof::of(&tokenizer, &folder, &config)?;
-    assert_eq!((&proof.unchecked, proof.differences.as_slice()), (&None, &[][..]));
-    assert!(proof.n_texts > 150, "{}", proof.n_texts);
+    let (vocabulary, proof) = in_folder(files, |folder, config| proven(folder, config, n_vocab))?;
     Ok(Imported { vocabulary, proof })
 }
 
