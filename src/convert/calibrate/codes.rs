@@ -13,6 +13,7 @@
 
 use gguf_simd::{BlockType, ColumnsMut, Grid, Kernels};
 
+use super::drift::Drift;
 use super::factor::{Factor, TILE, Tile};
 
 /// How often scales are fitted to codes, and codes descend again: on the bundled model 4 % of the divergence.
@@ -68,6 +69,19 @@ impl Problem {
         }
         let factor = Factor::new(kernels, &hessian, n_in);
         Self { kernels, n_in, hessian, factor }
+    }
+
+    /// What `rows: [n_rows, n_in]` of a matrix, from `first` on, are to be changed by to make up for `drift`, into
+    /// `out`.
+    pub(super) fn correction(
+        &self,
+        drift: &Drift,
+        rows: &[f32],
+        first: usize,
+        (out, spare): (&mut Vec<f32>, &mut Vec<f32>),
+    ) {
+        drift.asked(self.kernels, rows, first, out);
+        self.factor.solve(self.kernels, out, spare);
     }
 
     /// Chooses the codes of some rows. `rows: [n_rows, n_in]` have the plain search's `blocks` of type `ty`, whose
@@ -214,10 +228,11 @@ mod tests {
             for (row, blocks) in rows.chunks(n_in).zip(blocks.chunks_mut(ty.row_bytes(n_in).unwrap())) {
                 kernels.encode(ty, row, Some(&importance), blocks);
             }
-            let plain = held_out.output_error(kernels, &errors_of(ty, &rows, &blocks), &mut spare);
+            let none = vec![0.0; n_rows * 500];
+            let plain = held_out.output_error(kernels, &errors_of(ty, &rows, &blocks), &none, &mut spare);
             let mut again = blocks.clone();
             problem.choose((ty, grid), &rows, &mut blocks, &mut Scratch::default());
-            let chosen = held_out.output_error(kernels, &errors_of(ty, &rows, &blocks), &mut spare);
+            let chosen = held_out.output_error(kernels, &errors_of(ty, &rows, &blocks), &none, &mut spare);
             assert!(chosen < 0.5 * plain, "{ty}: {chosen} for {plain}");
             // A row at a time, in another order: the same bits.
             let row_bytes = again.len() / n_rows;

@@ -21,6 +21,8 @@ pub(super) struct Factor {
     pub(super) order: Vec<u32>,
     /// By tile of columns `k`: what the tiles of `j` before it have to do with it.
     tiles: Vec<Tile>,
+    /// `[n]`, in that order: `R_kk^2`.
+    pivots: Vec<f32>,
 }
 
 /// A tile of columns.
@@ -54,12 +56,42 @@ impl Factor {
         cholesky(kernels, &mut reversed, n);
         let n_tiles = n.div_ceil(TILE);
         let tiles = (0..n_tiles).into_par_iter().map(|tile| Tile::new(&reversed, n, tile)).collect();
-        Self { order, tiles }
+        let pivots = (0..n).map(|k| reversed[(n - 1 - k) * (n + 1)]).map(|pivot| pivot * pivot).collect();
+        Self { order, tiles, pivots }
     }
 
     /// Its tiles, in order.
     pub(super) fn tiles(&self) -> &[Tile] {
         &self.tiles
+    }
+
+    /// Replaces each of `rows: [n_rows, n]` by the `z` for which `z H` is the row.
+    pub(super) fn solve(&self, kernels: &Kernels, rows: &mut [f32], spare: &mut Vec<f32>) {
+        let n = self.order.len();
+        let of_tile = |tile: &Tile| -> Vec<f32> {
+            let columns = &self.order[tile.columns.clone()];
+            rows.chunks_exact(n).flat_map(|row| columns.iter().map(|&i| row[i as usize])).collect()
+        };
+        let mut by_tile: Vec<Vec<f32>> = self.tiles.iter().map(of_tile).collect();
+        // H is F D FT, D being the squares of the pivots: first for z F D, from the last column on, then for z.
+        for (t, tile) in self.tiles.iter().enumerate().rev() {
+            let (before, now) = by_tile.split_at_mut(t);
+            tile.solve_transposed(kernels, &mut now[0], before, spare);
+        }
+        for (t, tile) in self.tiles.iter().enumerate() {
+            let (before, now) = by_tile.split_at_mut(t);
+            let pivots = &self.pivots[tile.columns.clone()];
+            for row in now[0].chunks_exact_mut(pivots.len()) {
+                row.iter_mut().zip(pivots).for_each(|(value, pivot)| *value /= pivot);
+            }
+            tile.solve(kernels, &mut now[0], before, spare);
+        }
+        for (tile, solved) in self.tiles.iter().zip(&by_tile) {
+            let columns = &self.order[tile.columns.clone()];
+            for (row, solved) in rows.chunks_exact_mut(n).zip(solved.chunks_exact(columns.len())) {
+                columns.iter().zip(solved).for_each(|(&i, value)| row[i as usize] = *value);
+            }
+        }
     }
 }
 
@@ -79,6 +111,52 @@ impl Tile {
         let of_row = |j: usize| columns.clone().map(move |k| if k > j { feedback(j, k) } else { 0.0 });
         let within = columns.clone().flat_map(of_row).collect();
         Self { before, within, columns }
+    }
+
+    /// Solves `z F` for its columns in `now: [n_rows, width]`, those `before` being solved.
+    fn solve(&self, kernels: &Kernels, now: &mut [f32], before: &[Vec<f32>], spare: &mut Vec<f32>) {
+        let width = self.columns.len();
+        spare.resize(now.len(), 0.0);
+        for (solved, coefficients) in before.iter().zip(&self.before) {
+            kernels.gemm_f32(coefficients, TILE, solved, ColumnsMut::new(spare, width, now.len() / width));
+            now.iter_mut().zip(&*spare).for_each(|(value, fed)| *value -= fed);
+        }
+        for row in now.chunks_exact_mut(width) {
+            for k in 0..width {
+                let (solved, later) = row.split_at_mut(k + 1);
+                let coefficients = &self.within[k * width + k + 1..(k + 1) * width];
+                kernels.ops().add_scaled(later, -solved[k], coefficients);
+            }
+        }
+    }
+
+    /// Solves `z FT` for its columns in `now: [n_rows, width]`, to which those after it have done what they do, and
+    /// does the same to those `before` it.
+    fn solve_transposed(
+        &self,
+        kernels: &Kernels,
+        now: &mut [f32],
+        before: &mut [Vec<f32>],
+        spare: &mut Vec<f32>,
+    ) {
+        let width = self.columns.len();
+        let n_rows = now.len() / width;
+        for row in now.chunks_exact_mut(width) {
+            for j in (0..width).rev() {
+                let (earlier, solved) = row.split_at_mut(j + 1);
+                let coefficients = &self.within[j * width + j + 1..(j + 1) * width];
+                earlier[j] -= dot(solved, coefficients) as f32;
+            }
+        }
+        let mut transposed = vec![0.0; TILE * width];
+        for (values, coefficients) in before.iter_mut().zip(&self.before) {
+            for (j, row) in transposed.chunks_exact_mut(width).enumerate() {
+                row.iter_mut().enumerate().for_each(|(k, value)| *value = coefficients[k * TILE + j]);
+            }
+            spare.resize(values.len(), 0.0);
+            kernels.gemm_f32(&transposed, width, now, ColumnsMut::new(spare, TILE, n_rows));
+            values.iter_mut().zip(&*spare).for_each(|(value, fed)| *value -= fed);
+        }
     }
 }
 
@@ -209,6 +287,22 @@ mod tests {
             |i: usize, j: usize| f64::from(matrix[factor.order[i] as usize * n + factor.order[j] as usize]);
         // The gradient vanishes in later columns, so that a row of the matrix is enough.
         (k..n).map(|j| errors[j] * at(k, j)).sum()
+    }
+
+    #[test]
+    fn what_is_solved_gives_the_rows_back() {
+        for n in [3, TILE, 2 * TILE + 40] {
+            let matrix = definite(n);
+            let rows: Vec<f32> = (0..2 * n).map(|i| ((i * 7 % 11) as f32 - 5.0) / 5.0).collect();
+            let mut solved = rows.clone();
+            Factor::new(Kernels::best(), &matrix, n).solve(Kernels::best(), &mut solved, &mut Vec::new());
+            for (row, solved) in rows.chunks(n).zip(solved.chunks(n)) {
+                for (j, value) in row.iter().enumerate() {
+                    let back = dot(solved, &matrix[j * n..(j + 1) * n]);
+                    assert!((back - f64::from(*value)).abs() < 1e-3, "{n}, {j}: {back} for {value}");
+                }
+            }
+        }
     }
 
     #[test]

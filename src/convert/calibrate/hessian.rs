@@ -9,8 +9,20 @@ use rayon::prelude::*;
 
 use super::observe::OfInputs;
 
-/// Rows of the matrix that a thread computes at a time.
-const PANEL: usize = 128;
+/// Rows of a matrix of sums that a thread computes at a time.
+pub(super) const PANEL: usize = 128;
+
+/// `inputs: [n, n_in]` transposed: the products of columns are those of a matrix whose rows are these columns.
+pub(super) fn columns(inputs: &[f32], n_in: usize) -> Vec<f32> {
+    let n = inputs.len() / n_in;
+    let mut columns = vec![0.0; inputs.len()];
+    columns.par_chunks_mut(n).enumerate().for_each(|(i, column)| {
+        for (t, value) in column.iter_mut().enumerate() {
+            *value = inputs[t * n_in + i];
+        }
+    });
+    columns
+}
 
 /// Sums of products of inputs.
 #[derive(Clone, Debug)]
@@ -34,13 +46,7 @@ impl OfInputs for Hessian {
             return;
         }
         self.n_tokens += n;
-        // The products of columns are products of a matrix whose rows are these columns.
-        let mut columns = vec![0.0; n_in * n];
-        columns.par_chunks_mut(n).enumerate().for_each(|(i, column)| {
-            for (t, value) in column.iter_mut().enumerate() {
-                *value = inputs[t * n_in + i];
-            }
-        });
+        let columns = columns(inputs, n_in);
         self.sums.par_chunks_mut(PANEL * n_in).enumerate().for_each(|(panel, sums)| {
             let rows = sums.len() / n_in;
             let end = panel * PANEL + rows;

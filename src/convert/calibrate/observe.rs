@@ -70,6 +70,42 @@ impl InputObserver for Order<'_> {
     }
 }
 
+/// Keeps the inputs of a matrix.
+#[derive(Debug)]
+pub(super) struct Capture<'a> {
+    place: &'a Place,
+    inputs: Mutex<Vec<f32>>,
+}
+
+impl<'a> Capture<'a> {
+    /// Of the only matrix at `place`.
+    pub(super) fn new(place: &'a Place) -> Self {
+        Self { place, inputs: Mutex::default() }
+    }
+
+    fn inputs(&self) -> MutexGuard<'_, Vec<f32>> {
+        self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `[n, n_in]`: those that came.
+    pub(super) fn finish(self) -> Vec<f32> {
+        self.inputs.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl InputObserver for Capture<'_> {
+    fn see(&self, weights: Range<usize>, inputs: &[f32], _n_in: usize) {
+        if self.place.matrix_at(weights.start).is_some() {
+            self.inputs().extend_from_slice(inputs);
+        }
+    }
+
+    /// What comes behind the matrix in the layer need not be computed.
+    fn is_done(&self) -> bool {
+        !self.inputs().is_empty()
+    }
+}
+
 /// What is gathered of the inputs of a matrix.
 pub(super) trait OfInputs: std::fmt::Debug + Send {
     /// Of inputs of `n_in` elements, before the first.

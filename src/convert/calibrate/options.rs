@@ -9,7 +9,7 @@ use crate::convert::plan::Plan;
 use crate::error::{Error, Result};
 
 /// Changes with everything that changes bytes, so that layers of an earlier version are not gone on from.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// What to calibrate with.
 #[derive(Clone, Copy, Debug)]

@@ -1,12 +1,13 @@
 //! The pass: layer after layer, each with inputs from the already quantised ones before it.
 //!
 //! ```text
-//! streams = embedding of all texts
+//! streams, originals = embedding of all texts
 //! for each layer:
 //!     for each stage (tensors that share their inputs: q, k, v; then o; then gate, up; then down):
 //!         Hessians = what the tensors get while the layer runs on the streams, with the stages before quantised
+//!         drift    = what that lacks of what they get while the original layer runs on the originals
 //!         blocks   = by tensor: the plain search, and chosen codes where these do better on texts held out
-//!     keep the blocks; streams = the quantised layer's
+//!     keep the blocks; streams = the quantised layer's, originals = the original one's
 //! output matrix: the same, of the normed streams
 //! ```
 
@@ -19,19 +20,21 @@ use rayon::ThreadPool;
 
 use super::batches::{Batch, batches};
 use super::calibrated::Calibrated;
+use super::drift::Seen;
 use super::hessian::Hessian;
 use super::observe::{Gather, OfInputs, Order, Place};
 use super::options::{CalibrateOptions, key};
 use super::sample::Sample;
 use super::store::{Store, Stored, Won};
-use super::streams::Streams;
-use super::tensor::{Evidence, Made, Rows, quantise};
+use super::sums::sum;
+use super::tensor::{Evidence, Gathered, Made, Rows, quantise};
+use super::track::{Track, see};
 use crate::convert::Progress;
 use crate::convert::parallel::pool;
 use crate::convert::plan::{Plan, Planned};
 use crate::error::{Error, Result};
 use crate::gguf::PlacedTensor;
-use crate::model::{InputObserver, NewBlocks, SingleLayers, Until};
+use crate::model::{NewBlocks, Until};
 
 /// The least texts to calibrate with: one is held out of eight.
 const MIN_TEXTS: usize = 8;
@@ -68,12 +71,12 @@ impl Tensor<'_> {
 struct Pass<'a> {
     plan: &'a Plan<'a>,
     options: &'a CalibrateOptions<'a>,
-    model: SingleLayers,
     pool: Arc<ThreadPool>,
     batches: Vec<Batch>,
-    streams: Streams,
+    track: Track<'a>,
+    /// The original model, if codes are chosen.
+    original: Option<Track<'a>>,
     progress: &'a dyn Progress,
-    buffer: Vec<f32>,
 }
 
 /// Calibrates what `plan` quantises, or goes on where an earlier run was interrupted.
@@ -94,22 +97,23 @@ pub fn calibrate(
         )));
     }
     let n_together = (BATCH_TOKENS / n_ctx.max(1)).max(1);
-    let model =
-        SingleLayers::open(options.reference, options.kernels, options.n_threads, (n_together, n_ctx))?;
     let store = Store::open(options.folder, &key(plan, options)?)?;
-    let n_embd = model.spec().n_embd;
+    let texts: Vec<&[u32]> = options.texts.iter().map(Vec::as_slice).collect();
+    let original =
+        if options.is_nearest { None } else { Some(Track::open(options, texts.clone(), n_together)?) };
     let mut pass = Pass {
         plan,
         options,
         pool: Arc::new(pool(options.n_threads, usize::MAX)?),
         batches: batches(options.texts.len(), n_together),
-        streams: Streams::new(options.texts.len(), n_ctx * n_embd, options.folder)?,
-        model,
+        track: Track::open(options, texts, n_together)?,
+        original,
         progress,
-        buffer: Vec::new(),
     };
-    pass.begin()?;
-    let n_layer = pass.model.spec().n_layer();
+    // Says how much there is to do.
+    let total = plan.files().tensors().zip(plan.sources()).filter(|(placed, _)| placed.shape.len() > 1);
+    progress.calibrating(total.map(|(_, of)| of.rows.source_bytes(of.rows.n_rows())).sum());
+    let n_layer = pass.track.model.spec().n_layer();
     let mut parts = Vec::new();
     for layer in 0..n_layer {
         pass.layer(layer, &store)?;
@@ -121,29 +125,9 @@ pub fn calibrate(
 }
 
 impl<'a> Pass<'a> {
-    /// Tells how much there is to do, and starts the streams with the embedding as it will be.
-    fn begin(&mut self) -> Result<()> {
-        let total = self.plan.files().tensors().zip(self.plan.sources());
-        let total = total.filter(|(placed, _)| placed.shape.len() > 1);
-        self.progress.calibrating(total.map(|(_, of)| of.rows.source_bytes(of.rows.n_rows())).sum());
-        for i in 0..self.batches.len() {
-            let texts = self.ids(&self.batches[i].texts);
-            let n = texts.iter().map(|ids| ids.len()).sum::<usize>() * self.model.spec().n_embd;
-            self.buffer.resize(n, 0.0);
-            self.model.embed(&texts, &mut self.buffer)?;
-            self.streams.set(&self.batches[i].texts, &self.buffer)?;
-        }
-        Ok(())
-    }
-
-    /// The ids of some texts.
-    fn ids(&self, texts: &[usize]) -> Vec<&'a [u32]> {
-        texts.iter().map(|&text| self.options.texts[text].as_slice()).collect()
-    }
-
     /// The tensors whose names begin so that calibration can do something for.
     fn tensors(&self, begins: &str) -> Vec<Tensor<'a>> {
-        let file = self.model.file();
+        let file = self.track.model.file();
         let found: HashMap<&str, _> = file.tensors().iter().map(|info| (info.name.as_str(), info)).collect();
         let planned = self.plan.files().tensors().zip(self.plan.sources());
         let tensors = planned.filter_map(|(placed, planned)| {
@@ -166,7 +150,7 @@ impl<'a> Pass<'a> {
             let kept = kept.map(|(name, blocks)| (self.block_type(&name), name, blocks));
             let new = kept
                 .map(|(block_type, name, blocks)| (name, NewBlocks { block_type, bytes: Arc::new(blocks) }));
-            self.model.replace(layer, new.collect::<Vec<_>>())?;
+            self.track.model.replace(layer, new.collect::<Vec<_>>())?;
         } else {
             let tensors = self.tensors(&format!("blk.{layer}."));
             let mut made = Vec::new();
@@ -174,7 +158,7 @@ impl<'a> Pass<'a> {
                 let stage: Vec<&Tensor<'_>> = stage.iter().map(|&i| &tensors[i]).collect();
                 let new = self.stage((layer, until), &stage)?;
                 let blocks = new.iter().map(|(stored, new)| (stored.won.name.clone(), new.clone()));
-                self.model.replace(layer, blocks.collect::<Vec<_>>())?;
+                self.track.model.replace(layer, blocks.collect::<Vec<_>>())?;
                 made.extend(new);
             }
             store.keep(
@@ -183,7 +167,7 @@ impl<'a> Pass<'a> {
             )?;
         }
         self.advance(layer)?;
-        self.model.restore(layer)
+        self.track.model.restore(layer)
     }
 
     fn block_type(&self, name: &str) -> BlockType {
@@ -199,22 +183,13 @@ impl<'a> Pass<'a> {
     fn advance(&mut self, layer: usize) -> Result<()> {
         for i in 0..self.batches.len() {
             self.check()?;
-            self.walk(i, (layer, Until::End), None)?;
-            self.streams.set(&self.batches[i].texts, &self.buffer)?;
+            let texts = &self.batches[i].texts;
+            self.track.advance(texts, layer, None)?;
+            if let Some(original) = &mut self.original {
+                original.advance(texts, layer, None)?;
+            }
         }
         Ok(())
-    }
-
-    /// Takes a batch through a layer, into the buffer.
-    fn walk(
-        &mut self,
-        batch: usize,
-        layer: (usize, Until),
-        observer: Option<&dyn InputObserver>,
-    ) -> Result<()> {
-        let texts = self.ids(&self.batches[batch].texts);
-        self.streams.get(&self.batches[batch].texts, &mut self.buffer)?;
-        self.model.step(layer, &texts, &mut self.buffer, observer)
     }
 
     fn check(&self) -> Result<()> {
@@ -229,9 +204,7 @@ impl<'a> Pass<'a> {
             let order = Order::new(&places);
             // Every batch: an expert may be chosen late.
             for batch in 0..self.batches.len() {
-                let texts = self.ids(&self.batches[batch].texts);
-                self.streams.get(&self.batches[batch].texts, &mut self.buffer)?;
-                self.model.step((layer, until), &texts, &mut self.buffer, Some(&order))?;
+                self.track.try_layer(&self.batches[batch].texts, (layer, until), Some(&order))?;
                 if order.n_seen() == tensors.len() || until == Until::Mixer {
                     break;
                 }
@@ -248,6 +221,9 @@ impl<'a> Pass<'a> {
     /// Calibrates tensors that share their inputs.
     fn stage(&mut self, layer: (usize, Until), tensors: &[&Tensor<'_>]) -> Result<Vec<(Stored, NewBlocks)>> {
         let (first, n_in) = (tensors[0], tensors[0].n_in());
+        if let (1, Some(_)) = (first.n_matrices, &self.original) {
+            return self.stage_beside_original(layer, tensors);
+        }
         let per_matrix = n_in * n_in * size_of::<f64>();
         let at_once = (MOST_HESSIAN_BYTES / (2 * per_matrix)).clamp(1, first.n_matrices);
         let mut made: Vec<(Made, usize)> = tensors.iter().map(|_| (Made::default(), usize::MAX)).collect();
@@ -256,15 +232,47 @@ impl<'a> Pass<'a> {
             let place = (&first.place, matrices.clone());
             let checked_with: Vec<Sample> = self.gather(place.clone(), n_in, (layer, true))?;
             let chosen_by: Vec<Hessian> = self.gather(place, n_in, (layer, false))?;
-            for (matrix, (by, with)) in matrices.zip(chosen_by.into_iter().zip(checked_with)) {
-                self.matrix(first.name, tensors, matrix, (by, with), &mut made)?;
+            for (matrix, (chosen_by, held_out)) in matrices.zip(chosen_by.into_iter().zip(checked_with)) {
+                let gathered = Gathered { chosen_by, drift: None, held_out };
+                self.matrix(first.name, tensors, matrix, gathered, &mut made)?;
             }
         }
-        Ok(tensors
-            .iter()
-            .zip(made)
-            .map(|(tensor, (made, n_tokens))| finish(tensor, made, n_tokens))
-            .collect())
+        Ok(finish(tensors, made))
+    }
+
+    /// Calibrates tensors of one matrix each, with what their inputs lack of those in the original model.
+    fn stage_beside_original(
+        &mut self,
+        layer: (usize, Until),
+        tensors: &[&Tensor<'_>],
+    ) -> Result<Vec<(Stored, NewBlocks)>> {
+        let (first, n_in) = (tensors[0], tensors[0].n_in());
+        let sum = sum(first.name, &self.track.model.spec().layers[layer.0]).filter(|_| tensors.len() == 1);
+        let mut gathered = Gathered::new(n_in);
+        for i in 0..self.batches.len() {
+            self.check()?;
+            let original = self.original.as_mut().expect("there is one where codes are chosen");
+            let seen = see((&mut self.track, original), &self.batches[i].texts, (layer, sum), &first.place)?;
+            self.add(i, &seen, &mut gathered);
+        }
+        let mut made: Vec<(Made, usize)> = tensors.iter().map(|_| (Made::default(), usize::MAX)).collect();
+        self.matrix(first.name, tensors, 0, gathered, &mut made)?;
+        Ok(finish(tensors, made))
+    }
+
+    /// Adds what a batch brought to what it is for.
+    fn add(&self, batch: usize, seen: &Seen, gathered: &mut Gathered) {
+        if self.batches[batch].is_held_out {
+            gathered.held_out.add_seen(seen);
+            return;
+        }
+        let kernels = self.options.kernels;
+        self.pool.install(|| {
+            gathered.chosen_by.add(kernels, &seen.inputs);
+            if let Some(drift) = &mut gathered.drift {
+                drift.add(kernels, seen);
+            }
+        });
     }
 
     /// What is gathered of some matrices of a tensor, over texts that are held out or over the others.
@@ -280,7 +288,7 @@ impl<'a> Pass<'a> {
             if self.batches[batch].is_held_out == is_held_out {
                 self.check()?;
                 gather.begin_batch();
-                self.walk(batch, layer, Some(&gather))?;
+                self.track.try_layer(&self.batches[batch].texts, layer, Some(&gather))?;
             }
         }
         Ok(gather.finish())
@@ -292,16 +300,16 @@ impl<'a> Pass<'a> {
         name: &str,
         tensors: &[&Tensor<'_>],
         matrix: usize,
-        (chosen_by, checked_with): (Hessian, Sample),
+        gathered: Gathered,
         made: &mut [(Made, usize)],
     ) -> Result<()> {
-        if !chosen_by.is_finite() || !checked_with.is_finite() {
+        if !gathered.is_finite() {
             let what = format!("the input of {name} is not finite: convert or download the model again");
             return Err(Error::malformed(self.options.reference, what));
         }
-        let n_tokens = chosen_by.n_tokens();
+        let n_tokens = gathered.chosen_by.n_tokens();
         let (kernels, is_nearest) = (self.options.kernels, self.options.is_nearest);
-        let evidence = self.pool.install(|| Evidence::new(kernels, chosen_by, checked_with, is_nearest));
+        let evidence = self.pool.install(|| Evidence::new(kernels, gathered, is_nearest));
         for (tensor, (made, fewest)) in tensors.iter().zip(made) {
             self.check()?;
             let source = &tensor.planned.rows;
@@ -327,21 +335,18 @@ impl<'a> Pass<'a> {
         };
         let mut kept = Vec::new();
         if let Some(tensor) = tensors.first() {
-            let (mut chosen_by, mut checked_with) = (Hessian::new(tensor.n_in()), Sample::new(tensor.n_in()));
+            // The embedding keeps to its own values: every layer has them.
+            let drift = None;
+            let mut gathered = Gathered { drift, ..Gathered::new(tensor.n_in()) };
             for i in 0..self.batches.len() {
                 self.check()?;
-                self.streams.get(&self.batches[i].texts, &mut self.buffer)?;
-                let n = self.buffer.len() / self.model.spec().n_embd;
-                let (is_held_out, pool) = (self.batches[i].is_held_out, &self.pool);
-                let kernels = self.options.kernels;
-                self.model.see_output_inputs(n, &self.buffer, |inputs| match is_held_out {
-                    true => checked_with.add(kernels, inputs),
-                    false => pool.install(|| chosen_by.add(kernels, inputs)),
-                })?;
+                let inputs = self.track.output_inputs(&self.batches[i].texts)?;
+                let seen = Seen { lost: vec![0.0; inputs.len()], inputs, lost_of_stream: Vec::new() };
+                self.add(i, &seen, &mut gathered);
             }
-            let mut made = [(Made::default(), usize::MAX)];
-            self.matrix(tensor.name, &[tensor], 0, (chosen_by, checked_with), &mut made)?;
-            kept.extend(made.map(|(made, n_tokens)| finish(tensor, made, n_tokens)));
+            let mut made = vec![(Made::default(), usize::MAX)];
+            self.matrix(tensor.name, &[tensor], 0, gathered, &mut made)?;
+            kept.extend(finish(&[tensor], made));
         }
         store.keep(OUTPUT, kept.iter().map(|(stored, new)| (stored.clone(), new.bytes.as_slice())).collect())
     }
@@ -349,15 +354,18 @@ impl<'a> Pass<'a> {
     /// Whether the output matrix is the embedding.
     fn ties_output(&self) -> bool {
         let has_own = self.plan.files().tensors().any(|placed| placed.name == "output.weight");
-        self.model.spec().head.has_logits && !has_own
+        self.track.model.spec().head.has_logits && !has_own
     }
 }
 
-/// The better of what was made of a tensor.
-fn finish(tensor: &Tensor<'_>, made: Made, n_tokens: usize) -> (Stored, NewBlocks) {
-    let (plain, chosen) = (made.plain.output_error, made.chosen.output_error);
-    let won = Won { name: tensor.name.to_owned(), plain, chosen, n_tokens };
-    let kept = if won.is_kept() { made.chosen } else { made.plain };
-    let stored = Stored::new(won, kept.blocks.len() as u64, &kept.error);
-    (stored, NewBlocks { block_type: tensor.block_type, bytes: Arc::new(kept.blocks) })
+/// The better of what was made of each tensor, with the fewest inputs of a matrix of it.
+fn finish(tensors: &[&Tensor<'_>], made: Vec<(Made, usize)>) -> Vec<(Stored, NewBlocks)> {
+    let of = |(tensor, (made, n_tokens)): (&&Tensor<'_>, (Made, usize))| {
+        let (plain, chosen) = (made.plain.output_error, made.chosen.output_error);
+        let won = Won { name: tensor.name.to_owned(), plain, chosen, n_tokens };
+        let kept = if won.is_kept() { made.chosen } else { made.plain };
+        let stored = Stored::new(won, kept.blocks.len() as u64, &kept.error);
+        (stored, NewBlocks { block_type: tensor.block_type, bytes: Arc::new(kept.blocks) })
+    };
+    tensors.iter().zip(made).map(of).collect()
 }

@@ -4,7 +4,9 @@ use gguf_simd::{BlockType, Grid, Kernels};
 use rayon::ThreadPool;
 
 use super::codes::{Problem, Scratch, diagonal};
+use super::drift::Drift;
 use super::hessian::Hessian;
+use super::observe::OfInputs;
 use super::sample::Sample;
 use crate::convert::parallel::in_order;
 use crate::convert::transform::{Reading, SourceRows};
@@ -14,6 +16,28 @@ use crate::quantize::ErrorStats;
 /// Rows that a thread takes at a time.
 const ROWS: usize = 32;
 
+/// What was gathered for a matrix.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    pub(super) chosen_by: Hessian,
+    /// What it can make up for, if that is known.
+    pub(super) drift: Option<Drift>,
+    pub(super) held_out: Sample,
+}
+
+impl Gathered {
+    /// Nothing yet, of a matrix with rows of `n_in` weights.
+    pub(super) fn new(n_in: usize) -> Self {
+        let drift = Some(Drift::new(n_in));
+        Self { chosen_by: Hessian::new(n_in), drift, held_out: Sample::new(n_in) }
+    }
+
+    /// Whether every input is a number.
+    pub(super) fn is_finite(&self) -> bool {
+        self.chosen_by.is_finite() && self.held_out.is_finite()
+    }
+}
+
 /// What the codes of a matrix are chosen by, and checked with.
 #[derive(Debug)]
 pub(super) struct Evidence {
@@ -22,6 +46,8 @@ pub(super) struct Evidence {
     /// What codes are chosen with, unless they are to be the nearest.
     problem: Option<Problem>,
     held_out: Sample,
+    /// What a matrix alone in its tensor can make up for.
+    drift: Option<Drift>,
 }
 
 impl Evidence {
@@ -29,8 +55,7 @@ impl Evidence {
     /// lies beside the diagonal is shrunk until there are as many as an input has elements.
     pub(super) fn new(
         kernels: &'static Kernels,
-        chosen_by: Hessian,
-        held_out: Sample,
+        Gathered { chosen_by, drift, held_out }: Gathered,
         is_nearest: bool,
     ) -> Self {
         let n_in = chosen_by.n_in();
@@ -39,7 +64,7 @@ impl Evidence {
         drop(chosen_by);
         let importance = diagonal(&matrix, n_in);
         let problem = (!is_nearest).then(|| Problem::new(kernels, matrix, n_in));
-        Self { importance, problem, held_out }
+        Self { importance, problem, held_out, drift }
     }
 }
 
@@ -84,6 +109,10 @@ struct Worker {
     rows: Vec<f32>,
     reading: Reading,
     scratch: Scratch,
+    /// `[n_rows, n_in]`: what the rows would best be.
+    targets: Vec<f32>,
+    /// `[n_rows, n]`, of inputs that were held out: what outputs lack already.
+    lost: Vec<f32>,
     values: Vec<f32>,
     spare: Vec<f32>,
 }
@@ -124,22 +153,52 @@ impl Rows<'_> {
             let what = format!("{element} is {}; every weight must be a finite number", worker.rows[at]);
             return Err(Error::malformed(file, what));
         }
-        let mut blocks = vec![0; self.n_rows * row_bytes];
+        evidence.held_out.lost_outputs(kernels, &worker.rows, self.first, &mut worker.lost);
         let importance = Some(evidence.importance.as_slice());
-        for (row, blocks) in worker.rows.chunks_exact(n_in).zip(blocks.chunks_exact_mut(row_bytes)) {
-            kernels.encode(ty, row, importance, blocks);
-        }
-        let plain = worker.encoded(kernels, (ty, n_in), blocks, evidence);
+        let plainly = |rows: &[f32]| {
+            let mut blocks = vec![0; self.n_rows * row_bytes];
+            for (row, blocks) in rows.chunks_exact(n_in).zip(blocks.chunks_exact_mut(row_bytes)) {
+                kernels.encode(ty, row, importance, blocks);
+            }
+            blocks
+        };
+        let plain = worker.encoded(kernels, (ty, n_in), plainly(&worker.rows), evidence);
         let Some((grid, problem)) = Grid::of(ty).zip(evidence.problem.as_ref()) else {
             return Ok(Made { chosen: plain.clone(), plain });
         };
-        let mut blocks = plain.blocks.clone();
-        problem.choose((ty, grid), &worker.rows, &mut blocks, &mut worker.scratch);
+        let (targets, mut blocks) = match &evidence.drift {
+            Some(drift) => {
+                worker.aim(kernels, problem, (drift, self.first), &evidence.held_out);
+                (&worker.targets, plainly(&worker.targets))
+            }
+            None => (&worker.rows, plain.blocks.clone()),
+        };
+        problem.choose((ty, grid), targets, &mut blocks, &mut worker.scratch);
         Ok(Made { plain, chosen: worker.encoded(kernels, (ty, n_in), blocks, evidence) })
     }
 }
 
 impl Worker {
+    /// Sets the targets of rows that are those of the matrix from `first` on: with as much of what would make up for
+    /// `drift` as makes outputs for inputs that were held out best.
+    fn aim(
+        &mut self,
+        kernels: &Kernels,
+        problem: &Problem,
+        (drift, first): (&Drift, usize),
+        held_out: &Sample,
+    ) {
+        let Self { rows, targets, values, lost, spare, .. } = self;
+        problem.correction(drift, rows, first, (targets, spare));
+        held_out.outputs(kernels, targets, values);
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+        };
+        let square = dot(values, values);
+        let share = if square > 0.0 { (dot(values, lost) / square).clamp(0.0, 1.0) as f32 } else { 0.0 };
+        targets.iter_mut().zip(rows).for_each(|(target, row)| *target = *row + share * *target);
+    }
+
     /// What `blocks` cost beside the rows.
     fn encoded(
         &mut self,
@@ -157,7 +216,7 @@ impl Worker {
         for (value, row) in self.values.iter_mut().zip(&self.rows) {
             *value = row - *value;
         }
-        let output_error = evidence.held_out.output_error(kernels, &self.values, &mut self.spare);
+        let output_error = evidence.held_out.output_error(kernels, &self.values, &self.lost, &mut self.spare);
         Encoded { blocks, output_error, error }
     }
 }

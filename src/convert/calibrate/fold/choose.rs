@@ -20,14 +20,14 @@ use super::super::batches::{Batch, batches};
 use super::super::observe::{Gather, OfInputs, Place};
 use super::super::options::CalibrateOptions;
 use super::super::sample::Sample;
-use super::super::streams::Streams;
+use super::super::track::Track;
 use super::{Folded, Folding, MOST, Site, power_of_two, sites};
 use crate::convert::Progress;
 use crate::convert::parallel::pool;
 use crate::convert::plan::Plan;
 use crate::convert::transform::Reading;
 use crate::error::{Error, Result};
-use crate::model::{InputObserver, SingleLayers, Until};
+use crate::model::InputObserver;
 
 /// Texts that are read at most, evenly spaced: factors have few bits.
 const MOST_TEXTS: usize = 32;
@@ -106,12 +106,12 @@ pub(super) fn choose(
 ) -> Result<Folding> {
     let mut search = Search::new(plan, options, progress)?;
     let mut folding = Folding::default();
-    let n_layer = search.model.spec().n_layer();
+    let n_layer = search.track.model.spec().n_layer();
     progress.calibrating((0..n_layer).map(|layer| search.n_bytes(layer)).sum());
     for layer in 0..n_layer {
         let sites = search.sites(layer)?;
         let places = sites.iter().map(|(site, _)| {
-            let info = search.model.file().tensor(&site.readers[0]).expect("it is there");
+            let info = search.track.model.file().tensor(&site.readers[0]).expect("it is there");
             (Place::of(info).expect("a matrix"), site.factor_of.len())
         });
         let (kernels, workers) = (options.kernels, Arc::clone(&search.workers));
@@ -133,12 +133,9 @@ struct Search<'a> {
     plan: &'a Plan<'a>,
     options: &'a CalibrateOptions<'a>,
     progress: &'a dyn Progress,
-    model: SingleLayers,
-    texts: Vec<&'a [u32]>,
     batches: Vec<Batch>,
-    streams: Streams,
+    track: Track<'a>,
     workers: Arc<ThreadPool>,
-    buffer: Vec<f32>,
 }
 
 impl<'a> Search<'a> {
@@ -151,44 +148,32 @@ impl<'a> Search<'a> {
         let texts: Vec<&[u32]> = options.texts.iter().step_by(step).map(Vec::as_slice).collect();
         let n_ctx = texts.first().map_or(0, |text| text.len());
         let n_together = (BATCH_TOKENS / n_ctx.max(1)).max(1);
-        let model =
-            SingleLayers::open(options.reference, options.kernels, options.n_threads, (n_together, n_ctx))?;
         std::fs::create_dir_all(options.folder)
             .map_err(|e| Error::io(options.folder, "cannot create the folder", e))?;
-        let n_embd = model.spec().n_embd;
-        let mut search = Self {
+        Ok(Self {
             plan,
             options,
             progress,
             batches: batches(texts.len(), n_together),
-            streams: Streams::new(texts.len(), n_ctx * n_embd, options.folder)?,
             workers: Arc::new(pool(options.n_threads, usize::MAX)?),
-            model,
-            texts,
-            buffer: Vec::new(),
-        };
-        for batch in &search.batches {
-            let ids: Vec<&[u32]> = batch.texts.iter().map(|&text| search.texts[text]).collect();
-            search.buffer.resize(ids.len() * n_ctx * n_embd, 0.0);
-            search.model.embed(&ids, &mut search.buffer)?;
-            search.streams.set(&batch.texts, &search.buffer)?;
-        }
-        Ok(search)
+            track: Track::open(options, texts, n_together)?,
+        })
     }
 
     /// Bytes of a layer's tensors.
     fn n_bytes(&self, layer: usize) -> u64 {
         let begins = format!("blk.{layer}.");
-        let tensors = self.model.file().tensors().iter().filter(|tensor| tensor.name.starts_with(&begins));
+        let tensors =
+            self.track.model.file().tensors().iter().filter(|tensor| tensor.name.starts_with(&begins));
         tensors.map(|tensor| tensor.n_bytes as u64).sum()
     }
 
     /// The sites of a layer that have something to win, with rows of their matrices.
     fn sites(&self, layer: usize) -> Result<Vec<(Site, Vec<Reader>)>> {
-        let file = self.model.file();
+        let file = self.track.model.file();
         let has = |name: &str| file.tensor(name).is_some() && index_of(self.plan, name).is_some();
         let mut found = Vec::new();
-        for site in sites(layer, &self.model.spec().layers[layer], &has) {
+        for site in sites(layer, &self.track.model.spec().layers[layer], &has) {
             if let Some(readers) = readers(self.plan, &site)? {
                 found.push((site, readers));
             }
@@ -205,11 +190,8 @@ impl<'a> Search<'a> {
             if self.progress.is_cancelled() {
                 return Err(Error::Interrupted);
             }
-            let ids: Vec<&[u32]> = batch.texts.iter().map(|&text| self.texts[text]).collect();
-            self.streams.get(&batch.texts, &mut self.buffer)?;
             let observer: &dyn InputObserver = if batch.is_held_out { &samples } else { &moments };
-            self.model.step((layer, Until::End), &ids, &mut self.buffer, Some(observer))?;
-            self.streams.set(&batch.texts, &self.buffer)?;
+            self.track.advance(&batch.texts, layer, Some(observer))?;
         }
         Ok(moments.finish().zip(samples.finish()).collect())
     }
@@ -302,7 +284,8 @@ impl Trial<'_> {
             .zip(&factors)
             .map(|(square, factor)| (square / self.moments.n.max(1) as f64) as f32 / (factor * factor))
             .collect();
-        let (mut folded, mut values, mut spare) = (vec![0.0; n_in], Vec::new(), Vec::new());
+        let (mut folded, mut values, mut spare, mut lost) =
+            (vec![0.0; n_in], Vec::new(), Vec::new(), Vec::new());
         let mut sum = 0.0;
         for Reader { block_type, rows } in self.readers {
             let mut blocks = vec![0; block_type.row_bytes(n_in).expect("whole blocks")];
@@ -315,7 +298,9 @@ impl Trial<'_> {
                     *value = x - *value / factor;
                 }
             }
-            sum += self.sample.output_error(self.kernels, &values, &mut spare) / (rows.len() / n_in) as f64;
+            self.sample.lost_outputs(self.kernels, rows, 0, &mut lost);
+            sum += self.sample.output_error(self.kernels, &values, &lost, &mut spare)
+                / (rows.len() / n_in) as f64;
         }
         sum
     }
