@@ -84,3 +84,63 @@ fn add_products(kernels: &Kernels, columns: &[f32], rows: &[f32], n: usize, sums
         kernels.ops().add(sums, &out);
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::codes::Problem;
+    use super::super::hessian::Hessian;
+    use super::super::observe::OfInputs;
+    use super::super::sample::Sample;
+    use super::*;
+
+    const N_IN: usize = 40;
+    const N_OUT: usize = 3;
+
+    /// Numbers in `-0.5..=0.5`.
+    fn numbers(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * i * 31 + i * seed) % 101) as f32 / 100.0 - 0.5).collect()
+    }
+
+    /// What the original gets, `n` times; here a ninth of it is lost, and of the stream what `of_stream` makes of the
+    /// rest.
+    fn seen(n: usize, seed: usize, of_stream: &[f32]) -> Seen {
+        let inputs = numbers(n * N_IN, seed);
+        let lost = inputs.iter().map(|x| x / 8.0).collect();
+        let of_input = |input: &[f32]| -> Vec<f32> {
+            of_stream.chunks(N_IN).map(|row| row.iter().zip(input).map(|(w, x)| w * x).sum()).collect()
+        };
+        let lost_of_stream = inputs.chunks(N_IN).flat_map(of_input).collect();
+        Seen { inputs, lost, lost_of_stream }
+    }
+
+    #[test]
+    fn the_correction_is_what_makes_up_for_inputs_and_stream() {
+        let kernels = Kernels::best();
+        let (rows, of_stream) = (numbers(N_OUT * N_IN, 7), numbers(N_OUT * N_IN, 3));
+        let (mut hessian, mut drift, mut held_out) =
+            (Hessian::new(N_IN), Drift::new(N_IN), Sample::new(N_IN));
+        for seed in [11, 13] {
+            let seen = seen(300, seed, &of_stream);
+            hessian.add(kernels, &seen.inputs);
+            drift.add(kernels, &seen);
+        }
+        held_out.add_seen(&seen(50, 17, &of_stream));
+        let problem = Problem::new(kernels, hessian.matrix(1.0), N_IN);
+        let (mut lost, mut made_up, mut spare) = (Vec::new(), Vec::new(), Vec::new());
+        // Of all rows, and of the last alone.
+        for first in [0, N_OUT - 1] {
+            let rows = &rows[first * N_IN..];
+            let mut correction = Vec::new();
+            problem.correction(&drift, rows, first, (&mut correction, &mut spare));
+            let exact = rows.iter().zip(&of_stream[first * N_IN..]).map(|(row, stream)| row / 8.0 + stream);
+            for (found, exact) in correction.iter().zip(exact) {
+                assert!((found - exact).abs() < 0.05, "{found} for {exact}");
+            }
+            held_out.lost_outputs(kernels, rows, first, &mut lost);
+            held_out.outputs(kernels, &correction, &mut made_up);
+            let left: f32 = lost.iter().zip(&made_up).map(|(lost, made_up)| (lost - made_up).powi(2)).sum();
+            let all: f32 = lost.iter().map(|lost| lost * lost).sum();
+            assert!(left < 0.01 * all, "{left} of {all}");
+        }
+    }
+}

@@ -20,7 +20,7 @@ use rayon::ThreadPool;
 
 use super::batches::{Batch, batches};
 use super::calibrated::Calibrated;
-use super::drift::Seen;
+use super::drift::Drift;
 use super::hessian::Hessian;
 use super::observe::{Gather, OfInputs, Order, Place};
 use super::options::{CalibrateOptions, key};
@@ -248,31 +248,24 @@ impl<'a> Pass<'a> {
     ) -> Result<Vec<(Stored, NewBlocks)>> {
         let (first, n_in) = (tensors[0], tensors[0].n_in());
         let sum = sum(first.name, &self.track.model.spec().layers[layer.0]).filter(|_| tensors.len() == 1);
-        let mut gathered = Gathered::new(n_in);
-        for i in 0..self.batches.len() {
+        let (kernels, mut drift) = (self.options.kernels, Drift::new(n_in));
+        let mut gathered = Gathered::new(n_in, None);
+        for Batch { texts, is_held_out } in &self.batches {
             self.check()?;
             let original = self.original.as_mut().expect("there is one where codes are chosen");
-            let seen = see((&mut self.track, original), &self.batches[i].texts, (layer, sum), &first.place)?;
-            self.add(i, &seen, &mut gathered);
+            let seen = see((&mut self.track, original), texts, (layer, sum), &first.place)?;
+            match is_held_out {
+                true => gathered.held_out.add_seen(&seen),
+                false => self.pool.install(|| {
+                    gathered.chosen_by.add(kernels, &seen.inputs);
+                    drift.add(kernels, &seen);
+                }),
+            }
         }
+        gathered.drift = Some(drift);
         let mut made: Vec<(Made, usize)> = tensors.iter().map(|_| (Made::default(), usize::MAX)).collect();
         self.matrix(first.name, tensors, 0, gathered, &mut made)?;
         Ok(finish(tensors, made))
-    }
-
-    /// Adds what a batch brought to what it is for.
-    fn add(&self, batch: usize, seen: &Seen, gathered: &mut Gathered) {
-        if self.batches[batch].is_held_out {
-            gathered.held_out.add_seen(seen);
-            return;
-        }
-        let kernels = self.options.kernels;
-        self.pool.install(|| {
-            gathered.chosen_by.add(kernels, &seen.inputs);
-            if let Some(drift) = &mut gathered.drift {
-                drift.add(kernels, seen);
-            }
-        });
     }
 
     /// What is gathered of some matrices of a tensor, over texts that are held out or over the others.
@@ -335,14 +328,15 @@ impl<'a> Pass<'a> {
         };
         let mut kept = Vec::new();
         if let Some(tensor) = tensors.first() {
-            // The embedding keeps to its own values: every layer has them.
-            let drift = None;
-            let mut gathered = Gathered { drift, ..Gathered::new(tensor.n_in()) };
-            for i in 0..self.batches.len() {
+            // It is often the embedding, whose values every layer has: it keeps to its own.
+            let mut gathered = Gathered::new(tensor.n_in(), None);
+            for Batch { texts, is_held_out } in &self.batches {
                 self.check()?;
-                let inputs = self.track.output_inputs(&self.batches[i].texts)?;
-                let seen = Seen { lost: vec![0.0; inputs.len()], inputs, lost_of_stream: Vec::new() };
-                self.add(i, &seen, &mut gathered);
+                let (kernels, inputs) = (self.options.kernels, self.track.output_inputs(texts)?);
+                match is_held_out {
+                    true => gathered.held_out.add(kernels, &inputs),
+                    false => self.pool.install(|| gathered.chosen_by.add(kernels, &inputs)),
+                }
             }
             let mut made = vec![(Made::default(), usize::MAX)];
             self.matrix(tensor.name, &[tensor], 0, gathered, &mut made)?;

@@ -16,6 +16,10 @@ use crate::quantize::ErrorStats;
 /// Rows that a thread takes at a time.
 const ROWS: usize = 32;
 
+/// How much of what makes up for lost inputs is taken: on other texts than those it was found with, half of it makes the
+/// mean divergence as small as all of it (bundled model, Q4_0), and its tail smaller.
+const TRUST: f64 = 0.5;
+
 /// What was gathered for a matrix.
 #[derive(Debug)]
 pub(super) struct Gathered {
@@ -26,9 +30,8 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    /// Nothing yet, of a matrix with rows of `n_in` weights.
-    pub(super) fn new(n_in: usize) -> Self {
-        let drift = Some(Drift::new(n_in));
+    /// No inputs yet, of a matrix with rows of `n_in` weights.
+    pub(super) fn new(n_in: usize, drift: Option<Drift>) -> Self {
         Self { chosen_by: Hessian::new(n_in), drift, held_out: Sample::new(n_in) }
     }
 
@@ -179,8 +182,8 @@ impl Rows<'_> {
 }
 
 impl Worker {
-    /// Sets the targets of rows that are those of the matrix from `first` on: with as much of what would make up for
-    /// `drift` as makes outputs for inputs that were held out best.
+    /// Sets the targets of rows that are those of the matrix from `first` on: with half of what would make up for
+    /// `drift`, or of as much of it as makes outputs for inputs that were held out best.
     fn aim(
         &mut self,
         kernels: &Kernels,
@@ -195,7 +198,8 @@ impl Worker {
             a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
         };
         let square = dot(values, values);
-        let share = if square > 0.0 { (dot(values, lost) / square).clamp(0.0, 1.0) as f32 } else { 0.0 };
+        let share = if square > 0.0 { (dot(values, lost) / square).clamp(0.0, 1.0) } else { 0.0 };
+        let share = (TRUST * share) as f32;
         targets.iter_mut().zip(rows).for_each(|(target, row)| *target = *row + share * *target);
     }
 
