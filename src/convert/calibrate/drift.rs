@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use super::hessian::{PANEL, columns};
 
 /// What a batch brought to a matrix.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Seen {
     /// `[n, n_in]`.
     pub(super) inputs: Vec<f32>,
@@ -43,6 +43,11 @@ impl Drift {
     /// Of a matrix with rows of `n_in` weights.
     pub(super) fn new(n_in: usize) -> Self {
         Self { n_in, n_tokens: 0, of_inputs: vec![0.0; n_in * n_in], of_stream: Vec::new() }
+    }
+
+    /// Whether every sum is a number.
+    pub(super) fn is_finite(&self) -> bool {
+        [&self.of_inputs, &self.of_stream].into_iter().flatten().all(|sum| sum.is_finite())
     }
 
     /// Adds what a batch brought, on the threads of the pool that calls.

@@ -110,7 +110,6 @@ pub fn calibrate(
         original,
         progress,
     };
-    // Says how much there is to do.
     let total = plan.files().tensors().zip(plan.sources()).filter(|(placed, _)| placed.shape.len() > 1);
     progress.calibrating(total.map(|(_, of)| of.rows.source_bytes(of.rows.n_rows())).sum());
     let n_layer = pass.track.model.spec().n_layer();
@@ -181,9 +180,8 @@ impl<'a> Pass<'a> {
 
     /// Takes the streams through a layer.
     fn advance(&mut self, layer: usize) -> Result<()> {
-        for i in 0..self.batches.len() {
+        for Batch { texts, .. } in &self.batches {
             self.check()?;
-            let texts = &self.batches[i].texts;
             self.track.advance(texts, layer, None)?;
             if let Some(original) = &mut self.original {
                 original.advance(texts, layer, None)?;
@@ -226,7 +224,7 @@ impl<'a> Pass<'a> {
         }
         let per_matrix = n_in * n_in * size_of::<f64>();
         let at_once = (MOST_HESSIAN_BYTES / (2 * per_matrix)).clamp(1, first.n_matrices);
-        let mut made: Vec<(Made, usize)> = tensors.iter().map(|_| (Made::default(), usize::MAX)).collect();
+        let mut made = nothing_of(tensors);
         for start in (0..first.n_matrices).step_by(at_once) {
             let matrices = start..first.n_matrices.min(start + at_once);
             let place = (&first.place, matrices.clone());
@@ -249,7 +247,7 @@ impl<'a> Pass<'a> {
         let (first, n_in) = (tensors[0], tensors[0].n_in());
         let sum = sum(first.name, &self.track.model.spec().layers[layer.0]).filter(|_| tensors.len() == 1);
         let (kernels, mut drift) = (self.options.kernels, Drift::new(n_in));
-        let mut gathered = Gathered::new(n_in, None);
+        let mut gathered = Gathered::new(n_in);
         for Batch { texts, is_held_out } in &self.batches {
             self.check()?;
             let original = self.original.as_mut().expect("there is one where codes are chosen");
@@ -263,7 +261,7 @@ impl<'a> Pass<'a> {
             }
         }
         gathered.drift = Some(drift);
-        let mut made: Vec<(Made, usize)> = tensors.iter().map(|_| (Made::default(), usize::MAX)).collect();
+        let mut made = nothing_of(tensors);
         self.matrix(first.name, tensors, 0, gathered, &mut made)?;
         Ok(finish(tensors, made))
     }
@@ -329,7 +327,7 @@ impl<'a> Pass<'a> {
         let mut kept = Vec::new();
         if let Some(tensor) = tensors.first() {
             // It is often the embedding, whose values every layer has: it keeps to its own.
-            let mut gathered = Gathered::new(tensor.n_in(), None);
+            let mut gathered = Gathered::new(tensor.n_in());
             for Batch { texts, is_held_out } in &self.batches {
                 self.check()?;
                 let (kernels, inputs) = (self.options.kernels, self.track.output_inputs(texts)?);
@@ -338,7 +336,7 @@ impl<'a> Pass<'a> {
                     false => self.pool.install(|| gathered.chosen_by.add(kernels, &inputs)),
                 }
             }
-            let mut made = vec![(Made::default(), usize::MAX)];
+            let mut made = nothing_of(&[tensor]);
             self.matrix(tensor.name, &[tensor], 0, gathered, &mut made)?;
             kept.extend(finish(&[tensor], made));
         }
@@ -350,6 +348,11 @@ impl<'a> Pass<'a> {
         let has_own = self.plan.files().tensors().any(|placed| placed.name == "output.weight");
         self.track.model.spec().head.has_logits && !has_own
     }
+}
+
+/// What is made of each tensor before the first of its matrices.
+fn nothing_of(tensors: &[&Tensor<'_>]) -> Vec<(Made, usize)> {
+    tensors.iter().map(|_| (Made::default(), usize::MAX)).collect()
 }
 
 /// The better of what was made of each tensor, with the fewest inputs of a matrix of it.

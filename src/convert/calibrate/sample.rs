@@ -130,7 +130,9 @@ impl Sample {
         spare: &mut Vec<f32>,
     ) -> f64 {
         self.outputs(kernels, errors, spare);
-        let sum: f64 = spare.iter().zip(lost).map(|(change, lost)| f64::from(change + lost).powi(2)).sum();
+        assert_eq!(spare.len(), lost.len(), "what each output lacks");
+        let differences = spare.iter().zip(lost).map(|(change, lost)| f64::from(change + lost));
+        let sum: f64 = differences.map(|difference| difference * difference).sum();
         sum / self.n_kept().max(1) as f64
     }
 }

@@ -32,3 +32,39 @@ pub(super) fn sum(name: &str, layer: &LayerSpec) -> Option<Sum> {
     let of_ffn = id.role == Role::FfnDown && is_plain && layer.ffn_post_norm.is_none();
     of_ffn.then_some(Sum { behind: Some(Until::Mixer), scale: layer.residual_scale })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::checkpoint::Checkpoint;
+    use crate::convert::{FileType, Plan, PlanOptions};
+
+    #[test]
+    fn outputs_that_nothing_comes_between_are_added_to_the_stream() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/models/fairytale");
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        let plan = Plan::new(&checkpoint, &PlanOptions::new(FileType::F32)).unwrap();
+        let plain = &plan.spec().layers[0];
+        let scaled = LayerSpec { residual_scale: 0.5, mixer_scale: 3.0, ..plain.clone() };
+        let attention = Some(Sum { behind: None, scale: 1.5 });
+        let ffn = Some(Sum { behind: Some(Until::Mixer), scale: 0.5 });
+        assert_eq!(sum("blk.0.attn_output.weight", &scaled), attention);
+        assert_eq!(sum("blk.0.ffn_down.weight", &scaled), ffn);
+        for name in
+            ["blk.0.attn_output.bias", "blk.0.attn_v.weight", "blk.0.ffn_up.weight", "blk.0.ssm_out.weight"]
+        {
+            assert_eq!(sum(name, plain), None, "{name}");
+        }
+        // A norm behind one part leaves the other as it is; gains of either leave none.
+        let normed = LayerSpec { mixer_post_norm: plain.mixer_norm, ..scaled.clone() };
+        assert_eq!(sum("blk.0.attn_output.weight", &normed), None);
+        assert_eq!(sum("blk.0.ffn_down.weight", &normed), ffn);
+        let normed = LayerSpec { ffn_post_norm: plain.mixer_norm, ..scaled.clone() };
+        assert_eq!(sum("blk.0.ffn_down.weight", &normed), None);
+        assert_eq!(sum("blk.0.attn_output.weight", &normed), attention);
+        let gained = LayerSpec { has_gains: true, ..scaled };
+        assert_eq!(sum("blk.0.ffn_down.weight", &gained), None);
+    }
+}

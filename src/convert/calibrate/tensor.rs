@@ -31,13 +31,14 @@ pub(super) struct Gathered {
 
 impl Gathered {
     /// No inputs yet, of a matrix with rows of `n_in` weights.
-    pub(super) fn new(n_in: usize, drift: Option<Drift>) -> Self {
-        Self { chosen_by: Hessian::new(n_in), drift, held_out: Sample::new(n_in) }
+    pub(super) fn new(n_in: usize) -> Self {
+        Self { chosen_by: Hessian::new(n_in), drift: None, held_out: Sample::new(n_in) }
     }
 
-    /// Whether every input is a number.
+    /// Whether every input is a number, and what it lacks.
     pub(super) fn is_finite(&self) -> bool {
-        self.chosen_by.is_finite() && self.held_out.is_finite()
+        let is_finite = self.drift.as_ref().is_none_or(Drift::is_finite);
+        is_finite && self.chosen_by.is_finite() && self.held_out.is_finite()
     }
 }
 
@@ -198,8 +199,11 @@ impl Worker {
             a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
         };
         let square = dot(values, values);
-        let share = if square > 0.0 { (dot(values, lost) / square).clamp(0.0, 1.0) } else { 0.0 };
-        let share = (TRUST * share) as f32;
+        if square == 0.0 || !square.is_finite() {
+            targets.clone_from(rows);
+            return;
+        }
+        let share = (TRUST * (dot(values, lost) / square).clamp(0.0, 1.0)) as f32;
         targets.iter_mut().zip(rows).for_each(|(target, row)| *target = *row + share * *target);
     }
 
