@@ -70,6 +70,9 @@ def outputs(model, texts, scores):
                 given["token_type_ids"] = torch.tensor([[int(i >= border) for i in range(len(ids))]])
             result = model(**given)
             rows.append(result.logits if scores else result.last_hidden_state[0])
+            # Files of this architecture hold two classes, whose probabilities are the scores.
+            if scores and model.config.model_type == "qwen3":
+                rows[-1] = torch.cat([rows[-1].sigmoid(), (-rows[-1]).sigmoid()], dim=1)
     return torch.cat(rows)
 
 

@@ -57,6 +57,9 @@ SHAPES |= {
         | dict(use_bidirectional_attention=True, query_pre_attn_scalar=16),
         False,
     ),
+    # Decoders with scores in place of their output matrix.
+    "qwen3-rank": ("qwen3", LIKE_LLAMA | dict(num_key_value_heads=2, head_dim=32, num_labels=1, **NO_IDS), True),
+    "llama-rank": ("llama", LIKE_LLAMA | dict(num_key_value_heads=2, num_labels=3, **NO_IDS), True),
     "eurobert": ("eurobert", LIKE_LLAMA | dict(num_key_value_heads=2, mask_token_id=4, **NO_IDS), False),
     # A twin: see tools/encoder_fixtures.py.
     "llama-embed": ("eurobert", LIKE_LLAMA | dict(num_key_value_heads=2, mask_token_id=4, **NO_IDS), False),

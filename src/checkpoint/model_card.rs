@@ -54,6 +54,13 @@ impl ModelCard {
     }
 }
 
+/// The first heading of the first rank in `text`, behind its front matter.
+pub(super) fn heading(text: &str) -> Option<String> {
+    let front = front_matter(text).ok().flatten().map_or(0, |yaml| yaml.lines().count() + 1);
+    let found = text.lines().skip(front).find_map(|line| line.strip_prefix("# "))?;
+    Some(found.trim().to_owned())
+}
+
 /// The lines between the first two `---`.
 fn front_matter(text: &str) -> Result<Option<String>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -227,6 +234,12 @@ mod tests {
     fn a_card_without_front_matter_says_nothing() {
         assert_eq!(ModelCard::parse("# Title\n---\n").unwrap(), None);
         assert_eq!(ModelCard::parse("").unwrap(), None);
+        assert_eq!(heading("# Title\n---\n").as_deref(), Some("Title"));
+        assert_eq!(
+            heading("---\n# no title: 1\n---\n\n## Small\n#none\n# A title \n# B").as_deref(),
+            Some("A title")
+        );
+        assert_eq!(heading(""), None);
     }
 
     #[test]

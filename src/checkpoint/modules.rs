@@ -42,6 +42,8 @@ pub struct Modules {
     pub pooling: Option<PoolingMode>,
     /// Matrices, in their order; at most two.
     pub dense: Vec<DenseModule>,
+    /// The tokens whose logits score a pair of texts, the one that says yes first.
+    pub answers: Vec<u32>,
 }
 
 impl Modules {
@@ -69,10 +71,11 @@ impl Modules {
             match ty.rsplit('.').next().unwrap_or_default() {
                 "Transformer" | "Normalize" => {}
                 "Pooling" => modules.pooling = Some(pooling(&config()?)?),
+                "LogitScore" | "CausalScoreHead" => modules.answers = answers(&config()?)?,
                 "Dense" => modules.dense.push(dense(&config()?, &folder.join(path))?),
                 other => {
                     let what = format!(
-                        "the module {other:?}, which GGUF cannot express; supported are Transformer, Pooling, Dense and Normalize"
+                        "the module {other:?}, which GGUF cannot express; supported are Transformer, Pooling, Dense, Normalize and LogitScore"
                     );
                     return Err(Error::unsupported(folder.join(NAME), what));
                 }
@@ -113,6 +116,17 @@ fn pooling(config: &Config) -> Result<PoolingMode> {
             Err(Error::unsupported(config.path(), what))
         }
     }
+}
+
+/// The tokens of a head that scores pairs by their logits: the first alone, or less that of the second.
+fn answers(config: &Config) -> Result<Vec<u32>> {
+    let mut tokens = vec![config.required_count("true_token_id")?];
+    tokens.extend(config.count("false_token_id")?);
+    let id = |token: usize| {
+        let what = format!("the token {token}, which no vocabulary has");
+        u32::try_from(token).map_err(|_| Error::malformed(config.path(), what))
+    };
+    tokens.into_iter().map(id).collect()
 }
 
 fn dense(config: &Config, folder: &Path) -> Result<DenseModule> {
@@ -161,7 +175,10 @@ mod tests {
         let files =
             [("modules.json", LIST), ("1_Pooling/config.json", pooling), ("2_Dense/config.json", DENSE)];
         let dense = DenseModule { weights: "2_Dense/model.safetensors".into(), n_in: 8, n_out: 4 };
-        assert_eq!(read(&files).unwrap(), Modules { pooling: Some(PoolingMode::Mean), dense: vec![dense] });
+        assert_eq!(
+            read(&files).unwrap(),
+            Modules { pooling: Some(PoolingMode::Mean), dense: vec![dense], answers: vec![] }
+        );
         let named =
             [("modules.json", LIST), ("1_Pooling/config.json", r#"{"pooling_mode": "lasttoken"}"#), files[2]];
         assert_eq!(read(&named).unwrap().pooling, Some(PoolingMode::Last));

@@ -10,7 +10,7 @@ use super::folder::Folder;
 use super::index::ShardIndex;
 use super::locate::{Located, Weights, are_ranks, listed, locate};
 use super::makers;
-use super::model_card::ModelCard;
+use super::model_card::{self, ModelCard};
 use super::modules::Modules;
 use super::shard::Shard;
 use super::tensor::TensorView;
@@ -36,6 +36,7 @@ pub struct Checkpoint {
     config: Config,
     generation_config: Option<Config>,
     model_card: Option<ModelCard>,
+    heading: Option<String>,
     adapters: Vec<Adapter>,
     notes: Vec<String>,
 }
@@ -102,7 +103,7 @@ impl Checkpoint {
         } else {
             (open_config(&folder)?, shard_of, BTreeMap::new())
         };
-        let model_card = read_model_card(&folder, &mut notes);
+        let (model_card, heading) = read_model_card(&folder, &mut notes);
         let modules = Modules::open(&folder)?;
         let first_module = shards.len();
         let (mut shards, mut shard_of) = (shards, shard_of);
@@ -125,6 +126,7 @@ impl Checkpoint {
             config,
             generation_config,
             model_card,
+            heading,
             adapters: Vec::new(),
             notes,
         })
@@ -181,6 +183,11 @@ impl Checkpoint {
     /// The front matter of README.md, if there is one and it can be read.
     pub fn model_card(&self) -> Option<&ModelCard> {
         self.model_card.as_ref()
+    }
+
+    /// The first heading of README.md.
+    pub fn heading(&self) -> Option<&str> {
+        self.heading.as_deref()
     }
 
     /// What was set aside while opening, one sentence each, to be shown as warnings.
@@ -373,15 +380,16 @@ fn follow(
     Ok(shard_of)
 }
 
-/// Reads the model card; whatever is wrong with it becomes a note.
-fn read_model_card(folder: &Folder, notes: &mut Vec<String>) -> Option<ModelCard> {
+/// Reads the model card, and its first heading; whatever is wrong with it becomes a note.
+fn read_model_card(folder: &Folder, notes: &mut Vec<String>) -> (Option<ModelCard>, Option<String>) {
     const NAME: &str = "README.md";
     let read = folder.read_text(NAME, limits::MAX_MODEL_CARD_BYTES).map_err(|e| e.to_string());
+    let heading = read.as_ref().ok().and_then(|text| model_card::heading(text.as_deref()?));
     match read.and_then(|text| text.map_or(Ok(None), |text| ModelCard::parse(&text))) {
-        Ok(card) => card,
+        Ok(card) => (card, heading),
         Err(reason) => {
             notes.push(format!("{} is left aside: {reason}", folder.join(NAME).display()));
-            None
+            (None, heading)
         }
     }
 }

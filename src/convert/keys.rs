@@ -170,6 +170,11 @@ fn integer(n: i128, old: Option<&Value>) -> Option<Value> {
 }
 
 impl KeyChanges {
+    /// Whether a key is set.
+    pub fn sets(&self, key: &str) -> bool {
+        self.set.iter().any(|setting| setting.key == key)
+    }
+
     /// Whether nothing is to change.
     pub fn is_empty(&self) -> bool {
         self.set.is_empty() && self.removed.is_empty()

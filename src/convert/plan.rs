@@ -1,6 +1,7 @@
 //! Everything a conversion decides before it writes a byte.
 
 mod adapter;
+mod config;
 mod files;
 mod gguf;
 mod notes;
@@ -8,27 +9,26 @@ mod options;
 
 use std::path::{Path, PathBuf};
 
-use gguf_simd::BlockType;
-use regex::Regex;
-
-use crate::checkpoint::{Adapter, Checkpoint, Config};
+use crate::checkpoint::{Adapter, Checkpoint};
 use crate::convert::gguf_input::GgufInput;
 use crate::convert::importance::Importance;
 use crate::convert::metadata::{self, General};
 use crate::convert::naming::model_stem;
 use crate::convert::recipe::{self, Candidate};
-use crate::convert::stored::Tensors;
 use crate::convert::transform::{Factors, SourceRows};
 use crate::convert::{FileType, adapters, proof, sources, target, tokenizer_check};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gguf::{DEFAULT_ALIGNMENT, GgmlType, GgufWriter, PlannedTensor};
-use crate::model::arch::{self, Configured, Family, Scalars};
+use crate::model::arch::Configured;
 use crate::model::spec::{ModelSpec, Slot};
 use crate::quantize::{ErrorStats, ScaleSearch};
 use crate::tokenizer::Vocabulary;
+use config::Read;
 use files::Files;
+use gguf_simd::BlockType;
 use notes::{notes_on_weights, unused_overrides};
 
+pub use config::check_config;
 pub use options::{PlanOptions, TokenizerDifferences};
 
 /// A conversion, decided: tensors with their sources, types and places.
@@ -87,21 +87,27 @@ impl<'a> Plan<'a> {
     /// Decides a conversion of `checkpoint`.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for an architecture, tokenizer, element type or kind of quantisation
+    /// [`crate::Error::Unsupported`] for an architecture, tokenizer, element type or kind of quantisation
     /// this program does not have, or tensors without a place in the architecture;
-    /// [`Error::Malformed`] for tensors that are missing or of another shape than config.json makes
-    /// them; [`Error::Usage`] for types that do not fit.
+    /// [`crate::Error::Malformed`] for tensors that are missing or of another shape than config.json makes
+    /// them; [`crate::Error::Usage`] for types that do not fit.
     pub fn new(checkpoint: &'a Checkpoint, options: &PlanOptions) -> Result<Self> {
         let config = checkpoint.config();
         let mut warnings = checkpoint.notes().to_vec();
-        let (family, configured, mut stored) = read_config(checkpoint, &options.ignored, &mut warnings)?;
+        let Read { family, mut configured, mut stored, ranker } =
+            config::read(checkpoint, &options.ignored, options.answers.as_ref(), &mut warnings)?;
+        let early = ranker.find_words(checkpoint, family, &mut configured)?;
         adapters::merge((checkpoint, &mut stored), family, &configured)?;
         // Before the vocabulary is made: it has as many tokens as config.json says.
         let mut found =
             sources::find((checkpoint, &stored), family, &configured, &options.ignored, &mut warnings)?;
         let Configured { pairs: mut keys, spec, notes, .. } = configured;
         let spec = options.pruned.apply_to_slots(family, (config.path(), &mut keys), spec, &mut found)?;
-        let vocabulary = Vocabulary::from_checkpoint(checkpoint.folder(), config, spec.n_vocab)?;
+        let mut vocabulary = match early {
+            Some(vocabulary) => vocabulary,
+            None => Vocabulary::from_checkpoint(checkpoint.folder(), config, spec.n_vocab)?,
+        };
+        ranker.add_prompt(&mut vocabulary, &options.keys, &mut warnings);
         warnings.extend_from_slice(vocabulary.notes());
         warnings.extend(notes);
 
@@ -109,18 +115,8 @@ impl<'a> Plan<'a> {
             rows.look_for_grids()?;
         }
         let is_kept = options.file_type == FileType::KEEP;
-        let candidate = |slot: &Slot, rows: &SourceRows<'_>| {
-            Ok(Candidate {
-                name: slot.id.gguf_name(),
-                id: slot.id,
-                shape: slot.shape.clone(),
-                kept: rows.packed_type(),
-                held: if is_kept { rows.held_type()? } else { None },
-                block_type: None,
-            })
-        };
         let candidates: Vec<Candidate> =
-            found.iter().map(|(slot, rows)| candidate(slot, rows)).collect::<Result<_>>()?;
+            found.iter().map(|(slot, rows)| candidate(slot, rows, is_kept)).collect::<Result<_>>()?;
         let rows: Vec<_> = found.into_iter().map(|(_, rows)| rows).collect();
         let choices = recipe::choose(options, (&spec, family.gguf_name), &candidates)?;
         let importance = options.importances(&candidates, &choices, &mut warnings)?;
@@ -239,7 +235,7 @@ impl<'a> Plan<'a> {
     /// Whether the file may be written to `path`, or its parts beside it.
     ///
     /// # Errors
-    /// [`Error::Usage`] if a path is one of the files being read, under whatever name, or would become one
+    /// [`crate::Error::Usage`] if a path is one of the files being read, under whatever name, or would become one
     /// of a checkpoint's; if it exists and `overwrite` is false; or if no file can be there.
     pub fn check_target(&self, path: &Path, overwrite: bool) -> Result<()> {
         self.paths(path).iter().try_for_each(|path| match self.input {
@@ -310,83 +306,14 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The family of the checkpoint's class; where config.json names none, of its `model_type`, by which
-/// transformers chooses a class.
-fn family_of(config: &Config, warnings: &mut Vec<String>) -> Result<&'static Family> {
-    let path = config.path().display();
-    let classes = config.strings("architectures")?.unwrap_or_default();
-    let model_type = config.string("model_type")?;
-    let by_type = model_type.and_then(arch::by_model_type);
-    if classes.is_empty() {
-        let Some(family) = by_type else {
-            let what = match model_type {
-                None => "it names neither \"architectures\" nor a \"model_type\"".into(),
-                Some(model_type) => {
-                    format!("it names no \"architectures\"; {}", arch::missing::model_type(model_type))
-                }
-            };
-            return Err(Error::unsupported(config.path(), what));
-        };
-        warnings.push(format!("{path} names no \"architectures\"; its model_type says what the model is"));
-        return Ok(family);
-    }
-    let Some((class, family)) = arch::by_classes(&classes, config)? else {
-        return Err(Error::unsupported(config.path(), arch::missing::classes(&classes)));
-    };
-    if classes.len() > 1 {
-        warnings.push(format!("{path} names several \"architectures\"; {class} is taken"));
-    }
-    let is_wrapped = !family.checkpoint_classes.contains(&class);
-    if let Some(model_type) = model_type.filter(|_| by_type.is_none() && !is_wrapped) {
-        warnings.push(format!(
-            "{path} names the model_type \"{model_type}\" beside the class {class}; the class is taken"
-        ));
-    }
-    Ok(family)
-}
-
-/// Refuses quantised weights by their method. An entry that says so beside plain weights, as merging
-/// adapters into a model leaves it behind, is a warning.
-fn check_quantization(
-    (checkpoint, tensors): (&Checkpoint, &Tensors<'_>),
-    family: &Family,
-    ignored: &[Regex],
-    warnings: &mut Vec<String>,
-) -> Result<()> {
-    let Some(method) = checkpoint.quantization_method() else { return Ok(()) };
-    if family.names.packing == Some(method.as_str()) {
-        return Ok(());
-    }
-    let is_kept = |name: &str| !ignored.iter().any(|pattern| pattern.is_match(name));
-    if let Some(name) = tensors.first_unknown(is_kept) {
-        return Err(sources::quantised(checkpoint, &method, name));
-    }
-    if tensors.has_quantised() {
-        return Ok(());
-    }
-    let path = checkpoint.config().path().display();
-    warnings.push(format!("{path} says that {method} quantised the weights; they are plain, and taken so"));
-    Ok(())
-}
-
-/// The family of a checkpoint, and what its configuration becomes.
-fn read_config<'a>(
-    checkpoint: &'a Checkpoint,
-    ignored: &[Regex],
-    warnings: &mut Vec<String>,
-) -> Result<(&'static Family, Configured, Tensors<'a>)> {
-    let config = checkpoint.config();
-    let family = arch::variant(family_of(config, warnings)?, config)?;
-    let tensors = Tensors::of(checkpoint)?;
-    check_quantization((checkpoint, &tensors), family, ignored, warnings)?;
-    let scalars = |name: &str| sources::scalar(checkpoint, name);
-    Ok((family, family.configure_with(config, Scalars(&scalars), checkpoint.modules())?, tensors))
-}
-
-/// Checks whether a checkpoint can be converted, as far as its configuration says.
-///
-/// # Errors
-/// As [`Plan::new`].
-pub fn check_config(checkpoint: &Checkpoint) -> Result<()> {
-    read_config(checkpoint, &[], &mut Vec::new()).map(drop)
+/// A tensor that is to get a type; `is_kept` if that is to hold it as it is.
+fn candidate(slot: &Slot, rows: &SourceRows<'_>, is_kept: bool) -> Result<Candidate> {
+    Ok(Candidate {
+        name: slot.id.gguf_name(),
+        id: slot.id,
+        shape: slot.shape.clone(),
+        kept: rows.packed_type(),
+        held: if is_kept { rows.held_type()? } else { None },
+        block_type: None,
+    })
 }

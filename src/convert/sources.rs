@@ -14,7 +14,7 @@ use crate::convert::other_parts;
 use crate::convert::stored::{Stored, Tensors};
 use crate::convert::transform::{Packed, Part, Reading, SourceRows};
 use crate::error::{Error, Result};
-use crate::model::arch::{Configured, Family, Piece, RowMap, Source, rows_and_columns};
+use crate::model::arch::{Configured, Family, Piece, RowMap, Source, ranking, rows_and_columns};
 use crate::model::spec::{ModelSpec, Presence, Role, Slot, Suffix, slots};
 use crate::quantize::decode_source;
 
@@ -51,8 +51,13 @@ pub(super) fn find<'a>(
     let mut promises = configured.promises;
     // Whether a tied head is there all the same is for the weights to say.
     promises.is_tied = promises.is_tied.or(Some(false));
-    for slot in slots(&finder.as_far_as_told(), &promises) {
-        let Some(mut source) = family.source_of(&configured.spec, checkpoint.config(), &slot)? else {
+    for mut slot in slots(&finder.as_far_as_told(), &promises) {
+        if ranking::is_of_decoder(&configured.spec, &slot) {
+            slot.presence = Presence::Required;
+        } else if slot.id.role == Role::Output && ranking::is_instead_of_logits(&configured.spec) {
+            continue;
+        }
+        let Some(mut source) = configured.source_of(family, checkpoint.config(), &slot)? else {
             // A bias whose matrix the family calls otherwise, as that of q, k and v together.
             if slot.presence == Presence::Required && slot.id.suffix == Suffix::Weight {
                 return Err(finder.missing(&slot.id.gguf_name(), &slot));

@@ -29,6 +29,9 @@ const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 const DEFAULT_CHAT_TEMPLATE: &str = "tokenizer.chat_template.default";
 const CHAT_TEMPLATE_NAMES: &str = "tokenizer.chat_templates";
 
+/// The name of the template for pairs of texts.
+const RERANK: &str = "rerank";
+
 /// The further ends of a generation, as far as no key of the field names them: a key of this program.
 const END_IDS: &str = "gguf-kit.tokenizer.end_token_ids";
 
@@ -269,7 +272,11 @@ fn chat_template_of(metadata: &Metadata) -> Result<Option<String>> {
 
 fn named_templates_of(metadata: &Metadata) -> Result<Vec<(String, String)>> {
     let mut templates = Vec::new();
-    let Some(names) = metadata.strings(CHAT_TEMPLATE_NAMES)? else { return Ok(templates) };
+    let mut names: Vec<&str> = metadata.strings(CHAT_TEMPLATE_NAMES)?.into_iter().flatten().collect();
+    // One that was set by itself is in no list; other programs ask for it by its key.
+    if !names.contains(&RERANK) {
+        names.push(RERANK);
+    }
     for name in names {
         if let Some(source) = metadata.string(&format!("{CHAT_TEMPLATE}.{name}"))? {
             templates.push((name.to_owned(), source.to_owned()));

@@ -94,6 +94,21 @@ impl Vocabulary {
         self.chat_template.as_deref()
     }
 
+    /// The token that is spelled `text`.
+    pub fn id_of(&self, text: &str) -> Option<u32> {
+        self.tokens.iter().position(|token| token == text).map(|id| id as u32)
+    }
+
+    /// The template of this name for another purpose than chats.
+    pub fn named_template(&self, name: &str) -> Option<&str> {
+        self.named_templates.iter().find(|(other, _)| other == name).map(|(_, source)| source.as_str())
+    }
+
+    /// Adds a template for another purpose than chats.
+    pub fn add_template(&mut self, name: &str, source: &str) {
+        self.named_templates.push((name.to_owned(), source.to_owned()));
+    }
+
     /// What a user who converts it should know: how the pre-tokenizer was found, what GGUF cannot carry.
     pub fn notes(&self) -> &[String] {
         &self.notes

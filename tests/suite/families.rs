@@ -42,7 +42,8 @@ impl Fixture {
         let checkpoint = Checkpoint::open(&self.path).expect("a checkpoint");
         // The numbers that a checkpoint keeps as tensors do not change what a model consists of.
         let scalars = arch::Scalars(&|name| Ok(Some(if name.ends_with(".eps") { -0.5 } else { 0.5 })));
-        let configured = self.family.configure_with(checkpoint.config(), scalars, checkpoint.modules());
+        let behind = arch::Behind { modules: checkpoint.modules(), n_answers: 0 };
+        let configured = self.family.configure_with(checkpoint.config(), scalars, &behind);
         configured.expect("hyperparameters").spec
     }
 
@@ -218,7 +219,8 @@ fn layers_of_predictions_beyond_the_next_token_are_not_taken_for_the_last() {
         let config = Config::parse(&path, &config.to_string()).expect("JSON");
         let scalars = arch::Scalars(&|name| Ok(Some(if name.ends_with(".eps") { -0.5 } else { 0.5 })));
         let checkpoint = Checkpoint::open(&fixture.path).expect("a checkpoint");
-        let configured = fixture.family.configure_with(&config, scalars, checkpoint.modules());
+        let behind = arch::Behind { modules: checkpoint.modules(), n_answers: 0 };
+        let configured = fixture.family.configure_with(&config, scalars, &behind);
         let n_layer = configured.expect("hyperparameters").spec.n_layer();
         assert_eq!(n_layer, fixture.spec().n_layer(), "{}", fixture.name);
     }

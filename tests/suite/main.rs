@@ -67,6 +67,7 @@ mod on_grids;
 mod proofs;
 mod pruned;
 mod reads;
+mod rerankers;
 mod saved_sequences;
 mod scale_search;
 mod sequences;

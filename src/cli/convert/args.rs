@@ -15,7 +15,8 @@ use crate::cli::hub;
 use crate::cli::values::{Scaled, count, file_bytes, numbers, scaled};
 use crate::convert::file_type::suggestion;
 use crate::convert::{
-    FileType, ImportanceFile, KeyChanges, Overrides, PlanOptions, Pruning, Setting, TokenizerDifferences,
+    Answers, FileType, ImportanceFile, KeyChanges, Overrides, PlanOptions, Pruning, Setting,
+    TokenizerDifferences,
 };
 use crate::error::{Error, Result};
 use crate::hub::{HubName, Look, Wanted};
@@ -117,6 +118,10 @@ pub(super) struct Args {
     /// calibrate such a model, convert it first, and calibrate that file
     #[arg(long = "prune-layers", value_name = "LAYERS", value_parser = layers, conflicts_with_all = ["adapter_only", "texts"])]
     pruned: Option<Pruning>,
+    /// Make a rerank model of a decoder: its score is how probable it answers YES rather than NO, two tokens as its
+    /// vocabulary spells them [default: yes,no; not needed for Qwen3-Reranker, nor for classes of their own]
+    #[arg(long, value_name = "YES,NO", num_args = 0..=1, default_missing_value = "yes,no", require_equals = true, conflicts_with = "adapter_only")]
+    reranker: Option<Answers>,
     /// Give tensors whose GGUF name matches REGEX this type; repeatable, first match wins
     #[arg(long = "tensor-type", value_name = "REGEX=TYPE", value_parser = tensor_type, help_heading = "Types of single tensors")]
     tensor_types: Vec<(Regex, BlockType)>,
@@ -289,6 +294,7 @@ impl Args {
             max_file_bytes: self.split_max_size,
             is_proved: self.verify,
             pruned: self.pruned.clone().unwrap_or_default(),
+            answers: self.reranker.clone(),
             ..PlanOptions::new(FileType::Q4_K_M)
         })
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use gguf_simd::BlockType;
 
-use super::{Files, Input, Plan, PlanOptions, Planned, read_config};
+use super::config::{self, Read};
+use super::{Files, Input, Plan, PlanOptions, Planned};
 use crate::checkpoint::{Adapter, Change, Checkpoint, LowRank, TensorView};
 use crate::convert::FileType;
 use crate::convert::names::Names;
@@ -54,7 +55,8 @@ impl<'a> Plan<'a> {
             }
         };
         let mut warnings = checkpoint.notes().to_vec();
-        let (family, configured, tensors) = read_config(checkpoint, &options.ignored, &mut warnings)?;
+        let read = config::read(checkpoint, &options.ignored, None, &mut warnings)?;
+        let Read { family, configured, stored: tensors, .. } = read;
         let (ignored, place) = (&options.ignored, (&tensors, checkpoint.dir()));
         let names = Names::of(place, family.names.base_prefix, ignored, &mut Vec::new())?;
         if adapter.scale() == 0.0 {

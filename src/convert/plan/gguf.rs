@@ -43,6 +43,7 @@ impl<'a> Plan<'a> {
     /// [`Error::Unsupported`] for an architecture or a type of tensors that this program does not have;
     /// [`Error::Malformed`] for metadata that no model has; [`Error::Usage`] for types or keys that do not fit.
     pub fn of_gguf(input: &'a GgufInput, options: &PlanOptions) -> Result<Self> {
+        refuse_answers(input, options)?;
         let architecture = input.metadata().architecture()?;
         let Some(family) = arch::by_gguf_name(architecture) else {
             return Err(Error::unsupported(input.path(), arch::missing::architecture(architecture)));
@@ -106,6 +107,17 @@ impl<'a> Plan<'a> {
             scale_search: options.scale_search,
             input: Input::Gguf(input),
         })
+    }
+}
+
+/// Refuses to make a rerank model: the file may lack the rows that it takes.
+fn refuse_answers(input: &GgufInput, options: &PlanOptions) -> Result<()> {
+    match options.answers {
+        None => Ok(()),
+        Some(_) => Err(Error::usage(format!(
+            "--reranker makes a rerank model of a checkpoint, and {} is a GGUF file; convert the checkpoint",
+            input.path().display()
+        ))),
     }
 }
 

@@ -4,6 +4,7 @@ use regex::Regex;
 
 use crate::convert::importance::{Importance, ImportanceFile};
 use crate::convert::keys::KeyChanges;
+use crate::convert::ranker::Answers;
 use crate::convert::recipe::{Candidate, Choice, Overrides};
 use crate::convert::{FileType, Pruning, proof};
 use crate::error::{Error, Result};
@@ -51,6 +52,9 @@ pub struct PlanOptions {
     pub is_proved: bool,
     /// Layers to leave out.
     pub pruned: Pruning,
+    /// The words by which a decoder scores pairs of texts, if it is to become a rerank model and its folder does not
+    /// say so.
+    pub answers: Option<Answers>,
 }
 
 impl PlanOptions {
@@ -70,6 +74,7 @@ impl PlanOptions {
             max_file_bytes: None,
             is_proved: false,
             pruned: Pruning::default(),
+            answers: None,
         }
     }
 

@@ -7,7 +7,7 @@ use super::keys::Keys;
 use super::rope_scaling;
 use crate::error::Result;
 use crate::limits;
-use crate::model::arch::pooled;
+use crate::model::arch::{pooled, ranking};
 use crate::model::spec::layer::{
     AttentionSpec, ExpertsSpec, FfnInput, FfnShape, FfnSpec, LayerSpec, MixerSpec, NormKind, NormSpec,
     QkNormExtent, QkNormSpec, RopeOrder, RopeUse, RouterSpec, Scoring, SharedSpec, Window,
@@ -288,6 +288,10 @@ impl<'k> Base<'k> {
             }
             layers.iter_mut().for_each(see_all);
         }
+        let mut pooled = pooled::read(&self.keys)?;
+        if pooled.ranks {
+            pooled.classifier = Some(ranking::classifier(&self.keys)?);
+        }
         Ok(ModelSpec {
             n_vocab: self.keys.n_vocab()?,
             n_ctx_train: self.keys.required_count("context_length")?,
@@ -302,7 +306,7 @@ impl<'k> Base<'k> {
             },
             ropes: vec![self.rope.clone()],
             layers,
-            pooled: pooled::read(&self.keys)?,
+            pooled,
             head: HeadSpec {
                 norm: Some(self.norm),
                 norm_role: Role::OutputNorm,

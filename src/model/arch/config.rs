@@ -98,6 +98,12 @@ impl<'c> FromConfig<'c> {
         self.pairs.push((format!("{}.{key}", self.arch), value));
     }
 
+    /// Whether a key was written.
+    pub fn contains(&self, key: &str) -> bool {
+        let full = format!("{}.{key}", self.arch);
+        self.pairs.iter().any(|(name, _)| *name == full)
+    }
+
     /// Writes a key that has no prefix.
     pub fn put_bare(&mut self, key: &str, value: Value) {
         self.pairs.push((key.to_owned(), value));

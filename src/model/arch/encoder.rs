@@ -5,7 +5,6 @@ use super::config::FromConfig;
 use super::keys::TOKEN_TYPES;
 use super::names::Sources;
 use super::pooled;
-use crate::checkpoint::Config;
 use crate::error::Result;
 use crate::gguf::Value;
 use crate::model::arch::source::Source;
@@ -22,41 +21,20 @@ pub(super) fn keys(made: &mut FromConfig<'_>, n_types: usize) -> Result<()> {
     if n_types > 0 {
         made.put_bare(TOKEN_TYPES, Value::U32(n_types as u32));
     }
-    if !is_classifier(made.config)? {
+    if !pooled::is_classifier(made.config)? {
         return Ok(());
     }
     made.put("pooling_type", Value::U32(pooled::RANK as u32));
-    let labels = made.config.object("id2label")?;
-    let mut numbered: Vec<(usize, String)> = Vec::new();
-    for key in labels.iter().flat_map(Config::keys) {
-        let label = labels.as_ref().map_or(Ok(None), |labels| labels.string(key))?;
-        numbered.extend(key.parse().ok().zip(label.map(str::to_owned)));
-    }
-    numbered.sort();
-    // Without labels, configurations have two classes.
-    if numbered.is_empty() {
-        let n = made.config.count("num_labels")?.unwrap_or(2);
-        numbered = (0..n).map(|i| (i, format!("LABEL_{i}"))).collect();
-    }
-    let labels = numbered.into_iter().map(|(_, label)| label).collect();
+    let labels = pooled::labels(made.config)?;
     made.put("classifier.output_labels", Value::Strings(labels));
     Ok(())
-}
-
-/// Whether config.json names a class that scores classes of texts.
-///
-/// # Errors
-/// [`crate::Error::Malformed`] for another type.
-pub(super) fn is_classifier(config: &Config) -> Result<bool> {
-    let classes = config.strings("architectures")?.unwrap_or_default();
-    Ok(classes.iter().any(|class| class.ends_with("ForSequenceClassification")))
 }
 
 /// Where the tensors of a classifier lie, if the slot is for one: under these names, in checkpoints of classes that
 /// have them.
 ///
 /// # Errors
-/// As [`is_classifier`].
+/// As [`pooled::is_classifier`].
 pub(super) fn head(
     sources: &Sources<'_>,
     slot: &Slot,
@@ -66,7 +44,7 @@ pub(super) fn head(
         return Ok(None);
     }
     let name = names.iter().find(|(role, _)| *role == slot.id.role).map(|(_, name)| *name);
-    let is_there = is_classifier(sources.config)?;
+    let is_there = pooled::is_classifier(sources.config)?;
     let name = name.filter(|_| is_there);
     Ok(Some(name.map(|name| Source::whole(slot, vec![format!("{name}.{}", slot.id.suffix.name())]))))
 }

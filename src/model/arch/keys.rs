@@ -180,6 +180,23 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// The texts of an array.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for another type.
+    pub fn strings(&self, key: &str) -> Result<Option<Vec<&'a str>>> {
+        match self.origin {
+            Origin::File(metadata, _) => {
+                metadata.strings(&self.full(key)).map(|texts| texts.map(Iterator::collect))
+            }
+            Origin::Made { .. } => match self.made_value(key) {
+                None => Ok(None),
+                Some(Value::Strings(texts)) => Ok(Some(texts.iter().map(String::as_str).collect())),
+                Some(_) => Err(self.wrong(key, "a list of texts")),
+            },
+        }
+    }
+
     /// A string.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod keys;
 pub mod missing;
 mod names;
 mod pooled;
+pub mod ranking;
 mod refusals;
 mod rope_scaling;
 mod source;
@@ -64,6 +65,15 @@ pub struct Family {
     pub promises: fn(&Config) -> Result<Promises>,
 }
 
+/// What is behind a model.
+#[derive(Clone, Copy, Debug)]
+pub struct Behind<'a> {
+    /// The modules of its folder.
+    pub modules: &'a Modules,
+    /// How many words it answers with, whose logits score a text; 0 if it does not.
+    pub n_answers: usize,
+}
+
 /// What a configuration becomes.
 #[derive(Debug)]
 pub struct Configured {
@@ -75,6 +85,8 @@ pub struct Configured {
     pub promises: Promises,
     /// What a GGUF file cannot carry of the configuration and the user should know, a sentence each.
     pub notes: Vec<String>,
+    /// The words whose logits score a text, the one that says yes first; empty for other models.
+    pub answers: Vec<u32>,
 }
 
 impl Family {
@@ -110,11 +122,11 @@ impl Family {
     /// # Errors
     /// As [`Family::configure_with`].
     pub fn configure(&self, config: &Config) -> Result<Configured> {
-        self.configure_with(config, Scalars::NONE, &Modules::default())
+        let behind = Behind { modules: &Modules::default(), n_answers: 0 };
+        self.configure_with(config, Scalars::NONE, &behind)
     }
 
-    /// What a configuration becomes; `scalars` are the numbers that its checkpoint keeps as tensors, and `modules`
-    /// what is behind the model.
+    /// What a configuration becomes; `scalars` are the numbers that its checkpoint keeps as tensors.
     ///
     /// # Errors
     /// As [`Family::spec_of_file`], with config.json at fault.
@@ -122,12 +134,13 @@ impl Family {
         &self,
         config: &Config,
         scalars: Scalars<'_>,
-        modules: &Modules,
+        behind: &Behind<'_>,
     ) -> Result<Configured> {
         let text = text_part(config)?;
         let mut made = FromConfig::new(self.gguf_name, (&text, config), scalars);
         (self.keys)(&mut made)?;
-        pooled::put(&mut made, modules)?;
+        pooled::put(&mut made, behind.modules)?;
+        ranking::put(&mut made, behind.n_answers)?;
         let Made { pairs, notes, tensors } = made.finish();
         let has_tensor = |name: &str| tensors.iter().any(|tensor| tensor == name);
         let spec = self.spec_of_pairs((config.path(), &pairs), &has_tensor)?;
@@ -135,7 +148,7 @@ impl Family {
         if let Some(is_tied) = config.bool("tie_word_embeddings")? {
             promises.is_tied = Some(is_tied);
         }
-        Ok(Configured { pairs, spec, promises, notes })
+        Ok(Configured { pairs, spec, promises, notes, answers: Vec::new() })
     }
 
     /// Where the values of a slot lie in a checkpoint; `None` if checkpoints of this family do not have it.
@@ -144,7 +157,23 @@ impl Family {
     /// [`crate::Error::Malformed`] for a configuration that cannot be read.
     pub fn source_of(&self, spec: &ModelSpec, config: &Config, slot: &Slot) -> Result<Option<Source>> {
         let text = text_part(config)?;
+        if ranking::is_of_decoder(spec, slot) {
+            return ranking::classes(slot, &text);
+        }
         (self.source)(&Sources { names: &self.names, spec, config: &text }, slot)
+    }
+}
+
+impl Configured {
+    /// As [`Family::source_of`], with the rows of the output matrix that stand for answers.
+    ///
+    /// # Errors
+    /// As there, and those of [`ranking::answers`].
+    pub fn source_of(&self, family: &Family, config: &Config, slot: &Slot) -> Result<Option<Source>> {
+        if !self.answers.is_empty() && ranking::is_of_decoder(&self.spec, slot) {
+            return ranking::answers(family, self, config).map(Some);
+        }
+        family.source_of(&self.spec, config, slot)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::config::FromConfig;
 use super::keys::Keys;
-use crate::checkpoint::{Modules, PoolingMode};
+use crate::checkpoint::{Config, Modules, PoolingMode};
 use crate::error::Result;
 use crate::gguf::Value;
 use crate::model::spec::{ClassifierActivation, ClassifierSpec, PooledSpec, Pooling};
@@ -43,6 +43,34 @@ pub(super) fn classifier(keys: &Keys<'_>) -> Result<ClassifierSpec> {
         norm: None,
         is_softmax: false,
     })
+}
+
+/// Whether config.json names a class that scores classes of texts.
+///
+/// # Errors
+/// [`crate::Error::Malformed`] for another type.
+pub(super) fn is_classifier(config: &Config) -> Result<bool> {
+    let classes = config.strings("architectures")?.unwrap_or_default();
+    Ok(classes.iter().any(|class| class.ends_with("ForSequenceClassification")))
+}
+
+/// The labels of classes that a configuration names, by their numbers; configurations that name none have two.
+///
+/// # Errors
+/// [`crate::Error::Malformed`] for values of other types.
+pub(super) fn labels(config: &Config) -> Result<Vec<String>> {
+    let labels = config.object("id2label")?;
+    let mut numbered: Vec<(usize, String)> = Vec::new();
+    for key in labels.iter().flat_map(Config::keys) {
+        let label = labels.as_ref().map_or(Ok(None), |labels| labels.string(key))?;
+        numbered.extend(key.parse().ok().zip(label.map(str::to_owned)));
+    }
+    numbered.sort();
+    if numbered.is_empty() {
+        let n = config.count("num_labels")?.unwrap_or(2);
+        numbered = (0..n).map(|i| (i, format!("LABEL_{i}"))).collect();
+    }
+    Ok(numbered.into_iter().map(|(_, label)| label).collect())
 }
 
 /// Writes the keys of the modules behind a model.

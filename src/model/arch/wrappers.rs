@@ -50,8 +50,12 @@ const WRAPPERS: &[(&str, &str)] = &[
     ("VoxtralForConditionalGeneration", "llama"),
 ];
 
-/// The first of the classes of a configuration that is known, and its family; a class around a language model counts if
-/// no other is.
+/// How the names of classes end that score texts by the stream of the last position; their tensors are those of the
+/// language model.
+const CLASSIFIER: &str = "ForSequenceClassification";
+
+/// The first of the classes of a configuration that is known, and its family; a class around a language model, or with
+/// scores in place of its output matrix, counts if no other is.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a text part that this program does not compute.
@@ -64,7 +68,9 @@ pub fn by_classes<'c>(classes: &[&'c str], config: &Config) -> Result<Option<(&'
             return Ok(Some((class, family)));
         }
     }
-    Ok(None)
+    let with_score = classes.iter().find(|class| class.ends_with(CLASSIFIER));
+    let model_type = config.string("model_type")?;
+    Ok(with_score.and_then(|class| Some((*class, by_model_type(model_type?)?))))
 }
 
 /// The family of the text part of a model of such a class; `None` for another class.

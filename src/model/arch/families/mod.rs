@@ -287,10 +287,10 @@ mod prelude {
     pub(super) use crate::model::arch::base::Base;
     pub(super) use crate::model::arch::config::{FromConfig, promises};
     pub(super) use crate::model::arch::defaults::{Defaults, Partial};
-    pub(super) use crate::model::arch::encoder;
     pub(super) use crate::model::arch::keys::Keys;
     pub(super) use crate::model::arch::names::{BEHIND, Names, SANDWICH, Sources, plain};
     pub(super) use crate::model::arch::source::{Piece, RowMap, Source, ValueMap};
+    pub(super) use crate::model::arch::{encoder, pooled};
     pub(super) use crate::model::spec::layer::*;
     pub(super) use crate::model::spec::{
         ClassifierActivation, ModelSpec, Pooling, Promise, Promises, Role, RopeFactors, RopeScaling,
