@@ -147,7 +147,8 @@ impl<'a, 's> Finder<'a, 's> {
             let Piece { mut n_rows, rows, .. } = *piece;
             // The elements of a vector move as rows of one.
             if slot.shape.len() == 1 && rows != RowMap::Same {
-                n_rows = slot.shape[0] / pieces.len();
+                let are_counted = pieces.iter().map(|piece| piece.n_rows).sum::<usize>() == slot.shape[0];
+                n_rows = if are_counted { n_rows } else { slot.shape[0] / pieces.len() };
                 n_in = 1;
             }
             parts.push(Part { name: in_file.to_owned(), stored, n_rows, rows });

@@ -50,7 +50,7 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
         n_head_kv_name: made.first_of(&["num_kv_heads", "n_head_kv"]),
         ..Defaults::LAYER
     })?;
-    if !is_new(made.config)? && made.config.bool("multi_query")?.unwrap_or(true) {
+    if !is_by_kv_head(made.config)? {
         made.replace_count("attention.head_count_kv", 1)?;
     }
     let n_norms = made.config.count("num_ln_in_parallel_attn")?;
@@ -61,6 +61,11 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
 
 fn is_new(config: &Config) -> Result<bool> {
     Ok(config.bool("new_decoder_architecture")?.unwrap_or(false))
+}
+
+/// Whether the rows of q, k and v come by key-value head, and not all queries first and then one key and one value.
+fn is_by_kv_head(config: &Config) -> Result<bool> {
+    Ok(is_new(config)? || !config.bool("multi_query")?.unwrap_or(true))
 }
 
 fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
@@ -99,7 +104,7 @@ fn qkv(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
     let MixerSpec::Attention(attention) = &sources.spec.layers[slot.id.layer.unwrap_or(0)].mixer else {
         return Ok(source);
     };
-    let is_by_head = is_new(sources.config)? && slot.id.suffix == Suffix::Weight;
+    let is_by_head = is_by_kv_head(sources.config)?;
     match (slot.id.role, source) {
         (Role::AttnQkv, Some(Source::Pieces(pieces, values))) if is_by_head => {
             Ok(Some(Source::Pieces(by_kv_head(&pieces[0], attention), values)))

@@ -18,7 +18,10 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;
     made.refuse("norm_topk_prob", false, true)?;
     made.base(&Defaults { eps: 1e-5, ..Defaults::RMS })?;
-    made.optional_f32("attention.clamp_kqv", "clip_qkv")?;
+    // Other programs bound queries and keys in front of their norms, which the model does behind them.
+    if made.config.f32("clip_qkv")?.is_some() {
+        return Err(made.unsupported("clip_qkv, which the olmoe architecture cannot express".into()));
+    }
     made.experts(&["num_experts", "num_local_experts"])
 }
 
