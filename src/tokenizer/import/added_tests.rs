@@ -235,3 +235,23 @@ fn flags_of_tokenizer_config_decide_with_a_note_and_files_without_flags_change_n
         assert_eq!(vocabulary.notes().len(), 1, "{:?}", vocabulary.notes());
     }
 }
+
+#[test]
+fn the_end_that_a_template_writes_is_the_end_of_texts_and_the_named_one_that_of_turns() {
+    let mut file = byte_level_json(LLAMA3);
+    let special = |text: &str| json!({"SpecialToken": {"id": text, "type_id": 0}});
+    let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+    file["post_processor"] = json!({"type": "TemplateProcessing", "single": [text, special("<|x|>")]});
+    let import = |flag: Value| {
+        let config = json!({"eos_token": "<tool>", "add_eos_token": flag});
+        import(&[("tokenizer.json", file.clone()), ("tokenizer_config.json", config)], 8).unwrap()
+    };
+    let found = import(Value::Null);
+    let id = |text: &str| found.id_of(text);
+    assert_eq!(found.special_ids().get(Role::Eos), id("<|x|>"));
+    assert_eq!(found.special_ids().get(Role::Eot), id("<tool>"));
+    assert_eq!(found.add_eos, Some(true));
+    // Where the end is not added, the named one is meant.
+    let found = import(json!(false));
+    assert_eq!((found.special_ids().get(Role::Eos), found.add_eos), (id("<tool>"), Some(false)));
+}

@@ -144,7 +144,7 @@ impl Parts {
         let find = |text: &str| index.get(text).copied();
         let mut ids = settings.special_ids(&self.tokens.texts, find)?;
         if let Some(json) = json {
-            Settings::add_template_ids(&mut ids, json, find);
+            settings.add_template_ids(&mut ids, json, find)?;
         }
         for (role, id) in self.ids {
             ids.set(role, ids.get(role).or(id));

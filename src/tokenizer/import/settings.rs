@@ -114,16 +114,34 @@ impl<'a> Settings<'a> {
     }
 
     /// Completes `ids` with the tokens that the template in `json` puts around every text, where no
-    /// other file names them.
+    /// other file names them. One that it puts behind texts is the end of a text, whatever other files say: Qwen's
+    /// embedding models call the end of a turn so, and read another.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for a flag that is not true or false.
     pub(super) fn add_template_ids(
+        &self,
         ids: &mut SpecialIds,
         json: &TokenizerJson,
         find: impl Fn(&str) -> Option<u32>,
-    ) {
+    ) -> Result<()> {
         let (first, last) = json.template_ends().unwrap_or_default();
         for (role, text) in [(Role::Bos, first), (Role::Eos, last)] {
             ids.set(role, ids.get(role).or_else(|| text.and_then(&find)));
         }
+        let last = last.and_then(&find).filter(|_| json.is_byte_level());
+        let named = ids.get(Role::Eos).filter(|&named| last.is_some_and(|last| last != named));
+        if named.is_some() && self.flag("add_eos_token")? != Some(false) {
+            ids.set(Role::Eos, last);
+            let eot = ids.get(Role::Eot).filter(|&eot| Some(eot) != last);
+            match (eot, named) {
+                (Some(eot), Some(named)) if eot != named => {
+                    ids.set_further_ends([ids.further_ends(), &[named]].concat());
+                }
+                _ => ids.set(Role::Eot, named),
+            }
+        }
+        Ok(())
     }
 
     /// Every id in the lists of `eos_token_id` ends a generation.
