@@ -5,6 +5,7 @@ use std::path::Path;
 use super::folder::{OF_TEMPLATES, OF_TOKENIZERS};
 use super::index::ShardIndex;
 use super::locate::{listed, ranks_of};
+use super::parted::is_part;
 use super::weight_names::{Format, PYTORCH, SAFETENSORS, ShardName};
 use crate::error::Result;
 
@@ -61,6 +62,9 @@ fn set_of(candidates: &[&str], format: &Format) -> Result<Vec<String>, String> {
     let set: Vec<String> = match ShardName::parse(first, format) {
         Some(shard) => {
             (1..=shard.n_shards.min(crate::limits::MAX_SHARDS)).map(|number| shard.sibling(number)).collect()
+        }
+        None if is_part(first) => {
+            candidates.iter().filter(|name| is_part(name)).map(|&name| name.to_owned()).collect()
         }
         None => match ranks_of(first, candidates) {
             Some(ranks) => ranks.into_iter().map(str::to_owned).collect(),

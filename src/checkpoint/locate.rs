@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::index::ShardIndex;
+use super::parted::is_part;
 use super::weight_names::{Format, PYTORCH, SAFETENSORS, ShardName};
 use crate::error::{Error, Result};
 use crate::limits;
@@ -30,6 +31,8 @@ pub(super) enum Weights {
     Shards(Vec<PathBuf>),
     /// In all of these files, of which each has a part of every matrix.
     Ranks(Vec<PathBuf>),
+    /// In all of these files, of which some have a part of some matrices.
+    Parted(Vec<PathBuf>),
 }
 
 /// Finds the weights of `input`: a weight file, a checkpoint's folder, or its index.
@@ -81,6 +84,12 @@ fn beside(dir: &Path, input: &Path, name: &str, format: &Format, notes: &mut Vec
     }
     match ShardName::parse(name, format) {
         Some(shard) if shard.n_shards > 1 => joined(dir, &shard, format, notes),
+        _ if is_part(name) => {
+            let names = file_names(dir)?;
+            let parts: Vec<&String> = names.iter().filter(|name| is_part(name)).collect();
+            notes.push(format!("{} and the others of {} files are joined", parts[0], parts.len()));
+            Ok(Weights::Parted(parts.into_iter().map(|name| dir.join(name)).collect()))
+        }
         _ => match ranks_of(name, &strs(&file_names(dir)?)) {
             Some(names) => {
                 let expected = (0..names.len()).map(|rank| format!("consolidated.{rank:02}.pth"));
@@ -132,6 +141,7 @@ fn in_folder(dir: &Path, notes: &mut Vec<String>) -> Result<Weights> {
             let rivals = candidates.iter().copied().filter(is_rival);
             rivals.filter(|name| !shard.is_of_one_set_with(name, format)).collect()
         }
+        None if is_part(first) => candidates.iter().copied().filter(|name| !is_part(name)).collect(),
         None => match ranks_of(first, &strs(&names)) {
             Some(ranks) => candidates.iter().copied().filter(|name| !ranks.contains(name)).collect(),
             None => candidates[1..].to_vec(),

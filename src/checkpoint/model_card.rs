@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
+use super::folder::Folder;
 use crate::limits::{MAX_MODEL_CARD_BYTES, MAX_MODEL_CARD_DEPTH};
 
 /// What a model card says of its model. Empty where it says nothing.
@@ -54,8 +55,25 @@ impl ModelCard {
     }
 }
 
+/// Reads the model card, and its first heading; whatever is wrong with it becomes a note.
+pub(super) fn read_model_card(
+    folder: &Folder,
+    notes: &mut Vec<String>,
+) -> (Option<ModelCard>, Option<String>) {
+    const NAME: &str = "README.md";
+    let read = folder.read_text(NAME, MAX_MODEL_CARD_BYTES).map_err(|e| e.to_string());
+    let heading = read.as_ref().ok().and_then(|text| heading(text.as_deref()?));
+    match read.and_then(|text| text.map_or(Ok(None), |text| ModelCard::parse(&text))) {
+        Ok(card) => (card, heading),
+        Err(reason) => {
+            notes.push(format!("{} is left aside: {reason}", folder.join(NAME).display()));
+            (None, heading)
+        }
+    }
+}
+
 /// The first heading of the first rank in `text`, behind its front matter.
-pub(super) fn heading(text: &str) -> Option<String> {
+fn heading(text: &str) -> Option<String> {
     let front = front_matter(text).ok().flatten().map_or(0, |yaml| yaml.lines().count() + 1);
     let found = text.lines().skip(front).find_map(|line| line.strip_prefix("# "))?;
     Some(found.trim().to_owned())

@@ -10,12 +10,12 @@ use super::folder::Folder;
 use super::index::ShardIndex;
 use super::locate::{Located, Weights, are_ranks, listed, locate};
 use super::makers;
-use super::model_card::{self, ModelCard};
+use super::model_card::{ModelCard, read_model_card};
 use super::modules::Modules;
+use super::parted;
 use super::shard::Shard;
 use super::tensor::TensorView;
 use crate::error::{Error, Result};
-use crate::limits;
 use crate::read_file::ReadFile;
 
 /// An opened checkpoint: every shard opened, every name in one place.
@@ -30,6 +30,8 @@ pub struct Checkpoint {
     own_names: BTreeMap<String, String>,
     /// Shards that each hold a part of every matrix.
     n_ranks: usize,
+    /// The shards of tensors of which several hold a part.
+    parts: BTreeMap<String, Vec<usize>>,
     /// Shards from this one on are of modules behind the model; names there get the module's in front.
     first_module: usize,
     modules: Modules,
@@ -65,6 +67,7 @@ impl Checkpoint {
                 match &paths[..] {
                     [path] => Weights::Single(path.clone()),
                     _ if are_ranks(files) => Weights::Ranks(paths),
+                    _ if files.iter().all(|file| parted::is_part(file)) => Weights::Parted(paths),
                     _ => Weights::Shards(paths),
                 }
             }
@@ -76,7 +79,7 @@ impl Checkpoint {
         let Located { dir, weights, mut notes } = located;
         let folder = Folder::new(dir);
         let generation_config = folder.read_config_tolerantly("generation_config.json", &mut notes);
-        let mut n_ranks = 1;
+        let (mut n_ranks, mut parts) = (1, BTreeMap::new());
         let (index_path, shards, shard_of) = match weights {
             Weights::Single(path) => (None, vec![shard(&path, open)?], None),
             Weights::Shards(paths) => (None, open_all(paths.iter(), open)?, None),
@@ -85,6 +88,13 @@ impl Checkpoint {
                 let of_first = shards[0].tensor_names().map(|name| (name.to_owned(), 0)).collect();
                 n_ranks = shards.len();
                 (None, shards, Some(of_first))
+            }
+            Weights::Parted(paths) => {
+                let shards = open_all(paths.iter(), open)?;
+                parts = parted::shards_of(&shards)?;
+                let firsts = parts.iter().map(|(name, of)| (name.clone(), of[0])).collect();
+                parts.retain(|_, of| of.len() > 1);
+                (None, shards, Some(firsts))
             }
             Weights::Index(path) => {
                 let index = ShardIndex::open(&path)?;
@@ -121,6 +131,7 @@ impl Checkpoint {
             shard_of,
             own_names,
             n_ranks,
+            parts,
             first_module,
             modules,
             config,
@@ -230,6 +241,10 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Malformed`] if a rank has none; as [`Checkpoint::tensor`].
     pub fn ranks_of(&self, name: &str) -> Result<Option<Vec<TensorView<'_>>>> {
+        if let Some(parts) = self.parts.get(name) {
+            let parts = parts.iter().map(|&shard| self.shards[shard].tensor(name));
+            return Ok(Some(parts.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect()));
+        }
         if self.n_ranks < 2 || self.shard_of.get(name).is_none_or(|&shard| shard >= self.n_ranks) {
             return Ok(None);
         }
@@ -378,18 +393,4 @@ fn follow(
         }
     }
     Ok(shard_of)
-}
-
-/// Reads the model card, and its first heading; whatever is wrong with it becomes a note.
-fn read_model_card(folder: &Folder, notes: &mut Vec<String>) -> (Option<ModelCard>, Option<String>) {
-    const NAME: &str = "README.md";
-    let read = folder.read_text(NAME, limits::MAX_MODEL_CARD_BYTES).map_err(|e| e.to_string());
-    let heading = read.as_ref().ok().and_then(|text| model_card::heading(text.as_deref()?));
-    match read.and_then(|text| text.map_or(Ok(None), |text| ModelCard::parse(&text))) {
-        Ok(card) => (card, heading),
-        Err(reason) => {
-            notes.push(format!("{} is left aside: {reason}", folder.join(NAME).display()));
-            (None, heading)
-        }
-    }
 }

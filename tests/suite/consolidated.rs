@@ -33,6 +33,82 @@ fn converted(checkpoint: &Path, file_type: FileType) -> Vec<u8> {
     fs::read(path).expect("written")
 }
 
+/// The tensors of a safetensors file: their entries in the header, and their bytes.
+fn tensors(path: &Path) -> Vec<(String, serde_json::Value, Vec<u8>)> {
+    let bytes = fs::read(path).expect("weights");
+    let (n, rest) = bytes.split_first_chunk().expect("a length");
+    let (header, data) = rest.split_at(u64::from_le_bytes(*n) as usize);
+    let header: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(header).expect("a header");
+    let of = |(name, entry): (String, serde_json::Value)| {
+        let at = |i: usize| entry["data_offsets"][i].as_u64().expect("an offset") as usize;
+        let bytes = data[at(0)..at(1)].to_vec();
+        (name, entry, bytes)
+    };
+    header.into_iter().filter(|(name, _)| name != "__metadata__").map(of).collect()
+}
+
+fn write_tensors(path: &Path, tensors: &[(String, serde_json::Value, Vec<u8>)]) {
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, entry, bytes) in tensors {
+        let mut entry = entry.clone();
+        entry["data_offsets"] = serde_json::json!([data.len(), data.len() + bytes.len()]);
+        header.insert(name.clone(), entry);
+        data.extend_from_slice(bytes);
+    }
+    let header = serde_json::Value::Object(header).to_string();
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat();
+    fs::write(path, file).expect("written");
+}
+
+/// Half `rank` of an expert's matrix: of the columns of `w2`, else of the rows.
+fn half(
+    (name, entry, bytes): &(String, serde_json::Value, Vec<u8>),
+    rank: usize,
+) -> (String, serde_json::Value, Vec<u8>) {
+    let dimension = |i: usize| entry["shape"][i].as_u64().expect("a dimension") as usize;
+    let (n_out, n_in) = (dimension(0), dimension(1));
+    let row_bytes = bytes.len() / n_out;
+    let (shape, bytes) = if name.ends_with("w2.weight") {
+        let half = |row: &[u8]| row[rank * row_bytes / 2..][..row_bytes / 2].to_vec();
+        ([n_out, n_in / 2], bytes.chunks(row_bytes).flat_map(half).collect())
+    } else {
+        ([n_out / 2, n_in], bytes[rank * bytes.len() / 2..][..bytes.len() / 2].to_vec())
+    };
+    (name.clone(), serde_json::json!({ "dtype": entry["dtype"], "shape": shape }), bytes)
+}
+
+#[test]
+fn parts_of_ranks_beside_whole_tensors_make_the_same_file() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let whole = folder(&["families/grok-2", "families/tokenizer"], dir.path().join("whole"));
+    let parted = folder(&["families/grok-2", "families/tokenizer"], dir.path().join("parted"));
+    fs::remove_file(parted.join("model.safetensors")).expect("removed");
+    let all = tensors(&whole.join("model.safetensors"));
+    let (experts, common): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|(name, ..)| name.contains("block_sparse_moe.experts."));
+    assert!(!experts.is_empty());
+    let path = |rank: &str| parted.join(format!("pytorch_model-00001-TP-{rank}.safetensors"));
+    write_tensors(&path("common"), &common);
+    let halves = |rank: usize| experts.iter().map(|expert| half(expert, rank)).collect::<Vec<_>>();
+    for rank in [0, 1] {
+        write_tensors(&path(&format!("00{rank}")), &halves(rank));
+    }
+    for file_type in [FileType::F32, FileType::Q4_0] {
+        assert!(converted(&whole, file_type) == converted(&parted, file_type), "{file_type}");
+    }
+    // One of them stands for all.
+    assert!(converted(&path("001"), FileType::F32) == converted(&whole, FileType::F32));
+    let mut gap = halves(1);
+    gap.pop();
+    write_tensors(&path("001"), &gap);
+    let message = refusal(&parted);
+    assert!(message.contains("in 1 of the files") && message.contains("each of 2 ranks"), "{message}");
+    fs::rename(path("001"), path("002")).expect("renamed");
+    let message = refusal(&parted);
+    assert!(message.contains("rank 1 are missing"), "{message}");
+}
+
 /// Why a checkpoint is not converted.
 fn refusal(checkpoint: &Path) -> String {
     let opened = match Checkpoint::open(checkpoint) {
