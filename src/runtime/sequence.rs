@@ -146,7 +146,7 @@ impl<'e> Sequence<'e> {
     /// [`Error::Limit`] if there is no memory for it.
     pub(super) fn prepare(&mut self, n: usize) -> Result<()> {
         if self.cache.is_checkpoint_due() {
-            self.cache.checkpoint();
+            self.cache.checkpoint_on_the_way();
         }
         let promise = match self.promise(self.cache.missing_bytes(n)) {
             Err(_) if self.cache.forget_checkpoints() => self.promise(self.cache.missing_bytes(n))?,

@@ -21,10 +21,18 @@ const MAX_STATES: u64 = 32;
 /// its middle, while there are few.
 const INTERVAL: usize = 256;
 
+/// Where one is asked for, so close behind another, it saves no more than these positions.
+const CLOSE: usize = 64;
+
+/// Of so many checkpoints with states, one may lie on the way through a text, once there is no room for all.
+const ON_THE_WAY: usize = 4;
+
 /// What a cache held when it was at some position.
 #[derive(Clone, Debug)]
 pub(super) struct Checkpoint {
     pub(super) n_past: usize,
+    /// Whether it was asked for, as at the end of a prompt, and does not only lie on the way through a text.
+    pub(super) is_border: bool,
     /// `[n_groups]`: `None` for groups that drop nothing.
     pub(super) held: Vec<Option<Held>>,
     /// Of the recurrent mixers.
@@ -45,8 +53,20 @@ impl KvCache {
     /// memory at once, but chunks that a checkpoint has are not used again: the positions that follow take
     /// others. Does nothing where all positions are held anyway.
     pub fn checkpoint(&mut self) {
-        let is_there = self.checkpoints.last().is_some_and(|last| last.n_past == self.n_past);
-        if self.n_past == 0 || is_there || self.goes_anywhere() {
+        self.remember(true);
+    }
+
+    /// As [`KvCache::checkpoint`], where [`KvCache::is_checkpoint_due`]: texts part here no more often than elsewhere.
+    pub fn checkpoint_on_the_way(&mut self) {
+        self.remember(false);
+    }
+
+    fn remember(&mut self, is_border: bool) {
+        if let Some(last) = self.checkpoints.last_mut().filter(|last| last.n_past == self.n_past) {
+            last.is_border |= is_border;
+            return;
+        }
+        if self.n_past == 0 || self.goes_anywhere() {
             return;
         }
         // A full list takes no more memory: the list of what the dropped one held serves again.
@@ -57,7 +77,7 @@ impl KvCache {
         };
         let n_past = self.n_past;
         held.extend(self.groups.iter().map(|group| group.drops().then(|| group.held(n_past))));
-        self.checkpoints.push(Checkpoint { n_past, held, state: self.recurrent.share() });
+        self.checkpoints.push(Checkpoint { n_past, is_border, held, state: self.recurrent.share() });
     }
 
     /// Whether all positions are held anyway.
@@ -80,14 +100,29 @@ impl KvCache {
     }
 
     /// The checkpoint that is given up for another: the oldest; of recurrent states, whose windows are not between
-    /// them, that without which the way from one to the next is shortest. The last stays.
+    /// them, one that was asked for close behind another, else one on the way, as long as these are more than a few,
+    /// else one that was asked for. Of several it is that without which the way from one to the next is shortest. The
+    /// last stays.
+    ///
+    /// Conversations part where prompts end: a template drops what was thought there, or a message is edited.
     fn least_missed(&self) -> usize {
         if !self.recurrent.is_any() {
             return 0;
         }
-        let n_past = |i: usize| self.checkpoints[i].n_past;
+        let all = &self.checkpoints;
+        let n_past = |i: usize| all[i].n_past;
         let gap = |&i: &usize| n_past(i + 1) - if i == 0 { 0 } else { n_past(i - 1) };
-        (0..self.checkpoints.len() - 1).min_by_key(gap).unwrap_or(0)
+        let earlier = 0..all.len() - 1;
+        let is_close = |&i: &usize| {
+            i > 0 && all[i - 1].is_border && all[i].is_border && n_past(i) - n_past(i - 1) <= CLOSE
+        };
+        if let Some(close) = earlier.clone().filter(is_close).min_by_key(gap) {
+            return close;
+        }
+        let n_on_the_way = earlier.clone().filter(|&i| !all[i].is_border).count();
+        let gives_up_borders = n_on_the_way <= self.max_checkpoints() / ON_THE_WAY;
+        let of_kind = earlier.clone().filter(|&i| all[i].is_border == gives_up_borders);
+        of_kind.min_by_key(gap).or_else(|| earlier.min_by_key(gap)).unwrap_or(0)
     }
 
     /// Gives the memory of all checkpoints back; returns whether there were any.

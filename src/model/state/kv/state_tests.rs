@@ -108,6 +108,31 @@ fn checkpoints_of_states_are_bounded_and_lie_evenly() {
 }
 
 #[test]
+fn the_ends_of_prompts_outlive_what_lies_on_the_way() {
+    const MARGIN: usize = 32;
+    let promises = Promises::default();
+    let mut cache = empty(&promises);
+    let ends: Vec<usize> = (1..=12).map(|i| 300 * i).collect();
+    for &end in &ends {
+        while cache.n_past() < end - MARGIN {
+            append(&mut cache, &promises, 4);
+            // Far more often than is due, so that there is no room for all.
+            cache.checkpoint_on_the_way();
+        }
+        cache.checkpoint();
+        append(&mut cache, &promises, MARGIN);
+        cache.checkpoint();
+    }
+    assert_eq!(cache.checkpoints.len(), 32);
+    for end in ends {
+        assert!(cache.reach(end) >= end - MARGIN, "{end}: {}", cache.reach(end));
+    }
+    // What is left of the room lies between them.
+    let n_on_the_way = cache.checkpoints.iter().filter(|checkpoint| !checkpoint.is_border).count();
+    assert!(n_on_the_way >= 32 / 4, "{n_on_the_way}");
+}
+
+#[test]
 fn a_checkpoint_is_due_every_few_hundred_positions_of_a_text_with_states() {
     let promises = Promises::default();
     let mut cache = empty(&promises);

@@ -130,7 +130,12 @@ impl KvCache {
     pub fn read_kept_state(&mut self, kept: usize, input: &mut impl Read) -> io::Result<()> {
         self.recurrent.read(input)?;
         let held = self.groups.iter().map(|_| None).collect();
-        self.checkpoints.push(Checkpoint { n_past: kept, held, state: self.recurrent.share() });
+        self.checkpoints.push(Checkpoint {
+            n_past: kept,
+            is_border: true,
+            held,
+            state: self.recurrent.share(),
+        });
         Ok(())
     }
 
