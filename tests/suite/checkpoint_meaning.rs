@@ -185,7 +185,7 @@ fn a_base_class_or_a_model_type_alone_says_what_a_model_is() {
     let (_, warnings) = with(json!(["X", "LlamaForCausalLM"]), json!("llama")).expect("one is known");
     assert_says(&warnings, &["several", "LlamaForCausalLM is taken"]);
     for (architectures, model_type, said) in [
-        (json!(["LlamaForSequenceClassification"]), json!("llama"), "LlamaForSequenceClassification"),
+        (json!(["LlamaForTokenClassification"]), json!("llama"), "LlamaForTokenClassification"),
         (Value::Null, json!("rwkv"), "model_type \"rwkv\""),
         (Value::Null, Value::Null, "names neither"),
         (json!("LlamaForCausalLM"), json!("llama"), "should be a list of strings"),
