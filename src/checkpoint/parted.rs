@@ -61,7 +61,7 @@ pub(super) fn shards_of(shards: &[Shard]) -> Result<BTreeMap<String, Vec<usize>>
     for (tensor, of) in &found {
         let is_whole = of.len() == 1 && helds[of[0]] == Held::Whole;
         let is_parted = of.iter().zip(&ranks).all(|(&i, &rank)| helds[i] == Held::PartOf(rank));
-        if !is_whole && !(is_parted && of.len() == ranks.len()) {
+        if !(is_whole || is_parted && of.len() == ranks.len()) {
             let (tensor, n, n_ranks) = (tensor.escape_debug(), of.len(), ranks.len());
             let what = format!(
                 "tensor {tensor} is in {n} of the files, neither whole in one nor in a part of each of {n_ranks} ranks"
