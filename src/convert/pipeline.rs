@@ -355,12 +355,11 @@ impl Job<'_> {
         let Worker { rows, blocks, scratch, reading } = worker;
         let Planned { rows: source, importance, .. } = &output.plan.sources()[group.tensor];
         let (kernels, steps) = (self.options.kernels, reading.steps());
-        let search = output.plan.scale_search();
         let mut encode = |first: usize, n: usize, importance, blocks: &mut [u8]| {
             let rows = &rows[first * n_in..][..n * n_in];
             let steps =
                 if steps.is_empty() { steps } else { &steps[first * n_in / STEP..][..n * n_in / STEP] };
-            let guidance = Guidance { search, steps, importance };
+            let guidance = Guidance { search: output.plan.scale_search(), steps, importance };
             let ty = ty.block_type().expect("what is no weights is copied");
             encode_rows_guided(kernels, ty, rows, n_in, guidance, blocks, scratch)
         };
@@ -368,6 +367,10 @@ impl Job<'_> {
             (Some(source), _) => {
                 source.read(group.first_row * n_in, blocks)?;
                 if source.are_weights() { ErrorStats::none(rows) } else { ErrorStats::default() }
+            }
+            (None, _) if source.is_nvfp4_in(ty) => {
+                source.read_nvfp4(group.first_row, blocks, &mut Vec::new())?;
+                ErrorStats::none(rows)
             }
             (None, None) => encode(0, group.n_rows, None, blocks),
             (None, Some(importance)) => {

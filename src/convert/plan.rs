@@ -15,7 +15,7 @@ use crate::convert::importance::Importance;
 use crate::convert::metadata::{self, General};
 use crate::convert::naming::model_stem;
 use crate::convert::recipe::{self, Candidate};
-use crate::convert::transform::{Factors, SourceRows};
+use crate::convert::transform::{Factors, SourceRows, nvfp4};
 use crate::convert::{FileType, adapters, proof, sources, target, tokenizer_check};
 use crate::error::Result;
 use crate::gguf::{DEFAULT_ALIGNMENT, GgmlType, GgufWriter, PlannedTensor};
@@ -115,6 +115,7 @@ impl<'a> Plan<'a> {
             rows.look_for_grids()?;
         }
         let is_kept = options.file_type == FileType::KEEP;
+        nvfp4::keep(&mut found, is_kept);
         let candidates: Vec<Candidate> =
             found.iter().map(|(slot, rows)| candidate(slot, rows, is_kept)).collect::<Result<_>>()?;
         let rows: Vec<_> = found.into_iter().map(|(_, rows)| rows).collect();

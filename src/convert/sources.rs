@@ -14,7 +14,7 @@ use crate::convert::other_parts;
 use crate::convert::stored::{Stored, Tensors};
 use crate::convert::transform::{Packed, Part, Reading, SourceRows};
 use crate::error::{Error, Result};
-use crate::model::arch::{Configured, Family, Piece, RowMap, Source, ranking, rows_and_columns};
+use crate::model::arch::{Configured, Dialect, Family, Piece, RowMap, Source, ranking, rows_and_columns};
 use crate::model::spec::{ModelSpec, Presence, Role, Slot, Suffix, slots};
 use crate::quantize::decode_source;
 
@@ -45,10 +45,13 @@ pub(super) fn find<'a>(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Found<'a>>> {
     let names = Names::of((tensors, checkpoint.dir()), family.names.base_prefix, ignored, warnings)?;
-    let finder = Finder { checkpoint, tensors, names, spec: &configured.spec };
+    let (dialect, config) = (tensors.dialect(), checkpoint.config());
+    let finder = Finder { checkpoint, tensors, names, spec: &configured.spec, dialect };
+    let source_of = |slot: &Slot| configured.source_in(dialect, (family, config), slot);
     let mut used = HashSet::new();
     let mut found = Vec::new();
     let mut promises = configured.promises;
+    let mut without_bias = None;
     // Whether a tied head is there all the same is for the weights to say.
     promises.is_tied = promises.is_tied.or(Some(false));
     for mut slot in slots(&finder.as_far_as_told(), &promises) {
@@ -57,7 +60,7 @@ pub(super) fn find<'a>(
         } else if slot.id.role == Role::Output && ranking::is_instead_of_logits(&configured.spec) {
             continue;
         }
-        let Some(mut source) = configured.source_of(family, checkpoint.config(), &slot)? else {
+        let Some(mut source) = source_of(&slot)? else {
             // A bias whose matrix the family calls otherwise, as that of q, k and v together.
             if slot.presence == Presence::Required && slot.id.suffix == Suffix::Weight {
                 return Err(finder.missing(&slot.id.gguf_name(), &slot));
@@ -68,13 +71,17 @@ pub(super) fn find<'a>(
             // A tied matrix may be saved under either name.
             let head =
                 slots(&configured.spec, &promises).into_iter().find(|slot| slot.id.role == Role::Output);
-            let head = head.map(|head| family.source_of(&configured.spec, checkpoint.config(), &head));
-            source = with_names_of(source, head.transpose()?.flatten());
+            source = with_names_of(source, head.map(|head| source_of(&head)).transpose()?.flatten());
         }
         if let Some(rows) = finder.rows(&slot, &source, &mut used)? {
             found.push((slot, rows));
+        } else if dialect == Dialect::Mlx && slot.id.role == Role::ExpProbs {
+            without_bias.get_or_insert(slot.id);
         }
     }
+    warnings.extend(without_bias.map(|id| {
+        format!("MLX left out the biases for the choice of experts ({id} in GGUF): experts are chosen as MLX does, without them")
+    }));
     drop_tied_head(&mut found, warnings)?;
     finder.refuse_leftovers(family, &used, warnings)?;
     warnings.extend(unused_patterns(tensors, ignored));
@@ -99,6 +106,7 @@ struct Finder<'a, 's> {
     tensors: &'s Tensors<'a>,
     names: Names<'s>,
     spec: &'s ModelSpec,
+    dialect: Dialect,
 }
 
 impl<'a, 's> Finder<'a, 's> {
@@ -158,7 +166,12 @@ impl<'a, 's> Finder<'a, 's> {
 
     /// Whether the first tensor of `source` is there.
     fn has_first_of(&self, source: &Source) -> bool {
-        let Source::Pieces(pieces, _) = source else { return false };
+        let pieces = match source {
+            Source::Pieces(pieces, _) => pieces,
+            Source::Either(a, b) => return self.has_first_of(a) || self.has_first_of(b),
+            Source::Mxfp4 { codes, .. } => return self.names.find(codes).is_some(),
+            Source::Computed(_) => return true,
+        };
         pieces.first().is_some_and(|piece| piece.names.iter().any(|name| self.names.find(name).is_some()))
     }
 
@@ -191,7 +204,7 @@ impl<'a, 's> Finder<'a, 's> {
 
     fn check_shape(&self, stored: &Stored<'_>, name: &str, piece: &Piece, slot: &Slot) -> Result<()> {
         let shape = &piece.shape;
-        if stored.shape() == *shape {
+        if stored.shape() == *shape || self.dialect.is_same(stored.shape(), shape) {
             return Ok(());
         }
         if let (Role::TokenEmbd, &[n_rows, n_embd]) = (slot.id.role, stored.shape())

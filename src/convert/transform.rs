@@ -7,6 +7,7 @@
 mod grids;
 mod held;
 mod mxfp4;
+pub(super) mod nvfp4;
 mod place;
 mod scaled;
 
@@ -37,6 +38,8 @@ pub(super) struct SourceRows<'a> {
     n_in: usize,
     /// Whether the floats lie on grids of few levels.
     is_on_grids: bool,
+    /// Whether the rows are NVFP4, of which codes and scales are kept.
+    is_nvfp4: bool,
     /// What the values are multiplied with at last.
     factors: Factors,
 }
@@ -74,6 +77,7 @@ pub(super) struct Part<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     bytes: Vec<u8>,
+    blocks: Vec<u8>,
     block: Vec<f32>,
     /// The rows of a group, with their numbers in it, in the order of the file.
     order: Vec<(Place, usize)>,
@@ -120,7 +124,8 @@ impl<'a> SourceRows<'a> {
     }
 
     fn of(origin: Origin<'a>, (n_rows, n_in): (usize, usize)) -> Self {
-        Self { origin, values: ValueMap::Same, n_rows, n_in, is_on_grids: false, factors: Factors::default() }
+        let (values, factors) = (ValueMap::Same, Factors::default());
+        Self { origin, values, n_rows, n_in, is_on_grids: false, is_nvfp4: false, factors }
     }
 
     /// The block type that holds the rows as the checkpoint has them.
@@ -204,6 +209,9 @@ impl<'a> SourceRows<'a> {
         hasher.update([self.n_rows as u64, self.n_in as u64].map(u64::to_le_bytes).as_flattened());
         hasher.update(format!("{:?};", self.values));
         self.factors.update_digest(hasher);
+        if self.is_nvfp4 {
+            hasher.update("NVFP4;");
+        }
         match &self.origin {
             Origin::Computed(values) => values.iter().for_each(|value| hasher.update(value.to_le_bytes())),
             Origin::Blocks(blocks) => hasher.update(format!("{:?} {};", blocks.name, blocks.ty)),
@@ -271,6 +279,9 @@ impl<'a> SourceRows<'a> {
     /// As [`SourceRows::read`], without factors.
     fn read_stored(&self, first: usize, out: &mut [f32], reading: &mut Reading) -> Result<()> {
         reading.steps.clear();
+        if self.is_nvfp4 {
+            return self.decode_nvfp4(first, out, reading);
+        }
         let parts = match &self.origin {
             Origin::Checkpoint(parts) => parts,
             Origin::Computed(values) => {
@@ -303,7 +314,7 @@ impl<'a> SourceRows<'a> {
         reading: &mut Reading,
     ) -> Result<()> {
         let n_in = self.n_in;
-        let Reading { bytes, block, order, scratch, run_steps, steps } = reading;
+        let Reading { bytes, block, order, scratch, run_steps, steps, .. } = reading;
         order.clear();
         order.extend((0..out.len() / n_in).map(|i| (self.locate(parts, first + i), i)));
         order.sort_unstable();

@@ -173,6 +173,7 @@ fn differing_row(
         let ty = plan.files().tensor(group.tensor).ty;
         match rows.blocks_of(ty) {
             Some(blocks) => blocks.read(row * rows.n_in(), &mut worker.blocks)?,
+            None if rows.is_nvfp4_in(ty) => rows.read_nvfp4(row, &mut worker.blocks, &mut Vec::new())?,
             None => {
                 let ty = ty.block_type().expect("what is no weights is copied");
                 let importance = source.importance.as_ref().map(|importance| importance.at_row(row).0);

@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gguf_kit::convert::FileType;
+use gguf_kit::checkpoint::Checkpoint;
+use gguf_kit::convert::{FileType, Plan, PlanOptions};
+use gguf_kit::gguf::GgufFile;
 use gguf_simd::BlockType;
+use gguf_simd::kernels::Kernels;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
@@ -123,5 +126,40 @@ fn keeping_keeps_every_value_in_the_smallest_type_that_holds_it() {
         assert_eq!(type_of("blk.1.ffn_gate.weight"), Some(BlockType::BF16), "{name}");
         assert_eq!(summary.error().relative_rmse(), 0.0, "{name}");
         assert!(!summary.is_requantised, "{name}");
+    }
+}
+
+#[test]
+fn nvfp4_keeps_its_codes_and_the_scale_of_the_whole_is_beside_them() {
+    for name in ["nvfp4-modelopt", "nvfp4-compressed", "mlx-nvfp4"] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let [packed, plain] = quantised(name, dir.path());
+        let path = dir.path().join("kept.gguf");
+        let summary = common::convert(&packed, &path, FileType::KEEP);
+        assert_eq!(summary.error().relative_rmse(), 0.0, "{name}");
+        common::convert(&plain, &dir.path().join("plain.gguf"), FileType::F32);
+        let (kept, plain) = (GgufFile::open(&path), GgufFile::open(&dir.path().join("plain.gguf")));
+        let (kept, plain) = (kept.expect("sound"), plain.expect("sound"));
+        let floats = |file: &GgufFile, name: &str| {
+            let tensor = file.tensor(name)?;
+            let mut values = vec![0.0; tensor.shape.iter().product()];
+            Kernels::best().decode(tensor.ty.block_type()?, file.bytes(tensor), &mut values);
+            Some(values)
+        };
+        let weight = "blk.1.ffn_up.weight";
+        assert_eq!(kept.tensor(weight).and_then(|tensor| tensor.ty.block_type()), Some(BlockType::NVFP4));
+        // MLX has none.
+        let scale = floats(&kept, "blk.1.ffn_up.scale");
+        assert_eq!(scale.is_some(), name != "mlx-nvfp4", "{name}");
+        let scale = scale.map_or(1.0, |scale| scale[0]);
+        let (found, expected) =
+            (floats(&kept, weight).expect("there"), floats(&plain, weight).expect("there"));
+        // Products in another order differ in the last bit.
+        let is_near =
+            |(found, expected): (&f32, &f32)| (found * scale - expected).abs() <= expected.abs() * 2e-7;
+        assert!(found.iter().zip(&expected).all(is_near), "{name}");
+        let checkpoint = Checkpoint::open(&packed).expect("sound");
+        let plan = Plan::new(&checkpoint, &PlanOptions::new(FileType::F16)).expect("sound");
+        assert!(plan.tensors().all(|row| !row.name.ends_with(".scale")), "{name}, not kept");
     }
 }

@@ -61,6 +61,7 @@ mod importance;
 mod logits_file;
 mod logits_hash;
 mod measures;
+mod mlx;
 mod model_card;
 mod odd_gguf;
 mod on_grids;

@@ -221,6 +221,9 @@ def furthest(path, expected):
     for name, weight in expected.items():
         tensor = tensors[name]
         found = gguf.quants.dequantize(tensor.data, tensor.tensor_type).reshape(weight.shape)
+        # NVFP4 has a number beside it that products are multiplied with.
+        if scale := tensors.get(f"{name.removesuffix('weight')}scale"):
+            found = found * scale.data
         furthest = max(furthest, float(np.abs(found - weight).max()))
         types[tensor.tensor_type.name] = types.get(tensor.tensor_type.name, 0) + 1
     return furthest, " + ".join(f"{n} {kind}" for kind, n in sorted(types.items()))

@@ -36,9 +36,11 @@ use gguf_simd::BlockType;
 
 use crate::checkpoint::{Checkpoint, LowRank, SourceType, TensorView};
 use crate::error::{Error, Result};
+use crate::model::arch::Dialect;
 use crate::quantize::{STEP, Step, decode_source};
 pub(super) use levels::Levels;
 use reshaped::{Reshaped, Shaping};
+pub(super) use scaled::Scaled;
 
 /// A tensor of weights that is not stored as floats.
 pub(super) trait Packed: Debug + Send + Sync {
@@ -80,6 +82,11 @@ pub(super) trait Packed: Debug + Send + Sync {
 
     /// The block type that is the same format, of codes that lie on no grid.
     fn block_type(&self) -> Option<BlockType> {
+        None
+    }
+
+    /// The same as NVFP4, if it is: codes of four bits with a scale of E4M3 for every 16, and one of all.
+    fn as_nvfp4(&self) -> Option<&Scaled<'_>> {
         None
     }
 
@@ -159,6 +166,14 @@ impl<'a> Tensors<'a> {
             Some(error) => Err(Error::usage(error.to_string())),
             None => Ok(self.by_name.get(name)),
         }
+    }
+
+    /// Which program's names and shapes they have.
+    pub(super) fn dialect(&self) -> Dialect {
+        let is_mlx =
+            |stored: &Stored<'_>| matches!(stored, Stored::Packed(packed) if packed.scheme() == "MLX");
+        let tensors = self.by_name.iter();
+        Dialect::of(tensors.map(|(name, stored)| (name.as_str(), stored.shape(), is_mlx(stored))))
     }
 
     /// Puts a tensor in the place of the one of this name.
@@ -245,6 +260,14 @@ impl<'a> Stored<'a> {
         match self {
             Self::Plain(view) => float_type_of(view.dtype),
             Self::Packed(packed) => packed.float_type(),
+        }
+    }
+
+    /// The same as NVFP4, if it is.
+    pub(super) fn as_nvfp4(&self) -> Option<&Scaled<'_>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Packed(packed) => packed.as_nvfp4(),
         }
     }
 

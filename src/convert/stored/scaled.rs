@@ -9,9 +9,12 @@ use crate::checkpoint::{SourceType, TensorView};
 use crate::error::{Error, Result};
 use crate::quantize::{E2M1, decode_source};
 
+/// The byte of E4M3 that is no number.
+const NAN: u8 = 0x7f;
+
 /// A stack of matrices of floats, each a product of its code and a scale.
 #[derive(Debug)]
-pub(super) struct Scaled<'a> {
+pub(in crate::convert) struct Scaled<'a> {
     scheme: &'static str,
     codes: TensorView<'a>,
     /// The type of a code, of which an element of `codes` may hold several, the first in its lowest bits.
@@ -79,6 +82,57 @@ impl<'a> Scaled<'a> {
     fn n_out(&self) -> usize {
         self.shape[self.shape.len() - 2]
     }
+
+    /// What all weights are multiplied with beside their scales.
+    pub(in crate::convert) fn factor(&self) -> f32 {
+        self.factor
+    }
+
+    /// Puts rows `first..` into `out` as GGUF's blocks of NVFP4, whose rows are `row_bytes` long: the same codes with the
+    /// same scales, without the factor.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for a scale that is no number; as [`TensorView::read_at`].
+    pub(in crate::convert) fn read_nvfp4(
+        &self,
+        first: usize,
+        row_bytes: usize,
+        out: &mut [u8],
+        bytes: &mut Vec<u8>,
+    ) -> Result<()> {
+        const BLOCK: usize = 36;
+        const SIGN: u8 = 0x80;
+        let (n_in, n_scales) = (self.shape[self.shape.len() - 1], self.n_scales[1]);
+        let n_rows = out.len() / row_bytes;
+        let n_codes = n_rows * n_in / 2;
+        bytes.resize(n_codes + n_rows * n_scales, 0);
+        let (codes, scales) = bytes.split_at_mut(n_codes);
+        self.codes.read_at((first * n_in / 2) as u64, codes)?;
+        self.scales.read_at((first * n_scales) as u64, scales)?;
+        if let Some(at) = scales.iter().position(|scale| scale & !SIGN == NAN) {
+            let (row, column) = (first + at / n_scales, at % n_scales);
+            let what = format!(
+                "scale [{row}, {column}] of weights in NVFP4 is not a number; the checkpoint is damaged"
+            );
+            return Err(Error::malformed(self.scales.path(), what));
+        }
+        let sources = codes.as_chunks::<32>().0.iter().zip(scales.as_chunks::<4>().0);
+        for (block, (codes, scales)) in out.as_chunks_mut::<BLOCK>().0.iter_mut().zip(sources) {
+            let (block_scales, block_codes) = block.split_at_mut(4);
+            let groups = block_codes.as_chunks_mut::<8>().0.iter_mut().zip(codes.as_chunks::<8>().0);
+            for ((block_scale, scale), (out, codes)) in block_scales.iter_mut().zip(scales).zip(groups) {
+                *block_scale = scale & !SIGN;
+                // Blocks know no signs of scales: codes get them, whose highest bit is one.
+                let sign = scale & SIGN | (scale & SIGN) >> 4;
+                for (j, out) in out.iter_mut().enumerate() {
+                    // Weights j and j + 8 share a byte there, 2 j and 2 j + 1 here.
+                    let code = |i: usize| codes[i / 2] >> (i % 2 * 4) & 15;
+                    *out = (code(j) | code(j + 8) << 4) ^ sign;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Packed for Scaled<'_> {
@@ -142,5 +196,11 @@ impl Packed for Scaled<'_> {
 
     fn block_type(&self) -> Option<BlockType> {
         (self.scheme == "MXFP4").then_some(BlockType::MXFP4)
+    }
+
+    fn as_nvfp4(&self) -> Option<&Scaled<'_>> {
+        let is_e4m3 = self.scales.dtype == SourceType::F8_E4M3;
+        (self.element == SourceType::F4 && self.shared == [1, 16] && is_e4m3 && !self.is_common)
+            .then_some(self)
     }
 }

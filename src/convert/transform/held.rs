@@ -1,5 +1,7 @@
 //! The type that holds the rows of a tensor as the source has them.
 
+use std::collections::HashSet;
+
 use gguf_simd::BlockType;
 
 use super::{Origin, Part, SourceRows, keeps_columns};
@@ -26,6 +28,9 @@ impl SourceRows<'_> {
     /// # Errors
     /// As [`Self::read`].
     pub(in crate::convert) fn held_type(&self) -> Result<Option<BlockType>> {
+        if self.is_nvfp4 && !self.is_multiplied() {
+            return Ok(Some(BlockType::NVFP4));
+        }
         let parts = match &self.origin {
             Origin::Checkpoint(parts) if self.values == ValueMap::Same => parts,
             Origin::Blocks(blocks) => return Ok(blocks.ty.block_type()),
@@ -41,7 +46,9 @@ impl SourceRows<'_> {
             return Ok(Some(if is_one { types[0] } else { BlockType::F32 }));
         }
         let mut common: Option<Levels> = None;
-        for Part { stored, rows, .. } in parts {
+        let mut seen = HashSet::new();
+        // Every expert may be a part of the same two stacks.
+        for Part { stored, rows, .. } in parts.iter().filter(|part| seen.insert(&part.name)) {
             let Stored::Packed(packed) = stored else { return Ok(None) };
             let levels = if keeps_columns(*rows) { packed.levels()? } else { None };
             let Some(levels) = levels else { return Ok(packed.block_type()) };

@@ -7,10 +7,12 @@
 mod base;
 mod config;
 mod defaults;
+mod dialect;
 mod encoder;
 mod families;
 mod keys;
 pub mod missing;
+mod mlx;
 mod names;
 mod pooled;
 pub mod ranking;
@@ -31,6 +33,7 @@ use crate::model::spec::{ModelSpec, Promises, Slot};
 pub use config::FromConfig;
 use config::Made;
 pub use config::Scalars;
+pub use dialect::Dialect;
 pub use keys::Keys;
 pub use names::{Names, Sources};
 pub use source::{Piece, RowMap, Source, ValueMap, rows_and_columns};
@@ -151,29 +154,53 @@ impl Family {
         Ok(Configured { pairs, spec, promises, notes, answers: Vec::new() })
     }
 
-    /// Where the values of a slot lie in a checkpoint; `None` if checkpoints of this family do not have it.
+    /// Where the values of a slot lie in a checkpoint that transformers saved; `None` if checkpoints of this family
+    /// do not have it.
     ///
     /// # Errors
     /// [`crate::Error::Malformed`] for a configuration that cannot be read.
     pub fn source_of(&self, spec: &ModelSpec, config: &Config, slot: &Slot) -> Result<Option<Source>> {
+        self.source_in(Dialect::Transformers, (spec, config), slot)
+    }
+
+    /// Where the values of a slot lie in a checkpoint with the names and shapes of a program.
+    ///
+    /// # Errors
+    /// As [`Self::source_of`].
+    pub fn source_in(
+        &self,
+        dialect: Dialect,
+        (spec, config): (&ModelSpec, &Config),
+        slot: &Slot,
+    ) -> Result<Option<Source>> {
         let text = text_part(config)?;
         if ranking::is_of_decoder(spec, slot) {
             return ranking::classes(slot, &text);
         }
-        (self.source)(&Sources { names: &self.names, spec, config: &text }, slot)
+        let sources = Sources { names: &self.names, spec, config: &text, dialect };
+        let source = (self.source)(&sources, slot)?;
+        Ok(match dialect {
+            Dialect::Transformers => source,
+            Dialect::Mlx => source.map(|source| mlx::source(&sources, slot, source)),
+        })
     }
 }
 
 impl Configured {
-    /// As [`Family::source_of`], with the rows of the output matrix that stand for answers.
+    /// As [`Family::source_in`], with the rows of the output matrix that stand for answers.
     ///
     /// # Errors
     /// As there, and those of [`ranking::answers`].
-    pub fn source_of(&self, family: &Family, config: &Config, slot: &Slot) -> Result<Option<Source>> {
+    pub fn source_in(
+        &self,
+        dialect: Dialect,
+        (family, config): (&Family, &Config),
+        slot: &Slot,
+    ) -> Result<Option<Source>> {
         if !self.answers.is_empty() && ranking::is_of_decoder(&self.spec, slot) {
             return ranking::answers(family, self, config).map(Some);
         }
-        family.source_of(&self.spec, config, slot)
+        family.source_in(dialect, (&self.spec, config), slot)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What checkpoints call tensors: the names of most transformers classes, and how a family departs from them.
 
 use super::defaults::{Defaults, Partial};
+use super::dialect::Dialect;
 use super::rope_scaling::{LongRope, RopeConfig};
 use super::source::{RowMap, Source};
 use crate::checkpoint::Config;
@@ -88,6 +89,8 @@ pub struct Sources<'a> {
     pub spec: &'a ModelSpec,
     /// Its configuration.
     pub config: &'a Config,
+    /// Which program's names and shapes the checkpoint has.
+    pub dialect: Dialect,
 }
 
 impl Sources<'_> {

@@ -104,14 +104,11 @@ fn ordered_groups(module: &Module<'_, '_>, n_in: usize, n_groups: usize) -> Resu
 /// A `weight` of bytes or words: signed codes with scales (compressed-tensors' int8, LLM.int8()), MLX's words.
 pub(super) fn bytes<'a>(module: &Module<'a, '_>) -> Made<'a> {
     let Some(codes) = module.find("weight")? else { return Ok(None) };
-    let &[n_out, inner] = codes.shape else { return Ok(None) };
-    let numbers = |part: &str, view, layout, n| Numbers::new(&module.full(part), view, layout, [n_out, n]);
     if codes.dtype == SourceType::U32 {
         return mlx(module);
     }
-    if codes.dtype != SourceType::I8 {
-        return Ok(None);
-    }
+    let (&[n_out, inner], SourceType::I8) = (codes.shape, codes.dtype) else { return Ok(None) };
+    let numbers = |part: &str, view, layout, n| Numbers::new(&module.full(part), view, layout, [n_out, n]);
     let Some((name, scales)) = module.find_any(&["SCB", "weight_scale"])? else { return Ok(None) };
     let is_llm_int8 = name.ends_with("SCB");
     // A scale for the whole, as many as rows, or groups of each row.
@@ -145,7 +142,8 @@ pub(super) fn bytes<'a>(module: &Module<'a, '_>) -> Made<'a> {
     })))
 }
 
-/// MLX: codes in order in words, `w = q s + b` with `scales` and `biases` `[n_out, n_groups]`.
+/// MLX: codes in order in words, `w = q s + b` with `scales` and `biases` `[.., n_out, n_groups]`: a matrix, or a stack
+/// of experts.
 fn mlx<'a>(module: &Module<'a, '_>) -> Made<'a> {
     let Some(scales) = module.find("scales")? else { return Ok(None) };
     let codes = module.need("weight")?;
@@ -153,22 +151,33 @@ fn mlx<'a>(module: &Module<'a, '_>) -> Made<'a> {
         return floats::in_words(module, codes, scales);
     }
     let biases = module.need("biases")?;
-    let (&[n_out, n_words], &[_, n_groups]) = (codes.shape, scales.shape) else { return Ok(None) };
+    let ([outer @ .., n_words], [of_scales @ .., n_groups]) = (codes.shape, scales.shape) else {
+        return Ok(None);
+    };
+    if outer.is_empty() || outer != of_scales {
+        let names = [module.full("weight"), module.full("scales")];
+        let what = format!(
+            "tensors {} and {} have shapes {:?} and {:?}, which differ in more than the last dimension",
+            names[0], names[1], codes.shape, scales.shape
+        );
+        return Err(module.wrong(what));
+    }
+    let (n_rows, n_words, n_groups) = (outer.iter().product(), *n_words, *n_groups);
     // A module may have a size of its own under its name.
     let own = |key: &str| module.setting(module.name)?.get(key)?.as_u64().map(|n| n as usize);
     let group = own("group_size").or(module.count("group_size")).unwrap_or(64);
     let n_in = n_groups.saturating_mul(group);
-    let bits = (n_words * 32).checked_div(n_in).unwrap_or(0);
+    let bits = n_words.saturating_mul(32).checked_div(n_in).unwrap_or(0);
     if !matches!(bits, 2 | 3 | 4 | 5 | 6 | 8) {
         return Err(
             module.unsupported(&format!("MLX codes of {bits} bits, and 2, 3, 4, 5, 6 and 8 can be read"))
         );
     }
     let packed = Layout { packed: Some((bits, Along::Inner)), ..Layout::default() };
-    let numbers = |part: &str, view, layout, n| Numbers::new(&module.full(part), view, layout, [n_out, n]);
+    let numbers = |part: &str, view, layout, n| Numbers::new(&module.full(part), view, layout, [n_rows, n]);
     Ok(Some(Arc::new(Affine {
         scheme: "MLX",
-        shape: vec![n_out, n_in],
+        shape: [outer, &[n_in]].concat(),
         codes: numbers("weight", codes, packed, n_in)?,
         code_range: (0, (1 << bits) - 1),
         scales: numbers("scales", scales, Layout::default(), n_groups)?,

@@ -94,6 +94,20 @@ fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
     let config = sources.config;
     let one = |name: &str| Ok::<_, crate::Error>(config.f32(name)?.unwrap_or(1.0));
     let scale = match slot.id.role {
+        // MLX has multiplied most weights, but takes values as they come and leaves out what belongs to keys alone.
+        Role::AttnK if sources.dialect == Dialect::Mlx => one("key_multiplier")?,
+        Role::TokenEmbd
+        | Role::Output
+        | Role::AttnQ
+        | Role::AttnOutput
+        | Role::FfnGate
+        | Role::FfnDown
+        | Role::SsmOut
+        | Role::SsmIn
+            if sources.dialect == Dialect::Mlx =>
+        {
+            return plain(sources, slot);
+        }
         Role::TokenEmbd => one("embedding_multiplier")?,
         Role::Output => one("lm_head_multiplier")?,
         Role::AttnQ | Role::AttnV => one("attention_in_multiplier")?,
@@ -110,7 +124,9 @@ fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
         }
         _ => return super::mamba2::source(sources, slot),
     };
-    Ok(plain(sources, slot)?.map(|source| source.with_values(ValueMap::Times(scale))))
+    // Codes are kept where nothing is to be done.
+    let values = if scale == 1.0 { ValueMap::Same } else { ValueMap::Times(scale) };
+    Ok(plain(sources, slot)?.map(|source| source.with_values(values)))
 }
 
 /// The matrix of the mixer's input, each part of whose rows has a multiplier: gates, values, what is written, what is

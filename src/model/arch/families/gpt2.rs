@@ -38,7 +38,8 @@ pub(super) const NAMES: Names = Names {
 /// Matrices of layers lie turned.
 pub(super) fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
     let source = plain(sources, slot)?;
-    let is_turned = matches!(slot.id.role, Role::AttnQkv | Role::AttnOutput | Role::FfnUp | Role::FfnDown);
+    let is_turned = sources.dialect == Dialect::Transformers
+        && matches!(slot.id.role, Role::AttnQkv | Role::AttnOutput | Role::FfnUp | Role::FfnDown);
     Ok(source.map(|source| if is_turned { turned(source, slot) } else { source }))
 }
 

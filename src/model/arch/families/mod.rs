@@ -287,6 +287,7 @@ mod prelude {
     pub(super) use crate::model::arch::base::Base;
     pub(super) use crate::model::arch::config::{FromConfig, promises};
     pub(super) use crate::model::arch::defaults::{Defaults, Partial};
+    pub(super) use crate::model::arch::dialect::Dialect;
     pub(super) use crate::model::arch::keys::Keys;
     pub(super) use crate::model::arch::names::{BEHIND, Names, SANDWICH, Sources, plain};
     pub(super) use crate::model::arch::source::{Piece, RowMap, Source, ValueMap};

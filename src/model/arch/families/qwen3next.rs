@@ -187,7 +187,10 @@ pub(super) fn common_source(sources: &Sources<'_>, slot: &Slot) -> Result<Option
         _ => plain(sources, slot)?,
     };
     Ok(source.map(|source| match slot.id.role {
-        Role::AttnNorm | Role::AttnPostNorm | Role::OutputNorm | Role::AttnQNorm | Role::AttnKNorm => {
+        // MLX has added the one.
+        Role::AttnNorm | Role::AttnPostNorm | Role::OutputNorm | Role::AttnQNorm | Role::AttnKNorm
+            if sources.dialect == Dialect::Transformers =>
+        {
             source.with_values(ValueMap::Plus(1.0))
         }
         Role::SsmA => source.with_values(ValueMap::NegativeExp),

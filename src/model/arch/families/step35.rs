@@ -195,7 +195,10 @@ fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
     let named =
         |names: &[&str]| Source::whole(slot, names.iter().map(|name| sources.in_layer(slot, name)).collect());
     Ok(Some(match slot.id.role {
-        Role::AttnNorm | Role::AttnQNorm | Role::AttnKNorm | Role::FfnNorm | Role::OutputNorm => {
+        // MLX has added the one.
+        Role::AttnNorm | Role::AttnQNorm | Role::AttnKNorm | Role::FfnNorm | Role::OutputNorm
+            if sources.dialect == Dialect::Transformers =>
+        {
             return Ok(plain(sources, slot)?.map(|source| source.with_values(ValueMap::Plus(1.0))));
         }
         Role::FfnGateInp => named(&["moe.gate.weight", "mlp.gate.weight"]),
