@@ -14,8 +14,9 @@ pub const MAX_METADATA_PAIRS: usize = 1 << 16;
 /// Bytes of the key of a metadata pair, as the format allows; real keys are below 100.
 pub const MAX_KEY_BYTES: usize = 65_535;
 
-/// Bytes of one string in a GGUF header. Long chat templates reach tens of kilobytes.
-pub const MAX_STRING_BYTES: usize = 16 << 20;
+/// Bytes of one string in a GGUF header: as many as of a JSON file, since `tokenizer.huggingface.json` holds a whole
+/// tokenizer.json. Strings are read where they lie in the mapped file, so a long one costs nothing.
+pub const MAX_STRING_BYTES: usize = 256 << 20;
 
 /// Bytes of a tensor's name; real names are below 64.
 pub const MAX_TENSOR_NAME_BYTES: usize = 512;
