@@ -91,8 +91,8 @@ impl Vocabulary {
                 .map(|byte| byte as u8)
                 .collect(),
             added: added_of(metadata)?,
-            chat_template: chat_template_of(metadata)?,
-            named_templates: named_templates_of(metadata)?,
+            chat_template: chat_template_of(metadata),
+            named_templates: named_templates_of(metadata),
             // A name that is odd tells nothing.
             model_name: metadata.string("general.name").ok().flatten().map(str::to_owned),
             notes: Vec::new(),
@@ -261,28 +261,24 @@ fn added_of(metadata: &Metadata) -> Result<Option<Vec<(u32, AddedFlags)>>> {
 
 /// The template, which some files have by the name "default" alone. An empty one, which would leave out what is said, is
 /// none.
-fn chat_template_of(metadata: &Metadata) -> Result<Option<String>> {
-    for key in [CHAT_TEMPLATE, DEFAULT_CHAT_TEMPLATE] {
-        if let Some(source) = metadata.string(key)?.filter(|source| !source.trim().is_empty()) {
-            return Ok(Some(source.to_owned()));
-        }
-    }
-    Ok(None)
+/// The template for chats. A value of another type is none: all but chats go without.
+fn chat_template_of(metadata: &Metadata) -> Option<String> {
+    let text = |key| metadata.string(key).ok().flatten().filter(|source| !source.trim().is_empty());
+    [CHAT_TEMPLATE, DEFAULT_CHAT_TEMPLATE].into_iter().find_map(text).map(str::to_owned)
 }
 
-fn named_templates_of(metadata: &Metadata) -> Result<Vec<(String, String)>> {
-    let mut templates = Vec::new();
-    let mut names: Vec<&str> = metadata.strings(CHAT_TEMPLATE_NAMES)?.into_iter().flatten().collect();
+/// Templates for special purposes, as far as names and templates are texts.
+fn named_templates_of(metadata: &Metadata) -> Vec<(String, String)> {
+    let mut names: Vec<&str> = match metadata.strings(CHAT_TEMPLATE_NAMES) {
+        Ok(names) => names.into_iter().flatten().collect(),
+        Err(_) => Vec::new(),
+    };
     // One that was set by itself is in no list; other programs ask for it by its key.
     if !names.contains(&RERANK) {
         names.push(RERANK);
     }
-    for name in names {
-        if let Some(source) = metadata.string(&format!("{CHAT_TEMPLATE}.{name}"))? {
-            templates.push((name.to_owned(), source.to_owned()));
-        }
-    }
-    Ok(templates)
+    let source = |name: &str| metadata.string(&format!("{CHAT_TEMPLATE}.{name}")).ok().flatten();
+    names.into_iter().filter_map(|name| Some((name.to_owned(), source(name)?.to_owned()))).collect()
 }
 
 #[cfg(test)]

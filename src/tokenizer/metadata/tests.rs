@@ -55,8 +55,14 @@ fn absent_keys_have_their_defaults() {
         let ids = read(changed(&[("tokenizer.ggml.eos_token_id", Some(none))])).unwrap().ids;
         assert_eq!(ids, SpecialIds::default());
     }
-    for (template, expected) in [(" \n", None), ("{{ x }}", Some("{{ x }}"))] {
-        let template = Value::String(template.into());
+    let texts = |texts: &[&str]| Value::Strings(texts.iter().map(|&text| text.to_owned()).collect());
+    let templates = [
+        (Value::String(" \n".into()), None),
+        (Value::String("{{ x }}".into()), Some("{{ x }}")),
+        (texts(&["{{ x }}", "{{ y }}"]), None),
+        (Value::U32(1), None),
+    ];
+    for (template, expected) in templates {
         let vocabulary = read(changed(&[(CHAT_TEMPLATE, Some(template))])).unwrap();
         assert_eq!(vocabulary.chat_template(), expected);
     }

@@ -127,6 +127,9 @@ fn template(model: &Model, given: Option<String>) -> Result<Template> {
     let source = given.or_else(own).ok_or_else(|| {
         let named: Vec<&str> = tokenizer.template_names().collect();
         refused(match named[..] {
+            _ if model.engine.metadata().string("tokenizer.chat_template").is_err() => {
+                "its chat template (tokenizer.chat_template) is not a text".to_owned()
+            }
             [] => "it has no chat template".to_owned(),
             _ => format!("it has no chat template but those for special purposes ({})", named.join(", ")),
         })
