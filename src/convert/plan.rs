@@ -9,6 +9,8 @@ mod options;
 
 use std::path::{Path, PathBuf};
 
+use gguf_simd::BlockType;
+
 use crate::checkpoint::{Adapter, Checkpoint};
 use crate::convert::gguf_input::GgufInput;
 use crate::convert::importance::Importance;
@@ -25,7 +27,6 @@ use crate::quantize::{ErrorStats, ScaleSearch};
 use crate::tokenizer::Vocabulary;
 use config::Read;
 use files::Files;
-use gguf_simd::BlockType;
 use notes::{notes_on_weights, unused_overrides};
 
 pub use config::check_config;
