@@ -101,8 +101,11 @@ fn can_be_said(reference: &Reference) -> bool {
 /// has no more tokens than the model has rows), and switches truncation and padding off, as it does.
 fn prepare(reference: &mut Reference, settings: &Settings<'_>, specials: &[String]) -> Result<()> {
     let known: HashSet<&str> = specials.iter().map(String::as_str).collect();
+    // All at once: with each call the library makes its automaton of all added tokens anew, and Gemma has 6,400.
+    let mut added: Vec<AddedToken> = Vec::new();
+    let mut there: HashSet<String> = reference.get_added_vocabulary().get_vocab().keys().cloned().collect();
     for token in settings.added_tokens()? {
-        let is_there = reference.get_added_vocabulary().get_vocab().contains_key(&token.content);
+        let is_there = there.contains(&token.content);
         if token.content.is_empty()
             || !known.contains(token.content.as_str())
             || (token.id.is_none() || token.normalized.is_none()) && is_there
@@ -110,15 +113,17 @@ fn prepare(reference: &mut Reference, settings: &Settings<'_>, specials: &[Strin
             continue;
         }
         let flags = token.flags();
-        reference.add_tokens(&[AddedToken {
+        there.insert(token.content.clone());
+        added.push(AddedToken {
             content: token.content,
             single_word: flags.single_word,
             lstrip: flags.lstrip,
             rstrip: flags.rstrip,
             normalized: flags.normalized,
             special: token.special,
-        }]);
+        });
     }
+    reference.add_tokens(&added);
     reference.with_padding(None);
     // No truncation is always valid.
     let _ = reference.with_truncation(None);
