@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::common::counting::allocations_of;
+use crate::common::counting::{allocations_of, until_its_threads_end};
 use crate::common::{convert, options};
 use gguf_kit::convert::FileType;
 use gguf_kit::runtime::{Engine, EngineOptions, Logits, Session};
@@ -23,7 +23,7 @@ pub(crate) fn steps_allocate_nothing() {
                 .for_each(|file| _ = fs::copy(file.path(), checkpoint.join(file.file_name())).unwrap());
         }
         let path = dir.path().join(format!("{name}.gguf"));
-        convert(&checkpoint, &path, FileType::F32);
+        until_its_threads_end(|| convert(&checkpoint, &path, FileType::F32));
         let options_of_engine = EngineOptions { n_threads: Some(2), ..EngineOptions::default() };
         let engine = Engine::load(&path, options_of_engine).unwrap();
         let mut session = Session::new(&engine, options(12_000, 64)).unwrap();

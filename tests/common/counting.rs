@@ -5,8 +5,11 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::fs;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::thread;
+use std::time::{Duration, Instant};
 
 struct Counting;
 
@@ -60,6 +63,20 @@ pub(crate) fn allocations_of(work: impl FnOnce()) -> u64 {
     let before = ALLOCATIONS.load(Relaxed);
     work();
     ALLOCATIONS.load(Relaxed) - before
+}
+
+/// Does `work` and waits until the threads that it started have ended, where the system tells. Those of rayon's pools end
+/// behind its back, and what they allocate in doing so would count elsewhere.
+pub(crate) fn until_its_threads_end<T>(work: impl FnOnce() -> T) -> T {
+    let n_threads = || fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    let before = n_threads();
+    let done = work();
+    let start = Instant::now();
+    while n_threads() > before {
+        assert!(start.elapsed() < Duration::from_secs(60), "a thread that was started does not end");
+        thread::sleep(Duration::from_millis(1));
+    }
+    done
 }
 
 /// The most bytes that all threads together have allocated and not given back at once during `work`, beyond

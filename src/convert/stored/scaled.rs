@@ -9,7 +9,7 @@ use crate::checkpoint::{SourceType, TensorView};
 use crate::error::{Error, Result};
 use crate::quantize::{E2M1, decode_source};
 
-/// The byte of E4M3 that is no number.
+/// The byte of E4M3 that stands for NaN.
 const NAN: u8 = 0x7f;
 
 /// A stack of matrices of floats, each a product of its code and a scale.
@@ -92,7 +92,7 @@ impl<'a> Scaled<'a> {
     /// same scales, without the factor.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for a scale that is no number; as [`TensorView::read_at`].
+    /// [`Error::Malformed`] for a scale that is NaN; as [`TensorView::read_at`].
     pub(in crate::convert) fn read_nvfp4(
         &self,
         first: usize,
