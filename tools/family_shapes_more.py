@@ -3,6 +3,15 @@
 from family_shapes import COMMON, GEMMA_ROPES, N_VOCAB, WINDOWS, YARN, experts, longrope, rope, shape
 
 ROPE_HALF = rope(partial_rotary_factor=0.5)
+FALCON = {
+    "rms_norm_eps": None,
+    "layer_norm_epsilon": 0.01,
+    "intermediate_size": None,
+    "num_key_value_heads": None,
+    "ffn_hidden_size": 64,
+    "tie_word_embeddings": True,
+}
+FALCON_40B = FALCON | {"num_kv_heads": 2, "new_decoder_architecture": True, "num_ln_in_parallel_attn": 2}
 LAYER_NORM = dict(rms_norm_eps=None, layer_norm_eps=0.01)
 MOE = dict(
     moe_intermediate_size=12,
@@ -234,53 +243,10 @@ SHAPES = TWIN_SHAPES | MULTIMODAL_SHAPES | {
     "gptj": old_shape(
         "gptj", n_positions=64, n_embd=32, n_layer=2, n_head=2, rotary_dim=8, layer_norm_epsilon=0.01
     ),
-    "falcon": shape(
-        "falcon",
-        rms_norm_eps=None,
-        layer_norm_epsilon=0.01,
-        intermediate_size=None,
-        num_key_value_heads=None,
-        ffn_hidden_size=64,
-        multi_query=True,
-        parallel_attn=True,
-        tie_word_embeddings=True,
-    ),
-    "falcon-40b": shape(
-        "falcon",
-        rms_norm_eps=None,
-        layer_norm_epsilon=0.01,
-        intermediate_size=None,
-        num_key_value_heads=None,
-        ffn_hidden_size=64,
-        num_kv_heads=2,
-        new_decoder_architecture=True,
-        num_ln_in_parallel_attn=2,
-        tie_word_embeddings=True,
-    ),
-    "falcon-heads": shape(
-        "falcon",
-        rms_norm_eps=None,
-        layer_norm_epsilon=0.01,
-        intermediate_size=None,
-        num_key_value_heads=None,
-        ffn_hidden_size=64,
-        tie_word_embeddings=True,
-        multi_query=False,
-        bias=True,
-    ),
-    "falcon-40b-bias": shape(
-        "falcon",
-        rms_norm_eps=None,
-        layer_norm_epsilon=0.01,
-        intermediate_size=None,
-        num_key_value_heads=None,
-        ffn_hidden_size=64,
-        num_kv_heads=2,
-        new_decoder_architecture=True,
-        num_ln_in_parallel_attn=2,
-        tie_word_embeddings=True,
-        bias=True,
-    ),
+    "falcon": shape("falcon", **FALCON, multi_query=True, parallel_attn=True),
+    "falcon-40b": shape("falcon", **FALCON_40B),
+    "falcon-heads": shape("falcon", **FALCON, multi_query=False, bias=True),
+    "falcon-40b-bias": shape("falcon", **FALCON_40B, bias=True),
     "command-r": shape("cohere", **LAYER_NORM, logit_scale=0.3, tie_word_embeddings=True),
     "command-r-qk-norm": shape(
         "cohere", **LAYER_NORM, logit_scale=0.3, use_qk_norm=True, tie_word_embeddings=True

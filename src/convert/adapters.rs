@@ -8,8 +8,8 @@ use crate::checkpoint::{Adapter, Change, Checkpoint};
 use crate::convert::names::Names;
 use crate::convert::stored::{Stored, Tensors};
 use crate::error::{Error, Result};
-use crate::model::arch::{Configured, Family, Source};
-use crate::model::spec::{Role, slots};
+use crate::model::arch::{Configured, Dialect, Family, Source};
+use crate::model::spec::{Role, Slot, slots};
 
 /// What a class calls the embedding and the head of a tied model.
 #[derive(Debug, Default)]
@@ -29,6 +29,11 @@ pub(super) fn merge<'a>(
 ) -> Result<()> {
     if checkpoint.adapters().is_empty() {
         return Ok(());
+    }
+    if tensors.dialect() == Dialect::Mlx && mlx_has_other_matrices(checkpoint, family, configured)? {
+        let what = "adapters of a model whose matrices MLX saves with other values or turned: merge them into the \
+                    checkpoint that this one was made of, or run them beside the model (--adapter-only)";
+        return Err(Error::unsupported(checkpoint.dir(), what));
     }
     let tied = Tied::of(checkpoint, family, configured)?;
     let (found, embedding, mut head) = {
@@ -75,6 +80,23 @@ pub(super) fn merge<'a>(
         tensors.put(&in_base, changed);
     }
     Ok(())
+}
+
+/// Whether MLX saves matrices of this family with other values, or turned, than transformers does, whose matrices adapters
+/// change.
+fn mlx_has_other_matrices(checkpoint: &Checkpoint, family: &Family, configured: &Configured) -> Result<bool> {
+    let place = (&configured.spec, checkpoint.config());
+    let reading = |dialect, slot: &Slot| {
+        let source = family.source_in(dialect, place, slot)?;
+        Ok::<_, Error>(source.and_then(|source| source.reading()))
+    };
+    for slot in slots(&configured.spec, &configured.promises).iter().filter(|slot| slot.shape.len() > 1) {
+        let own = reading(Dialect::Transformers, slot)?;
+        if own.is_some() && own != reading(Dialect::Mlx, slot)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl Tied {

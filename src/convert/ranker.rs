@@ -10,7 +10,7 @@ use crate::checkpoint::Checkpoint;
 use crate::convert::keys::KeyChanges;
 use crate::convert::naming::folder_identifier;
 use crate::error::{Error, Result};
-use crate::model::arch::{Configured, Family};
+use crate::model::arch::{self, Configured, Family};
 use crate::tokenizer::Vocabulary;
 
 /// The words a model answers with, as its vocabulary spells them: the one that says yes, and the one that says no.
@@ -72,7 +72,7 @@ impl Ranker {
         let is_of_class = classes.iter().any(|class| CLASSES.contains(class));
         let default = || Answers(["yes", "no"].map(str::to_owned).into());
         let by = match answers {
-            Some(_) if classes.iter().any(|class| class.ends_with("ForSequenceClassification")) => {
+            Some(_) if classes.iter().any(|class| arch::is_classifier(class)) => {
                 return Err(Error::usage(format!(
                     "{} has classes of its own, which score texts; leave --reranker out",
                     checkpoint.dir().display()

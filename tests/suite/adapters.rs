@@ -88,6 +88,13 @@ fn merged_adapters_compute_the_logits_of_peft() {
     }
 }
 
+#[test]
+fn adapters_are_not_merged_into_matrices_that_mlx_has_changed() {
+    let dir = base("../mlx/falcon-h1");
+    let complaint = convert(dir.path(), &[(&adapter("lora"), 1.0)]).expect_err("other values").to_string();
+    assert!(complaint.contains("MLX") && complaint.contains("--adapter-only"), "{complaint}");
+}
+
 /// Checks that a model computes the logits that PEFT computes with the adapter `name`.
 #[track_caller]
 fn assert_computes(engine: &Engine, name: &str) {

@@ -100,7 +100,8 @@ impl<'a> Scaled<'a> {
         out: &mut [u8],
         bytes: &mut Vec<u8>,
     ) -> Result<()> {
-        const BLOCK: usize = 36;
+        /// Four scales and 64 codes.
+        const BLOCK: usize = 4 + 64 / 2;
         const SIGN: u8 = 0x80;
         let (n_in, n_scales) = (self.shape[self.shape.len() - 1], self.n_scales[1]);
         let n_rows = out.len() / row_bytes;
@@ -112,7 +113,7 @@ impl<'a> Scaled<'a> {
         if let Some(at) = scales.iter().position(|scale| scale & !SIGN == NAN) {
             let (row, column) = (first + at / n_scales, at % n_scales);
             let what = format!(
-                "scale [{row}, {column}] of weights in NVFP4 is not a number; the checkpoint is damaged"
+                "scale [{row}, {column}] of weights in NVFP4 is not a number: convert or download the model again"
             );
             return Err(Error::malformed(self.scales.path(), what));
         }

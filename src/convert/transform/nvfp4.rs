@@ -105,7 +105,7 @@ impl SourceRows<'_> {
         mut out: &mut [u8],
         bytes: &mut Vec<u8>,
     ) -> Result<()> {
-        let Origin::Checkpoint(parts) = &self.origin else { return Ok(()) };
+        let Origin::Checkpoint(parts) = &self.origin else { unreachable!("marked by `keep`") };
         let row_bytes = self.n_in / BlockType::NVFP4.block_len() * BlockType::NVFP4.block_bytes();
         let n_rows = out.len() / row_bytes;
         let mut row = first;
@@ -118,9 +118,8 @@ impl SourceRows<'_> {
             };
             let n = 1 + (1..first + n_rows - row).take_while(follows).count();
             let (blocks, rest) = out.split_at_mut(n * row_bytes);
-            if let Some(nvfp4) = parts[part].stored.as_nvfp4() {
-                nvfp4.read_nvfp4(start / self.n_in, row_bytes, blocks, bytes)?;
-            }
+            let nvfp4 = parts[part].stored.as_nvfp4().expect("all parts are, of rows that `keep` marked");
+            nvfp4.read_nvfp4(start / self.n_in, row_bytes, blocks, bytes)?;
             (out, row) = (rest, row + n);
         }
         Ok(())

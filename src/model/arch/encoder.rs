@@ -21,7 +21,7 @@ pub(super) fn keys(made: &mut FromConfig<'_>, n_types: usize) -> Result<()> {
     if n_types > 0 {
         made.put_bare(TOKEN_TYPES, Value::U32(n_types as u32));
     }
-    if !pooled::is_classifier(made.config)? {
+    if !pooled::has_classifier(made.config)? {
         return Ok(());
     }
     made.put("pooling_type", Value::U32(pooled::RANK as u32));
@@ -34,7 +34,7 @@ pub(super) fn keys(made: &mut FromConfig<'_>, n_types: usize) -> Result<()> {
 /// have them.
 ///
 /// # Errors
-/// As [`pooled::is_classifier`].
+/// As [`pooled::has_classifier`].
 pub(super) fn head(
     sources: &Sources<'_>,
     slot: &Slot,
@@ -44,7 +44,7 @@ pub(super) fn head(
         return Ok(None);
     }
     let name = names.iter().find(|(role, _)| *role == slot.id.role).map(|(_, name)| *name);
-    let is_there = pooled::is_classifier(sources.config)?;
+    let is_there = pooled::has_classifier(sources.config)?;
     let name = name.filter(|_| is_there);
     Ok(Some(name.map(|name| Source::whole(slot, vec![format!("{name}.{}", slot.id.suffix.name())]))))
 }

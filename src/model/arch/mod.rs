@@ -36,6 +36,7 @@ pub use config::Scalars;
 pub use dialect::Dialect;
 pub use keys::Keys;
 pub use names::{Names, Sources};
+pub use pooled::is_classifier;
 pub use source::{Piece, RowMap, Source, ValueMap, rows_and_columns};
 pub use wrappers::by_classes;
 

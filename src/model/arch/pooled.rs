@@ -45,13 +45,18 @@ pub(super) fn classifier(keys: &Keys<'_>) -> Result<ClassifierSpec> {
     })
 }
 
-/// Whether config.json names a class that scores classes of texts.
+/// Whether a class of transformers scores texts by classes, in place of its output matrix.
+pub fn is_classifier(class: &str) -> bool {
+    class.ends_with("ForSequenceClassification")
+}
+
+/// Whether config.json names such a class.
 ///
 /// # Errors
 /// [`crate::Error::Malformed`] for another type.
-pub(super) fn is_classifier(config: &Config) -> Result<bool> {
+pub(super) fn has_classifier(config: &Config) -> Result<bool> {
     let classes = config.strings("architectures")?.unwrap_or_default();
-    Ok(classes.iter().any(|class| class.ends_with("ForSequenceClassification")))
+    Ok(classes.iter().any(|class| is_classifier(class)))
 }
 
 /// The labels of classes that a configuration names, by their numbers; configurations that name none have two.

@@ -42,7 +42,7 @@ pub(super) fn classifier(keys: &Keys<'_>) -> Result<ClassifierSpec> {
 /// [`Error::Malformed`] for values of other types.
 pub(super) fn put(made: &mut FromConfig<'_>, n_answers: usize) -> Result<()> {
     let labels = match n_answers {
-        0 if !pooled::is_classifier(made.whole)? || made.contains("classifier.output_labels") => {
+        0 if !pooled::has_classifier(made.whole)? || made.contains("classifier.output_labels") => {
             return Ok(());
         }
         0 => match pooled::labels(made.whole)? {

@@ -163,6 +163,15 @@ impl Source {
         Self::Pieces(names.map(|name| Piece::whole(shape, vec![name])).collect(), ValueMap::Same)
     }
 
+    /// What becomes of the values that are read first, and which rows they are; `None` of other than plain tensors.
+    pub fn reading(&self) -> Option<(ValueMap, RowMap)> {
+        match self {
+            Self::Pieces(pieces, values) => pieces.first().map(|piece| (*values, piece.rows)),
+            Self::Either(first, _) => first.reading(),
+            Self::Mxfp4 { .. } | Self::Computed(_) => None,
+        }
+    }
+
     /// The same with other values.
     pub fn with_values(self, values: ValueMap) -> Self {
         match self {

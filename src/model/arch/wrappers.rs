@@ -1,6 +1,7 @@
 //! Classes around a language model of another class: models that see or hear, whose text part is converted by its own
 //! `model_type`.
 
+use super::pooled::is_classifier;
 use super::{Family, by_checkpoint_class, by_model_type, missing, text_part};
 use crate::checkpoint::Config;
 use crate::error::{Error, Result};
@@ -50,10 +51,6 @@ const WRAPPERS: &[(&str, &str)] = &[
     ("VoxtralForConditionalGeneration", "llama"),
 ];
 
-/// How the names of classes end that score texts by the stream of the last position; their tensors are those of the
-/// language model.
-const CLASSIFIER: &str = "ForSequenceClassification";
-
 /// The first of the classes of a configuration that is known, and its family; a class around a language model, or with
 /// scores in place of its output matrix, counts if no other is.
 ///
@@ -68,7 +65,7 @@ pub fn by_classes<'c>(classes: &[&'c str], config: &Config) -> Result<Option<(&'
             return Ok(Some((class, family)));
         }
     }
-    let with_score = classes.iter().find(|class| class.ends_with(CLASSIFIER));
+    let with_score = classes.iter().find(|class| is_classifier(class));
     let model_type = config.string("model_type")?;
     Ok(with_score.and_then(|class| Some((*class, by_model_type(model_type?)?))))
 }

@@ -77,7 +77,7 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     let activation = made.config.string("hidden_activation")?.unwrap_or("gelu").to_owned();
     made.put("hidden_activation", Value::String(activation));
     encoder::keys(made, 0)?;
-    if pooled::is_classifier(made.config)? {
+    if pooled::has_classifier(made.config)? {
         let is_mean = made.config.string("classifier_pooling")? == Some("mean");
         let pooling = if is_mean { Pooling::Mean } else { Pooling::Cls };
         made.put("classifier.pooling_type", Value::U32(pooling.code()));
