@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use super::perplexity::check;
+use super::perplexity::{check, in_batches};
 use super::statistics::percentile;
 use crate::error::{Error, Result};
 use crate::model::PhaseTimes;
@@ -240,10 +240,11 @@ fn run_watched(
         Workload::Generation(_) | Workload::Together(..) => (&[][..], ids),
         Workload::Mixed(n_prompt, _) => ids.split_at(n_prompt),
     };
-    if !prompt.is_empty() {
-        let wanted = if matches!(workload, Workload::Columns(_)) { Logits::All } else { Logits::Last };
-        session.step(prompt, wanted)?;
+    if matches!(workload, Workload::Columns(_)) {
+        session.step(prompt, Logits::All)?;
         check(stop)?;
+    } else {
+        in_batches(session, prompt, Logits::Last, stop)?;
     }
     generated.chunks(1).try_for_each(|id| {
         watch(session.step(id, Logits::Last)?)?;

@@ -81,8 +81,26 @@ pub fn perplexity(
 /// Empties the session and evaluates `ids` without computing logits.
 pub(super) fn begin_chunk(session: &mut Session<'_>, ids: &[u32], stop: &AtomicBool) -> Result<()> {
     session.clear();
-    session.step(ids, Logits::None)?;
-    check(stop)
+    in_batches(session, ids, Logits::None, stop)
+}
+
+/// Evaluates `ids` in the batches that one step would cut them into, to be stopped in between; the logits `wanted` are
+/// those of the last batch.
+///
+/// # Errors
+/// [`Error::Interrupted`] once `stop` is true; what [`Session::step`] gives.
+pub(super) fn in_batches(
+    session: &mut Session<'_>,
+    ids: &[u32],
+    wanted: Logits,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let mut batches = ids.chunks(session.n_batch()).peekable();
+    while let Some(batch) = batches.next() {
+        session.step(batch, if batches.peek().is_some() { Logits::None } else { wanted })?;
+        check(stop)?;
+    }
+    Ok(())
 }
 
 /// The distribution of a row of logits of the model at `path`.

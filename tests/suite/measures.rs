@@ -1,9 +1,16 @@
 //! `gguf-run perplexity`, `divergence`, `bench`, `inspect` and `tokenize` on the bundled model.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
-use crate::common::fairytale;
+use crate::common::checkpoint::Spec;
+use crate::common::model::{mixed_k, new_path, write_gguf};
+use crate::common::{fairytale, options};
 use crate::program::{assert_fails, json_of, stdout_of};
+use gguf_kit::Error;
+use gguf_kit::eval::bench::{self, Workload};
+use gguf_kit::eval::{Chunks, perplexity};
+use gguf_kit::runtime::{Engine, EngineOptions, Session};
 
 fn model() -> String {
     fairytale().to_str().expect("paths of tests are UTF-8").to_owned()
@@ -88,6 +95,31 @@ fn model_does_not_diverge_from_itself_and_a_coarser_one_does() {
     assert!(0.0 < kl(&fine) && kl(&fine) < 0.01, "{}", kl(&fine));
     assert!(kl(&fine) < kl(&coarse) && kl(&coarse) < 0.5, "{} and {}", kl(&fine), kl(&coarse));
     assert!(number(&coarse["same_top"]["value"]) < 1.0);
+}
+
+#[test]
+fn a_benchmark_that_is_stopped_computes_no_more_than_a_batch_of_its_prompt() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    Spec::default().write(dir.path());
+    let path = new_path(dir.path(), "m");
+    write_gguf(dir.path(), &path, mixed_k);
+    let engine = Engine::load(&path, EngineOptions::default()).expect("a model");
+    let mut session = Session::new(&engine, options(256, 16)).expect("a session");
+    for workload in [Workload::Prompt(200), Workload::Mixed(200, 4)] {
+        session.clear();
+        let stopped = bench::time(&mut session, workload, 1, &AtomicBool::new(true));
+        assert!(matches!(stopped, Err(Error::Interrupted)), "{stopped:?}");
+        assert_eq!(session.n_past(), 16);
+    }
+    session.clear();
+    bench::time(&mut session, Workload::Prompt(200), 1, &AtomicBool::new(false)).expect("measured");
+    session.clear();
+    let chunks = Chunks::new((0..256).collect(), 128, None, None).expect("a text");
+    let stop = AtomicBool::new(true);
+    let stopped =
+        perplexity::perplexity(&mut session, &path, &chunks, &stop, &mut |_| Ok(()), &mut |_, _| ());
+    assert!(matches!(stopped, Err(Error::Interrupted)), "{stopped:?}");
+    assert_eq!(session.n_past(), 16);
 }
 
 #[test]
