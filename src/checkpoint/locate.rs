@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::index::ShardIndex;
+use super::other_weights;
 use super::parted::is_part;
 use super::weight_names::{Format, PYTORCH, SAFETENSORS, ShardName};
 use crate::error::{Error, Result};
@@ -114,6 +115,15 @@ fn in_folder(dir: &Path, notes: &mut Vec<String>) -> Result<Weights> {
     let format =
         if is_indexed || has_any(&SAFETENSORS) || !has_any(&PYTORCH) { &SAFETENSORS } else { &PYTORCH };
     let (single, index) = (dir.join(format.single), dir.join(format.index));
+    if let Some(name) = names.iter().find(|name| name.starts_with("adapter_model."))
+        && (single.is_file() || index.is_file())
+    {
+        notes.push(format!(
+            "{} is left aside, as the weights beside it are those of a whole model; if it is not merged into them, \
+             --lora merges it",
+            dir.join(name).display()
+        ));
+    }
     if single.is_file() {
         if index.is_file() {
             let beside = single.display();
@@ -204,8 +214,9 @@ fn nothing_found(dir: &Path, names: &[String]) -> Error {
             dir.join(name).display()
         ));
     }
+    let instead = other_weights::instead(dir, names).map_or_else(String::new, |what| format!("; {what}"));
     Error::usage(format!(
-        "{} holds no weights: neither .safetensors nor PyTorch files (.bin, .pth, .pt)",
+        "{} holds no weights: neither .safetensors nor PyTorch files (.bin, .pth, .pt){instead}",
         dir.display()
     ))
 }
@@ -333,6 +344,18 @@ mod tests {
     }
 
     #[test]
+    fn an_adapter_beside_whole_weights_is_left_aside_with_a_note() {
+        let dir = folder(&["model.safetensors", "adapter_config.json", "adapter_model.safetensors"]);
+        let located = locate(dir.path()).unwrap();
+        assert_eq!(located.weights, Weights::Single(dir.path().join("model.safetensors")));
+        let [note] = &located.notes[..] else { panic!("{:?}", located.notes) };
+        assert!(
+            note.contains("adapter_model.safetensors is left aside") && note.contains("--lora"),
+            "{note}"
+        );
+    }
+
+    #[test]
     fn folders_of_other_things_are_told_apart() {
         assert!(message(folder(&["training_args.bin", "config.json"]).path()).contains("holds no weights"));
         let adapter = folder(&["adapter_config.json", "adapter_model.safetensors"]);
@@ -343,6 +366,7 @@ mod tests {
         assert!(message(&gguf.path().join("model.gguf")).contains("GGUF file already"));
         assert!(message(folder(&["a.safetensors", "b.safetensors"]).path()).contains("several"));
         assert!(message(folder(&["config.json"]).path()).contains("holds no weights"));
+        assert!(message(folder(&["config.json", "openvino_model.bin"]).path()).contains("OpenVINO"));
         assert!(message(Path::new("/nonexistent/model")).contains("cannot open"));
     }
 

@@ -1,6 +1,6 @@
 //! Hugging Face checkpoints: weight files and the JSON files beside them.
 //!
-//! `locate` finds out what the user pointed at, [`shard`] opens one weight file, of
+//! `locate` finds out what the user pointed at, `other_weights` what a folder holds that has no weights to read, [`shard`] opens one weight file, of
 //! `safetensors` or `torch`, in which each [`tensor`] lies somewhere,
 //! `index` is the map from tensors to shards, `parted` knows sets of files that hold parts of tensors, `makers` makes Meta's and Mistral's own files such checkpoints, [`folder`] hands out the files beside them, [`config`] the
 //! JSON objects with typed getters, [`adapter`] what PEFT trains beside a model, [`model_card`] the front matter of README.md; [`open`] puts them
@@ -17,6 +17,7 @@ mod makers;
 pub mod model_card;
 mod modules;
 pub mod open;
+mod other_weights;
 mod parted;
 mod safetensors;
 pub mod shard;

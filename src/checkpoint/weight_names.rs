@@ -29,9 +29,9 @@ pub(super) const PYTORCH: Format = Format {
     extensions: &[".bin", ".pth", ".pt", ".ckpt"],
 };
 
-/// What trainers leave beside a model's weights, and never holds them.
-const OF_TRAINERS: [&str; 6] =
-    ["training_args", "optimizer", "scheduler", "rng_state", "scaler", "trainer_state"];
+/// What trainers and other programs leave beside a model's weights, and never holds them.
+const OF_OTHERS: [&str; 7] =
+    ["training_args", "optimizer", "scheduler", "rng_state", "scaler", "trainer_state", "openvino_"];
 
 impl Format {
     /// The format of a file of this name.
@@ -45,7 +45,7 @@ impl Format {
 
     /// Whether a file of this name may hold weights in this format.
     pub(super) fn may_hold_weights(&self, name: &str) -> bool {
-        self.extension_of(name).is_some() && !OF_TRAINERS.iter().any(|start| name.starts_with(start))
+        self.extension_of(name).is_some() && !OF_OTHERS.iter().any(|start| name.starts_with(start))
     }
 }
 

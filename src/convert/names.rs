@@ -105,6 +105,15 @@ impl<'a> Names<'a> {
         let is_packed = |found: &str| found.starts_with(&stem) && !found.ends_with(".bias");
         let ending = format!(".{}", name.strip_prefix(self.base_prefix).unwrap_or(name));
         let first = |wanted: &dyn Fn(&str) -> bool| self.in_file.iter().find(|(plain, _)| wanted(plain));
+        let of_adapter = format!("{stem}base_layer.");
+        if let Some((_, inner)) =
+            first(&|found| found.starts_with(&of_adapter) || found.ends_with(&of_base(name)))
+        {
+            return Some(format!(
+                "there is {}, of a model with an adapter that is not merged: save it anew after merge_and_unload()",
+                inner.escape_debug()
+            ));
+        }
         if let Some((_, packed)) = first(&is_packed) {
             return Some(format!(
                 "there is {}, of weights that are quantised already",
@@ -112,8 +121,23 @@ impl<'a> Names<'a> {
             ));
         }
         let (_, longer) = first(&|found| found.ends_with(&ending))?;
+        if longer.starts_with(OF_PEFT) {
+            return Some(format!(
+                "there is {}, as PEFT calls it: save the model anew after merge_and_unload()",
+                longer.escape_debug()
+            ));
+        }
         Some(format!("there is {}, as in a larger model that holds this one", longer.escape_debug()))
     }
+}
+
+/// How names of a model begin that PEFT has wrapped.
+const OF_PEFT: &str = "base_model.model.";
+
+/// How PEFT ends the name of the tensor `name` of a model that it has wrapped.
+fn of_base(name: &str) -> String {
+    let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
+    format!(".{stem}.base_layer.{ending}")
 }
 
 /// `name` without what wrappers added.

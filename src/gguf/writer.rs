@@ -210,8 +210,8 @@ fn refused(path: &Path, layout: &Layout, e: io::Error) -> Error {
         _ => return Error::io(path, "cannot write", e),
     };
     Error::limit(format!(
-        "{}: {} bytes are needed and {why} ({e}). {remedy}, choose a smaller --type, or write elsewhere with -o; \
-         nothing was left behind",
+        "{}: {} bytes are needed and {why} ({e}). {remedy}, choose a smaller --type, or write elsewhere (gguf-convert: \
+         -o, gguf-run: the variable GGUF_CACHE_DIR); nothing was left behind",
         path.display(),
         layout.file_bytes()
     ))

@@ -55,7 +55,12 @@ fn locate_in_folder(path: &Path) -> Result<Located> {
     if path.join("config.json").exists() {
         return Ok(Located::Checkpoint(path.to_owned()));
     }
-    let models: Vec<_> = entries(path).into_iter().filter(|entry| looks_like_a_model(entry)).collect();
+    let mut models: Vec<_> = entries(path).into_iter().filter(|entry| looks_like_a_model(entry)).collect();
+    if models.is_empty() {
+        // A repository in the hub's cache.
+        models =
+            entries(&path.join("snapshots")).into_iter().filter(|entry| looks_like_a_model(entry)).collect();
+    }
     let hint = if models.is_empty() {
         "it holds neither a config.json nor a GGUF file".to_owned()
     } else {
@@ -141,6 +146,10 @@ mod tests {
         assert!(matches!(locate(&path("empty"), true), Err(Error::Usage { .. })));
         std::fs::write(path("empty/config.json"), b"{}").expect("written");
         assert_eq!(locate(&path("empty"), true).expect("checkpoint"), Located::Checkpoint(path("empty")));
+        std::fs::create_dir_all(path("models--a--b/snapshots/abc")).expect("created");
+        std::fs::write(path("models--a--b/snapshots/abc/config.json"), b"{}").expect("written");
+        let message = locate(&path("models--a--b"), true).expect_err("no checkpoint").to_string();
+        assert!(message.contains("snapshots") && message.contains("abc"), "{message}");
     }
 
     #[test]
