@@ -306,7 +306,16 @@ impl Adapter {
                 format!("module {} has elements of {}; floats are needed", module.escape_debug(), view.dtype);
             return Err(wrong(what));
         }
-        let alpha = self.alpha(module)?;
+        if let Some(stated) = self.of_module(module, "rank_pattern", "r")?
+            && stated != rank as f32
+        {
+            let what = format!(
+                "module {} has rank {rank}, and adapter_config.json says {stated}, which its scale depends on",
+                module.escape_debug()
+            );
+            return Err(wrong(what));
+        }
+        let alpha = self.of_module(module, "alpha_pattern", "lora_alpha")?.unwrap_or(8.0);
         let by_root = self.config.bool("use_rslora")?.unwrap_or(false);
         let rank = rank as f32;
         let divisor = if by_root { rank.sqrt() } else { rank };
@@ -314,21 +323,21 @@ impl Adapter {
         Ok(LowRank { a, b, scale: self.scale * (alpha / divisor), is_turned, magnitude })
     }
 
-    /// The `alpha` of a module: that of the first pattern that the end of its name matches, or the common one.
-    fn alpha(&self, module: &str) -> Result<f32> {
-        if let Some(patterns) = self.config.object("alpha_pattern")? {
-            for key in patterns.keys() {
+    /// A number of a module: that of the first of the `patterns` that the end of its name matches, or the `common` one.
+    fn of_module(&self, module: &str, patterns: &str, common: &str) -> Result<Option<f32>> {
+        if let Some(numbers) = self.config.object(patterns)? {
+            for key in numbers.keys() {
                 let pattern = Regex::new(&format!("^(?:.*\\.)?(?:{key})$"));
                 let pattern = pattern.map_err(|_| {
-                    let what = format!("alpha_pattern: {} is not a pattern of names", key.escape_debug());
+                    let what = format!("{patterns}: {} is not a pattern of names", key.escape_debug());
                     Error::malformed(self.config.path(), what)
                 })?;
                 if pattern.is_match(module) {
-                    return patterns.required_f32(key);
+                    return numbers.required_f32(key).map(Some);
                 }
             }
         }
-        Ok(self.config.f32("lora_alpha")?.unwrap_or(8.0))
+        self.config.f32(common)
     }
 }
 

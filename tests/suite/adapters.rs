@@ -206,6 +206,20 @@ fn an_adapter_applied_no_times_changes_no_byte() {
 }
 
 #[test]
+fn an_adapter_whose_alpha_is_zero_becomes_one_of_zeros() {
+    let (dir, changed) = (base("llama"), tempfile::tempdir().expect("a folder"));
+    write_adapter(&changed.path().join("a"), &[("model.layers.0.self_attn.q_proj", [64, 32])], false);
+    let config = r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 0}"#;
+    fs::write(changed.path().join("a/adapter_config.json"), config).expect("written");
+    let gguf = convert_adapter(dir.path(), &changed.path().join("a")).expect("written");
+    let file = GgufFile::open(&gguf).expect("a sound file");
+    assert_eq!(file.metadata().f32("adapter.lora.alpha").expect("a number"), Some(1.0));
+    // One of the two makes their product nothing.
+    let bytes = fs::read(&gguf).expect("written");
+    assert!(bytes.windows(2 * 32 * 4).any(|matrix| matrix.iter().all(|&byte| byte == 0)));
+}
+
+#[test]
 fn adapters_of_other_models_and_of_other_kinds_are_refused_by_name() {
     let qwen = base("qwen2");
     let refusal =
@@ -228,6 +242,7 @@ fn adapters_of_other_models_and_of_other_kinds_are_refused_by_name() {
     assert!(with("\"LORA\"", "\"IA3\"").contains("the kind IA3"));
     assert!(with("\"lora_bias\": false", "\"lora_bias\": true").contains("lora_bias is set"));
     assert!(with("k_proj|v_proj", "k_proj|(").contains("not a pattern of names"));
+    assert!(with("\"r\": 4", "\"r\": 8").contains("has rank 4, and adapter_config.json says 8"));
     fs::remove_file(changed.path().join("adapter_config.json")).expect("there");
     assert!(refusal(changed.path()).contains("adapter_config.json is missing"));
     fs::copy(adapter("lora").join("adapter_config.json"), changed.path().join("adapter_config.json"))

@@ -126,10 +126,12 @@ impl<'a> Changes<'a> {
                 }
                 Change::Added(low_rank) => low_rank,
             };
-            alpha = alpha.or(Some(low_rank.scale * low_rank.b.shape[1] as f32));
+            let own = low_rank.scale * low_rank.b.shape[1] as f32;
+            alpha = alpha.or(Some(own).filter(|&alpha| alpha != 0.0));
             of.insert(names.find(&name).unwrap_or(&name).to_owned(), low_rank);
         }
-        Ok(Self { adapter, of, alpha: alpha.unwrap_or(0.0) })
+        // Of an adapter that changes nothing the matrices become zeros.
+        Ok(Self { adapter, of, alpha: alpha.unwrap_or(1.0) })
     }
 
     fn unsupported(&self, slot: &Slot, why: &str) -> Error {
