@@ -4,6 +4,8 @@
 //! the embedding comes first, so that a wrong `vocab_size` is told before a vocabulary of that size is
 //! made, and no more names are made than the checkpoint can have.
 
+mod alternatives;
+
 use std::collections::HashSet;
 
 use regex::Regex;
@@ -129,8 +131,8 @@ impl<'a, 's> Finder<'a, 's> {
     ) -> Result<Option<SourceRows<'a>>> {
         let (pieces, values) = match source {
             Source::Either(first, second) => {
-                let is_there = self.has_first_of(first);
-                return self.rows(slot, if is_there { first } else { second }, used);
+                let is_first = self.is_first(first, second)?;
+                return self.rows(slot, if is_first { first } else { second }, used);
             }
             Source::Computed(values) => return Ok(Some(SourceRows::computed(values.clone()))),
             Source::Mxfp4 { codes, exponents, first, step } => {
@@ -164,17 +166,6 @@ impl<'a, 's> Finder<'a, 's> {
         Ok(Some(SourceRows::from_checkpoint(parts, values, n_in)))
     }
 
-    /// Whether the first tensor of `source` is there.
-    fn has_first_of(&self, source: &Source) -> bool {
-        let pieces = match source {
-            Source::Pieces(pieces, _) => pieces,
-            Source::Either(a, b) => return self.has_first_of(a) || self.has_first_of(b),
-            Source::Mxfp4 { codes, .. } => return self.names.find(codes).is_some(),
-            Source::Computed(_) => return true,
-        };
-        pieces.first().is_some_and(|piece| piece.names.iter().any(|name| self.names.find(name).is_some()))
-    }
-
     /// Finds rows of codes and exponents.
     fn packed_rows(
         &self,
@@ -202,9 +193,13 @@ impl<'a, 's> Finder<'a, 's> {
         Ok(SourceRows::mxfp4([codes, exponents], (first, step), (n_expert * n_out, n_in)))
     }
 
+    fn is_shaped(&self, stored: &Stored<'_>, shape: &[usize]) -> bool {
+        stored.shape() == shape || self.dialect.is_same(stored.shape(), shape)
+    }
+
     fn check_shape(&self, stored: &Stored<'_>, name: &str, piece: &Piece, slot: &Slot) -> Result<()> {
         let shape = &piece.shape;
-        if stored.shape() == *shape || self.dialect.is_same(stored.shape(), shape) {
+        if self.is_shaped(stored, shape) {
             return Ok(());
         }
         if let (Role::TokenEmbd, &[n_rows, n_embd]) = (slot.id.role, stored.shape())

@@ -24,6 +24,7 @@ mod checkpoint_meaning;
 mod circles;
 mod cli;
 mod closed_streams;
+mod config_options;
 mod consolidated;
 mod convert_cache;
 mod convert_cli;

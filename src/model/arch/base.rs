@@ -258,7 +258,8 @@ impl<'k> Base<'k> {
             Ok(Some(layers)) => Ok(layers),
             Ok(None) => Ok(by(period)),
             Err(error) => match self.keys.count(KEY) {
-                Ok(Some(period)) => Ok(by(period)),
+                // A period of one ends with its only layer, which has none; 0 is no period.
+                Ok(Some(period)) => Ok(by([1, 0].get(period).copied().unwrap_or(period))),
                 _ => Err(error),
             },
         }
@@ -270,7 +271,7 @@ impl<'k> Base<'k> {
     /// As there.
     pub(crate) fn windowed_behind_first(&self, period: usize) -> Result<Vec<bool>> {
         const KEY: &str = "attention.sliding_window_pattern";
-        let by = |period: usize| (0..self.n_layer).map(|i| period > 0 && i % period > 0).collect();
+        let by = |period: usize| (0..self.n_layer).map(|i| period == 0 || i % period > 0).collect();
         match self.keys.count(KEY) {
             Ok(of_file) => Ok(by(of_file.unwrap_or(period))),
             Err(_) => self.windowed(period),

@@ -270,6 +270,26 @@ impl<'c> FromConfig<'c> {
         Ok(n)
     }
 
+    /// The rotary positions of layers with windows, if the configuration has them apart. GGUF has keys for their base
+    /// and the part of heads that is rotated, and none for a scaling.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a scaling; else as [`RopeConfig::read`].
+    pub(super) fn rope_of_windows(&mut self, defaults: &Defaults) -> Result<Option<RopeConfig>> {
+        let all = self.config.object("rope_parameters")?;
+        let own = all.map(|all| all.object("sliding_attention")).transpose()?.flatten();
+        let Some(own) = own else { return Ok(None) };
+        let mut rope = RopeConfig::read_from(self.config, Some(&own), self.n_ctx_train(defaults)?, defaults)?;
+        if rope.is_stretched() {
+            return Err(self.unsupported(format!(
+                "{}: scaled rotary positions in layers with windows, for which GGUF has no keys",
+                own.described()
+            )));
+        }
+        self.notes.append(&mut rope.notes);
+        Ok(Some(rope))
+    }
+
     /// Writes the keys that every family has, and those of plain rotary positions.
     ///
     /// # Errors

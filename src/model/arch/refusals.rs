@@ -1,6 +1,7 @@
 //! What a family's GGUF cannot express of a configuration, refused by name.
 
 use super::config::FromConfig;
+use super::defaults::Defaults;
 use crate::error::Result;
 
 impl FromConfig<'_> {
@@ -15,6 +16,38 @@ impl FromConfig<'_> {
             Some(window) => {
                 Err(self
                     .unsupported(format!("sliding_window {window}; the {} architecture has none", self.arch)))
+            }
+        }
+    }
+
+    /// Refuses another rotary scaling than LongRoPE, in a family whose files always hold its divisors.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::error::Error::Unsupported) naming it; else as [`FromConfig::rope`].
+    pub(super) fn longrope_or_none(&self, defaults: &Defaults) -> Result<()> {
+        let rope = self.rope(defaults)?;
+        match self.rope_parameters()? {
+            Some(parameters) if rope.longrope.is_none() && rope.is_stretched() => {
+                Err(self.unsupported(format!(
+                    "{}: the {} architecture has no rotary scaling but longrope",
+                    parameters.described(),
+                    self.arch
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses another number called `name` than `usual`, which is meant where the configuration has none.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::error::Error::Unsupported) naming both.
+    pub fn refuse_number(&self, name: &str, usual: f32) -> Result<()> {
+        match self.config.f32(name)?.filter(|&number| number != usual) {
+            None => Ok(()),
+            Some(number) => {
+                Err(self
+                    .unsupported(format!("{name} {number}; in the {} architecture it is {usual}", self.arch)))
             }
         }
     }

@@ -19,7 +19,8 @@ pub enum Source {
         /// Rows from one to the next.
         step: usize,
     },
-    /// The first if the checkpoint has its first tensor, else the second.
+    /// The first if the checkpoint has its first tensor, else the second; of two that one tensor may be, that whose shape
+    /// it has.
     Either(Box<Self>, Box<Self>),
     /// Values computed from the configuration.
     Computed(Vec<f32>),

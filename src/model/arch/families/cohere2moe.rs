@@ -65,7 +65,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let kind =
         if keys.contains("attention.layer_norm_rms_epsilon") { NormKind::Rms } else { NormKind::Layer };
     let base = Base::read(keys, kind, RopeOrder::Pairs, Gate::Silu)?;
-    let (n_dense, window, windowed) = (base.n_dense()?, base.window()?, base.windowed(4)?);
+    let (n_dense, window, windowed) = (base.n_dense()?, base.window()?, base.windowed_behind_first(4)?);
     let mut experts = base.experts()?.ok_or_else(|| keys.missing("expert_count"))?;
     experts.router.scoring = base.scoring(Scoring::Sigmoid)?;
     experts.router.is_normalised = keys.bool("expert_weights_norm")?.unwrap_or(false);

@@ -2,7 +2,7 @@
 //! first, then experts beside shared ones.
 
 use super::prelude::*;
-use crate::model::arch::rope_scaling::{LOG_MULTIPLIER, yarn_temperature};
+use crate::model::arch::rope_scaling::{LOG_MULTIPLIER, cosines_with, yarn_temperature};
 
 /// The `deepseek2` family.
 pub(super) static FAMILY: Family = Family {
@@ -45,15 +45,40 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
 /// Writes the keys of a family that differs from this by `defaults`.
 pub(super) fn keys_with(made: &mut FromConfig<'_>, defaults: &Defaults) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;
+    made.refuse("rope_interleave", true, false)?;
     latent_keys(made, defaults)?;
     made.replace("attention.head_count_kv", Value::U32(1));
     made.further_predictions()?;
     experts(made)?;
-    let all = made.rope_parameters()?.map(|rope| rope.f32("mscale_all_dim")).transpose()?.flatten();
-    if let Some(all) = all.filter(|&all| all != 0.0) {
-        // A tenth, as files of this architecture have it.
-        made.replace_attention_factor(LOG_MULTIPLIER, 0.1 * all);
+    temperature(made, defaults)
+}
+
+/// Writes what YaRN multiplies scores by. Files have one number for it, from which readers also make what cosines and
+/// sines are multiplied by.
+fn temperature(made: &mut FromConfig<'_>, defaults: &Defaults) -> Result<()> {
+    let Some(parameters) = made.rope_parameters()? else { return Ok(()) };
+    let Some(all) = parameters.f32("mscale_all_dim")?.filter(|&all| all != 0.0) else { return Ok(()) };
+    let is_told = match made.rope(defaults)?.scaling {
+        RopeScaling::Yarn { factor, attn_factor, .. } => {
+            let told = cosines_with(made.arch, factor, all);
+            (attn_factor * yarn_temperature(factor, 1.0) - told).abs() <= 1e-5
+        }
+        // transformers multiplies scores by it in every kind of scaling.
+        _ => {
+            let kind = parameters.string("rope_type")?.or(parameters.string("type")?);
+            kind.is_none_or(|kind| kind == "default")
+        }
+    };
+    if !is_told {
+        return Err(made.unsupported(format!(
+            "{}: scores, and cosines and sines, are multiplied by numbers of which GGUF files of the {} architecture \
+             have one; they can say yarn with mscale equal to mscale_all_dim",
+            parameters.described(),
+            made.arch
+        )));
     }
+    // A tenth, as files of this architecture have it.
+    made.replace_attention_factor(LOG_MULTIPLIER, 0.1 * all);
     Ok(())
 }
 

@@ -2,7 +2,6 @@
 //! norms before and behind both parts, and of query and key heads. Norms store their difference from one.
 
 use super::prelude::*;
-use crate::model::arch::rope_scaling::RopeConfig;
 
 /// Layers to one without a window.
 const PERIOD: usize = 6;
@@ -25,13 +24,8 @@ pub(super) fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_activation"], "gelu_pytorch_tanh", &["gelu_pytorch_tanh"])?;
     made.base(&DEFAULTS)?;
     made.count("attention.sliding_window", "sliding_window")?;
-    let n_ctx = made.config.required_count("max_position_embeddings")?;
-    let of_windows = match made.config.object("rope_parameters")? {
-        Some(all) => all.object("sliding_attention")?,
-        None => None,
-    };
-    let base = match of_windows {
-        Some(own) => RopeConfig::read_from(made.config, Some(&own), n_ctx, &DEFAULTS)?.freq_base,
+    let base = match made.rope_of_windows(&DEFAULTS)? {
+        Some(own) => own.freq_base,
         None => made.config.f32("rope_local_base_freq")?.unwrap_or(1e4),
     };
     made.put("rope.freq_base_swa", Value::F32(base));
@@ -64,6 +58,7 @@ pub(super) fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let mut of_windows = base.rope.clone();
     of_windows.freq_base = keys.f32("rope.freq_base_swa")?.unwrap_or(1e4);
     of_windows.scaling = RopeScaling::None;
+    of_windows.factors = RopeFactors::Never;
     model.ropes.push(of_windows);
     model.embed.scale = (base.n_embd as f32).sqrt();
     model.head.softcap = keys.f32("final_logit_softcapping")?.filter(|&cap| cap > 0.0);

@@ -3,7 +3,6 @@
 //! the keys and values of others in the last ones.
 
 use super::prelude::*;
-use crate::model::arch::rope_scaling::RopeConfig;
 use crate::model::spec::PerLayerSpec;
 
 /// Layers to one without a window.
@@ -78,10 +77,8 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     };
     made.put("attention.sliding_window_pattern", Value::Bools(windowed));
     made.count("attention.sliding_window", "sliding_window")?;
-    let n_ctx = config.required_count("max_position_embeddings")?;
-    let own = config.object("rope_parameters")?.map(|all| all.object("sliding_attention"));
-    let base = match own.transpose()?.flatten() {
-        Some(own) => RopeConfig::read_from(config, Some(&own), n_ctx, &DEFAULTS)?.freq_base,
+    let base = match made.rope_of_windows(&DEFAULTS)? {
+        Some(own) => own.freq_base,
         None => config.f32("rope_local_base_freq")?.unwrap_or(1e4),
     };
     made.put("rope.freq_base_swa", Value::F32(base));
@@ -160,7 +157,12 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     };
     let mut model = base.model((0..base.n_layer).map(layer).collect())?;
     let freq_base = keys.f32("rope.freq_base_swa")?.unwrap_or(1e4);
-    model.ropes.push(RopeSpec { freq_base, scaling: RopeScaling::None, ..base.rope.clone() });
+    model.ropes.push(RopeSpec {
+        freq_base,
+        scaling: RopeScaling::None,
+        factors: RopeFactors::Never,
+        ..base.rope.clone()
+    });
     model.embed.scale = (base.n_embd as f32).sqrt();
     model.embed.per_layer = Some(PerLayerSpec { n_embd: n_per_layer, norm: base.norm });
     model.embed.altup = Some(altup);

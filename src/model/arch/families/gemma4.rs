@@ -3,7 +3,6 @@
 //! small ones, and the large ones may have experts beside the feed-forward part.
 
 use super::prelude::*;
-use crate::model::arch::rope_scaling::RopeConfig;
 use crate::model::spec::PerLayerSpec;
 
 /// The `gemma4` family.
@@ -102,14 +101,15 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.put("attention.sliding_window_pattern", Value::Bools(windowed));
     made.count("attention.sliding_window", "sliding_window")?;
     super::gemma::softcap(made, "final_logit_softcapping", 0.0)?;
-    let n_ctx = config.required_count("max_position_embeddings")?;
-    let own =
-        config.object("rope_parameters")?.map(|all| all.object("sliding_attention")).transpose()?.flatten();
-    let base = match own {
-        Some(own) => RopeConfig::read_from(config, Some(&own), n_ctx, &DEFAULTS)?.freq_base,
-        None => 1e4,
-    };
+    let base = made.rope_of_windows(&DEFAULTS)?.map_or(1e4, |own| own.freq_base);
     made.put("rope.freq_base_swa", Value::F32(base));
+    let full = made.rope(&DEFAULTS)?;
+    if full.llama3.is_some() || full.longrope.is_some() {
+        return Err(made.unsupported(
+            "rotary frequencies with divisors of their own; this architecture divides those that it does not rotate"
+                .into(),
+        ));
+    }
     if config.bool("enable_moe_block")?.unwrap_or(false) {
         made.count("expert_count", "num_experts")?;
         made.count("expert_used_count", "top_k_experts")?;

@@ -71,6 +71,7 @@ pub(super) fn promises(_: &Config) -> Result<Promises> {
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["activation_function"], "gelu_new", &["gelu_new", "gelu_pytorch_tanh"])?;
     made.refuse("scale_attn_by_inverse_layer_idx", false, true)?;
+    made.refuse("scale_attn_weights", true, false)?;
     made.base(&DEFAULTS)
 }
 

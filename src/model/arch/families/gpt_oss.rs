@@ -45,6 +45,7 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     if rope.unwrap_or(true) {
         made.put("rope.scaling.yarn_truncate", Value::Bool(true));
     }
+    made.refuse_number("swiglu_alpha", 1.702)?;
     if let Some(limit) = made.config.f32("swiglu_limit")?.filter(|&limit| limit != 7.0) {
         made.put("swiglu_limit", Value::F32(limit));
     }

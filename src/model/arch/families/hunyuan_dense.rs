@@ -28,7 +28,9 @@ pub(super) fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;
     made.base(&DEFAULTS)?;
     let Some(rope) = made.rope_parameters()? else { return Ok(()) };
-    if let Some(alpha) = rope.f32("alpha")?.filter(|&alpha| alpha > 0.0) {
+    let kind = rope.string("rope_type")?.or(rope.string("type")?);
+    let is_dynamic = matches!(kind, Some("dynamic" | "xdrope"));
+    if let Some(alpha) = rope.f32("alpha")?.filter(|&alpha| is_dynamic && alpha > 0.0) {
         let head_dim = made.head_dim(&DEFAULTS)?;
         let base = made.rope(&DEFAULTS)?.freq_base;
         made.replace("rope.freq_base", Value::F32(stretched(base, alpha, head_dim)));

@@ -2,7 +2,6 @@
 //! gated, and experts chosen by sigmoids beside a shared one follow a dense layer.
 
 use super::prelude::*;
-use crate::model::arch::rope_scaling::RopeConfig;
 
 /// The `laguna` family.
 pub(super) static FAMILY: Family = Family {
@@ -77,13 +76,7 @@ pub(super) fn windows(made: &mut FromConfig<'_>) -> Result<()> {
         };
         made.put("attention.sliding_window_pattern", Value::Bools(windowed));
     }
-    let own = config.object("rope_parameters")?.map(|all| all.object("sliding_attention"));
-    if let Some(own) = own.transpose()?.flatten() {
-        let n_ctx = config.required_count("max_position_embeddings")?;
-        let own = RopeConfig::read_from(config, Some(&own), n_ctx, &DEFAULTS)?;
-        if own.scaling != RopeScaling::None {
-            return Err(made.unsupported("stretched rotary positions in layers with windows".into()));
-        }
+    if let Some(own) = made.rope_of_windows(&DEFAULTS)? {
         made.put("rope.freq_base_swa", Value::F32(own.freq_base));
         made.put_count("rope.dimension_count_swa", own.n_dims(made.head_dim(&DEFAULTS)?))?;
     }
@@ -103,11 +96,8 @@ pub(super) fn rope_of_windows(base: &Base<'_>) -> Result<RopeSpec> {
 fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Rms, RopeOrder::Halves, Gate::Silu)?;
     let window = base.window()?;
-    let windowed = match keys.contains("attention.sliding_window_pattern") {
-        true => base.windowed(PERIOD)?,
-        // The first of every period sees all.
-        false => (0..base.n_layer).map(|i| !i.is_multiple_of(PERIOD)).collect(),
-    };
+    // The first of every period sees all.
+    let windowed = base.windowed_behind_first(PERIOD)?;
     let mut model = super::dots1::spec_with(&base, Scoring::Sigmoid, |i, attention| {
         attention.qk_norm = Some(base.qk_norm());
         attention.gate = Some(AttentionGate::Head);

@@ -42,6 +42,16 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     let config = made.config;
     let layers = config.value("no_rope_layers").and_then(|layers| layers.as_array());
     let rotated: Vec<bool> = layers.into_iter().flatten().map(|has| has.as_u64() != Some(0)).collect();
+    if let Some(kinds) = config.strings("layer_types")? {
+        let is_chunked = |i: usize| rotated.get(i).copied().unwrap_or(i % PERIOD < PERIOD - 1);
+        if kinds.iter().enumerate().any(|(i, kind)| (*kind == "chunked_attention") != is_chunked(i)) {
+            return Err(made.unsupported(
+                "layer_types other than no_rope_layers, or every fourth layer of full_attention; in the llama4 \
+                 architecture layers have chunks where they have rotary positions"
+                    .into(),
+            ));
+        }
+    }
     if !rotated.iter().enumerate().all(|(i, has)| *has == (i % PERIOD < PERIOD - 1)) {
         made.put("attention.sliding_window_pattern", Value::Bools(rotated));
     }

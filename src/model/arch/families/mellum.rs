@@ -15,8 +15,6 @@ pub(super) static FAMILY: Family = Family {
     promises,
 };
 
-use crate::model::arch::rope_scaling::RopeConfig;
-
 /// Layers to one without a window.
 const PERIOD: usize = 4;
 
@@ -24,6 +22,7 @@ const DEFAULTS: Defaults = Defaults { has_kinds: true, ..Defaults::RMS };
 
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;
+    made.refuse("norm_topk_prob", true, false)?;
     made.base(&DEFAULTS)?;
     made.experts(&["num_local_experts", "num_experts"])?;
     made.count("expert_feed_forward_length", "moe_intermediate_size")?;
@@ -31,12 +30,8 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
         made.put_count("attention.sliding_window", window)?;
         super::gemma::windows(made, PERIOD)?;
     }
-    let n_ctx = made.config.required_count("max_position_embeddings")?;
-    let of_windows =
-        made.config.object("rope_parameters")?.map(|all| all.object("sliding_attention")).transpose()?;
-    if let Some(own) = of_windows.flatten() {
-        let base = RopeConfig::read_from(made.config, Some(&own), n_ctx, &DEFAULTS)?.freq_base;
-        made.put("rope.freq_base_swa", Value::F32(base));
+    if let Some(own) = made.rope_of_windows(&DEFAULTS)? {
+        made.put("rope.freq_base_swa", Value::F32(own.freq_base));
     }
     Ok(())
 }
@@ -56,6 +51,11 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     };
     let mut model = base.model((0..base.n_layer).map(layer).collect())?;
     let freq_base = keys.f32("rope.freq_base_swa")?.unwrap_or(base.rope.freq_base);
-    model.ropes.push(RopeSpec { freq_base, scaling: RopeScaling::None, ..base.rope.clone() });
+    model.ropes.push(RopeSpec {
+        freq_base,
+        scaling: RopeScaling::None,
+        factors: RopeFactors::Never,
+        ..base.rope.clone()
+    });
     Ok(model)
 }

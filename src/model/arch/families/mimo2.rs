@@ -2,7 +2,6 @@
 //! own; values shorter than keys, and scaled; dense layers first, then experts chosen by sigmoids.
 
 use super::prelude::*;
-use crate::model::arch::rope_scaling::RopeConfig;
 
 /// The `mimo2` family.
 pub(super) static FAMILY: Family = Family {
@@ -62,7 +61,20 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
         None => config.count("sliding_window")?.unwrap_or(129),
     };
     made.put_count("attention.sliding_window", window)?;
-    made.put("rope.freq_base_swa", Value::F32(own_base(config)?));
+    let base = match made.rope_of_windows(&DEFAULTS)? {
+        Some(own) => {
+            let head_dim = made.head_dim(&DEFAULTS)?;
+            let (n_own, n_rot) = (own.n_dims(head_dim), made.rope(&DEFAULTS)?.n_dims(head_dim));
+            if n_own != n_rot {
+                return Err(made.unsupported(format!(
+                    "rotary positions of {n_own} elements of a head in layers with windows, and of {n_rot} in the others"
+                )));
+            }
+            own.freq_base
+        }
+        None => config.f32("swa_rope_theta")?.unwrap_or(1e4),
+    };
+    made.put("rope.freq_base_swa", Value::F32(base));
     made.experts(&["n_routed_experts", "num_local_experts"])?;
     made.count("expert_feed_forward_length", "moe_intermediate_size")?;
     made.put_count("expert_gating_func", 2)?;
@@ -92,18 +104,6 @@ fn windowed(made: &FromConfig<'_>, n_layer: usize) -> Result<Vec<bool>> {
         return Err(crate::Error::malformed(config.path(), what));
     }
     Ok(windowed)
-}
-
-/// The rotary base of layers with windows.
-fn own_base(config: &Config) -> Result<f32> {
-    let own = config.object("rope_parameters")?.map(|all| all.object("sliding_attention"));
-    match own.transpose()?.flatten() {
-        Some(own) => {
-            let n_ctx = config.required_count("max_position_embeddings")?;
-            Ok(RopeConfig::read_from(config, Some(&own), n_ctx, &DEFAULTS)?.freq_base)
-        }
-        None => Ok(config.f32("swa_rope_theta")?.unwrap_or(1e4)),
-    }
 }
 
 fn has_experts(config: &Config, i: usize) -> Result<bool> {
@@ -147,7 +147,12 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     };
     let mut model = base.model((0..base.n_layer).map(layer).collect())?;
     let freq_base = keys.f32("rope.freq_base_swa")?.unwrap_or(base.rope.freq_base);
-    model.ropes.push(RopeSpec { freq_base, scaling: RopeScaling::None, ..base.rope.clone() });
+    model.ropes.push(RopeSpec {
+        freq_base,
+        scaling: RopeScaling::None,
+        factors: RopeFactors::Never,
+        ..base.rope.clone()
+    });
     Ok(model)
 }
 

@@ -30,7 +30,9 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;
     let n_rot = made.config.required_count("qk_rope_head_dim")?;
     let nope = made.config.required_count("qk_nope_head_dim")?;
-    made.base(&Defaults { eps: 1e-5, head_dim: Some(n_rot), ..Defaults::RMS })?;
+    let defaults = Defaults { eps: 1e-5, head_dim: Some(n_rot), ..Defaults::RMS };
+    made.longrope_or_none(&defaults)?;
+    made.base(&defaults)?;
     made.replace_count("attention.key_length", nope.saturating_add(n_rot))?;
     made.replace_count("attention.value_length", made.config.required_count("v_head_dim")?)?;
     made.replace_count("rope.dimension_count", n_rot)?;

@@ -16,15 +16,24 @@ pub(super) static FAMILY: Family = Family {
     promises,
 };
 
+const DEFAULTS: Defaults = Defaults { eps: 1e-5, ..Defaults::RMS };
+
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;
-    made.base(&Defaults { eps: 1e-5, ..Defaults::RMS })?;
+    made.base(&DEFAULTS)?;
     made.refuse_window()?;
     let Some(rope) = made.rope_parameters()? else { return Ok(()) };
     if let Some(beta) = rope.f32("llama_4_scaling_beta")? {
         made.put("attention.temperature_scale", Value::F32(beta));
+        if let Some(original) = rope.count("original_max_position_embeddings")? {
+            made.replace_count("rope.scaling.original_context_length", original)?;
+        }
     }
-    if let (Some(_), Some(all)) = (rope.f32("mscale")?, rope.f32("mscale_all_dim")?) {
+    // The number of files stands for these two; another magnitude is in the key that every family has.
+    let magnitude = rope.f32("attention_factor")?;
+    if let (Some(1.0), Some(all), None) = (rope.f32("mscale")?, rope.f32("mscale_all_dim")?, magnitude)
+        && matches!(made.rope(&DEFAULTS)?.scaling, RopeScaling::Yarn { .. })
+    {
         made.replace_attention_factor(LOG_MULTIPLIER, all);
     }
     Ok(())

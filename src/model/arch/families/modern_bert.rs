@@ -2,7 +2,6 @@
 //! without, which have rotary bases of their own; gates and the rest of feed-forward parts in one matrix.
 
 use super::prelude::*;
-use crate::model::arch::rope_scaling::RopeConfig;
 
 /// A layer without a window comes first of so many.
 const PERIOD: usize = 3;
@@ -50,16 +49,17 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_activation"], "gelu", &["gelu", "silu"])?;
     made.activation(&["classifier_activation"], "gelu", &["gelu"])?;
     made.base(&DEFAULTS)?;
-    let n_ctx = made.config.required_count("max_position_embeddings")?;
+    if made.rope(&DEFAULTS)?.is_stretched() {
+        // Readers scale the positions of all layers.
+        return Err(made.unsupported(
+            "scaled rotary positions; readers would scale those of layers with windows too".into(),
+        ));
+    }
     if let Some(base) = made.config.f32("global_rope_theta")? {
         made.replace("rope.freq_base", Value::F32(base));
     }
-    let of_windows = match made.config.object("rope_parameters")? {
-        Some(all) => all.object("sliding_attention")?,
-        None => None,
-    };
-    let base = match of_windows {
-        Some(own) => RopeConfig::read_from(made.config, Some(&own), n_ctx, &DEFAULTS)?.freq_base,
+    let base = match made.rope_of_windows(&DEFAULTS)? {
+        Some(own) => own.freq_base,
         None => made.config.f32("local_rope_theta")?.unwrap_or(1e4),
     };
     made.put("rope.freq_base_swa", Value::F32(base));

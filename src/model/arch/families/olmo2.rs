@@ -18,15 +18,20 @@ pub(super) static FAMILY: Family = Family {
     promises,
 };
 
+const DEFAULTS: Defaults = Defaults { eps: 1e-5, has_kinds: true, ..Defaults::RMS };
+
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;
-    made.base(&Defaults { eps: 1e-5, has_kinds: true, ..Defaults::RMS })?;
+    made.base(&DEFAULTS)?;
     let has_windows =
         made.config.strings("layer_types")?.is_some_and(|types| types.contains(&"sliding_attention"));
     let is_olmo3 = made.config.string("model_type")? == Some("olmo3");
     if has_windows || is_olmo3 {
         made.count("attention.sliding_window", "sliding_window")?;
         super::gemma::windows(made, PERIOD)?;
+    }
+    if let Some(own) = made.rope_of_windows(&DEFAULTS)? {
+        made.put("rope.freq_base_swa", Value::F32(own.freq_base));
     }
     Ok(())
 }
@@ -50,6 +55,11 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     };
     let mut model = base.model((0..base.n_layer).map(layer).collect())?;
     let freq_base = keys.f32("rope.freq_base_swa")?.unwrap_or(base.rope.freq_base);
-    model.ropes.push(RopeSpec { freq_base, scaling: RopeScaling::None, ..base.rope.clone() });
+    model.ropes.push(RopeSpec {
+        freq_base,
+        scaling: RopeScaling::None,
+        factors: RopeFactors::Never,
+        ..base.rope.clone()
+    });
     Ok(model)
 }

@@ -31,7 +31,9 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
             made.unsupported(format!("router_jitter_noise {noise}; the phimoe architecture has 0.01"))
         );
     }
-    made.base(&Defaults { eps: 1e-5, freq_base: 1e6, ..Defaults::RMS })?;
+    let defaults = Defaults { eps: 1e-5, freq_base: 1e6, ..Defaults::RMS };
+    made.longrope_or_none(&defaults)?;
+    made.base(&defaults)?;
     made.experts(&["num_local_experts"])?;
     made.optional_count("attention.sliding_window", "sliding_window")?;
     let Some(rope) = made.rope_parameters()? else { return Ok(()) };

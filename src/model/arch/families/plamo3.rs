@@ -86,7 +86,12 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     };
     let mut model = base.model((0..base.n_layer).map(layer).collect())?;
     let freq_base = keys.f32("rope.freq_base_swa")?.unwrap_or(1e4);
-    model.ropes.push(RopeSpec { freq_base, scaling: RopeScaling::None, ..base.rope.clone() });
+    model.ropes.push(RopeSpec {
+        freq_base,
+        scaling: RopeScaling::None,
+        factors: RopeFactors::Never,
+        ..base.rope.clone()
+    });
     Ok(model)
 }
 

@@ -36,12 +36,13 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     super::qwen3vl::images(made)
 }
 
-/// Of VL models the experts' matrices are turned, and gate and up lie side by side; of Omni models experts lie apart.
+/// Of VL models on the Hub the experts' matrices are turned, and gate and up lie side by side; transformers 5 saves them as
+/// it computes with them, and reads either, by the shape. Of Omni models experts lie apart.
 fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
     let turned = super::llama4::turned(sources, slot, "mlp.experts")?;
     if !slot.id.role.is_expert_stack() {
         return Ok(turned);
     }
-    let (apart, turned) = (plain(sources, slot)?.map(Box::new), turned.map(Box::new));
-    Ok(apart.zip(turned).map(|(apart, turned)| Source::Either(apart, turned)))
+    let (upright, turned) = (super::qwen3next::experts(sources, slot)?.map(Box::new), turned.map(Box::new));
+    Ok(upright.zip(turned).map(|(upright, turned)| Source::Either(upright, turned)))
 }

@@ -30,6 +30,7 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;
     made.refuse("norm_expert_weight", true, false)?;
     made.refuse("use_head_wise_attn_gate", true, false)?;
+    made.refuse_number("query_pre_attn_scalar", made.head_dim(&DEFAULTS)? as f32)?;
     let config = made.config;
     let n_head_kv_name = made.first_of(&["num_key_value_heads", "num_attention_groups"]);
     let n_ctx_name = made.first_of(&["max_position_embeddings", "max_seq_len"]);
@@ -59,12 +60,12 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
 fn rope(made: &mut FromConfig<'_>, windowed: &[bool]) -> Result<()> {
     let config = made.config;
     let head_dim = made.head_dim(&DEFAULTS)?;
-    let n_ctx = config.required_count(made.first_of(&["max_position_embeddings", "max_seq_len"]))?;
-    let of_kind = |kind: &str| {
-        let own = config.object("rope_parameters")?.map(|all| all.object(kind)).transpose()?.flatten();
-        own.map(|own| RopeConfig::read_from(config, Some(&own), n_ctx, &DEFAULTS)).transpose()
-    };
-    let (full, own) = (of_kind("full_attention")?, of_kind("sliding_attention")?);
+    let n_ctx_name = made.first_of(&["max_position_embeddings", "max_seq_len"]);
+    let n_ctx = config.required_count(n_ctx_name)?;
+    let full =
+        config.object("rope_parameters")?.map(|all| all.object("full_attention")).transpose()?.flatten();
+    let full = full.map(|full| RopeConfig::read_from(config, Some(&full), n_ctx, &DEFAULTS)).transpose()?;
+    let own = made.rope_of_windows(&Defaults { n_ctx_name, ..DEFAULTS })?;
     let by_layer = |name: &str, is_windowed: bool| {
         let Some(list) = config.value(name).filter(|value| value.is_array()) else { return Ok(None) };
         let i = windowed.iter().position(|&is| is == is_windowed);
@@ -85,9 +86,6 @@ fn rope(made: &mut FromConfig<'_>, windowed: &[bool]) -> Result<()> {
             let what = format!("a partial_rotary_factor of {part}; it must be {expected} in such layers");
             return Err(made.unsupported(what));
         }
-    }
-    if own.as_ref().is_some_and(|own| own.scaling != RopeScaling::None) {
-        return Err(made.unsupported("stretched rotary positions in layers with windows".into()));
     }
     // Readers take half of it for layers without windows.
     made.replace_count("rope.dimension_count", head_dim)?;

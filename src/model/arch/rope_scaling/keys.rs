@@ -58,9 +58,14 @@ fn by_multiplier(keys: &Keys<'_>, factor: f32) -> Result<f32> {
     // Files of these have a tenth of it.
     let is_tenth = matches!(keys.arch(), "deepseek2" | "deepseek32" | "mistral4");
     let weight = if is_tenth { weight / 0.1 } else { weight };
+    Ok(cosines_with(keys.arch(), factor, weight) / yarn_temperature(factor, 1.0))
+}
+
+/// What readers of files of `arch` with a weight of the temperature of all dimensions multiply cosines and sines by.
+pub(in crate::model::arch) fn cosines_with(arch: &str, factor: f32, weight: f32) -> f32 {
     let all = yarn_temperature(factor, weight);
-    let own = if keys.arch() == "deepseek2" { all } else { yarn_temperature(factor, 1.0) };
-    Ok(own / all / yarn_temperature(factor, 1.0))
+    let own = if arch == "deepseek2" { all } else { yarn_temperature(factor, 1.0) };
+    own / all
 }
 
 /// The rotary embedding of heads of `head_dim` elements that a file's keys describe; files from 2023 have

@@ -15,7 +15,7 @@ use crate::checkpoint::Config;
 use crate::error::{Error, Result};
 use crate::model::spec::RopeScaling;
 
-pub(super) use keys::{LOG_MULTIPLIER, rope, to_keys, yarn_temperature};
+pub(super) use keys::{LOG_MULTIPLIER, cosines_with, rope, to_keys, yarn_temperature};
 
 /// YaRN's thresholds where a file does not state them (Peng et al. 2023, section 3.2).
 const YARN_BETA_FAST: f32 = 32.0;
@@ -163,6 +163,16 @@ impl RopeConfig {
             }
         }
         Ok(())
+    }
+
+    /// Whether positions or frequencies differ from the plain ones of the base.
+    pub(super) fn is_stretched(&self) -> bool {
+        let is_scaled = match self.scaling {
+            RopeScaling::None => false,
+            RopeScaling::Linear { factor } => factor != 1.0,
+            RopeScaling::Yarn { .. } | RopeScaling::Magnified { .. } => true,
+        };
+        is_scaled || self.llama3.is_some() || self.longrope.is_some()
     }
 
     /// The elements of a head of `head_dim` that are rotated.
