@@ -28,8 +28,11 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     super::hunyuan_dense::keys(made)?;
     let n_used = match made.config.value("moe_topk") {
         Some(value) => {
-            let first = value.as_array().map_or(Some(value), |list| list.first());
-            first.and_then(serde_json::Value::as_u64).unwrap_or(0) as usize
+            let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+            if list.windows(2).any(|two| two[0] != two[1]) {
+                return Err(made.unsupported("moe_topk that differs by layer".into()));
+            }
+            list.first().and_then(serde_json::Value::as_u64).unwrap_or(0) as usize
         }
         None => made.config.count("num_experts_per_tok")?.unwrap_or(1),
     };
