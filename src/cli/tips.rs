@@ -8,6 +8,18 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 /// Endings of files that are models.
 const MODEL_ENDINGS: [&str; 5] = [".gguf", ".safetensors", ".bin", ".pth", ".index.json"];
 
+/// Short options of llama.cpp with several letters, which are taken for one with a value here, and what to do instead.
+const OF_LLAMA_CPP: [(&str, &str); 8] = [
+    ("-ngl", "there are no layers on a GPU here: leave -ngl out"),
+    ("-fa", "there is one way to compute attention: leave -fa out"),
+    ("-cnv", "a conversation is gguf-run chat MODEL"),
+    ("-no-cnv", "a text without a conversation is gguf-run complete MODEL -p TEXT"),
+    ("-sys", "what the model is told beforehand is given to gguf-run chat by --system TEXT"),
+    ("-hf", "a model of the Hugging Face Hub stands in the place of MODEL, as in hf:ORG/NAME"),
+    ("-ctk", "the type of cached keys and values is given by --kv-type TYPE"),
+    ("-ctv", "the type of cached keys and values is given by --kv-type TYPE"),
+];
+
 /// What clap found wrong with the arguments of `gguf-run`, with a tip where one is known.
 pub(super) fn of_run(error: clap::Error) -> clap::Error {
     let args: Vec<OsString> = std::env::args_os().collect();
@@ -29,6 +41,13 @@ fn with_tip(mut error: clap::Error, tip: Option<String>) -> clap::Error {
 }
 
 fn run_tip(error: &clap::Error, args: &[OsString]) -> Option<String> {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return None;
+    }
+    let of_llama_cpp = OF_LLAMA_CPP.iter().find(|(option, _)| args.iter().any(|arg| arg == option));
+    if let Some((_, tip)) = of_llama_cpp {
+        return Some((*tip).to_owned());
+    }
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let word = context(error, ContextKind::InvalidSubcommand)?;
@@ -50,6 +69,9 @@ fn run_tip(error: &clap::Error, args: &[OsString]) -> Option<String> {
                     "the model has no option before it, as in gguf-run {} MODEL",
                     command.unwrap_or("chat")
                 )),
+                _ if command == Some("chat") && !word.starts_with('-') => Some(
+                    "messages are typed, or come from a pipe, as in echo TEXT | gguf-run chat MODEL".into(),
+                ),
                 _ if command == Some("complete") && !word.starts_with('-') => {
                     Some("the text to continue is given by -p TEXT, or by -f FILE".into())
                 }
@@ -61,13 +83,18 @@ fn run_tip(error: &clap::Error, args: &[OsString]) -> Option<String> {
 }
 
 fn convert_tip(error: &clap::Error) -> Option<String> {
+    const OF_TYPES: &str = "the type is named by --type TYPE, as in --type Q8_0";
+    let word = context(error, ContextKind::InvalidArg)?;
+    if error.kind() == ErrorKind::ValueValidation && word.starts_with("--threads") {
+        let value = context(error, ContextKind::InvalidValue)?;
+        return value.starts_with(char::is_alphabetic).then(|| OF_TYPES.into());
+    }
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
     }
-    let word = context(error, ContextKind::InvalidArg)?;
     match word {
         "--outfile" => Some("the file to write is named by -o FILE".into()),
-        "--outtype" => Some("the type is named by --type TYPE, as in --type Q8_0".into()),
+        "--outtype" => Some(OF_TYPES.into()),
         "-m" | "--model" => {
             Some("the model has no option before it, as in gguf-convert MODEL --type Q4_K_M".into())
         }

@@ -54,6 +54,16 @@ fn negative_numbers_are_answered_with_what_the_option_takes() {
 }
 
 #[test]
+fn options_of_llama_cpp_that_begin_like_one_here_are_explained() {
+    let model = model();
+    assert_fails(["complete", &model, "-p", "x", "-n", "4", "-ngl", "99"], 2, &["leave -ngl out"]);
+    assert_fails(["complete", &model, "-p", "x", "-fa"], 2, &["leave -fa out"]);
+    assert_fails(["complete", &model, "-p", "x", "-cnv"], 2, &["gguf-run chat MODEL"]);
+    assert_fails(["chat", &model, "-ctk", "q8_0"], 2, &["--kv-type TYPE"]);
+    assert_fails(["chat", &model, "hello"], 2, &["echo TEXT | gguf-run chat MODEL"]);
+}
+
+#[test]
 fn what_other_programs_take_is_answered_with_what_these_do() {
     let model = model();
     let chat = format!("gguf-run chat {model}");
@@ -67,6 +77,7 @@ fn what_other_programs_take_is_answered_with_what_these_do() {
         (["m.gguf", "n.gguf"], "-o FILE"),
         (["m", "--outfile"], "-o FILE"),
         (["m", "--outtype"], "--type TYPE"),
+        (["m", "-tQ8_0"], "--type TYPE"),
         (["-m", "m"], "gguf-convert MODEL"),
     ] {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gguf-convert"));
