@@ -9,8 +9,11 @@ use super::weight_names::{PYTORCH, SAFETENSORS};
 /// Entries of a folder that are looked at.
 const MAX_ENTRIES: usize = 10_000;
 
+/// Whether a name is one of a format, and what to do.
+type Other = (fn(&str) -> bool, &'static str);
+
 /// What folders of other formats hold, by the name of one entry, and what to do.
-const OTHERS: &[(fn(&str) -> bool, &str)] = &[
+const OTHERS: &[Other] = &[
     (is_unfinished, "is an unfinished download; go on with it"),
     (
         |name| name == "zero_to_fp32.py" || name.starts_with("global_step"),

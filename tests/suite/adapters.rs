@@ -216,7 +216,9 @@ fn an_adapter_whose_alpha_is_zero_becomes_one_of_zeros() {
     assert_eq!(file.metadata().f32("adapter.lora.alpha").expect("a number"), Some(1.0));
     // One of the two makes their product nothing.
     let bytes = fs::read(&gguf).expect("written");
-    assert!(bytes.windows(2 * 32 * 4).any(|matrix| matrix.iter().all(|&byte| byte == 0)));
+    let words = bytes.chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().expect("four bytes")));
+    let words: Vec<f32> = words.collect();
+    assert!(words.windows(2 * 32).any(|matrix| matrix.iter().all(|&x| x == 0.0)));
 }
 
 #[test]

@@ -18,7 +18,7 @@ impl Finder<'_, '_> {
         match (self.first_of(first), self.first_of(second)) {
             (Some((name, shape)), Some((other, _))) if name == other => {
                 let stored = self.tensors.get(name)?;
-                Ok(stored.is_some_and(|stored| self.is_shaped(&stored, shape)))
+                Ok(stored.is_some_and(|stored| self.is_shaped(stored, shape)))
             }
             _ => Ok(true),
         }
