@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes fixtures/chat/snippets.json: what Python's Jinja makes of some hundred small templates.
+"""Writes fixtures/chat/snippets.json and snippets_more.json: what Python's Jinja makes of some hundred small templates.
 
 Jinja is set up as Hugging Face's transformers does for chat templates. A case has either the text that
 comes out, or the exception that comes instead. Needs the package jinja2 (3.1):
@@ -12,8 +12,9 @@ from pathlib import Path
 
 from chat_expectations import environment
 from template_snippets_list import CONVERSATIONS, SNIPPETS, VARIABLES
+from template_snippets_more import SNIPPETS as MORE
 
-TARGET = Path(__file__).resolve().parent.parent / "fixtures" / "chat" / "snippets.json"
+FOLDER = Path(__file__).resolve().parent.parent / "fixtures" / "chat"
 
 
 def case(env, template, more=None):
@@ -29,16 +30,21 @@ def case(env, template, more=None):
     return found
 
 
+def write(name, cases):
+    seen = [json.dumps([case["template"], case.get("with")]) for case in cases]
+    assert len(seen) == len(set(seen)), [s for s in seen if seen.count(s) > 1]
+    text = json.dumps({"variables": VARIABLES, "cases": cases}, ensure_ascii=False, indent=1)
+    (FOLDER / name).write_text(text + "\n", encoding="utf-8")
+    print(f"{name}: {len(cases)} cases, {sum('raises' in case for case in cases)} of them raise")
+
+
 def main():
     env = environment()
     cases = [case(env, template) for template in SNIPPETS]
     for template, conversations in CONVERSATIONS:
         cases += [case(env, template, more) for more in conversations]
-    seen = [json.dumps([case["template"], case.get("with")]) for case in cases]
-    assert len(seen) == len(set(seen)), [s for s in seen if seen.count(s) > 1]
-    text = json.dumps({"variables": VARIABLES, "cases": cases}, ensure_ascii=False, indent=1)
-    TARGET.write_text(text + "\n", encoding="utf-8")
-    print(f"{len(cases)} cases, {sum('raises' in case for case in cases)} of them raise")
+    write("snippets.json", cases)
+    write("snippets_more.json", [case(env, template) for template in MORE])
 
 
 if __name__ == "__main__":

@@ -32,20 +32,30 @@ fn compare(case: &Value, variables: &Map<String, Value>) -> Result<(), String> {
     }
 }
 
-#[test]
-fn snippets_render_as_pythons_jinja_renders_them() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/chat/snippets.json");
+/// Compares all cases of a file, of which there are at least `n_least`.
+fn compare_all(name: &str, n_least: usize) {
+    let path = format!("{}/fixtures/chat/{name}", env!("CARGO_MANIFEST_DIR"));
     let file: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let (variables, cases) = (file["variables"].as_object().unwrap(), file["cases"].as_array().unwrap());
     let differences: Vec<String> = cases.iter().filter_map(|case| compare(case, variables).err()).collect();
-    assert!(cases.len() >= 500, "{}", cases.len());
+    assert!(cases.len() >= n_least, "{name}: {}", cases.len());
     assert!(
         differences.is_empty(),
-        "{} of {} differ:\n{}",
+        "{name}: {} of {} differ:\n{}",
         differences.len(),
         cases.len(),
         differences.join("\n")
     );
+}
+
+#[test]
+fn snippets_render_as_pythons_jinja_renders_them() {
+    compare_all("snippets.json", 500);
+}
+
+#[test]
+fn more_snippets_and_odd_syntax_are_as_in_pythons_jinja() {
+    compare_all("snippets_more.json", 380);
 }
 
 #[test]
@@ -59,9 +69,18 @@ fn tokens_that_a_model_lacks_are_undefined() {
 
 #[test]
 fn templates_that_are_broken_for_all_messages_fail_and_do_not_refuse() {
-    for source in ["{{ 1 | nonsense }}", "{{ 1 is nonsense }}", "{{ [1] | random }}"] {
+    for source in
+        ["{% if true %}{{ 1 | nonsense }}{% endif %}", "{{ 1 if 1 is nonsense }}", "{{ [1] | random }}"]
+    {
         let error = Template::new(source, SpecialTokens::default()).unwrap().render(&[], true).unwrap_err();
         assert!(matches!(error, RenderError::Failed(Error::Malformed { .. })), "{source}: {error:?}");
+    }
+    // Outside of branches it is told when the template is read, wherever it stands.
+    for source in ["{{ 1 | nonsense }}", "a\n{% for x in [] %}{{ x is nonsense }}{% endfor %}"] {
+        let error = Template::new(source, SpecialTokens::default()).unwrap_err();
+        assert!(matches!(error, Error::Malformed { .. }), "{source}: {error:?}");
+        let line = format!("line {}: no ", source.lines().count());
+        assert!(error.to_string().contains(&line), "{error}");
     }
     let template = Template::new("{{ messages[0].content + 1 }}", SpecialTokens::default()).unwrap();
     assert!(matches!(template.render(&[], true), Err(RenderError::Refused { .. })));

@@ -33,8 +33,12 @@ pub(super) enum StmtKind {
     Call(Arc<Macro>, Expr),
     /// Writes what the body writes, after the filters.
     FilterBlock(Vec<Filter>, Body),
-    /// A body with names of its own: `block`, `generation`, `autoescape`.
+    /// A body with names of its own: `generation`, `autoescape`, a `block` that is `scoped`.
     Scope(Body),
+    /// A body that sees the names of the template, and none of those around it.
+    Block(Body),
+    /// A statement of this name, which needs other templates.
+    Elsewhere(Arc<str>),
     Break,
     Continue,
 }

@@ -178,6 +178,10 @@ impl<'a> Lexer<'a> {
     /// Text up to `{% endraw %}`.
     fn raw(&mut self) -> Result<()> {
         self.at_line_start = self.source[..self.source.len() - self.rest.len()].ends_with('\n');
+        // Jinja does not miss an end where nothing follows.
+        if self.rest.is_empty() {
+            return Ok(());
+        }
         let mut from = 0;
         while let Some(at) = self.rest[from..].find("{%").map(|at| from + at) {
             let strip = sign(&self.rest[at + 2..]);
@@ -283,8 +287,14 @@ impl<'a> Lexer<'a> {
                 len += if exponent > 0 { signed + exponent } else { 0 };
             }
         }
+        if len == whole && rest.starts_with('0') {
+            // Nothing but more zeros may follow one.
+            let zeros = rest[..whole].find(|c| c != '0' && c != '_').unwrap_or(whole);
+            len = rest[..zeros].trim_end_matches('_').len();
+        }
         let text = rest[..len].replace('_', "");
-        let token = if len > whole {
+        let is_float = rest[..len].contains(['.', 'e', 'E']);
+        let token = if is_float {
             Token::Float(text.parse().map_err(|_| Fault::failed("invalid number"))?)
         } else {
             Token::Int(text.parse().map_err(|_| Fault::failed("a number is too large"))?)
@@ -295,8 +305,10 @@ impl<'a> Lexer<'a> {
     }
 }
 
+/// The length of the digits at the beginning, single underscores between them.
 fn digits(text: &str) -> usize {
     let len = text.find(|c: char| c != '_' && !c.is_ascii_digit()).unwrap_or(text.len());
+    let len = text[..len].find("__").unwrap_or(len);
     text[..len].trim_end_matches('_').len()
 }
 
@@ -334,6 +346,7 @@ fn unescape(text: &str) -> Result<String> {
             'f' => out.push('\x0c'),
             'v' => out.push('\x0b'),
             '\\' | '\'' | '"' => out.push(escape),
+            'N' => return Err(Fault::failed("characters by their names (\\N{...}) are not supported")),
             'x' | 'u' | 'U' => {
                 let n = if escape == 'x' {
                     2

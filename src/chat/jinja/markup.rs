@@ -7,9 +7,8 @@ use super::value::{Kind, List, Value, push};
 pub(super) fn escaped(value: &Value) -> Result<Value> {
     match value {
         Value::Str(text) if !text.is_markup() => Ok(Value::Str(text.escaped()?)),
-        Value::Seq(kind @ (Kind::List | Kind::Tuple | Kind::Generator), list) => {
-            Value::seq(*kind, each(list, escaped)?)
-        }
+        Value::Seq(kind @ (Kind::List | Kind::Tuple), list) => Value::seq(*kind, each(list, escaped)?),
+        Value::Generator(_) => Value::seq(Kind::List, each(&*value.items()?, escaped)?),
         _ => Ok(value.clone()),
     }
 }

@@ -186,7 +186,7 @@ pub(super) fn equal(a: &Value, b: &Value) -> Result<bool> {
         }
         (Value::Seq(kind, a), Value::Seq(other, b)) => {
             let ranges = matches!((kind, other), (Kind::Range(..), Kind::Range(..)));
-            let comparable = kind == other && !matches!(kind, Kind::Generator | Kind::Values);
+            let comparable = kind == other && *kind != Kind::Values;
             if !(ranges || comparable) || a.items.len() != b.items.len() {
                 return Ok(false);
             }
@@ -228,6 +228,7 @@ pub(super) fn same(a: &Value, b: &Value) -> bool {
         (Value::Int(a), Value::Int(b)) => a == b,
         (Value::Str(a), Value::Str(b)) => a == b,
         (Value::Seq(_, a), Value::Seq(_, b)) => Rc::ptr_eq(a, b),
+        (Value::Generator(a), Value::Generator(b)) => Rc::ptr_eq(a, b),
         (Value::Dict(a), Value::Dict(b)) => Rc::ptr_eq(a, b),
         (Value::Namespace(a), Value::Namespace(b)) => Rc::ptr_eq(a, b),
         (Value::Cycler(a), Value::Cycler(b)) => Rc::ptr_eq(a, b),
@@ -288,6 +289,17 @@ pub(super) fn contains(container: &Value, item: &Value) -> Result<bool> {
             Err(Fault::failed(format!("'in <string>' requires string as left operand, not {found}")))
         }
         (Value::Dict(dict), _) => Ok(dict.get(item)?.is_some()),
+        (Value::Seq(Kind::Keys, _), _) if !item.is_hashable() => {
+            Err(Fault::failed(format!("unhashable type: '{}'", item.type_name())))
+        }
+        (Value::Generator(generator), _) => {
+            while let Some(found) = generator.next()? {
+                if equal(&found, item)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
         _ => {
             for found in &container.items()?.items {
                 if equal(found, item)? {
@@ -313,12 +325,16 @@ pub(super) fn slice(value: &Value, bounds: &[Value; 3]) -> Result<Value> {
     if step == 0 {
         return Err(Fault::failed("slice step cannot be zero"));
     }
-    let indices = |len: usize| {
+    // Where the slice of a sequence of `len` begins, and where it ends.
+    let ends = |len: usize| {
         let len = len as i128;
         let (low, high) = if step < 0 { (-1, len - 1) } else { (0, len) };
         let place = |bound: i128| (if bound < 0 { bound + len } else { bound }).clamp(low, high);
-        let mut at = from.map_or(if step < 0 { high } else { low }, place);
-        let end = to.map_or(if step < 0 { low } else { high }, place);
+        let begin = from.map_or(if step < 0 { high } else { low }, place);
+        (begin, to.map_or(if step < 0 { low } else { high }, place))
+    };
+    let indices = |len: usize| {
+        let (mut at, end) = ends(len);
         std::iter::from_fn(move || {
             let inside = if step < 0 { at > end } else { at < end };
             let index = at as usize;
@@ -333,8 +349,19 @@ pub(super) fn slice(value: &Value, bounds: &[Value; 3]) -> Result<Value> {
             let part: String = indices(chars.len()).map(|i| chars[i]).collect();
             Ok(Value::Str(Text::new(part)?.with_markup(text.is_markup())))
         }
-        Value::Seq(kind @ (Kind::List | Kind::Tuple | Kind::Range(..)), list) => {
-            let kind = if *kind == Kind::Tuple { Kind::Tuple } else { Kind::List };
+        Value::Seq(Kind::Range(first, _, stride), list) => {
+            let (begin, end) = ends(list.items.len());
+            let (first, stride) = (i128::from(*first), i128::from(*stride));
+            let number = |int: i128| {
+                i64::try_from(int)
+                    .map_err(|_| Fault::Limit("makes a range of numbers that are too large".to_owned()))
+            };
+            let (from, to) = (number(first + begin * stride)?, number(first + end * stride)?);
+            let kind = Kind::Range(from, to, number(stride * step)?);
+            Value::counted(kind, indices(list.items.len()).map(|i| list.items[i].clone()))
+        }
+        Value::Seq(kind @ (Kind::List | Kind::Tuple | Kind::Group), list) => {
+            let kind = if *kind == Kind::List { Kind::List } else { Kind::Tuple };
             Value::counted(kind, indices(list.items.len()).map(|i| list.items[i].clone()))
         }
         Value::Undefined(name) => Err(Fault::failed(format!("'{name}' is undefined"))),

@@ -41,6 +41,11 @@ pub(super) fn write_repr(out: &mut Builder, value: &Value, depth: usize) -> Resu
         Value::Bool(false) => out.push("False"),
         Value::Int(int) => out.push(&int.to_string()),
         Value::Float(float) => out.push(&float_repr(*float)),
+        Value::Str(text) if text.is_markup() => {
+            out.push("Markup(")?;
+            write_quoted(out, text)?;
+            out.push(")")
+        }
         Value::Str(text) => write_quoted(out, text),
         Value::Seq(Kind::Range(from, to, step), _) => {
             out.push(&format!("range({from}, {to}"))?;
@@ -55,7 +60,6 @@ pub(super) fn write_repr(out: &mut Builder, value: &Value, depth: usize) -> Resu
                 Kind::Keys => ("dict_keys([", "])"),
                 Kind::Values => ("dict_values([", "])"),
                 Kind::Items => ("dict_items([", "])"),
-                Kind::Generator => return out.push("<generator object>"),
                 _ => ("[", "]"),
             };
             out.push(open)?;
@@ -65,6 +69,7 @@ pub(super) fn write_repr(out: &mut Builder, value: &Value, depth: usize) -> Resu
             }
             out.push(close)
         }
+        Value::Generator(_) => out.push("<generator object>"),
         Value::Dict(dict) => write_entries(out, dict.iter(), depth),
         Value::Namespace(namespace) => {
             out.push("<Namespace ")?;

@@ -110,8 +110,13 @@ fn plain(name: &str, value: &Value) -> Result<bool> {
         }
         "true" => matches!(value, Value::Bool(true)),
         "false" => matches!(value, Value::Bool(false)),
-        "filter" => filters::exists(&string(value, name)?),
-        "test" => exists(&string(value, name)?),
+        "filter" | "test" => {
+            // What is no name is none of theirs; what no mapping could have as a key is a fault.
+            if !value.is_hashable() {
+                return Err(Fault::failed(format!("unhashable type: '{}'", value.type_name())));
+            }
+            value.as_str().is_some_and(if name == "filter" { filters::exists } else { exists })
+        }
         "integer" => matches!(value, Value::Int(_)),
         "float" => matches!(value, Value::Float(_)),
         "number" => matches!(value, Value::Bool(_) | Value::Int(_) | Value::Float(_)),
@@ -120,7 +125,12 @@ fn plain(name: &str, value: &Value) -> Result<bool> {
         "none" => matches!(value, Value::None),
         "iterable" => matches!(
             value,
-            Value::Undefined(_) | Value::Str(_) | Value::Seq(..) | Value::Dict(_) | Value::Loop(_)
+            Value::Undefined(_)
+                | Value::Str(_)
+                | Value::Seq(..)
+                | Value::Generator(_)
+                | Value::Dict(_)
+                | Value::Loop(_)
         ),
         "sequence" => match value {
             Value::Seq(kind, _) => matches!(kind, Kind::List | Kind::Tuple | Kind::Group | Kind::Range(..)),

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use indexmap::IndexMap;
 
 use super::fault::{Fault, Result};
+use super::generator::Generator;
+use super::key::Key;
 use super::meter;
 use super::text::Text;
 
@@ -31,6 +33,7 @@ pub(super) enum Value {
     Float(f64),
     Str(Text),
     Seq(Kind, Rc<List>),
+    Generator(Rc<Generator>),
     Dict(Rc<Dict>),
     Namespace(Rc<Namespace>),
     Cycler(Rc<Cycler>),
@@ -56,8 +59,6 @@ pub(super) enum Kind {
     Items,
     /// A pair that `groupby` makes: `grouper` and `list`.
     Group,
-    /// What `map`, `select` and their like give: can be iterated over and nothing else.
-    Generator,
 }
 
 /// The items of a sequence.
@@ -65,6 +66,13 @@ pub(super) enum Kind {
 pub(super) struct List {
     pub items: Vec<Value>,
     depth: usize,
+}
+
+impl List {
+    /// How deep it nests.
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
 }
 
 impl Drop for List {
@@ -84,17 +92,6 @@ impl Drop for Dict {
     fn drop(&mut self) {
         meter::give(DICT_BYTES + self.entries.len() * ENTRY_BYTES);
     }
-}
-
-/// A value as a key: what Python holds equal is equal.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Key {
-    None,
-    Int(i128),
-    /// The bits of a number that is no integer.
-    Float(u64),
-    Str(Text),
-    Tuple(Vec<Key>),
 }
 
 /// What `namespace()` makes: the only value that can be changed.
@@ -187,6 +184,7 @@ impl Value {
     fn depth(&self) -> usize {
         match self {
             Self::Seq(_, list) => list.depth,
+            Self::Generator(generator) => generator.depth(),
             Self::Dict(dict) => dict.depth,
             Self::Method(method) => method.depth,
             Self::Cycler(cycler) => cycler.depth,
@@ -233,7 +231,6 @@ impl Value {
             Self::Int(int) => *int != 0,
             Self::Float(float) => *float != 0.0,
             Self::Str(text) => !text.is_empty(),
-            Self::Seq(Kind::Generator, _) => true,
             Self::Seq(_, list) => !list.items.is_empty(),
             Self::Dict(dict) => dict.len() > 0,
             _ => true,
@@ -257,8 +254,8 @@ impl Value {
                 Kind::Values => "dict_values",
                 Kind::Items => "dict_items",
                 Kind::Group => "_GroupTuple",
-                Kind::Generator => "generator",
             },
+            Self::Generator(_) => "generator",
             Self::Dict(_) => "dict",
             Self::Namespace(_) => "Namespace",
             Self::Cycler(_) => "Cycler",
@@ -274,6 +271,10 @@ impl Value {
     pub(super) fn items(&self) -> Result<Rc<List>> {
         let items = match self {
             Self::Seq(_, list) => return Ok(list.clone()),
+            Self::Generator(generator) => {
+                generator.check_end()?;
+                return generator.rest();
+            }
             Self::Undefined(_) => Self::list([])?,
             Self::Str(text) => {
                 let mut items = Vec::new();
@@ -300,32 +301,11 @@ impl Value {
                 meter::touch(text.len())?;
                 Ok(text.chars().count())
             }
-            Self::Seq(kind, list) if *kind != Kind::Generator => Ok(list.items.len()),
+            Self::Seq(_, list) => Ok(list.items.len()),
             Self::Dict(dict) => Ok(dict.len()),
             Self::Loop(state) => Ok(state.items.items.len()),
             _ => Err(Fault::failed(format!("object of type '{}' has no len()", self.type_name()))),
         }
-    }
-
-    /// The value as a key.
-    pub(super) fn key(&self) -> Result<Key> {
-        meter::steps(1)?;
-        Ok(match self {
-            Self::None => Key::None,
-            Self::Bool(_) | Self::Int(_) => Key::Int(self.as_int().unwrap_or_default()),
-            Self::Float(float) if float.fract() == 0.0 && float.abs() < 1e30 => Key::Int(*float as i128),
-            Self::Float(float) => Key::Float(float.to_bits()),
-            Self::Str(text) => {
-                meter::touch(text.len())?;
-                Key::Str(text.clone())
-            }
-            Self::Seq(Kind::Tuple | Kind::Group, list) => {
-                // Keys that are kept are not counted when they go, and few are tuples.
-                meter::take(list.items.len() * size_of::<Key>())?;
-                Key::Tuple(list.items.iter().map(Self::key).collect::<Result<_>>()?)
-            }
-            _ => return Err(Fault::failed(format!("unhashable type: '{}'", self.type_name()))),
-        })
     }
 }
 

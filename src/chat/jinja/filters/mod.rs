@@ -12,13 +12,14 @@ use std::cmp::Ordering;
 
 use super::args::{CallArgs, required};
 use super::fault::{Fault, Result};
+use super::generator::Generator;
 use super::interpreter::item;
 use super::json::tojson;
 use super::methods::entries;
 use super::ops;
 use super::show;
 use super::text::Text;
-use super::value::{Dict, Kind, Value};
+use super::value::{Dict, List, Value};
 
 const NAMES: [&str; 54] = [
     "abs",
@@ -123,24 +124,30 @@ fn plain(name: &str, value: &Value, args: CallArgs) -> Result<Value> {
     args.none(name)?;
     match name {
         "items" => match value {
-            Value::Dict(dict) => match entries(dict)? {
-                Value::Seq(_, list) => Ok(Value::Seq(Kind::Generator, list)),
-                other => Ok(other),
-            },
-            Value::Undefined(_) => Value::counted(Kind::Generator, []),
-            _ => Err(Fault::failed("Can only get item pairs from a mapping.")),
+            Value::Dict(dict) => Ok(Generator::of(entries(dict)?.items()?)),
+            Value::Undefined(_) => Generator::filled(|_| Ok(())),
+            _ => Generator::filled(|_| Err(Fault::failed("Can only get item pairs from a mapping."))),
         },
-        "reverse" => match value {
-            Value::Str(text) => Value::text(text.chars().rev().collect::<String>()),
-            _ => Value::counted(Kind::Generator, value.items()?.items.iter().rev().cloned()),
-        },
-        _ => {
-            let items = value.items()?;
-            let end = if name == "first" { items.items.first() } else { items.items.last() };
-            match name {
-                "list" => Value::list(items.items.iter().cloned()),
-                _ => Ok(end.cloned().unwrap_or_else(|| Value::undefined("an item of an empty sequence"))),
+        "reverse" => {
+            let backwards = |items: &List| Value::list(items.items.iter().rev().cloned());
+            match value {
+                Value::Str(text) => Value::text(text.chars().rev().collect::<String>()),
+                // What cannot be read backwards is made a list.
+                Value::Generator(_) | Value::Loop(_) => backwards(&*value.items()?),
+                _ => Ok(Generator::of(backwards(&*value.items()?)?.items()?)),
             }
+        }
+        "list" => Value::list(value.items()?.items.iter().cloned()),
+        _ => {
+            let end = match value {
+                Value::Generator(generator) if name == "first" => generator.next()?,
+                Value::Generator(_) | Value::Loop(_) if name == "last" => {
+                    return Err(Fault::failed(format!("'{}' object is not reversible", value.type_name())));
+                }
+                _ if name == "first" => value.items()?.items.first().cloned(),
+                _ => value.items()?.items.last().cloned(),
+            };
+            Ok(end.unwrap_or_else(|| Value::undefined("an item of an empty sequence")))
         }
     }
 }
@@ -149,6 +156,9 @@ fn plain(name: &str, value: &Value, args: CallArgs) -> Result<Value> {
 pub(super) fn to_dict(value: &Value) -> Result<Dict> {
     if let Value::Dict(dict) = value {
         return dict.copy();
+    }
+    if let Value::Undefined(name) = value {
+        return Err(Fault::failed(format!("'{name}' is undefined")));
     }
     let mut dict = Dict::new()?;
     for pair in &value.items()?.items {

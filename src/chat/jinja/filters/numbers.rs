@@ -2,6 +2,7 @@
 
 use super::super::args::{CallArgs, integer, string};
 use super::super::ast::Binary;
+use super::super::chars::with_ascii_digits;
 use super::super::fault::{Fault, Result};
 use super::super::ops;
 use super::super::text::is_space;
@@ -73,7 +74,7 @@ fn whole(float: f64) -> Option<i128> {
 
 /// A number as `float()` reads it.
 fn parse_float(text: &str) -> Option<f64> {
-    let text = without_underscores(text.trim_matches(is_space))?;
+    let text = with_ascii_digits(&without_underscores(text.trim_matches(is_space))?);
     let unsigned = text.trim_start_matches(['+', '-']).to_ascii_lowercase();
     let named = matches!(&*unsigned, "inf" | "infinity" | "nan");
     (named || unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.')).then(|| text.parse().ok())?
@@ -81,7 +82,7 @@ fn parse_float(text: &str) -> Option<f64> {
 
 /// A number as `int(text, base)` reads it.
 fn parse_int(text: &str, base: i64) -> Option<i128> {
-    let text = without_underscores(text.trim_matches(is_space))?.to_ascii_lowercase();
+    let text = with_ascii_digits(&without_underscores(text.trim_matches(is_space))?).to_ascii_lowercase();
     let (is_negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, text.strip_prefix('+').unwrap_or(&text)),

@@ -2,24 +2,25 @@
 
 use super::super::args::{CallArgs, string};
 use super::super::fault::{Fault, Result};
+use super::super::generator::Generator;
 use super::super::tests;
-use super::super::value::{Kind, Value, push};
+use super::super::value::{Value, push};
 use super::{apply as apply_filter, at_path};
 
 /// `value | name(args)`.
-pub(super) fn apply(name: &str, value: &Value, mut args: CallArgs) -> Result<Value> {
+pub(super) fn apply(name: &str, value: &Value, args: CallArgs) -> Result<Value> {
     // Jinja looks no further at what is false: none has no items here, where a loop over it would fail.
-    if !value.is_true() {
-        return Value::counted(Kind::Generator, []);
-    }
+    Generator::filled(|out| if value.is_true() { fill(out, name, value, args) } else { Ok(()) })
+}
+
+fn fill(out: &mut Vec<Value>, name: &str, value: &Value, mut args: CallArgs) -> Result<()> {
     let items = value.items()?;
-    let mut out = Vec::new();
     if name == "map" {
         let change = Change::of(args)?;
         for item in &items.items {
-            push(&mut out, change.apply(item)?)?;
+            push(out, change.apply(item)?)?;
         }
-        return Value::seq(Kind::Generator, out);
+        return Ok(());
     }
     let path = if name.ends_with("attr") {
         if args.positional.is_empty() {
@@ -36,10 +37,10 @@ pub(super) fn apply(name: &str, value: &Value, mut args: CallArgs) -> Result<Val
             None => item.clone(),
         };
         if tests::apply_named(&tested, &args)? == keeps {
-            push(&mut out, item.clone())?;
+            push(out, item.clone())?;
         }
     }
-    Value::seq(Kind::Generator, out)
+    Ok(())
 }
 
 /// What `map` does with an item.

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use super::super::args::{CallArgs, integer, required, string};
 use super::super::fault::{Fault, Result};
+use super::super::generator::Generator;
 use super::super::meter;
 use super::super::ops;
 use super::super::show;
@@ -17,11 +18,13 @@ pub(super) fn apply(name: &str, value: &Value, args: CallArgs) -> Result<Value> 
     match name {
         "batch" => {
             let [count, fill] = args.bind(name, ["linecount", "fill_with"])?;
-            batch(value, integer(Some(&required(count, name)?), 0, name)?, fill.as_ref())
+            let count = required(count, name)?;
+            Generator::filled(|out| batch(out, value, integer(Some(&count), 0, name)?, fill.as_ref()))
         }
         "slice" => {
             let [count, fill] = args.bind(name, ["slices", "fill_with"])?;
-            slice(value, integer(Some(&required(count, name)?), 0, name)?, fill.as_ref())
+            let count = required(count, name)?;
+            Generator::filled(|out| slice(out, value, integer(Some(&count), 0, name)?, fill.as_ref()))
         }
         "dictsort" => dictsort(value, args),
         "groupby" => groupby(value, args),
@@ -66,15 +69,17 @@ pub(super) fn apply(name: &str, value: &Value, args: CallArgs) -> Result<Value> 
         }
         _ => {
             let [case, attribute] = args.bind(name, ["case_sensitive", "attribute"])?;
-            let mut seen = HashSet::new();
-            let mut out = Vec::new();
-            for (key, item) in keyed(value, attribute.as_ref(), is_true(&case))? {
-                meter::take(64)?;
-                if seen.insert(key.key()?) {
-                    push(&mut out, item)?;
+            Generator::filled(|out| {
+                let mut seen = HashSet::new();
+                for item in &value.items()?.items {
+                    meter::take(64)?;
+                    let key = folded(picked(item, attribute.as_ref())?, is_true(&case))?;
+                    if seen.insert(key.key()?) {
+                        push(out, item.clone())?;
+                    }
                 }
-            }
-            Value::seq(Kind::Generator, out)
+                Ok(())
+            })
         }
     }
 }
@@ -120,13 +125,12 @@ fn keyed_by_several(
     Ok(out)
 }
 
-fn batch(value: &Value, count: i64, fill: Option<&Value>) -> Result<Value> {
+fn batch(out: &mut Vec<Value>, value: &Value, count: i64, fill: Option<&Value>) -> Result<()> {
     let count = usize::try_from(count).unwrap_or(0);
-    let mut out = Vec::new();
     let mut row = Vec::new();
     for item in &value.items()?.items {
         if row.len() == count && !row.is_empty() {
-            push(&mut out, Value::seq(Kind::List, std::mem::take(&mut row))?)?;
+            push(out, Value::seq(Kind::List, std::mem::take(&mut row))?)?;
         }
         push(&mut row, item.clone())?;
     }
@@ -136,12 +140,12 @@ fn batch(value: &Value, count: i64, fill: Option<&Value>) -> Result<Value> {
                 push(&mut row, fill.clone())?;
             }
         }
-        push(&mut out, Value::seq(Kind::List, row)?)?;
+        push(out, Value::seq(Kind::List, row)?)?;
     }
-    Value::seq(Kind::Generator, out)
+    Ok(())
 }
 
-fn slice(value: &Value, count: i64, fill: Option<&Value>) -> Result<Value> {
+fn slice(out: &mut Vec<Value>, value: &Value, count: i64, fill: Option<&Value>) -> Result<()> {
     let items = value.items()?;
     let count = usize::try_from(count).unwrap_or(0);
     if count == 0 {
@@ -150,7 +154,6 @@ fn slice(value: &Value, count: i64, fill: Option<&Value>) -> Result<Value> {
     let (each, longer) = (items.items.len() / count, items.items.len() % count);
     let fill = fill.filter(|fill| !matches!(fill, Value::None));
     let mut rest = items.items.as_slice();
-    let mut out = Vec::new();
     for i in 0..count {
         let (row, behind) = rest.split_at(each + usize::from(i < longer));
         rest = behind;
@@ -161,9 +164,9 @@ fn slice(value: &Value, count: i64, fill: Option<&Value>) -> Result<Value> {
         if let (Some(fill), true) = (fill, i >= longer) {
             push(&mut counted, fill.clone())?;
         }
-        push(&mut out, Value::seq(Kind::List, counted)?)?;
+        push(out, Value::seq(Kind::List, counted)?)?;
     }
-    Value::seq(Kind::Generator, out)
+    Ok(())
 }
 
 fn dictsort(value: &Value, args: CallArgs) -> Result<Value> {

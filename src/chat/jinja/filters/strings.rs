@@ -3,6 +3,7 @@
 use super::super::args::{CallArgs, integer, required};
 use super::super::fault::{Fault, Result};
 use super::super::format::printf;
+use super::super::markup::escaped;
 use super::super::meter;
 use super::super::methods::{cased, replace};
 use super::super::show;
@@ -17,6 +18,9 @@ const KEEPING_MARKUP: [&str; 6] = ["capitalize", "center", "indent", "lower", "t
 pub(super) fn apply(name: &str, value: &Value, args: CallArgs) -> Result<Value> {
     if name == "urlencode" || name == "xmlattr" {
         return attributes(name, value, args);
+    }
+    if let ("indent" | "truncate" | "wordwrap", true) = (name, value.as_str().is_none()) {
+        return of_no_string(name, value, args);
     }
     let text = match name {
         "pprint" => {
@@ -34,6 +38,23 @@ pub(super) fn apply(name: &str, value: &Value, args: CallArgs) -> Result<Value> 
         }
         value => Ok(value),
     }
+}
+
+/// Filters that take a string as it is, of something else: what has a length may be short enough for `truncate`.
+fn of_no_string(name: &str, value: &Value, args: CallArgs) -> Result<Value> {
+    if let Value::Undefined(what) = value
+        && name != "truncate"
+    {
+        return Err(Fault::failed(format!("'{what}' is undefined")));
+    }
+    if name == "truncate" {
+        let [length, _, end, leeway] = args.bind(name, TRUNCATE)?;
+        let limits = Limits::of(length.as_ref(), end.as_ref(), leeway.as_ref())?;
+        if limits.hold(value.len()?) {
+            return Ok(value.clone());
+        }
+    }
+    Err(Fault::failed(format!("{name}() wants a string, not '{}'", value.type_name())))
 }
 
 fn changed(name: &str, text: Text, args: CallArgs) -> Result<Value> {
@@ -57,6 +78,9 @@ fn changed(name: &str, text: Text, args: CallArgs) -> Result<Value> {
                 }
                 Value::Dict(std::rc::Rc::new(dict))
             };
+            if text.is_markup() {
+                return Ok(Value::Str(printf(&text, &escaped(&values)?)?.with_markup(true)));
+            }
             Ok(Value::Str(printf(&text, &values)?))
         }
         "indent" => indent(&text, args),
@@ -163,24 +187,44 @@ fn indent(text: &str, args: CallArgs) -> Result<Value> {
 }
 
 fn truncate(text: &str, args: CallArgs) -> Result<Value> {
-    let [length, kill, end, leeway] = args.bind("truncate", ["length", "killwords", "end", "leeway"])?;
-    let length = integer(length.as_ref(), 255, "truncate")?;
-    let end = match end {
-        Some(end) => show::to_text(&end)?,
-        None => Text::new("...")?,
-    };
-    let leeway = integer(leeway.filter(|leeway| !matches!(leeway, Value::None)).as_ref(), 5, "truncate")?;
-    let n_end = end.chars().count() as i64;
-    if length < n_end || leeway < 0 {
-        return Err(Fault::failed(format!("expected length >= {n_end}, got {length}")));
-    }
-    if text.chars().count() as i64 <= length.saturating_add(leeway) {
+    let [length, kill, end, leeway] = args.bind("truncate", TRUNCATE)?;
+    let limits = Limits::of(length.as_ref(), end.as_ref(), leeway.as_ref())?;
+    if limits.hold(text.chars().count()) {
         return Value::text(text);
     }
-    let kept: String = text.chars().take((length - n_end) as usize).collect();
+    let kept: String = text.chars().take(limits.n_kept).collect();
     let kept =
         if is_true(&kill) { &*kept } else { kept.rsplit_once(' ').map_or(&*kept, |(before, _)| before) };
-    Value::text(format!("{kept}{}", &*end))
+    Value::text(format!("{kept}{}", &*limits.end))
+}
+
+/// What `truncate` takes.
+const TRUNCATE: [&str; 4] = ["length", "killwords", "end", "leeway"];
+
+/// When `truncate` cuts, and what it puts there.
+struct Limits {
+    /// Characters that a text may have.
+    most: i64,
+    /// Characters that stay of a longer one.
+    n_kept: usize,
+    end: Text,
+}
+
+impl Limits {
+    fn of(length: Option<&Value>, end: Option<&Value>, leeway: Option<&Value>) -> Result<Self> {
+        let length = integer(length, 255, "truncate")?;
+        let end = end.map_or_else(|| Text::new("..."), show::to_text)?;
+        let leeway = integer(leeway.filter(|leeway| !matches!(leeway, Value::None)), 5, "truncate")?;
+        let n_end = end.chars().count() as i64;
+        if length < n_end || leeway < 0 {
+            return Err(Fault::failed(format!("expected length >= {n_end}, got {length}")));
+        }
+        Ok(Self { most: length.saturating_add(leeway), n_kept: (length - n_end) as usize, end })
+    }
+
+    fn hold(&self, n: usize) -> bool {
+        n as i64 <= self.most
+    }
 }
 
 fn wordwrap(text: &str, args: CallArgs) -> Result<Value> {
@@ -265,7 +309,7 @@ fn attributes(name: &str, value: &Value, args: CallArgs) -> Result<Value> {
     if name == "urlencode" {
         args.none(name)?;
         match value {
-            Value::Dict(_) | Value::Seq(..) => {
+            Value::Dict(_) | Value::Seq(..) | Value::Generator(_) => {
                 let pairs = match value {
                     Value::Dict(dict) => super::super::methods::entries(dict)?.items()?,
                     _ => value.items()?,

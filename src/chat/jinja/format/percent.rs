@@ -65,7 +65,8 @@ pub(in super::super) fn printf(format: &str, args: &Value) -> Result<Text> {
         printf_one(&mut out, &value, kind, spec)?;
     }
     out.push(rest)?;
-    let is_mapping = matches!(args, Value::Dict(_) | Value::Seq(Kind::List, _));
+    let is_mapping =
+        matches!(args, Value::Dict(_) | Value::Undefined(_) | Value::Seq(Kind::List | Kind::Range(..), _));
     if !is_named && !is_mapping && values.next().is_some() {
         return Err(Fault::failed("not all arguments converted during string formatting"));
     }

@@ -48,6 +48,25 @@ impl<'a> Interpreter<'a> {
         })
     }
 
+    /// What a macro tells of itself.
+    pub(super) fn of_macro(&self, number: usize, name: &str) -> Result<Value> {
+        let body = self.macros[number].body;
+        Ok(match name {
+            "name" => Value::text(&*body.name)?,
+            "arguments" => {
+                let names: Result<Vec<_>> =
+                    body.params.iter().map(|(param, _)| Value::text(&**param)).collect();
+                Value::tuple(names?)?
+            }
+            "catch_kwargs" => Value::Bool(body.uses.kwargs),
+            "catch_varargs" => Value::Bool(body.uses.varargs),
+            "caller" => {
+                Value::Bool(body.uses.caller || body.params.iter().any(|(param, _)| &**param == "caller"))
+            }
+            _ => super::attribute(&Value::Macro(number), name)?,
+        })
+    }
+
     fn call_macro(&mut self, number: usize, args: CallArgs) -> Result<Value> {
         let defined = self.macros[number].clone();
         let (body, line) = (defined.body, self.line);
@@ -150,7 +169,7 @@ impl<'a> Interpreter<'a> {
         let Some(number) = state.recursion else {
             return Err(Fault::failed("the loop is not marked 'recursive'"));
         };
-        let items = args.one("loop")?.items()?;
+        let items = args.one("loop")?;
         let (statement, scope) = self.recursive[number];
         if scope >= self.scopes.len() {
             return Err(Fault::failed("the loop is over"));

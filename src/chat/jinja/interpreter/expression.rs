@@ -11,7 +11,7 @@ use super::super::ops;
 use super::super::show;
 use super::super::tests;
 use super::super::text::{Builder, Text};
-use super::super::value::{Dict, Value, push};
+use super::super::value::{Dict, Kind, Value, push};
 use super::Interpreter;
 
 impl<'a> Interpreter<'a> {
@@ -104,7 +104,10 @@ impl<'a> Interpreter<'a> {
 
     pub(super) fn step(&mut self, value: Value, step: &'a Step) -> Result<Value> {
         match step {
-            Step::Attribute(name) => attribute(&value, name),
+            Step::Attribute(name) => match value {
+                Value::Macro(number) => self.of_macro(number, name),
+                value => attribute(&value, name),
+            },
             Step::Item(index) => item(&value, &self.evaluate(index)?),
             Step::Slice(bounds) => {
                 let mut values = [Value::None, Value::None, Value::None];
@@ -176,7 +179,8 @@ pub(in super::super) fn item(value: &Value, index: &Value) -> Result<Value> {
     let found = match (value, index) {
         (Value::Undefined(what), _) => return Err(Fault::failed(format!("'{what}' is undefined"))),
         (Value::Dict(dict), _) if index.key().is_ok() => dict.get(index)?.cloned(),
-        (Value::Seq(_, list), _) if index.as_int().is_some() && value.len().is_ok() => {
+        (Value::Seq(Kind::Keys | Kind::Values | Kind::Items, _), _) => None,
+        (Value::Seq(_, list), _) if index.as_int().is_some() => {
             at(list.items.len(), index).map(|at| list.items[at].clone())
         }
         (Value::Str(text), _) if index.as_int().is_some() => {

@@ -28,6 +28,9 @@ use crate::limits::MAX_RENDERED_BYTES;
 /// rendering is made for it.
 const MAX_DEPTH: usize = 2000;
 
+/// The scope of the template's own names; that of the variables is around it.
+const TOP: usize = 1;
+
 /// Bytes that a scope is counted as.
 const SCOPE_BYTES: usize = 160;
 
@@ -75,7 +78,7 @@ pub(super) fn render(body: &Body, variables: Vec<(Arc<str>, Value)>) -> std::res
     let top = Scope { names: HashMap::new(), parent: Some(0) };
     let mut interpreter = Interpreter {
         scopes: vec![root, top],
-        scope: 1,
+        scope: TOP,
         macros: Vec::new(),
         recursive: Vec::new(),
         outputs: vec![Builder::default()],
@@ -123,21 +126,30 @@ impl<'a> Interpreter<'a> {
         self.nested(|this| match statement {
             StmtKind::If(branches) => this.branches(branches),
             StmtKind::For(statement) => {
-                let items = this.evaluate(&statement.iterable)?.items()?;
-                this.run_loop(statement, &items, 0)
+                let value = this.evaluate(&statement.iterable)?;
+                this.run_loop(statement, &value, 0)
             }
             StmtKind::Scope(body) => this.scoped(|this| this.body(body)),
+            StmtKind::Block(body) => this.enter(TOP, |this| this.body(body)),
+            StmtKind::Elsewhere(name) => {
+                Err(Fault::failed(format!("'{name}' needs other templates; a chat template stands alone")))
+            }
             StmtKind::With(names, body) => this.with(names, body),
             StmtKind::FilterBlock(chain, body) => {
+                // What breaks off is not written.
                 let (text, flow) = this.collect(|this| this.scoped(|this| this.body(body)))?;
-                let value = this.filtered(Value::Str(text), chain)?;
-                this.write(&value)?;
+                if flow == Flow::Next {
+                    let value = this.filtered(Value::Str(text), chain)?;
+                    this.write(&value)?;
+                }
                 Ok(flow)
             }
             StmtKind::SetBlock(target, chain, body) => {
                 let (text, flow) = this.collect(|this| this.scoped(|this| this.body(body)))?;
-                let value = this.filtered(Value::Str(text), chain)?;
-                this.assign(target, value)?;
+                if flow == Flow::Next {
+                    let value = this.filtered(Value::Str(text), chain)?;
+                    this.assign(target, value)?;
+                }
                 Ok(flow)
             }
             StmtKind::Break => Ok(Flow::Break),
@@ -197,10 +209,16 @@ impl<'a> Interpreter<'a> {
         })
     }
 
-    /// Runs a loop over `items`; `depth` counts the loops of its kind around it.
-    fn run_loop(&mut self, statement: &'a For, items: &Rc<super::value::List>, depth: usize) -> Result<Flow> {
+    /// Runs a loop over the items of `over`; `depth` counts the loops of its kind around it.
+    fn run_loop(&mut self, statement: &'a For, over: &Value, depth: usize) -> Result<Flow> {
+        // A pass that breaks never comes to what fails behind the items.
+        let (items, generator) = match over {
+            Value::Generator(generator) => (generator.rest()?, Some(generator)),
+            _ => (over.items()?, None),
+        };
+        let check_end = || generator.map_or(Ok(()), |generator| generator.check_end());
         let items = match &statement.condition {
-            None => items.clone(),
+            None => items,
             Some(condition) => {
                 let mut kept = Vec::new();
                 for item in &items.items {
@@ -215,9 +233,6 @@ impl<'a> Interpreter<'a> {
                 Value::seq(Kind::List, kept)?.items()?
             }
         };
-        if items.items.is_empty() {
-            return self.scoped(|this| this.body(&statement.otherwise));
-        }
         let recursion = if statement.recursive {
             meter::take(SCOPE_BYTES)?;
             self.recursive.push((statement, self.scope));
@@ -235,10 +250,17 @@ impl<'a> Interpreter<'a> {
         let ended = self.passes(statement, &state);
         // It may hold the loop itself, and would then never be dropped.
         state.changed.take();
-        ended
+        let (flow, is_passed) = ended?;
+        if flow == Flow::Next {
+            check_end()?;
+        }
+        if is_passed { Ok(Flow::Next) } else { self.scoped(|this| this.body(&statement.otherwise)) }
     }
 
-    fn passes(&mut self, statement: &'a For, state: &Rc<Loop>) -> Result<Flow> {
+    /// Runs the passes; returns whether one of them broke, and whether one came to its end: without that, what stands
+    /// behind `else` is run.
+    fn passes(&mut self, statement: &'a For, state: &Rc<Loop>) -> Result<(Flow, bool)> {
+        let mut is_passed = false;
         for (i, item) in state.items.items.iter().enumerate() {
             meter::steps(1)?;
             state.index.set(i);
@@ -248,10 +270,11 @@ impl<'a> Interpreter<'a> {
                 this.body(&statement.body)
             })?;
             if flow == Flow::Break {
-                break;
+                return Ok((Flow::Break, is_passed));
             }
+            is_passed |= flow == Flow::Next;
         }
-        Ok(Flow::Next)
+        Ok((Flow::Next, is_passed))
     }
 
     /// Runs `what` in a scope of its own.

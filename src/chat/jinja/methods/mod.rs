@@ -17,13 +17,16 @@ use super::value::{Dict, Kind, Loop, Value, push};
 
 const OF_DICT: [&str; 6] = ["get", "items", "keys", "values", "copy", "fromkeys"];
 const OF_LIST: [&str; 3] = ["index", "count", "copy"];
-const OF_INT: [&str; 2] = ["bit_length", "bit_count"];
-const OF_FLOAT: [&str; 1] = ["is_integer"];
+const OF_INT: [&str; 3] = ["bit_length", "bit_count", "conjugate"];
+const OF_FLOAT: [&str; 2] = ["is_integer", "conjugate"];
 const OF_LOOP: [&str; 2] = ["cycle", "changed"];
 const OF_CYCLER: [&str; 2] = ["next", "reset"];
 
 /// The attribute `name` of `value`, if Python has one of that name and the sandbox allows it.
 pub(super) fn attribute(value: &Value, name: &str) -> Result<Option<Value>> {
+    if let Some(found) = of_number(value, name) {
+        return Ok(Some(found));
+    }
     let methods: &[&'static str] = match value {
         Value::Str(_) => &string::NAMES,
         Value::Dict(_) => &OF_DICT,
@@ -44,6 +47,10 @@ pub(super) fn attribute(value: &Value, name: &str) -> Result<Option<Value>> {
         Value::Cycler(cycler) if name == "current" => {
             return Ok(Some(cycler.items[cycler.position.get()].clone()));
         }
+        Value::Cycler(cycler) if name == "pos" => return Ok(Some(Value::Int(cycler.position.get() as i128))),
+        Value::Cycler(cycler) if name == "items" => {
+            return Value::tuple(cycler.items.iter().cloned()).map(Some);
+        }
         Value::Cycler(_) => &OF_CYCLER,
         Value::Namespace(namespace) => {
             let attributes = namespace.attributes.borrow();
@@ -56,6 +63,21 @@ pub(super) fn attribute(value: &Value, name: &str) -> Result<Option<Value>> {
         Some(method) => Ok(Some(Value::method(value.clone(), method)?)),
         None => Ok(None),
     }
+}
+
+/// Parts of numbers and of ranges.
+fn of_number(value: &Value, name: &str) -> Option<Value> {
+    Some(match (value, name) {
+        (Value::Float(float), "real") => Value::Float(*float),
+        (Value::Float(_), "imag") => Value::Float(0.0),
+        (Value::Bool(_) | Value::Int(_), "real" | "numerator") => Value::Int(value.as_int()?),
+        (Value::Bool(_) | Value::Int(_), "imag") => Value::Int(0),
+        (Value::Bool(_) | Value::Int(_), "denominator") => Value::Int(1),
+        (Value::Seq(Kind::Range(from, ..), _), "start") => Value::Int((*from).into()),
+        (Value::Seq(Kind::Range(_, to, _), _), "stop") => Value::Int((*to).into()),
+        (Value::Seq(Kind::Range(.., step), _), "step") => Value::Int((*step).into()),
+        _ => return None,
+    })
 }
 
 fn loop_attribute(state: &Loop, name: &str) -> Result<Option<Value>> {
@@ -102,12 +124,13 @@ pub(super) fn call(object: &Value, name: &str, args: CallArgs) -> Result<Value> 
         }
         Value::Float(float) => {
             args.none(name)?;
-            Ok(Value::Bool(float.fract() == 0.0))
+            Ok(if name == "conjugate" { object.clone() } else { Value::Bool(float.fract() == 0.0) })
         }
         _ => {
             args.none(name)?;
             let int = object.as_int().unwrap_or_default();
             Ok(match name {
+                "conjugate" => Value::Int(int),
                 "bit_length" => Value::Int(i128::from(128 - int.unsigned_abs().leading_zeros())),
                 _ => Value::Int(i128::from(int.unsigned_abs().count_ones())),
             })

@@ -116,7 +116,7 @@ pub(in super::super) fn cased(text: &str, name: &str) -> Option<String> {
     Some(match name {
         "lower" => text.to_lowercase(),
         "upper" => text.to_uppercase(),
-        "casefold" => text.to_lowercase().replace('ß', "ss"),
+        "casefold" => text.chars().map(folded).collect(),
         "capitalize" => {
             let mut chars = text.chars();
             chars.next().map(titlecase).unwrap_or_default() + &chars.as_str().to_lowercase()
@@ -144,10 +144,24 @@ fn swapped(c: char) -> String {
     if c.is_lowercase() { c.to_uppercase().collect() } else { c.to_lowercase().collect() }
 }
 
+/// A character without its case.
+fn folded(c: char) -> String {
+    match c {
+        'ı' | 'Ꭰ'..='Ᏽ' => c.to_string(),
+        'ᏸ'..='ᏽ' | 'ꭰ'..='ꮿ' => c.to_uppercase().collect(),
+        'ẞ' => "ss".to_owned(),
+        _ => c.to_uppercase().flat_map(char::to_lowercase).collect(),
+    }
+}
+
 /// A character at the beginning of a word.
 fn titlecase(c: char) -> String {
     match c {
-        'ß' => "Ss".to_owned(),
+        'ß' | 'ﬀ'..='ﬆ' | 'ﬓ'..='ﬗ' | 'և' => {
+            // Letters in one: the first of them is large.
+            let mut letters = c.to_uppercase();
+            letters.next().into_iter().chain(letters.flat_map(char::to_lowercase)).collect()
+        }
         'Ǆ'..='ǆ' => "ǅ".to_owned(),
         'Ǉ'..='ǉ' => "ǈ".to_owned(),
         'Ǌ'..='ǌ' => "ǋ".to_owned(),
@@ -167,9 +181,7 @@ fn is(text: &str, name: &str) -> bool {
         "isnumeric" => all(chars::is_numeric),
         "isspace" => all(is_space),
         "isprintable" => text.chars().all(chars::is_printable),
-        "isidentifier" => {
-            all(|c| c == '_' || c.is_alphanumeric()) && !text.starts_with(|c: char| c.is_numeric())
-        }
+        "isidentifier" => chars::is_identifier(text),
         "istitle" => cased(text, "title").as_deref() == Some(text) && text.chars().any(char::is_alphabetic),
         "islower" => text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase),
         _ => text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase),

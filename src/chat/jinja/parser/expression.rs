@@ -3,7 +3,9 @@
 
 use super::super::ast::{Args, Binary, Compare, Expr, Filter, Step, Unary};
 use super::super::fault::{Fault, Result};
+use super::super::filters;
 use super::super::lexer::Token;
+use super::super::tests;
 use super::super::text::Text;
 use super::Parser;
 
@@ -49,15 +51,22 @@ impl Parser {
     }
 
     fn conditional(&mut self) -> Result<Expr> {
-        let value = self.or()?;
-        if !self.skip_name("if") {
-            return Ok(value);
-        }
-        let condition = self.or()?;
-        let otherwise = if self.skip_name("else") { Some(Box::new(self.expression()?)) } else { None };
-        let expr = Expr::If(Box::new(condition), Box::new(value), otherwise);
-        if self.is_name("if") {
-            return self.unexpected("parentheses around a condition that has a condition");
+        let n_unknown = self.unknown.len();
+        let mut expr = self.or()?;
+        let mut n_levels = 0;
+        while self.skip_name("if") {
+            // All three parts are branches.
+            self.unknown.truncate(n_unknown);
+            let (condition, otherwise) = self.branch(true, |parser| {
+                let condition = parser.or()?;
+                let otherwise =
+                    if parser.skip_name("else") { Some(Box::new(parser.expression()?)) } else { None };
+                Ok((condition, otherwise))
+            })?;
+            expr = Expr::If(Box::new(condition), Box::new(expr), otherwise);
+            // Each stands inside of the next.
+            n_levels += 1;
+            self.check_depth(n_levels)?;
         }
         Ok(expr)
     }
@@ -261,18 +270,18 @@ impl Parser {
     /// What stands in brackets: an index, or up to three bounds.
     fn subscript(&mut self) -> Result<Step> {
         let mut bounds = [None, None, None];
+        if self.is_op("]") {
+            return Ok(Step::Item(Expr::Tuple(Vec::new())));
+        }
         if !self.is_op(":") {
             let first = self.expression()?;
             if !self.is_op(":") {
                 if !self.skip_op(",") {
                     return Ok(Step::Item(first));
                 }
-                let mut items = vec![first];
-                while !self.is_op("]") {
+                let mut items = vec![first, self.expression()?];
+                while self.skip_op(",") {
                     items.push(self.expression()?);
-                    if !self.skip_op(",") {
-                        break;
-                    }
                 }
                 return Ok(Step::Item(Expr::Tuple(items)));
             }
@@ -301,16 +310,23 @@ impl Parser {
                 }
             }
             is_first = false;
-            if self.skip_op("*") {
+            // Nothing but `**` and what is named may follow `*`, and nothing `**`.
+            let (is_full, is_closed) = (args.more.is_some(), args.more_named.is_some());
+            if !is_full && !is_closed && self.skip_op("*") {
                 args.more = Some(Box::new(self.expression()?));
-            } else if self.skip_op("**") {
+            } else if !is_closed && self.skip_op("**") {
                 args.more_named = Some(Box::new(self.expression()?));
+            } else if is_closed {
+                return Err(Fault::failed("syntax error: an argument follows the last one, '**'"));
             } else if let (Token::Name(name), Some((Token::Op("="), _))) =
                 (self.peek().clone(), self.tokens.get(self.at + 1))
             {
                 self.at += 2;
+                if args.named.iter().any(|(other, _)| **other == *name) {
+                    return Err(Fault::failed(format!("syntax error: the argument '{name}' is given twice")));
+                }
                 args.named.push((name.into(), self.expression()?));
-            } else if args.named.is_empty() && args.more_named.is_none() {
+            } else if args.named.is_empty() && !is_full {
                 args.positional.push(self.expression()?);
             } else {
                 return Err(Fault::failed("syntax error: a positional argument follows a named one"));
@@ -335,6 +351,9 @@ impl Parser {
 
     pub(super) fn filter(&mut self) -> Result<Filter> {
         let name = self.name()?;
+        if !filters::exists(&name) {
+            self.note_unknown("filter", &name);
+        }
         let args = if self.is_op("(") { self.args()? } else { Args::default() };
         Ok(Filter { name, args })
     }
@@ -342,6 +361,9 @@ impl Parser {
     fn test(&mut self) -> Result<Step> {
         let negated = self.skip_name("not");
         let name = self.name()?;
+        if !tests::exists(&name) {
+            self.note_unknown("test", &name);
+        }
         let takes_value = match self.peek() {
             Token::Name(name) => !matches!(name.as_str(), "else" | "or" | "and" | "is"),
             Token::Str(_) | Token::Int(_) | Token::Float(_) | Token::Op("[" | "{") => true,

@@ -1,13 +1,15 @@
 //! Tokens to statements.
 
 mod expression;
+mod macros;
 
 use std::sync::Arc;
 
-use super::ast::{Body, Expr, Filter, For, Macro, Step, Stmt, StmtKind, Target, Uses};
+use super::ast::{Body, Expr, Filter, For, Stmt, StmtKind, Uses};
 use super::fault::{Failure, Fault, Result};
 use super::lexer::{Token, tokens};
 use super::text::Text;
+use macros::check_target;
 
 /// How deep statements and expressions may nest: parsing, evaluating and dropping them recurses. Python
 /// allows less.
@@ -16,18 +18,30 @@ const MAX_DEPTH: usize = 200;
 /// Parses a template.
 pub(super) fn parse(source: &str) -> std::result::Result<Body, Failure> {
     let tokens = tokens(source).map_err(|(fault, line)| Failure { fault, line })?;
-    let mut parser = Parser { tokens, at: 0, depth: 0, uses: Vec::new(), n_loops: 0 };
-    parser.body(&[]).map_err(|fault| Failure { fault, line: parser.line() })
+    let mut parser = Parser { tokens, ..Parser::default() };
+    let body = parser.body(&[]).map_err(|fault| Failure { fault, line: parser.line() })?;
+    match parser.unknown.into_iter().next() {
+        Some((what, line)) => Err(Failure { fault: Fault::Broken(what), line }),
+        None => Ok(body),
+    }
 }
 
+#[derive(Default)]
 struct Parser {
     tokens: Vec<(Token, usize)>,
     at: usize,
     depth: usize,
     /// What the macros around the present token name.
     uses: Vec<Uses>,
-    /// Loops around the present token.
+    /// Loops around the present token that it can end.
     n_loops: usize,
+    /// Loops around the present token.
+    n_fors: usize,
+    /// Whether the present token is of a branch, where a name that nothing has matters only if the branch is taken.
+    in_branch: bool,
+    /// Filters and tests that there are not, outside of branches, and their lines.
+    unknown: Vec<(String, usize)>,
+    blocks: Vec<Arc<str>>,
 }
 
 impl Parser {
@@ -99,6 +113,29 @@ impl Parser {
         self.unexpected(shown)
     }
 
+    /// Notes that there is no `kind` called `name`, which matters unless the text is of a branch.
+    fn note_unknown(&mut self, kind: &str, name: &str) {
+        if !self.in_branch {
+            self.unknown.push((format!("no {kind} named '{name}'"), self.line()));
+        }
+    }
+
+    /// Runs `parse` as part of a branch, or outside of all.
+    fn branch<T>(&mut self, in_branch: bool, parse: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let around = std::mem::replace(&mut self.in_branch, in_branch);
+        let parsed = parse(self);
+        self.in_branch = around;
+        parsed
+    }
+
+    /// Runs `parse` where no loop around can be ended.
+    fn outside_loops<T>(&mut self, parse: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let n_loops = std::mem::take(&mut self.n_loops);
+        let parsed = parse(self);
+        self.n_loops = n_loops;
+        parsed
+    }
+
     fn expect_word(&mut self, word: &str) -> Result<()> {
         if self.skip_name(word) { Ok(()) } else { self.unexpected(&format!("'{word}'")) }
     }
@@ -114,12 +151,18 @@ impl Parser {
         }
     }
 
-    /// Runs `parse` one level deeper.
-    fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
+    /// Refuses what nests `more` levels deeper than here.
+    fn check_depth(&self, more: usize) -> Result<()> {
+        if self.depth + more > MAX_DEPTH {
             return Err(Fault::Limit(format!("nests more than {MAX_DEPTH} deep")));
         }
+        Ok(())
+    }
+
+    /// Runs `parse` one level deeper.
+    fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.check_depth(1)?;
+        self.depth += 1;
         let parsed = parse(self);
         self.depth -= 1;
         parsed
@@ -156,7 +199,7 @@ impl Parser {
     /// The body of a tag: from the tag's end up to `{% end`, which is consumed.
     fn body_to(&mut self, end: &str) -> Result<Body> {
         self.expect(&Token::BlockEnd, "'%}'")?;
-        let body = self.body(&[end])?;
+        let body = self.branch(false, |parser| parser.body(&[end]))?;
         self.next();
         Ok(body)
     }
@@ -172,8 +215,10 @@ impl Parser {
             "macro" => self.macro_statement(),
             "call" => self.call_statement(),
             "filter" => {
-                let first = self.filter()?;
-                let filters = self.filters_after(vec![first])?;
+                let filters = self.branch(false, |parser| {
+                    let first = parser.filter()?;
+                    parser.filters_after(vec![first])
+                })?;
                 Ok(StmtKind::FilterBlock(filters, self.body_to("endfilter")?))
             }
             "print" => {
@@ -183,30 +228,52 @@ impl Parser {
                 }
                 Ok(StmtKind::Print(Expr::Concat(parts)))
             }
-            "generation" => Ok(StmtKind::Scope(self.body_to("endgeneration")?)),
+            "generation" => {
+                Ok(StmtKind::Scope(self.outside_loops(|parser| parser.body_to("endgeneration"))?))
+            }
             "autoescape" => {
                 if !matches!(self.expression()?, Expr::Bool(false)) {
                     return Err(Fault::Broken("autoescape is not supported".to_owned()));
                 }
                 Ok(StmtKind::Scope(self.body_to("endautoescape")?))
             }
-            "block" => {
-                let name = self.name()?;
-                let body = self.body_to("endblock")?;
-                self.skip_name(&name);
-                Ok(StmtKind::Scope(body))
-            }
+            "block" => self.block_statement(),
             "break" if self.n_loops > 0 => Ok(StmtKind::Break),
             "continue" if self.n_loops > 0 => Ok(StmtKind::Continue),
             "break" | "continue" => Err(Fault::failed(format!("'{name}' outside of a loop"))),
             "include" | "import" | "from" | "extends" => {
-                Err(Fault::failed(format!("'{name}' needs other templates; a chat template stands alone")))
+                while !matches!(self.peek(), Token::BlockEnd | Token::End) {
+                    self.next();
+                }
+                Ok(StmtKind::Elsewhere(name.into()))
             }
             _ => Err(Fault::failed(format!("syntax error: unknown tag '{name}'"))),
         }
     }
 
+    /// A block, which sees the names of the template alone unless it is `scoped`.
+    fn block_statement(&mut self) -> Result<StmtKind> {
+        let name = self.name()?;
+        if self.blocks.contains(&name) {
+            return Err(Fault::failed(format!("block '{name}' defined twice")));
+        }
+        self.blocks.push(name.clone());
+        let is_scoped = self.skip_name("scoped");
+        if self.is_name("required") {
+            return Err(Fault::failed(format!(
+                "block '{name}' is required of a template that extends this one; a chat template stands alone"
+            )));
+        }
+        let body = self.outside_loops(|parser| parser.body_to("endblock"))?;
+        self.skip_name(&name);
+        Ok(if is_scoped { StmtKind::Scope(body) } else { StmtKind::Block(body) })
+    }
+
     fn if_statement(&mut self) -> Result<StmtKind> {
+        self.branch(true, Self::branches)
+    }
+
+    fn branches(&mut self) -> Result<StmtKind> {
         let mut branches = Vec::new();
         let mut condition = Some(self.tuple_or_expression(false)?);
         loop {
@@ -223,26 +290,32 @@ impl Parser {
     }
 
     fn for_statement(&mut self) -> Result<StmtKind> {
-        let target = self.target(Some("in"))?;
+        self.n_fors += 1;
+        let target = self.target(Some("in"), false)?;
+        check_target(&target)?;
         self.expect_word("in")?;
         let iterable = self.tuple_or_condition_free()?;
         let condition = if self.skip_name("if") { Some(self.expression()?) } else { None };
         let recursive = self.skip_name("recursive");
         self.expect(&Token::BlockEnd, "'%}'")?;
         self.n_loops += 1;
-        let body = self.body(&["endfor", "else"])?;
+        let body = self.branch(false, |parser| parser.body(&["endfor", "else"]))?;
         self.n_loops -= 1;
         let otherwise = if self.skip_name("else") { self.body_to("endfor")? } else { Body::new() };
         self.skip_name("endfor");
+        self.n_fors -= 1;
         Ok(StmtKind::For(Box::new(For { target, iterable, condition, body, otherwise, recursive })))
     }
 
     fn set_statement(&mut self) -> Result<StmtKind> {
-        let target = self.target(None)?;
+        let target = self.target(None, true)?;
+        if self.n_fors > 0 {
+            check_target(&target)?;
+        }
         if self.skip_op("=") {
             return Ok(StmtKind::Set(target, self.tuple_or_expression(true)?));
         }
-        let filters = self.filters_after(Vec::new())?;
+        let filters = self.branch(false, |parser| parser.filters_after(Vec::new()))?;
         Ok(StmtKind::SetBlock(target, filters, self.body_to("endset")?))
     }
 
@@ -252,93 +325,11 @@ impl Parser {
             if !names.is_empty() {
                 self.expect_op(",")?;
             }
-            let target = self.target(None)?;
+            let target = self.target(None, false)?;
             self.expect_op("=")?;
             names.push((target, self.expression()?));
         }
         Ok(StmtKind::With(names, self.body_to("endwith")?))
-    }
-
-    fn macro_statement(&mut self) -> Result<StmtKind> {
-        let name = self.name()?;
-        let params = self.params()?;
-        Ok(StmtKind::Macro(Arc::new(self.macro_body(name, params, "endmacro")?)))
-    }
-
-    fn call_statement(&mut self) -> Result<StmtKind> {
-        let params = if self.is_op("(") { self.params()? } else { Vec::new() };
-        let call = self.expression()?;
-        let is_call = matches!(&call, Expr::Chain(_, steps) if matches!(steps.last(), Some(Step::Call(_))));
-        if !is_call {
-            return Err(Fault::failed("syntax error: 'call' wants a call"));
-        }
-        Ok(StmtKind::Call(Arc::new(self.macro_body("caller".into(), params, "endcall")?), call))
-    }
-
-    fn macro_body(
-        &mut self,
-        name: Arc<str>,
-        params: Vec<(Arc<str>, Option<Expr>)>,
-        end: &str,
-    ) -> Result<Macro> {
-        self.uses.push(Uses::default());
-        let n_loops = std::mem::take(&mut self.n_loops);
-        let body = self.body_to(end)?;
-        self.n_loops = n_loops;
-        let mut uses = self.uses.pop().unwrap_or_default();
-        let is_param = |name: &str| params.iter().any(|(param, _)| &**param == name);
-        uses.varargs &= !is_param("varargs");
-        uses.kwargs &= !is_param("kwargs");
-        Ok(Macro { name, params, body, uses })
-    }
-
-    fn params(&mut self) -> Result<Vec<(Arc<str>, Option<Expr>)>> {
-        let mut params: Vec<(Arc<str>, Option<Expr>)> = Vec::new();
-        self.expect_op("(")?;
-        while !self.skip_op(")") {
-            if !params.is_empty() {
-                self.expect_op(",")?;
-            }
-            let name = self.name()?;
-            let default = if self.skip_op("=") { Some(self.expression()?) } else { None };
-            if default.is_none() && params.iter().any(|(_, default)| default.is_some()) {
-                return Err(Fault::failed("a parameter without a default follows one with a default"));
-            }
-            params.push((name, default));
-        }
-        Ok(params)
-    }
-
-    fn target(&mut self, end: Option<&str>) -> Result<Target> {
-        let mut targets = Vec::new();
-        let mut is_tuple = false;
-        loop {
-            targets.push(self.nested(Self::one_target)?);
-            if !self.skip_op(",") {
-                break;
-            }
-            is_tuple = true;
-            if self.is_op("=") || self.is_op(")") || end.is_some_and(|end| self.is_name(end)) {
-                break;
-            }
-        }
-        Ok(if is_tuple { Target::Tuple(targets) } else { targets.remove(0) })
-    }
-
-    fn one_target(&mut self) -> Result<Target> {
-        if self.skip_op("(") {
-            let target = self.target(None)?;
-            self.expect_op(")")?;
-            return Ok(target);
-        }
-        let name = self.name()?;
-        if matches!(&*name, "true" | "false" | "none" | "True" | "False" | "None") {
-            return Err(Fault::failed(format!("cannot assign to {name}")));
-        }
-        if self.skip_op(".") {
-            return Ok(Target::Attribute(name, self.name()?));
-        }
-        Ok(Target::Name(name))
     }
 
     /// The filters that follow, behind `filters`.
