@@ -3,7 +3,7 @@
 use gguf_simd::kernels::Kernels;
 
 use crate::error::Result;
-use crate::gguf::GgmlType;
+use crate::gguf::{GgmlType, floats_of_f64s};
 use crate::read_file::ReadFile;
 
 /// The blocks of a tensor.
@@ -36,7 +36,7 @@ impl Blocks<'_> {
 
     /// Whether they are numbers to compute with, and not only to be copied.
     pub(super) fn are_weights(&self) -> bool {
-        self.ty.block_type().is_some()
+        self.ty.weights().is_some()
     }
 
     /// Decodes elements from `first` on, where a block begins, as many as `out` holds, which are whole blocks. What is
@@ -45,12 +45,16 @@ impl Blocks<'_> {
     /// # Errors
     /// As [`ReadFile::read_at`].
     pub(super) fn decode(&self, first: usize, out: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
-        let Some(block_type) = self.ty.block_type() else {
+        if !self.are_weights() {
             out.fill(0.0);
             return Ok(());
-        };
+        }
         bytes.resize(self.n_bytes(out.len()), 0);
         self.read(first, bytes)?;
+        let Some(block_type) = self.ty.block_type() else {
+            floats_of_f64s(bytes, out);
+            return Ok(());
+        };
         // Whatever the tier, the bits are the same.
         Kernels::best().decode(block_type, bytes, out);
         Ok(())

@@ -58,6 +58,9 @@ const REMOVED: [(u32, &str); 8] = [
 ];
 
 impl GgmlType {
+    /// Floats of 64 bits, which programs write that know no better and none computes with.
+    pub const F64: Self = Self(28);
+
     /// The type with this number.
     pub fn from_id(ggml_id: u32) -> Self {
         Self(ggml_id)
@@ -71,6 +74,12 @@ impl GgmlType {
     /// The type if we compute with it.
     pub fn block_type(self) -> Option<BlockType> {
         BlockType::from_ggml_id(self.0)
+    }
+
+    /// The type of the weights that its elements are: that type, and F32 for [`GgmlType::F64`]. `None` if they are no
+    /// weights.
+    pub fn weights(self) -> Option<BlockType> {
+        self.block_type().or((self == Self::F64).then_some(BlockType::F32))
     }
 
     /// The name the field uses; the number where there is none ("type 139"), and beside the name of a
@@ -114,6 +123,18 @@ impl fmt::Display for GgmlType {
 impl fmt::Debug for GgmlType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name())
+    }
+}
+
+/// The elements of a tensor of [`GgmlType::F64`], each rounded to the nearest float of 32 bits.
+///
+/// # Panics
+/// If `bytes` does not hold exactly `out.len()` elements.
+pub fn floats_of_f64s(bytes: &[u8], out: &mut [f32]) {
+    let (elements, rest) = bytes.as_chunks();
+    assert!(rest.is_empty() && elements.len() == out.len(), "as many elements as floats");
+    for (out, &element) in out.iter_mut().zip(elements) {
+        *out = f64::from_le_bytes(element) as f32;
     }
 }
 

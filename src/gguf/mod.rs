@@ -21,7 +21,7 @@ pub mod reader;
 pub mod value;
 pub mod writer;
 
-pub use ggml_type::{Block, GgmlType};
+pub use ggml_type::{Block, GgmlType, floats_of_f64s};
 pub use layout::{Layout, PlacedTensor, PlannedTensor};
 pub use metadata::Metadata;
 pub use model_writer::ModelWriter;

@@ -80,8 +80,8 @@ impl Kind {
             None => {
                 let found = model.map_or("is missing".to_owned(), |model| format!("is {model:?}"));
                 format!(
-                    "text, as the file has no vocabulary ({MODEL} {found}); `gguf-run bench` and `gguf-run logits --ids` \
-                     need none. For text, get a file of the model with its tokenizer"
+                    "text, as the file has no vocabulary ({MODEL} {found}); `gguf-run bench` needs none, and neither do \
+                     `gguf-run logits --ids`, nor perplexity, divergence, sensitivity and imatrix with --ids. For text, get a file of the model with its tokenizer"
                 )
             }
             Some(model) => format!(

@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use gguf_kit::convert::FileType;
-use gguf_kit::gguf::{GgufFile, Value};
+use gguf_kit::gguf::{
+    DEFAULT_ALIGNMENT, GgmlType, GgufFile, GgufWriter, Layout, PlannedTensor, TensorInfo, Value,
+};
+use gguf_simd::BlockType;
 
 use crate::common::checkpoint::Spec;
 use crate::common::convert;
 use crate::common::model::new_path;
 use crate::common::parts::write_part;
 use crate::hostile::{GgufBytes, STRING, U32};
-use crate::program::{assert_fails, json_of, run_with_input, stderr, stdout_of};
+use crate::program::{assert_fails, json_of, run, run_with_input, stderr, stdout_of};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("paths of tests are UTF-8")
@@ -66,6 +69,137 @@ fn a_model_without_a_vocabulary_computes_from_ids_and_refuses_text() {
         assert!(stdout_of(["inspect", text(&bare)]).contains("no vocabulary"));
         let shown = json_of(["inspect", text(&bare), "--json"]);
         assert_eq!((&shown["runs"], &shown["has_vocabulary"]), (&true.into(), &false.into()));
+    }
+}
+
+#[test]
+fn measures_of_a_model_without_a_vocabulary_take_the_numbers_of_tokens() {
+    let (dir, path) = workplace();
+    let bare = changed(&path, "bare.gguf", |pairs| pairs.retain(|(key, _)| !key.starts_with("tokenizer.")));
+    let ids: Vec<String> = (0..64).map(|i| (i * 7 % 50 + 3).to_string()).collect();
+    let list = dir.path().join("ids.txt");
+    std::fs::write(&list, ids.join(" ")).expect("written");
+    let of =
+        |model: &Path| json_of(["perplexity", text(model), "--ids", text(&list), "--ctx", "32", "--json"]);
+    assert_eq!(of(&bare)["mean_nll"], of(&path)["mean_nll"]);
+    assert!(of(&bare)["mean_nll"].as_f64().is_some_and(|nll| nll > 0.5));
+    let pair = [text(&bare), text(&path)];
+    let compared = json_of(["divergence", pair[0], pair[1], "--ids", text(&list), "--ctx", "32", "--json"]);
+    assert_eq!((&compared["n_scored"], &compared["kl_divergence"]["value"]), (&30.into(), &0.0.into()));
+    // What is kept of it is compared with as well, and only where nothing else puts a token before the chunks.
+    let (kept, scores) = (dir.path().join("kept.kld"), dir.path().join("sensitivity.json"));
+    let keep = |model: &Path| {
+        let args =
+            ["perplexity", text(model), "--ids", text(&list), "--ctx", "32", "--save-base", text(&kept)];
+        run(args)
+    };
+    let refused = keep(&path);
+    assert!(stderr(&refused).contains("has a vocabulary: give the text") && !kept.exists());
+    assert!(keep(&bare).status.success());
+    let compared = json_of(["divergence", text(&kept), text(&bare), "--json"]);
+    assert!(compared["kl_divergence"]["value"].as_f64().is_some_and(|kl| kl.abs() < 1e-4));
+    stdout_of(["sensitivity", text(&bare), "--ids", text(&list), "--ctx", "32", "-o", text(&scores)]);
+    assert!(scores.exists());
+    let matrix = dir.path().join("imatrix.gguf");
+    stdout_of(["imatrix", text(&bare), "--ids", text(&list), "--ctx", "32", "-o", text(&matrix)]);
+    assert!(matrix.exists());
+    let prose = dir.path().join("prose.txt");
+    std::fs::write(&prose, "Once upon a time. ".repeat(20)).expect("written");
+    assert_fails(
+        ["divergence", text(&bare), text(&path), "-f", text(&prose)],
+        1,
+        &["no vocabulary", "--ids"],
+    );
+}
+
+/// The F32 model at `path`, as `name`, with the tensors that `change` gives another type and other bytes.
+fn retyped(
+    path: &Path,
+    name: &str,
+    change: impl Fn(&TensorInfo, &[f32]) -> Option<(GgmlType, Vec<u8>)>,
+) -> PathBuf {
+    let file = GgufFile::open(path).expect("a model");
+    let floats = |tensor: &TensorInfo| {
+        let (floats, _) = file.bytes(tensor).as_chunks();
+        floats.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect::<Vec<_>>()
+    };
+    let changed = |tensor: &TensorInfo| {
+        change(tensor, &floats(tensor)).unwrap_or_else(|| (tensor.ty, file.bytes(tensor).to_vec()))
+    };
+    let contents: Vec<_> = file.tensors().iter().map(changed).collect();
+    let planned = file.tensors().iter().zip(&contents).map(|(tensor, (ty, _))| PlannedTensor {
+        name: tensor.name.clone(),
+        shape: tensor.shape.clone(),
+        ty: *ty,
+    });
+    let pairs = file.metadata().to_pairs();
+    let layout = Layout::new(pairs, planned.collect(), DEFAULT_ALIGNMENT).expect("a layout");
+    let to = path.with_file_name(name);
+    let writer = GgufWriter::create(&to, layout, false).expect("a file");
+    for (i, (_, bytes)) in contents.iter().enumerate() {
+        writer.write_at(i, 0, bytes).expect("written");
+    }
+    writer.finish().expect("a file");
+    to
+}
+
+fn bytes_of(values: &[f32], bytes: impl Fn(f32) -> Vec<u8>) -> Vec<u8> {
+    values.iter().flat_map(|&value| bytes(value)).collect()
+}
+
+#[test]
+fn norms_of_every_float_type_are_computed_with_exactly() {
+    let (_dir, path) = workplace();
+    let is_norm = |tensor: &TensorInfo| tensor.shape.len() == 1;
+    let as_f64 = retyped(&path, "norms-f64.gguf", |tensor, values| {
+        is_norm(tensor).then(|| (GgmlType::F64, bytes_of(values, |x| f64::from(x).to_le_bytes().to_vec())))
+    });
+    assert!(logits(&as_f64) == logits(&path));
+    type Half = (&'static str, BlockType, fn(f32) -> Vec<u8>, fn(f32) -> f32);
+    let halves: [Half; 2] = [
+        (
+            "f16",
+            BlockType::F16,
+            |x| half::f16::from_f32(x).to_le_bytes().to_vec(),
+            |x| half::f16::from_f32(x).to_f32(),
+        ),
+        (
+            "bf16",
+            BlockType::BF16,
+            |x| half::bf16::from_f32(x).to_le_bytes().to_vec(),
+            |x| half::bf16::from_f32(x).to_f32(),
+        ),
+    ];
+    for (name, ty, bytes, rounded) in halves {
+        let odd = retyped(&path, &format!("norms-{name}.gguf"), |tensor, values| {
+            is_norm(tensor).then(|| (ty.into(), bytes_of(values, bytes)))
+        });
+        let plain = retyped(&path, &format!("rounded-{name}.gguf"), |tensor, values| {
+            is_norm(tensor).then(|| (tensor.ty, bytes_of(values, |x| rounded(x).to_le_bytes().to_vec())))
+        });
+        assert!(logits(&odd) == logits(&plain), "{name}");
+        assert!(logits(&odd) != logits(&path), "{name} rounds");
+    }
+}
+
+#[test]
+fn a_matrix_of_f64_is_refused_by_name_and_a_conversion_makes_it_one_to_compute_with() {
+    let (dir, path) = workplace();
+    let odd = retyped(&path, "f64.gguf", |_, values| {
+        Some((GgmlType::F64, bytes_of(values, |x| f64::from(x).to_le_bytes().to_vec())))
+    });
+    let out = dir.path().join("out.npy");
+    let args = ["logits", text(&odd), "--ids", "-", "-o", text(&out)];
+    assert_fails(args, 1, &["is a matrix of F64", "gguf-convert", "--type F32"]);
+    let convert = |ty: &str, to: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gguf-convert"));
+        let output = command.arg(&odd).args(["--type", ty, "-q", "-o"]).arg(to).output().expect("it starts");
+        assert!(output.status.success(), "{}", stderr(&output));
+    };
+    for ty in ["F32", "keep"] {
+        let to = dir.path().join(format!("from-{ty}.gguf"));
+        convert(ty, &to);
+        assert!(logits(&to) == logits(&path), "{ty}");
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::args::{KvArgs, ModelArgs};
-use super::input::read_text_trimmed;
-use super::load::{Model, load};
+use super::input::{Input, read_ids, read_text_trimmed};
+use super::load::{Model, load_for, load_without_text};
 use super::locate::{Located, locate};
 use super::perplexity::{ChunkArgs, logits_bytes, session};
 use super::progress::bar;
@@ -20,6 +20,7 @@ use crate::eval::{Chunks, Estimate};
 use crate::model::KvTypes;
 use crate::printable;
 use crate::runtime::Session;
+use crate::tokenizer::{Tokenizer, has_vocabulary};
 
 /// Measure how far a quantised model is from the one it was made from.
 ///
@@ -45,6 +46,10 @@ pub(super) struct Args {
     /// A text to evaluate; - reads standard input; of several each is reported, and all together
     #[arg(short, long = "file", value_name = "FILE", num_args = 1..)]
     files: Vec<PathBuf>,
+    /// A file with the numbers of tokens, apart by white space or commas, instead of a text; - reads standard input. The
+    /// models need no vocabulary then
+    #[arg(long, value_name = "FILE", conflicts_with = "files")]
+    ids: Option<PathBuf>,
     #[command(flatten)]
     chunks: ChunkArgs,
     #[command(flatten)]
@@ -64,10 +69,31 @@ Examples:
   gguf-run divergence model-F32.gguf model-Q4_K_M.gguf -f text.txt
   gguf-run divergence model-F32.gguf model-Q4_K_M.gguf -f prose.txt code.txt
   gguf-run divergence text.kld model-Q4_K_M.gguf
+  gguf-run divergence a-without-vocabulary.gguf b-without-vocabulary.gguf --ids ids.txt
   gguf-run divergence path/to/checkpoint model-Q4_K_M.gguf -f text.txt --chunks 20 --json";
 
 /// The type a base checkpoint is converted to unless told.
 const DEFAULT_BASE_TYPE: &str = "F32";
+
+impl Args {
+    /// What to evaluate.
+    fn inputs(&self) -> Result<Vec<Input>> {
+        if let Some(ids) = &self.ids {
+            return Ok(vec![Input::Ids(read_ids(ids)?)]);
+        }
+        if self.files.is_empty() {
+            return Err(Error::usage(
+                "there is no text to evaluate; give one by -f FILE, or its tokens by --ids FILE",
+            ));
+        }
+        self.files.iter().map(|path| read_text_trimmed(path).map(Input::Text)).collect()
+    }
+
+    /// The files with what is evaluated.
+    fn paths(&self) -> Vec<&PathBuf> {
+        self.files.iter().chain(&self.ids).collect()
+    }
+}
 
 /// Runs the subcommand.
 ///
@@ -77,15 +103,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if BaseFile::is_at(&args.base) {
         return compare_with_predictions(args, &BaseFile::open(&args.base)?);
     }
-    if args.files.is_empty() {
-        return Err(Error::usage("there is no text to evaluate; give one by -f FILE"));
-    }
-    let files = args.files.iter().map(|path| read_text_trimmed(path)).collect::<Result<Vec<_>>>()?;
-    let base = load_base(args)?;
-    let model = load(&args.model, &args.compute, args.quiet)?;
-    let texts = files.iter().map(|text| args.chunks.cut(&base, text)).collect::<Result<Vec<_>>>()?;
-    for (text, chunks) in files.iter().zip(&texts) {
-        check_vocabularies(&base, &model, &args.chunks, text, chunks)?;
+    let inputs = args.inputs()?;
+    let base = load_base(args, &inputs)?;
+    let model = load_for(&inputs, &args.model, &args.compute, args.quiet)?;
+    let texts = inputs.iter().map(|input| args.chunks.cut(&base, input)).collect::<Result<Vec<_>>>()?;
+    for (input, chunks) in inputs.iter().zip(&texts) {
+        check_vocabularies(&base, &model, &args.chunks, input, chunks)?;
     }
     let mut base_session = session(&base, &texts[0], KvTypes::default())?;
     let mut session = session(&model, &texts[0], args.kv.kv_types)?;
@@ -105,14 +128,17 @@ pub(super) fn run(args: &Args) -> Result<()> {
 
 /// Compares with predictions that were kept.
 fn compare_with_predictions(args: &Args, base: &BaseFile) -> Result<()> {
-    if !args.files.is_empty() {
+    if !args.paths().is_empty() {
         return Err(Error::usage(format!(
-            "{} holds predictions of a text of its own; leave -f out",
+            "{} holds predictions of a text of its own; leave -f and --ids out",
             args.base.display()
         )));
     }
-    let model = load(&args.model, &args.compute, args.quiet)?;
-    let chunks = base.chunks(model.tokenizer.bos().filter(|_| model.tokenizer.adds_bos()))?;
+    let model = load_without_text(&args.model, &args.compute, args.quiet)?;
+    let has_vocabulary = has_vocabulary(model.engine.metadata());
+    let model = model.with_text_if(has_vocabulary)?;
+    let first_token = |tokenizer: &Tokenizer| tokenizer.bos().filter(|_| tokenizer.adds_bos());
+    let chunks = base.chunks(model.tokenizer.as_ref().and_then(first_token))?;
     let n_vocab = model.engine.n_vocab();
     if n_vocab != base.n_vocab() {
         return Err(Error::usage(format!(
@@ -158,7 +184,7 @@ fn measure(args: &Args, mut base: Base<'_, '_>, mut side: Side<'_, '_>, texts: &
     object["kv_type"] = json!(args.kv.kv_types.to_string());
     object["n_ctx"] = json!(texts[0].n_ctx());
     object["n_chunks"] = json!(n_chunks);
-    if let [text] = args.files.as_slice() {
+    if let [text] = args.paths().as_slice() {
         object["text"] = json!(text);
     } else {
         let of_text = |(text, report): (&PathBuf, &Report)| {
@@ -166,7 +192,7 @@ fn measure(args: &Args, mut base: Base<'_, '_>, mut side: Side<'_, '_>, texts: &
             object["text"] = json!(text);
             object
         };
-        object["texts"] = args.files.iter().zip(&reports).map(of_text).collect();
+        object["texts"] = args.paths().into_iter().zip(&reports).map(of_text).collect();
     }
     show_json(&object)
 }
@@ -177,7 +203,7 @@ fn text_lines(args: &Args, reports: &[Report]) -> String {
         "{:>12} {:>10} {:>12} {:>9} {:>10}  text\n",
         "divergence", "+-", "99.9 %", "same top", "ln ratio"
     );
-    for (path, report) in args.files.iter().zip(reports) {
+    for (path, report) in args.paths().into_iter().zip(reports) {
         let (kl, far) = (report.kl, report.kl_percentiles.at[0].1);
         let (top, ratio) = (100.0 * report.same_top.value, report.ln_ratio.value);
         let path = printable::path(path);
@@ -187,22 +213,22 @@ fn text_lines(args: &Args, reports: &[Report]) -> String {
     out + "\nall texts:\n"
 }
 
-fn load_base(args: &Args) -> Result<Model> {
+fn load_base(args: &Args, inputs: &[Input]) -> Result<Model<Option<Tokenizer>>> {
     let is_checkpoint = matches!(locate(&args.base, args.quiet)?, Located::Checkpoint(_));
     let file_type = match &args.base_type {
         None if is_checkpoint => Some(DEFAULT_BASE_TYPE.to_owned()),
         given => given.clone(),
     };
     let base = ModelArgs { model: args.base.clone(), file_type, lora: Vec::new(), ..args.model.clone() };
-    load(&base, &args.compute, args.quiet)
+    load_for(inputs, &base, &args.compute, args.quiet)
 }
 
 /// Checks that both models read the same tokens.
 fn check_vocabularies(
-    base: &Model,
-    model: &Model,
+    base: &Model<Option<Tokenizer>>,
+    model: &Model<Option<Tokenizer>>,
     cut: &ChunkArgs,
-    text: &str,
+    input: &Input,
     chunks: &Chunks,
 ) -> Result<()> {
     let paths =
@@ -214,7 +240,7 @@ fn check_vocabularies(
             paths()
         )));
     }
-    if cut.cut(model, text)? != *chunks {
+    if cut.cut(model, input)? != *chunks {
         return Err(Error::usage(format!(
             "{}: their tokenizers split the text differently; give two files of one model",
             paths()

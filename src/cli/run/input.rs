@@ -9,12 +9,70 @@ use crate::error::{Error, Result};
 use crate::limits::MAX_TEXT_BYTES;
 use crate::regular_file;
 
-/// A text file to evaluate.
+/// What to evaluate.
+#[derive(Clone, Debug)]
+pub(super) enum Input {
+    /// A text, which the model's tokenizer cuts into tokens.
+    Text(String),
+    /// The numbers of tokens, as they are.
+    Ids(Vec<u32>),
+}
+
+/// A file to evaluate.
 #[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
 pub(super) struct FileArgs {
     /// The text to evaluate; - reads standard input
     #[arg(short, long, value_name = "FILE")]
-    pub file: PathBuf,
+    file: Option<PathBuf>,
+    /// A file with the numbers of tokens, apart by white space or commas, to evaluate as they are; - reads standard
+    /// input. The model needs no vocabulary then
+    #[arg(long, value_name = "FILE")]
+    ids: Option<PathBuf>,
+}
+
+impl FileArgs {
+    /// What is to be evaluated.
+    ///
+    /// # Errors
+    /// Those of [`read_text`] and [`read_ids`].
+    pub(super) fn read(&self) -> Result<Input> {
+        match &self.ids {
+            Some(ids) => read_ids(ids).map(Input::Ids),
+            None => read_text_trimmed(self.path()).map(Input::Text),
+        }
+    }
+
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        let given = self.file.as_deref().or(self.ids.as_deref());
+        given.expect("the arguments are a group that is required")
+    }
+}
+
+/// The numbers of tokens that the file at `path` lists, or standard input for `-`.
+///
+/// # Errors
+/// Those of [`read_text`], and [`Error::Usage`] for what is not a number.
+pub(super) fn read_ids(path: &Path) -> Result<Vec<u32>> {
+    parse_ids(&read_text(path)?, path)
+}
+
+/// The ids that `text`, the content of `file`, lists.
+fn parse_ids(text: &str, file: &Path) -> Result<Vec<u32>> {
+    let mut ids = Vec::new();
+    for (line, words) in text.lines().enumerate() {
+        for word in words.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty()) {
+            ids.push(word.parse().map_err(|_| {
+                Error::usage(format!(
+                    "{}: line {}: {word:?} is not the number of a token; give numbers apart by white space or commas",
+                    file.display(),
+                    line + 1
+                ))
+            })?);
+        }
+    }
+    Ok(ids)
 }
 
 /// The text of the file at `path`, which may be a pipe, or of standard input for `-`.
@@ -98,5 +156,15 @@ mod tests {
         std::fs::write(&path, b"abc\xff").expect("written");
         let message = read_text(&path).expect_err("not UTF-8").to_string();
         assert!(message.contains("byte 3"), "{message}");
+    }
+
+    #[test]
+    fn ids_are_apart_by_white_space_or_commas() {
+        let parse = |text: &str| parse_ids(text, Path::new("ids.txt"));
+        assert_eq!(parse("1, 2\n\t3,,4\r\n").expect("numbers"), [1, 2, 3, 4]);
+        for wrong in ["1\n2 x3", "1\n-1", "\n4294967296"] {
+            let message = parse(wrong).expect_err("no number").to_string();
+            assert!(message.contains("ids.txt: line 2"), "{message}");
+        }
     }
 }

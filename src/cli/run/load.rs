@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use gguf_simd::kernels::Kernels;
 
 use super::args::ModelArgs;
+use super::input::Input;
 use super::locate::{Located, locate};
 use super::residency;
 use crate::cli::compute::{ComputeArgs, checked_threads};
@@ -89,6 +90,40 @@ impl<T> Model<T> {
     }
 }
 
+impl Model<()> {
+    /// The model and its tokenizer.
+    fn with_text(self) -> Result<Model> {
+        let Self { engine, load_time, .. } = self;
+        let start = Instant::now();
+        engine.check_start()?;
+        let tokenizer = Tokenizer::from_metadata(engine.metadata())?;
+        if tokenizer.n_vocab() > engine.n_vocab() {
+            return Err(Error::malformed(
+                engine.file().path(),
+                format!(
+                    "its tokenizer has {} tokens and its embedding only {} rows",
+                    tokenizer.n_vocab(),
+                    engine.n_vocab()
+                ),
+            ));
+        }
+        load_time.set(load_time.get() + start.elapsed());
+        Ok(Model { engine, tokenizer, load_time })
+    }
+
+    /// The model, and its tokenizer if `has_text`.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub(super) fn with_text_if(self, has_text: bool) -> Result<Model<Option<Tokenizer>>> {
+        if !has_text {
+            return Ok(Model { engine: self.engine, tokenizer: None, load_time: self.load_time });
+        }
+        let Model { engine, tokenizer, load_time } = self.with_text()?;
+        Ok(Model { engine, tokenizer: Some(tokenizer), load_time })
+    }
+}
+
 /// The file type a checkpoint is converted to unless told.
 const DEFAULT_FILE_TYPE: FileType = FileType::Q4_K_M;
 
@@ -98,22 +133,22 @@ const DEFAULT_FILE_TYPE: FileType = FileType::Q4_K_M;
 /// # Errors
 /// Any, before anything is converted where the arguments themselves are wrong.
 pub(super) fn load(model: &ModelArgs, compute: &ComputeArgs, quiet: bool) -> Result<Model> {
-    let Model { engine, load_time, .. } = load_without_text(model, compute, quiet)?;
-    let start = Instant::now();
-    engine.check_start()?;
-    let tokenizer = Tokenizer::from_metadata(engine.metadata())?;
-    if tokenizer.n_vocab() > engine.n_vocab() {
-        return Err(Error::malformed(
-            engine.file().path(),
-            format!(
-                "its tokenizer has {} tokens and its embedding only {} rows",
-                tokenizer.n_vocab(),
-                engine.n_vocab()
-            ),
-        ));
-    }
-    load_time.set(load_time.get() + start.elapsed());
-    Ok(Model { engine, tokenizer, load_time })
+    load_without_text(model, compute, quiet)?.with_text()
+}
+
+/// Loads what is to evaluate `inputs`: with a tokenizer if one of them is a text.
+///
+/// # Errors
+/// As [`load`].
+pub(super) fn load_for(
+    inputs: &[Input],
+    model: &ModelArgs,
+    compute: &ComputeArgs,
+    quiet: bool,
+) -> Result<Model<Option<Tokenizer>>> {
+    let has_text = inputs.iter().any(|input| matches!(input, Input::Text(_)));
+    let model = load_without_text(model, compute, quiet)?;
+    model.with_text_if(has_text)
 }
 
 /// As [`load`], of a model that need not have a vocabulary.

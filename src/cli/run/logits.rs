@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::args::{KvArgs, ModelArgs};
-use super::input::{read_text, read_text_trimmed};
+use super::input::{Input, read_ids, read_text_trimmed};
 use super::load::{Model, load, load_without_text};
 use super::npy;
 use super::progress::bar;
@@ -84,19 +84,13 @@ struct InputArgs {
     ids: Option<PathBuf>,
 }
 
-/// What to evaluate.
-enum Input {
-    Text(String),
-    Ids(Vec<u32>),
-}
-
 impl InputArgs {
     fn read(&self) -> Result<Input> {
         match (&self.text, &self.file, &self.ids) {
             (Some(text), ..) if text == "-" => read_text_trimmed("-".as_ref()).map(Input::Text),
             (Some(text), ..) => Ok(Input::Text(text.clone())),
             (_, Some(file), _) => read_text_trimmed(file).map(Input::Text),
-            (.., Some(file)) => parse_ids(&read_text(file)?, file).map(Input::Ids),
+            (.., Some(file)) => read_ids(file).map(Input::Ids),
             (None, None, None) => Err(Error::usage("tokens are needed: TEXT, -f FILE or --ids FILE")),
         }
     }
@@ -104,23 +98,6 @@ impl InputArgs {
     fn paths(&self) -> impl Iterator<Item = &Path> {
         self.file.iter().chain(&self.ids).map(|path| &**path)
     }
-}
-
-/// The ids that `text`, the content of `file`, lists.
-fn parse_ids(text: &str, file: &Path) -> Result<Vec<u32>> {
-    let mut ids = Vec::new();
-    for (line, words) in text.lines().enumerate() {
-        for word in words.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty()) {
-            ids.push(word.parse().map_err(|_| {
-                Error::usage(format!(
-                    "{}: line {}: {word:?} is not the number of a token; give numbers apart by white space or commas",
-                    file.display(),
-                    line + 1
-                ))
-            })?);
-        }
-    }
-    Ok(ids)
 }
 
 /// Runs the subcommand.
@@ -211,19 +188,4 @@ fn write(
     }
     bar.finish_and_clear();
     out.flush().map_err(cannot_write)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_apart_by_white_space_or_commas() {
-        let parse = |text: &str| parse_ids(text, Path::new("ids.txt"));
-        assert_eq!(parse("1, 2\n\t3,,4\r\n").expect("numbers"), [1, 2, 3, 4]);
-        for wrong in ["1\n2 x3", "1\n-1", "\n4294967296"] {
-            let message = parse(wrong).expect_err("no number").to_string();
-            assert!(message.contains("ids.txt: line 2"), "{message}");
-        }
-    }
 }

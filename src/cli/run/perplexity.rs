@@ -6,20 +6,21 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::args::{DEFAULT_BATCH, KvArgs, ModelArgs};
-use super::input::{FileArgs, read_text_trimmed};
-use super::load::{Model, load};
+use super::input::{FileArgs, Input};
+use super::load::{Model, load_for};
 use super::progress::bar;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::{note, plural, say, show, show_json, warn};
 use crate::cli::values::count;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::eval::base_file::BaseFileWriter;
 use crate::eval::distribution::Distribution;
 use crate::eval::{Chunks, perplexity};
 use crate::model::KvTypes;
 use crate::new_file::free_target;
 use crate::runtime::{Session, SessionOptions};
+use crate::tokenizer::{Tokenizer, has_vocabulary};
 
 /// Measure how well a model predicts a text.
 ///
@@ -66,7 +67,8 @@ const EXAMPLES: &str = "\
 Examples:
   gguf-run perplexity model.gguf -f text.txt
   gguf-run perplexity model-BF16.gguf -f text.txt --save-base text.kld
-  gguf-run perplexity model.gguf -f text.txt --ctx 256 --chunks 20 --json";
+  gguf-run perplexity model.gguf -f text.txt --ctx 256 --chunks 20 --json
+  gguf-run perplexity model-without-vocabulary.gguf --ids ids.txt";
 
 /// How a text is cut up.
 #[derive(clap::Args, Clone, Debug)]
@@ -80,11 +82,12 @@ pub(super) struct ChunkArgs {
 }
 
 impl ChunkArgs {
-    /// Cuts `text` for `model`, with a warning if the chunks are longer than it was trained for.
+    /// Cuts `input` for `model`, with a warning if the chunks are longer than it was trained for. Of numbers of tokens
+    /// every one stays as it is.
     ///
     /// # Errors
-    /// [`crate::Error::Usage`] if the text is too short.
-    pub(super) fn cut(&self, model: &Model, text: &str) -> Result<Chunks> {
+    /// [`Error::Usage`] if the text is too short, or the model cannot read texts.
+    pub(super) fn cut(&self, model: &Model<Option<Tokenizer>>, input: &Input) -> Result<Chunks> {
         let trained = model.engine.spec().n_ctx_train;
         let n_ctx = if self.ctx == 0 { trained } else { self.ctx };
         if n_ctx > trained {
@@ -92,12 +95,22 @@ impl ChunkArgs {
                 "the model was trained with {trained} positions; beyond them (--ctx {n_ctx}) it predicts badly"
             ));
         }
-        let mut ids = model.tokenizer.encode(text, true, false)?;
-        // An end-of-text token belongs to the end, not into the last chunk.
-        if model.tokenizer.adds_eos() {
-            ids.pop();
-        }
-        let first_token = model.tokenizer.bos().filter(|_| model.tokenizer.adds_bos());
+        let (ids, first_token) = match (input, &model.tokenizer) {
+            (Input::Ids(ids), _) => (ids.clone(), None),
+            (Input::Text(text), Some(tokenizer)) => {
+                let mut ids = tokenizer.encode(text, true, false)?;
+                // An end-of-text token belongs to the end, not into the last chunk.
+                if tokenizer.adds_eos() {
+                    ids.pop();
+                }
+                (ids, tokenizer.bos().filter(|_| tokenizer.adds_bos()))
+            }
+            (Input::Text(_), None) => {
+                return Err(Error::usage(
+                    "a text needs a vocabulary; give the numbers of its tokens by --ids FILE",
+                ));
+            }
+        };
         Chunks::new(ids, n_ctx, self.chunks, first_token)
     }
 
@@ -110,9 +123,9 @@ impl ChunkArgs {
 /// A session that holds one of `chunks`, its keys and values in `kv_types`.
 ///
 /// # Errors
-/// [`crate::Error::Limit`] if memory does not suffice, [`crate::Error::Usage`] for types that do not
+/// [`Error::Limit`] if memory does not suffice, [`Error::Usage`] for types that do not
 /// fit the model's heads.
-pub(super) fn session<'e>(model: &'e Model, chunks: &Chunks, kv_types: KvTypes) -> Result<Session<'e>> {
+pub(super) fn session<'e, T>(model: &'e Model<T>, chunks: &Chunks, kv_types: KvTypes) -> Result<Session<'e>> {
     let n_ctx = chunks.n_ctx();
     Session::new(&model.engine, SessionOptions { n_ctx, n_batch: n_ctx.min(DEFAULT_BATCH), kv_types })
 }
@@ -125,12 +138,19 @@ pub(super) fn logits_bytes(session: &Session<'_>) -> u64 {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// Any; [`crate::Error::Interrupted`] after Ctrl-C.
+/// Any; [`Error::Interrupted`] after Ctrl-C.
 pub(super) fn run(args: &Args) -> Result<()> {
     let target = args.target()?;
-    let text = read_text_trimmed(&args.text.file)?;
-    let model = load(&args.model, &args.compute, args.quiet)?;
-    let chunks = args.chunks.cut(&model, &text)?;
+    let input = args.text.read()?;
+    let model = load_for(std::slice::from_ref(&input), &args.model, &args.compute, args.quiet)?;
+    // Such a file has no place to say so, and who reads it puts the vocabulary's first token before each chunk.
+    if target.is_some() && matches!(input, Input::Ids(_)) && has_vocabulary(model.engine.metadata()) {
+        return Err(Error::usage(
+            "--save-base keeps predictions of numbers of tokens (--ids) of models without a vocabulary alone; this one \
+             has a vocabulary: give the text, by -f FILE",
+        ));
+    }
+    let chunks = args.chunks.cut(&model, &input)?;
     let mut session = session(&model, &chunks, args.kv.kv_types)?;
     model.settle(&session, logits_bytes(&session), args.quiet)?;
     let bar = bar(chunks.n_chunks(), "chunks", args.quiet);
@@ -165,7 +185,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if args.json {
         return show_json(&json!({
             "model": path,
-            "text": args.text.file,
+            "text": args.text.path(),
             "n_ctx": chunks.n_ctx(),
             "n_chunks": chunks.n_chunks(),
             "n_scored": result.n_scored(),

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::args::ModelArgs;
-use super::input::{FileArgs, read_text_trimmed};
-use super::load::load;
+use super::input::FileArgs;
+use super::load::load_for;
 use super::perplexity::{ChunkArgs, session};
 use super::progress::bar;
 use super::sensitivity_plot::svg;
@@ -66,9 +66,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
     free_target(&args.output, "sensitivity.json", args.force)?;
     let picture = args.svg.as_deref().map(|path| free_target(path, "sensitivity.svg", args.force));
     let picture = args.svg.as_deref().zip(picture.transpose()?);
-    let text = read_text_trimmed(&args.text.file)?;
-    let model = load(&args.model, &args.compute, args.quiet)?;
-    let chunks = args.chunks.cut(&model, &text)?;
+    let input = args.text.read()?;
+    let model = load_for(std::slice::from_ref(&input), &args.model, &args.compute, args.quiet)?;
+    let chunks = args.chunks.cut(&model, &input)?;
     let of_chunks = session(&model, &chunks, KvTypes::default())?;
     model.settle(&of_chunks, needed_bytes(&model.engine, &chunks), args.quiet)?;
     drop(of_chunks);
@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     bar.finish_and_clear();
     let n_scored = chunks.scored().len() * chunks.n_chunks();
     let name = |path: &std::path::Path| path.to_string_lossy().into_owned();
-    let (model, text) = (name(&args.model.model), name(&args.text.file));
+    let (model, text) = (name(&args.model.model), name(args.text.path()));
     let sensitivity = Sensitivity::new(model, text, n_scored, measured?);
     sensitivity.write(&args.output, args.force)?;
     if let Some((path, target)) = picture {

@@ -166,7 +166,7 @@ fn find<'a>(
         if tensor.n_elements() == 0 {
             return unsupported(format!("tensor {shown} has no elements; leave it out by --ignore-tensor"));
         }
-        let weights = TensorId::from_gguf_name(&name).zip(tensor.ty.block_type());
+        let weights = TensorId::from_gguf_name(&name).zip(tensor.ty.weights());
         let candidate = weights.map(|(id, block_type)| Candidate {
             name: name.clone(),
             id,
@@ -261,7 +261,7 @@ fn kept_note(found: &[Found<'_>]) -> Option<String> {
 
 /// Names the tensors that hold no weights.
 fn copied_note(found: &[Found<'_>]) -> Option<String> {
-    let is_copied = |found: &&Found<'_>| found.tensor.ty.block_type().is_none();
+    let is_copied = |found: &&Found<'_>| found.candidate.is_none() && found.tensor.ty.block_type().is_none();
     let names = listed(found.iter().filter(is_copied), |tensor| format!("{} ({})", tensor.name, tensor.ty))?;
     Some(format!("elements of {names} are of types without weights: they are copied as they are"))
 }

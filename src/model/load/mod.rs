@@ -5,6 +5,7 @@
 
 mod altup;
 mod ffn;
+mod left_out;
 mod mla;
 mod parts;
 mod pooled;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use gguf_simd::{BlockType, Kernels};
 
+use self::left_out::{is_expert_apart, is_left_out};
 use super::adapter::{Adapter, Adapters};
 use super::layer::pooled::Pooled;
 use super::layer::{AltUpEnds, Layer, Norm, PerLayerEmbedding};
@@ -25,7 +27,7 @@ use super::spec::layer::NormSpec;
 use super::spec::{ModelSpec, Promises, Role, Slot, Suffix, TensorId, slots};
 use super::weights::{Linear, LowRank, Matrix, NewBlocks, Stack, TensorSource};
 use crate::error::{Error, Result};
-use crate::gguf::{GgufFile, TensorInfo};
+use crate::gguf::{GgmlType, GgufFile, TensorInfo, floats_of_f64s};
 
 /// The weights of a decoder.
 #[derive(Debug)]
@@ -203,12 +205,13 @@ impl<'a> Loader<'a> {
 
     /// Whether there are kernels for the type of each tensor.
     fn check_types(&self) -> Result<()> {
-        let Some(tensor) = self.file.tensors().iter().find(|tensor| tensor.ty.block_type().is_none()) else {
+        let Some(tensor) = self.file.tensors().iter().find(|tensor| tensor.ty.weights().is_none()) else {
             return Ok(());
         };
         let names: Vec<_> = BlockType::all().map(BlockType::name).collect();
         Err(self.unsupported(format!(
-            "tensor {} has blocks of {}, which this program does not compute with (supported: {})",
+            "tensor {} has blocks of {}, which this program does not compute with (supported: {}); get a file of the model \
+             with other types, or convert its checkpoint by gguf-convert",
             tensor.name,
             tensor.ty.name(),
             names.join(", ")
@@ -309,6 +312,14 @@ impl<'a> Loader<'a> {
     pub(super) fn matrix(&self, role: Role, layer: Option<usize>) -> Result<Matrix> {
         let tensor = self.required(TensorId::weight(role, layer))?;
         let new = self.replaced.and_then(|replaced| replaced.get(&tensor.name));
+        if tensor.ty == GgmlType::F64 && new.is_none() {
+            return Err(self.unsupported(format!(
+                "tensor {} is a matrix of F64, which this program does not compute with; convert the file: gguf-convert {} \
+                 --type F32, or another type",
+                tensor.name,
+                self.file.path().display()
+            )));
+        }
         let matrix = match (tensor.shape.as_slice(), tensor.ty.block_type(), new) {
             (&[ref outer @ .., n_in], _, Some(new)) => {
                 let source = TensorSource::Owned(Arc::clone(&new.bytes));
@@ -347,6 +358,11 @@ impl<'a> Loader<'a> {
         let n = tensor.n_elements();
         let bytes = self.file.bytes(tensor);
         match tensor.ty.block_type() {
+            None if tensor.ty == GgmlType::F64 && bytes.len() == 8 * n => {
+                let mut values = vec![0.0; n];
+                floats_of_f64s(bytes, &mut values);
+                Ok(values)
+            }
             Some(block_type) if block_type.row_bytes(n) == Some(bytes.len()) => {
                 let mut values = vec![0.0; n];
                 Kernels::best().decode(block_type, bytes, &mut values);
@@ -362,34 +378,5 @@ impl<'a> Loader<'a> {
 
     fn unsupported(&self, what: String) -> Error {
         Error::unsupported(self.file.path(), what)
-    }
-}
-
-/// Whether a tensor belongs to what the decoder does without: layers that predict tokens beyond the next, and
-/// the rotary frequencies that old files hold and that are computed instead.
-fn is_left_out(name: &str, spec: &ModelSpec) -> bool {
-    let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-    let n_layer = spec.n_layer();
-    layer.is_some_and(|i| (n_layer..n_layer + spec.n_left_out).contains(&i))
-        || name.ends_with(".attn_rot_embd.weight")
-        || name.ends_with("rope_inv_freq.weight")
-}
-
-/// Whether it is a tensor such as `blk.0.ffn_gate.7.weight`.
-fn is_expert_apart(name: &str) -> bool {
-    let parts: Vec<&str> = name.split('.').collect();
-    matches!(parts[..], ["blk", _, "ffn_gate" | "ffn_up" | "ffn_down", expert, "weight"] if expert.parse::<u32>().is_ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_expert_apart;
-
-    #[test]
-    fn tensors_of_single_experts_are_told_from_others() {
-        assert!(is_expert_apart("blk.0.ffn_gate.7.weight") && is_expert_apart("blk.31.ffn_down.0.weight"));
-        for name in ["blk.0.ffn_gate.weight", "blk.0.ffn_gate_exps.weight", "blk.0.attn_q.0.weight"] {
-            assert!(!is_expert_apart(name), "{name}");
-        }
     }
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::super::args::{KvArgs, ModelArgs};
-use super::super::load::load;
+use super::super::input::read_ids;
+use super::super::load::load_without_text;
 use super::super::progress::bar;
 use super::merge::FormatArgs;
 use crate::cli::compute::ComputeArgs;
@@ -30,8 +31,12 @@ pub(in super::super) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// A text, or conversations as .jsonl; may be given several times
-    #[arg(short, long = "file", value_name = "FILE", required = true, num_args = 1..)]
+    #[arg(short, long = "file", value_name = "FILE", required_unless_present = "ids", num_args = 1..)]
     files: Vec<PathBuf>,
+    /// A file with the numbers of tokens, apart by white space or commas, to read as they are instead of a text; -
+    /// reads standard input. The model needs no vocabulary then
+    #[arg(long, value_name = "FILE", conflicts_with = "files")]
+    ids: Option<PathBuf>,
     #[command(flatten)]
     output: FormatArgs,
     /// Tokens in a chunk
@@ -70,10 +75,16 @@ Examples:
 pub(super) fn run(args: &Args) -> Result<()> {
     args.output.check()?;
     let earlier = args.earlier.iter().map(|path| ImportanceMatrix::open(path)).collect::<Result<Vec<_>>>()?;
-    let model = load(&args.model, &args.compute, args.quiet)?;
+    let ids = args.ids.as_deref().map(read_ids).transpose()?;
+    let model = load_without_text(&args.model, &args.compute, args.quiet)?.with_text_if(ids.is_none())?;
     let n_ctx = if args.ctx == 0 { model.engine.spec().n_ctx_train } else { args.ctx };
-    let reader = Reader { tokenizer: &model.tokenizer, n_ctx, max_chunks: args.chunks };
-    let texts = args.files.iter().map(|path| reader.read(path)).collect::<Result<Vec<_>>>()?;
+    let texts = match &model.tokenizer {
+        Some(tokenizer) => {
+            let reader = Reader { tokenizer, n_ctx, max_chunks: args.chunks };
+            args.files.iter().map(|path| reader.read(path)).collect::<Result<Vec<_>>>()?
+        }
+        None => vec![Chunks::new(ids.unwrap_or_default(), n_ctx, args.chunks, None)?],
+    };
     let options = CollectOptions { kv_types: args.kv.kv_types, with_output: args.process_output };
     model.settle_evaluator(options.evaluator(n_ctx), args.quiet)?;
     let n_chunks = texts.iter().map(Chunks::n_chunks).sum();
@@ -84,7 +95,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
         collect(&model.engine, &texts, options, busy.stop(), &mut |done| bar.set_position(done as u64));
     bar.finish_and_clear();
     let mut matrix = collected?;
-    matrix.datasets = args.files.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+    matrix.datasets =
+        args.files.iter().chain(&args.ids).map(|path| path.to_string_lossy().into_owned()).collect();
     for (earlier, path) in earlier.iter().zip(&args.earlier) {
         matrix.merge(earlier).map_err(|e| Error::usage(format!("{}: {e}", path.display())))?;
     }

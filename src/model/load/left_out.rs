@@ -1,0 +1,32 @@
+//! Tensors of files that models do without, by their names.
+
+use crate::model::spec::ModelSpec;
+
+/// Whether a tensor belongs to what the decoder does without: layers that predict tokens beyond the next, and
+/// the rotary frequencies that old files hold and that are computed instead.
+pub(super) fn is_left_out(name: &str, spec: &ModelSpec) -> bool {
+    let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+    let n_layer = spec.n_layer();
+    layer.is_some_and(|i| (n_layer..n_layer + spec.n_left_out).contains(&i))
+        || name.ends_with(".attn_rot_embd.weight")
+        || name.ends_with("rope_inv_freq.weight")
+}
+
+/// Whether it is a tensor such as `blk.0.ffn_gate.7.weight`.
+pub(super) fn is_expert_apart(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('.').collect();
+    matches!(parts[..], ["blk", _, "ffn_gate" | "ffn_up" | "ffn_down", expert, "weight"] if expert.parse::<u32>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_expert_apart;
+
+    #[test]
+    fn tensors_of_single_experts_are_told_from_others() {
+        assert!(is_expert_apart("blk.0.ffn_gate.7.weight") && is_expert_apart("blk.31.ffn_down.0.weight"));
+        for name in ["blk.0.ffn_gate.weight", "blk.0.ffn_gate_exps.weight", "blk.0.attn_q.0.weight"] {
+            assert!(!is_expert_apart(name), "{name}");
+        }
+    }
+}
