@@ -192,16 +192,26 @@ fn refusal(name: &str, from: &str, to: &str) -> String {
 }
 
 #[test]
-fn a_size_of_groups_that_no_matrix_has_is_refused() {
+fn a_size_of_groups_that_no_matrix_has_is_refused_and_the_right_one_is_named() {
     let (dir, _) = checkpoint("mlx-4");
-    let config = json!({
-        "architectures": ["LlamaForCausalLM"],
-        "quantization_config": {"group_size": 1_u64 << 63, "bits": 4},
-    });
-    fs::write(dir.path().join("config.json"), config.to_string()).expect("writable");
-    let checkpoint = Checkpoint::open(dir.path()).expect("sound");
-    let message = Tensors::of(&checkpoint).map(drop).expect_err("no such groups").to_string();
-    assert!(message.contains("MLX codes of 0 bits"), "{message}");
+    for (size, found) in [(1_u64 << 63, "of 0 bits"), (0, "of 0 bits"), (9, "of 28 bits"), (65, "of 3 bits")]
+    {
+        let config = json!({
+            "architectures": ["LlamaForCausalLM"],
+            "quantization_config": {"group_size": size, "bits": 4},
+        });
+        fs::write(dir.path().join("config.json"), config.to_string()).expect("writable");
+        let checkpoint = Checkpoint::open(dir.path()).expect("sound");
+        let message = Tensors::of(&checkpoint).map(drop).expect_err("no such groups").to_string();
+        let expected = [
+            &format!("MLX codes {found}"),
+            &format!("group_size of config.json says, {size};"),
+            "64 for 4 bits",
+        ];
+        for words in expected {
+            assert!(message.contains(words), "{words:?} is not in {message}");
+        }
+    }
 }
 
 #[test]

@@ -142,6 +142,33 @@ pub(super) fn bytes<'a>(module: &Module<'a, '_>) -> Made<'a> {
     })))
 }
 
+/// Bits that a code of MLX may have.
+const MLX_BITS: [usize; 6] = [2, 3, 4, 5, 6, 8];
+
+/// What is wrong with rows of `n_words` words and `n_groups` scales, if `group` codes share a scale.
+fn misfit(module: &Module<'_, '_>, (n_words, n_groups, group): (usize, usize, usize)) -> String {
+    let n_bits = n_words.saturating_mul(32);
+    let bits = n_bits.checked_div(n_groups.saturating_mul(group)).unwrap_or(0);
+    let of_bits = |bits: usize| {
+        let n_scaled =
+            n_groups.checked_mul(bits).filter(|&n| n > 0 && n_bits > 0 && n_bits.is_multiple_of(n))?;
+        Some(format!("{} for {bits} bits", n_bits / n_scaled))
+    };
+    let sizes: Vec<String> = MLX_BITS.into_iter().filter_map(of_bits).collect();
+    let remedy = if sizes.is_empty() {
+        "no group_size makes them fit: the two tensors are not of one matrix".to_owned()
+    } else {
+        format!("what fits is a group_size of {}; correct config.json", sizes.join(", "))
+    };
+    format!(
+        "MLX codes of {bits} bits: a row of {} has {n_words} words of 32 bits, and {} has {n_groups} scales in a row, each \
+         for as many codes as the group_size of config.json says, {group}; codes of 2, 3, 4, 5, 6 or 8 bits that fill the \
+         words are expected, and {remedy}",
+        module.full("weight"),
+        module.full("scales")
+    )
+}
+
 /// MLX: codes in order in words, `w = q s + b` with `scales` and `biases` `[.., n_out, n_groups]`: a matrix, or a stack
 /// of experts.
 fn mlx<'a>(module: &Module<'a, '_>) -> Made<'a> {
@@ -167,12 +194,10 @@ fn mlx<'a>(module: &Module<'a, '_>) -> Made<'a> {
     let own = |key: &str| module.setting(module.name)?.get(key)?.as_u64().map(|n| n as usize);
     let group = own("group_size").or(module.count("group_size")).unwrap_or(64);
     let n_in = n_groups.saturating_mul(group);
-    let bits = n_words.saturating_mul(32).checked_div(n_in).unwrap_or(0);
-    if !matches!(bits, 2 | 3 | 4 | 5 | 6 | 8) {
-        return Err(
-            module.unsupported(&format!("MLX codes of {bits} bits, and 2, 3, 4, 5, 6 and 8 can be read"))
-        );
-    }
+    let fits = |bits: usize| n_in > 0 && n_in.checked_mul(bits) == n_words.checked_mul(32);
+    let Some(bits) = MLX_BITS.into_iter().find(|&bits| fits(bits)) else {
+        return Err(module.unsupported(&misfit(module, (n_words, n_groups, group))));
+    };
     let packed = Layout { packed: Some((bits, Along::Inner)), ..Layout::default() };
     let numbers = |part: &str, view, layout, n| Numbers::new(&module.full(part), view, layout, [n_rows, n]);
     Ok(Some(Arc::new(Affine {
