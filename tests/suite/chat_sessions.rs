@@ -4,8 +4,11 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::common::fairytale;
+#[cfg(unix)]
+use crate::program::let_hang_ups_end_children;
 use crate::program::{assert_failed, command, run_with_input, stderr, stdout};
 use crate::random::Random;
 use gguf_kit::chat::Conversation;
@@ -73,6 +76,9 @@ pub(crate) fn attached(path: &Path) -> Conversation {
     Conversation::from_json(&bytes[bytes.len() - 32 - n..bytes.len() - 32]).expect("a conversation")
 }
 
+/// Far beyond what any end here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A chat by pipe.
 struct Talk {
     child: Child,
@@ -81,6 +87,8 @@ struct Talk {
 
 impl Talk {
     fn begin(mut command: Command) -> Self {
+        #[cfg(unix)]
+        let_hang_ups_end_children();
         let mut child = command.spawn().expect("gguf-run starts");
         let out = BufReader::new(child.stdout.take().expect("a pipe"));
         Self { child, out }
@@ -108,6 +116,14 @@ impl Talk {
     /// Waits for the end, with standard input still open.
     fn end(mut self) -> Output {
         let input = self.child.stdin.take();
+        let start = Instant::now();
+        while self.child.try_wait().expect("it is ours").is_none() {
+            if start.elapsed() > PATIENCE {
+                self.child.kill().expect("it is ours");
+                panic!("it does not end");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let output = self.child.wait_with_output().expect("it ends");
         drop(input);
         output

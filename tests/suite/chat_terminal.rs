@@ -10,6 +10,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 
 use crate::chat_sessions::{Diary, attached};
+use crate::program::let_hang_ups_end_children;
 
 /// Far beyond what anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -29,6 +30,7 @@ struct Talk {
 impl Talk {
     /// Begins a chat, as the leader of the terminal's session if it `owns` it: closing the terminal hangs up.
     fn begin(chat: &Command, owns: bool) -> Self {
+        let_hang_ups_end_children();
         let keyboard =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
         grantpt(&keyboard).expect("ours");

@@ -335,6 +335,7 @@ fn the_first_signal_ends_a_conversion_in_order() {
 /// The status of a conversion that gets `signal` while it works. It must leave nothing.
 #[cfg(target_os = "linux")]
 fn status_after(signal: &str) -> Option<i32> {
+    crate::program::let_hang_ups_end_children();
     let dir = tempfile::tempdir().expect("a temporary folder");
     let out = dir.path().canonicalize().expect("a folder").join("out");
     fs::create_dir(&out).expect("writable");

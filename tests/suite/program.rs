@@ -21,6 +21,23 @@ pub(crate) fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Com
     command
 }
 
+/// Lets a hang-up end the programs that tests start, even if the tests themselves were started to outlive one, as by
+/// `nohup`: a signal that a process ignores is ignored by what it starts, and one that it handles is not.
+#[cfg(unix)]
+pub(crate) fn let_hang_ups_end_children() {
+    const SIGHUP: i32 = 1;
+    static DONE: std::sync::Once = std::sync::Once::new();
+    DONE.call_once(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+        if mask >> (SIGHUP - 1) & 1 == 1 {
+            signal_hook::flag::register(SIGHUP, std::sync::Arc::default())
+                .expect("a handler that does nothing");
+        }
+    });
+}
+
 /// Runs `gguf-run` to its end.
 pub(crate) fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
     command(args).output().expect("gguf-run starts")
