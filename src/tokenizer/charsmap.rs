@@ -7,7 +7,8 @@
 //! What is looked up are grapheme clusters below six bytes, else single characters, and the *shortest* key that such a
 //! text begins with replaces all of it. SentencePiece takes the longest at every place. The former is what the
 //! `tokenizers` library does with the same table, and so what embedding models have been run with; texts where it
-//! matters are rare (a wide letter with a combining accent loses the accent).
+//! matters are rare (a wide letter with a combining accent loses the accent). Vocabularies that were read from
+//! SentencePiece's own file, tokenizer.model, are normalised as SentencePiece does: see [`CharsMap::normalize_longest`].
 
 use std::path::Path;
 
@@ -51,6 +52,29 @@ impl CharsMap {
         })
     }
 
+    /// Whether it replaces nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.units.is_empty()
+    }
+
+    /// `text` with its characters replaced, as SentencePiece does: at every place the longest key that is there.
+    ///
+    /// # Errors
+    /// As [`CharsMap::normalize`].
+    pub(super) fn normalize_longest(&self, text: &str) -> Result<String> {
+        let mut normal = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            check_length(&normal, text)?;
+            // A key that ends inside of a character is none that SentencePiece writes.
+            let found = self.keys(rest).filter(|&(len, _)| rest.is_char_boundary(len)).last();
+            let (len, replacement) = found.unwrap_or((c.len_utf8(), &rest[..c.len_utf8()]));
+            normal.push_str(replacement);
+            rest = &rest[len..];
+        }
+        Ok(normal)
+    }
+
     /// `text` with its characters replaced.
     ///
     /// # Errors
@@ -62,13 +86,7 @@ impl CharsMap {
             return Ok(normal);
         }
         for cluster in text.graphemes(true) {
-            if normal.len() > 2 * MAX_TEXT_BYTES {
-                return Err(Error::limit(format!(
-                    "normalisation makes a text of {} bytes longer than {} bytes; encode it in parts",
-                    text.len(),
-                    2 * MAX_TEXT_BYTES
-                )));
-            }
+            check_length(&normal, text)?;
             if cluster.len() < MIN_LONG_CLUSTER
                 && let Some(replacement) = self.replacement(cluster)
             {
@@ -84,24 +102,46 @@ impl CharsMap {
         Ok(normal)
     }
 
-    /// What the shortest key is replaced by that `text` begins with. An array that points out of itself has no key.
+    /// What the shortest key is replaced by that `text` begins with.
     fn replacement(&self, text: &str) -> Option<&str> {
-        let mut at = offset(*self.units.first()?);
-        for byte in text.bytes().take_while(|&byte| byte != 0) {
-            at ^= usize::from(byte);
-            let unit = *self.units.get(at)?;
-            if unit & (1 << 31 | 0xff) != u32::from(byte) {
-                return None;
-            }
-            at ^= offset(unit);
-            if unit >> 8 & 1 == 1 {
-                let value = *self.units.get(at)? & !(1 << 31);
-                let rest = self.replacements.get(value as usize..)?;
-                return Some(rest.split('\0').next().unwrap_or(rest));
-            }
-        }
-        None
+        self.keys(text).next().map(|(_, replacement)| replacement)
     }
+
+    /// The keys that `text` begins with, shorter ones first: their lengths in bytes, and what they are replaced by. An
+    /// array that points out of itself has no key.
+    fn keys<'s>(&'s self, text: &str) -> impl Iterator<Item = (usize, &'s str)> {
+        let mut at = self.units.first().map(|&unit| offset(unit));
+        let mut bytes = text.bytes().enumerate().take_while(|&(_, byte)| byte != 0);
+        std::iter::from_fn(move || {
+            loop {
+                let (i, byte) = bytes.next()?;
+                let place = at.take()? ^ usize::from(byte);
+                let unit = *self.units.get(place)?;
+                if unit & (1 << 31 | 0xff) != u32::from(byte) {
+                    return None;
+                }
+                let behind = place ^ offset(unit);
+                at = Some(behind);
+                if unit >> 8 & 1 == 1 {
+                    let value = *self.units.get(behind)? & !(1 << 31);
+                    let rest = self.replacements.get(value as usize..)?;
+                    return Some((i + 1, rest.split('\0').next().unwrap_or(rest)));
+                }
+            }
+        })
+    }
+}
+
+/// Refuses to go on with a text that became too long.
+fn check_length(normal: &str, text: &str) -> Result<()> {
+    if normal.len() > 2 * MAX_TEXT_BYTES {
+        return Err(Error::limit(format!(
+            "normalisation makes a text of {} bytes longer than {} bytes; encode it in parts",
+            text.len(),
+            2 * MAX_TEXT_BYTES
+        )));
+    }
+    Ok(())
 }
 
 fn offset(unit: u32) -> usize {
@@ -136,6 +176,7 @@ mod tests {
             bytes.extend("é\0".as_bytes());
             let map = CharsMap::parse(Path::new("m.gguf"), &bytes).unwrap();
             assert!(map.normalize("a é ｅ\u{301} 猫\0").unwrap().len() < 100);
+            assert!(map.normalize_longest("a é ｅ\u{301} 猫\0").unwrap().len() < 100);
         }
     }
 
@@ -143,5 +184,6 @@ mod tests {
     fn no_table_changes_nothing() {
         let map = CharsMap::parse(Path::new("m.gguf"), &[]).unwrap();
         assert_eq!(map.normalize("Ａ\u{301}").unwrap(), "Ａ\u{301}");
+        assert_eq!(map.normalize_longest("Ａ\u{301}").unwrap(), "Ａ\u{301}");
     }
 }

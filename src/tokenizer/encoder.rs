@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 /// What a vocabulary encodes text with.
 pub(super) enum Encoder {
     Bpe { normalizer: Normalizer, bpe: Box<Bpe>, adds_bos: bool },
-    Spm(Box<Spm>, Spaces),
+    Spm(Box<Spm>, CharsMap, Spaces),
     Characters(Box<CharacterBpe>),
     WordPiece(Box<WordPiece>),
     Unigram(Box<Unigram>, Blanks),
@@ -38,6 +38,7 @@ impl Encoder {
         let types = vocabulary.types_of_words(&resolved.types);
         let unknown = resolved.ids.get(Role::Unknown);
         let prefix = Some(vocabulary.space_prefix).filter(|_| vocabulary.add_space_prefix != Some(false));
+        let charsmap = || CharsMap::parse(Path::new("the model's metadata"), &vocabulary.charsmap);
         Ok(match vocabulary.kind {
             Kind::ByteLevelBpe => {
                 let splitter = Splitter::by_name(&vocabulary.pre).ok_or_else(|| {
@@ -51,7 +52,7 @@ impl Encoder {
             Kind::SentencePiece => {
                 let removes_extra = vocabulary.remove_extra_whitespaces == Some(true);
                 let spm = Spm::new(tokens, &types, scores, unknown);
-                Self::Spm(Box::new(spm), Spaces { prefix, removes_extra })
+                Self::Spm(Box::new(spm), charsmap()?, Spaces { prefix, removes_extra })
             }
             Kind::CharacterBpe => Self::Characters(Box::new(CharacterBpe::new(
                 tokens,
@@ -65,12 +66,11 @@ impl Encoder {
             Kind::World => Self::World(Box::new(World::new(tokens, &types, unknown))),
             Kind::Plamo => Self::Plamo(Box::new(Plamo::new(tokens, &types, scores))),
             Kind::Unigram => {
-                let charsmap = CharsMap::parse(Path::new("the model's metadata"), &vocabulary.charsmap)?;
                 let removes_extra = vocabulary.remove_extra_whitespaces == Some(true);
                 // Where a file does not say, nothing is put in front.
                 let prefix = prefix.filter(|_| vocabulary.add_space_prefix == Some(true));
                 let blanks = Blanks { prefix, removes_extra };
-                let unigram = Unigram::new(tokens, &types, scores, unknown, charsmap, blanks);
+                let unigram = Unigram::new(tokens, &types, scores, unknown, charsmap()?, blanks);
                 Self::Unigram(Box::new(unigram), blanks)
             }
         })
@@ -94,7 +94,14 @@ impl Encoder {
             Self::Unigram(unigram, _) => unigram.encode(text, is_first, ids),
             Self::World(world) => world.encode(text, ids),
             Self::Plamo(plamo) => plamo.encode(text, ids),
-            Self::Spm(spm, spaces) => {
+            Self::Spm(spm, charsmap, spaces) => {
+                let normal;
+                let text = if charsmap.is_empty() {
+                    text
+                } else {
+                    normal = charsmap.normalize_longest(text)?;
+                    &normal
+                };
                 let (text, space) = spaces.prepare(text, is_first);
                 spm.encode(&text, space, merger, ids)
             }
@@ -131,7 +138,7 @@ impl Encoder {
     /// Whether a space in front of a decoded text was put there by encoding.
     pub(super) fn drops_space(&self) -> bool {
         match self {
-            Self::Spm(_, spaces) => spaces.prefix.is_some(),
+            Self::Spm(.., spaces) => spaces.prefix.is_some(),
             Self::Unigram(_, blanks) => blanks.prefix.is_some(),
             Self::WordPiece(_) => true,
             Self::Bpe { .. } | Self::Characters(_) | Self::World(_) | Self::Plamo(_) => false,

@@ -69,6 +69,14 @@ fn a_sentencepiece_model_gives_the_ids_of_sentencepiece() {
 }
 
 #[test]
+fn a_sentencepiece_model_that_normalises_gives_the_ids_of_sentencepiece_and_says_who_else_does_not() {
+    let dir = fixtures().join("tokenizer/spm_normalised");
+    check("spm_normalised", &dir, 420);
+    let notes = vocabulary(&dir, 420).notes().join("\n");
+    assert!(notes.contains("texts are normalised first") && notes.contains("as they are"), "{notes}");
+}
+
+#[test]
 fn a_plamo_tokenizer_gives_the_ids_of_llama_cpp_and_knows_its_end_of_turn() {
     let dir = fixtures().join("tokenizer/plamo");
     let n_vocab = fs::read_to_string(dir.join("tokenizer.jsonl")).unwrap().lines().count();

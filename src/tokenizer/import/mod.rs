@@ -81,6 +81,10 @@ impl Vocabulary {
     }
 }
 
+/// Files that tokenizers of transformers are made from where there is no tokenizer.json.
+const OTHER_FILES: [&str; 5] =
+    ["vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model"];
+
 /// Reads the tokenizer of a folder without tokenizer.json.
 fn without_json(folder: &Folder, settings: &Settings<'_>, n_vocab: usize) -> Result<Vocabulary> {
     if let Some(ranks) = Ranks::open(folder, settings, n_vocab)? {
@@ -93,8 +97,17 @@ fn without_json(folder: &Folder, settings: &Settings<'_>, n_vocab: usize) -> Res
         (Some(file), _) => world::read(&file, settings, n_vocab),
         (None, Some(file)) => plamo::read(&file, settings, n_vocab),
         (None, None) => {
-            let what = "the checkpoint has neither tokenizer.json nor tokenizer.model; download them beside its \
-                        weights";
+            let others: Vec<&str> =
+                OTHER_FILES.into_iter().filter(|name| folder.join(name).is_file()).collect();
+            let what = if others.is_empty() {
+                "the checkpoint has neither tokenizer.json nor tokenizer.model; download them beside its weights".to_owned()
+            } else {
+                format!(
+                    "the checkpoint has neither tokenizer.json nor tokenizer.model, and {} alone cannot be read; make \
+                     tokenizer.json of it: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER), by transformers",
+                    others.join(", ")
+                )
+            };
             Err(Error::unsupported(folder.path(), what))
         }
     }

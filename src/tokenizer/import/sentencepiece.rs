@@ -137,6 +137,7 @@ pub(super) fn read(
             .or(normalizer.add_dummy_prefix.filter(|&yes| !yes)),
         remove_extra_whitespaces: Some(normalizer.remove_extra_whitespaces.unwrap_or(true))
             .filter(|&yes| yes),
+        charsmap: normalizer.precompiled_charsmap.unwrap_or_default(),
         notes,
         ..Parts::new(Kind::SentencePiece, tokens)
     };
@@ -166,7 +167,10 @@ fn check_kind(path: &Path, model: &ModelProto) -> Result<Vec<String>> {
     };
     let unsupported = |what: String| Err(Error::unsupported(path, what));
     if let Some(kind) = kind {
-        return unsupported(format!("a SentencePiece model of the kind {kind}; supported is BPE"));
+        return unsupported(format!(
+            "a SentencePiece model of the kind {kind}; of tokenizer.model alone supported is BPE: save the tokenizer as \
+             tokenizer.json beside it (AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER), by transformers)"
+        ));
     }
     if trainer.treat_whitespace_as_suffix == Some(true) {
         return unsupported(
@@ -178,8 +182,12 @@ fn check_kind(path: &Path, model: &ModelProto) -> Result<Vec<String>> {
     }
     let normalizes = normalizer.precompiled_charsmap.is_some_and(|map| !map.is_empty());
     let name = normalizer.name.unwrap_or_default();
-    let note =
-        || format!("tokenizer: the normalisation {name:?} is left to the caller, as GGUF cannot ask for it");
+    let note = || {
+        format!(
+            "tokenizer: texts are normalised first ({name:?}); gguf-run does that, while programs that know no \
+             tokenizer.ggml.precompiled_charsmap of this kind of tokenizer read them as they are"
+        )
+    };
     Ok(normalizes.then(note).into_iter().collect())
 }
 
