@@ -65,6 +65,21 @@ fn a_missing_tensor_is_named() {
 }
 
 #[test]
+fn files_that_tokenizers_are_made_from_are_named_with_what_makes_them() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    Spec::default().write(dir.path());
+    fs::remove_file(dir.path().join("tokenizer.json")).expect("it was there");
+    for name in ["vocab.json", "merges.txt"] {
+        fs::write(dir.path().join(name), "{}").expect("writable");
+    }
+    let message = plan_error(dir.path(), FileType::Q8_0).to_string();
+    assert!(
+        message.contains("vocab.json, merges.txt alone") && message.contains("save_pretrained"),
+        "{message}"
+    );
+}
+
+#[test]
 fn an_untied_model_without_output_matrix_is_told_about_tying() {
     let dir = with_config(&Spec::default(), |config| config["tie_word_embeddings"] = json!(false));
     let message = plan_error(dir.path(), FileType::Q8_0).to_string();
