@@ -15,7 +15,7 @@ use crate::limits::MAX_DIMENSION;
 use crate::model::adapter::Adapter;
 use crate::model::{
     Compute, Decoder, Dimensions, Family, KvCache, KvSpec, KvTypes, ModelSpec, NewBlocks, Profile, Promise,
-    Promises, Reads, arch,
+    Promises, Reads, arch, is_of_other_part,
 };
 use crate::threads::{ThreadCounts, ThreadPool};
 
@@ -198,6 +198,11 @@ impl Engine {
     /// The file.
     pub fn file(&self) -> &GgufFile {
         &self.file
+    }
+
+    /// How many tensors of the file are of parts that see or hear, which are left aside.
+    pub fn n_left_aside(&self) -> usize {
+        self.file.tensors().iter().filter(|tensor| is_of_other_part(&tensor.name)).count()
     }
 
     /// What is added to the products of the model.

@@ -179,7 +179,7 @@ fn a_chat_killed_at_random_loses_no_message() {
         }
         // This one may be heard or not.
         talk.say("Maybe.");
-        std::thread::sleep(std::time::Duration::from_millis(random.below(40) as u64));
+        std::thread::sleep(Duration::from_millis(random.below(40) as u64));
         talk.child.kill().expect("it is running");
         talk.child.wait().expect("it ends");
     }

@@ -112,6 +112,37 @@ fn measures_of_a_model_without_a_vocabulary_take_the_numbers_of_tokens() {
     );
 }
 
+#[test]
+fn tensors_of_parts_that_see_and_hear_are_left_aside_with_a_note_and_others_named() {
+    let (_dir, path) = workplace();
+    let with = |name: &str, extra: &str| {
+        let file = GgufFile::open(&path).expect("a model");
+        let planned = file.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor));
+        let planned: Vec<_> = planned.chain([(extra, &file.tensors()[0])]).collect();
+        let described = planned.iter().map(|(name, tensor)| PlannedTensor {
+            name: (*name).to_owned(),
+            shape: tensor.shape.clone(),
+            ty: tensor.ty,
+        });
+        let pairs = file.metadata().to_pairs();
+        let layout = Layout::new(pairs, described.collect(), DEFAULT_ALIGNMENT).expect("a layout");
+        let to = path.with_file_name(name);
+        let writer = GgufWriter::create(&to, layout, false).expect("a file");
+        for (i, (_, tensor)) in planned.iter().enumerate() {
+            writer.write_at(i, 0, file.bytes(tensor)).expect("written");
+        }
+        writer.finish().expect("a file");
+        to
+    };
+    let sees = with("sees.gguf", "v.blk.0.attn_q.weight");
+    assert!(logits(&sees) == logits(&path));
+    let output = run(["complete", text(&sees), "-p", "a", "-n", "1", "--temp", "0"]);
+    assert!(output.status.success());
+    assert!(stderr(&output).contains("1 tensor of parts that see or hear"), "{}", stderr(&output));
+    let other = with("other.gguf", "mtp.fc.weight");
+    assert_fails(["complete", text(&other), "-p", "a"], 1, &["mtp.fc.weight", "--ignore-tensor"]);
+}
+
 /// The F32 model at `path`, as `name`, with the tensors that `change` gives another type and other bytes.
 fn retyped(
     path: &Path,

@@ -13,7 +13,7 @@ use super::residency;
 use crate::cli::compute::{ComputeArgs, checked_threads};
 use crate::cli::convert::progress::Bar;
 use crate::cli::interrupt::Busy;
-use crate::cli::output::{bytes, note, warn};
+use crate::cli::output::{bytes, note, plural, warn};
 use crate::cli::values::Scaled;
 use crate::convert::{FileType, RunOptions, cached};
 use crate::error::{Error, Result};
@@ -166,6 +166,11 @@ pub(super) fn load_without_text(model: &ModelArgs, compute: &ComputeArgs, quiet:
     let start = Instant::now();
     let adapters = model.lora.iter().map(|Scaled { path, scale }| Adapter::open(path, *scale));
     let engine = Engine::open_with(&path, options, adapters.collect::<Result<_>>()?)?;
+    let n_left_aside = engine.n_left_aside();
+    if n_left_aside > 0 && !quiet {
+        let tensors = plural(n_left_aside, "tensor");
+        note(format_args!("{tensors} of parts that see or hear are left aside: the model reads text alone"));
+    }
     Ok(Model { engine, tokenizer: (), load_time: Cell::new(start.elapsed()) })
 }
 

@@ -2,12 +2,22 @@
 
 use crate::model::spec::ModelSpec;
 
-/// Whether a tensor belongs to what the decoder does without: layers that predict tokens beyond the next, and
-/// the rotary frequencies that old files hold and that are computed instead.
+/// What the tensors of parts that see and hear begin with. Ollama's files hold them beside those of the language model,
+/// others apart.
+const OTHER_PARTS: [&str; 3] = ["v.", "a.", "mm."];
+
+/// Whether a tensor is of a part that sees or hears.
+pub(crate) fn is_of_other_part(name: &str) -> bool {
+    OTHER_PARTS.iter().any(|part| name.starts_with(part))
+}
+
+/// Whether a tensor belongs to what the decoder does without: parts that see or hear, layers that predict tokens beyond
+/// the next, and the rotary frequencies that old files hold and that are computed instead.
 pub(super) fn is_left_out(name: &str, spec: &ModelSpec) -> bool {
     let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
     let n_layer = spec.n_layer();
-    layer.is_some_and(|i| (n_layer..n_layer + spec.n_left_out).contains(&i))
+    is_of_other_part(name)
+        || layer.is_some_and(|i| (n_layer..n_layer + spec.n_left_out).contains(&i))
         || name.ends_with(".attn_rot_embd.weight")
         || name.ends_with("rope_inv_freq.weight")
 }
@@ -20,7 +30,17 @@ pub(super) fn is_expert_apart(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_expert_apart;
+    use super::{is_expert_apart, is_of_other_part};
+
+    #[test]
+    fn tensors_of_parts_that_see_and_hear_are_told_from_others() {
+        for name in ["v.blk.0.attn_q.weight", "a.blk.1.ffn_up.weight", "mm.0.weight"] {
+            assert!(is_of_other_part(name), "{name}");
+        }
+        for name in ["blk.0.attn_v.weight", "output.weight", "token_embd.weight", "vocab.weight"] {
+            assert!(!is_of_other_part(name), "{name}");
+        }
+    }
 
     #[test]
     fn tensors_of_single_experts_are_told_from_others() {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use gguf_simd::{BlockType, Kernels};
 
+pub(crate) use self::left_out::is_of_other_part;
 use self::left_out::{is_expert_apart, is_left_out};
 use super::adapter::{Adapter, Adapters};
 use super::layer::pooled::Pooled;
@@ -168,7 +169,9 @@ impl<'a> Loader<'a> {
                  get a newer file of this model, or convert its checkpoint"
             ))),
             Some(TensorInfo { name, .. }) => Err(loader.unsupported(format!(
-                "tensor {name} is not part of the {arch} architecture as this program knows it"
+                "tensor {name} is not part of the {arch} architecture as this program knows it; if the model is complete \
+                 without it, make a file that lacks it: gguf-convert {} --type KEEP --ignore-tensor REGEX",
+                file.path().display()
             ))),
         }
     }
