@@ -17,6 +17,8 @@ pub(super) struct Blocks<'a> {
     pub(super) offset: u64,
     /// Its type, whose blocks are known.
     pub(super) ty: GgmlType,
+    /// Whether it is copied as it is, of a type that nothing computes with.
+    pub(super) is_copied: bool,
 }
 
 impl Blocks<'_> {
@@ -36,7 +38,7 @@ impl Blocks<'_> {
 
     /// Whether they are numbers to compute with, and not only to be copied.
     pub(super) fn are_weights(&self) -> bool {
-        self.ty.weights().is_some()
+        !self.is_copied && self.ty.weights().is_some()
     }
 
     /// Decodes elements from `first` on, where a block begins, as many as `out` holds, which are whole blocks. What is

@@ -73,7 +73,10 @@ fn errors_name_the_line_and_the_remedy() {
     let syntax = Template::new("{{ 1 }}\n{% if %}", special_tokens()).unwrap_err();
     assert!(matches!(syntax, Error::Malformed { .. }), "{syntax}");
     assert!(syntax.to_string().contains("line 2") && syntax.to_string().contains("--template"), "{syntax}");
-    let template = Template::new("{{ 1 }}\n\n{{ messages|no_such_filter }}", special_tokens());
+    let named = Template::new("{{ 1 }}\n\n{{ messages|no_such_filter }}", special_tokens()).unwrap_err();
+    assert!(named.to_string().contains("line 3") && named.to_string().contains("no_such_filter"), "{named}");
+    let template =
+        Template::new("{{ 1 }}\n\n{% if true %}{{ messages|no_such_filter }}{% endif %}", special_tokens());
     let error = Error::from(template.unwrap().render(&user("x"), true).unwrap_err()).to_string();
     assert!(error.contains("line 3") && error.contains("no_such_filter"), "{error}");
 }

@@ -135,6 +135,18 @@ pub(super) fn logits_bytes(session: &Session<'_>) -> u64 {
     (session.n_ctx() * session.engine().n_vocab() * size_of::<f32>()) as u64
 }
 
+/// Refuses to keep predictions of the numbers of tokens where the model has a vocabulary: the file has no place to say so,
+/// and who reads it puts the vocabulary's first token before each chunk.
+fn check_kept<T>(model: &Model<T>, input: &Input) -> Result<()> {
+    if matches!(input, Input::Ids(_)) && has_vocabulary(model.engine.metadata()) {
+        return Err(Error::usage(
+            "--save-base keeps predictions of numbers of tokens (--ids) of models without a vocabulary alone; this one \
+             has a vocabulary: give the text, by -f FILE",
+        ));
+    }
+    Ok(())
+}
+
 /// Runs the subcommand.
 ///
 /// # Errors
@@ -143,12 +155,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let target = args.target()?;
     let input = args.text.read()?;
     let model = load_for(std::slice::from_ref(&input), &args.model, &args.compute, args.quiet)?;
-    // Such a file has no place to say so, and who reads it puts the vocabulary's first token before each chunk.
-    if target.is_some() && matches!(input, Input::Ids(_)) && has_vocabulary(model.engine.metadata()) {
-        return Err(Error::usage(
-            "--save-base keeps predictions of numbers of tokens (--ids) of models without a vocabulary alone; this one \
-             has a vocabulary: give the text, by -f FILE",
-        ));
+    if target.is_some() {
+        check_kept(&model, &input)?;
     }
     let chunks = args.chunks.cut(&model, &input)?;
     let mut session = session(&model, &chunks, args.kv.kv_types)?;

@@ -56,7 +56,7 @@ impl Calibrated {
             let (ty, rows) = (placed.ty, &plan.sources()[tensor.index].rows);
             let shape = (rows.n_rows(), rows.n_in());
             let file = &self.files[tensor.file];
-            let blocks = Blocks { file, name: &tensor.won.name, offset: tensor.offset, ty };
+            let blocks = Blocks { file, name: &tensor.won.name, offset: tensor.offset, ty, is_copied: false };
             plan.replace_source(tensor.index, SourceRows::blocks(blocks, shape), tensor.error);
         }
         plan

@@ -122,6 +122,11 @@ fn refuse_answers(input: &GgufInput, options: &PlanOptions) -> Result<()> {
 }
 
 impl<'a> Found<'a> {
+    /// Whether it is copied as it is: nothing computes with its type, and no recipe knows it.
+    fn is_copied(&self) -> bool {
+        self.candidate.is_none() && self.tensor.ty.block_type().is_none()
+    }
+
     fn planned(&self, choice: Option<&Choice>, importance: Option<Importance>) -> Planned<'a> {
         let shape = shape_of(self.tensor);
         let n_in = shape[shape.len() - 1];
@@ -130,6 +135,7 @@ impl<'a> Found<'a> {
             name: &self.tensor.name,
             offset: self.tensor.offset,
             ty: self.tensor.ty,
+            is_copied: self.is_copied(),
         };
         Planned {
             rows: SourceRows::blocks(blocks, (self.tensor.n_elements() / n_in, n_in)),
@@ -261,8 +267,9 @@ fn kept_note(found: &[Found<'_>]) -> Option<String> {
 
 /// Names the tensors that hold no weights.
 fn copied_note(found: &[Found<'_>]) -> Option<String> {
-    let is_copied = |found: &&Found<'_>| found.candidate.is_none() && found.tensor.ty.block_type().is_none();
-    let names = listed(found.iter().filter(is_copied), |tensor| format!("{} ({})", tensor.name, tensor.ty))?;
+    let names = listed(found.iter().filter(|found| found.is_copied()), |tensor| {
+        format!("{} ({})", tensor.name, tensor.ty)
+    })?;
     Some(format!("elements of {names} are of types without weights: they are copied as they are"))
 }
 

@@ -12,14 +12,13 @@ use std::cmp::Ordering;
 
 use super::args::{CallArgs, required};
 use super::fault::{Fault, Result};
-use super::generator::Generator;
 use super::interpreter::item;
 use super::json::tojson;
 use super::methods::entries;
 use super::ops;
 use super::show;
 use super::text::Text;
-use super::value::{Dict, List, Value};
+use super::value::{Dict, Generator, List, Value};
 
 const NAMES: [&str; 54] = [
     "abs",

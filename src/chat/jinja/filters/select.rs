@@ -2,9 +2,8 @@
 
 use super::super::args::{CallArgs, string};
 use super::super::fault::{Fault, Result};
-use super::super::generator::Generator;
 use super::super::tests;
-use super::super::value::{Value, push};
+use super::super::value::{Generator, Value, push};
 use super::{apply as apply_filter, at_path};
 
 /// `value | name(args)`.

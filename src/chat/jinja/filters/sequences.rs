@@ -5,12 +5,11 @@ use std::collections::HashSet;
 
 use super::super::args::{CallArgs, integer, required, string};
 use super::super::fault::{Fault, Result};
-use super::super::generator::Generator;
 use super::super::meter;
 use super::super::ops;
 use super::super::show;
 use super::super::text::Builder;
-use super::super::value::{Kind, Value, push};
+use super::super::value::{Generator, Kind, Value, push};
 use super::{at_path, folded, is_true, sort_by, sorted};
 
 /// `value | name(args)`.

@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
-use super::fault::{Fault, Result};
-use super::meter;
-use super::text::Text;
-use super::value::{Kind, Value};
+use super::super::fault::{Fault, Result};
+use super::super::meter;
+use super::super::text::Text;
+use super::{Kind, Value};
 
 /// A value as a key: what Python holds equal is equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Key {
+pub(in super::super) enum Key {
     None,
     Undefined,
     Int(i128),
@@ -39,7 +39,7 @@ impl Value {
     }
 
     /// Whether a mapping may have it as a key, in Python.
-    pub(super) fn is_hashable(&self) -> bool {
+    pub(in super::super) fn is_hashable(&self) -> bool {
         match self {
             Self::Dict(_) | Self::Seq(Kind::List | Kind::Keys | Kind::Items, _) => false,
             Self::Seq(Kind::Tuple | Kind::Group, list) => list.items.iter().all(Self::is_hashable),
@@ -48,7 +48,7 @@ impl Value {
     }
 
     /// The value as a key.
-    pub(super) fn key(&self) -> Result<Key> {
+    pub(in super::super) fn key(&self) -> Result<Key> {
         meter::steps(1)?;
         Ok(match self {
             Self::None => Key::None,

@@ -6,12 +6,12 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::fault::{Fault, Result};
-use super::value::{List, Value};
+use super::super::fault::{Fault, Result};
+use super::{List, Value};
 
 /// Items of which each is given once.
 #[derive(Debug)]
-pub(super) struct Generator {
+pub(in super::super) struct Generator {
     items: Rc<List>,
     next: Cell<usize>,
     /// What happens behind the last item.
@@ -23,24 +23,24 @@ impl Generator {
     ///
     /// # Errors
     /// Limits, which hold whether the items are asked for or not.
-    pub(super) fn filled(fill: impl FnOnce(&mut Vec<Value>) -> Result<()>) -> Result<Value> {
+    pub(in super::super) fn filled(fill: impl FnOnce(&mut Vec<Value>) -> Result<()>) -> Result<Value> {
         let mut items = Vec::new();
         let fault = match fill(&mut items) {
             Ok(()) => None,
             Err(fault @ Fault::Limit(_)) => return Err(fault),
             Err(fault) => Some(fault),
         };
-        let items = Value::seq(super::value::Kind::List, items)?.items()?;
+        let items = Value::seq(super::Kind::List, items)?.items()?;
         Ok(Value::Generator(Rc::new(Self { items, next: Cell::new(0), fault })))
     }
 
     /// The items of `list`.
-    pub(super) fn of(items: Rc<List>) -> Value {
+    pub(in super::super) fn of(items: Rc<List>) -> Value {
         Value::Generator(Rc::new(Self { items, next: Cell::new(0), fault: None }))
     }
 
     /// The next item, if there is one.
-    pub(super) fn next(&self) -> Result<Option<Value>> {
+    pub(in super::super) fn next(&self) -> Result<Option<Value>> {
         let at = self.next.get();
         match self.items.items.get(at) {
             Some(item) => {
@@ -52,7 +52,7 @@ impl Generator {
     }
 
     /// All items that were not given yet, which does not fail where what comes behind them does.
-    pub(super) fn rest(&self) -> Result<Rc<List>> {
+    pub(in super::super) fn rest(&self) -> Result<Rc<List>> {
         let at = self.next.replace(self.items.items.len());
         if at == 0 {
             return Ok(self.items.clone());
@@ -61,12 +61,12 @@ impl Generator {
     }
 
     /// Fails if what comes behind the items does.
-    pub(super) fn check_end(&self) -> Result<()> {
+    pub(in super::super) fn check_end(&self) -> Result<()> {
         self.fault.clone().map_or(Ok(()), Err)
     }
 
     /// How deep its items nest.
-    pub(super) fn depth(&self) -> usize {
+    pub(in super::super) fn depth(&self) -> usize {
         self.items.depth()
     }
 }

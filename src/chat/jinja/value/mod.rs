@@ -1,13 +1,17 @@
 //! The values of a template: Python's, as far as templates meet them.
 
+mod generator;
+mod key;
+
+pub(super) use generator::Generator;
+use key::Key;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use indexmap::IndexMap;
 
 use super::fault::{Fault, Result};
-use super::generator::Generator;
-use super::key::Key;
 use super::meter;
 use super::text::Text;
 
