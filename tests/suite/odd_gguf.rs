@@ -183,6 +183,10 @@ fn bytes_of(values: &[f32], bytes: impl Fn(f32) -> Vec<u8>) -> Vec<u8> {
 fn norms_of_every_float_type_are_computed_with_exactly() {
     let (_dir, path) = workplace();
     let is_norm = |tensor: &TensorInfo| tensor.shape.len() == 1;
+    // Values that need all bits of a float.
+    let path = retyped(&path, "fine.gguf", |tensor, values| {
+        is_norm(tensor).then(|| (tensor.ty, bytes_of(values, |x| (x * 1.000_13).to_le_bytes().to_vec())))
+    });
     let as_f64 = retyped(&path, "norms-f64.gguf", |tensor, values| {
         is_norm(tensor).then(|| (GgmlType::F64, bytes_of(values, |x| f64::from(x).to_le_bytes().to_vec())))
     });
