@@ -155,9 +155,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let target = args.target()?;
     let input = args.text.read()?;
     let model = load_for(std::slice::from_ref(&input), &args.model, &args.compute, args.quiet)?;
-    if target.is_some() {
-        check_kept(&model, &input)?;
-    }
+    target.as_ref().map_or(Ok(()), |_| check_kept(&model, &input))?;
     let chunks = args.chunks.cut(&model, &input)?;
     let mut session = session(&model, &chunks, args.kv.kv_types)?;
     model.settle(&session, logits_bytes(&session), args.quiet)?;
