@@ -134,7 +134,7 @@ fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: usize, const WO
             add_pairs(&mut isum, scale, columns, j);
         }
         if WORDS == 1 {
-            add_signed_dots::<NC, SUB_WORDS>(&mut isum, &panel.codes.as_chunks().0[j], columns, j, scale);
+            add_signed_dots!(isum, NC, SUB_WORDS, panel.codes, columns, j, scale);
         } else if WORDS == 2 {
             add_scaled_dots(&mut isum, &panel.codes, columns, j, scale);
         } else {

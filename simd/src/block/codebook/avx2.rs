@@ -94,6 +94,27 @@ pub(crate) fn in_memory<T, const N: usize>(numbers: &mut [T; N]) {
     }
 }
 
+/// Four entries from memory. Each is loaded into all places and kept in its own: that leaves the unit that shuffles,
+/// which insertions would go through, to others.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn four_entries(entries: [i64; 4]) -> __m256i {
+    let [a, b, c, d] = entries.map(|entry| in_all_places(_mm256_set1_epi64x(entry)));
+    let (low, high) = (_mm256_blend_epi32::<0b1100>(a, b), _mm256_blend_epi32::<0b1100_0000>(c, d));
+    _mm256_blend_epi32::<0b1111_0000>(low, high)
+}
+
+/// Keeps the compiler from making insertions of it.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn in_all_places(mut v: __m256i) -> __m256i {
+    // SAFETY: there is no instruction.
+    unsafe {
+        core::arch::asm!("/* {0} */", inout(ymm_reg) v, options(pure, nomem, nostack, preserves_flags));
+    };
+    v
+}
+
 /// Has the compiler finish a sum before it loads what comes after. It would rather load all indices of a block first,
 /// for which there are too few registers.
 #[inline]

@@ -189,7 +189,7 @@ impl Entry for u64 {
     fn vector_256(_proof: Avx2, half: usize, entry: impl Fn(usize) -> Self) -> __m256i {
         let of = |g: usize| entry(4 * half + g).cast_signed();
         // SAFETY: the proof is of the features.
-        unsafe { _mm256_setr_epi64x(of(0), of(1), of(2), of(3)) }
+        unsafe { avx2::four_entries([of(0), of(1), of(2), of(3)]) }
     }
 
     #[cfg(target_arch = "aarch64")]

@@ -1,17 +1,16 @@
-//! TQ1_0 for AVX2; data flow and bounds: [`crate::block::k::avx2`], [`crate::block::ternary::avx2`].
+//! TQ1_0 for AVX2; data flow: [`crate::block::k::avx2`].
 //!
-//! Fractions are tripled by two additions. The trit of a fraction `f` is `(f > 85) + (f > 170)`; with
-//! `g = f - 1`, or 0 for 0, it is the top two bits of the average of `g` and half of `g`, both rounded
-//! up, which are two instructions.
+//! The trit of a fraction `f` less one, which is its code, is negative up to 85 and positive from 171 on. Of `f - 128`,
+//! as signed bytes, that is the sign of what is beyond -42 ..= 42, and activations take it over. Tripling, by two
+//! additions, keeps the 128: three times 128 are 128 more than a whole.
 
 use core::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, scalar};
 use crate::activation::Q8KWindow;
 use crate::block::k::avx2;
-use crate::block::ternary;
 use crate::isa::Avx2;
-use crate::isa::avx2::{load_128, load_256};
+use crate::isa::avx2::{load_128, load_256, load_codes};
 use crate::wide::avx2::Avx2Floats;
 
 /// The scalar decoder, compiled for this tier.
@@ -30,23 +29,37 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     avx2::gemv::<BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, y| {
+        let middle = _mm256_set1_epi8(i8::MIN);
         let mut sum = _mm256_setzero_si256();
-        let mut fractions = load_256(block.first_chunk().expect("the first 32 bytes"));
+        let mut fractions =
+            _mm256_xor_si256(load_256(block.first_chunk().expect("the first 32 bytes")), middle);
         for n in 0..5 {
-            sum = ternary::avx2::add(sum, trits(fractions), y, n);
+            sum = _mm256_add_epi16(sum, products(fractions, y, n));
             fractions = tripled(fractions);
         }
         // The next 16 bytes, and three times them, in one vector: two trits at a time.
         let low = load_128(block[32..].first_chunk().expect("16 bytes"));
         let three = _mm_add_epi8(low, _mm_add_epi8(low, low));
-        let mut fractions = _mm256_set_m128i(three, low);
+        let mut fractions = _mm256_xor_si256(_mm256_set_m128i(three, low), middle);
         for k in 5..7 {
-            sum = ternary::avx2::add(sum, trits(fractions), y, k);
+            sum = _mm256_add_epi16(sum, products(fractions, y, k));
             fractions = tripled(tripled(fractions));
         }
-        let last = _mm256_set_m128i(qh(block), _mm256_castsi256_si128(fractions));
-        ternary::avx2::unbiased(ternary::avx2::add(sum, trits(last), y, 7), y)
+        let rest = _mm_xor_si128(qh(block), _mm256_castsi256_si128(middle));
+        let last = _mm256_set_m128i(rest, _mm256_castsi256_si128(fractions));
+        _mm256_madd_epi16(_mm256_add_epi16(sum, products(last, y, 7)), _mm256_set1_epi16(1))
     });
+}
+
+/// The products of the codes of fractions less 128 with activations `32 k ..`, in pairs. (Those of a super-block are
+/// together at most 16 * 127 in a lane.)
+#[inline]
+#[target_feature(enable = "avx2")]
+fn products(fractions: __m256i, y: &Q8KWindow, k: usize) -> __m256i {
+    let middle = _mm256_min_epi8(_mm256_max_epi8(fractions, _mm256_set1_epi8(-42)), _mm256_set1_epi8(42));
+    let beyond = _mm256_sub_epi8(fractions, middle);
+    let products = _mm256_sign_epi8(load_codes(&y.codes.as_chunks().0[k]), beyond);
+    _mm256_maddubs_epi16(_mm256_set1_epi8(1), products)
 }
 
 /// Three times each byte.
@@ -66,13 +79,4 @@ fn qh(block: &[u8; BLOCK_BYTES]) -> __m128i {
     let products = _mm256_and_si256(_mm256_mullo_epi16(words, powers), _mm256_set1_epi16(0xff));
     let packed = _mm256_packus_epi16(products, products);
     _mm256_castsi256_si128(_mm256_permute4x64_epi64::<0b10_00>(packed))
-}
-
-/// The trits of fractions.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn trits(fractions: __m256i) -> __m256i {
-    let below = _mm256_subs_epu8(fractions, _mm256_set1_epi8(1));
-    let average = _mm256_avg_epu8(below, _mm256_avg_epu8(below, _mm256_setzero_si256()));
-    _mm256_and_si256(_mm256_srli_epi16::<6>(average), _mm256_set1_epi8(3))
 }

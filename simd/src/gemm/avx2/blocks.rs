@@ -27,7 +27,7 @@ pub(super) fn tile_32<const NC: usize, const SUB_WORDS: usize, const MINIMA: boo
     for j in 0..panel.n_blocks.min(8) * 8 / SUB_WORDS {
         let mut isum = [[_mm256_setzero_si256(); 2]; NC];
         if WORDS == 1 {
-            add_signed_dots::<NC, 8>(&mut isum, &panel.codes.as_chunks().0[j], columns, j, [ones; 2]);
+            add_signed_dots!(isum, NC, 8, panel.codes, columns, j, [ones; 2]);
         } else {
             let dot = unsigned_dots!(NC, WORDS, panel.codes, columns, SUB_WORDS * j);
             for c in 0..NC {

@@ -3,7 +3,6 @@
 use core::arch::x86_64::*;
 
 use super::Halves;
-use super::memory::load_codes;
 use crate::gemm::Column;
 use crate::isa::avx2::load_256;
 
@@ -86,7 +85,7 @@ pub(super) fn in_order(mut v: __m256i) -> __m256i {
 /// first and add them as a tree, for which there are too few registers.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn in_register(mut v: __m256i) -> __m256i {
+pub(super) fn in_register(mut v: __m256i) -> __m256i {
     // SAFETY: there is no instruction.
     unsafe {
         core::arch::asm!("/* {0} */", inout(ymm_reg) v, options(pure, nomem, nostack, preserves_flags));
@@ -133,25 +132,23 @@ fn add_scaled_half<const NC: usize, const H: usize>(
     }
 }
 
-/// Adds the products of the words of block `j` of signed codes, times pairs of equal `i16` for each row.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn add_signed_dots<const NC: usize, const WORDS: usize>(
-    isum: &mut [Halves; NC],
-    codes: &[[u8; 64]; WORDS],
-    columns: &[Column; NC],
-    j: usize,
-    scale: Halves,
-) {
-    for i in 0..WORDS {
-        let w = load_codes(&codes[i]);
-        for h in 0..2 {
-            let magnitude = _mm256_abs_epi8(w[h]);
-            for c in 0..NC {
-                let y = _mm256_set1_epi32(columns[c].codes[WORDS * j + i]);
-                let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(y, w[h]));
-                isum[c][h] = in_register(_mm256_add_epi32(isum[c][h], _mm256_madd_epi16(pairs, scale[h])));
+/// Adds the products of the `$words` words of block `$j` of signed codes, times pairs of equal `i16` for each row.
+/// A macro, because a call would take the sums from their registers to memory and back.
+macro_rules! add_signed_dots {
+    ($isum:ident, $nc:ident, $words:expr, $codes:expr, $columns:expr, $j:expr, $scale:expr) => {{
+        let codes: &[[u8; 64]; $words] = &$codes.as_chunks().0[$j];
+        for i in 0..$words {
+            let w = $crate::gemm::avx2::memory::load_codes(&codes[i]);
+            for h in 0..2 {
+                let magnitude = _mm256_abs_epi8(w[h]);
+                for c in 0..$nc {
+                    let y = _mm256_set1_epi32($columns[c].codes[$words * $j + i]);
+                    let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(y, w[h]));
+                    let sum = _mm256_add_epi32($isum[c][h], _mm256_madd_epi16(pairs, $scale[h]));
+                    $isum[c][h] = $crate::gemm::avx2::dots::in_register(sum);
+                }
             }
         }
-    }
+    }};
 }
+pub(super) use add_signed_dots;

@@ -129,6 +129,31 @@ fn gemv_of_staged<const B: usize, const NB: usize, const N: usize>(
     rows.finish(lane, chain(before), chain(now));
 }
 
+/// What kernels make of the first windows of a row of activations, once for all rows of weights.
+pub(crate) struct Beforehand<W>([W; BEFOREHAND]);
+
+/// As many windows as a kernel's stack has room for; of those beyond it is made anew for each row.
+const BEFOREHAND: usize = 64;
+
+impl<W: Copy> Beforehand<W> {
+    /// Makes it of the windows of a row by `arrange`; `empty` stands where there are fewer.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn new(x: &[Q8Window], empty: W, arrange: impl Fn(&Q8Window) -> W) -> Self {
+        let mut windows = [empty; BEFOREHAND];
+        for (window, y) in windows.iter_mut().zip(x) {
+            *window = arrange(y);
+        }
+        Self(windows)
+    }
+
+    /// That of window `w`, if it was made.
+    #[inline(always)]
+    pub(crate) fn get(&self, w: usize) -> Option<&W> {
+        self.0.get(w)
+    }
+}
+
 /// Bits that are all set in the first `n` of eight lanes.
 fn mask_of_first(n: usize) -> [f32; 8] {
     array::build(|k| f32::from_bits(if k < n { u32::MAX } else { 0 }))
@@ -217,27 +242,6 @@ pub(crate) fn signed_block_sums(blocks: [__m256i; 8], y: &Q8Window) -> __m256 {
     let dots =
         array::eight(|k| dot(_mm256_abs_epi8(blocks[k]), _mm256_sign_epi8(load_codes(&codes[k]), blocks[k])));
     _mm256_cvtepi32_ps(sums_of_8(dots))
-}
-
-/// [`signed_block_sums`] of the first half of each block, and of the second.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(crate) fn half_block_sums(blocks: [__m256i; 8], y: &Q8Window) -> [__m256; 2] {
-    let codes = y.codes.as_chunks::<32>().0;
-    let dots =
-        array::eight(|k| dot(_mm256_abs_epi8(blocks[k]), _mm256_sign_epi8(load_codes(&codes[k]), blocks[k])));
-    // The sums of the lower halves of four vectors, then those of the upper halves.
-    let quads = |k: usize| {
-        _mm256_hadd_epi32(
-            _mm256_hadd_epi32(dots[k], dots[k + 1]),
-            _mm256_hadd_epi32(dots[k + 2], dots[k + 3]),
-        )
-    };
-    let (low, high) = (quads(0), quads(4));
-    [
-        _mm256_cvtepi32_ps(_mm256_permute2x128_si256::<0x20>(low, high)),
-        _mm256_cvtepi32_ps(_mm256_permute2x128_si256::<0x31>(low, high)),
-    ]
 }
 
 /// Eight partial sums of the products of 32 unsigned and 32 signed codes.

@@ -10,10 +10,8 @@ use core::arch::x86_64::*;
 
 use crate::activation::Q8Window;
 use crate::array;
+use crate::block::windows::avx2::Beforehand;
 use crate::isa::avx2::{load_128, load_codes, load_i32, lookup};
-
-/// Windows arranged beforehand; those beyond are arranged anew for each row.
-const ARRANGED: usize = 64;
 
 /// The codes of a window: of blocks `p` and `p + 4` the first sixteen, and the last sixteen.
 pub(crate) type Codes = [[__m256i; 2]; 4];
@@ -27,7 +25,7 @@ struct Window {
 
 /// The windows of a row of activations, arranged.
 pub(crate) struct Arranged {
-    windows: [Window; ARRANGED],
+    windows: Beforehand<Window>,
     bias: i32,
 }
 
@@ -37,11 +35,8 @@ impl Arranged {
     #[target_feature(enable = "avx2")]
     pub(crate) fn new(x: &[Q8Window], bias: i32) -> Self {
         let zero = _mm256_setzero_si256();
-        let mut windows = [Window { codes: [[zero; 2]; 4], first: zero }; ARRANGED];
-        for (window, y) in windows.iter_mut().zip(x) {
-            *window = arrange(y, bias);
-        }
-        Self { windows, bias }
+        let empty = Window { codes: [[zero; 2]; 4], first: zero };
+        Self { windows: Beforehand::new(x, empty, |y| arrange(y, bias)), bias }
     }
 }
 
