@@ -6,12 +6,10 @@
 use core::arch::x86_64::*;
 
 use crate::activation::Q8KWindow;
+use crate::block::beforehand::Room;
 use crate::block::k::avx2::load_sums;
 use crate::isa::avx2::load_128;
 use crate::isa::avx512::load_codes;
-
-/// Windows arranged beforehand; those beyond are arranged anew for each row.
-const ARRANGED: usize = 64;
 
 /// How a type arranges a window: for every four bytes of a vector, which four activations belong there, by
 /// their place in the window over four, or [`NONE`].
@@ -24,19 +22,19 @@ pub(crate) const NONE: u8 = 0x80;
 pub(crate) type Vectors<const N: usize> = (__m512i, [__m512i; N]);
 
 /// The windows of a row arranged.
-pub(crate) struct Arranged<const N: usize>([Vectors<N>; ARRANGED]);
+pub(crate) struct Arranged<'a, const N: usize>(&'a [Vectors<N>]);
 
-impl<const N: usize> Arranged<N> {
+impl<'a, const N: usize> Arranged<'a, N> {
     /// Arranges the windows of a row; see [`arrange`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2")]
-    pub(crate) fn new(x: &[Q8KWindow], bias: i16, places: &Places<N>) -> Self {
-        let zero = _mm512_setzero_si512();
-        let mut arranged = [(zero, [zero; N]); ARRANGED];
-        for (arranged, y) in arranged.iter_mut().zip(x) {
-            *arranged = arrange(y, bias, places);
-        }
-        Self(arranged)
+    pub(crate) fn new(
+        room: &'a mut Room<Vectors<N>>,
+        x: &[Q8KWindow],
+        bias: i16,
+        places: &Places<N>,
+    ) -> Self {
+        Self(room.fill(x, |y| arrange(y, bias, places)))
     }
 
     /// Window `w` of the row, unless it is beyond those arranged.

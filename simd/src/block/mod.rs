@@ -20,6 +20,8 @@
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod arranged;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod beforehand;
 pub(crate) mod bf16;
 pub(crate) mod codebook;
 pub(crate) mod f16;

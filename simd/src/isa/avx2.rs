@@ -89,6 +89,17 @@ pub(crate) fn sums_of_8(v: [__m256i; 8]) -> __m256i {
     )
 }
 
+/// The same vector. The compiler does not know so: it neither moves what made it nor makes it in another way.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn opaque(mut v: __m256i) -> __m256i {
+    // SAFETY: there is no instruction.
+    unsafe {
+        core::arch::asm!("/* {0} */", inout(ymm_reg) v, options(pure, nomem, nostack, preserves_flags));
+    };
+    v
+}
+
 /// Stores 32 activation codes.
 #[inline]
 #[target_feature(enable = "avx2")]

@@ -50,6 +50,17 @@ pub(crate) fn sums_of_8(v: [__m512i; 4]) -> __m256i {
     _mm512_castsi512_si256(_mm512_permutexvar_epi32(order, halves))
 }
 
+/// The same vector. The compiler does not know so: it neither moves what made it nor makes it in another way.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn opaque(mut v: __m512i) -> __m512i {
+    // SAFETY: there is no instruction.
+    unsafe {
+        core::arch::asm!("/* {0} */", inout(zmm_reg) v, options(pure, nomem, nostack, preserves_flags));
+    };
+    v
+}
+
 /// Every byte, each below 16, looked up in a table.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]

@@ -5,11 +5,11 @@
 
 use core::arch::x86_64::*;
 
-use super::{Codebook, Entry, Indices, Marks, entry_of, lone_entry_of, scalar};
+use super::{Codebook, Entry, Indices, Marks, entry, scalar};
 use crate::activation::Q8KWindow;
 use crate::block::k::avx2;
 use crate::isa::Avx2;
-use crate::isa::avx2::{load_128, load_codes, lookup, ones};
+use crate::isa::avx2::{load_128, load_codes, lookup, ones, opaque};
 
 /// The scalar decoder, compiled for this tier.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -25,7 +25,7 @@ pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindo
         if let Some(sum) = C::sum_avx2(block, y, isa) {
             return sum;
         }
-        let mut indices = [0; 64];
+        let mut indices = Indices::<B, C>::new();
         let has_indices = C::indices(block, isa, &mut indices);
         let mut marks = C::marks_avx2(block, isa);
         in_memory(&mut marks);
@@ -34,9 +34,10 @@ pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindo
         let mut sum = _mm256_setzero_si256();
         quarters!(c => {
             let half = |h: usize| {
-                let entry =
-                    |g: usize| lone_entry_of::<B, C>(block, (has_indices, &indices), C::Entry::IN_64 * c + g);
-                let entries = C::Entry::vector_256(isa, h, entry);
+                let entries = C::Entry::vector_256(isa, h, |g: usize| {
+                    let g = C::Entry::IN_64 * c + g;
+                    if has_indices { indices.lone_entry(g) } else { entry::<B, C>(C::index(block, g)) }
+                });
                 let mask = ones((marks[c] >> (32 * h)) as u32);
                 let y = load_codes(&y.codes.as_chunks().0[2 * c + h]);
                 let dot = match C::MARKS {
@@ -99,20 +100,10 @@ pub(crate) fn in_memory<T, const N: usize>(numbers: &mut [T; N]) {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(crate) fn four_entries(entries: [i64; 4]) -> __m256i {
-    let [a, b, c, d] = entries.map(|entry| in_all_places(_mm256_set1_epi64x(entry)));
+    // (Opaque, because the compiler would make insertions of it.)
+    let [a, b, c, d] = entries.map(|entry| opaque(_mm256_set1_epi64x(entry)));
     let (low, high) = (_mm256_blend_epi32::<0b1100>(a, b), _mm256_blend_epi32::<0b1100_0000>(c, d));
     _mm256_blend_epi32::<0b1111_0000>(low, high)
-}
-
-/// Keeps the compiler from making insertions of it.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn in_all_places(mut v: __m256i) -> __m256i {
-    // SAFETY: there is no instruction.
-    unsafe {
-        core::arch::asm!("/* {0} */", inout(ymm_reg) v, options(pure, nomem, nostack, preserves_flags));
-    };
-    v
 }
 
 /// Has the compiler finish a sum before it loads what comes after. It would rather load all indices of a block first,
@@ -145,12 +136,20 @@ fn even_and_odd(scales: __m128i) -> __m256i {
     _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(even), _mm_srli_epi16::<8>(scales))
 }
 
-/// Number `k` of each half, in all places of the half.
+/// Number `k` of each half, in all places of the half. (Opaque, because the compiler would rather shuffle twice.)
 #[inline]
 #[target_feature(enable = "avx2")]
 fn two_scales(lanes: __m256i, k: usize) -> __m256i {
-    let two_bytes = 0x0100 + 0x0202 * k as i16;
-    _mm256_shuffle_epi8(lanes, _mm256_set1_epi16(two_bytes))
+    const PLACES: [[i8; 32]; 8] = {
+        let mut places = [[0; 32]; 8];
+        let mut i = 0;
+        while i < 8 * 32 {
+            places[i / 32][i % 32] = (2 * (i / 32) + i % 2) as i8;
+            i += 1;
+        }
+        places
+    };
+    _mm256_shuffle_epi8(lanes, opaque(load_codes(&PLACES[k])))
 }
 
 /// The bias of raised codes times sums.
@@ -180,12 +179,15 @@ fn raised(entries: __m256i, mask: __m256i) -> __m256i {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn store_codes<const B: usize, C: Codebook<B>>(block: &[u8; B], bias: u8, out: &mut [u8; 256]) {
     let isa = Avx2::here();
-    let mut indices = [0; 64];
+    let mut indices = Indices::<B, C>::new();
     let has_indices = C::indices(block, isa, &mut indices);
     let marks = C::marks_avx2(block, isa);
     let bias = _mm256_set1_epi8(bias.wrapping_sub(C::MARKS.bias()).cast_signed());
     for (c, out) in out.as_chunks_mut::<64>().0.iter_mut().enumerate() {
-        let entry = |g: usize| entry_of::<B, C>(block, (has_indices, &indices), C::Entry::IN_64 * c + g);
+        let entry = |g: usize| {
+            let g = C::Entry::IN_64 * c + g;
+            if has_indices { indices.entry(g) } else { entry::<B, C>(C::index(block, g)) }
+        };
         let code = |half: usize| {
             let (entries, mask) =
                 (C::Entry::vector_256(isa, half, entry), ones((marks[c] >> (32 * half)) as u32));
@@ -296,13 +298,4 @@ pub(crate) fn sixteen_indices(
     let factors = unsafe { _mm256_loadu_si256(factors.as_ptr().cast()) };
     let high = _mm256_and_si256(_mm256_mullo_epi16(high, factors), _mm256_set1_epi16(keep));
     _mm256_or_si256(_mm256_cvtepu8_epi16(load_128(low)), high)
-}
-
-/// Stores indices where they are looked for one by one.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(crate) fn store_indices(indices: __m256i, out: &mut Indices, i: usize) {
-    let out: &mut [u16; 16] = &mut out.as_chunks_mut().0[i];
-    // SAFETY: 32 bytes are stored into 32.
-    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), indices) };
 }

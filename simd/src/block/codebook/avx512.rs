@@ -6,7 +6,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{Codebook, Entry, Marks, entry_of, scalar};
+use super::{Codebook, Entry, Indices, Marks, entry, scalar};
 use crate::activation::Q8KWindow;
 use crate::block::codebook::avx2::{nine_times, quarters};
 use crate::block::k::{avx2, avx512};
@@ -29,12 +29,15 @@ pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindo
         if let Some(sum) = C::sum_avx512(block, y, isa) {
             return sum;
         }
-        let mut indices = [0; 64];
+        let mut indices = Indices::<B, C>::new();
         let has_indices = C::indices(block, narrow, &mut indices);
         let marks = C::marks_avx2(block, narrow);
         let scales = load_128(&C::scales(block));
         let dots = quarters!(c => {
-            let entry = |g: usize| entry_of::<B, C>(block, (has_indices, &indices), C::Entry::IN_64 * c + g);
+            let entry = |g: usize| {
+                let g = C::Entry::IN_64 * c + g;
+                if has_indices { indices.entry(g) } else { entry::<B, C>(C::index(block, g)) }
+            };
             let entries = C::Entry::vector_512(isa, entry);
             let y = load_codes(&y.codes.as_chunks().0[c]);
             match C::MARKS {
@@ -65,12 +68,15 @@ fn raised(entries: __m512i, marks: u64) -> __m512i {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 pub(crate) fn store_codes<const B: usize, C: Codebook<B>>(block: &[u8; B], bias: u8, out: &mut [u8; 256]) {
     let isa = Avx512::here();
-    let mut indices = [0; 64];
+    let mut indices = Indices::<B, C>::new();
     let has_indices = C::indices(block, isa.avx2(), &mut indices);
     let marks = C::marks_avx2(block, isa.avx2());
     let bias = _mm512_set1_epi8(bias.wrapping_sub(C::MARKS.bias()).cast_signed());
     for (c, out) in out.as_chunks_mut::<64>().0.iter_mut().enumerate() {
-        let entry = |g: usize| entry_of::<B, C>(block, (has_indices, &indices), C::Entry::IN_64 * c + g);
+        let entry = |g: usize| {
+            let g = C::Entry::IN_64 * c + g;
+            if has_indices { indices.entry(g) } else { entry::<B, C>(C::index(block, g)) }
+        };
         let entries = C::Entry::vector_512(isa, entry);
         let codes = match C::MARKS {
             Marks::Negate => _mm512_mask_sub_epi8(entries, marks[c], _mm512_setzero_si512(), entries),

@@ -33,6 +33,8 @@ mod unpack;
 use core::arch::aarch64::*;
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::*;
+#[cfg(target_arch = "x86_64")]
+use core::marker::PhantomData;
 
 #[cfg(target_arch = "x86_64")]
 use crate::activation::Q8KWindow;
@@ -117,7 +119,10 @@ pub(crate) trait Codebook<const B: usize> {
     /// cache.)
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn indices(_block: &[u8; B], _isa: Avx2, _out: &mut Indices) -> bool {
+    fn indices(_block: &[u8; B], _isa: Avx2, _out: &mut Indices<B, Self>) -> bool
+    where
+        Self: Sized,
+    {
         false
     }
 
@@ -143,9 +148,56 @@ pub(crate) trait Codebook<const B: usize> {
     }
 }
 
-/// The indices of a super-block's entries.
+/// The indices of a super-block's entries, each below the length of the table of `C`.
 #[cfg(target_arch = "x86_64")]
-pub(crate) type Indices = [u16; 64];
+pub(crate) struct Indices<const B: usize, C> {
+    numbers: [u16; 64],
+    book: PhantomData<C>,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<const B: usize, C: Codebook<B>> Indices<B, C> {
+    /// Those of the first entry.
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        const { assert!(C::TABLE.len().is_power_of_two() && C::TABLE.len() <= 1 << 16) };
+        Self { numbers: [0; 64], book: PhantomData }
+    }
+
+    /// Writes sixteen, of which the bits that an index has count.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn store(&mut self, i: usize, indices: __m256i) {
+        let below = _mm256_set1_epi16((C::TABLE.len() - 1) as u16 as i16);
+        let out: &mut [u16; 16] = &mut self.numbers.as_chunks_mut().0[i];
+        // SAFETY: 32 bytes are stored into 32.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm256_and_si256(indices, below)) };
+    }
+
+    /// Entry `g`.
+    #[inline(always)]
+    pub(crate) fn entry(&self, g: usize) -> C::Entry {
+        // SAFETY: an index is below the table's length, as is zero.
+        unsafe { *C::TABLE.get_unchecked(usize::from(self.numbers[g])) }
+    }
+
+    /// [`Indices::entry`] by an index that is loaded alone: the compiler would load several as a vector, and extract
+    /// each.
+    #[inline(always)]
+    pub(crate) fn lone_entry(&self, g: usize) -> C::Entry {
+        // SAFETY: a reference is valid to read.
+        let index = unsafe { core::ptr::read_volatile(&self.numbers[g]) };
+        // SAFETY: an index is below the table's length, as is zero.
+        unsafe { *C::TABLE.get_unchecked(usize::from(index)) }
+    }
+
+    /// Has the compiler leave them in memory: see [`avx2::in_memory`].
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn in_memory(&mut self) {
+        avx2::in_memory(&mut self.numbers);
+    }
+}
 
 /// An entry of a table.
 pub(crate) trait Entry: Copy + 'static {
@@ -232,32 +284,6 @@ impl Entry for u32 {
         // SAFETY: the proof is of the features.
         unsafe { vcombine_u8(vcreate_u8(two(0)), vcreate_u8(two(2))) }
     }
-}
-
-/// Entry `g` of a super-block; from the indices of [`Codebook::indices`], if it has them.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-pub(crate) fn entry_of<const B: usize, C: Codebook<B>>(
-    block: &[u8; B],
-    (has_indices, indices): (bool, &Indices),
-    g: usize,
-) -> C::Entry {
-    entry::<B, C>(if has_indices { usize::from(indices[g]) } else { C::index(block, g) })
-}
-
-/// [`entry_of`] by an index that is loaded alone: the compiler would load several as a vector, and extract each.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-pub(crate) fn lone_entry_of<const B: usize, C: Codebook<B>>(
-    block: &[u8; B],
-    (has_indices, indices): (bool, &Indices),
-    g: usize,
-) -> C::Entry {
-    if !has_indices {
-        return entry::<B, C>(C::index(block, g));
-    }
-    // SAFETY: a reference is valid to read.
-    entry::<B, C>(usize::from(unsafe { core::ptr::read_volatile(&indices[g]) }))
 }
 
 /// Entry `i` of a type's table. (An index is below the length of the table, which is a power of two: that spares

@@ -2,21 +2,21 @@
 
 use core::arch::x86_64::*;
 
-use super::BYTES;
-use crate::block::codebook::avx2::{factors, places, sixteen_indices, store_indices, stored};
+use super::{BYTES, Book};
+use crate::block::codebook::avx2::{factors, places, sixteen_indices, stored};
 use crate::block::codebook::{Indices, bytes_at};
 use crate::isa::avx2::load_128;
 
 /// See [`crate::block::codebook::Codebook::indices`].
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn indices(block: &[u8; BYTES], out: &mut Indices) {
+pub(super) fn indices(block: &[u8; BYTES], out: &mut Indices<BYTES, Book>) {
     const PLACES: [[i8; 32]; 2] = [places(0, 2, 1), places(8, 2, 1)];
     const FACTORS: [u16; 16] = factors(2, 4);
     let high = load_128(bytes_at(block, 32));
     for (h, places) in PLACES.iter().enumerate() {
         let low = bytes_at(block, 16 * h);
-        store_indices(sixteen_indices(low, high, places, &FACTORS, 0x700), out, h);
+        out.store(h, sixteen_indices(low, high, places, &FACTORS, 0x700));
     }
 }
 

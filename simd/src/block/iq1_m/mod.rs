@@ -92,7 +92,7 @@ impl Codebook<BYTES> for Book {
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn indices(block: &[u8; BYTES], _isa: Avx2, out: &mut Indices) -> bool {
+    fn indices(block: &[u8; BYTES], _isa: Avx2, out: &mut Indices<BYTES, Self>) -> bool {
         // SAFETY: the proof is of the features.
         unsafe { avx2::indices(block, out) };
         true

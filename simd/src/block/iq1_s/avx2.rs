@@ -7,8 +7,8 @@ use core::arch::x86_64::*;
 
 use super::{BYTES, Book};
 use crate::activation::Q8KWindow;
-use crate::block::codebook::avx2::{factors, places, sixteen_indices, store_indices};
-use crate::block::codebook::{Entry, Indices, bytes_at, entry};
+use crate::block::codebook::avx2::{factors, places, sixteen_indices};
+use crate::block::codebook::{Entry, Indices, bytes_at};
 use crate::block::k::avx2;
 use crate::isa::Avx2;
 use crate::isa::avx2::{load_128, load_codes};
@@ -16,7 +16,7 @@ use crate::isa::avx2::{load_128, load_codes};
 /// See [`crate::block::codebook::Codebook::indices`].
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn indices(block: &[u8; BYTES], out: &mut Indices) {
+pub(super) fn indices(block: &[u8; BYTES], out: &mut Indices<BYTES, Book>) {
     const PLACES: [[i8; 32]; 2] = [places(0, 4, 2), places(4, 4, 2)];
     const FACTORS: [u16; 16] = factors(4, 3);
     let high = load_128(bytes_at(block, 34));
@@ -26,7 +26,7 @@ pub(super) fn indices(block: &[u8; BYTES], out: &mut Indices) {
     for (h, places) in PLACES.iter().enumerate() {
         let three = sixteen_indices(bytes_at(block, 2 + 16 * h), high, places, &FACTORS, 0x700);
         let fourths = _mm256_and_si256(_mm256_shuffle_epi8(lower, load_codes(places)), fourth);
-        store_indices(_mm256_or_si256(three, fourths), out, h);
+        out.store(h, _mm256_or_si256(three, fourths));
     }
 }
 
@@ -43,13 +43,13 @@ pub(super) fn sum(block: &[u8; BYTES], y: &Q8KWindow, isa: Avx2) -> __m256i {
         }
         places
     };
-    let mut indices = [0; 64];
+    let mut indices = Indices::new();
     self::indices(block, &mut indices);
     let scales = scales(block);
     let both = _mm256_broadcastsi128_si256(scales);
     let mut sum = sums(block, scales, y);
     for (j, places) in PLACES.iter().enumerate() {
-        let entries = u64::vector_256(isa, 0, |g| entry::<BYTES, Book>(indices[4 * j + g].into()));
+        let entries = u64::vector_256(isa, 0, |g| indices.lone_entry(4 * j + g));
         let scale = _mm256_shuffle_epi8(both, load_codes(places));
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(avx2::dot(entries, y, j), scale));
     }

@@ -2,10 +2,10 @@
 
 use core::arch::x86_64::*;
 
-use super::{BYTES, Book, avx2};
+use super::{BYTES, avx2};
 use crate::activation::Q8KWindow;
 use crate::block::codebook::avx2::quarters;
-use crate::block::codebook::{Entry, entry};
+use crate::block::codebook::{Entry, Indices};
 use crate::block::k::avx512::dot;
 use crate::isa::Avx512;
 use crate::isa::avx512::load_512;
@@ -15,10 +15,10 @@ use crate::isa::avx512::load_512;
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 pub(super) fn sum(block: &[u8; BYTES], y: &Q8KWindow, isa: Avx512) -> __m512i {
     const PLACES: [[u8; 64]; 2] = [places(0), places(4)];
-    let mut indices = [0; 64];
+    let mut indices = Indices::new();
     avx2::indices(block, &mut indices);
     let dots = quarters!(c => {
-        dot(u64::vector_512(isa, |g| entry::<BYTES, Book>(indices[8 * c + g].into())), y, c)
+        dot(u64::vector_512(isa, |g| indices.entry(8 * c + g)), y, c)
     });
     let scales = avx2::scales(block);
     let sum = _mm512_zextsi256_si512(avx2::sums(block, scales, y));

@@ -2,8 +2,8 @@
 
 use core::arch::x86_64::*;
 
-use super::BYTES;
-use crate::block::codebook::avx2::{marks_of_halves, store_indices};
+use super::{BYTES, Book};
+use crate::block::codebook::avx2::marks_of_halves;
 use crate::block::codebook::{Indices, bytes_at};
 use crate::isa::avx2::load_256;
 
@@ -17,10 +17,10 @@ fn halves(block: &[u8; BYTES]) -> [__m256i; 2] {
 /// See [`crate::block::codebook::Codebook::indices`].
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn indices(block: &[u8; BYTES], out: &mut Indices) {
+pub(super) fn indices(block: &[u8; BYTES], out: &mut Indices<BYTES, Book>) {
     let (low_nine, [first, second]) = (_mm256_set1_epi16(511), halves(block));
-    store_indices(_mm256_and_si256(first, low_nine), out, 0);
-    store_indices(_mm256_and_si256(second, low_nine), out, 1);
+    out.store(0, _mm256_and_si256(first, low_nine));
+    out.store(1, _mm256_and_si256(second, low_nine));
 }
 
 /// See [`crate::block::codebook::Codebook::marks`].

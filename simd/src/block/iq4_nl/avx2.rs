@@ -3,6 +3,7 @@
 
 use super::{BYTES, scalar};
 use crate::activation::Q8Window;
+use crate::block::beforehand::Room;
 use crate::block::tables::{IQ4, bytes};
 use crate::block::windows::avx2::nibbles::Arranged;
 use crate::block::windows::avx2::{self, nibbles};
@@ -25,7 +26,8 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
     const SIGNED: [u8; 16] = bytes(&IQ4, 0);
-    let arranged = Arranged::new(x, 0);
+    let mut room = Room::new();
+    let arranged = Arranged::new(&mut room, x, 0);
     avx2::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 8], y, w| {
         let codes = nibbles::looked_up(&SIGNED, nibbles::nibbles(blocks));
         let isum = nibbles::signed_block_sums(codes, &arranged, w, y);

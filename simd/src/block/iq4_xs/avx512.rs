@@ -11,6 +11,7 @@ use super::{BLOCK_BYTES, Block, scalar, scales};
 use crate::activation::Q8KWindow;
 use crate::array;
 use crate::block::arranged::{Arranged, Places, arrange};
+use crate::block::beforehand::Room;
 use crate::block::k::{avx2, avx512};
 use crate::block::tables::{IQ4, bytes};
 use crate::isa::Avx512;
@@ -44,7 +45,8 @@ const PLACES: Places<4> = {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     const UNSIGNED: [u8; 16] = bytes(&IQ4, 127);
-    let arranged = Arranged::new(x, 0, &PLACES);
+    let mut room = Room::new();
+    let arranged = Arranged::new(&mut room, x, 0, &PLACES);
     avx512::gemv::<BLOCK_BYTES, 0>(weights, x, out, |block, y, w| {
         let block = Block(block);
         let beyond;

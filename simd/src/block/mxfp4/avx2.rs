@@ -6,6 +6,7 @@ use core::arch::x86_64::*;
 use super::{BYTES, scalar};
 use crate::activation::Q8Window;
 use crate::array;
+use crate::block::beforehand::Room;
 use crate::block::tables::{FP4, bytes};
 use crate::block::windows::avx2::nibbles::Arranged;
 use crate::block::windows::avx2::{self, nibbles};
@@ -28,7 +29,8 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
     const UNSIGNED: [u8; 16] = bytes(&FP4, 12);
-    let arranged = Arranged::new(x, 12);
+    let mut room = Room::new();
+    let arranged = Arranged::new(&mut room, x, 12);
     avx2::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 8], y, w| {
         let codes = nibbles::looked_up(&UNSIGNED, nibbles::nibbles(blocks));
         let isum = nibbles::block_sums::<24>(codes, &arranged, w, y);

@@ -6,6 +6,7 @@ use core::arch::x86_64::*;
 use super::{BYTES, avx2, scalar};
 use crate::activation::Q8Window;
 use crate::array;
+use crate::block::beforehand::Room;
 use crate::block::tables::{FP4, bytes};
 use crate::block::windows::avx512;
 use crate::block::windows::avx512::nibbles::{self, Arranged};
@@ -29,7 +30,8 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
     const UNSIGNED: [u8; 16] = bytes(&FP4, 12);
-    let arranged = Arranged::new(x);
+    let mut room = Room::new();
+    let arranged = Arranged::new(&mut room, x);
     avx512::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 8], y, w| {
         let nibbles = nibbles::nibbles(blocks);
         let codes = array::four(|i| lookup(&UNSIGNED, nibbles[i]));

@@ -9,8 +9,9 @@ use core::arch::x86_64::*;
 use super::{BYTES, FROM_F16, NAN, scalar};
 use crate::activation::Q8Window;
 use crate::array;
+use crate::block::beforehand::Room;
 use crate::block::tables::{FP4, bytes};
-use crate::block::windows::avx2::{self, Beforehand};
+use crate::block::windows::avx2;
 use crate::isa::Avx2;
 use crate::isa::avx2::{load_256, load_codes, lookup};
 use crate::wide::avx2::Avx2Floats;
@@ -33,9 +34,8 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 /// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
-    let zero = _mm256_setzero_si256();
-    let arranged =
-        Beforehand::new(x, Window { codes: [[zero; 2]; 4], first: [zero; 2] }, |y| Window::arrange(y));
+    let mut room = Room::new();
+    let arranged = room.fill(x, |y| Window::arrange(y));
     avx2::gemv_of_halves(weights, x, out, |blocks: &[[u8; BYTES]; 4], y, w| {
         let mut spare = None;
         let window = arranged.get(w).unwrap_or_else(|| spare.insert(Window::arrange(y)));
@@ -67,10 +67,7 @@ impl Window {
         });
         let ones = _mm256_set1_epi8(1);
         let dots = array::four(|b| {
-            _mm256_add_epi16(
-                _mm256_maddubs_epi16(ones, codes[b][0]),
-                _mm256_maddubs_epi16(ones, codes[b][1]),
-            )
+            _mm256_add_epi16(_mm256_maddubs_epi16(ones, codes[b][0]), _mm256_maddubs_epi16(ones, codes[b][1]))
         });
         let first = sums_of_4(dots).map(|sums| _mm256_mullo_epi32(sums, _mm256_set1_epi32(-BIAS)));
         Self { codes, first }
@@ -109,10 +106,7 @@ fn sums_of_4(dots: [__m256i; 4]) -> [__m256i; 2] {
     let (low, high) = (pair(0), pair(2));
     let in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     let half = |v| _mm256_permutevar8x32_epi32(_mm256_castps_si256(v), in_order);
-    [
-        half(_mm256_shuffle_ps::<0b10_00_10_00>(low, high)),
-        half(_mm256_shuffle_ps::<0b11_01_11_01>(low, high)),
-    ]
+    [half(_mm256_shuffle_ps::<0b10_00_10_00>(low, high)), half(_mm256_shuffle_ps::<0b11_01_11_01>(low, high))]
 }
 
 /// `d` of the first and of the second half of each 32 weights, as [`super::scale`] computes it.

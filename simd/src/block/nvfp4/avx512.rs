@@ -8,6 +8,7 @@ use core::arch::x86_64::*;
 use super::{BYTES, avx2, scalar};
 use crate::activation::Q8Window;
 use crate::array;
+use crate::block::beforehand::Room;
 use crate::block::tables::{FP4, magnitudes};
 use crate::block::windows::avx512;
 use crate::block::windows::avx512::nibbles::{Arranged, Codes, half_block_sums};
@@ -32,7 +33,8 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
     const MAGNITUDES: [u8; 16] = magnitudes(&FP4);
-    let arranged = Arranged::new(x);
+    let mut room = Room::new();
+    let arranged = Arranged::new(&mut room, x);
     avx512::gemv_of_halves(weights, x, out, |blocks: &[[u8; BYTES]; 4], y, w| {
         let nibbles = nibbles(blocks);
         let codes = array::four(|i| lookup(&MAGNITUDES, nibbles[i]));

@@ -6,9 +6,10 @@ use core::arch::x86_64::*;
 use super::{BYTES, scalar};
 use crate::activation::Q8Window;
 use crate::array;
+use crate::block::beforehand::Room;
 use crate::block::windows::avx2::nibbles::{Arranged, Codes};
 use crate::block::windows::avx2::{self, nibbles};
-use crate::isa::avx2::{load_128, load_i32};
+use crate::isa::avx2::{load_128, load_i32, opaque};
 
 /// The scalar decoder, compiled for this tier.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -25,7 +26,8 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 /// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
-    let arranged = Arranged::new(x, 0);
+    let mut room = Room::new();
+    let arranged = Arranged::new(&mut room, x, 0);
     avx2::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 2], y, w| {
         let sums = nibbles::block_sums::<1>(codes(blocks), &arranged, w, y);
         let isum = _mm256_fmsub_ps(sums, _mm256_set1_ps(2.0), _mm256_cvtepi32_ps(load_i32(&y.sums)));
@@ -39,12 +41,14 @@ pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
 fn codes(blocks: &[[u8; BYTES]; 2]) -> Codes {
     let bits = |b: usize| load_128(blocks[b].last_chunk().expect("a block ends with its signs"));
     let bits = _mm256_set_m128i(bits(1), bits(0));
+    // (Opaque, because the compiler would rather compare and mask.)
+    let one = opaque(_mm256_set1_epi8(1));
     let own = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64.cast_signed());
     let sixteen = |first: usize| {
         let eight = |byte: usize| 0x0101_0101_0101_0101 * byte as i64;
         let places = _mm256_broadcastsi128_si256(_mm_set_epi64x(eight(first + 1), eight(first)));
         let kept = _mm256_and_si256(_mm256_shuffle_epi8(bits, places), own);
-        _mm256_min_epu8(kept, _mm256_set1_epi8(1))
+        _mm256_min_epu8(kept, one)
     };
     array::four(|p| [sixteen(4 * p), sixteen(4 * p + 2)])
 }

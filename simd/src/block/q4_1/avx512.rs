@@ -3,6 +3,7 @@
 use super::BYTES;
 use super::scalar;
 use crate::activation::Q8Window;
+use crate::block::beforehand::Room;
 use crate::block::windows::avx512;
 use crate::block::windows::avx512::nibbles::{self, Arranged};
 use crate::isa::Avx512;
@@ -23,7 +24,8 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 /// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
-    let arranged = Arranged::new(x);
+    let mut room = Room::new();
+    let arranged = Arranged::new(&mut room, x);
     avx512::gemv_with_minima(weights, x, out, |blocks: &[[u8; BYTES]; 8], y, w| {
         let codes = nibbles::nibbles(blocks);
         let isum = nibbles::block_sums(codes, 0, &arranged, w, y);

@@ -9,8 +9,10 @@ use core::arch::x86_64::*;
 use super::{BLOCK_BYTES, place, scalar};
 use crate::activation::Q8KWindow;
 use crate::block::arranged::{Arranged, NONE, Places, arrange};
+use crate::block::beforehand::Room;
 use crate::block::k::avx512;
 use crate::isa::Avx512;
+use crate::isa::avx512::opaque;
 use crate::wide::avx512::Avx512Floats;
 
 /// The scalar decoder, compiled for this tier.
@@ -40,7 +42,8 @@ const PLACES: Places<5> = {
 /// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
-    let arranged = Arranged::new(x, 64, &PLACES);
+    let mut room = Room::new();
+    let arranged = Arranged::new(&mut room, x, 64, &PLACES);
     avx512::gemv::<BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, y, w| {
         let beyond;
         let vectors = match arranged.get(w) {
@@ -53,7 +56,8 @@ pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
         let (mut sum, mut fractions) = (vectors.0, load_codes(block));
         for n in 0..5 {
             if n > 0 {
-                fractions = _mm512_add_epi8(fractions, _mm512_add_epi8(fractions, fractions));
+                // (Opaque, because the compiler would multiply by nine and more instead, which takes longer.)
+                fractions = opaque(_mm512_add_epi8(fractions, _mm512_add_epi8(fractions, fractions)));
             }
             sum = _mm512_dpbusd_epi32(sum, trits(fractions), vectors.1[n]);
         }

@@ -8,6 +8,7 @@ use core::arch::x86_64::*;
 use super::{BLOCK_BYTES, qs, scalar};
 use crate::activation::Q8KWindow;
 use crate::block::arranged::{Arranged, Places, arrange};
+use crate::block::beforehand::Room;
 use crate::block::k::avx512;
 use crate::isa::Avx512;
 use crate::isa::avx512::load_512;
@@ -39,7 +40,8 @@ const PLACES: Places<4> = {
 /// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
-    let arranged = Arranged::new(x, 1, &PLACES);
+    let mut room = Room::new();
+    let arranged = Arranged::new(&mut room, x, 1, &PLACES);
     avx512::gemv::<BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, y, w| {
         let beyond;
         let vectors = match arranged.get(w) {

@@ -129,31 +129,6 @@ fn gemv_of_staged<const B: usize, const NB: usize, const N: usize>(
     rows.finish(lane, chain(before), chain(now));
 }
 
-/// What kernels make of the first windows of a row of activations, once for all rows of weights.
-pub(crate) struct Beforehand<W>([W; BEFOREHAND]);
-
-/// As many windows as a kernel's stack has room for; of those beyond it is made anew for each row.
-const BEFOREHAND: usize = 64;
-
-impl<W: Copy> Beforehand<W> {
-    /// Makes it of the windows of a row by `arrange`; `empty` stands where there are fewer.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    pub(crate) fn new(x: &[Q8Window], empty: W, arrange: impl Fn(&Q8Window) -> W) -> Self {
-        let mut windows = [empty; BEFOREHAND];
-        for (window, y) in windows.iter_mut().zip(x) {
-            *window = arrange(y);
-        }
-        Self(windows)
-    }
-
-    /// That of window `w`, if it was made.
-    #[inline(always)]
-    pub(crate) fn get(&self, w: usize) -> Option<&W> {
-        self.0.get(w)
-    }
-}
-
 /// Bits that are all set in the first `n` of eight lanes.
 fn mask_of_first(n: usize) -> [f32; 8] {
     array::build(|k| f32::from_bits(if k < n { u32::MAX } else { 0 }))

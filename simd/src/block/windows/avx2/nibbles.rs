@@ -10,7 +10,7 @@ use core::arch::x86_64::*;
 
 use crate::activation::Q8Window;
 use crate::array;
-use crate::block::windows::avx2::Beforehand;
+use crate::block::beforehand::Room;
 use crate::isa::avx2::{load_128, load_codes, load_i32, lookup};
 
 /// The codes of a window: of blocks `p` and `p + 4` the first sixteen, and the last sixteen.
@@ -18,25 +18,23 @@ pub(crate) type Codes = [[__m256i; 2]; 4];
 
 /// Activation codes as the nibbles want them, and what the sums of eight blocks begin with.
 #[derive(Clone, Copy)]
-struct Window {
+pub(crate) struct Window {
     codes: Codes,
     first: __m256i,
 }
 
 /// The windows of a row of activations, arranged.
-pub(crate) struct Arranged {
-    windows: Beforehand<Window>,
+pub(crate) struct Arranged<'a> {
+    windows: &'a [Window],
     bias: i32,
 }
 
-impl Arranged {
+impl<'a> Arranged<'a> {
     /// Arranges the windows of a row, for codes with a bias.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(crate) fn new(x: &[Q8Window], bias: i32) -> Self {
-        let zero = _mm256_setzero_si256();
-        let empty = Window { codes: [[zero; 2]; 4], first: zero };
-        Self { windows: Beforehand::new(x, empty, |y| arrange(y, bias)), bias }
+    pub(crate) fn new(room: &'a mut Room<Window>, x: &[Q8Window], bias: i32) -> Self {
+        Self { windows: room.fill(x, |y| arrange(y, bias)), bias }
     }
 }
 
@@ -94,7 +92,12 @@ pub(crate) fn add_fifth_bits<const B: usize>(codes: Codes, blocks: &[[u8; B]; 8]
 /// eight (8 * 31 * 127 = 31496), lanes are added before they are widened.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(crate) fn block_sums<const TOP: u8>(codes: Codes, arranged: &Arranged, w: usize, y: &Q8Window) -> __m256 {
+pub(crate) fn block_sums<const TOP: u8>(
+    codes: Codes,
+    arranged: &Arranged<'_>,
+    w: usize,
+    y: &Q8Window,
+) -> __m256 {
     const { assert!(TOP <= 31, "eight products fill 16 bits") };
     let mut spare = None;
     let Window { codes: ys, first } =
@@ -121,7 +124,7 @@ pub(crate) fn block_sums<const TOP: u8>(codes: Codes, arranged: &Arranged, w: us
 /// fill 16 bits, so these widen before they are added.)
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(crate) fn signed_block_sums(codes: Codes, arranged: &Arranged, w: usize, y: &Q8Window) -> __m256 {
+pub(crate) fn signed_block_sums(codes: Codes, arranged: &Arranged<'_>, w: usize, y: &Q8Window) -> __m256 {
     let mut spare = None;
     let Window { codes: ys, .. } =
         arranged.windows.get(w).unwrap_or_else(|| spare.insert(arrange(y, arranged.bias)));

@@ -9,39 +9,36 @@ use core::arch::x86_64::*;
 
 use super::piece_start;
 use crate::activation::Q8Window;
+use crate::block::beforehand::Room;
 use crate::isa::avx2::load_i32;
 use crate::isa::avx512::{load_512, load_codes};
 
-/// Windows arranged beforehand; those beyond are arranged anew for each row.
-const ARRANGED: usize = 64;
-
 /// Activation codes as the nibbles want them: for each four blocks of a window a vector of their
 /// first sixteen codes and one of their last.
-pub(crate) struct Arranged([[__m512i; 4]; ARRANGED]);
+pub(crate) type Window = [__m512i; 4];
 
-impl Arranged {
+/// The windows of a row of activations, arranged.
+pub(crate) struct Arranged<'a>(&'a [Window]);
+
+impl<'a> Arranged<'a> {
     /// Arranges the windows of a row.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(crate) fn new(x: &[Q8Window]) -> Self {
-        let mut arranged = [[_mm512_setzero_si512(); 4]; ARRANGED];
-        for (arranged, y) in arranged.iter_mut().zip(x) {
-            *arranged = arrange(y);
-        }
-        Self(arranged)
+    pub(crate) fn new(room: &'a mut Room<Window>, x: &[Q8Window]) -> Self {
+        Self(room.fill(x, |y| arrange(y)))
     }
 
     /// Window `w` of the row, which is `y`.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn window(&self, w: usize, y: &Q8Window) -> [__m512i; 4] {
+    fn window(&self, w: usize, y: &Q8Window) -> Window {
         self.0.get(w).copied().unwrap_or_else(|| arrange(y))
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn arrange(y: &Q8Window) -> [__m512i; 4] {
+fn arrange(y: &Q8Window) -> Window {
     let codes = y.codes.as_chunks::<64>().0;
     let quad = |i: usize| {
         let (a, b) = (load_codes(&codes[i]), load_codes(&codes[i + 1]));
@@ -84,7 +81,7 @@ pub(crate) fn add_fifth_bits<const B: usize>(codes: Codes, blocks: &[[u8; B]; 8]
 /// `sum(q * y)` of eight blocks of window `w`, from their codes and the bias that is in them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
-pub(crate) fn block_sums(codes: Codes, bias: i32, arranged: &Arranged, w: usize, y: &Q8Window) -> __m256 {
+pub(crate) fn block_sums(codes: Codes, bias: i32, arranged: &Arranged<'_>, w: usize, y: &Q8Window) -> __m256 {
     let ys = arranged.window(w, y);
     let dot = |i: usize| {
         let first = _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes[i], ys[i]);
@@ -102,7 +99,7 @@ pub(crate) fn block_sums(codes: Codes, bias: i32, arranged: &Arranged, w: usize,
 pub(crate) fn half_block_sums(
     codes: Codes,
     signs: [u64; 4],
-    arranged: &Arranged,
+    arranged: &Arranged<'_>,
     w: usize,
     y: &Q8Window,
 ) -> [__m256; 2] {
