@@ -1,8 +1,10 @@
 //! TQ1_0 for AVX-512; data flow and bounds: [`crate::block::k::avx512`], [`crate::block::arranged`].
 //!
 //! All 52 bytes of codes are one vector of fractions, which is tripled by two additions and meets
-//! activations arranged alike: five times, once for each trit. A trit stays where it comes out, in the
-//! top two bits of a byte (see the AVX2 kernel for how), which makes the sum 64 times too large.
+//! activations arranged alike: five times, once for each trit. A trit need not be taken out of its fraction `f`: with
+//! `g` the fraction that follows, `3 f` modulo 256, it is `(3 f - g) / 256`. So the sum of trits times activations is
+//! three times that of fractions, less that of those that follow, over 256; a lane of either is at most
+//! 5 * 4 * 255 * 127 = 647700.
 
 use core::arch::x86_64::*;
 
@@ -43,25 +45,26 @@ const PLACES: Places<5> = {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     let mut room = Room::new();
-    let arranged = Arranged::new(&mut room, x, 64, &PLACES);
+    let arranged = Arranged::new(&mut room, x, 1, &PLACES);
     avx512::gemv::<BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, y, w| {
         let beyond;
         let vectors = match arranged.get(w) {
             Some(vectors) => vectors,
             None => {
-                beyond = arrange(y, 64, &PLACES);
+                beyond = arrange(y, 1, &PLACES);
                 &beyond
             }
         };
-        let (mut sum, mut fractions) = (vectors.0, load_codes(block));
-        for n in 0..5 {
-            if n > 0 {
-                // (Opaque, because the compiler would multiply by nine and more instead, which takes longer.)
-                fractions = opaque(_mm512_add_epi8(fractions, _mm512_add_epi8(fractions, fractions)));
-            }
-            sum = _mm512_dpbusd_epi32(sum, trits(fractions), vectors.1[n]);
+        let (mut sum, mut after) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+        let mut fractions = load_codes(block);
+        for y in &vectors.1 {
+            sum = _mm512_dpbusd_epi32(sum, fractions, *y);
+            // (Opaque, because the compiler would multiply by nine and more instead, which takes longer.)
+            fractions = opaque(_mm512_add_epi8(fractions, _mm512_add_epi8(fractions, fractions)));
+            after = _mm512_dpbusd_epi32(after, fractions, *y);
         }
-        _mm512_srai_epi32::<6>(sum)
+        let trits = _mm512_sub_epi32(_mm512_add_epi32(sum, _mm512_add_epi32(sum, sum)), after);
+        _mm512_add_epi32(_mm512_srai_epi32::<8>(trits), vectors.0)
     });
 }
 
@@ -71,13 +74,4 @@ pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
 fn load_codes(block: &[u8; BLOCK_BYTES]) -> __m512i {
     // SAFETY: the 52 bytes that the mask selects are inside the block; others are not read.
     unsafe { _mm512_maskz_loadu_epi8((1 << 52) - 1, block.as_ptr().cast()) }
-}
-
-/// 64 times the trits of fractions.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn trits(fractions: __m512i) -> __m512i {
-    let below = _mm512_subs_epu8(fractions, _mm512_set1_epi8(1));
-    let average = _mm512_avg_epu8(below, _mm512_avg_epu8(below, _mm512_setzero_si512()));
-    _mm512_and_si512(average, _mm512_set1_epi8(0xc0u8.cast_signed()))
 }
