@@ -36,7 +36,7 @@ pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindo
             let half = |h: usize| {
                 let entries = C::Entry::vector_256(isa, h, |g: usize| {
                     let g = C::Entry::IN_64 * c + g;
-                    if has_indices { indices.entry(g) } else { entry::<B, C>(C::index(block, g)) }
+                    if has_indices { indices.lone_entry(g) } else { entry::<B, C>(C::index(block, g)) }
                 });
                 let mask = ones((marks[c] >> (32 * h)) as u32);
                 let y = load_codes(&y.codes.as_chunks().0[2 * c + h]);

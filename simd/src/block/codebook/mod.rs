@@ -174,9 +174,17 @@ impl<const B: usize, C: Codebook<B>> Indices<B, C> {
         unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm256_and_si256(indices, below)) };
     }
 
-    /// Entry `g`. Its index is loaded alone: the compiler would load several as a vector, and extract each.
+    /// Entry `g`.
     #[inline(always)]
     pub(crate) fn entry(&self, g: usize) -> C::Entry {
+        // SAFETY: an index is below the table's length, as is zero.
+        unsafe { *C::TABLE.get_unchecked(usize::from(self.numbers[g])) }
+    }
+
+    /// [`Indices::entry`] by an index that is loaded alone: the compiler would load several as a vector, and extract
+    /// each.
+    #[inline(always)]
+    pub(crate) fn lone_entry(&self, g: usize) -> C::Entry {
         // SAFETY: a reference is valid to read.
         let index = unsafe { core::ptr::read_volatile(&self.numbers[g]) };
         // SAFETY: an index is below the table's length, as is zero.
@@ -201,13 +209,7 @@ pub(crate) trait Entry: Copy + 'static {
 
     /// 64 magnitudes, from entries by their place among those of the 64.
     #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    fn vector_512(proof: Avx512, entry: impl Fn(usize) -> Self) -> __m512i {
-        let (low, high) =
-            (Self::vector_256(proof.avx2(), 0, &entry), Self::vector_256(proof.avx2(), 1, &entry));
-        // SAFETY: the proof is of the features.
-        unsafe { _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high) }
-    }
+    fn vector_512(proof: Avx512, entry: impl Fn(usize) -> Self) -> __m512i;
 
     /// Half `half` of 64 magnitudes.
     #[cfg(target_arch = "x86_64")]
@@ -224,6 +226,14 @@ impl Entry for u64 {
     #[inline(always)]
     fn byte(self, i: usize) -> u8 {
         self.to_le_bytes()[i]
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn vector_512(_proof: Avx512, entry: impl Fn(usize) -> Self) -> __m512i {
+        let of = |g: usize| entry(g).cast_signed();
+        // SAFETY: the proof is of the features.
+        unsafe { _mm512_setr_epi64(of(0), of(1), of(2), of(3), of(4), of(5), of(6), of(7)) }
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -248,6 +258,15 @@ impl Entry for u32 {
     #[inline(always)]
     fn byte(self, i: usize) -> u8 {
         self.to_le_bytes()[i]
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn vector_512(proof: Avx512, entry: impl Fn(usize) -> Self) -> __m512i {
+        let (low, high) =
+            (Self::vector_256(proof.avx2(), 0, &entry), Self::vector_256(proof.avx2(), 1, &entry));
+        // SAFETY: the proof is of the features.
+        unsafe { _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high) }
     }
 
     #[cfg(target_arch = "x86_64")]

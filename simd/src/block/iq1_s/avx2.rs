@@ -49,7 +49,7 @@ pub(super) fn sum(block: &[u8; BYTES], y: &Q8KWindow, isa: Avx2) -> __m256i {
     let both = _mm256_broadcastsi128_si256(scales);
     let mut sum = sums(block, scales, y);
     for (j, places) in PLACES.iter().enumerate() {
-        let entries = u64::vector_256(isa, 0, |g| indices.entry(4 * j + g));
+        let entries = u64::vector_256(isa, 0, |g| indices.lone_entry(4 * j + g));
         let scale = _mm256_shuffle_epi8(both, load_codes(places));
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(avx2::dot(entries, y, j), scale));
     }
