@@ -33,19 +33,24 @@ fn halves(x: &Lanes) -> [__m256; 2] {
     unsafe { [_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x.as_ptr().add(8))] }
 }
 
-/// See [`super::LaneOps::sums_of_16`].
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) fn sums_of_16(x: &[Lanes; 16]) -> Lanes {
+/// See [`super::LaneOps::sums_of_16`]. (Inlined always: the compiler would call it.)
+///
+/// # Safety
+///
+/// The CPU has AVX-512F.
+#[inline(always)]
+pub(super) unsafe fn sums_of_16(x: &[Lanes; 16]) -> Lanes {
     // Group 4 j + k comes k-th of the j-th four, so that the last step leaves them in order.
-    let [a, b, c, d] = [fours(x, 0), fours(x, 1), fours(x, 2), fours(x, 3)];
-    let (first, second) = (twos(a, b), twos(c, d));
-    let even = _mm512_shuffle_ps::<0b10_00_10_00>(first, second);
-    let sums = _mm512_add_ps(even, _mm512_shuffle_ps::<0b11_01_11_01>(first, second));
-    let mut out = [0.0; 16];
-    // SAFETY: sixteen floats are stored into sixteen.
-    unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sums) };
-    out
+    // SAFETY: the caller's; sixteen floats are stored into sixteen.
+    unsafe {
+        let [a, b, c, d] = [fours(x, 0), fours(x, 1), fours(x, 2), fours(x, 3)];
+        let (first, second) = (twos(a, b), twos(c, d));
+        let even = _mm512_shuffle_ps::<0b10_00_10_00>(first, second);
+        let sums = _mm512_add_ps(even, _mm512_shuffle_ps::<0b11_01_11_01>(first, second));
+        let mut out = [0.0; 16];
+        _mm512_storeu_ps(out.as_mut_ptr(), sums);
+        out
+    }
 }
 
 /// Lanes l, l+4, l+8 and l+12 of groups k, k+4, k+8 and k+12, a quarter of the vector for each.
