@@ -168,7 +168,7 @@ impl<const B: usize, C: Codebook<B>> Indices<B, C> {
     #[inline]
     #[target_feature(enable = "avx2")]
     pub(crate) fn store(&mut self, i: usize, indices: __m256i) {
-        let below = _mm256_set1_epi16((C::TABLE.len() - 1) as u16 as i16);
+        let below = _mm256_set1_epi16(((C::TABLE.len() - 1) as u16).cast_signed());
         let out: &mut [u16; 16] = &mut self.numbers.as_chunks_mut().0[i];
         // SAFETY: 32 bytes are stored into 32.
         unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm256_and_si256(indices, below)) };

@@ -92,8 +92,8 @@ impl Window {
     }
 }
 
-/// The sums of each four lanes of 16 bits of the vectors of a window's blocks, of which two may not pass 16 bits: those
-/// of the first half of each 32 weights, and of the second.
+/// The sums of each four lanes of 16 bits, as a window's four blocks have them: those of the first half of each 32
+/// weights, and of the second. The sum of two lanes is to fit 16 bits.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn sums_of_4(dots: [__m256i; 4]) -> [__m256i; 2] {

@@ -3,8 +3,6 @@
 //! Codes are 0, 1 and 2. A byte of TQ2_0 can hold a 3, which no encoder writes and which means twice the
 //! scale; the kernels keep to that.
 
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod avx2;
 pub(crate) mod search;
 
 use crate::activation::Q8KWindow;

@@ -1,13 +1,14 @@
-//! TQ2_0 for AVX2; data flow and bounds: [`crate::block::k::avx2`], [`crate::block::ternary::avx2`].
+//! TQ2_0 for AVX2; data flow: [`crate::block::k::avx2`].
 //!
-//! Each two bits of 32 bytes are the codes of 32 weights.
+//! Each two bits of 32 bytes are the codes of 32 weights. Their products are added in 16 bits, which all of a
+//! super-block fit, also with codes of 3: 16 * 3 * 127 = 6096. The sums of the activations are taken away for the codes
+//! being one too large: one is for as many activations as a lane has products.
 
 use core::arch::x86_64::*;
 
 use super::{BLOCK_BYTES, qs, scalar};
 use crate::activation::Q8KWindow;
 use crate::block::k::avx2;
-use crate::block::ternary;
 use crate::isa::Avx2;
 use crate::isa::avx2::load_256;
 use crate::wide::avx2::Avx2Floats;
@@ -30,9 +31,9 @@ pub(crate) fn gemv(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     avx2::gemv::<BLOCK_BYTES, { BLOCK_BYTES - 2 }>(weights, x, out, |block, y| {
         let mut sum = _mm256_setzero_si256();
         for k in 0..8 {
-            sum = ternary::avx2::add(sum, codes(block, k), y, k);
+            sum = _mm256_add_epi16(sum, avx2::dot(codes(block, k), y, k));
         }
-        ternary::avx2::unbiased(sum, y)
+        _mm256_madd_epi16(_mm256_sub_epi16(sum, avx2::load_sums(y)), _mm256_set1_epi16(1))
     });
 }
 
