@@ -23,21 +23,19 @@ pub(crate) fn decode<const B: usize, C: Codebook<B>>(blocks: &[u8], out: &mut [f
 /// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
+    if C::AS_AVX2 {
+        return super::avx2::gemv::<B, C>(weights, x, out);
+    }
     let (isa, zero) = (Avx512::here(), _mm512_setzero_si512());
     let narrow = isa.avx2();
     avx512::gemv_in_units(weights, x, out, C::UNIT, C::d, |block: &[u8; B], y, _| {
         if let Some(sum) = C::sum_avx512(block, y, isa) {
             return sum;
         }
-        let mut indices = Indices::<B, C>::new();
-        let has_indices = C::indices(block, narrow, &mut indices);
         let marks = C::marks_avx2(block, narrow);
         let scales = load_128(&C::scales(block));
         let dots = quarters!(c => {
-            let entry = |g: usize| {
-                let g = C::Entry::IN_64 * c + g;
-                if has_indices { indices.entry(g) } else { entry::<B, C>(C::index(block, g)) }
-            };
+            let entry = |g: usize| entry::<B, C>(C::index(block, C::Entry::IN_64 * c + g));
             let entries = C::Entry::vector_512(isa, entry);
             let y = load_codes(&y.codes.as_chunks().0[c]);
             match C::MARKS {

@@ -96,6 +96,10 @@ pub(crate) trait Codebook<const B: usize> {
     /// Which marks there may be.
     const RULE: Rule;
 
+    /// Whether CPUs with AVX-512 are better off with the kernel for AVX2, as measured: where indices are made together.
+    #[cfg(target_arch = "x86_64")]
+    const AS_AVX2: bool = false;
+
     /// Encodes a row: [`search::encode`] with the numbers of the type.
     fn encode<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]);
 

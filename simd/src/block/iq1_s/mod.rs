@@ -10,8 +10,6 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
 pub(super) mod grid;
 
 #[cfg(target_arch = "x86_64")]
@@ -26,7 +24,7 @@ use crate::block::codebook::{
     Codebook, Marks, Parts, Rule, bytes_at, columns_of_8, entries_of_8, half_at, search,
 };
 #[cfg(target_arch = "x86_64")]
-use crate::isa::{Avx2, Avx512};
+use crate::isa::Avx2;
 use crate::wide::{LANES, Wide};
 
 const BYTES: usize = 50;
@@ -50,6 +48,8 @@ impl Codebook<BYTES> for Book {
     const COLUMNS: &'static [[f32; LANES]] = &COLUMNS;
     const TOP_SCALE: u8 = 15;
     const RULE: Rule = Rule::Together;
+    #[cfg(target_arch = "x86_64")]
+    const AS_AVX2: bool = true;
 
     #[inline(always)]
     fn encode<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
@@ -107,12 +107,5 @@ impl Codebook<BYTES> for Book {
     fn sum_avx2(block: &[u8; BYTES], y: &Q8KWindow, isa: Avx2) -> Option<__m256i> {
         // SAFETY: the proof is of the features.
         Some(unsafe { avx2::sum(block, y, isa) })
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    fn sum_avx512(block: &[u8; BYTES], y: &Q8KWindow, isa: Avx512) -> Option<__m512i> {
-        // SAFETY: the proof is of the features.
-        Some(unsafe { avx512::sum(block, y, isa) })
     }
 }
