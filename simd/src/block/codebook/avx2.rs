@@ -17,7 +17,8 @@ pub(crate) fn decode<const B: usize, C: Codebook<B>>(blocks: &[u8], out: &mut [f
     scalar::decode::<B, C>(blocks, out);
 }
 
-/// `out[r] = w[r] . x`.
+/// `out[r] = w[r] . x`. (Never inlined: where that of AVX-512 calls it, it is to be made for this tier.)
+#[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     let isa = Avx2::here();
