@@ -32,10 +32,15 @@ pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindo
         if let Some(sum) = C::sum_avx512(block, y, isa) {
             return sum;
         }
+        let mut indices = Indices::<B, C>::new();
+        let has_indices = C::indices(block, narrow, &mut indices);
         let marks = C::marks_avx2(block, narrow);
         let scales = load_128(&C::scales(block));
         let dots = quarters!(c => {
-            let entry = |g: usize| entry::<B, C>(C::index(block, C::Entry::IN_64 * c + g));
+            let entry = |g: usize| {
+                let g = C::Entry::IN_64 * c + g;
+                if has_indices { indices.entry(g) } else { entry::<B, C>(C::index(block, g)) }
+            };
             let entries = C::Entry::vector_512(isa, entry);
             let y = load_codes(&y.codes.as_chunks().0[c]);
             match C::MARKS {

@@ -96,7 +96,7 @@ pub(crate) trait Codebook<const B: usize> {
     /// Which marks there may be.
     const RULE: Rule;
 
-    /// Whether CPUs with AVX-512 are better off with the kernel for AVX2, as measured: where indices are made together.
+    /// Whether CPUs with AVX-512 are better off with the kernel for AVX2, as measured.
     #[cfg(target_arch = "x86_64")]
     const AS_AVX2: bool = false;
 

@@ -44,8 +44,6 @@ impl Codebook<BYTES> for Book {
     const COLUMNS: &'static [[f32; LANES]] = &COLUMNS;
     const TOP_SCALE: u8 = 31;
     const RULE: Rule = Rule::Free;
-    #[cfg(target_arch = "x86_64")]
-    const AS_AVX2: bool = true;
 
     #[inline(always)]
     fn encode<V: Wide>(isa: V::Proof, row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
