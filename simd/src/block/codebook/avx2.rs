@@ -137,20 +137,22 @@ fn even_and_odd(scales: __m128i) -> __m256i {
     _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(even), _mm_srli_epi16::<8>(scales))
 }
 
+/// Where the bytes of word `k` of each half are, in all places of the half.
+pub(crate) const WORDS: [[i8; 32]; 8] = {
+    let mut places = [[0; 32]; 8];
+    let mut i = 0;
+    while i < 8 * 32 {
+        places[i / 32][i % 32] = (2 * (i / 32) + i % 2) as i8;
+        i += 1;
+    }
+    places
+};
+
 /// Number `k` of each half, in all places of the half. (Opaque, because the compiler would rather shuffle twice.)
 #[inline]
 #[target_feature(enable = "avx2")]
 fn two_scales(lanes: __m256i, k: usize) -> __m256i {
-    const PLACES: [[i8; 32]; 8] = {
-        let mut places = [[0; 32]; 8];
-        let mut i = 0;
-        while i < 8 * 32 {
-            places[i / 32][i % 32] = (2 * (i / 32) + i % 2) as i8;
-            i += 1;
-        }
-        places
-    };
-    _mm256_shuffle_epi8(lanes, opaque(load_codes(&PLACES[k])))
+    _mm256_shuffle_epi8(lanes, opaque(load_codes(&WORDS[k])))
 }
 
 /// The bias of raised codes times sums.

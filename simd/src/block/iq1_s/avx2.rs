@@ -7,7 +7,7 @@ use core::arch::x86_64::*;
 
 use super::{BYTES, Book};
 use crate::activation::Q8KWindow;
-use crate::block::codebook::avx2::{factors, places, sixteen_indices};
+use crate::block::codebook::avx2::{WORDS, factors, places, sixteen_indices};
 use crate::block::codebook::{Entry, Indices, bytes_at};
 use crate::block::k::avx2;
 use crate::isa::Avx2;
@@ -34,21 +34,12 @@ pub(super) fn indices(block: &[u8; BYTES], out: &mut Indices<BYTES, Book>) {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn sum(block: &[u8; BYTES], y: &Q8KWindow, isa: Avx2) -> __m256i {
-    const PLACES: [[i8; 32]; 8] = {
-        let mut places = [[0; 32]; 8];
-        let mut i = 0;
-        while i < 8 * 32 {
-            places[i / 32][i % 32] = (2 * (i / 32) + i % 2) as i8;
-            i += 1;
-        }
-        places
-    };
     let mut indices = Indices::new();
     self::indices(block, &mut indices);
     let scales = scales(block);
     let both = _mm256_broadcastsi128_si256(scales);
     let mut sum = sums(block, scales, y);
-    for (j, places) in PLACES.iter().enumerate() {
+    for (j, places) in WORDS.iter().enumerate() {
         let entries = u64::vector_256(isa, 0, |g| indices.lone_entry(4 * j + g));
         let scale = _mm256_shuffle_epi8(both, load_codes(places));
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(avx2::dot(entries, y, j), scale));
