@@ -258,8 +258,9 @@ impl<'k> Base<'k> {
             Ok(Some(layers)) => Ok(layers),
             Ok(None) => Ok(by(period)),
             Err(error) => match self.keys.count(KEY) {
-                // A period of one ends with its only layer, which has none; 0 is no period.
-                Ok(Some(period)) => Ok(by([1, 0].get(period).copied().unwrap_or(period))),
+                // In files 0 is all layers, and a period of 1 ends with its only layer, which has none.
+                Ok(Some(period @ (0 | 1))) => Ok(vec![period == 0; self.n_layer]),
+                Ok(Some(period)) => Ok(by(period)),
                 _ => Err(error),
             },
         }

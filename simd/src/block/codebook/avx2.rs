@@ -5,7 +5,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{Codebook, Entry, Indices, Marks, entry, scalar};
+use super::{Codebook, Entry, Indices, Marks, entry_of, lone_entry_of, scalar};
 use crate::activation::Q8KWindow;
 use crate::block::k::avx2;
 use crate::isa::Avx2;
@@ -17,8 +17,7 @@ pub(crate) fn decode<const B: usize, C: Codebook<B>>(blocks: &[u8], out: &mut [f
     scalar::decode::<B, C>(blocks, out);
 }
 
-/// `out[r] = w[r] . x`. (Never inlined: where that of AVX-512 calls it, it is to be made for this tier.)
-#[inline(never)]
+/// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindow], out: &mut [f32]) {
     let isa = Avx2::here();
@@ -35,10 +34,8 @@ pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindo
         let mut sum = _mm256_setzero_si256();
         quarters!(c => {
             let half = |h: usize| {
-                let entries = C::Entry::vector_256(isa, h, |g: usize| {
-                    let g = C::Entry::IN_64 * c + g;
-                    if has_indices { indices.lone_entry(g) } else { entry::<B, C>(C::index(block, g)) }
-                });
+                let entry = |g: usize| lone_entry_of(block, (has_indices, &indices), C::Entry::IN_64 * c + g);
+                let entries = C::Entry::vector_256(isa, h, entry);
                 let mask = ones((marks[c] >> (32 * h)) as u32);
                 let y = load_codes(&y.codes.as_chunks().0[2 * c + h]);
                 let dot = match C::MARKS {
@@ -187,10 +184,7 @@ pub(crate) fn store_codes<const B: usize, C: Codebook<B>>(block: &[u8; B], bias:
     let marks = C::marks_avx2(block, isa);
     let bias = _mm256_set1_epi8(bias.wrapping_sub(C::MARKS.bias()).cast_signed());
     for (c, out) in out.as_chunks_mut::<64>().0.iter_mut().enumerate() {
-        let entry = |g: usize| {
-            let g = C::Entry::IN_64 * c + g;
-            if has_indices { indices.entry(g) } else { entry::<B, C>(C::index(block, g)) }
-        };
+        let entry = |g: usize| entry_of(block, (has_indices, &indices), C::Entry::IN_64 * c + g);
         let code = |half: usize| {
             let (entries, mask) =
                 (C::Entry::vector_256(isa, half, entry), ones((marks[c] >> (32 * half)) as u32));

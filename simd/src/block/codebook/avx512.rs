@@ -6,7 +6,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{Codebook, Entry, Indices, Marks, entry, scalar};
+use super::{Codebook, Entry, Indices, Marks, entry_of, scalar};
 use crate::activation::Q8KWindow;
 use crate::block::codebook::avx2::{nine_times, quarters};
 use crate::block::k::{avx2, avx512};
@@ -37,10 +37,7 @@ pub(crate) fn gemv<const B: usize, C: Codebook<B>>(weights: &[u8], x: &[Q8KWindo
         let marks = C::marks_avx2(block, narrow);
         let scales = load_128(&C::scales(block));
         let dots = quarters!(c => {
-            let entry = |g: usize| {
-                let g = C::Entry::IN_64 * c + g;
-                if has_indices { indices.entry(g) } else { entry::<B, C>(C::index(block, g)) }
-            };
+            let entry = |g: usize| entry_of(block, (has_indices, &indices), C::Entry::IN_64 * c + g);
             let entries = C::Entry::vector_512(isa, entry);
             let y = load_codes(&y.codes.as_chunks().0[c]);
             match C::MARKS {
@@ -76,10 +73,7 @@ pub(crate) fn store_codes<const B: usize, C: Codebook<B>>(block: &[u8; B], bias:
     let marks = C::marks_avx2(block, isa.avx2());
     let bias = _mm512_set1_epi8(bias.wrapping_sub(C::MARKS.bias()).cast_signed());
     for (c, out) in out.as_chunks_mut::<64>().0.iter_mut().enumerate() {
-        let entry = |g: usize| {
-            let g = C::Entry::IN_64 * c + g;
-            if has_indices { indices.entry(g) } else { entry::<B, C>(C::index(block, g)) }
-        };
+        let entry = |g: usize| entry_of(block, (has_indices, &indices), C::Entry::IN_64 * c + g);
         let entries = C::Entry::vector_512(isa, entry);
         let codes = match C::MARKS {
             Marks::Negate => _mm512_mask_sub_epi8(entries, marks[c], _mm512_setzero_si512(), entries),

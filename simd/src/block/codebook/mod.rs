@@ -21,6 +21,8 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 pub(crate) mod encode;
+#[cfg(target_arch = "x86_64")]
+mod indices;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 mod parts;
@@ -33,8 +35,6 @@ mod unpack;
 use core::arch::aarch64::*;
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::*;
-#[cfg(target_arch = "x86_64")]
-use core::marker::PhantomData;
 
 #[cfg(target_arch = "x86_64")]
 use crate::activation::Q8KWindow;
@@ -44,6 +44,8 @@ use crate::isa::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Avx2, Avx512};
 use crate::wide::{LANES, Wide};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use indices::{Indices, entry_of, lone_entry_of};
 pub(crate) use parts::{Parts, Rule, columns_of_4, columns_of_8};
 
 /// What the marks of a type do.
@@ -149,57 +151,6 @@ pub(crate) trait Codebook<const B: usize> {
     #[inline(always)]
     fn marks_avx2(block: &[u8; B], _isa: Avx2) -> [u64; 4] {
         Self::marks(block)
-    }
-}
-
-/// The indices of a super-block's entries, each below the length of the table of `C`.
-#[cfg(target_arch = "x86_64")]
-pub(crate) struct Indices<const B: usize, C> {
-    numbers: [u16; 64],
-    book: PhantomData<C>,
-}
-
-#[cfg(target_arch = "x86_64")]
-impl<const B: usize, C: Codebook<B>> Indices<B, C> {
-    /// Those of the first entry.
-    #[inline(always)]
-    pub(crate) fn new() -> Self {
-        const { assert!(C::TABLE.len().is_power_of_two() && C::TABLE.len() <= 1 << 16) };
-        Self { numbers: [0; 64], book: PhantomData }
-    }
-
-    /// Writes sixteen, of which the bits that an index has count.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    pub(crate) fn store(&mut self, i: usize, indices: __m256i) {
-        let below = _mm256_set1_epi16(((C::TABLE.len() - 1) as u16).cast_signed());
-        let out: &mut [u16; 16] = &mut self.numbers.as_chunks_mut().0[i];
-        // SAFETY: 32 bytes are stored into 32.
-        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm256_and_si256(indices, below)) };
-    }
-
-    /// Entry `g`.
-    #[inline(always)]
-    pub(crate) fn entry(&self, g: usize) -> C::Entry {
-        // SAFETY: an index is below the table's length, as is zero.
-        unsafe { *C::TABLE.get_unchecked(usize::from(self.numbers[g])) }
-    }
-
-    /// [`Indices::entry`] by an index that is loaded alone: the compiler would load several as a vector, and extract
-    /// each.
-    #[inline(always)]
-    pub(crate) fn lone_entry(&self, g: usize) -> C::Entry {
-        // SAFETY: a reference is valid to read.
-        let index = unsafe { core::ptr::read_volatile(&self.numbers[g]) };
-        // SAFETY: an index is below the table's length, as is zero.
-        unsafe { *C::TABLE.get_unchecked(usize::from(index)) }
-    }
-
-    /// Has the compiler leave them in memory: see [`avx2::in_memory`].
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    pub(crate) fn in_memory(&mut self) {
-        avx2::in_memory(&mut self.numbers);
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) fn sum(block: &[u8; BYTES], y: &Q8KWindow, isa: Avx2) -> __m256i {
 /// The scales of the eight sub-blocks.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn scales(block: &[u8; BYTES]) -> __m128i {
+fn scales(block: &[u8; BYTES]) -> __m128i {
     let twice = _mm_srli_epi16::<11>(load_128(bytes_at(block, 34)));
     _mm_or_si128(_mm_and_si128(twice, _mm_set1_epi16(14)), _mm_set1_epi16(1))
 }
@@ -58,7 +58,7 @@ pub(super) fn scales(block: &[u8; BYTES]) -> __m128i {
 /// Lanes that add up to what bias and marks contribute: -9 or -7 times the scale times the sum of each sub-block.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn sums(block: &[u8; BYTES], scales: __m128i, y: &Q8KWindow) -> __m256i {
+fn sums(block: &[u8; BYTES], scales: __m128i, y: &Q8KWindow) -> __m256i {
     // The highest bit of a half says that weights are less; it is no zero, which would have no sign.
     let signs = _mm_or_si128(load_128(bytes_at(block, 34)), _mm_set1_epi16(1));
     let factors = _mm_sub_epi16(_mm_sign_epi16(scales, signs), _mm_slli_epi16::<3>(scales));
