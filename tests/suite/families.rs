@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use crate::common::{
     self,
@@ -23,6 +24,9 @@ pub(crate) const TOLERANCE: f32 = 1e-4;
 
 /// What the fixtures' positions need.
 const N_CTX: usize = 64;
+
+/// What [`Fixture::convert`] made of each folder.
+static CONVERTED: Mutex<BTreeMap<PathBuf, Arc<[u8]>>> = Mutex::new(BTreeMap::new());
 
 /// A checkpoint and what it should compute.
 pub(crate) struct Fixture {
@@ -58,7 +62,15 @@ impl Fixture {
             }
         }
         let gguf = dir.join(format!("{}.gguf", self.name));
-        common::convert(&checkpoint, &gguf, FileType::F32);
+        // Many tests want the same files, and most of a small model's conversion is the proof of its tokenizer.
+        let converted = || CONVERTED.lock().expect("no test failed in between");
+        let found = converted().get(&self.path).cloned();
+        if let Some(file) = found {
+            fs::write(&gguf, &*file).expect("writable");
+        } else {
+            common::convert(&checkpoint, &gguf, FileType::F32);
+            converted().insert(self.path.clone(), fs::read(&gguf).expect("readable").into());
+        }
         gguf
     }
 
