@@ -5,11 +5,12 @@
 
 #![allow(missing_docs, reason = "criterion_group makes a function without documentation")]
 
+use std::array::from_fn;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use gguf_simd::ops::{Gate, Norm, Ops};
-use gguf_simd::{InputRow, Isa, Kernels, Q8KWindow, Q8Window};
+use gguf_simd::ops::{Gate, HeadInputs, Norm, Ops, Xielu};
+use gguf_simd::{ColumnsMut, InputRow, Isa, Kernels, Q8KWindow, Q8Window};
 
 const N: usize = 4096;
 
@@ -31,7 +32,7 @@ type Operation = fn(&Ops, &[f32], &[f32], &mut [f32]);
 /// An operation that converts rows of 16 bits as well.
 type Conversion = fn(&Ops, &[f32], &mut [u16], &mut [f32]);
 
-const OPERATIONS: [(&str, Operation); 13] = [
+const OPERATIONS: [(&str, Operation); 20] = [
     ("rms_norm", |ops, x, y, out| ops.rms_norm(x, y, 1e-5, out)),
     ("layer_norm", |ops, x, y, out| ops.layer_norm(x, y, Some(y), 1e-5, out)),
     ("softmax", |ops, x, _, out| {
@@ -47,6 +48,28 @@ const OPERATIONS: [(&str, Operation); 13] = [
         out.copy_from_slice(x);
         ops.softcap(out, 50.0);
     }),
+    ("softplus", |ops, x, _, out| {
+        out.copy_from_slice(x);
+        ops.softplus(out);
+    }),
+    ("swiglu_clamped", |ops, x, y, out| {
+        ops.gated(Gate::ClampedSilu { alpha: 1.7, limit: 0.5 }, x, y, out);
+    }),
+    ("swiglu_bounded", |ops, x, y, out| {
+        ops.gated(Gate::BoundedSilu { limit: 0.25, is_before: false }, x, y, out);
+    }),
+    ("xielu", |ops, x, _, out| {
+        let of = Xielu { positive: 0.8, negative: 0.8, beta: 0.5, eps: -1e-6 };
+        ops.activate(Gate::Xielu(of), x, out);
+    }),
+    // A layer's channels at one position, with the last four.
+    ("conv", |ops, x, y, out| {
+        let taps: [&[f32]; 4] = from_fn(|i| &x[i * (N / 4)..][..N / 4]);
+        ops.conv(&taps, y, None, &mut out[..N / 4]);
+    }),
+    // A head with keys of 64 and values of 32 elements at 16 positions.
+    ("delta_rule", |ops, x, y, out| walk(ops, x, y, out, Ops::delta_rule)),
+    ("plain_recurrence", |ops, x, y, out| walk(ops, x, y, out, Ops::plain_recurrence)),
     ("add", |ops, x, y, out| {
         out.copy_from_slice(x);
         ops.add(out, y);
@@ -61,6 +84,31 @@ const OPERATIONS: [(&str, Operation); 13] = [
     }),
     ("dots_f32", |ops, x, y, out| ops.dots_f32(&x[..128], y, &mut out[..N / 128])),
 ];
+
+/// Lets a head with keys of 64 and values of 32 elements walk 16 positions.
+fn walk(
+    ops: &Ops,
+    x: &[f32],
+    gates: &[f32],
+    out: &mut [f32],
+    rule: fn(&Ops, &mut [f32], HeadInputs<'_>, ColumnsMut<'_>),
+) {
+    let (state, out) = out.split_at_mut(64 * 32);
+    state.fill(0.1);
+    let inputs = HeadInputs {
+        rows: x,
+        n_row: 192,
+        n_key: 64,
+        key: 0,
+        query: 64,
+        value: 128,
+        gates,
+        n_gate: 2,
+        decay: 0,
+        strength: 1,
+    };
+    rule(ops, state, inputs, ColumnsMut::new(&mut out[..16 * 32], 32, 16));
+}
 
 const CONVERSIONS: [(&str, Conversion); 2] = [
     ("f16", |ops, x, narrow, out| {

@@ -3,8 +3,6 @@
 //! `out[c] = bias[c] + sum over taps j of x_j[c] * w[j][c]`, each product added in a fused multiply-add, the oldest
 //! tap first; without a bias the sum begins with zero. Accuracy: one rounding a tap.
 
-use super::lanes::{self, LANES};
-
 /// Taps of a convolution at most.
 pub const MAX_TAPS: usize = 16;
 
@@ -12,15 +10,23 @@ pub const MAX_TAPS: usize = 16;
 /// `[n]`; `weights: [taps, n]`.
 #[inline(always)]
 pub(super) fn conv(taps: &[&[f32]], weights: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
-    let n = out.len();
-    for (i, out) in out.chunks_mut(LANES).enumerate() {
-        let part = i * LANES..i * LANES + out.len();
-        let mut acc = bias.map_or([0.0; LANES], |bias| lanes::padded(&bias[part.clone()], 0.0));
-        for (j, tap) in taps.iter().enumerate() {
-            let x = lanes::padded(&tap[part.clone()], 0.0);
-            let w = lanes::padded(&weights[j * n + part.start..j * n + part.end], 0.0);
-            acc = lanes::fma(&x, &w, &acc);
-        }
-        out.copy_from_slice(&acc[..out.len()]);
+    match bias {
+        Some(bias) => out.copy_from_slice(bias),
+        None => out.fill(0.0),
+    }
+    if out.is_empty() {
+        return;
+    }
+    // One tap after the other: the loop over channels is the long one, and what is added up stays in the first cache.
+    for (tap, weights) in taps.iter().zip(weights.chunks_exact(out.len())) {
+        add_tap(tap, weights, out);
+    }
+}
+
+#[inline(always)]
+fn add_tap(x: &[f32], weights: &[f32], out: &mut [f32]) {
+    let (x, weights) = (&x[..out.len()], &weights[..out.len()]);
+    for c in 0..out.len() {
+        out[c] = x[c].mul_add(weights[c], out[c]);
     }
 }

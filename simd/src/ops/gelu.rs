@@ -23,32 +23,32 @@ const CUBIC: f32 = 0.071_354_814;
 /// `out[i] = gelu(x[i])`, exact; both `[n]`.
 #[inline(always)]
 pub(super) fn gelu_erf(x: &[f32], out: &mut [f32]) {
-    elementwise::map::<Exact>(x, out);
+    elementwise::map(&Exact, x, out);
 }
 
 /// `out[i] = gelu(x[i])`, in the form with the tangent; both `[n]`.
 #[inline(always)]
 pub(super) fn gelu_tanh(x: &[f32], out: &mut [f32]) {
-    elementwise::map::<WithTangent>(x, out);
+    elementwise::map(&WithTangent, x, out);
 }
 
 /// `out[i] = gelu(gate[i]) * up[i]`, exact; all `[n]`.
 #[inline(always)]
 pub(super) fn geglu_erf(gate: &[f32], up: &[f32], out: &mut [f32]) {
-    elementwise::gated::<Exact>(gate, up, out);
+    elementwise::gated(&Exact, gate, up, out);
 }
 
 /// `out[i] = gelu(gate[i]) * up[i]`, in the form with the tangent; all `[n]`.
 #[inline(always)]
 pub(super) fn geglu_tanh(gate: &[f32], up: &[f32], out: &mut [f32]) {
-    elementwise::gated::<WithTangent>(gate, up, out);
+    elementwise::gated(&WithTangent, gate, up, out);
 }
 
 struct Exact;
 
 impl Function for Exact {
     #[inline(always)]
-    fn of(x: &Lanes) -> Lanes {
+    fn of(&self, x: &Lanes) -> Lanes {
         let mut magnitude = *x;
         for l in 0..LANES {
             magnitude[l] = x[l].abs();
@@ -66,7 +66,7 @@ struct WithTangent;
 
 impl Function for WithTangent {
     #[inline(always)]
-    fn of(x: &Lanes) -> Lanes {
+    fn of(&self, x: &Lanes) -> Lanes {
         let mut negated = *x;
         for l in 0..LANES {
             negated[l] = -x[l] * (x[l] * x[l]).mul_add(CUBIC, SLOPE);
@@ -142,7 +142,7 @@ mod tests {
         let mut worst = (0.0f64, 0.0);
         for x in sweep() {
             let exact = f64::from(x) * 0.5 * libm::erfc(-f64::from(x) * core::f64::consts::FRAC_1_SQRT_2);
-            let error = (f64::from(Exact::of(&[x; 16])[3]) - exact).abs();
+            let error = (f64::from(Exact.of(&[x; 16])[3]) - exact).abs();
             // A subnormal tail is rounded before it is multiplied.
             let allowed = if exact.abs() < f64::from(f32::MIN_POSITIVE) * 16.0 { 16.0 } else { 1.0 };
             worst = if error / ulp(exact) / allowed > worst.0 {
@@ -163,7 +163,7 @@ mod tests {
             let y2 = libm::sqrt(8.0 / core::f64::consts::PI) * (v + 0.044715 * v * v * v);
             let exact = v / (1.0 + libm::exp(-y2));
             let error =
-                (f64::from(WithTangent::of(&[x; 16])[3]) - exact).abs() / ulp(exact) / (4.0 + 3.0 * y2.abs());
+                (f64::from(WithTangent.of(&[x; 16])[3]) - exact).abs() / ulp(exact) / (4.0 + 3.0 * y2.abs());
             worst = if error > worst.0 { (error, x) } else { worst };
         }
         assert!(worst.0 <= 1.0, "{worst:?}");
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn special_values_give_what_the_head_says() {
-        for f in [Exact::of, WithTangent::of] {
+        for f in [|x: &Lanes| Exact.of(x), |x: &Lanes| WithTangent.of(x)] {
             let one = |x: f32| f(&[x; 16])[9];
             assert_eq!(one(0.0), 0.0);
             assert_eq!(one(f32::INFINITY), f32::INFINITY);

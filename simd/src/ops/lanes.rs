@@ -236,6 +236,38 @@ pub(crate) fn padded<T: Copy>(tail: &[T], fill: T) -> [T; LANES] {
     lanes
 }
 
+/// Up to sixteen elements in the middle of other work, most often sixteen; the missing ones are zero. ([`padded`] takes
+/// any number of them through memory, so a loop whose every round calls it waits for that.)
+#[inline(always)]
+pub(crate) fn group(part: &[f32]) -> Lanes {
+    match part.first_chunk() {
+        Some(whole) => *whole,
+        None => end(part),
+    }
+}
+
+/// Writes what belongs to the elements of a [`group`].
+#[inline(always)]
+pub(crate) fn put(out: &mut [f32], lanes: &Lanes) {
+    if let Some(whole) = out.first_chunk_mut() {
+        *whole = *lanes;
+    } else {
+        put_end(out, *lanes);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn end(part: &[f32]) -> Lanes {
+    padded(part, 0.0)
+}
+
+#[cold]
+#[inline(never)]
+fn put_end(out: &mut [f32], lanes: Lanes) {
+    out.copy_from_slice(&lanes[..out.len()]);
+}
+
 /// `x * y + acc` in every lane, rounded once.
 #[inline(always)]
 pub(crate) fn fma(x: &Lanes, y: &Lanes, acc: &Lanes) -> Lanes {

@@ -97,7 +97,7 @@ fn walk_block<const DELTA: bool>(
         let gates = &inputs.gates[t * inputs.n_gate..(t + 1) * inputs.n_gate];
         let (decay, strength) = (gates[inputs.decay], gates[inputs.strength]);
         let value = &inputs.rows[t * inputs.n_row + inputs.value..][columns.clone()];
-        let mut delta = lanes::padded(value, 0.0);
+        let mut delta = lanes::group(value);
         for l in 0..LANES {
             if DELTA {
                 delta[l] -= decay * seen[l];
@@ -113,7 +113,7 @@ fn walk_block<const DELTA: bool>(
         } else {
             update(block, (inputs.keys(t), query), decay, &delta)
         };
-        out.column(t)[columns.clone()].copy_from_slice(&output[..columns.len()]);
+        lanes::put(&mut out.column(t)[columns.clone()], &output);
     }
 }
 

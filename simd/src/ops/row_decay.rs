@@ -96,7 +96,7 @@ fn walk_block(
     }
     let mut seen = dot(block, inputs.of(0, inputs.look));
     for t in 0..n {
-        let value = lanes::padded(&inputs.rows[t * inputs.n_row + inputs.value..][columns.clone()], 0.0);
+        let value = lanes::group(&inputs.rows[t * inputs.n_row + inputs.value..][columns.clone()]);
         let position = Position {
             query: inputs.of(t, inputs.query),
             decay: inputs.of(t, inputs.decay),
@@ -108,7 +108,7 @@ fn walk_block(
         let (after, next_seen) = update(block, position, next, (&value, &seen));
         let output = if inputs.reads_before { seen } else { after };
         seen = next_seen;
-        out.column(t)[columns.clone()].copy_from_slice(&output[..columns.len()]);
+        lanes::put(&mut out.column(t)[columns.clone()], &output);
     }
 }
 

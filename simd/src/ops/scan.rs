@@ -71,8 +71,8 @@ fn scan_block(
     for i in 0..out.n_cols() {
         let row = i * inputs.n_value + inputs.first;
         let part = row + channels.start..row + channels.end;
-        let steps = lanes::padded(&inputs.steps[part.clone()], 0.0);
-        let weighted = lanes::times(&steps, &lanes::padded(&inputs.values[part], 0.0));
+        let steps = lanes::group(&inputs.steps[part.clone()]);
+        let weighted = lanes::times(&steps, &lanes::group(&inputs.values[part]));
         let (written, read) = inputs.shared[i * 2 * n_state..(i + 1) * 2 * n_state].split_at(n_state);
         let (written, read) = (&written[..state.len()], &read[..state.len()]);
         let mut sum = [0.0; LANES];
@@ -85,6 +85,6 @@ fn scan_block(
             }
             state[s] = h;
         }
-        out.column(i)[channels.clone()].copy_from_slice(&sum[..channels.len()]);
+        lanes::put(&mut out.column(i)[channels.clone()], &sum);
     }
 }

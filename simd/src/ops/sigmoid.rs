@@ -9,20 +9,20 @@ use super::lanes::{LANES, Lanes};
 /// `out[i] = sigmoid(x[i])`; both `[n]`.
 #[inline(always)]
 pub(super) fn sigmoid(x: &[f32], out: &mut [f32]) {
-    elementwise::map::<Sigmoid>(x, out);
+    elementwise::map(&Sigmoid, x, out);
 }
 
 /// `out[i] = sigmoid(gate[i]) * up[i]`; all `[n]`.
 #[inline(always)]
 pub(super) fn gated(gate: &[f32], up: &[f32], out: &mut [f32]) {
-    elementwise::gated::<Sigmoid>(gate, up, out);
+    elementwise::gated(&Sigmoid, gate, up, out);
 }
 
 struct Sigmoid;
 
 impl Function for Sigmoid {
     #[inline(always)]
-    fn of(x: &Lanes) -> Lanes {
+    fn of(&self, x: &Lanes) -> Lanes {
         let mut negated = *x;
         for l in 0..LANES {
             negated[l] = -x[l];

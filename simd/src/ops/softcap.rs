@@ -4,8 +4,9 @@
 //! Cephes, `tanhf`); beyond, `1 - 2 / (1 + e^2y)`, where little cancels. Accuracy: 3 ULP. Infinities give
 //! `cap` with their sign, NaN stays NaN.
 
+use super::elementwise::{self, Function};
 use super::exp::exp;
-use super::lanes::{self, LANES, Lanes};
+use super::lanes::{LANES, Lanes};
 
 /// Coefficients of `y^3, y^5, ...`, the last first.
 const SERIES: [f32; 5] = [-5.704_988_6e-3, 2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
@@ -16,15 +17,23 @@ const SMALL: f32 = 0.625;
 /// Caps the row `x: [n]` in place.
 #[inline(always)]
 pub(super) fn softcap(x: &mut [f32], cap: f32) {
-    for x in x.chunks_mut(LANES) {
-        let mut y = lanes::padded(x, 0.0);
+    elementwise::in_place(&Softcap(cap), x);
+}
+
+struct Softcap(f32);
+
+impl Function for Softcap {
+    #[inline(always)]
+    fn of(&self, x: &Lanes) -> Lanes {
+        let mut y = *x;
         for l in 0..LANES {
-            y[l] /= cap;
+            y[l] /= self.0;
         }
-        let tangent = tanh(&y);
-        for (x, tangent) in x.iter_mut().zip(tangent) {
-            *x = cap * tangent;
+        let mut out = tanh(&y);
+        for l in 0..LANES {
+            out[l] *= self.0;
         }
+        out
     }
 }
 

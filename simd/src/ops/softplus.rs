@@ -4,8 +4,9 @@
 //! precision of `f32` with its eighth term. Accuracy: 3 ULP of
 //! normal numbers; below -104 the result is 0, and NaN stays NaN.
 
+use super::elementwise::{self, Function};
 use super::exp::exp;
-use super::lanes::{self, LANES, Lanes};
+use super::lanes::{LANES, Lanes};
 
 /// `1 / (2 i + 1)`.
 const SERIES: [f32; 8] =
@@ -14,32 +15,33 @@ const SERIES: [f32; 8] =
 /// `x[i] = softplus(x[i])`, in place.
 #[inline(always)]
 pub(super) fn softplus(x: &mut [f32]) {
-    for x in x.chunks_mut(LANES) {
-        let of = of_lanes(&lanes::padded(x, 0.0));
-        x.copy_from_slice(&of[..x.len()]);
-    }
+    elementwise::in_place(&Softplus, x);
 }
 
-#[inline(always)]
-fn of_lanes(x: &Lanes) -> Lanes {
-    let mut negated = *x;
-    for l in 0..LANES {
-        negated[l] = -x[l].abs();
-    }
-    let y = exp(&negated);
-    let mut out = *x;
-    for l in 0..LANES {
-        let s = y[l] / (2.0 + y[l]);
-        let square = s * s;
-        let mut sum = SERIES[7];
-        let mut i = 7;
-        while i > 0 {
-            i -= 1;
-            sum = sum.mul_add(square, SERIES[i]);
+struct Softplus;
+
+impl Function for Softplus {
+    #[inline(always)]
+    fn of(&self, x: &Lanes) -> Lanes {
+        let mut negated = *x;
+        for l in 0..LANES {
+            negated[l] = -x[l].abs();
         }
-        // The comparison leaves NaN as it is.
-        let positive = if x[l] < 0.0 { 0.0 } else { x[l] };
-        out[l] = (2.0 * s).mul_add(sum, positive);
+        let y = exp(&negated);
+        let mut out = *x;
+        for l in 0..LANES {
+            let s = y[l] / (2.0 + y[l]);
+            let square = s * s;
+            let mut sum = SERIES[7];
+            let mut i = 7;
+            while i > 0 {
+                i -= 1;
+                sum = sum.mul_add(square, SERIES[i]);
+            }
+            // The comparison leaves NaN as it is.
+            let positive = if x[l] < 0.0 { 0.0 } else { x[l] };
+            out[l] = (2.0 * s).mul_add(sum, positive);
+        }
+        out
     }
-    out
 }

@@ -8,8 +8,9 @@
 //!
 //! Accuracy: a few ULP of the greatest term. NaN stays NaN.
 
+use super::elementwise::{self, Function};
 use super::exp::exp_m1;
-use super::lanes::{self, LANES, Lanes};
+use super::lanes::{LANES, Lanes};
 
 /// The numbers of an xIELU.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,36 +28,31 @@ pub struct Xielu {
 /// `out[i] = xielu(x[i])`; both `[n]`.
 #[inline(always)]
 pub(super) fn xielu(x: &[f32], of: Xielu, out: &mut [f32]) {
-    for (x, out) in x.chunks(LANES).zip(out.chunks_mut(LANES)) {
-        let y = activated(&lanes::padded(x, 0.0), of);
-        out.copy_from_slice(&y[..x.len()]);
-    }
+    elementwise::map(&of, x, out);
 }
 
 /// `out[i] = xielu(gate[i]) * up[i]`; all `[n]`.
 #[inline(always)]
 pub(super) fn gated(gate: &[f32], up: &[f32], of: Xielu, out: &mut [f32]) {
-    let parts = gate.chunks(LANES).zip(up.chunks(LANES)).zip(out.chunks_mut(LANES));
-    for ((gate, up), out) in parts {
-        let y = lanes::times(&activated(&lanes::padded(gate, 0.0), of), &lanes::padded(up, 0.0));
-        out.copy_from_slice(&y[..gate.len()]);
-    }
+    elementwise::gated(&of, gate, up, out);
 }
 
-#[inline(always)]
-fn activated(x: &Lanes, of: Xielu) -> Lanes {
-    let Xielu { positive, negative, beta, eps } = of;
-    let mut low = *x;
-    for l in 0..LANES {
-        // The comparison leaves NaN as it is.
-        low[l] = if x[l] > eps { eps } else { x[l] };
+impl Function for Xielu {
+    #[inline(always)]
+    fn of(&self, x: &Lanes) -> Lanes {
+        let Xielu { positive, negative, beta, eps } = *self;
+        let mut low = *x;
+        for l in 0..LANES {
+            // The comparison leaves NaN as it is.
+            low[l] = if x[l] > eps { eps } else { x[l] };
+        }
+        let e = exp_m1(&low);
+        let mut out = *x;
+        for l in 0..LANES {
+            let above = positive * x[l] * x[l] + beta * x[l];
+            let below = (e[l] - x[l]) * negative + beta * x[l];
+            out[l] = if x[l] > 0.0 { above } else { below };
+        }
+        out
     }
-    let e = exp_m1(&low);
-    let mut out = *x;
-    for l in 0..LANES {
-        let above = positive * x[l] * x[l] + beta * x[l];
-        let below = (e[l] - x[l]) * negative + beta * x[l];
-        out[l] = if x[l] > 0.0 { above } else { below };
-    }
-    out
 }
