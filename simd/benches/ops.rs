@@ -32,7 +32,7 @@ type Operation = fn(&Ops, &[f32], &[f32], &mut [f32]);
 /// An operation that converts rows of 16 bits as well.
 type Conversion = fn(&Ops, &[f32], &mut [u16], &mut [f32]);
 
-const OPERATIONS: [(&str, Operation); 20] = [
+const OPERATIONS: [(&str, Operation); 22] = [
     ("rms_norm", |ops, x, y, out| ops.rms_norm(x, y, 1e-5, out)),
     ("layer_norm", |ops, x, y, out| ops.layer_norm(x, y, Some(y), 1e-5, out)),
     ("softmax", |ops, x, _, out| {
@@ -44,6 +44,8 @@ const OPERATIONS: [(&str, Operation); 20] = [
     ("gelu_erf", |ops, x, _, out| ops.activate(Gate::GeluErf, x, out)),
     ("swiglu", |ops, x, y, out| ops.gated(Gate::Silu, x, y, out)),
     ("geglu_tanh", |ops, x, y, out| ops.gated(Gate::GeluTanh, x, y, out)),
+    ("relu_squared", |ops, x, _, out| ops.activate(Gate::ReluSquared, x, out)),
+    ("reglu", |ops, x, y, out| ops.gated(Gate::Relu, x, y, out)),
     ("softcap", |ops, x, _, out| {
         out.copy_from_slice(x);
         ops.softcap(out, 50.0);

@@ -29,31 +29,6 @@ impl<T: LaneOps> Conversion<u16, f32> for HalfPrecision<T> {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Bfloat16;
-
-impl Conversion<f32, u16> for Bfloat16 {
-    #[inline(always)]
-    fn of(self, x: &Lanes) -> HalfLanes {
-        let mut out = [0; LANES];
-        for l in 0..LANES {
-            out[l] = half_float::f32_to_bf16(x[l]);
-        }
-        out
-    }
-}
-
-impl Conversion<u16, f32> for Bfloat16 {
-    #[inline(always)]
-    fn of(self, x: &HalfLanes) -> Lanes {
-        let mut out = [0.0; LANES];
-        for l in 0..LANES {
-            out[l] = half_float::bf16_to_f32(x[l]);
-        }
-        out
-    }
-}
-
 /// Narrows `x: [n]` to half precision in `out: [n]`.
 #[inline(always)]
 pub(super) fn f32_to_f16<T: LaneOps>(isa: T, x: &[f32], out: &mut [u16]) {
@@ -69,13 +44,19 @@ pub(super) fn f16_to_f32<T: LaneOps>(isa: T, x: &[u16], out: &mut [f32]) {
 /// Narrows `x: [n]` to bfloat16 in `out: [n]`.
 #[inline(always)]
 pub(super) fn f32_to_bf16(x: &[f32], out: &mut [u16]) {
-    convert(Bfloat16, x, out);
+    let out = &mut out[..x.len()];
+    for i in 0..x.len() {
+        out[i] = half_float::f32_to_bf16(x[i]);
+    }
 }
 
 /// Widens bfloat16 `x: [n]` into `out: [n]`, exactly.
 #[inline(always)]
 pub(super) fn bf16_to_f32(x: &[u16], out: &mut [f32]) {
-    convert(Bfloat16, x, out);
+    let out = &mut out[..x.len()];
+    for i in 0..x.len() {
+        out[i] = half_float::bf16_to_f32(x[i]);
+    }
 }
 
 /// Converts `x: [n]` into `out: [n]`, sixteen at a time; the end is padded with zeros.
