@@ -2,18 +2,21 @@
 """Measures how many texts a second become vectors: llama.cpp, ONNX Runtime and `gguf-run`, in turn.
 
     cargo build --release
-    python tools/peer/embeddings.py model.gguf -f TEXT [--checkpoint DIR] [--texts 256] [--words 44] [--rounds 3]
+    python tools/peer/embeddings.py model.gguf -f TEXT [--checkpoint DIR] [--texts 256] [--words 44] [--batch 128]
+        [--rounds 3]
 
 The texts are cut out of the file TEXT: so many of so many words each. `gguf-run embed` is timed as a program, less the
-time that it takes for one text; llama.cpp in both of its modes, with batches of 2,048 tokens; ONNX Runtime, where a
+time that it takes for one text; llama.cpp in both of its modes, with batches of `--batch` tokens (it computes the scores
+between all tokens of a batch, so that with 2,048 of them it makes two thirds of the texts); ONNX Runtime, where a
 checkpoint is given, on the graph that `torch.onnx` makes of it in F32, 32 texts at once. Printed are medians of texts
 per second, our figure divided by llama.cpp's better one, and the least cosine between our vectors and each program's
-(mean of the streams, normalised). Needs `llama_cpp` and `tokenizers`; for ONNX Runtime `torch`, `transformers`,
-`onnx` and `onnxruntime`.
+(mean of the streams, normalised). Needs `llama_cpp`; for ONNX Runtime `torch`, `transformers`, `tokenizers`, `onnx`,
+`onnxscript` and `onnxruntime`.
 """
 
 import argparse
 import pathlib
+import shlex
 import statistics
 import subprocess
 import sys
@@ -23,12 +26,12 @@ import time
 import numpy as np
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-N_BATCH = 2048
 N_SEQUENCES = 64
-ONNX_BATCH = 32
+ONNX_BATCH = 32  # Texts.
 
 
 def cut(source, n_texts, n_words):
+    """`n_texts` texts of `n_words` words each."""
     words = source.split()
     if len(words) < n_texts * n_words:
         raise SystemExit(f"the text is too short for {n_texts} texts of {n_words} words")
@@ -59,26 +62,26 @@ def run_llama_cpp(args, texts, repack):
     """Seconds of llama.cpp, in this process, and its vectors."""
     import llama_cpp
 
-    log = llama_cpp.llama_log_callback(lambda *_: None)
-    llama_cpp.llama_log_set(log, None)
-    llama_cpp.llama_backend_init()
-    params = llama_cpp.llama_model_default_params()
-    params.use_extra_bufts = repack
-    model = llama_cpp.llama_model_load_from_file(str(args.model).encode(), params)
+    from llama import load_model
+
+    model = load_model(args.model, repack)
     vocab = llama_cpp.llama_model_get_vocab(model)
     settings = llama_cpp.llama_context_default_params()
-    settings.n_ctx = settings.n_batch = settings.n_ubatch = N_BATCH
+    settings.n_ctx = settings.n_batch = settings.n_ubatch = args.batch
     settings.n_seq_max = N_SEQUENCES
     settings.kv_unified = True
     settings.embeddings, settings.pooling_type = True, llama_cpp.LLAMA_POOLING_TYPE_MEAN
     settings.n_threads = settings.n_threads_batch = args.threads
     context = llama_cpp.llama_init_from_model(model, settings)
     width = llama_cpp.llama_model_n_embd(model)
-    batch = llama_cpp.llama_batch_init(N_BATCH, 0, 1)
+    batch = llama_cpp.llama_batch_init(args.batch, 0, 1)
 
     def tokens(text):
-        data, ids = text.encode(), (llama_cpp.llama_token * N_BATCH)()
-        return ids[:llama_cpp.llama_tokenize(vocab, data, len(data), ids, N_BATCH, True, True)]
+        data, ids = text.encode(), (llama_cpp.llama_token * args.batch)()
+        n = llama_cpp.llama_tokenize(vocab, data, len(data), ids, args.batch, True, True)
+        if n < 0:
+            raise SystemExit(f"a text has {-n} tokens, more than --batch {args.batch}")
+        return ids[:n]
 
     def evaluate(together):
         batch.n_tokens = 0
@@ -98,7 +101,7 @@ def run_llama_cpp(args, texts, repack):
     vectors, together = [], []
     for text in texts:
         ids = tokens(text)
-        if len(together) == N_SEQUENCES or sum(map(len, together)) + len(ids) > N_BATCH:
+        if len(together) == N_SEQUENCES or sum(map(len, together)) + len(ids) > args.batch:
             vectors += evaluate(together)
             together = []
         together.append(ids)
@@ -142,9 +145,11 @@ def export(checkpoint, graph):
         def forward(self, input_ids, attention_mask):
             return model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
-    example = torch.ones(2, 8, dtype=torch.int64)
+    ids = torch.ones(2, 8, dtype=torch.int64)
+    mask = ids.clone()
+    mask[1, 5:] = 0  # Without an end that is padded the graph would have no mask.
     axes = {0: torch.export.Dim("texts"), 1: torch.export.Dim("tokens", min=2, max=512)}
-    torch.onnx.export(Streams(), (example, example), str(graph), input_names=["input_ids", "attention_mask"],
+    torch.onnx.export(Streams(), (ids, mask), str(graph), input_names=["input_ids", "attention_mask"],
                       dynamic_shapes=(axes, axes), dynamo=True, verbose=False)
 
 
@@ -152,8 +157,8 @@ def in_process(program, args, texts, folder, *more):
     """Runs one of the functions above in a process of its own, which a program's threads and memory then leave."""
     file, result = folder / "program.txt", folder / "result.npz"
     file.write_text("\n".join(texts))
-    command = [sys.executable, __file__, args.model, "-f", file, "--threads", args.threads, "--program", program,
-               "--result", result, *more]
+    command = [sys.executable, __file__, args.model, "-f", file, "--threads", args.threads, "--batch", args.batch,
+               "--program", program, "--result", result, *more]
     if args.checkpoint:
         command += ["--checkpoint", args.checkpoint]
     subprocess.run([str(part) for part in command], check=True)
@@ -168,10 +173,11 @@ def main():
     parser.add_argument("--checkpoint", type=pathlib.Path, help="the folder the file was made of, for ONNX Runtime")
     parser.add_argument("--texts", type=int, default=256)
     parser.add_argument("--words", type=int, default=44, help="words of a text: some 64 tokens of English")
+    parser.add_argument("--batch", type=int, default=128, help="tokens that llama.cpp computes at once")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--binary", default=REPOSITORY / "target/release/gguf-run")
-    parser.add_argument("--ours", nargs="*", default=[], help="further arguments for gguf-run embed")
+    parser.add_argument("--ours", type=shlex.split, default=[], help="further arguments for embed, in quotes")
     parser.add_argument("--program", choices=["repacking", "plain", "onnx"], help=argparse.SUPPRESS)
     parser.add_argument("--graph", type=pathlib.Path, help=argparse.SUPPRESS)
     parser.add_argument("--result", type=pathlib.Path, help=argparse.SUPPRESS)

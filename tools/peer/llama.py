@@ -2,17 +2,23 @@
 
 import llama_cpp
 
+LOG = llama_cpp.llama_log_callback(lambda *_: None)  # Must live as long as the library.
+
+
+def load_model(path, repack):
+    """A model with its weights repacked at load or not, without a word on the terminal."""
+    llama_cpp.llama_log_set(LOG, None)
+    llama_cpp.llama_backend_init()
+    params = llama_cpp.llama_model_default_params()
+    params.use_extra_bufts = repack
+    return llama_cpp.llama_model_load_from_file(str(path).encode(), params)
+
 
 class Llama:
     """A model and a context of one sequence, evaluated with made-up tokens."""
 
     def __init__(self, path, *, n_ctx, n_batch, threads, repack, batch_threads=None):
-        self.log = llama_cpp.llama_log_callback(lambda *_: None)  # Must live as long as the library.
-        llama_cpp.llama_log_set(self.log, None)
-        llama_cpp.llama_backend_init()
-        params = llama_cpp.llama_model_default_params()
-        params.use_extra_bufts = repack
-        model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
+        model = load_model(path, repack)
         settings = llama_cpp.llama_context_default_params()
         settings.n_ctx = n_ctx
         settings.n_batch = settings.n_ubatch = n_batch
