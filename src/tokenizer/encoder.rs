@@ -1,5 +1,6 @@
 //! The ways to turn ordinary text into ids, behind one name.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use super::bpe::Bpe;
@@ -10,9 +11,9 @@ use super::normalizer::Normalizer;
 use super::plamo::Plamo;
 use super::pre_tokenizer::Splitter;
 use super::special_ids::{Resolved, Role};
-use super::spm::{Spaces, Spm};
+use super::spm::{Before, SPACE, Spaces, Spm};
 use super::unigram::{Blanks, Unigram};
-use super::vocabulary::{Kind, Vocabulary};
+use super::vocabulary::{Kind, SpacePrefix, Vocabulary};
 use super::wordpiece::WordPiece;
 use super::world::World;
 use crate::error::{Error, Result};
@@ -76,14 +77,37 @@ impl Encoder {
         })
     }
 
-    /// Appends the ids of `text`, which has no special tokens, to `ids`; `is_first` if it begins the whole text.
+    /// `text` as those special tokens are looked for in it, and written themselves, that are looked for after
+    /// normalisation. Where that puts a space in front, what is left of the text comes behind
+    /// [`Before::NormalizedToken`].
+    ///
+    /// # Errors
+    /// `Limit` for a text that its normalisation makes too long.
+    pub(super) fn normalized<'t>(&self, text: &'t str) -> Result<Cow<'t, str>> {
+        Ok(match self {
+            Self::Bpe { normalizer, .. } => normalizer.apply(text),
+            Self::WordPiece(wordpiece) => wordpiece.normalized(text),
+            Self::Unigram(unigram, _) => unigram.normalized(text)?,
+            Self::Spm(_, charsmap, _) if !charsmap.is_empty() => charsmap.normalize_longest(text)?.into(),
+            Self::Spm(..) if self.normalizes_spaces() => format!(" {}", text.replace(SPACE, " ")).into(),
+            Self::Spm(..) | Self::Characters(_) | Self::World(_) | Self::Plamo(_) => Cow::Borrowed(text),
+        })
+    }
+
+    /// Whether normalisation puts a space in front of a text, and makes of spaces what is no blank any more.
+    pub(super) fn normalizes_spaces(&self) -> bool {
+        const ALWAYS: Spaces = Spaces { prefix: Some(SpacePrefix::Always), removes_extra: false };
+        matches!(self, Self::Spm(_, charsmap, spaces) if charsmap.is_empty() && *spaces == ALWAYS)
+    }
+
+    /// Appends the ids of `text`, which has no special tokens and comes behind `before`, to `ids`.
     ///
     /// # Errors
     /// `Usage` for what the vocabulary has no way to spell.
     pub(super) fn encode(
         &self,
         text: &str,
-        is_first: bool,
+        before: Before,
         merger: &mut Merger,
         ids: &mut Vec<u32>,
     ) -> Result<()> {
@@ -91,7 +115,7 @@ impl Encoder {
             Self::Bpe { normalizer, bpe, .. } => bpe.encode(&normalizer.apply(text), merger, ids),
             Self::Characters(bpe) => bpe.encode(text, merger, ids),
             Self::WordPiece(wordpiece) => wordpiece.encode(text, ids),
-            Self::Unigram(unigram, _) => unigram.encode(text, is_first, ids),
+            Self::Unigram(unigram, _) => unigram.encode(text, before == Before::Nothing, ids),
             Self::World(world) => world.encode(text, ids),
             Self::Plamo(plamo) => plamo.encode(text, ids),
             Self::Spm(spm, charsmap, spaces) => {
@@ -102,7 +126,7 @@ impl Encoder {
                     normal = charsmap.normalize_longest(text)?;
                     &normal
                 };
-                let (text, space) = spaces.prepare(text, is_first);
+                let (text, space) = spaces.prepare(text, before);
                 spm.encode(&text, space, merger, ids)
             }
         }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::ops::Range;
 
 use super::decoder::{Pieces, StreamDecoder};
 use super::encoder::Encoder;
@@ -9,6 +10,7 @@ use super::literal::{self, Spellings, Vetoes};
 use super::merge::Merger;
 use super::special_ids::{self, Role, SpecialIds};
 use super::special_tokens::{Fragment, SpecialTokens};
+use super::spm::Before;
 use super::vocabulary::{Kind, TokenType, Vocabulary};
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
@@ -53,9 +55,9 @@ impl Tokenizer {
         let knows_words = vocabulary.added.as_ref().is_some_and(|added| !added.is_empty());
         let resolved =
             special_ids::resolve(&vocabulary.tokens, &vocabulary.types, &vocabulary.ids, knows_words);
-        let specials = SpecialTokens::new(&vocabulary, &resolved.types)?;
-        let pieces = Pieces::new(&vocabulary, &resolved.types);
         let encoder = Encoder::new(&vocabulary, &resolved)?;
+        let specials = SpecialTokens::new(&vocabulary, &resolved.types, &encoder)?;
+        let pieces = Pieces::new(&vocabulary, &resolved.types);
         let ids = &resolved.ids;
         // WordPiece puts its separator behind texts, whatever files say.
         let is_wordpiece = vocabulary.kind == Kind::WordPiece;
@@ -158,13 +160,50 @@ impl Tokenizer {
             return Err(Error::limit(what));
         }
         let mut merger = Merger::default();
-        for fragment in self.specials.partition(text, parse_special, vetoes) {
+        for fragment in self.specials.plain.partition(text, parse_special, vetoes) {
             match fragment {
                 Fragment::Token(id) => ids.push(id),
-                Fragment::Text(range) => {
-                    let is_first = range.start == 0;
-                    self.encoder.encode(&text[range], is_first, &mut merger, ids)?;
+                Fragment::Text(range) if self.specials.normalized.is_empty() => {
+                    self.encoder.encode(&text[range.clone()], before(&range), &mut merger, ids)?;
                 }
+                Fragment::Text(range) => {
+                    self.encode_normalized(text, range, parse_special, vetoes, &mut merger, ids)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the ids of the stretch `range` of `text`, in which those special tokens are left that are looked for
+    /// after normalisation.
+    fn encode_normalized(
+        &self,
+        text: &str,
+        range: Range<usize>,
+        parse_special: bool,
+        vetoes: &Vetoes,
+        merger: &mut Merger,
+        ids: &mut Vec<u32>,
+    ) -> Result<()> {
+        let (mut before, mut vetoes) = (before(&range), vetoes.within(&range));
+        let text = &text[range];
+        let mut normal = self.encoder.normalized(text)?;
+        match normal.ends_with(text).then(|| normal.len() - text.len()) {
+            Some(n_bytes) => vetoes = vetoes.moved_by(n_bytes),
+            None if vetoes.is_empty() => {}
+            // They stand in the text as it was written, and matter more than what only its normalisation shows.
+            None => normal = Cow::Borrowed(text),
+        }
+        if self.encoder.normalizes_spaces() && matches!(normal, Cow::Owned(_)) {
+            before = Before::NormalizedToken;
+        }
+        for fragment in self.specials.normalized.partition(&normal, parse_special, &vetoes) {
+            match fragment {
+                Fragment::Token(id) => {
+                    ids.push(id);
+                    before = Before::NormalizedToken;
+                }
+                Fragment::Text(range) => self.encoder.encode(&normal[range], before, merger, ids)?,
             }
         }
         Ok(())
@@ -257,6 +296,11 @@ impl Tokenizer {
     pub fn named_template(&self, name: &str) -> Option<&str> {
         self.named_templates.iter().find(|(known, _)| known == name).map(|(_, source)| source.as_str())
     }
+}
+
+/// What stands before the stretch `range` of a text, between special tokens.
+fn before(range: &Range<usize>) -> Before {
+    if range.start == 0 { Before::Nothing } else { Before::Token }
 }
 
 /// Whether texts get a token, by what the file says, else by what its kind does by default; a token that the file does

@@ -11,6 +11,8 @@
 //! - two together veto the tokens that the character behind them is part of. They stand at the ends of a
 //!   text, where a token could be half the text's and half the template's.
 
+use std::ops::Range;
+
 use aho_corasick::AhoCorasick;
 use aho_corasick::automaton::Automaton;
 use aho_corasick::nfa::contiguous::NFA;
@@ -131,6 +133,22 @@ pub(super) struct Vetoes(Vec<usize>);
 impl Vetoes {
     /// Vetoes nothing.
     pub(super) const NONE: Self = Self(Vec::new());
+
+    /// Those in `range` of the text, by their places in it.
+    pub(super) fn within(&self, range: &Range<usize>) -> Self {
+        let inside = self.0.iter().filter(|&&place| (2 * range.start..2 * range.end).contains(&place));
+        Self(inside.map(|place| place - 2 * range.start).collect())
+    }
+
+    /// The same, once `n_bytes` have come in front of the text.
+    pub(super) fn moved_by(self, n_bytes: usize) -> Self {
+        Self(self.0.into_iter().map(|place| place + 2 * n_bytes).collect())
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 
     /// Whether a token at `start..end` is vetoed.
     pub(super) fn forbid(&self, start: usize, end: usize) -> bool {

@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError};
 use regex::Regex;
 
+use super::encoder::Encoder;
 use super::literal::{Spellings, Vetoes};
 use super::vocabulary::{AddedFlags, TokenType, Vocabulary};
 use crate::error::{Error, Result};
@@ -35,32 +36,54 @@ struct Special {
 
 /// The special tokens of a vocabulary.
 pub(super) struct SpecialTokens {
-    /// Each cuts what the one before left: at the tokens that are looked for after normalisation last.
-    stages: Vec<Stage>,
-    /// Whether blanks are those of Unicode, as where files say which tokens take them; else of the C locale.
-    unicode_blanks: bool,
+    /// Those that are looked for in a text as it is.
+    pub(super) plain: Stage,
+    /// Those that are looked for in what the others leave, once that is normalised.
+    pub(super) normalized: Stage,
 }
 
 /// Special tokens that are looked for together, longest first, then by id.
-struct Stage {
+pub(super) struct Stage {
     tokens: Vec<Special>,
     /// Finds them all at once; pattern i is `tokens[i]`.
     automaton: AhoCorasick,
     /// What to try where token i does not apply: the longest later token that it begins with.
     shorter: Vec<Option<u32>>,
     any_unrequested: bool,
+    blanks: Blanks,
+}
+
+/// What the blanks are that tokens take along.
+#[derive(Clone, Copy)]
+enum Blanks {
+    /// Those of the C locale.
+    C,
+    /// Those of Unicode, as where files say which tokens take them.
+    Unicode,
+    /// As those, but for the space, which normalisation makes a letter.
+    UnicodeButSpace,
+}
+
+impl Blanks {
+    fn contain(self, c: char) -> bool {
+        match self {
+            Self::C => is_blank(c),
+            Self::Unicode => c.is_whitespace(),
+            Self::UnicodeButSpace => c != ' ' && c.is_whitespace(),
+        }
+    }
 }
 
 impl SpecialTokens {
     /// The control, unknown and user-defined tokens of `vocabulary`, by `types` (index = id). Empty
-    /// ones, which would be everywhere, are left out, and so are those that are not text.
+    /// ones, which would be everywhere, are left out, and so are those that are not text. `encoder` normalises.
     ///
     /// # Errors
-    /// `Limit` if there are too many for a search automaton.
-    pub(super) fn new(vocabulary: &Vocabulary, types: &[TokenType]) -> Result<Self> {
+    /// `Limit` if there are too many for a search automaton, or for a token that normalisation makes too long.
+    pub(super) fn new(vocabulary: &Vocabulary, types: &[TokenType], encoder: &Encoder) -> Result<Self> {
         let known: Option<HashMap<u32, AddedFlags>> =
             vocabulary.added.as_ref().map(|added| added.iter().copied().collect());
-        let mut tokens: Vec<Special> = Vec::new();
+        let (mut plain, mut normalized) = (Vec::new(), Vec::new());
         for (id, (text, ty)) in vocabulary.tokens.iter().zip(types).enumerate() {
             let on_request = match ty {
                 TokenType::Control | TokenType::Unknown => true,
@@ -71,13 +94,21 @@ impl SpecialTokens {
                 Some(known) => known.get(&(id as u32)).copied().unwrap_or_default(),
                 None => vocabulary.guessed_flags(text),
             };
-            if !text.is_empty() && !vocabulary.raw.contains_key(&(id as u32)) {
-                tokens.push(Special { id: id as u32, text: text.clone(), on_request, flags });
+            if vocabulary.raw.contains_key(&(id as u32)) {
+                continue;
+            }
+            let (stage, text) = if flags.normalized {
+                (&mut normalized, encoder.normalized(text)?.into_owned())
+            } else {
+                (&mut plain, text.clone())
+            };
+            if !text.is_empty() {
+                stage.push(Special { id: id as u32, text, on_request, flags });
             }
         }
-        let (late, early): (Vec<_>, Vec<_>) = tokens.into_iter().partition(|token| token.flags.normalized);
-        let stages = [early, late].into_iter().filter(|tokens| !tokens.is_empty()).map(Stage::new);
-        Ok(Self { stages: stages.collect::<Result<_>>()?, unicode_blanks: known.is_some() })
+        let blanks = if known.is_some() { Blanks::Unicode } else { Blanks::C };
+        let normal_blanks = if encoder.normalizes_spaces() { Blanks::UnicodeButSpace } else { blanks };
+        Ok(Self { plain: Stage::new(plain, blanks)?, normalized: Stage::new(normalized, normal_blanks)? })
     }
 
     /// Finds the places where a text spells tokens that are read on request only.
@@ -85,42 +116,35 @@ impl SpecialTokens {
     /// # Errors
     /// `Limit` if there are too many for a search automaton.
     pub(super) fn spellings(&self) -> Result<Spellings> {
-        let requested = self.stages.iter().flat_map(|stage| &stage.tokens).filter(|token| token.on_request);
+        let all = self.plain.tokens.iter().chain(&self.normalized.tokens);
+        let requested = all.filter(|token| token.on_request);
         Spellings::new(requested.map(|token| token.text.as_str())).map_err(too_many)
-    }
-
-    /// Cuts `text` at its special tokens; at control and unknown ones only if `parse_special`, and
-    /// where `vetoes` allow.
-    pub(super) fn partition(&self, text: &str, parse_special: bool, vetoes: &Vetoes) -> Vec<Fragment> {
-        let mut fragments = Vec::new();
-        fragments.extend((!text.is_empty()).then_some(Fragment::Text(0..text.len())));
-        for stage in &self.stages {
-            let cut = |fragment: Fragment| match fragment {
-                Fragment::Token(_) => vec![fragment],
-                Fragment::Text(range) => {
-                    let may = |token: &Special, start: usize, end: usize| {
-                        let (start, end) = (range.start + start, range.start + end);
-                        !token.on_request || parse_special && !vetoes.forbid(start, end)
-                    };
-                    let cuts = stage.cuts(&text[range.clone()], parse_special, self.unicode_blanks, may);
-                    between(range, cuts)
-                }
-            };
-            fragments = fragments.into_iter().flat_map(cut).collect();
-        }
-        fragments
     }
 }
 
 impl Stage {
-    fn new(mut tokens: Vec<Special>) -> Result<Self> {
+    fn new(mut tokens: Vec<Special>, blanks: Blanks) -> Result<Self> {
         tokens.sort_by_key(|token| (Reverse(token.text.len()), token.id));
         let automaton = AhoCorasick::builder()
             .kind(Some(AhoCorasickKind::ContiguousNFA))
             .build(tokens.iter().map(|token| &token.text))
             .map_err(too_many)?;
         let any_unrequested = tokens.iter().any(|token| !token.on_request);
-        Ok(Self { shorter: shorter(&tokens), tokens, automaton, any_unrequested })
+        Ok(Self { shorter: shorter(&tokens), tokens, automaton, any_unrequested, blanks })
+    }
+
+    /// Whether there are no tokens to look for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Cuts `text` at its special tokens; at control and unknown ones only if `parse_special`, and
+    /// where `vetoes` allow.
+    pub(super) fn partition(&self, text: &str, parse_special: bool, vetoes: &Vetoes) -> Vec<Fragment> {
+        let may = |token: &Special, start: usize, end: usize| {
+            !token.on_request || parse_special && !vetoes.forbid(start, end)
+        };
+        between(text.len(), self.cuts(text, parse_special, may))
     }
 
     /// The places in `text` where tokens are that it `may` have (token, start, end).
@@ -133,14 +157,12 @@ impl Stage {
         &self,
         text: &str,
         parse_special: bool,
-        unicode_blanks: bool,
         may: impl Fn(&Special, usize, usize) -> bool,
     ) -> Vec<(Range<usize>, u32)> {
         let mut candidates = self.candidates(text, parse_special);
         if candidates.is_empty() {
             return Vec::new();
         }
-        let is_blank = |c: char| if unicode_blanks { c.is_whitespace() } else { is_blank(c) };
         let mut taken = vec![false; text.len()];
         let mut cuts = Vec::new();
         while let Some(Reverse((i, start))) = candidates.pop() {
@@ -154,7 +176,7 @@ impl Stage {
                 candidates.extend(self.shorter[i as usize].map(|shorter| Reverse((shorter, start))));
                 continue;
             }
-            let is_free_blank = |at: usize, c: char| is_blank(c) && !taken[at];
+            let is_free_blank = |at: usize, c: char| self.blanks.contain(c) && !taken[at];
             let (mut left, mut right) = (start, end);
             if token.flags.lstrip {
                 let blanks = text[..start].char_indices().rev().take_while(|&(at, c)| is_free_blank(at, c));
@@ -210,17 +232,16 @@ fn shorter(tokens: &[Special]) -> Vec<Option<u32>> {
     shorter
 }
 
-/// The text of `range` between and around `cuts`, which are relative to it, and the tokens there.
-fn between(range: Range<usize>, cuts: Vec<(Range<usize>, u32)>) -> Vec<Fragment> {
+/// The text of `len` bytes between and around `cuts`, and the tokens there.
+fn between(len: usize, cuts: Vec<(Range<usize>, u32)>) -> Vec<Fragment> {
     let mut fragments = Vec::with_capacity(2 * cuts.len() + 1);
-    let mut from = range.start;
+    let mut from = 0;
     for (cut, id) in cuts {
-        let start = range.start + cut.start;
-        fragments.extend((from < start).then_some(Fragment::Text(from..start)));
+        fragments.extend((from < cut.start).then_some(Fragment::Text(from..cut.start)));
         fragments.push(Fragment::Token(id));
-        from = range.start + cut.end;
+        from = cut.end;
     }
-    fragments.extend((from < range.end).then_some(Fragment::Text(from..range.end)));
+    fragments.extend((from < len).then_some(Fragment::Text(from..len)));
     fragments
 }
 

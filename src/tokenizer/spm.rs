@@ -47,7 +47,19 @@ fn priority(score: f32) -> u32 {
     !ascending
 }
 
+/// What stands before a stretch of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    /// It begins the text.
+    Nothing,
+    /// A special token.
+    Token,
+    /// A special token that was found when the text was normalised already, and has its space.
+    NormalizedToken,
+}
+
 /// What becomes of the spaces of a text before it is joined.
+#[derive(PartialEq, Eq)]
 pub(super) struct Spaces {
     /// Where one is put in front; `None` for nowhere.
     pub(super) prefix: Option<SpacePrefix>,
@@ -56,16 +68,15 @@ pub(super) struct Spaces {
 }
 
 impl Spaces {
-    /// `text` without the spaces that go, and whether one comes in front; `is_first` if it begins the
-    /// whole text.
-    pub(super) fn prepare<'t>(&self, text: &'t str, is_first: bool) -> (Cow<'t, str>, bool) {
+    /// `text` without the spaces that go, and whether one comes in front.
+    pub(super) fn prepare<'t>(&self, text: &'t str, before: Before) -> (Cow<'t, str>, bool) {
         let text = if self.removes_extra { without_extra(text) } else { Cow::Borrowed(text) };
         let blank = text.starts_with([' ', SPACE]);
         let space = match self.prefix {
             None => false,
-            Some(SpacePrefix::Always) => true,
+            Some(SpacePrefix::Always) => before != Before::NormalizedToken,
             Some(SpacePrefix::UnlessBlank) => !blank,
-            Some(SpacePrefix::FirstUnlessBlank) => !blank && is_first,
+            Some(SpacePrefix::FirstUnlessBlank) => !blank && before == Before::Nothing,
         };
         let space = space && !text.is_empty();
         (text, space)
@@ -222,7 +233,8 @@ mod tests {
     #[test]
     fn extra_spaces_go_where_the_model_wants_it() {
         let prepared = |prefix, removes_extra, text: &str, is_first| {
-            let (text, space) = Spaces { prefix, removes_extra }.prepare(text, is_first);
+            let before = if is_first { Before::Nothing } else { Before::Token };
+            let (text, space) = Spaces { prefix, removes_extra }.prepare(text, before);
             format!("{}{text}", if space { "_" } else { "" })
         };
         let always = Some(SpacePrefix::Always);

@@ -5,6 +5,8 @@
 //! ends there. A character that is no token costs ten more than the worst token does and is unknown; neighbours that
 //! are unknown become one token. Sums are in 64 bits and the first of equals stays, as in the `tokenizers` library.
 
+use std::borrow::Cow;
+
 use super::charsmap::CharsMap;
 use super::spm::{SPACE, byte_of_token};
 use super::trie::Trie;
@@ -75,6 +77,14 @@ impl Unigram {
         let spans_words = !blanks.counts_words() && words.into_iter().any(has_space_inside);
         let unknown_score = f64::from(if worst.is_finite() { worst } else { 0.0 }) - UNKNOWN_PENALTY;
         Self { trie, scores, unknown, unknown_score, bytes, charsmap, blanks, spans_words }
+    }
+
+    /// `text` with its characters replaced.
+    ///
+    /// # Errors
+    /// `Limit` for a text that this makes too long.
+    pub(super) fn normalized<'t>(&self, text: &'t str) -> Result<Cow<'t, str>> {
+        Ok(if self.charsmap.is_empty() { text.into() } else { self.charsmap.normalize(text)?.into() })
     }
 
     /// Appends the ids of `text` to `ids`; `is_first` if it begins the whole text.

@@ -5,6 +5,7 @@
 //!
 //! Classes of characters are those of the `tokenizers` library, by the same tables, so that rare characters fall alike.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use unicode_categories::UnicodeCategories;
@@ -41,6 +42,11 @@ impl WordPiece {
         }
         let max_token_bytes = tokens.iter().map(String::len).max().unwrap_or(0);
         Self { ids, rules, unknown, max_token_bytes }
+    }
+
+    /// `text`, cleaned and in the letters that words are spelled in.
+    pub(super) fn normalized<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        normalized(text, self.rules).into()
     }
 
     /// Appends the ids of `text` to `ids`.

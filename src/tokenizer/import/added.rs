@@ -188,7 +188,7 @@ fn looks_added(text: &str) -> bool {
 }
 
 /// The first few of `texts`, for a sentence.
-fn listed(texts: &[&str]) -> String {
+pub(super) fn listed(texts: &[&str]) -> String {
     const SHOWN: usize = 4;
     let more = if texts.len() > SHOWN { format!(" and {} more", texts.len() - SHOWN) } else { String::new() };
     format!("{}{more}", texts[..texts.len().min(SHOWN)].join(", "))

@@ -153,6 +153,7 @@ impl Parts {
 
     /// The vocabulary, with what the files beside the tokenizer say.
     fn assemble(self, json: Option<&TokenizerJson>, settings: &Settings<'_>) -> Result<Vocabulary> {
+        let normalized = self.normalized_tokens();
         let index = self.tokens.index();
         let find = |text: &str| index.get(text).copied();
         let mut ids = settings.special_ids(&self.tokens.texts, find)?;
@@ -165,6 +166,7 @@ impl Parts {
         let (add_bos, add_eos) = settings.added_around(json, &ids, &self.tokens.texts)?;
         let templates = settings.templates()?;
         let mut notes = self.notes;
+        notes.extend(normalized);
         notes.extend(json.and_then(TokenizerJson::more_around));
         Ok(Vocabulary {
             kind: self.kind,
@@ -189,6 +191,31 @@ impl Parts {
             model_name: None,
             notes,
             tokens: self.tokens.texts,
+        })
+    }
+}
+
+impl Parts {
+    /// What others make of tokens that are looked for in normalised texts, if there are such tokens and texts.
+    fn normalized_tokens(&self) -> Option<String> {
+        let normalizes = match self.kind {
+            Kind::WordPiece => self.case.lowercase || self.case.strip_accents,
+            Kind::ByteLevelBpe => !self.normalizer.names().is_empty(),
+            Kind::SentencePiece => {
+                self.space_prefix == SpacePrefix::Always && self.add_space_prefix != Some(false)
+            }
+            Kind::Unigram => !self.charsmap.is_empty(),
+            Kind::CharacterBpe | Kind::World | Kind::Plamo => false,
+        };
+        let tokens = self.added.iter().filter(|(_, flags)| flags.normalized);
+        let texts: Vec<&str> =
+            tokens.filter_map(|&(id, _)| self.tokens.texts.get(id as usize)).map(String::as_str).collect();
+        (normalizes && !texts.is_empty()).then(|| {
+            format!(
+                "tokenizer: added tokens that the checkpoint looks for in the normalised text ({}) are found there by a \
+                 key of this program's own; others look for them in the text as it is",
+                added::listed(&texts)
+            )
         })
     }
 }

@@ -205,7 +205,7 @@ const TEXTS: &[&str] = &[
 ];
 
 /// Around a special token, where blanks, other tokens and words meet it.
-const FORMS: &[&str] = &["a#b", "a # b", "a \n#\t\n b", "##", "# #", " # ", "#x"];
+const FORMS: &[&str] = &["a#b", "a # b", "a \n#\t\n b", "##", "# #", " # ", "#x", "a #b", "\n#a #"];
 
 /// Special tokens of which every form is tried.
 const MAX_SPECIALS: usize = 8;
@@ -217,7 +217,11 @@ pub(super) fn probes(specials: &[String]) -> Vec<String> {
     probes.push(TEXTS.concat());
     let from_end = specials.len().saturating_sub(MAX_SPECIALS / 2).max(MAX_SPECIALS / 2);
     let tried = specials.iter().take(MAX_SPECIALS / 2).chain(specials.iter().skip(from_end));
-    probes.extend(tried.flat_map(|special| FORMS.iter().map(move |form| form.replace('#', special))));
+    for special in tried {
+        probes.extend(FORMS.iter().map(|form| form.replace('#', special)));
+        // Where case goes first, a token is found however it is written.
+        probes.push(format!("{} a{}", special.to_uppercase(), special.to_lowercase()));
+    }
     probes.push(specials.concat());
     probes
 }

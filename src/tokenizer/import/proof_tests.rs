@@ -130,3 +130,65 @@ fn texts_are_normalised_as_the_file_says() {
     let message = import(&[("tokenizer.json", json)], 261).unwrap_err().to_string();
     assert!(message.contains("\"Strip\"; supported are NFC, NFD, NFKC"), "{message}");
 }
+
+/// Puts added tokens that are looked for in the normalised text into a tokenizer.json, by their texts and whether they
+/// are special.
+fn add_normalized(json: &mut Value, tokens: &[(&str, bool)]) {
+    let added = json["added_tokens"].as_array_mut().unwrap();
+    added.extend(
+        tokens.iter().map(|(text, special)| json!({"content": text, "special": special, "normalized": true})),
+    );
+}
+
+#[test]
+fn tokens_looked_for_in_normalised_texts_take_the_space_that_is_put_in_front() {
+    let mut json = sentencepiece_json();
+    add_normalized(&mut json, &[("<tool>", false), ("<|x|>", true), ("<a b>", false)]);
+    let tokenizer = proven_json(json);
+    let encode = |text: &str| tokenizer.encode(text, false, true).unwrap();
+    let [tool, x, space_ab, ab] = ["<tool>", "<|x|>", "▁ab", "ab"].map(|text| {
+        (0..tokenizer.n_vocab() as u32).find(|&id| tokenizer.token_text(id) == Some(text)).unwrap()
+    });
+    assert_eq!(encode("<tool>ab"), [tool, ab]);
+    assert_eq!(encode("ab <tool>ab <|x|>"), [space_ab, tool, ab, x]);
+    // Behind a letter there is no space to be part of the token.
+    assert!(!encode("ab<tool>").contains(&tool));
+    // What people wrote stays text, here too.
+    let mark = '\u{f8a3}';
+    let marked = format!("ab {} <|x|>", tokenizer.mark("<|x|>", mark));
+    let ids = tokenizer.encode_marked(&marked, mark).unwrap();
+    assert_eq!((ids.iter().filter(|&&id| id == x).count(), ids.last()), (1, Some(&x)));
+}
+
+#[test]
+fn tokens_looked_for_in_normalised_texts_are_found_in_any_case_where_case_goes() {
+    let mut json = all_bytes();
+    json["normalizer"] = json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]});
+    add_normalized(&mut json, &[("Naïve", false)]);
+    let tokenizer = proven_json(json);
+    let id = (0..tokenizer.n_vocab() as u32).find(|&id| tokenizer.token_text(id) == Some("Naïve")).unwrap();
+    for text in ["Naïve", "naïve", "NAÏVE", "nai\u{308}ve"] {
+        assert_eq!(tokenizer.encode(text, false, false).unwrap(), [id], "{text}");
+    }
+}
+
+#[test]
+fn wordpiece_finds_added_words_in_any_case_and_the_file_says_so() {
+    let words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "co", "##vid", "a", "naive", "x", "##x"];
+    let vocab: serde_json::Map<String, Value> =
+        words.iter().enumerate().map(|(id, word)| ((*word).to_owned(), json!(id))).collect();
+    let mut json = json!({
+        "added_tokens": words[..4].iter().map(|word| json!({"content": word, "special": true})).collect::<Vec<_>>(),
+        "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "lowercase": true},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "model": {
+            "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100, "vocab": vocab,
+        },
+    });
+    add_normalized(&mut json, &[("COVID", false), ("Naïve X", false)]);
+    let notes = import(&[("tokenizer.json", json.clone())], 12).unwrap().notes().join("\n");
+    assert!(notes.contains("in the normalised text (COVID, Naïve X)"), "{notes}");
+    let tokenizer = proven_json(json);
+    assert_eq!(tokenizer.encode("a covid xCovid naive x", false, false).unwrap(), [6, 10, 8, 10, 11]);
+}

@@ -116,7 +116,11 @@ pub(super) fn read(
     }
     let mut adder = Adder::new(&mut list, Kind::SentencePiece, &mut notes);
     adder.replaces = true;
-    let added = adder.add_all(json, settings)?;
+    let mut added = adder.add_all(json, settings)?;
+    if json.is_none() {
+        // Tokenizers that read this file themselves look for added tokens in the text as it is.
+        added.iter_mut().for_each(|(_, flags)| flags.normalized = false);
+    }
     let tokens = list.finish();
     let trainer = model.proto.trainer.clone().unwrap_or_default();
     let id = |id: Option<i32>, default: i32| {

@@ -2,12 +2,18 @@
 
 use super::*;
 use crate::tokenizer::literal::unmarked;
+use crate::tokenizer::special_ids;
 use crate::tokenizer::vocabulary::tests::bpe_vocabulary;
+
+fn special_tokens(vocabulary: &Vocabulary) -> SpecialTokens {
+    let resolved = special_ids::resolve(&vocabulary.tokens, &vocabulary.types, &vocabulary.ids, true);
+    SpecialTokens::new(vocabulary, &vocabulary.types, &Encoder::new(vocabulary, &resolved).unwrap()).unwrap()
+}
 
 fn specials(tokens: &[(&str, TokenType)], name: Option<&str>) -> SpecialTokens {
     let mut vocabulary = bpe_vocabulary(tokens, &[]);
     vocabulary.model_name = name.map(str::to_owned);
-    SpecialTokens::new(&vocabulary, &vocabulary.types).unwrap()
+    special_tokens(&vocabulary)
 }
 
 fn partition(specials: &SpecialTokens, text: &str, parse_special: bool) -> Vec<String> {
@@ -15,7 +21,7 @@ fn partition(specials: &SpecialTokens, text: &str, parse_special: bool) -> Vec<S
         Fragment::Text(range) => text[range].to_owned(),
         Fragment::Token(id) => format!("#{id}"),
     };
-    specials.partition(text, parse_special, &Vetoes::NONE).into_iter().map(shown).collect()
+    specials.plain.partition(text, parse_special, &Vetoes::NONE).into_iter().map(shown).collect()
 }
 
 #[test]
@@ -49,14 +55,14 @@ fn a_vetoed_token_makes_room_for_a_shorter_one() {
     let tokens = [("<a>b", TokenType::Control), ("<a", TokenType::UserDefined), ("a>", TokenType::Control)];
     let specials = specials(&tokens, None);
     let (text, vetoes) = unmarked("<a>§b", '§');
-    let fragments = specials.partition(&text, true, &vetoes);
+    let fragments = specials.plain.partition(&text, true, &vetoes);
     assert_eq!(fragments, [Fragment::Token(1), Fragment::Text(2..4)]);
 }
 
 /// The definition: cuts every occurrence of each token out of what the longer ones left.
 fn partition_slowly(specials: &SpecialTokens, text: &str, parse_special: bool) -> Vec<Fragment> {
-    let mut fragments = between(0..text.len(), Vec::new());
-    for token in specials.stages[0].tokens.iter().filter(|token| parse_special || !token.on_request) {
+    let mut fragments = between(text.len(), Vec::new());
+    for token in specials.plain.tokens.iter().filter(|token| parse_special || !token.on_request) {
         let cut = |fragment| match fragment {
             Fragment::Text(range) => cut_slowly(text, range, token),
             Fragment::Token(_) => vec![fragment],
@@ -102,13 +108,13 @@ fn random_texts_are_cut_as_the_definition_says() {
             (text.as_str(), if flags & 1 == 0 { TokenType::Control } else { TokenType::UserDefined })
         });
         let mut specials = specials(&typed.collect::<Vec<_>>(), None);
-        for token in &mut specials.stages[0].tokens {
+        for token in &mut specials.plain.tokens {
             token.flags = AddedFlags::from_code((tokens[token.id as usize].1 >> 1) as i32 & 3);
         }
         for _ in 0..20 {
             let (text, flags) = word(40);
             let expected = partition_slowly(&specials, &text, flags & 1 == 0);
-            let found = specials.partition(&text, flags & 1 == 0, &Vetoes::NONE);
+            let found = specials.plain.partition(&text, flags & 1 == 0, &Vetoes::NONE);
             assert_eq!(found, expected, "{text:?} with {tokens:?}");
         }
     }
@@ -130,7 +136,7 @@ fn flagged(tokens: &[(&str, i32)]) -> SpecialTokens {
     let flags = tokens.iter().enumerate();
     vocabulary.added = Some(flags.map(|(id, &(_, code))| (id as u32, AddedFlags::from_code(code))).collect());
     vocabulary.model_name = Some("Phi-3".into());
-    SpecialTokens::new(&vocabulary, &vocabulary.types).unwrap()
+    special_tokens(&vocabulary)
 }
 
 #[test]
