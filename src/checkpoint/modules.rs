@@ -13,6 +13,9 @@ use crate::limits::MAX_CONFIG_BYTES;
 /// The name of the list.
 const NAME: &str = "modules.json";
 
+/// The file beside it that names prompts.
+const SETTINGS: &str = "config_sentence_transformers.json";
+
 /// How a folder of sentence-transformers says that the vectors of tokens become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolingMode {
@@ -44,6 +47,19 @@ pub struct Modules {
     pub dense: Vec<DenseModule>,
     /// The tokens whose logits score a pair of texts, the one that says yes first.
     pub answers: Vec<u32>,
+    /// What is put in front of texts.
+    pub prompts: Prompts,
+}
+
+/// What is put in front of texts, by what they are: queries, documents.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prompts {
+    /// Names and texts.
+    pub named: Vec<(String, String)>,
+    /// The name of the one that is put there where nothing else is said.
+    pub default: Option<String>,
+    /// Whether the mean is that of the text behind it alone.
+    pub is_left_out: bool,
 }
 
 impl Modules {
@@ -70,7 +86,11 @@ impl Modules {
             };
             match ty.rsplit('.').next().unwrap_or_default() {
                 "Transformer" | "Normalize" => {}
-                "Pooling" => modules.pooling = Some(pooling(&config()?)?),
+                "Pooling" => {
+                    let config = config()?;
+                    modules.pooling = Some(pooling(&config)?);
+                    modules.prompts.is_left_out = config.bool("include_prompt")? == Some(false);
+                }
                 "LogitScore" | "CausalScoreHead" => modules.answers = answers(&config()?)?,
                 "Dense" => modules.dense.push(dense(&config()?, &folder.join(path))?),
                 other => {
@@ -84,6 +104,14 @@ impl Modules {
         if modules.dense.len() > 2 {
             let what = format!("{} dense modules; GGUF has room for two", modules.dense.len());
             return Err(Error::unsupported(folder.join(NAME), what));
+        }
+        if let Some(settings) = folder.read_config(SETTINGS)? {
+            let prompts = settings.object("prompts")?;
+            for name in prompts.iter().flat_map(Config::keys) {
+                let text = prompts.as_ref().map_or(Ok(None), |prompts| prompts.string(name))?;
+                modules.prompts.named.push((name.to_owned(), text.unwrap_or_default().to_owned()));
+            }
+            modules.prompts.default = settings.string("default_prompt_name")?.map(str::to_owned);
         }
         Ok(modules)
     }
@@ -177,11 +205,24 @@ mod tests {
         let dense = DenseModule { weights: "2_Dense/model.safetensors".into(), n_in: 8, n_out: 4 };
         assert_eq!(
             read(&files).unwrap(),
-            Modules { pooling: Some(PoolingMode::Mean), dense: vec![dense], answers: vec![] }
+            Modules { pooling: Some(PoolingMode::Mean), dense: vec![dense], ..Modules::default() }
         );
         let named =
             [("modules.json", LIST), ("1_Pooling/config.json", r#"{"pooling_mode": "lasttoken"}"#), files[2]];
         assert_eq!(read(&named).unwrap().pooling, Some(PoolingMode::Last));
+    }
+
+    #[test]
+    fn prompts_are_read_in_the_order_of_the_file() {
+        let settings =
+            r#"{"prompts": {"query": "Query: ", "document": null}, "default_prompt_name": "query"}"#;
+        let pooling = r#"{"pooling_mode": "mean", "include_prompt": false}"#;
+        let list = LIST.split("},").take(2).collect::<Vec<_>>().join("},") + "}]";
+        let files = [("modules.json", &*list), ("1_Pooling/config.json", pooling), (SETTINGS, settings)];
+        let named = [("query", "Query: "), ("document", "")];
+        let named = named.map(|(name, text)| (name.to_owned(), text.to_owned())).to_vec();
+        let expected = Prompts { named, default: Some("query".into()), is_left_out: true };
+        assert_eq!(read(&files).unwrap().prompts, expected);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct EmbedOptions {
     pub kv_types: KvTypes,
     /// How the streams of a text become one, if not as the model's file says.
     pub pooling: Option<Pooling>,
+    /// Elements that are kept of a vector, the first ones, if not all.
+    pub n_kept: Option<usize>,
     /// Whether vectors are brought to length 1.
     pub is_normalized: bool,
 }
@@ -39,6 +41,15 @@ pub struct EmbedText {
     pub ids: Vec<u32>,
     /// Where the second text of a pair begins.
     pub border: Option<usize>,
+    /// Ids at the beginning that the mean leaves out.
+    pub n_left_out: usize,
+}
+
+impl EmbedText {
+    /// A text that counts as a whole.
+    pub fn new(ids: Vec<u32>) -> Self {
+        Self { ids, border: None, n_left_out: 0 }
+    }
 }
 
 /// Turns texts into vectors, or pairs of texts into scores.
@@ -52,7 +63,14 @@ pub struct Embedder<'e> {
 impl EmbedOptions {
     /// Normalised vectors of texts of up to `n_longest` tokens, pooled as the file says.
     pub fn new(n_longest: usize) -> Self {
-        Self { n_longest, n_batch: N_BATCH, kv_types: KvTypes::default(), pooling: None, is_normalized: true }
+        Self {
+            n_longest,
+            n_batch: N_BATCH,
+            kv_types: KvTypes::default(),
+            pooling: None,
+            n_kept: None,
+            is_normalized: true,
+        }
     }
 
     /// What the evaluator of these texts is made for.
@@ -84,7 +102,7 @@ impl<'e> Embedder<'e> {
     /// A vector for each text; without pooling, those of its tokens one after the other.
     ///
     /// # Errors
-    /// As [`Evaluator::step`].
+    /// As [`Evaluator::step`]; [`Error::Usage`] if more elements are to be kept than there are.
     pub fn embed(&mut self, texts: &[EmbedText]) -> Result<Vec<Vec<f32>>> {
         let pooling = self.pooling();
         let mut vectors = self.pooled(texts, pooling)?;
@@ -93,6 +111,9 @@ impl<'e> Embedder<'e> {
             let rows =
                 self.engine.decoder().project(self.engine.compute(None), vectors.concat(), texts.len())?;
             vectors = rows.chunks_exact(rows.len() / texts.len()).map(<[f32]>::to_vec).collect();
+        }
+        if let Some(n_kept) = self.options.n_kept {
+            keep(&mut vectors, n_kept, pooling)?;
         }
         if self.options.is_normalized {
             let width = if pooling == Pooling::None { self.engine.spec().n_embd } else { usize::MAX };
@@ -157,11 +178,28 @@ impl<'e> Embedder<'e> {
                 Part::new(sequence, &text.ids, wanted).with_border(text.border.unwrap_or(usize::MAX))
             })
             .collect();
-        let mut sums: Vec<Pool> = texts.iter().map(|_| Pool::default()).collect();
+        let mut sums: Vec<Pool> =
+            texts.iter().map(|text| Pool { n_left_out: text.n_left_out, ..Pool::default() }).collect();
         self.evaluator.streams(&mut parts, |i, stream| sums[i].take(pooling, stream))?;
         pooled.extend(sums.into_iter().map(|sum| sum.finish(pooling)));
         Ok(())
     }
+}
+
+/// Keeps the first elements of each vector.
+fn keep(vectors: &mut [Vec<f32>], n: usize, pooling: Pooling) -> Result<()> {
+    if pooling == Pooling::None {
+        return Err(Error::usage(
+            "elements are kept of the vectors of texts, and without pooling there are none",
+        ));
+    }
+    for vector in vectors {
+        if n == 0 || n > vector.len() {
+            return Err(Error::usage(format!("{n} elements cannot be kept of vectors of {}", vector.len())));
+        }
+        vector.truncate(n);
+    }
+    Ok(())
 }
 
 /// Takes `n` of `room`, if there is as much.
@@ -177,6 +215,8 @@ struct Pool {
     streams: Vec<f32>,
     /// Sums of so many streams, in 64 bits.
     sum: Vec<f64>,
+    /// How many of the first ones it has not.
+    n_left_out: usize,
     n: usize,
 }
 
@@ -192,14 +232,19 @@ impl Pool {
             }
             Pooling::Mean => {
                 self.sum.resize(stream.len(), 0.0);
-                self.sum.iter_mut().zip(stream).for_each(|(sum, x)| *sum += f64::from(*x));
+                if self.n > self.n_left_out {
+                    self.sum.iter_mut().zip(stream).for_each(|(sum, x)| *sum += f64::from(*x));
+                }
             }
         }
     }
 
     fn finish(self, pooling: Pooling) -> Vec<f32> {
         match pooling {
-            Pooling::Mean => self.sum.iter().map(|sum| (sum / self.n as f64) as f32).collect(),
+            Pooling::Mean => {
+                let n = self.n.saturating_sub(self.n_left_out).max(1) as f64;
+                self.sum.iter().map(|sum| (sum / n) as f32).collect()
+            }
             Pooling::None | Pooling::Cls | Pooling::Last => self.streams,
         }
     }

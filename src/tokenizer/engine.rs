@@ -125,6 +125,33 @@ impl Tokenizer {
         Ok(ids)
     }
 
+    /// As [`Tokenizer::encode`] with the tokens around it, of `text` behind a `prompt` whose control tokens are read.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`] and [`Tokenizer::free_mark`].
+    pub fn encode_behind(&self, prompt: &str, text: &str) -> Result<Vec<u32>> {
+        if prompt.is_empty() {
+            return self.encode(text, true, false);
+        }
+        let mark = Self::free_mark(&[prompt, text])?;
+        let whole = format!("{prompt}{}", self.mark(text, mark));
+        let mut ids: Vec<u32> = self.bos().filter(|_| self.adds_bos).into_iter().collect();
+        ids.extend(self.encode_marked(&whole, mark)?);
+        ids.extend(self.end.filter(|_| self.adds_eos));
+        Ok(ids)
+    }
+
+    /// A character for [`Tokenizer::mark`] that none of `texts` holds.
+    ///
+    /// # Errors
+    /// `Usage` if there is none.
+    pub fn free_mark(texts: &[&str]) -> Result<char> {
+        let is_free = |mark: &char| texts.iter().all(|text| !text.contains(*mark));
+        ('\u{fdd0}'..='\u{fdef}').find(is_free).ok_or_else(|| {
+            Error::usage("the texts hold all 32 characters from U+FDD0 on, which are none; leave one out")
+        })
+    }
+
     /// `text` with `mark`, a character that occurs nowhere else, in the places where control tokens
     /// could be read; [`Tokenizer::encode_marked`] then does not read them, whatever was written around
     /// the text and trimmed from it meanwhile. A text without such places is returned as it is.

@@ -22,7 +22,7 @@ fn decoder(name: &str) -> Fixture {
 
 fn texts() -> Vec<EmbedText> {
     let ids: [&[u32]; 4] = [&[7, 8, 9], &[11], &[30, 31, 32, 33, 34, 35, 36], &[7, 8, 9]];
-    ids.iter().map(|ids| EmbedText { ids: ids.to_vec(), border: None }).collect()
+    ids.iter().map(|ids| EmbedText::new(ids.to_vec())).collect()
 }
 
 fn embed(engine: &Engine, change: impl Fn(&mut EmbedOptions), texts: &[EmbedText]) -> Vec<Vec<f32>> {
@@ -169,6 +169,63 @@ fn embed_prints_lines_json_and_arrays_of_the_same_vectors() {
     assert_eq!(read_npy(&npy), ([2, 64], rows.concat()));
     let again = program::run(args);
     assert_eq!(again.status.code(), Some(2), "{}", program::stderr(&again));
+}
+
+#[test]
+fn prompts_of_a_folder_come_in_front_of_texts_as_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoint = with_modules(&encoder("bert"), dir.path());
+    let settings = |default: &str| {
+        let text = format!(
+            r#"{{"prompts": {{"query": "find the ", "document": ""}}, "default_prompt_name": {default}}}"#
+        );
+        fs::write(checkpoint.join("config_sentence_transformers.json"), text).unwrap();
+    };
+    let convert = |name: &str| {
+        let gguf = dir.path().join(name);
+        common::convert(&checkpoint, &gguf, FileType::F32);
+        gguf.to_str().unwrap().to_owned()
+    };
+    settings("null");
+    let gguf = convert("named.gguf");
+    let of = |args: &[&str]| program::stdout_of([&["embed"], args].concat());
+    let (plain, with) = (of(&[&gguf, "cat", "-q"]), of(&[&gguf, "find the cat", "-q"]));
+    assert_ne!(plain, with);
+    assert_eq!(of(&[&gguf, "cat", "-q", "--prompt", "query"]), with);
+    assert_eq!(of(&[&gguf, "cat", "-q", "--prompt", "document"]), plain);
+    let refused = program::run(["embed", &gguf, "cat", "--prompt", "passage"]);
+    assert!(program::stderr(&refused).contains("\"passage\", but: query, document"), "{refused:?}");
+    let hint = program::run(["embed", &gguf, "cat"]);
+    assert!(program::stderr(&hint).contains("--prompt query | document"), "{hint:?}");
+    settings("\"query\"");
+    let gguf = convert("default.gguf");
+    assert_eq!(of(&[&gguf, "cat", "-q"]), with);
+    assert_eq!(of(&[&gguf, "cat", "-q", "--prompt", "none"]), plain);
+    let whole = of(&[&gguf, "cat", "-q", "--no-normalize"]);
+    let kept = of(&[&gguf, "cat", "-q", "--no-normalize", "--dimensions", "2"]);
+    assert_eq!(kept.trim().split(' ').collect::<Vec<_>>(), whole.split(' ').take(2).collect::<Vec<_>>());
+    let refused = program::run(["embed", &gguf, "cat", "--dimensions", "5"]);
+    assert!(program::stderr(&refused).contains("5 elements cannot be kept of vectors of 4"), "{refused:?}");
+}
+
+#[test]
+fn a_mean_leaves_out_what_it_is_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::load(&encoder("bert").convert(dir.path()), EngineOptions::default()).unwrap();
+    let pooled = |pooling, n_left_out| {
+        let options = |options: &mut EmbedOptions| {
+            options.pooling = Some(pooling);
+            options.is_normalized = false;
+        };
+        embed(&engine, options, &[EmbedText { n_left_out, ..EmbedText::new(vec![7, 8, 9, 10]) }]).remove(0)
+    };
+    let (rows, mean) = (pooled(Pooling::None, 0), pooled(Pooling::Mean, 2));
+    let n_embd = mean.len();
+    for (j, x) in mean.iter().enumerate() {
+        let sum = f64::from(rows[2 * n_embd + j]) + f64::from(rows[3 * n_embd + j]);
+        assert_eq!(*x, (sum / 2.0) as f32);
+    }
+    assert!(pooled(Pooling::Mean, 4).iter().all(|x| *x == 0.0));
 }
 
 #[test]

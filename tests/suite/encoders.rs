@@ -30,7 +30,7 @@ fn texts(fixture: &Fixture) -> Vec<EmbedText> {
     let text = |line: &str| {
         let border = line.split_whitespace().position(|word| word == "|");
         let ids = line.split_whitespace().filter(|&word| word != "|");
-        EmbedText { ids: ids.map(|id| id.parse().expect("a number")).collect(), border }
+        EmbedText { border, ..EmbedText::new(ids.map(|id| id.parse().expect("a number")).collect()) }
     };
     lines.lines().map(text).collect()
 }

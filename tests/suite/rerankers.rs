@@ -62,7 +62,7 @@ fn scores(gguf: &Path, ids: &[u32]) -> Vec<f32> {
     let engine = Engine::load(gguf, EngineOptions::default()).expect("a sound file");
     let mut options = EmbedOptions::new(ids.len());
     options.kv_types = KvTypes::both(CacheType::F32);
-    let text = EmbedText { ids: ids.to_vec(), border: None };
+    let text = EmbedText::new(ids.to_vec());
     Embedder::new(&engine, options).expect("little memory").scores(&[text]).expect("scores").remove(0)
 }
 

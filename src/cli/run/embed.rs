@@ -15,9 +15,11 @@ use crate::cli::compute::ComputeArgs;
 use crate::cli::output::{plural, say, show, show_json};
 use crate::cli::values::count;
 use crate::error::{Error, Result};
+use crate::model::Prompts;
 use crate::model::spec::Pooling;
 use crate::new_file::check_not_an_input;
 use crate::runtime::{EmbedOptions, EmbedText, Embedder};
+use crate::tokenizer::Tokenizer;
 
 /// Turn texts into vectors.
 ///
@@ -30,9 +32,16 @@ pub(super) struct Args {
     model: ModelArgs,
     #[command(flatten)]
     texts: TextsArgs,
+    /// Put the model's prompt of this name in front of each text, such as query or document; none puts nothing there
+    /// [default: the one that the model's file says, if any]
+    #[arg(long, value_name = "NAME")]
+    prompt: Option<String>,
     /// How the vectors of a text's tokens become one; none prints all of them [default: as the model's file says]
     #[arg(long, value_enum, value_name = "HOW")]
     pooling: Option<PoolingArg>,
+    /// Keep the first N elements of each vector; for models that were trained for it (Matryoshka)
+    #[arg(long, value_name = "N", value_parser = count)]
+    dimensions: Option<usize>,
     /// Leave vectors as long as they are, instead of bringing them to length 1
     #[arg(long)]
     no_normalize: bool,
@@ -61,7 +70,8 @@ const EXAMPLES: &str = "\
 Examples:
   gguf-run embed model.gguf \"A cat sleeps.\" \"A kitten naps.\"
   gguf-run embed path/to/all-MiniLM-L6-v2 --type Q8_0 -f sentences.txt --npy vectors.npy
-  gguf-run embed Qwen3-Embedding-0.6B.gguf \"What is rust?\" --json";
+  gguf-run embed Qwen3-Embedding-0.6B.gguf \"What is rust?\" --json
+  gguf-run embed path/to/Qwen3-Embedding-0.6B \"What is rust?\" --prompt query --dimensions 256";
 
 /// How the vectors of a text's tokens become one.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -101,14 +111,19 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if let Some(new) = &new {
         check_not_an_input(new.target(), [model.engine.file().path()])?;
     }
-    let encode =
-        |text: &String| Ok(EmbedText { ids: model.tokenizer.encode(text, true, false)?, border: None });
+    let prompts = Prompts::from_metadata(model.engine.metadata())?;
+    let prompt = prompt(&prompts, args.prompt.as_deref(), args.quiet)?;
+    let n_left_out = if prompts.is_left_out { n_tokens_of(prompt, &model.tokenizer)? } else { 0 };
+    let encode = |text: &String| {
+        Ok(EmbedText { n_left_out, ..EmbedText::new(model.tokenizer.encode_behind(prompt, text)?) })
+    };
     let texts = texts.iter().map(encode).collect::<Result<Vec<_>>>()?;
     let texts = args.texts.within(&model, texts)?;
     let mut options = EmbedOptions::new(texts::n_longest(&texts));
     options.kv_types = args.kv.kv_types;
     options.n_batch = args.batch.unwrap_or(options.n_batch);
     options.pooling = args.pooling.map(Pooling::from);
+    options.n_kept = args.dimensions;
     options.is_normalized = !args.no_normalize;
     model.settle_evaluator(options.evaluator(&model.engine), args.quiet)?;
     let mut embedder = Embedder::new(&model.engine, options)?;
@@ -144,6 +159,44 @@ pub(super) fn run(args: &Args) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// What comes in front of the texts: the prompt that was asked for, or that is put there by default.
+fn prompt<'p>(prompts: &'p Prompts, asked: Option<&str>, quiet: bool) -> Result<&'p str> {
+    let names: Vec<&str> = prompts.named.iter().map(|(name, _)| name.as_str()).collect();
+    let Some(name) = asked.or(prompts.default.as_deref()) else {
+        if prompts.named.iter().any(|(_, text)| !text.is_empty()) && !quiet {
+            say(format_args!(
+                "The model has prompts for texts, and none is used: --prompt {}",
+                names.join(" | ")
+            ));
+        }
+        return Ok("");
+    };
+    match prompts.named(name) {
+        Some(text) => {
+            if asked.is_none() && !quiet {
+                say(format_args!(
+                    "In front of each text comes the model's prompt {name:?} (--prompt none: nothing)"
+                ));
+            }
+            Ok(text)
+        }
+        None if asked.is_none() || name == "none" => Ok(""),
+        None if names.is_empty() => Err(Error::usage(
+            "the model's file names no prompts; write what the model wants in front of the texts there yourself \
+             (files made from folders of sentence-transformers by gguf-convert have theirs)",
+        )),
+        None => Err(Error::usage(format!("the model has no prompt {name:?}, but: {}", names.join(", ")))),
+    }
+}
+
+/// How many tokens stand in front of a text behind `prompt`.
+fn n_tokens_of(prompt: &str, tokenizer: &Tokenizer) -> Result<usize> {
+    if prompt.is_empty() {
+        return Ok(0);
+    }
+    Ok(tokenizer.encode_behind(prompt, "")?.len() - usize::from(tokenizer.adds_eos()))
 }
 
 /// The vectors, or without pooling those of all tokens.

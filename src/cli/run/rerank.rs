@@ -7,8 +7,9 @@ use super::load::{Model, load};
 use super::texts::{self, TextsArgs};
 use crate::cli::compute::ComputeArgs;
 use crate::cli::output::{show, show_json};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::runtime::{EmbedOptions, EmbedText, Embedder};
+use crate::tokenizer::Tokenizer;
 
 /// Score how well documents answer a query.
 ///
@@ -80,17 +81,10 @@ fn pair(model: &Model, query: &str, document: &str) -> Result<EmbedText> {
     let tokenizer = &model.tokenizer;
     let Some(template) = tokenizer.named_template("rerank") else {
         let (ids, border) = tokenizer.encode_pair(query, document)?;
-        return Ok(EmbedText { ids, border: Some(border) });
+        return Ok(EmbedText { border: Some(border), ..EmbedText::new(ids) });
     };
     let texts = [("{query}", query), ("{document}", document)];
-    // A character that no text has, which keeps control tokens from being read in the user's.
-    let is_free =
-        |mark: &char| !query.contains(*mark) && !document.contains(*mark) && !template.contains(*mark);
-    let mark = ('\u{fdd0}'..='\u{fdef}').find(is_free).ok_or_else(|| {
-        Error::usage(
-            "query and document hold all 32 characters from U+FDD0 on, which are none; leave one out",
-        )
-    })?;
+    let mark = Tokenizer::free_mark(&[query, document, template])?;
     let mut whole = String::with_capacity(template.len() + query.len() + document.len());
     let mut rest = template;
     while let Some((at, name, text)) =
@@ -101,5 +95,5 @@ fn pair(model: &Model, query: &str, document: &str) -> Result<EmbedText> {
         rest = &rest[at + name.len()..];
     }
     whole.push_str(rest);
-    Ok(EmbedText { ids: tokenizer.encode_marked(&whole, mark)?, border: None })
+    Ok(EmbedText::new(tokenizer.encode_marked(&whole, mark)?))
 }
