@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use crate::common::{
@@ -368,4 +369,18 @@ fn vectors_that_files_keep_as_rows_compute_the_same_bits() {
         logits(&engine, &ids, ids.len()).into_iter().map(f32::to_bits).collect::<Vec<_>>()
     });
     assert!(vectors == rows);
+}
+
+#[test]
+fn dense_layers_in_front_of_experts_are_known_by_their_tensors_where_a_file_does_not_count_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = registered().into_iter().find(|fixture| fixture.name == "hy_v3").expect("the fixture");
+    let (gguf, bare) = (fixture.convert(dir.path()), dir.path().join("bare.gguf"));
+    let key = "hy_v3.leading_dense_block_count";
+    let mut edit = Command::new(env!("CARGO_BIN_EXE_gguf-convert"));
+    edit.arg("edit").arg(&gguf).args(["--remove-kv", key, "-q", "-o"]).arg(&bare);
+    assert!(edit.status().expect("the program starts").success());
+    let [counted, bare] = [&gguf, &bare].map(|path| Engine::load(path, EngineOptions::default()).unwrap());
+    assert!(counted.metadata().contains(key) && !bare.metadata().contains(key));
+    assert_eq!(logits(&counted, &fixture.ids(), 7), logits(&bare, &fixture.ids(), 7));
 }

@@ -214,7 +214,12 @@ impl<'k> Base<'k> {
     /// # Errors
     /// [`crate::Error::Malformed`] for a key of another type.
     pub(crate) fn n_dense(&self) -> Result<usize> {
-        Ok(self.keys.count("leading_dense_block_count")?.unwrap_or(0))
+        let n_dense = self.keys.count("leading_dense_block_count")?;
+        Ok(n_dense.unwrap_or_else(|| {
+            // Some files of other programs leave it to their tensors.
+            let chooses = |i: usize| self.keys.has_tensor(&format!("blk.{i}.ffn_gate_inp.weight"));
+            (0..self.n_layer).position(chooses).unwrap_or(0)
+        }))
     }
 
     /// What multiplies the weights of experts.
