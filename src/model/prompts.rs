@@ -14,7 +14,7 @@ impl Prompts {
     /// Those that a file names.
     ///
     /// # Errors
-    /// [`crate::Error::Malformed`] for keys of other types, or for names without texts.
+    /// [`crate::Error::Malformed`] for keys of other types.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
         let (names, texts) = (metadata.strings(NAMES)?, metadata.strings(TEXTS)?);
         let named = names.into_iter().flatten().zip(texts.into_iter().flatten());

@@ -156,9 +156,15 @@ impl Tokenizer {
     /// could be read; [`Tokenizer::encode_marked`] then does not read them, whatever was written around
     /// the text and trimmed from it meanwhile. A text without such places is returned as it is.
     pub fn mark<'t>(&self, text: &'t str, mark: char) -> Cow<'t, str> {
-        match self.spellings.spots(text) {
+        let mut shown = Cow::Borrowed(text);
+        // Where normalisation shows control tokens, they are marked in what it makes of the text: that once more changes
+        // nothing. A text for which it fails is not encoded either.
+        if self.specials.normalized.on_request().next().is_some() && !self.encoder.normalizes_spaces() {
+            shown = self.encoder.normalized(text).unwrap_or(shown);
+        }
+        match self.spellings.spots(&shown) {
             spots if spots.is_empty() => Cow::Borrowed(text),
-            spots => Cow::Owned(literal::marked(text, &spots, mark)),
+            spots => Cow::Owned(literal::marked(&shown, &spots, mark)),
         }
     }
 

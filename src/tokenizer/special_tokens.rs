@@ -14,6 +14,7 @@ use regex::Regex;
 
 use super::encoder::Encoder;
 use super::literal::{Spellings, Vetoes};
+use super::spm::SPACE;
 use super::vocabulary::{AddedFlags, TokenType, Vocabulary};
 use crate::error::{Error, Result};
 
@@ -116,9 +117,13 @@ impl SpecialTokens {
     /// # Errors
     /// `Limit` if there are too many for a search automaton.
     pub(super) fn spellings(&self) -> Result<Spellings> {
-        let all = self.plain.tokens.iter().chain(&self.normalized.tokens);
-        let requested = all.filter(|token| token.on_request);
-        Spellings::new(requested.map(|token| token.text.as_str())).map_err(too_many)
+        let mut texts: Vec<String> = self.plain.on_request().map(str::to_owned).collect();
+        for text in self.normalized.on_request() {
+            // The space in front may come from elsewhere, and others may be written as what stands for them.
+            let text = text.trim_start_matches(' ');
+            texts.extend([text.to_owned(), text.replace(' ', &SPACE.to_string())]);
+        }
+        Spellings::new(texts.iter().map(String::as_str).filter(|text| !text.is_empty())).map_err(too_many)
     }
 }
 
@@ -131,6 +136,11 @@ impl Stage {
             .map_err(too_many)?;
         let any_unrequested = tokens.iter().any(|token| !token.on_request);
         Ok(Self { shorter: shorter(&tokens), tokens, automaton, any_unrequested, blanks })
+    }
+
+    /// The texts of those that are read on request only.
+    pub(super) fn on_request(&self) -> impl Iterator<Item = &str> {
+        self.tokens.iter().filter(|token| token.on_request).map(|token| token.text.as_str())
     }
 
     /// Whether there are no tokens to look for.

@@ -116,7 +116,7 @@ def main():
     parser.add_argument("llama_cpp", type=pathlib.Path)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--gguf-run", type=pathlib.Path, default=ROOT / "target/release/gguf-run")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     converter = load_converter(args.llama_cpp)
     names = args.names or sorted(path.parent.name for path in FIXTURES.glob("*/config.json"))
     print("| fixture | ours against llama.cpp | ours against transformers | |\n|---|---|---|---|", flush=True)

@@ -153,8 +153,14 @@ fn tokens_looked_for_in_normalised_texts_take_the_space_that_is_put_in_front() {
     assert_eq!(encode("ab <tool>ab <|x|>"), [space_ab, tool, ab, x]);
     // Behind a letter there is no space to be part of the token.
     assert!(!encode("ab<tool>").contains(&tool));
-    // What people wrote stays text, here too.
+    // What people wrote stays text, here too, wherever the space in front comes from.
     let mark = '\u{f8a3}';
+    for text in ["<|x|>", " <|x|>", "▁<|x|>", "a <|x|>\n▁<|x|> "] {
+        let ids = tokenizer.encode_marked(&tokenizer.mark(text, mark), mark).unwrap();
+        assert!(!ids.contains(&x), "{text}: {ids:?}");
+        let marked = format!("ab {} <|x|>", tokenizer.mark(text, mark));
+        assert!(!tokenizer.encode_marked(&marked, mark).unwrap()[..5].contains(&x), "{text}");
+    }
     let marked = format!("ab {} <|x|>", tokenizer.mark("<|x|>", mark));
     let ids = tokenizer.encode_marked(&marked, mark).unwrap();
     assert_eq!((ids.iter().filter(|&&id| id == x).count(), ids.last()), (1, Some(&x)));
@@ -164,8 +170,15 @@ fn tokens_looked_for_in_normalised_texts_take_the_space_that_is_put_in_front() {
 fn tokens_looked_for_in_normalised_texts_are_found_in_any_case_where_case_goes() {
     let mut json = all_bytes();
     json["normalizer"] = json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]});
-    add_normalized(&mut json, &[("Naïve", false)]);
+    add_normalized(&mut json, &[("Naïve", false), ("<|K|>", true)]);
     let tokenizer = proven_json(json);
+    // What becomes a control token by its normalisation (the Kelvin sign) does not where people wrote it.
+    let mark = '\u{f8a3}';
+    let encode = |text: &str| tokenizer.encode_marked(text, mark).unwrap();
+    for text in ["<|K|>", "<|k|>", "<|\u{212a}|>"] {
+        assert_eq!(encode(text).len(), 1, "{text}");
+        assert!(encode(&tokenizer.mark(text, mark)).len() > 1, "{text}");
+    }
     let id = (0..tokenizer.n_vocab() as u32).find(|&id| tokenizer.token_text(id) == Some("Naïve")).unwrap();
     for text in ["Naïve", "naïve", "NAÏVE", "nai\u{308}ve"] {
         assert_eq!(tokenizer.encode(text, false, false).unwrap(), [id], "{text}");
