@@ -106,10 +106,11 @@ impl Modules {
             return Err(Error::unsupported(folder.join(NAME), what));
         }
         if let Some(settings) = folder.read_config(SETTINGS)? {
-            let prompts = settings.object("prompts")?;
-            for name in prompts.iter().flat_map(Config::keys) {
-                let text = prompts.as_ref().map_or(Ok(None), |prompts| prompts.string(name))?;
-                modules.prompts.named.push((name.to_owned(), text.unwrap_or_default().to_owned()));
+            if let Some(prompts) = settings.object("prompts")? {
+                for name in prompts.keys() {
+                    let text = prompts.string(name)?.unwrap_or_default();
+                    modules.prompts.named.push((name.to_owned(), text.to_owned()));
+                }
             }
             modules.prompts.default = settings.string("default_prompt_name")?.map(str::to_owned);
         }

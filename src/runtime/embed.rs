@@ -85,10 +85,29 @@ impl<'e> Embedder<'e> {
     /// Reserves the buffers.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a batch of none, [`Error::Limit`] if the memory is not there.
+    /// [`Error::Usage`] for a batch of none, or if more elements are to be kept than there are; [`Error::Limit`] if the
+    /// memory is not there.
     pub fn new(engine: &'e Engine, options: EmbedOptions) -> Result<Self> {
         let evaluator = Evaluator::new(engine, options.evaluator(engine))?;
-        Ok(Self { engine, evaluator, options })
+        let made = Self { engine, evaluator, options };
+        made.check_kept()?;
+        Ok(made)
+    }
+
+    /// Checks that vectors have as many elements as are to be kept.
+    fn check_kept(&self) -> Result<()> {
+        let Some(n) = self.options.n_kept else { return Ok(()) };
+        if self.pooling() == Pooling::None {
+            let what = "elements are kept of the vectors of texts, and without pooling there are none; choose a pooling";
+            return Err(Error::usage(what));
+        }
+        let spec = self.engine.spec();
+        let width = spec.pooled.dense.last().copied().unwrap_or(spec.n_embd);
+        if n == 0 || n > width {
+            let what = format!("{n} elements cannot be kept of vectors of {width}; keep 1 to {width}");
+            return Err(Error::usage(what));
+        }
+        Ok(())
     }
 
     /// How the streams of a text become one: as the options say, else the model's file; else the mean, or the last
@@ -102,7 +121,7 @@ impl<'e> Embedder<'e> {
     /// A vector for each text; without pooling, those of its tokens one after the other.
     ///
     /// # Errors
-    /// As [`Evaluator::step`]; [`Error::Usage`] if more elements are to be kept than there are.
+    /// As [`Evaluator::step`].
     pub fn embed(&mut self, texts: &[EmbedText]) -> Result<Vec<Vec<f32>>> {
         let pooling = self.pooling();
         let mut vectors = self.pooled(texts, pooling)?;
@@ -113,7 +132,7 @@ impl<'e> Embedder<'e> {
             vectors = rows.chunks_exact(rows.len() / texts.len()).map(<[f32]>::to_vec).collect();
         }
         if let Some(n_kept) = self.options.n_kept {
-            keep(&mut vectors, n_kept, pooling)?;
+            vectors.iter_mut().for_each(|vector| vector.truncate(n_kept));
         }
         if self.options.is_normalized {
             let width = if pooling == Pooling::None { self.engine.spec().n_embd } else { usize::MAX };
@@ -184,22 +203,6 @@ impl<'e> Embedder<'e> {
         pooled.extend(sums.into_iter().map(|sum| sum.finish(pooling)));
         Ok(())
     }
-}
-
-/// Keeps the first elements of each vector.
-fn keep(vectors: &mut [Vec<f32>], n: usize, pooling: Pooling) -> Result<()> {
-    if pooling == Pooling::None {
-        return Err(Error::usage(
-            "elements are kept of the vectors of texts, and without pooling there are none",
-        ));
-    }
-    for vector in vectors {
-        if n == 0 || n > vector.len() {
-            return Err(Error::usage(format!("{n} elements cannot be kept of vectors of {}", vector.len())));
-        }
-        vector.truncate(n);
-    }
-    Ok(())
 }
 
 /// Takes `n` of `room`, if there is as much.

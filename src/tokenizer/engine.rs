@@ -154,7 +154,8 @@ impl Tokenizer {
 
     /// `text` with `mark`, a character that occurs nowhere else, in the places where control tokens
     /// could be read; [`Tokenizer::encode_marked`] then does not read them, whatever was written around
-    /// the text and trimmed from it meanwhile. A text without such places is returned as it is.
+    /// the text and trimmed from it meanwhile. A text without such places is returned as it is; one that has them may
+    /// come back normalised, as it will be read.
     pub fn mark<'t>(&self, text: &'t str, mark: char) -> Cow<'t, str> {
         let mut shown = Cow::Borrowed(text);
         // Where normalisation shows control tokens, they are marked in what it makes of the text: that once more changes
@@ -197,7 +198,8 @@ impl Tokenizer {
             match fragment {
                 Fragment::Token(id) => ids.push(id),
                 Fragment::Text(range) if self.specials.normalized.is_empty() => {
-                    self.encoder.encode(&text[range.clone()], before(&range), &mut merger, ids)?;
+                    let before = Before::at(range.start);
+                    self.encoder.encode(&text[range], before, &mut merger, ids)?;
                 }
                 Fragment::Text(range) => {
                     self.encode_normalized(text, range, parse_special, vetoes, &mut merger, ids)?;
@@ -218,7 +220,7 @@ impl Tokenizer {
         merger: &mut Merger,
         ids: &mut Vec<u32>,
     ) -> Result<()> {
-        let (mut before, mut vetoes) = (before(&range), vetoes.within(&range));
+        let (mut before, mut vetoes) = (Before::at(range.start), vetoes.within(&range));
         let text = &text[range];
         let mut normal = self.encoder.normalized(text)?;
         match normal.ends_with(text).then(|| normal.len() - text.len()) {
@@ -329,11 +331,6 @@ impl Tokenizer {
     pub fn named_template(&self, name: &str) -> Option<&str> {
         self.named_templates.iter().find(|(known, _)| known == name).map(|(_, source)| source.as_str())
     }
-}
-
-/// What stands before the stretch `range` of a text, between special tokens.
-fn before(range: &Range<usize>) -> Before {
-    if range.start == 0 { Before::Nothing } else { Before::Token }
 }
 
 /// Whether texts get a token, by what the file says, else by what its kind does by default; a token that the file does

@@ -148,7 +148,7 @@ pub(super) struct AddedFlags {
     pub(super) rstrip: bool,
     /// Only where no letter or digit is next to it.
     pub(super) single_word: bool,
-    /// After the tokens that are not.
+    /// Looked for in the normalised text, after the tokens that are not.
     pub(super) normalized: bool,
 }
 

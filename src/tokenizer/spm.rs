@@ -58,6 +58,13 @@ pub(super) enum Before {
     NormalizedToken,
 }
 
+impl Before {
+    /// What stands before a stretch between special tokens, by the place in the text where it begins.
+    pub(super) fn at(start: usize) -> Self {
+        if start == 0 { Self::Nothing } else { Self::Token }
+    }
+}
+
 /// What becomes of the spaces of a text before it is joined.
 #[derive(PartialEq, Eq)]
 pub(super) struct Spaces {

@@ -204,6 +204,33 @@ fn prompts_of_a_folder_come_in_front_of_texts_as_asked() {
     let whole = of(&[&gguf, "cat", "-q", "--no-normalize"]);
     let kept = of(&[&gguf, "cat", "-q", "--no-normalize", "--dimensions", "2"]);
     assert_eq!(kept.trim().split(' ').collect::<Vec<_>>(), whole.split(' ').take(2).collect::<Vec<_>>());
+    let rows = |args: &[&str]| -> Vec<Vec<f32>> {
+        let printed =
+            of(&[&[&gguf, "-q", "--prompt", "none", "--pooling", "none", "--no-normalize"], args].concat());
+        printed.lines().map(|line| line.split(' ').map(|x| x.parse().unwrap()).collect()).collect()
+    };
+    let ids = |text: &str| program::stdout_of(["tokenize", &gguf, "--ids", text]);
+    // The mean of what comes behind the prompt: its tokens, but for the one that ends a text.
+    let (prompt, whole) = (ids("find the "), ids("find the cat"));
+    let (prompt, whole): (Vec<&str>, Vec<&str>) =
+        (prompt.split_whitespace().collect(), whole.split_whitespace().collect());
+    let ends = prompt.last() == whole.last();
+    let n_left_out = prompt.len() - usize::from(ends);
+    let behind = rows(&["find the cat"])[n_left_out..].to_vec();
+    assert!(n_left_out > 0 && !behind.is_empty());
+    let mean = |j: usize| behind.iter().map(|row| row[j]).sum::<f32>() / behind.len() as f32;
+    let pooling = r#"{"pooling_mode_mean_tokens": true, "include_prompt": false}"#;
+    fs::write(checkpoint.join("1_Pooling/config.json"), pooling).unwrap();
+    let left_out = convert("left-out.gguf");
+    let found = of(&[&left_out, "cat", "-q", "--no-normalize"]);
+    for (i, x) in found.trim().split(' ').enumerate() {
+        // Row i of the matrix adds up elements i and i + 4.
+        let expected = mean(i) + mean(i + 4);
+        assert!((x.parse::<f32>().unwrap() - expected).abs() < 1e-4, "{x} {expected}");
+    }
+    settings("\"passage\"");
+    let refused = program::run(["embed", &convert("absent.gguf"), "cat"]);
+    assert!(program::stderr(&refused).contains("--prompt query | document | none"), "{refused:?}");
     let refused = program::run(["embed", &gguf, "cat", "--dimensions", "5"]);
     assert!(program::stderr(&refused).contains("5 elements cannot be kept of vectors of 4"), "{refused:?}");
 }

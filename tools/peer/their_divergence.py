@@ -11,25 +11,16 @@ Needs numpy and llama-cpp-python.
 import argparse
 import pathlib
 
-import llama_cpp
 import numpy as np
 
-N_CTX = 512
+from perplexity import predictions
 
 
-def log_probabilities(path: pathlib.Path, text: pathlib.Path, n_chunks: int) -> np.ndarray:
-    """Those of the vocabulary at each place that is scored: [places, n_vocab]."""
-    model = llama_cpp.Llama(str(path), n_ctx=N_CTX, n_batch=N_CTX, logits_all=True, verbose=False)
-    ids = model.tokenize(text.read_bytes(), add_bos=False)
-    rows = []
-    for chunk in range(min(n_chunks, len(ids) // N_CTX)):
-        model.reset()
-        model.eval(ids[chunk * N_CTX : (chunk + 1) * N_CTX])
-        logits = np.array(model.scores[N_CTX // 2 : N_CTX - 1], dtype=np.float64)
-        logits -= logits.max(axis=1, keepdims=True)
-        rows.append((logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32))
+def all_predictions(path: pathlib.Path, text: pathlib.Path, n_chunks: int) -> np.ndarray:
+    """The logarithms of all probabilities at the places that are scored: [places, n_vocab]."""
+    rows = [logarithms.astype(np.float32) for logarithms, _ in predictions(path, text.read_text(), n_chunks)]
     if not rows:
-        raise SystemExit(f"{text} has fewer than {N_CTX} tokens")
+        raise SystemExit(f"{text} is shorter than a chunk of 512 tokens; give a longer text")
     return np.concatenate(rows)
 
 
@@ -42,9 +33,9 @@ def main():
     args = parser.parse_args()
     print("| file | text | places | KL divergence | 99.9 % | same top token |\n|---|---|--:|--:|--:|--:|")
     for text in args.text:
-        original = log_probabilities(args.original, text, args.chunks)
+        original = all_predictions(args.original, text, args.chunks)
         for path in args.files:
-            other = log_probabilities(path, text, args.chunks)
+            other = all_predictions(path, text, args.chunks)
             divergence = (np.exp(original) * (original - other)).sum(axis=1)
             same = 100 * (original.argmax(axis=1) == other.argmax(axis=1)).mean()
             far = np.percentile(divergence, 99.9)

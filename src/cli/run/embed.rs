@@ -182,7 +182,12 @@ fn prompt<'p>(prompts: &'p Prompts, asked: Option<&str>, quiet: bool) -> Result<
             }
             Ok(text)
         }
-        None if asked.is_none() || name == "none" => Ok(""),
+        None if name == "none" => Ok(""),
+        None if asked.is_none() => Err(Error::usage(format!(
+            "by the model's file its prompt {name:?} comes in front of texts, and it has none of that name; choose one: \
+             --prompt {}",
+            names.iter().chain(&["none"]).copied().collect::<Vec<_>>().join(" | ")
+        ))),
         None if names.is_empty() => Err(Error::usage(
             "the model's file names no prompts; write what the model wants in front of the texts there yourself \
              (files made from folders of sentence-transformers by gguf-convert have theirs)",

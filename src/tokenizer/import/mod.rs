@@ -193,9 +193,7 @@ impl Parts {
             tokens: self.tokens.texts,
         })
     }
-}
 
-impl Parts {
     /// What others make of tokens that are looked for in normalised texts, if there are such tokens and texts.
     fn normalized_tokens(&self) -> Option<String> {
         let normalizes = match self.kind {
