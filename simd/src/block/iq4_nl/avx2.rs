@@ -1,12 +1,10 @@
-//! IQ4_NL for AVX2; data flow and bounds: [`crate::block::windows::avx2`]. Here a shuffle looks the codes
+//! IQ4_NL for AVX2; data flow and bounds: [`crate::block::windows::avx2::rows`]. Here a shuffle looks the codes
 //! up in their table; they keep their signs, and lend them to the activations.
 
-use super::{BYTES, scalar};
+use super::scalar;
 use crate::activation::Q8Window;
-use crate::block::beforehand::Room;
 use crate::block::tables::{IQ4, bytes};
-use crate::block::windows::avx2::nibbles::Arranged;
-use crate::block::windows::avx2::{self, nibbles};
+use crate::block::windows::avx2::rows;
 use crate::isa::Avx2;
 use crate::wide::avx2::Avx2Floats;
 
@@ -26,11 +24,5 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
     const SIGNED: [u8; 16] = bytes(&IQ4, 0);
-    let mut room = Room::new();
-    let arranged = Arranged::new(&mut room, x, 0);
-    avx2::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 8], y, w| {
-        let codes = nibbles::looked_up(&SIGNED, nibbles::nibbles(blocks));
-        let isum = nibbles::signed_block_sums(codes, &arranged, w, y);
-        (isum, avx2::scaled(avx2::f16s::<BYTES, 0>(blocks), y))
-    });
+    rows::gemv(weights, x, out, 0, |parts, pair| rows::looked_up(&SIGNED, parts, pair));
 }

@@ -18,7 +18,7 @@ use core::arch::x86_64::*;
 
 use crate::activation::Q8KWindow;
 use crate::block::row_sums::RowSums;
-use crate::isa::avx2::{load_codes, load_f32, load_i32, store_f32, sums_of_8};
+use crate::isa::avx2::{load_codes, load_f32, load_i32, prefetch_ahead, store_f32, sums_of_8};
 
 /// Super-blocks worked on together, one per lane.
 const GROUP: usize = 8;
@@ -36,8 +36,11 @@ pub(crate) fn gemv_with_minima<const B: usize, const AT: usize>(
     let (mut now, mut before) = (&mut WithMinima::new(), &mut WithMinima::new());
     let mut lane = 0;
     let mut rows = RowSums::new(out, x.len());
+    let mut at = 0;
     for row in weights.chunks_exact(B * x.len()) {
         for (block, y) in row.as_chunks::<B>().0.iter().zip(x) {
+            prefetch_ahead(weights, at, B);
+            at += B;
             (now.isums[lane], now.msums[lane]) = sums(block, y);
             now.halves[lane] = i32::from_le_bytes([block[AT], block[AT + 1], block[AT + 2], block[AT + 3]]);
             now.dys[lane] = y.scale;
@@ -80,8 +83,11 @@ pub(crate) fn gemv_in_units<const B: usize>(
     let (mut now, mut before) = (&mut WithoutMinima::new(), &mut WithoutMinima::new());
     let mut lane = 0;
     let mut rows = RowSums::new(out, x.len());
+    let mut at = 0;
     for row in weights.chunks_exact(B * x.len()) {
         for (block, y) in row.as_chunks::<B>().0.iter().zip(x) {
+            prefetch_ahead(weights, at, B);
+            at += B;
             now.isums[lane] = sum(block, y);
             now.halves[lane] = i32::from(u16::from_le_bytes(d(block)));
             now.dys[lane] = y.scale * unit;

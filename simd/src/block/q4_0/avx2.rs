@@ -1,11 +1,8 @@
-//! Q4_0 for AVX2; data flow and bounds: [`crate::block::windows::avx2`]. Here the codes enter with their bias of 8.
+//! Q4_0 for AVX2; data flow and bounds: [`crate::block::windows::avx2::rows`]. Here the codes enter with their bias of 8.
 
-use super::BYTES;
 use super::scalar;
 use crate::activation::Q8Window;
-use crate::block::beforehand::Room;
-use crate::block::windows::avx2::nibbles::Arranged;
-use crate::block::windows::avx2::{self, nibbles};
+use crate::block::windows::avx2::rows;
 use crate::isa::Avx2;
 use crate::wide::avx2::Avx2Floats;
 
@@ -24,11 +21,5 @@ pub(crate) fn encode(row: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 /// `out[r] = w[r] . x`.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn gemv(weights: &[u8], x: &[Q8Window], out: &mut [f32]) {
-    let mut room = Room::new();
-    let arranged = Arranged::new(&mut room, x, 8);
-    avx2::gemv(weights, x, out, |blocks: &[[u8; BYTES]; 8], y, w| {
-        let codes = nibbles::nibbles(blocks);
-        let isum = nibbles::block_sums::<15>(codes, &arranged, w, y);
-        (isum, avx2::scaled(avx2::f16s::<BYTES, 0>(blocks), y))
-    });
+    rows::gemv(weights, x, out, 8, |parts, pair| rows::unsigned(parts, pair));
 }

@@ -16,6 +16,7 @@
 //! no saturation. A last window that is not full has terms of +0 for the blocks it lacks.
 
 pub(crate) mod nibbles;
+pub(crate) mod rows;
 
 use core::arch::x86_64::*;
 
@@ -23,7 +24,7 @@ use crate::activation::Q8Window;
 use crate::array;
 use crate::block::row_sums::RowSums;
 use crate::isa::avx2::{
-    load_128, load_256, load_codes, load_f32, load_i32, store_f32, store_f32x4, sums_of_8,
+    load_128, load_256, load_codes, load_f32, load_i32, prefetch_ahead, store_f32, store_f32x4, sums_of_8,
 };
 
 /// Windows worked on together, one per lane.
@@ -105,6 +106,7 @@ fn gemv_of_staged<const B: usize, const NB: usize, const N: usize>(
     let mut rows = RowSums::new(out, x.len());
     for first in (0..blocks.len()).step_by(n_blocks) {
         for (w, y) in x.iter().enumerate() {
+            prefetch_ahead(weights, (first + NB * w) * B, NB * B);
             let mut padded = None;
             let rest = &blocks[first + NB * w..];
             let blocks = rest.first_chunk().unwrap_or_else(|| padded.insert(super::padded(rest)));

@@ -120,23 +120,6 @@ pub(crate) fn block_sums<const TOP: u8>(
     _mm256_cvtepi32_ps(_mm256_add_epi32(sums, *first))
 }
 
-/// `sum(q * y)` of eight blocks of window `w`, which is `y`, from their signed codes. (Two products of 127 * 127
-/// fill 16 bits, so these widen before they are added.)
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(crate) fn signed_block_sums(codes: Codes, arranged: &Arranged<'_>, w: usize, y: &Q8Window) -> __m256 {
-    let mut spare = None;
-    let Window { codes: ys, .. } =
-        arranged.windows.get(w).unwrap_or_else(|| spare.insert(arrange(y, arranged.bias)));
-    let dot = |w, y| {
-        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(y, w));
-        _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
-    };
-    let dots = array::four(|p| _mm256_add_epi32(dot(codes[p][0], ys[p][0]), dot(codes[p][1], ys[p][1])));
-    let pairs = [_mm256_hadd_epi32(dots[0], dots[1]), _mm256_hadd_epi32(dots[2], dots[3])];
-    _mm256_cvtepi32_ps(_mm256_hadd_epi32(pairs[0], pairs[1]))
-}
-
 /// Nibbles looked up in a table.
 #[inline]
 #[target_feature(enable = "avx2")]
