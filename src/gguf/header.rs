@@ -142,22 +142,22 @@ fn read_value(cursor: &mut Cursor<'_>, key: &str, ty: ValueType) -> Result<Store
 
 /// Walks an array, and those inside it: `depth` counts this one.
 fn read_array(cursor: &mut Cursor<'_>, key: &str, depth: usize) -> Result<StoredArray> {
+    let shown = key.escape_debug();
     if depth > limits::MAX_ARRAY_DEPTH {
         return Err(Error::limit(format!(
-            "{}: metadata key {} nests arrays more than {} deep",
+            "{}: metadata key {shown} nests arrays more than {} deep",
             cursor.path().display(),
-            key.escape_debug(),
             limits::MAX_ARRAY_DEPTH
         )));
     }
     let element = read_value_type(cursor, key)?;
-    let what = format_args!("the length of the array of metadata key {}", key.escape_debug());
+    let what = format_args!("the length of the array of metadata key {shown}");
     let len = cursor.count(limits::MAX_ARRAY_LEN, element.least_bytes(), what)?;
     let start = cursor.position();
     match element {
         ValueType::String => {
             for i in 0..len {
-                let what = format_args!("element {i} of metadata key {}", key.escape_debug());
+                let what = format_args!("element {i} of metadata key {shown}");
                 cursor.string(limits::MAX_STRING_BYTES, what)?;
             }
         }
@@ -169,7 +169,7 @@ fn read_array(cursor: &mut Cursor<'_>, key: &str, depth: usize) -> Result<Stored
         _ => {
             // `count` saw that this many elements fit in the file.
             let n = len * element.least_bytes();
-            let bytes = cursor.take(n, format_args!("the array of metadata key {}", key.escape_debug()))?;
+            let bytes = cursor.take(n, format_args!("the array of metadata key {shown}"))?;
             check_bools(cursor.path(), key, element, bytes)?;
         }
     }

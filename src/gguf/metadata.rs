@@ -236,9 +236,10 @@ impl Metadata {
             return Err(self.wrong_type(key, EXPECTED, &Stored::Array(array.clone())));
         }
         let mut cursor = Cursor::new(self.path(), &self.file.bytes()[..array.bytes.end], array.bytes.start);
+        let shown = key.escape_debug();
         let strings = (0..array.len)
             .map(|i| {
-                let what = format_args!("element {i} of {}", key.escape_debug());
+                let what = format_args!("element {i} of {shown}");
                 cursor.string(limits::MAX_STRING_BYTES, what).map(|range| self.slice(&range))
             })
             .collect::<Result<Vec<&[u8]>>>()?;

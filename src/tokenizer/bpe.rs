@@ -4,11 +4,10 @@
 //! while the tables are built. A merge may name or yield a text that is no token (files with a trimmed
 //! vocabulary do); such texts get ids behind the vocabulary and are spelled in bytes at the end.
 
-use std::collections::HashMap;
-
 use super::byte_chars;
 use super::merge::{Merger, Symbol};
 use super::pre_tokenizer::Splitter;
+use super::text_ids::{Merges, TextIds};
 use super::vocabulary::TokenType;
 use crate::error::{Error, Result};
 
@@ -16,11 +15,10 @@ use crate::error::{Error, Result};
 pub(super) struct Bpe {
     splitter: Splitter,
     /// Token of a whole word; filled only if whole words bypass the merges.
-    words: Option<HashMap<Box<[u8]>, u32>>,
+    words: Option<TextIds>,
     /// Symbol of a single byte.
     bytes: [u32; 256],
-    /// (left, right) -> (rank, joined).
-    merges: HashMap<(u32, u32), (u32, u32)>,
+    merges: Merges,
     n_vocab: u32,
     /// The bytes of symbols that are no tokens; the first is number `n_vocab`.
     extra: Vec<Box<[u8]>>,
@@ -29,19 +27,18 @@ pub(super) struct Bpe {
 
 /// Numbers texts: tokens first, then whatever else the merges mention.
 struct Symbols {
-    ids: HashMap<Box<[u8]>, u32>,
+    ids: TextIds,
     n_vocab: u32,
     extra: Vec<Box<[u8]>>,
 }
 
 impl Symbols {
     fn id(&mut self, bytes: &[u8]) -> u32 {
-        if let Some(&id) = self.ids.get(bytes) {
-            return id;
+        let new = self.n_vocab + self.extra.len() as u32;
+        let id = self.ids.get_or_insert(bytes, new);
+        if id == new {
+            self.extra.push(bytes.into());
         }
-        let id = self.n_vocab + self.extra.len() as u32;
-        self.extra.push(bytes.into());
-        self.ids.insert(bytes.into(), id);
         id
     }
 }
@@ -58,23 +55,26 @@ impl Bpe {
         unknown: Option<u32>,
     ) -> Self {
         let n_vocab = tokens.len() as u32;
-        let mut symbols = Symbols { ids: HashMap::with_capacity(tokens.len()), n_vocab, extra: Vec::new() };
+        let mut symbols = Symbols { ids: TextIds::with_capacity(tokens.len()), n_vocab, extra: Vec::new() };
+        let mut text = Vec::new();
         for (id, (token, ty)) in tokens.iter().zip(types).enumerate() {
             if matches!(ty, TokenType::Normal | TokenType::UserDefined | TokenType::Byte)
-                && let Some(bytes) = byte_chars::bytes_of(token)
+                && byte_chars::push_bytes_of(token, &mut text)
             {
-                symbols.ids.entry(bytes.into()).or_insert(id as u32);
+                symbols.ids.get_or_insert(&text, id as u32);
             }
+            text.clear();
         }
         let bytes = std::array::from_fn(|byte| symbols.id(&[byte as u8]));
-        let mut pairs = HashMap::with_capacity(merges.size_hint().0);
+        let mut pairs = Merges::with_capacity(merges.size_hint().1.unwrap_or(0));
         for (rank, (left, right)) in merges.enumerate() {
-            let (Some(left), Some(right)) = (byte_chars::bytes_of(left), byte_chars::bytes_of(right)) else {
-                continue;
-            };
-            let pair = (symbols.id(&left), symbols.id(&right));
-            let joined = symbols.id(&[left, right].concat());
-            pairs.entry(pair).or_insert((rank as u32, joined));
+            let is_left = byte_chars::push_bytes_of(left, &mut text);
+            let border = text.len();
+            if is_left && byte_chars::push_bytes_of(right, &mut text) {
+                let pair = (symbols.id(&text[..border]), symbols.id(&text[border..]));
+                pairs.entry(pair).or_insert((rank as u32, symbols.id(&text)));
+            }
+            text.clear();
         }
         let Symbols { ids, extra, .. } = symbols;
         let words = splitter.ignores_merges().then_some(ids);
@@ -96,8 +96,8 @@ impl Bpe {
     }
 
     fn encode_word(&self, word: &str, merger: &mut Merger, ids: &mut Vec<u32>) -> Result<()> {
-        let whole = self.words.as_ref().and_then(|words| words.get(word.as_bytes()));
-        if let Some(&id) = whole.filter(|&&id| id < self.n_vocab) {
+        let whole = self.words.as_ref().and_then(|words| words.get(word));
+        if let Some(id) = whole.filter(|&id| id < self.n_vocab) {
             ids.push(id);
             return Ok(());
         }

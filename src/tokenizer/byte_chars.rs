@@ -33,7 +33,14 @@ pub(super) fn byte_of(c: char) -> Option<u8> {
 
 /// The bytes that `text` stands for; `None` if one of its characters is outside the alphabet.
 pub(super) fn bytes_of(text: &str) -> Option<Vec<u8>> {
-    text.chars().map(byte_of).collect()
+    let mut bytes = Vec::with_capacity(text.len());
+    push_bytes_of(text, &mut bytes).then_some(bytes)
+}
+
+/// Appends the bytes that `text` stands for to `bytes`, as far as its characters are in the alphabet; whether
+/// all of them are.
+pub(super) fn push_bytes_of(text: &str, bytes: &mut Vec<u8>) -> bool {
+    text.chars().all(|c| byte_of(c).map(|byte| bytes.push(byte)).is_some())
 }
 
 /// The character that stands for `byte`.
@@ -73,5 +80,8 @@ mod tests {
             assert_eq!(byte_of(c), None, "{c:?}");
         }
         assert_eq!(bytes_of("Ġ a"), None);
+        let mut bytes = b"x".to_vec();
+        assert!(!push_bytes_of("Ġ a", &mut bytes));
+        assert_eq!(bytes, b"x ");
     }
 }

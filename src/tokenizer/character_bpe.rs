@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use super::merge::Merger;
 use super::spm::{SPACE, byte_of_token};
+use super::text_ids::{Merges, TextIds};
 use super::vocabulary::TokenType;
 use crate::error::{Error, Result};
 
@@ -18,8 +19,7 @@ const NO_TOKEN: u32 = u32::MAX;
 pub(super) struct CharacterBpe {
     /// Tokens of one character.
     characters: HashMap<char, u32>,
-    /// (left, right) -> (rank, joined).
-    merges: HashMap<(u32, u32), (u32, u32)>,
+    merges: Merges,
     bytes: [Option<u32>; 256],
     unknown: Option<u32>,
 }
@@ -34,11 +34,11 @@ impl CharacterBpe {
         merges: impl Iterator<Item = (&'a str, &'a str)>,
         unknown: Option<u32>,
     ) -> Self {
-        let mut ids: HashMap<&str, u32> = HashMap::with_capacity(tokens.len());
+        let mut ids = TextIds::with_capacity(tokens.len());
         let (mut characters, mut bytes) = (HashMap::new(), [None; 256]);
         for (id, (token, ty)) in (0..).zip(tokens.iter().zip(types)) {
             if matches!(ty, TokenType::Normal | TokenType::UserDefined) {
-                ids.entry(token).or_insert(id);
+                ids.get_or_insert(token, id);
                 let mut chars = token.chars();
                 if let (Some(character), None) = (chars.next(), chars.next()) {
                     characters.entry(character).or_insert(id);
@@ -51,14 +51,14 @@ impl CharacterBpe {
                 bytes[usize::from(byte)].get_or_insert(id);
             }
         }
-        let mut pairs = HashMap::with_capacity(merges.size_hint().0);
+        let mut pairs = Merges::with_capacity(merges.size_hint().1.unwrap_or(0));
         let mut joined = String::new();
         for (rank, (left, right)) in (0..).zip(merges) {
             joined.clear();
             joined.push_str(left);
             joined.push_str(right);
-            let id = |text: &str| ids.get(text).copied();
-            if let (Some(left), Some(right), Some(joined)) = (id(left), id(right), id(&joined)) {
+            if let (Some(left), Some(right), Some(joined)) = (ids.get(left), ids.get(right), ids.get(&joined))
+            {
                 pairs.entry((left, right)).or_insert((rank, joined));
             }
         }

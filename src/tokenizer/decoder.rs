@@ -46,14 +46,20 @@ impl Pieces {
                 TokenType::Normal,
                 Kind::SentencePiece | Kind::CharacterBpe | Kind::WordPiece | Kind::Unigram,
             ) => {
-                self.bytes.extend_from_slice(token.replace(spm::SPACE, " ").as_bytes());
+                for (i, part) in token.split(spm::SPACE).enumerate() {
+                    self.bytes.extend((i > 0).then_some(b' '));
+                    self.bytes.extend_from_slice(part.as_bytes());
+                }
             }
             (TokenType::Normal, Kind::Plamo) => self.bytes.extend_from_slice(token.as_bytes()),
             (TokenType::Normal, Kind::World) => self.bytes.extend(world::bytes_of(token)),
-            (TokenType::Normal, Kind::ByteLevelBpe) => match byte_chars::bytes_of(token) {
-                Some(bytes) => self.bytes.extend(bytes),
-                None => self.bytes.extend_from_slice(token.as_bytes()),
-            },
+            (TokenType::Normal, Kind::ByteLevelBpe) => {
+                let start = self.bytes.len();
+                if !byte_chars::push_bytes_of(token, &mut self.bytes) {
+                    self.bytes.truncate(start);
+                    self.bytes.extend_from_slice(token.as_bytes());
+                }
+            }
         }
     }
 

@@ -26,6 +26,7 @@ mod pre_tokenizer_table;
 mod special_ids;
 mod special_tokens;
 mod spm;
+mod text_ids;
 mod trie;
 mod unigram;
 mod vocabulary;

@@ -4,9 +4,9 @@
 //! Spaces travel as `▁` (U+2581). Unlike byte-level BPE there are no words: a text is one chain.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use super::merge::Merger;
+use super::text_ids::TextIds;
 use super::vocabulary::{SpacePrefix, TokenType};
 use crate::error::{Error, Result};
 
@@ -19,7 +19,7 @@ const NO_TOKEN: u32 = u32::MAX;
 /// Encodes ordinary text (no special tokens) of a SentencePiece vocabulary.
 pub(super) struct Spm {
     /// Tokens that texts are made of: ordinary and user-defined ones.
-    ids: HashMap<Box<str>, u32>,
+    ids: TextIds,
     /// Priority of joining to token i: lower goes first.
     priorities: Vec<u32>,
     bytes: [Option<u32>; 256],
@@ -103,12 +103,12 @@ impl Spm {
     /// Builds the tables of `tokens` (index = id), their `types` and their `scores`. Control, unknown
     /// and unused tokens never come of a text, however it spells them.
     pub(super) fn new(tokens: &[String], types: &[TokenType], scores: &[f32], unknown: Option<u32>) -> Self {
-        let mut ids: HashMap<Box<str>, u32> = HashMap::with_capacity(tokens.len());
+        let mut ids = TextIds::with_capacity(tokens.len());
         let mut byte_ids = [None; 256];
         for (id, (token, ty)) in tokens.iter().zip(types).enumerate() {
             let id = id as u32;
             if matches!(ty, TokenType::Normal | TokenType::UserDefined) {
-                ids.entry(token.as_str().into()).or_insert(id);
+                ids.get_or_insert(token, id);
             }
             // Where a file has no types, byte tokens are ordinary ones.
             if matches!(ty, TokenType::Normal | TokenType::Byte)
@@ -119,7 +119,7 @@ impl Spm {
         }
         let bytes = std::array::from_fn(|byte| {
             let plain = (byte as u8).is_ascii().then(|| char::from(byte as u8).to_string());
-            byte_ids[byte].or_else(|| ids.get(plain?.as_str()).copied())
+            byte_ids[byte].or_else(|| ids.get(plain?))
         });
         let priorities = scores.iter().map(|&score| priority(score)).collect();
         let max_token_bytes = tokens.iter().map(String::len).max().unwrap_or(0);
@@ -165,7 +165,7 @@ impl Spm {
         if text.len() > self.max_token_bytes {
             return NO_TOKEN;
         }
-        self.ids.get(text).copied().unwrap_or(NO_TOKEN)
+        self.ids.get(text).unwrap_or(NO_TOKEN)
     }
 
     fn spell(&self, character: &str, ids: &mut Vec<u32>) -> Result<()> {

@@ -6,12 +6,12 @@
 //! Classes of characters are those of the `tokenizers` library, by the same tables, so that rare characters fall alike.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use unicode_categories::UnicodeCategories;
 use unicode_normalization_alignments::UnicodeNormalization;
 
 use super::spm::SPACE;
+use super::text_ids::TextIds;
 use super::vocabulary::{CaseRules, TokenType};
 use crate::error::{Error, Result};
 
@@ -20,7 +20,7 @@ pub(super) const MAX_WORD_CHARS: usize = 100;
 
 /// Encodes ordinary text of a WordPiece vocabulary.
 pub(super) struct WordPiece {
-    ids: HashMap<Box<str>, u32>,
+    ids: TextIds,
     rules: CaseRules,
     unknown: Option<u32>,
     max_token_bytes: usize,
@@ -34,11 +34,11 @@ impl WordPiece {
         rules: CaseRules,
         unknown: Option<u32>,
     ) -> Self {
-        let mut ids = HashMap::with_capacity(tokens.len());
+        let mut ids = TextIds::with_capacity(tokens.len());
         for (id, (token, _)) in
             (0..).zip(tokens.iter().zip(types)).filter(|(_, (_, ty))| **ty == TokenType::Normal)
         {
-            ids.entry(token.as_str().into()).or_insert(id);
+            ids.get_or_insert(token, id);
         }
         let max_token_bytes = tokens.iter().map(String::len).max().unwrap_or(0);
         Self { ids, rules, unknown, max_token_bytes }
@@ -83,7 +83,7 @@ impl WordPiece {
                 ends.filter(|&end| end > shortest).take_while(|&end| end <= self.max_token_bytes).collect();
             let marked = start > 0 && word[start..].starts_with(SPACE);
             let found = ends.iter().rev().find_map(|&end| {
-                let id = *self.ids.get(&word[start..start + end])?;
+                let id = self.ids.get(&word[start..start + end])?;
                 (!marked || end == SPACE.len_utf8()).then_some((end, id))
             });
             let Some((end, id)) = found else {
