@@ -1,5 +1,6 @@
 //! The JSON objects beside a checkpoint, with getters that say which key is wrong and how.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -18,6 +19,8 @@ pub struct Config {
     /// The keys of the objects around this one, each with a dot behind it.
     prefix: String,
     object: Map<String, Value>,
+    /// What counts where a key is absent.
+    defaults: Map<String, Value>,
 }
 
 /// Characters of a value, and of a whole object, that messages show.
@@ -60,7 +63,7 @@ impl Config {
     /// [`Error::Malformed`] if it is no JSON object.
     pub fn parse(path: &Path, text: &str) -> Result<Self> {
         let object = json::parse_object(path, &json::without_number_words(text, json::STRINGS).0)?;
-        Ok(Self { path: path.to_owned(), prefix: String::new(), object })
+        Ok(Self::made(path, object))
     }
 
     /// The file it came from.
@@ -75,7 +78,7 @@ impl Config {
 
     /// Values that were made of the file at `path`.
     pub(super) fn made(path: &Path, object: Map<String, Value>) -> Self {
-        Self { path: path.to_owned(), prefix: String::new(), object }
+        Self { path: path.to_owned(), prefix: String::new(), object, defaults: Map::new() }
     }
 
     /// Sets `key`, in `text_config` as well if that is there.
@@ -84,6 +87,19 @@ impl Config {
             inner.insert(key.to_owned(), value.clone());
         }
         self.object.insert(key.to_owned(), value);
+    }
+
+    /// What counts where a key is absent; one that is null, or has another of its `names` in the file, stays so.
+    pub(crate) fn with_defaults(
+        mut self,
+        mut defaults: Map<String, Value>,
+        names: &HashMap<String, String>,
+    ) -> Self {
+        for (_, name) in names.iter().filter(|(other, _)| self.object.contains_key(*other)) {
+            defaults.remove(name);
+        }
+        self.defaults = defaults;
+        self
     }
 
     /// Sets `key` to a number: in `text_config`, which larger models have, if it is there.
@@ -96,9 +112,14 @@ impl Config {
         object.insert(key.to_owned(), Value::from(n));
     }
 
-    /// The value as it stands in the file; `None` if absent or null.
+    /// The value in the file, or what counts where it is absent; `None` if that is not known, or null.
     pub fn value(&self, key: &str) -> Option<&Value> {
-        self.object.get(key).filter(|value| !value.is_null())
+        self.object.get(key).or_else(|| self.defaults.get(key)).filter(|value| !value.is_null())
+    }
+
+    /// Whether the file itself has a value.
+    pub fn says(&self, key: &str) -> bool {
+        self.object.get(key).is_some_and(|value| !value.is_null())
     }
 
     /// A string.
@@ -200,6 +221,7 @@ impl Config {
             path: self.path.clone(),
             prefix: format!("{}{key}.", self.prefix),
             object: object.clone(),
+            defaults: Map::new(),
         }))
     }
 

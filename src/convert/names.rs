@@ -19,6 +19,7 @@ use std::path::Path;
 
 use regex::Regex;
 
+use crate::convert::other_parts;
 use crate::convert::stored::Tensors;
 use crate::error::{Error, Result};
 
@@ -52,12 +53,15 @@ impl<'a> Names<'a> {
     ) -> Result<Self> {
         let mut in_file: BTreeMap<String, &str> = BTreeMap::new();
         let mut n_unwrapped = 0;
+        // Phi-4-multimodal has adapters for what it sees and hears: without one of them, text meets the base alone.
+        let is_multimodal = tensors.names().any(other_parts::is_modal_adapter);
         for name in tensors.names() {
             if ignored.iter().any(|pattern| pattern.is_match(name)) {
                 continue;
             }
             let plain = without_wrappers(name);
             n_unwrapped += usize::from(plain != name);
+            let plain = if is_multimodal { plain.replace(".base_layer.", ".") } else { plain };
             if let Some(other) = in_file.insert(plain, name) {
                 let what = format!(
                     "tensors {} and {} are the same but for the wrappers in their names",

@@ -1,16 +1,25 @@
 //! What checkpoints hold beside a language model: other parts of multimodal models, and layers that predict
-//! tokens beyond the next. A conversion leaves them out with a note.
+//! tokens beyond the next. A conversion leaves them out with a note, and buffers that are computed anew without one.
 
+use crate::checkpoint::Checkpoint;
 use crate::model::arch::Names;
 use crate::model::spec::ModelSpec;
 
 /// What the names of other parts begin with, after `model.` if that is in front.
-const PARTS: [&str; 44] = [
+const PARTS: [&str; 52] = [
     "vision_encoder.",
     "vision_language_adapter.",
     "pre_mm_projector_norm.",
     "vision_tower.",
     "vision_model.",
+    "vision_embed_tokens.",
+    "image_tower.",
+    "video_tower.",
+    "visual_embeddings_table.",
+    "vqmodel.",
+    "generation_embeddings.",
+    "generation_aligner.",
+    "generation_head.",
     "vision_embedder.",
     "visual.",
     "vpm.",
@@ -52,6 +61,16 @@ const PARTS: [&str; 44] = [
     "mtp_block.",
 ];
 
+/// Endings of buffers that versions of transformers saved and that are computed anew.
+const BUFFERS: [&str; 4] = [".inv_freq", ".cos_cached", ".sin_cached", ".masked_bias"];
+
+/// Endings of those that say which positions see which, as `[1, 1, n, n]`: GPT-2 and GPT-J, GPT-NeoX.
+const MASKS: [&str; 2] = [".attn.bias", ".attention.bias"];
+
+/// What stands in the names of adapters that Phi-4-multimodal has for what it sees and hears, and text does without.
+const MODAL_ADAPTERS: [&str; 4] =
+    [".lora_A.vision.", ".lora_B.vision.", ".lora_A.speech.", ".lora_B.speech."];
+
 /// Names listed in a note before it says "and more".
 const MAX_LISTED: usize = 3;
 
@@ -63,13 +82,28 @@ pub(super) fn is_left_out(name: &str, spec: &ModelSpec, family: &Names) -> bool 
     }
     let plain = name.strip_prefix("thinker.").unwrap_or(name);
     let plain = plain.strip_prefix("model.").unwrap_or(plain);
-    if PARTS.iter().any(|part| plain.starts_with(part)) {
+    if PARTS.iter().any(|part| plain.starts_with(part)) || is_modal_adapter(name) {
         return true;
     }
     let layer =
         plain.split_once("layers.").and_then(|(_, rest)| rest.split('.').next()?.parse::<usize>().ok());
     let n_layer = spec.n_layer();
     layer.is_some_and(|i| (n_layer..n_layer + spec.n_left_out).contains(&i))
+}
+
+/// Whether a tensor is a buffer that is computed anew.
+pub(super) fn is_computed(name: &str, checkpoint: &Checkpoint) -> bool {
+    let is_square = || {
+        let view = checkpoint.tensor(name).ok().flatten();
+        view.is_some_and(|view| matches!(view.shape[..], [1, 1, n, m] if n == m))
+    };
+    let has_one = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    has_one(&BUFFERS) || has_one(&MASKS) && is_square()
+}
+
+/// Whether a tensor is of an adapter that text does without.
+pub(super) fn is_modal_adapter(name: &str) -> bool {
+    MODAL_ADAPTERS.iter().any(|adapter| name.contains(adapter))
 }
 
 /// What the user should know of the tensors that were left out.

@@ -23,10 +23,6 @@ use crate::quantize::decode_source;
 /// Names listed in a message before it says "and more".
 const MAX_LISTED: usize = 8;
 
-/// Endings of buffers that versions of transformers saved and that are computed anew.
-const COMPUTED_BUFFERS: [&str; 4] =
-    [".rotary_emb.inv_freq", ".rotary_emb.cos_cached", ".rotary_emb.sin_cached", ".masked_bias"];
-
 /// Elements of the head and of the embedding compared at a time.
 const COMPARED_ELEMENTS: usize = 1 << 20;
 
@@ -244,7 +240,7 @@ impl<'a, 's> Finder<'a, 's> {
         used: &HashSet<&str>,
         warnings: &mut Vec<String>,
     ) -> Result<()> {
-        let is_computed = |name: &str| COMPUTED_BUFFERS.iter().any(|ending| name.ends_with(ending));
+        let is_computed = |name: &str| other_parts::is_computed(name, self.checkpoint);
         let is_key = |name: &str| family.names.in_keys.iter().any(|ending| name.ends_with(ending));
         let is_used = |name: &str| used.contains(name) || is_computed(name) || is_key(name);
         let leftover = self.names.in_file().filter(|&name| !is_used(name));

@@ -159,6 +159,25 @@ fn names_without_the_base_prefix_and_with_wrappers_mean_the_same() {
 }
 
 #[test]
+fn adapters_for_what_a_model_sees_and_hears_leave_its_text_as_it_is() {
+    let spec = Spec::default();
+    let plain = converted(changed(&spec, nothing, nothing).path(), &[]).expect("sound");
+    let adapted = |kind: &str| {
+        changed(&spec, nothing, |tensors| {
+            rename(tensors, |name| name.replace("up_proj.weight", "up_proj.base_layer.weight"));
+            for part in ["lora_A", "lora_B"] {
+                let name = format!("model.layers.0.mlp.up_proj.{part}.{kind}.weight");
+                tensors.insert(name, (vec![1], vec![0; 2]));
+            }
+        })
+    };
+    let (gguf, warnings) = converted(adapted("vision").path(), &[]).expect("text meets the base");
+    assert!(gguf == plain.0, "the same file");
+    assert_says(&warnings.join("\n"), &["2 tensors are left out", "lora_A.vision"]);
+    assert_says(&message(&adapted("default")), &["merge_and_unload()"]);
+}
+
+#[test]
 fn a_base_class_or_a_model_type_alone_says_what_a_model_is() {
     let spec = Spec::default();
     let plain = converted(changed(&spec, nothing, nothing).path(), &[]).expect("sound");
@@ -238,6 +257,14 @@ fn tensors_without_a_place_are_an_error_that_names_them_and_the_way_out() {
     // Buffers of older versions, which transformers itself passes over.
     let buffers = with(&["model.layers.0.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"]);
     assert!(converted(buffers.path(), &[]).expect("harmless") == plain);
+
+    // So it does over masks, which have the names of biases.
+    let mask = |shape: Vec<usize>| {
+        let name = "model.layers.0.attn.bias".to_owned();
+        changed(&spec, nothing, |tensors| _ = tensors.insert(name, (shape, vec![0; 32])))
+    };
+    assert!(converted(mask(vec![1, 1, 4, 4]).path(), &[]).expect("a mask") == plain);
+    assert_says(&message(&mask(vec![16])), &["1 tensor has no place", "attn.bias"]);
 
     let names = ["model.layers.1.self_attn.q_norm.weight", "model.bridge.conv.weight", "score.weight"];
     let extra = with(&names);

@@ -93,7 +93,8 @@ pub fn calibrate(
     let n_ctx = options.texts.first().map_or(0, Vec::len);
     if n < MIN_TEXTS {
         return Err(Error::usage(format!(
-            "the calibration texts have {n} chunks of {n_ctx} tokens, and {MIN_TEXTS} are the least; give more text"
+            "the calibration texts have {n} chunks of {n_ctx} tokens, and {MIN_TEXTS} are the least; give \
+             more text, and more of its chunks (--calibration-chunks) where they are counted"
         )));
     }
     let n_together = (BATCH_TOKENS / n_ctx.max(1)).max(1);

@@ -358,14 +358,14 @@ impl<'c> FromConfig<'c> {
     /// [`Error::Malformed`] if there are none.
     pub fn experts(&mut self, names: &[&'static str]) -> Result<()> {
         self.count("expert_count", self.first_of(names))?;
-        self.count("expert_used_count", "num_experts_per_tok")?;
-        Ok(())
+        self.count("expert_used_count", "num_experts_per_tok").map(drop)
     }
 
-    /// The first of `names` that the configuration has a value for, else the first of all.
+    /// The first of `names` that the file has a value for, else one that is assumed, else the first of all.
     pub fn first_of(&self, names: &[&'static str]) -> &'static str {
-        let is_there = |name: &&&str| self.config.value(name).is_some_and(|value| !value.is_null());
-        names.iter().find(is_there).copied().unwrap_or(names[0])
+        let has = |n: &&&str| self.config.value(n).is_some();
+        let said = names.iter().find(|n| self.config.says(n));
+        said.or_else(|| names.iter().find(has)).copied().unwrap_or(names[0])
     }
 
     /// Writes whether the weights of experts are divided by their sum.

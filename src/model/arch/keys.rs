@@ -102,7 +102,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn full(&self, key: &str) -> String {
+    pub(super) fn full(&self, key: &str) -> String {
         format!("{}.{key}", self.arch)
     }
 

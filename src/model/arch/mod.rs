@@ -5,11 +5,13 @@
 //! (numbers and plain layers), `config` (plain keys), `names` (plain names) and `rope_scaling`.
 
 mod base;
+mod class_defaults;
 mod config;
 mod defaults;
 mod dialect;
 mod encoder;
 mod families;
+mod gelu;
 mod keys;
 pub mod missing;
 mod mlx;
@@ -149,8 +151,13 @@ impl Family {
         let has_tensor = |name: &str| tensors.iter().any(|tensor| tensor == name);
         let spec = self.spec_of_pairs((config.path(), &pairs), &has_tensor)?;
         let mut promises = (self.promises)(&text)?;
-        if let Some(is_tied) = config.bool("tie_word_embeddings")? {
+        let tie = "tie_word_embeddings";
+        if let Some(is_tied) = config.bool(tie)? {
             promises.is_tied = Some(is_tied);
+        } else if !text.says(tie) {
+            let model_type = config.string("model_type")?.unwrap_or_default();
+            let whole = class_defaults::assumed(config.clone(), model_type).bool(tie)?;
+            promises.is_tied = whole.filter(|&is_tied| is_tied).or(promises.is_tied);
         }
         Ok(Configured { pairs, spec, promises, notes, answers: Vec::new() })
     }
@@ -215,11 +222,18 @@ fn text_part(config: &Config) -> Result<Config> {
         return text_part(&thinker);
     }
     for name in ["text_config", "llm_config", "language_config"] {
-        if let Some(text) = config.object(name)?.filter(|text| text.value("hidden_size").is_some()) {
-            return Ok(text);
+        let Some(text) = config.object(name)? else { continue };
+        let model_type = match text.string("model_type")? {
+            Some(model_type) => Some(model_type.to_owned()),
+            None => wrappers::text_model_type(config)?.map(str::to_owned),
+        };
+        let is_known = model_type.as_deref().is_some_and(class_defaults::are_known);
+        if is_known || text.value("hidden_size").is_some() {
+            return Ok(class_defaults::assumed(text, model_type.as_deref().unwrap_or_default()));
         }
     }
-    Ok(config.clone())
+    let model_type = config.string("model_type")?.unwrap_or_default();
+    Ok(class_defaults::assumed(config.clone(), model_type))
 }
 
 /// The family that a GGUF file names in `general.architecture`.

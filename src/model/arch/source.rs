@@ -124,6 +124,8 @@ pub enum ValueMap {
     },
     /// They are `-e^x`: decays that are stored as logarithms.
     NegativeExp,
+    /// Every row is divided by its length.
+    UnitRows,
 }
 
 impl ValueMap {
@@ -145,6 +147,14 @@ impl ValueMap {
                     if number % head_dim >= head_dim.div_ceil(2) {
                         row.iter_mut().for_each(|x| *x = -*x);
                     }
+                }
+            }
+            Self::UnitRows => {
+                for row in rows.chunks_exact_mut(n_in) {
+                    let squares: f64 = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+                    // As PyTorch's `normalize` has it, for rows of zeros.
+                    let length = libm::sqrt(squares).max(1e-12);
+                    row.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
                 }
             }
             Self::NegativeExp => rows.iter_mut().for_each(|x| *x = -libm::expf(*x)),

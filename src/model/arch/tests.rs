@@ -135,8 +135,8 @@ fn an_untied_checkpoint_must_have_an_output_matrix() {
 fn defaults_are_those_of_the_class() {
     let silent = |more: &str| {
         let text = format!(
-            r#"{{"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1, "intermediate_size": 64,
-                "vocab_size": 100, "max_position_embeddings": 128, {more}}}"#
+            r#"{{"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 4, "num_hidden_layers": 1,
+                "intermediate_size": 64, "vocab_size": 100, "max_position_embeddings": 128, {more}}}"#
         );
         let config = Config::parse(Path::new("config.json"), &text).expect("JSON");
         let spec = llama().configure(&config).expect("sound").spec;
@@ -146,6 +146,59 @@ fn defaults_are_those_of_the_class() {
     assert_eq!(silent(r#""model_type": "mistral""#), (1e-6, 1e4));
     assert_eq!(silent(r#""model_type": "mixtral""#), (1e-5, 1e6));
     assert_eq!(silent(r#""architectures": ["MixtralForCausalLM"]"#), (1e-5, 1e6));
+}
+
+#[test]
+fn a_text_part_that_says_little_is_what_its_class_makes_of_it() {
+    // As Gemma 3 4B is published.
+    let text = r#"{"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "text_config": {
+        "hidden_size": 2560, "intermediate_size": 10240, "model_type": "gemma3_text", "num_hidden_layers": 34,
+        "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window": 1024}}"#;
+    let config = Config::parse(Path::new("config.json"), text).expect("JSON");
+    let family = by_gguf_name("gemma3").expect("a family");
+    let Configured { spec, promises, .. } = family.configure(&config).expect("sound");
+    assert_eq!((spec.n_vocab, spec.n_ctx_train, promises.is_tied), (262_208, 131_072, Some(true)));
+    let MixerSpec::Attention(attention) = &spec.layers[0].mixer else { panic!("attention") };
+    assert_eq!((attention.n_head, attention.n_head_kv, attention.head_dim_k), (8, 4, 256));
+
+    // As LLaVA 1.5 is, whose text part does not even say its width.
+    let text = r#"{"architectures": ["LlavaForConditionalGeneration"], "model_type": "llava",
+        "text_config": {"max_position_embeddings": 4096, "model_type": "llama", "vocab_size": 32064}}"#;
+    let config = Config::parse(Path::new("config.json"), text).expect("JSON");
+    let spec = llama().configure(&config).expect("sound").spec;
+    assert_eq!((spec.n_embd, spec.layers.len(), spec.n_ctx_train), (4096, 32, 4096));
+
+    // What a file has by another name, or as null, is not assumed.
+    let text = r#"{"model_type": "bloom", "n_embed": 32, "num_attention_heads": 4, "num_hidden_layers": 3,
+        "seq_length": 64, "vocab_size": 100}"#;
+    let config = Config::parse(Path::new("config.json"), text).expect("JSON");
+    let spec = by_gguf_name("bloom").expect("a family").configure(&config).expect("sound").spec;
+    assert_eq!((spec.n_embd, spec.layers.len()), (32, 3));
+}
+
+#[test]
+fn a_gelu_that_is_not_the_usual_one_is_in_a_key() {
+    let gate = |word: &str| {
+        let text = format!(
+            r#"{{"model_type": "gpt_neox", "hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 1,
+                "intermediate_size": 64, "vocab_size": 100, "rotary_pct": 1.0, "hidden_act": "{word}"}}"#
+        );
+        let config = Config::parse(Path::new("config.json"), &text).expect("JSON");
+        let configured = by_gguf_name("gptneox").expect("a family").configure(&config)?;
+        let FfnSpec::Dense(ffn) = &configured.spec.layers[0].ffn else { panic!("a dense part") };
+        let is_written = configured.pairs.iter().any(|(key, _)| key == "gptneox.hidden_activation");
+        Ok::<_, Error>((ffn.activation, is_written))
+    };
+    assert_eq!(gate("gelu").expect("sound"), (gguf_simd::ops::Gate::GeluErf, false));
+    assert_eq!(gate("gelu_fast").expect("sound"), (gguf_simd::ops::Gate::GeluTanh, true));
+    assert!(gate("relu").expect_err("no GELU").to_string().contains("\"relu\""));
+}
+
+#[test]
+fn rows_of_unit_length_have_their_direction() {
+    let mut rows = [3.0, 4.0, 0.0, 0.0, -2.0, 0.0];
+    ValueMap::UnitRows.apply((0, 2), &mut rows);
+    assert_eq!(rows, [0.6, 0.8, 0.0, 0.0, -1.0, 0.0]);
 }
 
 #[test]

@@ -93,9 +93,9 @@ impl RopeSpec {
                     let base = self.freq_base;
                     return Some(format!("YaRN with a rotary base of {base}; it must be more than 1"));
                 }
-                if beta_fast <= beta_slow {
+                if beta_fast < beta_slow {
                     return Some(format!(
-                        "YaRN's beta_fast {beta_fast} must exceed its beta_slow {beta_slow}"
+                        "YaRN's beta_fast {beta_fast} must not be below its beta_slow {beta_slow}"
                     ));
                 }
                 constants.push(("YaRN's scaling factor", factor));

@@ -143,8 +143,11 @@ fn tokens_around_texts_are_those_that_the_file_adds() {
     let text = json!({"Sequence": {"id": "A", "type_id": 0}});
     file["post_processor"] =
         json!({"type": "TemplateProcessing", "single": [special("<tool>"), special("<s>"), text]});
-    let vocabulary = import(&[("tokenizer.json", file), bos], 8).unwrap();
+    let vocabulary = import(&[("tokenizer.json", file.clone()), bos.clone()], 8).unwrap();
     assert_eq!(vocabulary.add_bos, Some(false));
+    file["post_processor"]["special_tokens"] = json!({"<s>": {"id": "<s>", "ids": [6], "tokens": ["<s>"]}});
+    let message = import(&[("tokenizer.json", file), bos], 8).unwrap_err().to_string();
+    assert!(message.contains("puts \"<tool>\" around texts"), "{message}");
     let notes = vocabulary.notes().join("\n");
     assert!(notes.contains("[\"<tool>\", \"<s>\"] come before every text and [] behind"), "{notes}");
 }

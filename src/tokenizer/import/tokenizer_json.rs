@@ -168,7 +168,7 @@ impl TokenizerJson {
     /// Parses `text`; `path` is for messages.
     ///
     /// # Errors
-    /// `Malformed` if it is not of this form; `Limit` for a normalizer or pre-tokenizer of too many components,
+    /// `Malformed` if it is not of this form, or names tokens that it does not define; `Limit` for a normalizer or pre-tokenizer of too many components,
     /// each of which would be compiled and run.
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self> {
         let parsed: Self = serde_json::from_str(text)
@@ -183,7 +183,24 @@ impl TokenizerJson {
                 )));
             }
         }
+        if let Some(text) = parsed.undefined_special() {
+            let what = format!(
+                "the post_processor puts {text:?} around texts, and its special_tokens do not say what that is: \
+                 transformers cannot use such a file either; add it there, or save the tokenizer anew"
+            );
+            return Err(Error::malformed(path, what));
+        }
         Ok(Self { path: path.to_owned(), ..parsed })
+    }
+
+    /// A special token that a template puts around texts without an entry that defines it.
+    fn undefined_special(&self) -> Option<&str> {
+        flatten(&self.post_processor).into_iter().find_map(|part| {
+            let defined = part["special_tokens"].as_object()?;
+            let parts = ["single", "pair"].iter().filter_map(|list| part[*list].as_array()).flatten();
+            let mut texts = parts.filter_map(|piece| special_text(Some(piece)));
+            texts.find(|text| !defined.contains_key(*text))
+        })
     }
 
     /// The vocabulary of a BPE model.

@@ -15,6 +15,10 @@ pub(super) static FAMILY: Family = Family {
     promises,
 };
 
+/// Tokens of Baichuan 2, which divides the rows of its output matrix by their lengths when it is loaded (`NormHead`).
+/// Baichuan 1 has 64,000 and does not; configurations tell them apart by nothing else.
+const N_VOCAB_2: usize = 125_696;
+
 /// Layers of the 13B.
 const N_LAYER_13B: usize = 40;
 
@@ -41,6 +45,9 @@ fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
         Role::AttnQ => 0,
         Role::AttnK => 1,
         Role::AttnV => 2,
+        Role::Output if sources.spec.n_vocab >= N_VOCAB_2 => {
+            return Ok(plain(sources, slot)?.map(|source| source.with_values(ValueMap::UnitRows)));
+        }
         _ => return plain(sources, slot),
     };
     let [n_rows, n_in] = slot.shape[..] else { return Ok(None) };

@@ -38,13 +38,11 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["activation"], "gelu", &["gelu"])?;
     made.refuse("alibi", false, true)?;
     made.refuse("parallel_attn", true, false)?;
-    if made.config.count("max_position_embeddings")?.is_none() {
-        return Err(made.unsupported("max_position_embeddings is missing".into()));
-    }
     made.base(&Defaults {
         eps_name: "layer_norm_epsilon",
         n_ff_name: "ffn_hidden_size",
         n_ff_times: 4,
+        n_ctx: 2048,
         n_head_name: made.first_of(&["num_attention_heads", "n_head"]),
         n_layer_name: made.first_of(&["num_hidden_layers", "n_layer"]),
         n_head_kv_name: made.first_of(&["num_kv_heads", "n_head_kv"]),

@@ -42,12 +42,13 @@ pub(super) fn promises(config: &Config) -> Result<Promises> {
     Ok(Promises { is_tied, ..super::prelude::promises(config)? })
 }
 
-/// Writes what multiplies scores, where that is not the root of a head's length.
-pub(super) fn scale(made: &mut FromConfig<'_>, defaults: &Defaults) -> Result<()> {
+/// Writes what multiplies scores, where that is not the root of a head's length, or the model has as many layers as
+/// the one that is known to differ: `wide`.
+pub(super) fn scale(made: &mut FromConfig<'_>, defaults: &Defaults, wide: usize) -> Result<()> {
     let head_dim = made.head_dim(defaults)?;
-    if let Some(scalar) =
-        made.config.f32("query_pre_attn_scalar")?.filter(|&scalar| scalar != head_dim as f32)
-    {
+    let is_wide = made.n_layer()? == wide;
+    let scalar = made.config.f32("query_pre_attn_scalar")?;
+    if let Some(scalar) = scalar.filter(|&scalar| is_wide || scalar != head_dim as f32) {
         made.put("attention.scale", Value::F32(1.0 / scalar.sqrt()));
     }
     Ok(())
@@ -72,8 +73,17 @@ pub(super) fn windows(made: &mut FromConfig<'_>, period: usize) -> Result<()> {
         Some(types) => types.iter().map(|kind| *kind == "sliding_attention").collect(),
         None => {
             let n_layer = made.n_layer()?;
-            let own = made.config.count("sliding_window_pattern")?.filter(|&n| n > 0).unwrap_or(period);
-            (0..n_layer).map(|i| i % own < own - 1).collect()
+            // EXAONE 4 spells a period out: LLLG.
+            let spelled = made.config.value("sliding_window_pattern").and_then(|pattern| pattern.as_str());
+            match spelled.filter(|pattern| !pattern.is_empty() && pattern.bytes().all(|c| b"LG".contains(&c)))
+            {
+                Some(pattern) => pattern.bytes().cycle().take(n_layer).map(|c| c == b'L').collect(),
+                None => {
+                    let own = made.config.count("sliding_window_pattern")?;
+                    let own = own.filter(|&n| n > 0).unwrap_or(period);
+                    (0..n_layer).map(|i| i % own < own - 1).collect()
+                }
+            }
         }
     };
     let is_plain = windowed.iter().enumerate().all(|(i, has)| *has == (i % period < period - 1));

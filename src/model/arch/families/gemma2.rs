@@ -18,6 +18,9 @@ pub(super) static FAMILY: Family = Family {
     promises: super::gemma::promises,
 };
 
+/// Layers of the 27B, of which alone the scale is not that of its heads.
+const N_LAYER_WIDE: usize = 46;
+
 const DEFAULTS: Defaults = Defaults { head_dim: Some(256), ..Defaults::RMS };
 
 /// What the first files do not say: the bounds of scores and logits, and the window.
@@ -32,15 +35,16 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     super::gemma::windows(made, PERIOD)?;
     super::gemma::softcap(made, ATTENTION_CAP.0, ATTENTION_CAP.1)?;
     super::gemma::softcap(made, FINAL_CAP.0, FINAL_CAP.1)?;
-    super::gemma::scale(made, &DEFAULTS)
+    super::gemma::scale(made, &DEFAULTS, N_LAYER_WIDE)
 }
 
 fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Rms, RopeOrder::Halves, Gate::GeluTanh)?;
     let window = Some(base.window()?.unwrap_or(Window::Sliding(WINDOW)));
     let windowed = base.windowed(PERIOD)?;
-    // Of the 27B alone the scale is not that of its heads, and files do not say it.
-    let wide = (base.n_layer == 46).then(|| 1.0 / (base.n_embd as f32 / base.n_head[0] as f32).sqrt());
+    // Files need not say it.
+    let wide =
+        (base.n_layer == N_LAYER_WIDE).then(|| 1.0 / (base.n_embd as f32 / base.n_head[0] as f32).sqrt());
     let scale = keys.f32("attention.scale")?.or(wide);
     let softcap = super::gemma::softcap_of(&keys, ATTENTION_CAP.0, ATTENTION_CAP.1)?;
     let layer = |i: usize| {

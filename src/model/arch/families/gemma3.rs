@@ -18,6 +18,9 @@ pub(super) static FAMILY: Family = Family {
     promises: super::gemma::promises,
 };
 
+/// Layers of the 27B, of which alone the scale is not that of its heads.
+const N_LAYER_WIDE: usize = 62;
+
 const DEFAULTS: Defaults = Defaults { head_dim: Some(256), freq_base: 1e6, has_kinds: true, ..Defaults::RMS };
 
 pub(super) fn keys(made: &mut FromConfig<'_>) -> Result<()> {
@@ -31,14 +34,15 @@ pub(super) fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.put("rope.freq_base_swa", Value::F32(base));
     super::gemma::windows(made, PERIOD)?;
     made.optional_f32("final_logit_softcapping", "final_logit_softcapping")?;
-    super::gemma::scale(made, &DEFAULTS)
+    super::gemma::scale(made, &DEFAULTS, N_LAYER_WIDE)
 }
 
 pub(super) fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Rms, RopeOrder::Halves, Gate::GeluTanh)?;
     let (window, windowed) = (base.window()?, base.windowed(PERIOD)?);
-    // Of the 27B alone the scale is not that of its heads, and files do not say it.
-    let wide = (base.n_layer == 62).then(|| 1.0 / (base.n_embd as f32 / base.n_head[0] as f32).sqrt());
+    // Files need not say it.
+    let wide =
+        (base.n_layer == N_LAYER_WIDE).then(|| 1.0 / (base.n_embd as f32 / base.n_head[0] as f32).sqrt());
     let scale = keys.f32("attention.scale")?.or(wide);
     let layer = |i: usize| {
         let mut layer = base.layer(i, |attention| {

@@ -62,6 +62,9 @@ pub(super) const DEFAULTS: Defaults = Defaults {
     ..Defaults::LAYER
 };
 
+/// The usual activation.
+pub(super) const GELU: Gate = Gate::GeluTanh;
+
 /// Biases everywhere, and the embedding is the output matrix.
 pub(super) fn promises(_: &Config) -> Result<Promises> {
     let there = Promise::There;
@@ -69,7 +72,7 @@ pub(super) fn promises(_: &Config) -> Result<Promises> {
 }
 
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
-    made.activation(&["activation_function"], "gelu_new", &["gelu_new", "gelu_pytorch_tanh"])?;
+    made.gelu("activation_function", GELU)?;
     made.refuse("scale_attn_by_inverse_layer_idx", false, true)?;
     made.refuse("scale_attn_weights", true, false)?;
     made.base(&DEFAULTS)
@@ -77,7 +80,7 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
 
 /// Plain layers with layer norms and learned positions.
 pub(super) fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
-    let base = Base::read(keys, NormKind::Layer, RopeOrder::Halves, Gate::GeluTanh)?;
+    let base = Base::read(keys, NormKind::Layer, RopeOrder::Halves, keys.gelu(GELU)?)?;
     let layer = |i| {
         let attention = AttentionSpec { rope: None, ..base.attention(i) };
         base.layer_of(attention, FfnSpec::Dense(base.ffn(i)))

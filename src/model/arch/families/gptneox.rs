@@ -35,8 +35,11 @@ pub(super) static FAMILY: Family = Family {
     },
 };
 
+/// The usual activation.
+const GELU: Gate = Gate::GeluErf;
+
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
-    made.activation(&["hidden_act"], "gelu", &["gelu"])?;
+    made.gelu("hidden_act", GELU)?;
     made.base(&Defaults { partial: Partial::Allowed(0.25), ..Defaults::LAYER })?;
     let is_parallel = made.config.bool("use_parallel_residual")?.unwrap_or(true);
     made.put("use_parallel_residual", Value::Bool(is_parallel));
@@ -44,7 +47,7 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
 }
 
 fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
-    let base = Base::read(keys, NormKind::Layer, RopeOrder::Halves, Gate::GeluErf)?;
+    let base = Base::read(keys, NormKind::Layer, RopeOrder::Halves, keys.gelu(GELU)?)?;
     let is_parallel = keys.bool("use_parallel_residual")?.unwrap_or(true);
     let layer = |i| {
         let mut layer = base.layer_of(base.attention(i), FfnSpec::Dense(base.ffn(i)));

@@ -61,11 +61,6 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
         );
     }
     let has_bias = attention.bool("alibi")?.unwrap_or(true);
-    let n_head = config.required_count("n_heads")?;
-    if has_bias && !n_head.is_power_of_two() {
-        // The order of slopes is another one than in files.
-        return Err(made.unsupported(format!("{n_head} heads with ALiBi; they must be a power of two")));
-    }
     let greatest = attention.f32("alibi_bias_max")?.unwrap_or(8.0);
     made.put(BIAS, Value::F32(if has_bias { greatest } else { 0.0 }));
     if !has_bias && config.bool("learned_pos_emb")?.unwrap_or(true) {

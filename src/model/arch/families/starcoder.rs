@@ -15,7 +15,7 @@ pub(super) static FAMILY: Family = Family {
 };
 
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
-    made.activation(&["activation_function"], "gelu_pytorch_tanh", &["gelu_pytorch_tanh", "gelu_new"])?;
+    made.gelu("activation_function", super::gpt2::GELU)?;
     made.refuse("multi_query", true, false)?;
     made.refuse("scale_attn_weights", true, false)?;
     made.base(&super::gpt2::DEFAULTS)?;

@@ -264,11 +264,11 @@ impl Llama3Scaling {
         let sound = positive(scaling.factor)
             && positive(scaling.low_freq_factor)
             && positive(scaling.high_freq_factor)
-            && scaling.low_freq_factor < scaling.high_freq_factor
+            && scaling.low_freq_factor <= scaling.high_freq_factor
             && scaling.original_context > 0;
         if !sound {
             let what = format!(
-                "{}: llama3 scaling needs positive numbers, and low_freq_factor below high_freq_factor",
+                "{}: llama3 scaling needs positive numbers, and a low_freq_factor of at most high_freq_factor",
                 parameters.described()
             );
             return Err(Error::malformed(parameters.path(), what));
@@ -288,7 +288,7 @@ impl Llama3Scaling {
             let fits = self.original_context as f64 / wavelength;
             if fits > high {
                 1.0
-            } else if fits < low {
+            } else if fits <= low {
                 factor
             } else {
                 let keep = (fits - low) / (high - low);
@@ -395,5 +395,8 @@ mod tests {
         // Frequency 30: wavelength 2 pi 500000^(60/128) = 2948.30, which fits 2.77855 times; kept is
         // (2.77855 - 1) / (4 - 1) = 0.592849, so the divisor is 1 / (0.592849 + 0.407151 / 8).
         assert!((divisors[30] - 1.553_414_6).abs() < 1e-6, "{}", divisors[30]);
+        // With equal factors (Llama 4 Scout) there is nothing between.
+        let divisors = Llama3Scaling { high_freq_factor: 1.0, ..scaling }.divisors(128, 500_000.0);
+        assert!(divisors.iter().all(|&d| d == 1.0 || d == 8.0) && divisors.is_sorted(), "{divisors:?}");
     }
 }
