@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 use crate::printable;
@@ -33,7 +34,13 @@ pub fn show_json(value: &serde_json::Value) -> Result<()> {
     write(&printable::json(&format!("{value:#}\n")))
 }
 
+/// Whether the last line on standard output has not ended.
+static IS_MIDLINE: AtomicBool = AtomicBool::new(false);
+
 fn write(text: &str) -> Result<()> {
+    if let Some(last) = text.chars().next_back() {
+        IS_MIDLINE.store(last != '\n', Ordering::Relaxed);
+    }
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     written.map_err(|e| Error::io("standard output", "cannot write to", e))
@@ -48,8 +55,12 @@ pub fn say(text: impl Display) {
     let _ = std::io::stderr().lock().write_all(printable::lines(&text).as_bytes());
 }
 
-/// Shows why the program fails, on one line of standard error.
+/// Shows why the program fails, on one line of standard error; a line of text that it breaks off on a terminal is
+/// ended first.
 pub fn error(message: impl Display) {
+    if IS_MIDLINE.load(Ordering::Relaxed) && std::io::stdout().is_terminal() {
+        let _ = write("\n");
+    }
     say(format_args!("error: {}", printable::line(&message.to_string())));
 }
 

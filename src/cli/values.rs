@@ -2,6 +2,17 @@
 
 use std::path::PathBuf;
 
+/// A whole number above 0.
+///
+/// # Errors
+/// What to give instead.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    match count(text)? {
+        0 => Err("give 1 or more".to_owned()),
+        n => Ok(n),
+    }
+}
+
 /// A whole number of 0 or more.
 ///
 /// # Errors

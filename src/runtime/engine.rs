@@ -280,7 +280,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Usage`] if it is an encoder.
-    pub(super) fn check_has_logits(&self) -> Result<()> {
+    pub(crate) fn check_has_logits(&self) -> Result<()> {
         if self.spec().head.has_logits {
             return Ok(());
         }

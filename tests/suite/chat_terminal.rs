@@ -160,6 +160,16 @@ fn a_character_that_is_not_utf8_spoils_its_line_alone() {
 }
 
 #[test]
+fn lines_that_are_typed_ahead_are_all_read() {
+    let diary = Diary::new();
+    let mut talk = Talk::begin(&diary.chat(&["--quiet", "--no-history"]), false);
+    talk.wait_for("> ");
+    talk.type_in(b"Hansel\rGretel\r/exit\r");
+    assert_eq!(talk.end(), Some(0));
+    assert_eq!(diary.said(), ["Hansel", "Gretel"]);
+}
+
+#[test]
 fn ctrl_c_stops_an_answer_and_twice_at_the_prompt_the_program() {
     let diary = Diary::new();
     let mut talk = Talk::begin(&diary.long_chat(), false);

@@ -12,7 +12,7 @@ use super::key_args::KeyArgs;
 use crate::checkpoint::Adapter;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::hub;
-use crate::cli::values::{Scaled, count, file_bytes, numbers, scaled};
+use crate::cli::values::{Scaled, at_least_one, count, file_bytes, numbers, scaled};
 use crate::convert::file_type::suggestion;
 use crate::convert::{
     Answers, FileType, ImportanceFile, KeyChanges, Overrides, PlanOptions, Pruning, Setting,
@@ -59,7 +59,7 @@ Examples:
 
 /// Converts a Hugging Face checkpoint or a GGUF file to a GGUF file, quantised as it is written.
 #[derive(Parser, Debug)]
-#[command(name = "gguf-convert", version, after_help = TYPES, max_term_width = 110)]
+#[command(name = "gguf-convert", version, after_help = TYPES, max_term_width = 110, args_override_self = true)]
 pub(super) struct Args {
     /// The model: a checkpoint's folder, its .safetensors or PyTorch file (.bin, .pth), or their index; a GGUF file
     /// of any type, one or the first of several parts; or hf:ORG/NAME[@REVISION][:GGUF-FILE-OR-TYPE] for one of the
@@ -191,7 +191,7 @@ pub(super) struct CalibrateArgs {
     #[arg(long = "calibration-ctx", value_name = "N", default_value_t = 512, value_parser = count, requires = "texts")]
     pub(super) ctx: usize,
     /// Read only the first N chunks of each text [default: all]
-    #[arg(long = "calibration-chunks", value_name = "N", value_parser = count, requires = "texts")]
+    #[arg(long = "calibration-chunks", value_name = "N", value_parser = at_least_one, requires = "texts")]
     pub(super) chunks: Option<usize>,
 }
 

@@ -17,7 +17,7 @@ pub(super) enum Command {
 /// The subcommands. A conversion has none, so that an input can have any name but theirs; a folder `edit` is
 /// `./edit`.
 #[derive(Parser, Debug)]
-#[command(name = "gguf-convert", version, max_term_width = 110)]
+#[command(name = "gguf-convert", version, max_term_width = 110, args_override_self = true)]
 struct Other {
     #[command(subcommand)]
     command: OtherCommand,

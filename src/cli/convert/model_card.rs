@@ -316,9 +316,14 @@ fn is_same_folder(a: &Path, b: &Path) -> bool {
     a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
 }
 
-/// A command of a shell.
+/// A command of a shell. Of absolute paths it has the last part: the rest says where files lie on one machine.
 fn command_line(args: &[OsString]) -> String {
-    let words = args.iter().map(|word| quoted(&word.to_string_lossy()));
+    let name = |word: &OsString| {
+        let path = Path::new(word);
+        let name = path.file_name().filter(|_| path.is_absolute());
+        quoted(&name.unwrap_or(word).to_string_lossy())
+    };
+    let words = args.iter().map(name);
     std::iter::once("gguf-convert".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 

@@ -110,7 +110,7 @@ pub(super) fn summary_text(summary: &Summary) -> String {
         let of_source = summary.source_error.map(|error| {
             format!("; the input's own codes had cost about {} of the weights' RMS", percent(error))
         });
-        writeln!(text, "error: none, every weight is kept exactly{}", of_source.unwrap_or_default())
+        writeln!(text, "deviation: none, every weight is kept exactly{}", of_source.unwrap_or_default())
             .expect("a string takes everything");
     } else {
         let total = percent(summary.error().relative_rmse());
@@ -119,7 +119,7 @@ pub(super) fn summary_text(summary: &Summary) -> String {
             None if summary.is_requantised => " (beside what the input had lost before)".to_owned(),
             None => String::new(),
         };
-        writeln!(text, "error: {total} of the weights' RMS{against}; largest in {}", worst.join(", "))
+        writeln!(text, "deviation: {total} of the weights' RMS{against}; largest in {}", worst.join(", "))
             .expect("a string");
     }
     text.extend(proof_text(summary));

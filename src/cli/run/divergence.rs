@@ -31,7 +31,9 @@ use crate::tokenizer::{Tokenizer, has_vocabulary};
 /// values in F16, MODEL in --kv-type: with the same file twice this measures the cache alone.
 ///
 /// BASE can also be a file of predictions, with the text in it: gguf-run perplexity --save-base writes one, and
-/// llama-perplexity --kl-divergence-base. The original model need not be run again then; its predictions have 16 bits.
+/// llama-perplexity --kl-divergence-base. The original model need not be run again then; its predictions have 16 bits,
+/// and what is more than e^16 times less likely than the best counts as that likely: the base's own figures are too low
+/// for a text that it predicts badly.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {

@@ -31,7 +31,7 @@ mod tokenize;
 
 /// Runs language models on the CPU: GGUF files, or Hugging Face checkpoints, which are converted first.
 #[derive(Debug, Parser)]
-#[command(name = "gguf-run", version, after_help = EXAMPLES, max_term_width = 110)]
+#[command(name = "gguf-run", version, after_help = EXAMPLES, max_term_width = 110, args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -229,8 +229,10 @@ impl Header {
             return Ok(bytes);
         }
         let expected = expected.map_or("more than can be counted".to_owned(), |n| n.to_string());
-        let what =
-            format!("{n} positions and {n_attached} bytes more take {expected} bytes; the file has {found}");
+        let what = format!(
+            "the session is cut off or damaged: {n} positions and {n_attached} bytes more take {expected} bytes, \
+                 and the file has {found}; take a copy of it, or name another file (--session)"
+        );
         Err(Error::malformed(path, what))
     }
 }

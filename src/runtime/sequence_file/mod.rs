@@ -162,7 +162,9 @@ impl<'e> Sequence<'e> {
         let (found, mut expected) = (input.digest(), [0; DIGEST_BYTES]);
         input.inner.read_exact(&mut expected).map_err(refused)?;
         if found != expected {
-            return Err(Error::malformed(path, "its content does not have the digest that it ends with"));
+            let what = "the session was changed or damaged since it was saved: its content does not have the digest \
+                        that it ends with; take a copy of it, or name another file (--session)";
+            return Err(Error::malformed(path, what));
         }
         // A model computes no others, and from these it would compute logits that are not numbers.
         if !sequence.cache.is_finite() {

@@ -43,11 +43,11 @@ enum Event {
 }
 
 impl Lines {
-    /// The lines of standard input, edited if a person sits there.
+    /// The lines of standard input, edited if a person sits there, and kept for other chats if that `keeps_history`.
     ///
     /// # Errors
     /// [`Error::Limit`] if no thread can be started.
-    pub(super) fn open() -> Result<Self> {
+    pub(super) fn open(keeps_history: bool) -> Result<Self> {
         let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
         let terminal = is_terminal.then(Terminal::now);
         let (requests, asked) = mpsc::channel();
@@ -55,7 +55,7 @@ impl Lines {
         let on_signal = events_in.clone();
         // Without a receiver there is nothing to wake.
         interrupt::wake_by(move || drop(on_signal.send(Event::Signal)));
-        let read = move || serve(is_terminal, &asked, events_in);
+        let read = move || serve((is_terminal, keeps_history), &asked, events_in);
         let thread = std::thread::Builder::new().name("input".to_owned()).spawn(read);
         thread.map_err(|e| Error::limit(format!("cannot start a thread to read with: {e}")))?;
         Ok(Self { requests, events, terminal })
@@ -107,9 +107,9 @@ impl Lines {
 }
 
 /// Reads a message for each request.
-fn serve(is_terminal: bool, requests: &Receiver<()>, events: Sender<Event>) {
+fn serve((is_terminal, keeps_history): (bool, bool), requests: &Receiver<()>, events: Sender<Event>) {
     let events = Farewell(events);
-    let mut reader = Reader::open(is_terminal);
+    let mut reader = Reader::open(is_terminal, keeps_history);
     for () in requests {
         let input = match &mut reader {
             Ok(reader) => reader.read(),

@@ -50,6 +50,10 @@ pub(super) struct Args {
     /// End an answer before this text comes up; may be given several times
     #[arg(long = "stop", value_name = "TEXT", allow_hyphen_values = true)]
     stop_strings: Vec<String>,
+    /// Do not keep what is typed for other chats to go back to: by default it goes to chat-history.txt in the folder
+    /// gguf-kit of the user's data, with or without --session
+    #[arg(long)]
+    no_history: bool,
     /// No greeting, notes, statistics or progress
     #[arg(short, long)]
     quiet: bool,
@@ -97,13 +101,14 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let given_template = args.template.as_deref().map(read_file).transpose()?;
     let model = load(&args.model, &args.compute, args.quiet)?;
     let draft = args.speculation.load_draft(&args.model, &args.compute, args.quiet)?;
+    model.engine.check_has_logits()?;
     let template = template(&model, given_template)?;
     let n_ctx = args.context.n_ctx(model.engine.spec().n_ctx_train);
     let sampler = Sampler::new(args.sampling.resolve(model.engine.metadata(), n_ctx)?)?;
     let (session, diary) = open(args, &model, file, n_ctx)?;
     check_system(args, &template, diary.conversation())?;
     let generator = args.speculation.generator(&model, draft.as_ref(), session, args.quiet)?;
-    let lines = Lines::open()?;
+    let lines = Lines::open(!args.no_history)?;
     let mut chat = Chat::new(args, &model, template, diary, generator, sampler, lines.is_terminal());
     chat.greet();
     let ended = chat.talk(&lines);

@@ -37,16 +37,17 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// A reader of standard input, which is a terminal or not.
+    /// A reader of standard input, which is a terminal or not; what is typed there goes to a file if it
+    /// `keeps_history`.
     ///
     /// # Errors
     /// [`Error::Io`] if the terminal cannot be used.
-    pub(super) fn open(is_terminal: bool) -> Result<Self> {
+    pub(super) fn open(is_terminal: bool, keeps_history: bool) -> Result<Self> {
         if !is_terminal {
             return Ok(Self::Pipe);
         }
         let mut editor = Box::new(DefaultEditor::new().map_err(terminal_error)?);
-        let history = history_file();
+        let history = if keeps_history { history_file() } else { None };
         if let Some(path) = history.as_ref().filter(|path| path.exists())
             && let Err(error) = editor.load_history(path)
         {
