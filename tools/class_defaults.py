@@ -5,7 +5,8 @@ Usage: python tools/class_defaults.py
 
 Needs transformers (made with 5.24). For each `model_type` that a family of src/model/arch names and that transformers
 has a class for, it lists the numbers, words and truth values among the parameters of that class whose names the
-families read, and the other names that the class has for them. Published files leave out what equals these, as
+families read, and the other names that the class has for them; of classes around a language model, only whether its
+output matrix is its embedding. Published files leave out what equals these, as
 those of Gemma 3 and of many models that see do; what `save_pretrained` writes has them all.
 """
 
@@ -52,6 +53,8 @@ def main() -> None:
             for name, parameter in sorted(parameters.items())
             if name in words and assumed(parameter, has_switch) and (model_type not in wrappers or name == TIE)
         }
+        if model_type in wrappers and not defaults:
+            continue
         names = {other: name for other, name in sorted(config_class.attribute_map.items()) if name in defaults}
         lines.append(f"{json.dumps(model_type)}: {json.dumps({'defaults': defaults, 'names': names})}")
     (ARCH / "class_defaults.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")

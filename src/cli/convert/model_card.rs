@@ -1,7 +1,7 @@
 //! The model card beside the files (`--model-card`): what they are made of, how, and what that cost.
 //!
 //! Nothing is written that is not known: licence, base models, tags and languages are those that the files carry, sizes
-//! and errors those of this conversion, and the command is the one that was given.
+//! and errors those of this conversion, and the command is the one that was given, but for the folders of absolute paths.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -318,12 +318,18 @@ fn is_same_folder(a: &Path, b: &Path) -> bool {
 
 /// A command of a shell. Of absolute paths it has the last part: the rest says where files lie on one machine.
 fn command_line(args: &[OsString]) -> String {
-    let name = |word: &OsString| {
+    let last_part = |word: &str| {
         let path = Path::new(word);
         let name = path.file_name().filter(|_| path.is_absolute());
-        quoted(&name.unwrap_or(word).to_string_lossy())
+        name.map_or_else(|| word.to_owned(), |name| name.to_string_lossy().into_owned())
     };
-    let words = args.iter().map(name);
+    let words = args.iter().map(|word| {
+        let word = word.to_string_lossy();
+        quoted(&match word.split_once('=') {
+            Some((option, path)) if option.starts_with("--") => format!("{option}={}", last_part(path)),
+            _ => last_part(&word),
+        })
+    });
     std::iter::once("gguf-convert".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
@@ -367,6 +373,13 @@ mod tests {
             command_line(&args),
             "gguf-convert m.gguf --tensor-type ffn_down=Q6_K 'it'\\''s; $HOME' ''"
         );
+    }
+
+    #[test]
+    fn the_command_does_not_tell_where_files_lie_on_one_machine() {
+        let args =
+            ["/home/hans/m", "--imatrix=/home/hans/i.gguf", "-o", "out/m.gguf", "/"].map(OsString::from);
+        assert_eq!(command_line(&args), "gguf-convert m --imatrix=i.gguf -o out/m.gguf /");
     }
 
     #[test]

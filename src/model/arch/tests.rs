@@ -195,6 +195,29 @@ fn a_gelu_that_is_not_the_usual_one_is_in_a_key() {
 }
 
 #[test]
+fn what_files_may_leave_unsaid_is_written_where_readers_would_take_it_otherwise() {
+    let pairs = |arch: &str, more: &str| {
+        let text = format!(
+            r#"{{"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 16,
+                "intermediate_size": 64, "vocab_size": 100, "max_position_embeddings": 128, "sliding_window": 8,
+                {more}}}"#
+        );
+        let config = Config::parse(Path::new("config.json"), &text).expect("JSON");
+        by_gguf_name(arch).expect("a family").configure(&config).expect("sound").pairs
+    };
+    let value =
+        |pairs: &MetadataPairs, key: &str| pairs.iter().find(|(k, _)| k == key).map(|(_, v)| v.clone());
+    // Of as many layers as the 27B, Gemma 2 has its scale by the width where a file is silent.
+    for (n, scale) in [(46, Some(Value::F32(0.25))), (45, None)] {
+        let pairs = pairs("gemma2", &format!(r#""num_hidden_layers": {n}, "query_pre_attn_scalar": 16"#));
+        assert_eq!(value(&pairs, "gemma2.attention.scale"), scale, "{n}");
+    }
+    let pairs = pairs("exaone4", r#""num_hidden_layers": 5, "sliding_window_pattern": "LG""#);
+    let windowed = Value::Bools(vec![true, false, true, false, true]);
+    assert_eq!(value(&pairs, "exaone4.attention.sliding_window_pattern"), Some(windowed));
+}
+
+#[test]
 fn rows_of_unit_length_have_their_direction() {
     let mut rows = [3.0, 4.0, 0.0, 0.0, -2.0, 0.0];
     ValueMap::UnitRows.apply((0, 2), &mut rows);

@@ -67,23 +67,27 @@ pub(super) fn softcap_of(keys: &Keys<'_>, key: &str, own: f32) -> Result<Option<
     Ok(Some(keys.f32(key)?.unwrap_or(own)).filter(|&cap| cap > 0.0))
 }
 
+/// A period that is spelled out, as by EXAONE 4: LLLG.
+fn spelled_windows(config: &Config) -> Option<Vec<bool>> {
+    let pattern = config.value("sliding_window_pattern")?.as_str()?;
+    let is_spelled = !pattern.is_empty() && pattern.bytes().all(|c| matches!(c, b'L' | b'G'));
+    is_spelled.then(|| pattern.bytes().map(|c| c == b'L').collect())
+}
+
 /// Writes which layers have windows, where that is not one in `period` without.
 pub(super) fn windows(made: &mut FromConfig<'_>, period: usize) -> Result<()> {
     let windowed: Vec<bool> = match made.config.strings("layer_types")? {
         Some(types) => types.iter().map(|kind| *kind == "sliding_attention").collect(),
         None => {
-            let n_layer = made.n_layer()?;
-            // EXAONE 4 spells a period out: LLLG.
-            let spelled = made.config.value("sliding_window_pattern").and_then(|pattern| pattern.as_str());
-            match spelled.filter(|pattern| !pattern.is_empty() && pattern.bytes().all(|c| b"LG".contains(&c)))
-            {
-                Some(pattern) => pattern.bytes().cycle().take(n_layer).map(|c| c == b'L').collect(),
+            let one_period: Vec<bool> = match spelled_windows(made.config) {
+                Some(spelled) => spelled,
                 None => {
                     let own = made.config.count("sliding_window_pattern")?;
                     let own = own.filter(|&n| n > 0).unwrap_or(period);
-                    (0..n_layer).map(|i| i % own < own - 1).collect()
+                    (0..own).map(|i| i < own - 1).collect()
                 }
-            }
+            };
+            one_period.into_iter().cycle().take(made.n_layer()?).collect()
         }
     };
     let is_plain = windowed.iter().enumerate().all(|(i, has)| *has == (i % period < period - 1));

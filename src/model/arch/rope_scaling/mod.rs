@@ -378,12 +378,8 @@ mod tests {
     /// Llama 3.1 8B: base 500000, heads of 128, factor 8 of 8192 positions.
     #[test]
     fn llama3_divisors_keep_high_and_stretch_low_frequencies() {
-        let scaling = Llama3Scaling {
-            factor: 8.0,
-            low_freq_factor: 1.0,
-            high_freq_factor: 4.0,
-            original_context: 8192,
-        };
+        let (factor, low_freq_factor, high_freq_factor) = (8.0, 1.0, 4.0);
+        let scaling = Llama3Scaling { factor, low_freq_factor, high_freq_factor, original_context: 8192 };
         let divisors = scaling.divisors(128, 500_000.0);
         assert_eq!(divisors.len(), 64);
         assert!(divisors[..29].iter().all(|&d| d == 1.0), "wavelengths up to 2048 are kept: {divisors:?}");
