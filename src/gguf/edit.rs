@@ -9,6 +9,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
 use super::layout::{check_metadata, encode_pairs};
 use super::reader::GgufFile;
 use super::value::Value;
@@ -35,8 +37,8 @@ pub struct Edit {
     header: Vec<u8>,
     /// Where the tensors begin now, or would begin.
     data_start: usize,
-    /// Whether there is anything from there on.
-    has_data: bool,
+    /// The bytes of the file from there on.
+    data_len: u64,
 }
 
 /// Whether a key belongs to the layout of a file, so that changing it would break the file.
@@ -81,12 +83,29 @@ impl Edit {
             }
         }
         header.resize(header.len().next_multiple_of(alignment), 0);
-        Ok(Self { path: file.path().to_owned(), header, data_start, has_data: bytes.len() >= data_start })
+        let data_len = bytes.len().saturating_sub(data_start) as u64;
+        Ok(Self { path: file.path().to_owned(), header, data_start, data_len })
+    }
+
+    /// The file with the new header and with zeros for its tensors, to see how it would be read.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if there cannot be such a file among the temporary ones, where it takes the place of its header
+    /// alone; else as [`GgufFile::open`].
+    pub fn preview(&self) -> Result<GgufFile> {
+        let make = || {
+            let mut file = NamedTempFile::new()?;
+            file.write_all(&self.header)?;
+            file.as_file().set_len(self.header.len() as u64 + self.data_len)?;
+            Ok(file)
+        };
+        let file = make().map_err(|e| Error::io(&std::env::temp_dir(), "cannot write to", e))?;
+        GgufFile::open(file.path())
     }
 
     /// Whether the header takes the place of the old one.
     pub fn is_in_place(&self) -> bool {
-        self.has_data && self.header.len() == self.data_start
+        self.data_len > 0 && self.header.len() == self.data_start
     }
 
     /// Changes the file itself.

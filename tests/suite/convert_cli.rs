@@ -133,10 +133,14 @@ fn an_unknown_architecture_is_told_before_a_weight_is_looked_at() {
 fn a_pattern_that_matches_nothing_is_a_warning() {
     let dir = workplace();
     let args = ["tiny", "--type", "Q8_0", "--tensor-type", "ffn_dwon=F16", "--tensor-type", "ffn_up=F16"];
-    let output = run(dir.path(), &[&args[..], &["--ignore-tensor", "vision"]].concat());
+    let more = ["--ignore-tensor", "vision", "--tensor-type", "attn_norm=Q8_0"];
+    let output = run(dir.path(), &[&args[..], &more].concat());
     assert_eq!(output.status.code(), Some(0));
     let warnings: Vec<&str> = stderr(&output).lines().collect();
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
     assert!(warnings[0].starts_with("warning: --ignore-tensor vision matches no tensor"));
     assert!(warnings[1].starts_with("warning: --tensor-type ffn_dwon=F16 matches no tensor"));
+    assert!(
+        warnings[2].starts_with("warning: --tensor-type attn_norm=Q8_0 matches only tensors that are never")
+    );
 }

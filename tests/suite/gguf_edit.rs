@@ -119,6 +119,36 @@ fn the_command_sets_and_removes_keys_and_takes_texts_from_files() {
 }
 
 #[test]
+fn a_model_stays_usable_unless_that_is_forced() {
+    let (dir, path) = workplace();
+    let before = fs::read(&path).expect("a file");
+    fs::write(dir.path().join("t.jinja"), "{% for m in messages %}").expect("written");
+    let template = format!("{TEMPLATE}=file:t.jinja");
+    for (change, reason) in [
+        (["--remove-kv", "llama.block_count"], "llama.block_count"),
+        (["--override-kv", "tokenizer.ggml.pre=str:llama-pbe"], "llama-pbe"),
+        (["--override-kv", "general.architecture=str:lama"], "lama"),
+        (["--remove-kv", "tokenizer.ggml.model"], "vocabulary would be gone"),
+        (["--override-kv", &template], "endfor"),
+    ] {
+        let args = [&["tiny.gguf"][..], &change].concat();
+        let output = run(dir.path(), &args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{change:?}: {said}");
+        assert!(said.contains(reason) && said.contains("--force") && !said.contains("/tmp"), "{said}");
+        assert!(fs::read(&path).expect("a file") == before);
+        let beside = run(dir.path(), &[&args[..], &["-o", "other.gguf", "--force"]].concat());
+        assert_eq!(beside.status.code(), Some(0));
+        assert!(String::from_utf8_lossy(&beside.stderr).contains(reason));
+    }
+    let forced = run(dir.path(), &["tiny.gguf", "--remove-kv", "llama.block_count", "--force"]);
+    assert_eq!(forced.status.code(), Some(0));
+    // What is no use already can be changed, and mended, as one likes.
+    let mended = run(dir.path(), &["tiny.gguf", "--override-kv", "llama.feed_forward_length=u32:1"]);
+    assert_eq!(mended.status.code(), Some(0));
+}
+
+#[test]
 fn an_edit_that_was_cut_short_is_taken_back_before_the_next() {
     let (dir, path) = workplace();
     let whole = fs::read(&path).expect("a file");

@@ -27,7 +27,7 @@ pub(super) struct BudgetArgs {
     #[arg(long, value_name = "SIZE", value_parser = file_bytes, group = "budget", conflicts_with = "file_types")]
     fit: Option<u64>,
     /// Tokens of context that --fit leaves room for, keys and values in F16
-    #[arg(long = "ctx", value_name = "N", default_value_t = 4096, value_parser = count, requires = "fit")]
+    #[arg(long = "ctx", value_name = "N", default_value_t = 4096, value_parser = count, requires = "fit", conflicts_with = "file_types")]
     fit_ctx: usize,
     /// What errors of each tensor cost, as gguf-run sensitivity measured it [default: what they usually cost]
     #[arg(long, value_name = "FILE", requires = "budget")]

@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use super::key_args::KeyArgs;
+use crate::chat::{SpecialTokens, Template};
 use crate::cli::output::{note, show, warn};
 use crate::convert::Setting;
 use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
 use crate::gguf::edit::{self, Edit, Edited};
+use crate::model::arch;
 use crate::printable;
+use crate::tokenizer::{Tokenizer, has_vocabulary};
 
 /// Change the metadata of a GGUF file: its chat template, its name, any key.
 ///
@@ -29,7 +32,7 @@ pub(super) struct Args {
     /// Write the changed file here and leave the old one
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Replace an existing output file
+    /// Replace an existing output file; change a model even if it cannot be used any more
     #[arg(short, long)]
     force: bool,
     /// Say what would be done, and do nothing
@@ -64,6 +67,16 @@ pub(super) fn run(args: &Args) -> Result<()> {
     changes.apply(&mut pairs, &mut notes)?;
     notes.iter().for_each(warn);
     let edit = Edit::new(&file, &pairs)?;
+    if let Some(harm) = harm(&file, &edit) {
+        let is_lost = args.output.is_none() && !args.force && !args.dry_run;
+        let what = format!("the changed model could not be used: {harm}");
+        if is_lost {
+            return Err(Error::usage(format!(
+                "{what}; -o writes another file, --force changes this one all the same"
+            )));
+        }
+        warn(what);
+    }
     // What is mapped must not change.
     drop(file);
     let said = |path: &Path, what: &str| {
@@ -82,4 +95,33 @@ pub(super) fn run(args: &Args) -> Result<()> {
             Edited::Rewritten => said(target, "written anew"),
         },
     }
+}
+
+/// What would be wrong with a model after an edit and is not now.
+fn harm(file: &GgufFile, edit: &Edit) -> Option<String> {
+    let has_vocabulary = check_usable(file).ok()?;
+    match edit.preview().and_then(|changed| check_usable(&changed)) {
+        Ok(false) if has_vocabulary => Some("its vocabulary would be gone".to_owned()),
+        Ok(_) => None,
+        // The path is that of the preview.
+        Err(Error::Malformed { what, .. } | Error::Unsupported { what, .. }) => Some(what),
+        Err(e) => Some(e.to_string()),
+    }
+}
+
+/// Checks that the header of a file is one of a model that this program has. Returns whether it has a vocabulary.
+fn check_usable(file: &GgufFile) -> Result<bool> {
+    let metadata = file.metadata();
+    let architecture = metadata.architecture()?;
+    let family = arch::by_gguf_name(architecture)
+        .ok_or_else(|| Error::unsupported(file.path(), arch::missing::architecture(architecture)))?;
+    family.spec_of_file(metadata, &|name| Some(&file.tensor(name)?.shape))?;
+    if !has_vocabulary(metadata) {
+        return Ok(false);
+    }
+    let tokenizer = Tokenizer::from_metadata(metadata)?;
+    if let Some(source) = tokenizer.chat_template() {
+        Template::new(source, SpecialTokens::of(&tokenizer))?;
+    }
+    Ok(true)
 }

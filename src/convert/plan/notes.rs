@@ -1,5 +1,6 @@
 //! What the user should know of a plan.
 
+use gguf_simd::BlockType;
 use regex::Regex;
 
 use crate::convert::FileType;
@@ -66,13 +67,17 @@ fn decoded_note(rows: &[SourceRows<'_>], choices: &[Choice]) -> Option<String> {
     })
 }
 
-/// Names the patterns that no tensor matched: most likely a slip.
+/// Names the patterns that change no tensor: most likely a slip.
 pub(super) fn unused_overrides(overrides: &Overrides, tensors: &[Candidate]) -> Vec<String> {
-    let is_unused = |name: &Regex| !tensors.iter().any(|tensor| name.is_match(&tensor.name));
-    overrides
-        .tensors
-        .iter()
-        .filter(|(name, _)| is_unused(name))
-        .map(|(name, ty)| format!("--tensor-type {name}={ty} matches no tensor; --dry-run lists their names"))
-        .collect()
+    let is_quantised = |tensor: &Candidate| tensor.id.is_quantised(tensor.shape.len());
+    let note = |(name, ty): &(Regex, BlockType)| {
+        let mut matched = tensors.iter().filter(|tensor| name.is_match(&tensor.name));
+        let what = match matched.next() {
+            None => "matches no tensor; --dry-run lists their names",
+            Some(first) if matched.chain([first]).any(is_quantised) => return None,
+            Some(_) => "matches only tensors that are never quantised, as norms, biases and routers are",
+        };
+        Some(format!("--tensor-type {name}={ty} {what}"))
+    };
+    overrides.tensors.iter().filter_map(note).collect()
 }

@@ -13,10 +13,10 @@ use crate::tokenizer::Tokenizer;
 
 /// Texts of many kinds to calibrate with where none are given: English prose, other languages, code, numbers. Written
 /// for this program.
-const OWN_TEXT: &str = include_str!("reading/texts.txt");
+const OWN_TEXT: &str = include_str!("texts.txt");
 
 /// Conversations, for models that have a template for them. Written for this program.
-const OWN_CONVERSATIONS: &str = include_str!("reading/conversations.jsonl");
+const OWN_CONVERSATIONS: &str = include_str!("conversations.jsonl");
 
 /// Reads texts for one model.
 #[derive(Clone, Copy)]
