@@ -23,6 +23,7 @@ use crate::convert::verify::{prove, verify};
 use crate::convert::{Progress, Summary};
 use crate::error::{Error, Result};
 use crate::gguf::{GgufWriter, ModelWriter};
+use crate::printable;
 use crate::quantize::{ErrorStats, Guidance, STEP, encode_rows_guided, largest_magnitude};
 
 /// Elements of a group of rows, unless a single row has more.
@@ -110,7 +111,8 @@ fn run_all_by(
     let done = match job.write_and_verify(&pool, &groups) {
         Ok(done) => done,
         Err(Error::Interrupted) if resumed.is_some() => {
-            progress.kept(outputs[0].writer.folder());
+            let folder = printable::path(outputs[0].writer.folder());
+            progress.kept(&format!("{folder} under a hidden name"));
             outputs.into_iter().for_each(|output| output.writer.leave());
             return Err(Error::Interrupted);
         }

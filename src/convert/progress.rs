@@ -1,7 +1,5 @@
 //! How a conversion reports its progress, and how it is stopped.
 
-use std::path::Path;
-
 /// A watcher of a conversion. Called from several threads at once.
 pub trait Progress: Sync {
     /// `total` bytes of the checkpoint are going to be read.
@@ -12,9 +10,9 @@ pub trait Progress: Sync {
     fn advance(&self, bytes: u64);
     /// The file is written; it is now read back and compared.
     fn verifying(&self);
-    /// What was done until the conversion was stopped is kept in this folder, and another run goes on with it.
-    fn kept(&self, folder: &Path) {
-        let _ = folder;
+    /// What was done until the conversion was stopped is kept in `place`, and another run goes on with it.
+    fn kept(&self, place: &str) {
+        let _ = place;
     }
     /// Whether to stop: asked between groups of rows.
     fn is_cancelled(&self) -> bool;

@@ -1,7 +1,6 @@
 //! The progress bar of a conversion.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -67,12 +66,9 @@ impl Progress for Bar {
         self.bar.set_message("reading back");
     }
 
-    fn kept(&self, folder: &Path) {
+    fn kept(&self, place: &str) {
         self.bar.suspend(|| {
-            note(format_args!(
-                "what was done is kept in {} under a hidden name: the same command goes on with it",
-                folder.display()
-            ));
+            note(format_args!("what was done is kept in {place}: the same command goes on with it"));
         });
     }
 

@@ -35,6 +35,7 @@ use crate::convert::plan::{Plan, Planned};
 use crate::error::{Error, Result};
 use crate::gguf::PlacedTensor;
 use crate::model::{NewBlocks, Until};
+use crate::printable;
 
 /// The least texts to calibrate with: one is held out of eight.
 const MIN_TEXTS: usize = 8;
@@ -113,14 +114,11 @@ pub fn calibrate(
     };
     let total = plan.files().tensors().zip(plan.sources()).filter(|(placed, _)| placed.shape.len() > 1);
     progress.calibrating(total.map(|(_, of)| of.rows.source_bytes(of.rows.n_rows())).sum());
-    let n_layer = pass.track.model.spec().n_layer();
-    let mut parts = Vec::new();
-    for layer in 0..n_layer {
-        pass.layer(layer, &store)?;
-        parts.push(layer_name(layer));
-    }
-    pass.output(&store)?;
-    parts.push(OUTPUT.to_owned());
+    let parts = pass.layers(&store).inspect_err(|e| {
+        if matches!(e, Error::Interrupted) {
+            progress.kept(&printable::path(options.folder));
+        }
+    })?;
     Calibrated::open(plan, store, &parts)
 }
 
@@ -140,6 +138,18 @@ impl<'a> Pass<'a> {
             Some(Tensor { name: &placed.name, planned, block_type: ty, n_matrices, place })
         });
         tensors.collect()
+    }
+
+    /// Calibrates all that is left. Returns the names under which the parts are kept.
+    fn layers(&mut self, store: &Store) -> Result<Vec<String>> {
+        let mut parts = Vec::new();
+        for layer in 0..self.track.model.spec().n_layer() {
+            self.layer(layer, store)?;
+            parts.push(layer_name(layer));
+        }
+        self.output(store)?;
+        parts.push(OUTPUT.to_owned());
+        Ok(parts)
     }
 
     /// Calibrates a layer, or finds what was kept of it, and takes the streams through it.

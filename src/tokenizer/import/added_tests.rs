@@ -75,6 +75,12 @@ fn tokens_of_the_files_beside_get_their_ids_or_the_next() {
     for (name, settings) in [
         ("tokenizer_config.json", json!({"additional_special_tokens": list})),
         ("tokenizer_config.json", json!({"extra_special_tokens": list})),
+        ("tokenizer_config.json", json!({"extra_special_tokens": {"image_token": "<x>", "mark": "<y>"}})),
+        (
+            "tokenizer_config.json",
+            json!({"model_specific_special_tokens": {"a_token": "<x>", "b_token": "<y>"}}),
+        ),
+        ("tokenizer_config.json", json!({"image_token": "<x>", "audio_token": {"content": "<y>"}})),
         ("special_tokens_map.json", json!({"additional_special_tokens": list})),
         ("tokenizer_config.json", json!({"eos_token": "<x>", "pad_token": "<y>"})),
         ("added_tokens.json", json!({"<y>": 7, "<x>": 6})),

@@ -201,11 +201,11 @@ impl<'a> Settings<'a> {
     /// The special tokens that tokenizer_config.json and special_tokens_map.json name, in the order in
     /// which they would be added.
     fn special_values(&self) -> impl Iterator<Item = &Value> {
-        let stems = ["bos", "eos", "unk", "sep", "pad", "cls", "mask"];
-        let named = stems.into_iter().flat_map(|stem| self.special_entries(&format!("{stem}_token")));
-        let lists = ["additional_special_tokens", "extra_special_tokens"];
-        let listed = lists.into_iter().flat_map(|key| self.special_entries(key));
-        named.chain(listed.filter_map(Value::as_array).flatten())
+        let named = NAMED_ROLES.iter().flat_map(|(_, stem)| self.special_entries(&format!("{stem}_token")));
+        let own = [&self.tokenizer, &self.special_tokens].into_iter().flatten().flat_map(own_special_entries);
+        let groups = ["model_specific_special_tokens", "additional_special_tokens", "extra_special_tokens"];
+        let grouped = groups.into_iter().flat_map(|key| self.special_entries(key)).flat_map(members);
+        named.chain(own).chain(grouped)
     }
 
     fn special_entries(&self, key: &str) -> impl Iterator<Item = &Value> + use<'_, 'a> {
@@ -281,6 +281,24 @@ fn decoded_token(decoder: &Config, key: &str) -> Result<Option<AddedToken>> {
         single_word: entry.bool("single_word")?.unwrap_or(false),
         normalized: entry.bool("normalized")?,
     }))
+}
+
+/// The special tokens that a file names for what its model alone has, as in `image_token`.
+fn own_special_entries(config: &Config) -> impl Iterator<Item = &Value> {
+    let is_own = |key: &&str| {
+        let stem = key.strip_suffix("_token");
+        stem.is_some_and(|stem| NAMED_ROLES.iter().all(|(_, named)| *named != stem))
+    };
+    config.keys().filter(is_own).filter_map(|key| config.value(key))
+}
+
+/// The values of a list or of an object.
+fn members(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(list) => list.iter().collect(),
+        Value::Object(object) => object.values().collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// A special token that is named by its text, or by an object with its flags.
