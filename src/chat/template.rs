@@ -2,6 +2,8 @@
 //!
 //! What they mean, and what they may use, is `super::jinja`'s affair.
 
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Variable, json};
 
@@ -85,6 +87,26 @@ pub struct Template {
     source: String,
     program: Program,
     special_tokens: SpecialTokens,
+    contents: OnceLock<Contents>,
+}
+
+/// The form in which a template takes what is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Contents {
+    /// A text.
+    Text,
+    /// A list of parts, which are texts, images and the like: templates of multimodal models may want it.
+    Parts,
+}
+
+impl Contents {
+    fn of(self, message: &Message) -> Variable {
+        let Message { role, content } = message;
+        match self {
+            Self::Text => json!({ "role": role, "content": content }),
+            Self::Parts => json!({ "role": role, "content": [{ "type": "text", "text": content }] }),
+        }
+    }
 }
 
 impl Template {
@@ -99,7 +121,7 @@ impl Template {
             return Err(Error::limit(what));
         }
         let program = Program::parse(source).map_err(|failure| broken(&failure))?;
-        Ok(Self { source: source.to_owned(), program, special_tokens })
+        Ok(Self { source: source.to_owned(), program, special_tokens, contents: OnceLock::new() })
     }
 
     /// Whether the template, or a text that it was given, holds `c`.
@@ -111,13 +133,29 @@ impl Template {
     /// Whether the template writes what the user says. Some files hold the name of a template in its place, which renders
     /// as itself.
     pub fn shows_messages(&self) -> bool {
+        // What stands against a message of the test is told when there are real ones.
+        self.contents() == Contents::Parts || self.shows(Contents::Text) != Some(false)
+    }
+
+    /// The form that the template wants: texts, unless it shows lists alone.
+    fn contents(&self) -> Contents {
+        *self.contents.get_or_init(|| {
+            let wants_parts = || self.shows(Contents::Parts) == Some(true);
+            if self.shows(Contents::Text) != Some(true) && wants_parts() {
+                Contents::Parts
+            } else {
+                Contents::Text
+            }
+        })
+    }
+
+    /// Whether the template writes what the user says in this form; `None` if it refuses to.
+    fn shows(&self, contents: Contents) -> Option<bool> {
         let rendered = |content: &str| {
             let message = Message { role: "user".to_owned(), content: content.to_owned() };
-            self.render(&[message], true)
+            self.render_as(contents, &[message], true).ok()
         };
-        // What stands against these messages is told when there are real ones.
-        let Ok(one) = rendered("Hello") else { return true };
-        rendered("Goodbye").map_or(true, |other| one != other)
+        Some(rendered("Hello")? != rendered("Goodbye")?)
     }
 
     /// Writes `messages` as the model's text; with `add_generation_prompt` up to where the model's
@@ -131,6 +169,16 @@ impl Template {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> std::result::Result<String, RenderError> {
+        self.render_as(self.contents(), messages, add_generation_prompt)
+    }
+
+    fn render_as(
+        &self,
+        contents: Contents,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> std::result::Result<String, RenderError> {
+        let messages: Vec<Variable> = messages.iter().map(|message| contents.of(message)).collect();
         let variables = json!({
             "messages": messages,
             "add_generation_prompt": add_generation_prompt,

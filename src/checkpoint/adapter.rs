@@ -69,7 +69,7 @@ pub enum Change<'a> {
 }
 
 /// A matrix of low rank: `scale b a`.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct LowRank<'a> {
     /// `[r, n_in]`
     pub a: TensorView<'a>,

@@ -38,10 +38,7 @@ pub(super) fn merge<'a>(
     let tied = Tied::of(checkpoint, family, configured)?;
     let (found, embedding, mut head) = {
         let names = Names::of((&*tensors, checkpoint.dir()), family.names.base_prefix, &[], &mut Vec::new())?;
-        let find = |name: &str| {
-            let bare = name.replacen("language_model.", "", 1);
-            names.find(name).or_else(|| names.find(&bare)).map(str::to_owned)
-        };
+        let find = |name: &str| names.find_changed(name).map(str::to_owned);
         // A scale of zero leaves everything as it is, also where DoRA would bring rows to other lengths.
         let mut found = Vec::new();
         for adapter in checkpoint.adapters().iter().filter(|adapter| adapter.scale() != 0.0) {

@@ -8,7 +8,7 @@ use crate::convert::recipe::{Candidate, Choice};
 use crate::convert::{FileType, ImportanceFile, PlanOptions};
 use crate::gguf::Value;
 use crate::model::arch::Family;
-use crate::model::sampling::{MIN_P, TEMPERATURE, TOP_K, TOP_P};
+use crate::model::sampling::{MIN_P, REPEAT_PENALTY, TEMPERATURE, TOP_K, TOP_P};
 use crate::model::spec::ModelSpec;
 use crate::quantize::ScaleSearch;
 
@@ -152,7 +152,12 @@ fn sampling(checkpoint: &Checkpoint, notes: &mut Vec<String>) -> Vec<(String, Va
             _ => wrong("top_k", value, "an integer, 0 or more"),
         }
     }
-    for (name, number) in [("top_p", TOP_P), ("min_p", MIN_P), ("temperature", TEMPERATURE)] {
+    for (name, number) in [
+        ("top_p", TOP_P),
+        ("min_p", MIN_P),
+        ("temperature", TEMPERATURE),
+        ("repetition_penalty", REPEAT_PENALTY),
+    ] {
         let Some(value) = config.value(name) else { continue };
         match value.as_f64().map(|value| value as f32).filter(|&value| number.allows(value)) {
             Some(value) => pairs.push((key(number.gguf_name), Value::F32(value))),

@@ -32,6 +32,9 @@ const PARALLEL_WRAPPER: &str = "module.";
 /// What multimodal classes call the language model.
 const LANGUAGE_MODELS: [&str; 3] = ["language_model.", "text_model.", "thinker."];
 
+/// What today's classes call the model under a head, also where files have another word for it (`backbone.`).
+const CLASS_PREFIX: &str = "model.";
+
 /// Checkpoint tensors by name.
 #[derive(Debug)]
 pub(super) struct Names<'a> {
@@ -91,6 +94,14 @@ impl<'a> Names<'a> {
             })
         };
         self.in_file.get(name).or_else(alone).or_else(inside).copied()
+    }
+
+    /// The name in the file of the tensor that an adapter changes as `name`: adapters name modules as the class of
+    /// the day does, which may hold the model under other names than the file.
+    pub(super) fn find_changed(&self, name: &str) -> Option<&'a str> {
+        let bare = name.replacen("language_model.", "", 1);
+        let with_prefix = || Some(format!("{}{}", self.base_prefix, bare.strip_prefix(CLASS_PREFIX)?));
+        self.find(name).or_else(|| self.find(&bare)).or_else(|| self.find(&with_prefix()?))
     }
 
     /// How many there are.

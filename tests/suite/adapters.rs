@@ -172,6 +172,48 @@ fn adapters_of_a_turned_matrix_run_as_they_merge() {
 }
 
 #[test]
+fn adapters_of_modules_that_are_cut_or_called_otherwise_run_as_they_merge() {
+    // What the base's file calls the module, and what the adapter does.
+    for (family, in_file, module) in [
+        ("internlm2", "model.layers.0.attention.wqkv", "model.layers.0.attention.wqkv"),
+        ("baichuan", "model.layers.1.self_attn.W_pack", "model.layers.1.self_attn.W_pack"),
+        ("refact", "transformer.h.0.attn.kv", "transformer.h.0.attn.kv"),
+        ("refact", "transformer.h.1.mlp.gate_up_proj", "transformer.h.1.mlp.gate_up_proj"),
+        (
+            "granitemoe-shared",
+            "model.layers.0.shared_mlp.input_linear",
+            "model.layers.0.shared_mlp.input_linear",
+        ),
+        ("nemotron_h", "backbone.layers.2.mixer.q_proj", "model.layers.2.mixer.q_proj"),
+        (
+            "gemma3-multimodal",
+            "language_model.model.layers.0.self_attn.q_proj",
+            "model.language_model.layers.0.self_attn.q_proj",
+        ),
+    ] {
+        let dir = base(family);
+        let bytes = fs::read(dir.path().join("model.safetensors")).expect("a fixture");
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("sound");
+        let weight = tensors.tensor(&format!("{in_file}.weight"));
+        let weight = weight.unwrap_or_else(|e| panic!("{family}: {e}"));
+        let path = dir.path().join("cut");
+        write_adapter(&path, &[(module, [weight.shape()[0], weight.shape()[1]])], false);
+        let model = convert(dir.path(), &[]).expect("sound");
+        let merged = convert(dir.path(), &[(&path, 1.0)]).unwrap_or_else(|e| panic!("{family}: {e}"));
+        let alone = convert_adapter(dir.path(), &path).unwrap_or_else(|e| panic!("{family}: {e}"));
+        let ids: Vec<u32> = (1..9).collect();
+        let of = |model: &Path, adapters: &[(&Path, f32)]| {
+            logits(&run(model, adapters, 2).expect("sound"), &ids, 8)
+        };
+        let (plain, merged, running) = (of(&model, &[]), of(&merged, &[]), of(&model, &[(&alone, 1.0)]));
+        let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let changed = distance(&plain, &merged);
+        assert!(changed > 0.0, "{family}");
+        assert!(distance(&running, &merged) <= 1e-3 * changed, "{family} {module}");
+    }
+}
+
+#[test]
 fn gguf_adapters_of_other_models_are_refused_by_name() {
     let llama = base("llama");
     let (model, gguf) = (

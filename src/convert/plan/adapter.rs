@@ -1,6 +1,6 @@
 //! Plans of GGUF adapters: the matrices of PEFT adapters in the order that the model's rows have there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gguf_simd::BlockType;
 
@@ -31,6 +31,8 @@ struct Pair<'a> {
 struct Changes<'a> {
     adapter: &'a Adapter,
     of: BTreeMap<String, LowRank<'a>>,
+    /// Those of them that have a place in the file.
+    placed: BTreeSet<String>,
     /// What all products are multiplied with, times their rank.
     alpha: f32,
 }
@@ -75,7 +77,7 @@ impl<'a> Plan<'a> {
             let find = |name: &str| names.find(name).unwrap_or(name).to_owned();
             pairs.extend(changes.pair(&slot, &source, &find)?);
         }
-        if let Some(name) = changes.of.keys().next() {
+        if let Some(name) = changes.of.keys().find(|name| !changes.placed.contains(*name)) {
             let what = format!(
                 "the adapter changes {}, which the base in {} does not have, or which a GGUF adapter cannot change; merge it \
                  instead (without --adapter-only)",
@@ -128,10 +130,10 @@ impl<'a> Changes<'a> {
             };
             let own = low_rank.scale * low_rank.b.shape[1] as f32;
             alpha = alpha.or(Some(own).filter(|&alpha| alpha != 0.0));
-            of.insert(names.find(&name).unwrap_or(&name).to_owned(), low_rank);
+            of.insert(names.find_changed(&name).unwrap_or(&name).to_owned(), low_rank);
         }
         // Of an adapter that changes nothing the matrices become zeros.
-        Ok(Self { adapter, of, alpha: alpha.unwrap_or(1.0) })
+        Ok(Self { adapter, of, placed: BTreeSet::new(), alpha: alpha.unwrap_or(1.0) })
     }
 
     fn unsupported(&self, slot: &Slot, why: &str) -> Error {
@@ -156,7 +158,7 @@ impl<'a> Changes<'a> {
             }
             _ => return Ok(None),
         };
-        let Some(low_ranks) = self.take(slot, pieces, find)? else { return Ok(None) };
+        let Some(low_ranks) = self.place(slot, pieces, find)? else { return Ok(None) };
         let (rank, is_turned) = (low_ranks[0].b.shape[1], low_ranks[0].is_turned);
         let factor = low_ranks[0].scale * rank as f32 / self.alpha;
         let factor = match values {
@@ -204,8 +206,8 @@ impl<'a> Changes<'a> {
         }))
     }
 
-    /// Takes what is added to the pieces of a tensor; `None` if nothing is.
-    fn take(
+    /// What is added to the pieces of a tensor; `None` if nothing is. A module may be cut into several tensors.
+    fn place(
         &mut self,
         slot: &Slot,
         pieces: &[Piece],
@@ -221,11 +223,11 @@ impl<'a> Changes<'a> {
         if pieces.len() > 1 && !is_stack {
             return Err(self.unsupported(slot, "is of one of several matrices that are joined there"));
         }
-        let low_ranks: Option<Vec<LowRank<'a>>> =
-            keys.iter().map(|key| self.of.remove(key.as_ref()?)).collect();
-        let Some(low_ranks) = low_ranks else {
+        let Some(keys) = keys.into_iter().collect::<Option<Vec<String>>>() else {
             return Err(self.unsupported(slot, "is of some experts only"));
         };
+        let low_ranks: Vec<LowRank<'a>> = keys.iter().map(|key| self.of[key]).collect();
+        self.placed.extend(keys);
         let first = &low_ranks[0];
         let is_alike =
             |other: &LowRank<'_>| other.b.shape[1] == first.b.shape[1] && other.scale == first.scale;
@@ -261,7 +263,7 @@ fn is_in_base(
     (tensors, names): (&Tensors<'_>, &Names<'_>),
     name: &str,
 ) -> Result<bool> {
-    let base = names.find(name).map(|name| tensors.get(name)).transpose()?.flatten();
+    let base = names.find_changed(name).map(|name| tensors.get(name)).transpose()?.flatten();
     let Some(base) = base.filter(|base| base.shape() == view.shape) else { return Ok(false) };
     let own = Stored::Plain(*view);
     let mut values = [vec![0.0; COMPARED_ELEMENTS], vec![0.0; COMPARED_ELEMENTS]];

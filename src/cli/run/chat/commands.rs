@@ -36,11 +36,11 @@ pub(super) const HELP: &str = "\
 /exit           end (also Ctrl-D, or Ctrl-C twice)
 Ctrl-C stops an answer. A \\ at the end of a line goes on to the next. // begins a message with a slash.";
 
-/// Reads a line.
+/// Reads a line. What is said to the model stays as it was typed.
 pub(super) fn parse(line: &str) -> Line {
-    let line = line.trim();
-    let Some(command) = line.strip_prefix('/') else {
-        return if line.is_empty() { Line::Empty } else { Line::Say(line.to_owned()) };
+    let trimmed = line.trim();
+    let Some(command) = trimmed.strip_prefix('/') else {
+        return if trimmed.is_empty() { Line::Empty } else { Line::Say(line.to_owned()) };
     };
     if command.starts_with('/') {
         return Line::Say(command.to_owned());
@@ -66,8 +66,8 @@ mod tests {
 
     #[test]
     fn commands_begin_with_one_slash() {
-        assert_eq!(parse("  hello /exit "), Line::Say("hello /exit".into()));
-        assert_eq!(parse("/exit"), Line::Exit);
+        assert_eq!(parse("  hello /exit "), Line::Say("  hello /exit ".into()));
+        assert_eq!(parse(" /exit "), Line::Exit);
         assert_eq!(parse("//exit"), Line::Say("/exit".into()));
         assert_eq!(parse("/nonsense x"), Line::Unknown("nonsense".into()));
         assert_eq!(parse(" \t"), Line::Empty);

@@ -166,7 +166,9 @@ impl<'a> Chat<'a> {
             Line::System(Some(text)) => self.set_system((!text.is_empty()).then(|| text.clone())),
             Line::Stats => self.show_statistics(),
             Line::Unknown(name) => {
-                note(format_args!("there is no command /{name}; /help shows those there are"));
+                note(format_args!(
+                    "there is no command /{name}; /help shows those there are, and // begins a message with a slash"
+                ));
             }
             Line::Empty | Line::Say(_) | Line::Regenerate | Line::Exit => {}
         }
