@@ -9,6 +9,12 @@ pub(super) const MODEL: &str = "tokenizer.ggml.model";
 /// The key of the tokens' texts.
 pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
 
+/// The key of the pre-tokenizer.
+pub(super) const PRE: &str = "tokenizer.ggml.pre";
+
+/// Pre-tokenizers of BPE over characters, in files that call its kind by the name of byte-level BPE.
+const PRE_OF_CHARACTERS: [&str; 2] = ["granite-embed-multi-311m", "sarvam-moe"];
+
 /// What files name where a kind of tokenizer would stand, if they have no vocabulary.
 const NO_VOCABULARY: [&str; 2] = ["none", "no_vocab"];
 
@@ -73,7 +79,9 @@ impl Kind {
     pub(super) fn of_metadata(metadata: &Metadata) -> Result<Self> {
         let model = metadata.string(MODEL)?;
         if let Some(kind) = Self::ALL.into_iter().find(|kind| model == Some(kind.gguf_name())) {
-            return Ok(kind);
+            let pre = metadata.string(PRE)?.unwrap_or_default();
+            let is_of_characters = kind == Self::ByteLevelBpe && PRE_OF_CHARACTERS.contains(&pre);
+            return Ok(if is_of_characters { Self::CharacterBpe } else { kind });
         }
         metadata.check_is_model()?;
         let what = match model.filter(|model| !is_none(model)) {

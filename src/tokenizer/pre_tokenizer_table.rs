@@ -176,6 +176,9 @@ pub(super) static ROWS: &[Row] = &[
             "jina-de",
             "jina-v2-es",
             "jina-v2-de",
+            "jina-v2-code",
+            "jina-v1-en",
+            "roberta-bpe",
         ],
         &[GPT2],
     ),
@@ -212,6 +215,7 @@ pub(super) static ROWS: &[Row] = &[
     ),
     Row { names: &["tekken"], stages: &[TEKKEN], ignores_merges: true, adds_bos: true },
     row(&["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"], &[GPT4O]),
+    Row { names: &["granite-embed-multi-97m"], stages: &[GPT4O], ignores_merges: true, adds_bos: false },
     row(
         &["deepseek-llm"],
         &[

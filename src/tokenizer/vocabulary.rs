@@ -190,13 +190,14 @@ impl Vocabulary {
 
     /// Which blanks around the special token `text` go with it, for files that do not say. The families
     /// are known by name: Phi-3 (all but three tokens, after), the German, Spanish and code models of
-    /// Jina and what is like XLM-RoBERTa (the mask, before).
+    /// Jina, RoBERTa and what is like XLM-RoBERTa (the mask, before).
     pub(super) fn guessed_flags(&self, text: &str) -> AddedFlags {
         let name = self.model_name.as_deref().unwrap_or_default().to_lowercase();
         let phi_3 = name.contains("phi-3") || name.contains("phi3");
-        let jina = ["jina-v2-de", "jina-v2-es", "jina-v2-code"].contains(&self.pre.as_str());
+        let names = ["jina-v2-de", "jina-v2-es", "jina-v2-code", "roberta-bpe"];
+        let has_mask = names.contains(&self.pre.as_str()) || self.kind == Kind::Unigram;
         AddedFlags {
-            lstrip: (jina || self.kind == Kind::Unigram) && text == "<mask>",
+            lstrip: has_mask && text == "<mask>",
             rstrip: phi_3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&text),
             ..AddedFlags::default()
         }

@@ -64,6 +64,28 @@ fn every_family_has_names_of_its_own() {
 }
 
 #[test]
+fn yarns_attention_factor_of_other_converters_is_the_whole_of_it() {
+    let of = |more: &str, change: &dyn Fn(&mut MetadataPairs)| {
+        let mut pairs = llama().configure(&config(more)).expect("sound").pairs;
+        change(&mut pairs);
+        through_gguf(pairs).expect("sound keys")
+    };
+    let yarn = r#""rope_parameters": {"rope_type": "yarn", "factor": 8.0, "rope_theta": 10000.0,
+        "original_max_position_embeddings": 8192"#;
+    let plain = of(&format!("{yarn}}}"), &|_| ());
+    let key = |value: f32| {
+        move |pairs: &mut MetadataPairs| set("rope.scaling.yarn_attn_factor", Value::F32(value))(pairs)
+    };
+    // The paper's, as Olmo 3 spells it out, and what llama.cpp's converter writes of `attn_factor: 1`.
+    let spelled = rope_scaling::yarn_temperature(8.0, 1.0);
+    assert_eq!(of(&format!("{yarn}}}"), &key(spelled)), plain);
+    assert_eq!(of(&format!("{yarn}}}"), &key(1.0)), plain);
+    let own = of(&format!("{yarn}, \"attention_factor\": 1.5}}"), &|_| ());
+    assert_eq!(of(&format!("{yarn}}}"), &key(1.5)), own);
+    assert_ne!(own, plain);
+}
+
+#[test]
 fn what_the_keys_say_is_what_config_said() {
     let cases = [
         "",

@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 
-use super::kinds::{MODEL, TOKENS};
+use super::kinds::{MODEL, PRE, TOKENS};
 use super::normalizer::Normalizer;
 use super::special_ids::{Role, SpecialIds};
 use super::vocabulary::{AddedFlags, CaseRules, Kind, RawTokens, SpacePrefix, TokenType, Vocabulary};
 use crate::error::{Error, Result};
 use crate::gguf::{Metadata, Value};
 
-const PRE: &str = "tokenizer.ggml.pre";
 const SCORES: &str = "tokenizer.ggml.scores";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
@@ -27,6 +26,8 @@ const ADDED_TOKENS: &str = "gguf-kit.tokenizer.added_tokens";
 const SPACE_PREFIX: &str = "gguf-kit.tokenizer.space_prefix";
 /// Ours: the steps of normalisation, in order ([`Normalizer`]).
 const NORMALIZER: &str = "gguf-kit.tokenizer.normalizer";
+/// Pre-tokenizers of RoBERTa and what is like it.
+const PRE_OF_TWO_SEPARATORS: [&str; 3] = ["roberta-bpe", "jina-v1-en", "jina-v2-code"];
 const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 const DEFAULT_CHAT_TEMPLATE: &str = "tokenizer.chat_template.default";
 const CHAT_TEMPLATE_NAMES: &str = "tokenizer.chat_templates";
@@ -83,7 +84,7 @@ impl Vocabulary {
             add_space_prefix: metadata.bool(ADD_SPACE_PREFIX)?,
             space_prefix: space_prefix_of(metadata)?,
             remove_extra_whitespaces: metadata.bool(REMOVE_EXTRA_WHITESPACES)?,
-            add_sep: metadata.bool(ADD_SEP)?,
+            add_sep: metadata.bool(ADD_SEP)?.or(has_two_separators(metadata)?),
             case: case_of(metadata)?,
             normalizer: normalizer_of(metadata)?,
             charsmap: metadata
@@ -168,6 +169,13 @@ impl Vocabulary {
 }
 
 /// Without accents where a file says only that letters become small.
+/// Whether the pre-tokenizer is one of models whose pairs of texts have two separators between them, where a file does
+/// not say.
+fn has_two_separators(metadata: &Metadata) -> Result<Option<bool>> {
+    let pre = metadata.string(PRE)?;
+    Ok(pre.filter(|pre| PRE_OF_TWO_SEPARATORS.contains(pre)).map(|_| true))
+}
+
 fn case_of(metadata: &Metadata) -> Result<CaseRules> {
     let lowercase = metadata.bool(LOWERCASE)?.unwrap_or(true);
     Ok(CaseRules { lowercase, strip_accents: metadata.bool(STRIP_ACCENTS)?.unwrap_or(lowercase) })

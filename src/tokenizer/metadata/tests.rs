@@ -47,6 +47,26 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
+fn pre_tokenizers_tell_kinds_and_separators_where_files_do_not() {
+    let bpe = bpe_vocabulary(&[("a", TokenType::Normal)], &["a a"]);
+    let named = |pre: &str| {
+        let mut pairs = bpe.to_metadata();
+        pairs.retain(|(key, _)| key != PRE && key != ADD_SEP);
+        pairs.push((PRE.into(), Value::String(pre.into())));
+        let vocabulary = read(pairs).unwrap();
+        (vocabulary.kind, vocabulary.add_sep)
+    };
+    assert_eq!(named("gpt-2"), (Kind::ByteLevelBpe, None));
+    for pre in PRE_OF_TWO_SEPARATORS {
+        assert_eq!(named(pre), (Kind::ByteLevelBpe, Some(true)), "{pre}");
+    }
+    for pre in ["granite-embed-multi-311m", "sarvam-moe"] {
+        assert_eq!(named(pre), (Kind::CharacterBpe, None), "{pre}");
+    }
+    assert_eq!(named("granite-embed-multi-97m"), (Kind::ByteLevelBpe, None));
+}
+
+#[test]
 fn absent_keys_have_their_defaults() {
     let vocabulary = read(changed(&[(PRE, None), (TYPES, None)])).unwrap();
     assert_eq!((vocabulary.pre.as_str(), vocabulary.types), ("default", vec![TokenType::Normal; 3]));

@@ -61,6 +61,15 @@ fn by_multiplier(keys: &Keys<'_>, factor: f32) -> Result<f32> {
     Ok(cosines_with(keys.arch(), factor, weight) / yarn_temperature(factor, 1.0))
 }
 
+/// What `yarn_attn_factor` leaves of the paper's attention factor: llama.cpp's converter writes a configuration's
+/// `attention_factor` there, which takes its place, but Grok's is multiplied with it. That of 1 is of configurations
+/// with `attn_factor: 1`, which change nothing.
+fn own_factor(keys: &Keys<'_>, factor: f32) -> Result<f32> {
+    let own = keys.f32("rope.scaling.yarn_attn_factor")?.unwrap_or(1.0);
+    let is_multiplier = own == 1.0 || keys.arch() == "grok";
+    Ok(if is_multiplier { own } else { own / yarn_temperature(factor, 1.0) })
+}
+
 /// What readers of files of `arch` with a weight of the temperature of all dimensions multiply cosines and sines by.
 pub(in crate::model::arch) fn cosines_with(arch: &str, factor: f32, weight: f32) -> f32 {
     let all = yarn_temperature(factor, weight);
@@ -93,9 +102,7 @@ pub(in crate::model::arch) fn rope(keys: &Keys<'_>, head_dim: usize) -> Result<R
         "yarn" => RopeScaling::Yarn {
             factor,
             original_context,
-            attn_factor: or("attn_factor", 1.0)?
-                * or("yarn_attn_factor", 1.0)?
-                * by_multiplier(keys, factor)?,
+            attn_factor: or("attn_factor", 1.0)? * own_factor(keys, factor)? * by_multiplier(keys, factor)?,
             beta_fast: or("yarn_beta_fast", YARN_BETA_FAST)?,
             beta_slow: or("yarn_beta_slow", YARN_BETA_SLOW)?,
             truncated: keys.bool("rope.scaling.yarn_truncate")?.unwrap_or(true),
