@@ -70,6 +70,14 @@ def saved(value, **options):
     return out.getvalue()
 
 
+def views():
+    """Tensors that do not lie row after row, one of few numbers repeated, and one of numbers that no weights are."""
+    numbers = torch.arange(32.0).reshape(4, 8)
+    cut = numbers[1:, 2:6]
+    complex_numbers = torch.ones(4, dtype=torch.complex64)
+    return {"turned": numbers.T, "cut": cut, "repeated": torch.ones(1).expand(1000, 1000), "freqs_cis": complex_numbers}
+
+
 def with_pickle(data, content):
     return repacked(data, lambda name, old: content if name.endswith("data.pkl") else old)
 
@@ -116,7 +124,8 @@ def main():
         "hostile-deep.pt": with_pickle(one, b"\x80\x02" + b"]" * 5000 + b"a" * 4999 + b"."),
         "hostile-recall.pt": with_pickle(one, b"\x80\x02h\x07."),
         "hostile-memo.pt": with_pickle(one, b"\x80\x02Nr\xff\xff\xff\xff."),
-        "hostile-strides.pt": saved({"w": torch.ones(4, 8).T}),
+        "views.pt": saved(views()),
+        "nested.pt": saved({"step": torch.ones(()), "model": {"state_dict": {"w": torch.ones(2, 2), "b": torch.ones(2)}}}),
         "hostile-no-tensors.pt": saved({"epoch": 3}),
         "qmodel.pt": saved({"m": {"W_q": torch.ones(2, 4, dtype=torch.uint8), "nbits": 4, "shape": torch.Size([4, 4])}}),
     }

@@ -21,7 +21,8 @@ mod other_weights;
 mod parted;
 mod safetensors;
 pub mod shard;
-pub mod tensor;
+pub mod strided;
+mod tensor;
 mod torch;
 mod weight_names;
 

@@ -32,7 +32,7 @@ pub(super) fn entries(file: &ReadFile) -> Result<BTreeMap<String, Entry>> {
     let entry = |info: &TensorInfo| {
         let (start, end) = info.data_offsets;
         let (offset, n_bytes) = (data_start + start as u64, (end - start) as u64);
-        Entry { dtype: source_type(info), shape: info.shape.clone(), offset, n_bytes }
+        Entry { dtype: source_type(info), shape: info.shape.clone(), offset, n_bytes, strides: None }
     };
     Ok(metadata.tensors().into_iter().map(|(name, info)| (name, entry(info))).collect())
 }

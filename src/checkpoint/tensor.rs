@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use super::strided::Strided;
 use crate::error::{Error, Result};
 use crate::read_file::ReadFile;
 
@@ -123,6 +124,8 @@ pub(super) struct Entry {
     /// Where its data begin in the file.
     pub(super) offset: u64,
     pub(super) n_bytes: u64,
+    /// Elements from one to the next in each dimension, where they do not lie row after row.
+    pub(super) strides: Option<Vec<u64>>,
 }
 
 impl Entry {
@@ -131,11 +134,12 @@ impl Entry {
     /// # Errors
     /// [`Error::Unsupported`] if its elements are of a type that cannot be read.
     pub(super) fn view<'a>(&'a self, name: &str, file: &'a ReadFile) -> Result<TensorView<'a>> {
-        let Self { dtype, shape, offset, n_bytes } = self;
+        let Self { dtype, shape, offset, n_bytes, strides } = self;
         let dtype = dtype.as_ref().map_err(|why| {
             Error::unsupported(file.path(), format!("tensor {} {why}", name.escape_debug()))
         })?;
-        Ok(TensorView { dtype: *dtype, shape, n_bytes: *n_bytes, offset: *offset, file })
+        let strides = strides.as_deref();
+        Ok(TensorView { dtype: *dtype, shape, n_bytes: *n_bytes, offset: *offset, strides, file })
     }
 }
 
@@ -150,6 +154,7 @@ pub struct TensorView<'a> {
     pub n_bytes: u64,
     /// Where they begin in the file.
     offset: u64,
+    strides: Option<&'a [u64]>,
     file: &'a ReadFile,
 }
 
@@ -188,6 +193,8 @@ impl<'a> TensorView<'a> {
     pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         let end = offset.checked_add(out.len() as u64);
         assert!(end.is_some_and(|end| end <= self.n_bytes), "reading past the end of a tensor");
-        self.file.read_at(self.offset + offset, out)
+        let Some(strides) = self.strides else { return self.file.read_at(self.offset + offset, out) };
+        let element_bytes = self.dtype.element_bits() as u64 / 8;
+        Strided { offset: self.offset, element_bytes, shape: self.shape, strides }.read(self.file, offset, out)
     }
 }

@@ -79,6 +79,8 @@ pub(super) struct Storage<'p> {
     pub(super) key: &'p str,
     /// The type of its elements; `None` where the tensors say it.
     pub(super) dtype: Option<SourceType>,
+    /// Whether its elements are complex numbers, of which `dtype` tells the length.
+    pub(super) is_complex: bool,
     /// Its elements, or bytes where it has no type.
     pub(super) n_elements: u64,
 }
@@ -95,6 +97,8 @@ pub(super) struct Tensor {
     /// The number of its storage.
     pub(super) storage: usize,
     pub(super) dtype: SourceType,
+    /// Whether they are complex numbers, of which `dtype` tells the length.
+    pub(super) is_complex: bool,
     /// The first element.
     pub(super) first: u64,
     pub(super) shape: Vec<usize>,

@@ -11,6 +11,7 @@ mod zip;
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::strided::Strided;
 use super::tensor::Entry;
 use crate::error::{Error, Result};
 use crate::limits;
@@ -20,7 +21,7 @@ use made::{Fault, Made, Tensor, Value};
 /// How files of the time before the archives begin: a pickle of one number.
 const OLD_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 
-/// Pickles of such a file: the number, a version, facts about the made, the tensors, the keys of the storages.
+/// Pickles of such a file: the number, a version, facts about the machine, the tensors, the keys of the storages.
 const OLD_TENSORS: usize = 3;
 const OLD_KEYS: usize = 4;
 
@@ -29,6 +30,9 @@ const DESCRIPTION: &str = "data.pkl";
 
 /// Where programs put a model's tensors among other things.
 const INNER: [&str; 4] = ["state_dict", "model_state_dict", "model", "module"];
+
+/// Dictionaries that are looked into, one inside the other.
+const MOST_NESTED: usize = 3;
 
 /// Whether a file begins as PyTorch's do.
 ///
@@ -73,7 +77,7 @@ fn of_archive(file: &ReadFile) -> Result<BTreeMap<String, Entry>> {
     state_dict(file, &made, top, &places.collect::<Result<Vec<_>>>()?)
 }
 
-/// Refuses numbers with their bytes in the order of other mades.
+/// Refuses numbers with their bytes in the order of other machines.
 fn check_byte_order(file: &ReadFile, members: &zip::Directory, folder: &str) -> Result<()> {
     let name = format!("{folder}byteorder");
     let Some(member) = members.get(&name) else { return Ok(()) };
@@ -83,7 +87,7 @@ fn check_byte_order(file: &ReadFile, members: &zip::Directory, folder: &str) -> 
     if order == b"little" {
         return Ok(());
     }
-    let what = "its numbers are in big-endian order: save it on a little-endian made";
+    let what = "its numbers are in big-endian order: save it on a little-endian machine";
     Err(Error::unsupported(file.path(), what))
 }
 
@@ -142,16 +146,7 @@ fn state_dict(
     top: Value<'_>,
     places: &[(u64, u64)],
 ) -> Result<BTreeMap<String, Entry>> {
-    let inner = |name: &str| {
-        let pairs = made.items(top).as_chunks::<2>().0;
-        pairs.iter().find(|[key, _]| *key == Value::Str(name)).map(|[_, value]| *value)
-    };
-    let mut found = tensors(made, top);
-    for name in INNER {
-        if found.is_empty() {
-            found = inner(name).map(|value| tensors(made, value)).unwrap_or_default();
-        }
-    }
+    let found = model_in(made, top, MOST_NESTED);
     let pairs = made.items(top).as_chunks::<2>().0;
     // Of a long list that is there many times only the beginning is looked at; HQQ's is the first of a module.
     let is_hqq = |module: Value<'_>| made.items(module).iter().take(64).any(|key| *key == Value::Str("W_q"));
@@ -179,6 +174,23 @@ fn state_dict(
     Ok(entries)
 }
 
+/// The tensors of the model in a dictionary: its own, unless one in it that is called like a model has more of them, as
+/// where programs save their steps beside it.
+fn model_in<'m, 'p>(made: &'m Made<'p>, dict: Value<'p>, depth: usize) -> Vec<(&'p str, &'m Tensor)> {
+    let mut found = tensors(made, dict);
+    if depth == 0 || !matches!(dict, Value::Dict(_)) {
+        return found;
+    }
+    for [key, value] in made.items(dict).as_chunks::<2>().0 {
+        let is_model = INNER.iter().any(|name| *key == Value::Str(name));
+        if is_model {
+            let inner = model_in(made, *value, depth - 1);
+            found = if inner.len() > found.len() { inner } else { found };
+        }
+    }
+    found
+}
+
 /// The tensors in a dictionary, by name.
 fn tensors<'m, 'p>(made: &'m Made<'p>, dict: Value<'p>) -> Vec<(&'p str, &'m Tensor)> {
     if !matches!(dict, Value::Dict(_)) {
@@ -195,19 +207,13 @@ fn tensors<'m, 'p>(made: &'m Made<'p>, dict: Value<'p>) -> Vec<(&'p str, &'m Ten
 /// Where a tensor lies in the file, of whose storage `start` and `n_storage` are the place and the bytes.
 fn entry(file: &ReadFile, name: &str, tensor: &Tensor, (start, n_storage): (u64, u64)) -> Result<Entry> {
     let Tensor { dtype, first, shape, stride, .. } = tensor;
-    let dtype = if tensor.is_contiguous() {
-        Ok(*dtype)
-    } else {
-        Err(format!(
-            "lies in the file with strides {stride:?}, not row after row: save it after .contiguous()"
-        ))
-    };
     let element_bytes = tensor.dtype.element_bits() as u64 / 8;
-    // One of other strides is not read, so that its extent does not matter.
-    let n_elements = if dtype.is_ok() { tensor.n_elements() } else { Some(0) };
-    let place = n_elements.and_then(|n| {
-        let (offset, n_bytes) = (first.checked_mul(element_bytes)?, n.checked_mul(element_bytes)?);
-        (offset.checked_add(n_bytes)? <= n_storage).then_some((start + offset, n_bytes))
+    let strides = if tensor.is_contiguous() { None } else { Some(stride.clone()) };
+    let place = tensor.n_elements().and_then(|n| {
+        let extent = if n == 0 { 0 } else { Strided::last(shape, stride)?.checked_add(1)? };
+        let offset = first.checked_mul(element_bytes)?;
+        let end = offset.checked_add(extent.checked_mul(element_bytes)?)?;
+        (end <= n_storage).then_some((start + offset, n.checked_mul(element_bytes)?))
     });
     let Some((offset, n_bytes)) = place else {
         let name = name.escape_debug();
@@ -216,7 +222,15 @@ fn entry(file: &ReadFile, name: &str, tensor: &Tensor, (start, n_storage): (u64,
         );
         return Err(Error::malformed(file.path(), what));
     };
-    Ok(Entry { dtype, shape: shape.clone(), offset, n_bytes })
+    // A few numbers could else stand for any size.
+    let dtype = if tensor.is_complex {
+        Err("holds complex numbers, which no weights are".to_owned())
+    } else if n_bytes <= n_storage {
+        Ok(*dtype)
+    } else {
+        Err(format!("repeats its numbers (strides {stride:?}): save it after .contiguous()"))
+    };
+    Ok(Entry { dtype, shape: shape.clone(), offset, n_bytes, strides })
 }
 
 fn cut_short(file: &ReadFile) -> Error {

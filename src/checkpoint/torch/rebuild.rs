@@ -82,13 +82,13 @@ pub(super) fn storage<'p>(made: &mut Made<'p>, id: Value<'p>) -> Result<Value<'p
     let found = match *made.items(id) {
         [Value::Str("storage"), Value::Global(_, name), Value::Str(key), _, Value::Int(n)]
         | [Value::Str("storage"), Value::Global(_, name), Value::Str(key), _, Value::Int(n), Value::None] => {
-            storage_type(name).zip(u64::try_from(n).ok()).map(|(dtype, n)| (key, dtype, n))
+            storage_type(name).zip(u64::try_from(n).ok()).map(|(dtype, n)| (key, dtype, n, name == COMPLEX))
         }
         _ => None,
     };
-    let (key, dtype, n_elements) =
+    let (key, dtype, n_elements, is_complex) =
         found.ok_or(Fault::Broken("a storage is not described as PyTorch does"))?;
-    made.storages.push(Storage { key, dtype, n_elements });
+    made.storages.push(Storage { key, dtype, n_elements, is_complex });
     Ok(Value::Storage(made.storages.len() - 1))
 }
 
@@ -112,7 +112,8 @@ fn tensor<'p>(
         let (shape, stride) = (numbers(shape)?, numbers(stride)?);
         let shape: Option<Vec<usize>> = shape.into_iter().map(|n| usize::try_from(n).ok()).collect();
         let dtype = dtype.or(made.storages[storage].dtype)?;
-        let tensor = Tensor { storage, dtype, first: u64::try_from(first).ok()?, shape: shape?, stride };
+        let is_complex = made.storages[storage].is_complex;
+        let tensor = Tensor { storage, dtype, is_complex, first: u64::try_from(first).ok()?, shape: shape?, stride };
         (tensor.shape.len() == tensor.stride.len()).then_some(tensor)
     };
     let tensor = parts().ok_or(broken)?;
@@ -125,6 +126,9 @@ const MAX_ARGUMENTS: usize = 8;
 
 /// Dimensions that a tensor may have: convolutions and stacks of experts have a few more than models.
 const MAX_DIMS: usize = 2 * limits::MAX_DIMS;
+
+/// The class of storages of complex numbers.
+const COMPLEX: &str = "ComplexFloatStorage";
 
 /// The type of the elements of a class of storages: some type, or none that it says.
 fn storage_type(class: &str) -> Option<Option<SourceType>> {
@@ -140,6 +144,8 @@ fn storage_type(class: &str) -> Option<Option<SourceType>> {
         "Char" => SourceType::I8,
         "Byte" => SourceType::U8,
         "Bool" => SourceType::Bool,
+        // Two floats; models have tables of such beside their weights.
+        "ComplexFloat" => SourceType::I64,
         _ => return None,
     };
     Some(Some(of))

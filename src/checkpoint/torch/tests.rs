@@ -40,6 +40,8 @@ fn parameters_count_as_tensors_and_trainers_files_hold_them_deeper() {
     let expected = vec![("w".to_owned(), "F32", vec![2, 2], ones)];
     assert_eq!(contents("module.pt"), expected);
     assert_eq!(contents("trainer.pt"), expected);
+    let nested: Vec<String> = contents("nested.pt").into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(nested, ["b", "w"]);
 }
 
 #[test]
@@ -64,18 +66,35 @@ fn hostile_files_are_refused_with_the_reason_and_nothing_is_executed() {
         assert!(message.contains(name) && message.contains(said), "\"{message}\" should say \"{said}\"");
     }
     assert!(!Path::new("executed").exists());
-    // Only who asks for the tensor learns how it lies.
-    let shard = Shard::open(&fixture("hostile-strides.pt")).expect("a sound file");
-    let error = shard.tensor("w").expect_err("turned");
-    assert!(matches!(error, Error::Unsupported { .. }), "{error}");
-    assert!(error.to_string().contains("with strides [1, 8], not row after row"), "{error}");
+}
+
+#[test]
+fn views_are_read_as_if_they_lay_row_after_row() {
+    let shard = Shard::open(&fixture("views.pt")).expect("a sound file");
+    let read = |name: &str| {
+        let view = shard.tensor(name).expect("readable").expect("there");
+        let mut bytes = vec![0; view.n_bytes as usize];
+        view.read_at(0, &mut bytes).expect("inside the file");
+        let floats = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+        (view.shape.to_vec(), floats.collect::<Vec<_>>())
+    };
+    let turned: Vec<f32> = (0..32).map(|i| (i % 4 * 8 + i / 4) as f32).collect();
+    assert_eq!(read("turned"), (vec![8, 4], turned));
+    let cut = [10, 11, 12, 13, 18, 19, 20, 21, 26, 27, 28, 29].map(|i| i as f32);
+    assert_eq!(read("cut"), (vec![3, 4], cut.to_vec()));
+    // Only who asks for a tensor learns that it cannot be had.
+    for (name, reason) in [("repeated", "repeats its numbers"), ("freqs_cis", "complex numbers")] {
+        let error = shard.tensor(name).expect_err("no weights");
+        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+        assert!(error.to_string().contains(reason), "{error}");
+    }
 }
 
 /// Every beginning of a file, and every file with one byte changed, is an error or a sound file: no panic.
 #[test]
 fn damaged_files_never_panic() {
     use crate::read_file::ReadFile;
-    for name in ["module.pt", "old.pt"] {
+    for name in ["module.pt", "old.pt", "views.pt"] {
         let path = fixture(name);
         let bytes = std::fs::read(&path).expect("a fixture");
         for n in (0..bytes.len()).step_by(7) {

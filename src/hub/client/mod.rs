@@ -166,7 +166,11 @@ impl<'a> Client<'a> {
             Piece::Head(status, headers) => {
                 (answer.status, answer.headers) = (status, headers);
                 let is_good = status == 200 || [206, NO_SUCH_BYTES].contains(&status) && first > 0;
-                if is_good { Ok(answer) } else { Err(refusal::trouble(self.settings, subject, &answer)) }
+                if !is_good {
+                    return Err(refusal::trouble(self.settings, subject, &answer));
+                }
+                answer.check_first(first)?;
+                Ok(answer)
             }
             Piece::Failed(error) => Err(refusal::of_network(url, error)),
             Piece::Bytes(_) | Piece::End => unreachable!("the head comes first"),
@@ -239,6 +243,26 @@ impl Answer {
             }
         }
         Ok(body)
+    }
+
+    /// Checks that a part of a file is the one that was asked for.
+    fn check_first(&self, first: u64) -> Result<(), Trouble> {
+        if self.status != 206 {
+            return Ok(());
+        }
+        let come = match self.range() {
+            Some((begin, _)) if begin == first => return Ok(()),
+            Some((begin, _)) => format!("those from {begin} on"),
+            None => "a part that does not say which it is".to_owned(),
+        };
+        Err(Trouble::passing(format!("bytes from {first} on were asked for, and what comes is {come}")))
+    }
+
+    /// The first byte of the part of a file that comes, and the bytes of the whole if that is said: "bytes 100-199/200".
+    pub(super) fn range(&self) -> Option<(u64, Option<u64>)> {
+        let (range, total) = self.header("content-range")?.trim().strip_prefix("bytes ")?.split_once('/')?;
+        let first = range.split('-').next()?.trim().parse().ok()?;
+        Some((first, total.trim().parse().ok()))
     }
 
     /// A header, if it is text.
