@@ -18,6 +18,9 @@ use super::tensor::TensorView;
 use crate::error::{Error, Result};
 use crate::read_file::ReadFile;
 
+/// Where AutoGPTQ and AutoAWQ said what they did before config.json had a place for it.
+const QUANTISATION: [&str; 2] = ["quantize_config.json", "quant_config.json"];
+
 /// An opened checkpoint: every shard opened, every name in one place.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -37,6 +40,7 @@ pub struct Checkpoint {
     modules: Modules,
     config: Config,
     generation_config: Option<Config>,
+    quantisation: Option<Config>,
     model_card: Option<ModelCard>,
     heading: Option<String>,
     adapters: Vec<Adapter>,
@@ -79,6 +83,8 @@ impl Checkpoint {
         let Located { dir, weights, mut notes } = located;
         let folder = Folder::new(dir);
         let generation_config = folder.read_config_tolerantly("generation_config.json", &mut notes);
+        let quantisation =
+            QUANTISATION.into_iter().find_map(|name| folder.read_config_tolerantly(name, &mut notes));
         let (mut n_ranks, mut parts) = (1, BTreeMap::new());
         let (index_path, shards, shard_of) = match weights {
             Weights::Single(path) => (None, vec![shard(&path, open)?], None),
@@ -136,6 +142,7 @@ impl Checkpoint {
             modules,
             config,
             generation_config,
+            quantisation,
             model_card,
             heading,
             adapters: Vec::new(),
@@ -164,6 +171,11 @@ impl Checkpoint {
         }
         self.adapters = adapters;
         Ok(self)
+    }
+
+    /// What a file beside config.json says of the quantisation.
+    pub(crate) fn quantisation(&self) -> Option<&Config> {
+        self.quantisation.as_ref()
     }
 
     /// What is merged into the model.

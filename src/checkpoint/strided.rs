@@ -55,7 +55,11 @@ impl Strided<'_> {
         while at < elements.end {
             let (row, column) = (at / n_in, at % n_in);
             let n_rows = self.rows_together(row, (elements.end - at) / n_in);
-            let n = if column == 0 && n_rows > 1 { n_rows * n_in } else { (n_in - column).min(elements.end - at) };
+            let n = if column == 0 && n_rows > 1 {
+                n_rows * n_in
+            } else {
+                (n_in - column).min(elements.end - at)
+            };
             let (part, rest) = out.split_at_mut((n * self.element_bytes) as usize);
             if column == 0 && n_rows > 1 {
                 self.columns(file, row, n_rows, part)?;

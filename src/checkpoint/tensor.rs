@@ -195,6 +195,7 @@ impl<'a> TensorView<'a> {
         assert!(end.is_some_and(|end| end <= self.n_bytes), "reading past the end of a tensor");
         let Some(strides) = self.strides else { return self.file.read_at(self.offset + offset, out) };
         let element_bytes = self.dtype.element_bits() as u64 / 8;
-        Strided { offset: self.offset, element_bytes, shape: self.shape, strides }.read(self.file, offset, out)
+        Strided { offset: self.offset, element_bytes, shape: self.shape, strides }
+            .read(self.file, offset, out)
     }
 }

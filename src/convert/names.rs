@@ -11,6 +11,7 @@
 //! - Multimodal classes hold the language model as `language_model`, `text_model` or, where they speak, `thinker`, before
 //!   `model.` or behind it; their
 //!   other parts are left out ([`super::other_parts`]).
+//! - Lightning's modules hold the whole model as `model.` (`model.model.layers.0...`).
 //!
 //! Other prefixes mean a larger model of which this would be a part; they are not accepted.
 
@@ -29,8 +30,8 @@ const WRAPPERS: [&str; 3] = ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint
 /// What data parallelism calls it, at the start of a name.
 const PARALLEL_WRAPPER: &str = "module.";
 
-/// What multimodal classes call the language model.
-const LANGUAGE_MODELS: [&str; 3] = ["language_model.", "text_model.", "thinker."];
+/// What multimodal classes call the language model, and programs that train a whole one.
+const LANGUAGE_MODELS: [&str; 4] = ["language_model.", "text_model.", "thinker.", "model."];
 
 /// What today's classes call the model under a head, also where files have another word for it (`backbone.`).
 const CLASS_PREFIX: &str = "model.";
@@ -101,7 +102,10 @@ impl<'a> Names<'a> {
     pub(super) fn find_changed(&self, name: &str) -> Option<&'a str> {
         let bare = name.replacen("language_model.", "", 1);
         let with_prefix = || Some(format!("{}{}", self.base_prefix, bare.strip_prefix(CLASS_PREFIX)?));
-        self.find(name).or_else(|| self.find(&bare)).or_else(|| self.find(&with_prefix()?))
+        // One that was trained on the model without its head.
+        let of_base = format!("{}{name}", self.base_prefix);
+        let others = [Some(bare.clone()), with_prefix(), Some(of_base)];
+        self.find(name).or_else(|| others.iter().flatten().find_map(|other| self.find(other)))
     }
 
     /// How many there are.

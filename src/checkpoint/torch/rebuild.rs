@@ -113,7 +113,8 @@ fn tensor<'p>(
         let shape: Option<Vec<usize>> = shape.into_iter().map(|n| usize::try_from(n).ok()).collect();
         let dtype = dtype.or(made.storages[storage].dtype)?;
         let is_complex = made.storages[storage].is_complex;
-        let tensor = Tensor { storage, dtype, is_complex, first: u64::try_from(first).ok()?, shape: shape?, stride };
+        let tensor =
+            Tensor { storage, dtype, is_complex, first: u64::try_from(first).ok()?, shape: shape?, stride };
         (tensor.shape.len() == tensor.stride.len()).then_some(tensor)
     };
     let tensor = parts().ok_or(broken)?;

@@ -71,17 +71,45 @@ fn scaled<'a>(
     codes: TensorView<'a>,
     scales: TensorView<'a>,
 ) -> Made<'a> {
-    let block = module.setting("weight_block_size").and_then(|block| {
-        let [a, b] = &block.as_array()?[..] else { return None };
-        let side =
-            |n: &serde_json::Value| n.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
-        Some([side(a)?, side(b)?])
-    });
+    refuse_zero_points(module)?;
+    let of_some = module.settings_of_some("block_structure");
+    let blocks = module.setting("weight_block_size").into_iter().chain(of_some).filter_map(sides);
+    let fits = |&[height, width]: &[usize; 2]| {
+        let ([.., n_out, n_in], [.., rows, columns]) = (codes.shape, scales.shape) else { return false };
+        *rows == n_out.div_ceil(height) && *columns == n_in.div_ceil(width)
+    };
+    let blocks: Vec<[usize; 2]> = blocks.collect();
+    let block = blocks.iter().find(|block| fits(block)).or(blocks.first()).copied();
     // Exponents that are saved as bytes: MXFP8.
     let is_exponents = matches!(scales.dtype, SourceType::U8 | SourceType::F8_E8M0);
     let scales = if is_exponents { scales.with_type(SourceType::F8_E8M0) } else { scales };
     let block = block.or_else(|| block_of(codes.shape, scales.shape)).unwrap_or(BLOCK);
     Ok(Some(Arc::new(Scaled::new("FP8", names, (codes, codes.dtype), scales, block)?)))
+}
+
+/// The sides of a block: `[128, 64]` or `"128x64"`.
+fn sides(block: &serde_json::Value) -> Option<[usize; 2]> {
+    let [height, width] = match block {
+        serde_json::Value::String(sides) => {
+            let (height, width) = sides.split_once('x')?;
+            [height.trim().parse().ok()?, width.trim().parse().ok()?]
+        }
+        _ => {
+            let [height, width] = &block.as_array()?[..] else { return None };
+            [height, width].map(|n| n.as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0))
+        }
+    };
+    (height > 0 && width > 0).then_some([height, width])
+}
+
+/// Refuses floats that are not their codes times scales. Some programs save zero points that are all 0.
+fn refuse_zero_points(module: &Module<'_, '_>) -> Result<()> {
+    const PART: &str = "weight_zero_point";
+    let Some(view) = module.find(PART)? else { return Ok(()) };
+    if module.numbers(PART, &view)?.iter().all(|&zero| zero == 0.0) {
+        return Ok(());
+    }
+    Err(module.unsupported("floats with zero points, which cannot be read"))
 }
 
 /// Outputs and inputs that share a scale where [`BLOCK`] is not what they are and scales divide the matrix evenly.
@@ -97,6 +125,11 @@ fn fp4<'a>(module: &Module<'a, '_>, part: &str, codes: TensorView<'a>) -> Made<'
     let Some(scales) = module.find("weight_scale")? else { return Ok(None) };
     let names = [&*module.full(part), &*module.full("weight_scale")];
     let is_mxfp4 = matches!(scales.dtype, SourceType::U8 | SourceType::F8_E8M0);
+    if module.text("data_type").starts_with("mx_int") {
+        return Err(
+            module.unsupported("AutoRound's MXINT4, which cannot be read; convert the original model")
+        );
+    }
     if !is_mxfp4 && scales.dtype != SourceType::F8_E4M3 {
         return Ok(None);
     }

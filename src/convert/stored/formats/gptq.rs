@@ -23,10 +23,17 @@ pub(super) fn gptq<'a>(module: &Module<'a, '_>) -> Made<'a> {
     let (&[n_words, n_out], &[n_groups, _]) = (codes.shape, scales.shape) else {
         return Err(module.wrong(format!("{} is not a matrix of words with scales", module.full("qweight"))));
     };
-    let order = module.find("g_idx")?;
+    let order = module.find("g_idx")?.filter(|order| order.n_elements() > 0);
+    // Modules may have bits of their own: what they hold counts, before what is said of all.
+    let of_zeros = || match zeros.as_ref()?.shape {
+        [_, words] => {
+            Some(words * 32 / n_out).filter(|bits| bits * n_out == words * 32 && (2..=8).contains(bits))
+        }
+        _ => None,
+    };
     let bits = match &order {
-        Some(order) if !order.shape.is_empty() && order.shape[0] > 0 => n_words * 32 / order.shape[0],
-        _ => module.count("bits").unwrap_or(4),
+        Some(order) => n_words * 32 / order.n_elements(),
+        None => of_zeros().or(module.count("bits")).or(module.count("w_bit")).unwrap_or(4),
     };
     let form = layout_of(module);
     let is_planar = form == "gptq_p" || matches!(bits, 5..=7);
@@ -132,7 +139,7 @@ pub(super) fn awq<'a>(module: &Module<'a, '_>) -> Made<'a> {
         scales: numbers("scales", scales, false, n_groups)?,
         scale_factor: 1.0,
         zeros: Zeros::Codes { numbers: zeros, plus: 0.0, modulus: 16.0 },
-        groups: Groups::Of(n_in.div_ceil(n_groups)),
+        groups: Groups::Of(module.group_len(n_in, n_groups).unwrap_or(n_in.div_ceil(n_groups))),
         shaping: Shaping::Exact,
     })))
 }
@@ -170,19 +177,15 @@ fn awq_fast<'a>(
     })))
 }
 
-/// Inputs of a group, of which there are `n_groups`: where they do not divide, the last is shorter, as config.json says.
+/// Inputs of a group, of which there are `n_groups`.
 fn group_of(module: &Module<'_, '_>, n_in: usize, n_groups: usize) -> Result<usize> {
-    if n_in.is_multiple_of(n_groups) {
-        return Ok(n_in / n_groups);
-    }
-    match module.count("group_size") {
-        Some(group) if group > 0 && n_in.div_ceil(group) == n_groups => Ok(group),
-        _ => Err(module.wrong(format!(
+    module.group_len(n_in, n_groups).ok_or_else(|| {
+        module.wrong(format!(
             "{} has {n_groups} groups, into which its {n_in} inputs do not divide; the checkpoint is damaged, or its \
              group_size in config.json is wrong",
             module.full("scales")
-        ))),
-    }
+        ))
+    })
 }
 
 fn no_groups(module: &Module<'_, '_>, group: usize, n_in: usize) -> Error {
@@ -212,7 +215,8 @@ pub(super) fn awq_version(module: &Module<'_, '_>) -> String {
 }
 
 pub(super) fn is_awq(module: &Module<'_, '_>) -> bool {
-    let method = module.text("quant_method").to_ascii_lowercase();
-    let format = module.text("packing_format").to_ascii_lowercase();
-    method.contains("awq") || format.contains("awq")
+    let says_awq = |key: &str| module.text(key).to_ascii_lowercase().contains("awq");
+    // Its first versions said neither, and had a word of their own for bits.
+    ["quant_method", "method", "packing_format"].into_iter().any(says_awq)
+        || module.setting("w_bit").is_some()
 }

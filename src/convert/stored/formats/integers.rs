@@ -62,12 +62,9 @@ pub(super) fn compressed<'a>(module: &Module<'a, '_>) -> Made<'a> {
 /// compressed-tensors had it up to 0.17: then config.json says what words alone would not.
 fn packing(module: &Module<'_, '_>, n_words: usize, n_in: usize) -> Result<(usize, bool)> {
     let said: Vec<usize> = module
-        .setting("config_groups")
-        .and_then(|groups| Some(groups.as_object()?.values()))
+        .settings_of_some("num_bits")
         .into_iter()
-        .flatten()
-        .filter_map(|group| group.get("weights")?.get("num_bits")?.as_u64())
-        .filter_map(|bits| usize::try_from(bits).ok().filter(|bits| (1..=8).contains(bits)))
+        .filter_map(|bits| usize::try_from(bits.as_u64()?).ok().filter(|bits| (1..=8).contains(bits)))
         .collect();
     let dense = |bits: usize| n_in.checked_mul(bits).is_some_and(|n| n.div_ceil(32) == n_words);
     let padded = |bits: usize| n_in.div_ceil(32 / bits) == n_words;
@@ -86,7 +83,7 @@ fn packing(module: &Module<'_, '_>, n_words: usize, n_in: usize) -> Result<(usiz
 
 /// The groups of inputs: those that `weight_g_idx` lists, or as many that follow each other.
 fn ordered_groups(module: &Module<'_, '_>, n_in: usize, n_groups: usize) -> Result<Groups> {
-    let group = n_in.div_ceil(n_groups);
+    let group = module.group_len(n_in, n_groups).unwrap_or(n_in.div_ceil(n_groups));
     let Some(view) = module.find("weight_g_idx")? else { return Ok(Groups::Of(group)) };
     let order = module.numbers("weight_g_idx", &view)?;
     // -1 stands for no order.

@@ -61,8 +61,9 @@ const CODES: [&str; 11] = [
 ];
 
 /// What quantisers keep beside weights for activations, or for other programs: weights need none of it.
-const UNUSED: [&str; 10] = [
+const UNUSED: [&str; 11] = [
     "input_scale",
+    "input_scale_ub",
     "input_zero_point",
     "input_global_scale",
     "output_scale",
@@ -74,8 +75,9 @@ const UNUSED: [&str; 10] = [
     "weight_format",
 ];
 
-/// Scales of caches of keys and values, which have modules of their own in some files.
-const OF_CACHES: [&str; 4] = ["k_scale", "v_scale", "k_zero_point", "v_zero_point"];
+/// Scales of caches of keys and values and of attention, which have modules of their own in some files.
+const OF_CACHES: [&str; 7] =
+    ["k_scale", "v_scale", "k_zero_point", "v_zero_point", "kv_scale", "q_scale", "prob_scale"];
 
 /// Tensors of scales and tables: floats, or the bytes that some formats have for such.
 const SCALES: [&str; 13] = [
@@ -173,14 +175,34 @@ impl<'a> Module<'a, '_> {
         Error::unsupported(self.checkpoint.dir(), format!("module {}: {what}", self.name))
     }
 
-    /// The value of `key` in what config.json says of the quantisation.
+    /// The value of `key` in what config.json says of the quantisation, or the file of old programs beside it.
     fn setting(&self, key: &str) -> Option<&'a serde_json::Value> {
         let sections = ["quantization_config", "compression_config", "quantization"];
         let config = self.checkpoint.config();
         // Models of pictures and text may say it of the latter alone.
         let inner = config.value("text_config");
         let section = |name: &&str| config.value(name).or_else(|| inner?.get(*name));
-        sections.iter().find_map(|name| section(name)?.get(key))
+        let beside = || self.checkpoint.quantisation()?.value(key);
+        sections.iter().find_map(|name| section(name)?.get(key)).or_else(beside)
+    }
+
+    /// The values of `key` that groups of modules have, or single modules.
+    fn settings_of_some(&self, key: &str) -> Vec<&'a serde_json::Value> {
+        let tables = ["config_groups", "extra_config", "dynamic"].map(|table| self.setting(table));
+        let rows =
+            tables.into_iter().flatten().filter_map(serde_json::Value::as_object).flat_map(|t| t.values());
+        rows.filter_map(|row| row.get("weights").unwrap_or(row).get(key)).collect()
+    }
+
+    /// Inputs that share a scale where a row of `n_in` has `n_groups`: as the settings say, if they say what fits, for the
+    /// last group may be shorter; `None` if nothing fits.
+    fn group_len(&self, n_in: usize, n_groups: usize) -> Option<usize> {
+        let stated = ["group_size", "q_group_size"].map(|key| self.setting(key)).into_iter().flatten();
+        let mut lengths = stated
+            .chain(self.settings_of_some("group_size"))
+            .filter_map(|n| n.as_u64().and_then(|n| usize::try_from(n).ok()));
+        let even = || n_in.is_multiple_of(n_groups).then(|| n_in / n_groups);
+        lengths.find(|&n| n > 0 && n_in.div_ceil(n) == n_groups).or_else(even)
     }
 
     fn text(&self, key: &str) -> &'a str {
@@ -245,7 +267,28 @@ pub(super) fn find(checkpoint: &Checkpoint) -> Result<(BTreeMap<String, Stored<'
         UNUSED.contains(&part) && is_of_packed(module) || !packed.is_empty() && OF_CACHES.contains(&part)
     };
     parts.extend(checkpoint.tensor_names().filter(is_unused).map(str::to_owned));
+    if !packed.is_empty() {
+        refuse_rotations(checkpoint)?;
+    }
     Ok((packed, parts))
+}
+
+/// Refuses weights that were turned before they were quantised, and whose program turns activations as it runs.
+fn refuse_rotations(checkpoint: &Checkpoint) -> Result<()> {
+    let module = Module { checkpoint, name: "", used: RefCell::default() };
+    for key in ["rotation_config", "transform_config"] {
+        let says_nothing = |value: &serde_json::Value| {
+            value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty) || *value == false
+        };
+        if !module.setting(key).is_none_or(says_nothing) {
+            let what = format!(
+                "its weights were turned before they were quantised ({key} in config.json): a runtime has to turn what they are \
+                 multiplied with as well, which GGUF cannot say; convert the original model"
+            );
+            return Err(Error::unsupported(checkpoint.dir(), what));
+        }
+    }
+    Ok(())
 }
 
 /// Checks that a part of scales is of numbers that scales can be: integers would be read as such.
