@@ -21,8 +21,9 @@ mod other_weights;
 mod parted;
 mod safetensors;
 pub mod shard;
-pub mod strided;
-mod tensor;
+mod shards;
+mod strided;
+pub mod tensor;
 mod torch;
 mod weight_names;
 

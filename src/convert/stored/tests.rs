@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use gguf_simd::BlockType;
 use gguf_simd::kernels::Kernels;
+use safetensors::serialize_to_file;
+use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -277,4 +279,61 @@ fn parts_that_are_missing_or_do_not_fit_are_named_before_anything_is_read() {
         let message = refusal(name, from, to);
         assert!(message.contains(said), "\"{message}\" should say \"{said}\"");
     }
+}
+
+/// What the first row becomes of a module of 8 rows of 192 codes of four bits, all of them 3, in groups of 128 and 64 with
+/// scales of 1 and 2 and stored zero points of 7, as `settings` in the file `name` say.
+fn row_of_uneven_groups(name: &str, settings: &Value) -> crate::error::Result<Vec<f32>> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let codes = [0x33; 24 * 8 * 4];
+    let zeros = [0x77; 2 * 4];
+    let scales: Vec<u8> = (0..16).flat_map(|i| if i < 8 { 1.0_f32 } else { 2.0 }.to_le_bytes()).collect();
+    let tensors = [
+        ("m.qweight", Dtype::I32, vec![24, 8], &codes[..]),
+        ("m.qzeros", Dtype::I32, vec![2, 1], &zeros),
+        ("m.scales", Dtype::F32, vec![2, 8], &scales),
+    ];
+    let views = tensors
+        .map(|(name, dtype, shape, bytes)| (name, TensorView::new(dtype, shape, bytes).expect("sound")));
+    serialize_to_file(views, None, &dir.path().join("model.safetensors")).expect("written");
+    let config = json!({"architectures": ["LlamaForCausalLM"]}).to_string();
+    fs::write(dir.path().join("config.json"), config).expect("written");
+    fs::write(dir.path().join(name), settings.to_string()).expect("written");
+    let checkpoint = Checkpoint::open(dir.path())?;
+    let tensors = Tensors::of(&checkpoint)?;
+    let (values, _) = read(tensors.get("m.weight")?.expect("named"));
+    Ok(values[..192].to_vec())
+}
+
+#[test]
+fn what_settings_say_counts_where_shapes_leave_it_open() {
+    let row = |first: usize, zero: f32| -> Vec<f32> {
+        (0..192).map(|i| (3.0 - zero) * if i < first { 1.0 } else { 2.0 }).collect()
+    };
+    let of_config =
+        |settings: Value| json!({"architectures": ["LlamaForCausalLM"], "quantization_config": settings});
+    for (name, settings, expected) in [
+        ("config.json", of_config(json!({"bits": 4, "group_size": 128})), row(128, 8.0)),
+        // What does not fit, or says nothing, leaves groups of one length.
+        ("config.json", of_config(json!({"bits": 4, "group_size": 32})), row(96, 8.0)),
+        ("config.json", of_config(json!({"bits": 4})), row(96, 8.0)),
+        // A module may have bits and groups of its own.
+        (
+            "config.json",
+            of_config(json!({"bits": 2, "group_size": 32, "dynamic": {"m": {"bits": 4, "group_size": 128}}})),
+            row(128, 8.0),
+        ),
+        ("quantize_config.json", json!({"bits": 4, "group_size": 128}), row(128, 8.0)),
+        (
+            "quantize_config.json",
+            json!({"bits": 4, "group_size": 128, "checkpoint_format": "gptq_v2"}),
+            row(128, 7.0),
+        ),
+    ] {
+        let found = row_of_uneven_groups(name, &settings).unwrap_or_else(|e| panic!("{settings}: {e}"));
+        assert!(found == expected, "{settings}");
+    }
+    let turned = of_config(json!({"bits": 4, "rotation_config": {"block_size": 32}}));
+    let message = row_of_uneven_groups("config.json", &turned).expect_err("turned").to_string();
+    assert!(message.contains("rotation_config") && message.contains("the original model"), "{message}");
 }
