@@ -34,7 +34,7 @@ pub(crate) use config::excerpt;
 pub use folder::Folder;
 pub use makers::{PAIRED_ROWS, axis_of};
 pub use model_card::ModelCard;
-pub use modules::{Modules, PoolingMode, Prompts};
+pub use modules::{Modules, PoolingMode, TextRules};
 pub use open::Checkpoint;
 pub use shard::Shard;
 pub use tensor::{SourceType, TensorView};

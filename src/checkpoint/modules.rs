@@ -10,6 +10,17 @@ use super::folder::Folder;
 use crate::error::{Error, Result};
 use crate::limits::MAX_CONFIG_BYTES;
 
+/// Files in which the module of the model says how it takes texts, of which there is one.
+const TRANSFORMER: [&str; 7] = [
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+];
+
 /// The name of the list.
 const NAME: &str = "modules.json";
 
@@ -47,19 +58,38 @@ pub struct Modules {
     pub dense: Vec<DenseModule>,
     /// The tokens whose logits score a pair of texts, the one that says yes first.
     pub answers: Vec<u32>,
-    /// What is put in front of texts.
-    pub prompts: Prompts,
+    /// How texts are made ready.
+    pub texts: TextRules,
 }
 
-/// What is put in front of texts, by what they are: queries, documents.
+/// How texts are made ready for the model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Prompts {
-    /// Names and texts.
-    pub named: Vec<(String, String)>,
+pub struct TextRules {
+    /// What is put in front of texts, by what they are: names and texts.
+    pub prompts: Vec<(String, String)>,
     /// The name of the one that is put there where nothing else is said.
-    pub default: Option<String>,
+    pub default_prompt: Option<String>,
     /// Whether the mean is that of the text behind it alone.
-    pub is_left_out: bool,
+    pub leaves_out_prompt: bool,
+    /// Whether texts lose their capitals, whatever the tokenizer does.
+    pub lowercases: bool,
+    /// Tokens that are read of a text, where that is less than the model could.
+    pub max_tokens: Option<usize>,
+}
+
+impl TextRules {
+    /// Takes over what the module of the model says, whose files lie in `path` of `folder`.
+    fn read_transformer(&mut self, folder: &Folder, path: &str) -> Result<()> {
+        for name in TRANSFORMER {
+            let name = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+            if let Some(config) = folder.read_config(&name)? {
+                self.lowercases = config.bool("do_lower_case")? == Some(true);
+                self.max_tokens = config.count("max_seq_length")?.filter(|&n| n > 0);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Modules {
@@ -85,11 +115,12 @@ impl Modules {
                 folder.read_config(&name)?.ok_or_else(|| malformed(format!("{name} is missing")))
             };
             match ty.rsplit('.').next().unwrap_or_default() {
-                "Transformer" | "Normalize" => {}
+                "Transformer" => modules.texts.read_transformer(folder, path)?,
+                "Normalize" | "Dropout" => {}
                 "Pooling" => {
                     let config = config()?;
                     modules.pooling = Some(pooling(&config)?);
-                    modules.prompts.is_left_out = config.bool("include_prompt")? == Some(false);
+                    modules.texts.leaves_out_prompt = config.bool("include_prompt")? == Some(false);
                 }
                 "LogitScore" | "CausalScoreHead" => modules.answers = answers(&config()?)?,
                 "Dense" => modules.dense.push(dense(&config()?, &folder.join(path))?),
@@ -109,10 +140,10 @@ impl Modules {
             if let Some(prompts) = settings.object("prompts")? {
                 for name in prompts.keys() {
                     let text = prompts.string(name)?.unwrap_or_default();
-                    modules.prompts.named.push((name.to_owned(), text.to_owned()));
+                    modules.texts.prompts.push((name.to_owned(), text.to_owned()));
                 }
             }
-            modules.prompts.default = settings.string("default_prompt_name")?.map(str::to_owned);
+            modules.texts.default_prompt = settings.string("default_prompt_name")?.map(str::to_owned);
         }
         Ok(modules)
     }
@@ -222,8 +253,27 @@ mod tests {
         let files = [("modules.json", &*list), ("1_Pooling/config.json", pooling), (SETTINGS, settings)];
         let named = [("query", "Query: "), ("document", "")];
         let named = named.map(|(name, text)| (name.to_owned(), text.to_owned())).to_vec();
-        let expected = Prompts { named, default: Some("query".into()), is_left_out: true };
-        assert_eq!(read(&files).unwrap().prompts, expected);
+        let expected = TextRules {
+            prompts: named,
+            default_prompt: Some("query".into()),
+            leaves_out_prompt: true,
+            ..TextRules::default()
+        };
+        assert_eq!(read(&files).unwrap().texts, expected);
+    }
+
+    #[test]
+    fn how_texts_are_changed_and_cut_stands_beside_the_model() {
+        let list = r#"[{"path": "", "type": "sentence_transformers.models.Transformer"}]"#;
+        let read_with = |name, settings| read(&[("modules.json", list), (name, settings)]).unwrap().texts;
+        let settings = r#"{"max_seq_length": 256, "do_lower_case": true}"#;
+        for name in ["sentence_bert_config.json", "sentence_xlm-roberta_config.json"] {
+            let texts = read_with(name, settings);
+            assert_eq!((texts.lowercases, texts.max_tokens), (true, Some(256)), "{name}");
+        }
+        let plain =
+            read_with("sentence_bert_config.json", r#"{"max_seq_length": null, "do_lower_case": false}"#);
+        assert_eq!(plain, TextRules::default());
     }
 
     #[test]

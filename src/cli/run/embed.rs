@@ -15,7 +15,7 @@ use crate::cli::compute::ComputeArgs;
 use crate::cli::output::{plural, say, show, show_json};
 use crate::cli::values::count;
 use crate::error::{Error, Result};
-use crate::model::Prompts;
+use crate::model::TextRules;
 use crate::model::spec::Pooling;
 use crate::new_file::check_not_an_input;
 use crate::runtime::{EmbedOptions, EmbedText, Embedder};
@@ -111,14 +111,15 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if let Some(new) = &new {
         check_not_an_input(new.target(), [model.engine.file().path()])?;
     }
-    let prompts = Prompts::from_metadata(model.engine.metadata())?;
-    let prompt = prompt(&prompts, args.prompt.as_deref(), args.quiet)?;
-    let n_left_out = if prompts.is_left_out { n_tokens_of(prompt, &model.tokenizer)? } else { 0 };
+    let rules = TextRules::from_metadata(model.engine.metadata())?;
+    let prompt = rules.changed(prompt(&rules, args.prompt.as_deref(), args.quiet)?);
+    let n_left_out = if rules.leaves_out_prompt { n_tokens_of(&prompt, &model.tokenizer)? } else { 0 };
     let encode = |text: &String| {
-        Ok(EmbedText { n_left_out, ..EmbedText::new(model.tokenizer.encode_behind(prompt, text)?) })
+        let ids = model.tokenizer.encode_behind(&prompt, &rules.changed(text))?;
+        Ok(EmbedText { n_left_out, ..EmbedText::new(ids) })
     };
     let texts = texts.iter().map(encode).collect::<Result<Vec<_>>>()?;
-    let texts = args.texts.within(&model, texts)?;
+    let texts = args.texts.within(&model, rules.max_tokens, texts)?;
     let mut options = EmbedOptions::new(texts::n_longest(&texts));
     options.kv_types = args.kv.kv_types;
     options.n_batch = args.batch.unwrap_or(options.n_batch);
@@ -162,10 +163,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
 }
 
 /// What comes in front of the texts: the prompt that was asked for, or that is put there by default.
-fn prompt<'p>(prompts: &'p Prompts, asked: Option<&str>, quiet: bool) -> Result<&'p str> {
-    let names: Vec<&str> = prompts.named.iter().map(|(name, _)| name.as_str()).collect();
-    let Some(name) = asked.or(prompts.default.as_deref()) else {
-        if prompts.named.iter().any(|(_, text)| !text.is_empty()) && !quiet {
+fn prompt<'p>(rules: &'p TextRules, asked: Option<&str>, quiet: bool) -> Result<&'p str> {
+    let names: Vec<&str> = rules.prompts.iter().map(|(name, _)| name.as_str()).collect();
+    let Some(name) = asked.or(rules.default_prompt.as_deref()) else {
+        if rules.prompts.iter().any(|(_, text)| !text.is_empty()) && !quiet {
             say(format_args!(
                 "The model has prompts for texts, and none is used: --prompt {}",
                 names.join(" | ")
@@ -173,7 +174,7 @@ fn prompt<'p>(prompts: &'p Prompts, asked: Option<&str>, quiet: bool) -> Result<
         }
         return Ok("");
     };
-    match prompts.named(name) {
+    match rules.prompt(name) {
         Some(text) => {
             if asked.is_none() && !quiet {
                 say(format_args!(

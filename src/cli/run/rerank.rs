@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let model = load(&args.model, &args.compute, args.quiet)?;
     let pairs =
         documents.iter().map(|document| pair(&model, &args.query, document)).collect::<Result<Vec<_>>>()?;
-    let pairs = args.documents.within(&model, pairs)?;
+    let pairs = args.documents.within(&model, None, pairs)?;
     let mut options = EmbedOptions::new(texts::n_longest(&pairs));
     options.kv_types = args.kv.kv_types;
     model.settle_evaluator(options.evaluator(&model.engine), args.quiet)?;

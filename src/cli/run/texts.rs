@@ -44,12 +44,19 @@ impl TextsArgs {
         self.file.iter().map(PathBuf::as_path)
     }
 
-    /// `texts`, if the model can read each, cut if that was asked for: the last token stays the last.
+    /// `texts`, if the model can read each, cut if that was asked for: the last token stays the last. `max_tokens` are what
+    /// its authors say that it reads.
     ///
     /// # Errors
     /// [`Error::Limit`] for one that is too long, [`Error::Usage`] for one without tokens.
-    pub(super) fn within(&self, model: &Model, mut texts: Vec<EmbedText>) -> Result<Vec<EmbedText>> {
-        let n_most = model.engine.spec().n_ctx_train;
+    pub(super) fn within(
+        &self,
+        model: &Model,
+        max_tokens: Option<usize>,
+        mut texts: Vec<EmbedText>,
+    ) -> Result<Vec<EmbedText>> {
+        let n_ctx_train = model.engine.spec().n_ctx_train;
+        let n_most = max_tokens.map_or(n_ctx_train, |n| n.min(n_ctx_train));
         for (i, EmbedText { ids, .. }) in texts.iter_mut().enumerate() {
             let number = i + 1;
             if ids.is_empty() {

@@ -95,7 +95,7 @@ pub(super) fn put(made: &mut FromConfig<'_>, modules: &Modules) -> Result<()> {
         made.replace_count(&format!("dense_{}_feat_in", i + 2), dense.n_in)?;
         made.replace_count(&format!("dense_{}_feat_out", i + 2), dense.n_out)?;
     }
-    for (key, value) in modules.prompts.pairs() {
+    for (key, value) in modules.texts.pairs() {
         made.put_bare(key, value);
     }
     Ok(())
