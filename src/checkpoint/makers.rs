@@ -210,9 +210,8 @@ fn from_params(
     if let Some(head_dim) = params.count("head_dim")? {
         object.insert("head_dim".into(), json!(head_dim));
     }
-    if let Some(window) = params.count("sliding_window")? {
-        object.insert("sliding_window".into(), json!(window));
-    }
+    // Said also where there is none: its class assumes one.
+    object.insert("sliding_window".into(), json!(params.count("sliding_window")?));
     if let Some((n_expert, n_used)) = experts {
         object.insert("num_local_experts".into(), json!(n_expert));
         object.insert("num_experts_per_tok".into(), json!(n_used));

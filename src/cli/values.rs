@@ -1,6 +1,6 @@
 //! Numbers, and paths with numbers, as people give them on a command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A whole number above 0.
 ///
@@ -73,12 +73,13 @@ pub struct Scaled {
 }
 
 /// A path and perhaps `:` and a number behind it, without which that is 1. A colon with anything else behind it is a
-/// part of the path.
+/// part of the path, as is a number where there is such a file.
 ///
 /// # Errors
 /// What to give instead.
 pub fn scaled(text: &str) -> Result<Scaled, String> {
     let given = text.rsplit_once(':').and_then(|(path, scale)| Some((path, scale.parse::<f32>().ok()?)));
+    let given = given.filter(|_| !Path::new(text).exists());
     match given {
         Some((_, scale)) if !scale.is_finite() => Err(format!("{scale} is no scale; give a finite number")),
         Some((path, scale)) => Ok(Scaled { path: path.into(), scale }),

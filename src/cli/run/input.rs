@@ -102,10 +102,15 @@ pub(super) fn read_file(path: &Path) -> Result<String> {
 }
 
 fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String> {
-    String::from_utf8(bytes).map_err(|e| {
+    let text = String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
         Error::unsupported(path, format!("it is not UTF-8 text (byte {at}); convert it to UTF-8 first"))
-    })
+    })?;
+    // What editors put in front to say that it is UTF-8 is not a part of the text.
+    match text.strip_prefix('\u{FEFF}') {
+        Some(rest) => Ok(rest.to_owned()),
+        None => Ok(text),
+    }
 }
 
 /// [`read_text`] without one trailing newline: the editor's, not the text's.

@@ -68,8 +68,10 @@ fn is_by_kv_head(config: &Config) -> Result<bool> {
 
 fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Layer, RopeOrder::Halves, Gate::GeluErf)?;
-    // Files of others say it by their tensors; those with more key-value heads than one have two norms.
-    let has_two = keys.bool("attention.has_two_norms")?.unwrap_or(base.n_head_kv[0] > 1);
+    // Files of others say it by their tensors.
+    let has_two = keys
+        .bool("attention.has_two_norms")?
+        .unwrap_or_else(|| base.keys.has_tensor("blk.0.attn_norm_2.weight"));
     let layer = |i| {
         let mut layer = base.layer_of(base.attention(i), FfnSpec::Dense(base.ffn(i)));
         layer.ffn_input = FfnInput::Shared;

@@ -71,13 +71,23 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
         made.experts(&["num_local_experts"])?;
     }
     let n_ctx_train = config.required_count("max_position_embeddings")?;
-    if let Some(window) = config.count("sliding_window")?.filter(|&window| window < n_ctx_train) {
+    if let Some(window) = window_of(config)?.filter(|&window| window < n_ctx_train) {
         made.note(format!(
             "the model was trained with a sliding window of {window} positions, which GGUF files of this \
              architecture cannot say: beyond {window} tokens its answers may differ"
         ));
     }
     Ok(())
+}
+
+/// The window that layers have: of the classes of this family Mistral's and Mixtral's look at it.
+fn window_of(config: &Config) -> Result<Option<usize>> {
+    let kind = config.string("model_type")?.map(str::to_lowercase);
+    let has_windows = kind.is_none_or(|kind| kind.contains("mistral") || kind.contains("mixtral"));
+    let is_full = config
+        .strings("layer_types")?
+        .is_some_and(|kinds| kinds.iter().all(|kind| *kind == "full_attention"));
+    if has_windows && !is_full { config.count("sliding_window") } else { Ok(None) }
 }
 
 pub(super) fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
