@@ -20,6 +20,7 @@ mod metadata;
 mod names;
 mod naming;
 mod other_parts;
+mod output;
 mod parallel;
 pub mod pipeline;
 pub mod plan;

@@ -14,6 +14,7 @@ use gguf_simd::kernels::Kernels;
 use rayon::ThreadPool;
 
 use crate::convert::cache_key;
+use crate::convert::output::{Group, Output, cut};
 use crate::convert::parallel::{in_order, pool};
 use crate::convert::plan::{Plan, Planned};
 use crate::convert::proof::Proved;
@@ -22,12 +23,9 @@ use crate::convert::transform::Reading;
 use crate::convert::verify::{prove, verify};
 use crate::convert::{Progress, Summary};
 use crate::error::{Error, Result};
-use crate::gguf::{GgufWriter, ModelWriter};
+use crate::gguf::GgufWriter;
 use crate::printable;
 use crate::quantize::{ErrorStats, Guidance, STEP, encode_rows_guided, largest_magnitude};
-
-/// Elements of a group of rows, unless a single row has more.
-const GROUP_ELEMENTS: usize = 1 << 18;
 
 /// How to carry a plan out. None of it changes a byte of the result.
 #[derive(Clone, Copy)]
@@ -153,7 +151,14 @@ fn resumed<'a>(
     // First of all, for what has no lock counts as left over when the files are opened.
     let Some(journal) = Resumed::open(&target, &key, n_groups, outputs.len())? else { return Ok(None) };
     let resume = outputs.iter().map(|(plan, path)| Output::resume(plan, path, options.overwrite, &key));
-    Ok(resume.collect::<Result<Option<Vec<_>>>>()?.map(|found| (found, journal)))
+    match resume.collect::<Result<Option<Vec<_>>>>() {
+        Ok(found) => Ok(found.map(|found| (found, journal))),
+        // Without room for the files there is nothing to go on with.
+        Err(e) => {
+            journal.remove();
+            Err(e)
+        }
+    }
 }
 
 /// Checks where everything is to be written.
@@ -169,63 +174,6 @@ fn check_targets(outputs: &[(&Plan<'_>, &Path)], overwrite: bool) -> Result<()> 
         }
     }
     Ok(())
-}
-
-/// Rows of one tensor that are converted together.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Group {
-    pub(super) tensor: usize,
-    pub(super) first_row: usize,
-    pub(super) n_rows: usize,
-}
-
-pub(super) fn cut(plan: &Plan<'_>) -> Vec<Group> {
-    let mut groups = Vec::new();
-    for (tensor, Planned { rows, .. }) in plan.sources().iter().enumerate() {
-        let most = (GROUP_ELEMENTS / rows.n_in()).max(1);
-        let firsts = (0..rows.n_rows()).step_by(most);
-        groups.extend(firsts.map(|first_row| Group {
-            tensor,
-            first_row,
-            n_rows: most.min(rows.n_rows() - first_row),
-        }));
-    }
-    groups
-}
-
-/// A plan and the files that are made of it.
-pub(super) struct Output<'a> {
-    pub(super) plan: &'a Plan<'a>,
-    pub(super) writer: ModelWriter,
-}
-
-impl<'a> Output<'a> {
-    fn create(plan: &'a Plan<'a>, path: &Path, overwrite: bool) -> Result<Self> {
-        Ok(Self { plan, writer: ModelWriter::create(plan.files().at(path), overwrite)? })
-    }
-
-    /// What encoding each tensor lost, of what encoding each group lost.
-    fn errors<'e>(&self, groups: &[Group], of_group: impl Fn(usize) -> &'e ErrorStats) -> Vec<ErrorStats> {
-        let mut errors = vec![ErrorStats::default(); self.plan.sources().len()];
-        groups.iter().enumerate().for_each(|(i, group)| errors[group.tensor].merge(of_group(i)));
-        errors
-            .iter()
-            .zip(self.plan.sources())
-            .map(|(error, planned)| planned.error.unwrap_or(*error))
-            .collect()
-    }
-
-    /// Where the blocks of a group begin in its tensor, and how many bytes they have.
-    fn place_of(&self, group: Group) -> (u64, usize) {
-        let n_rows = self.plan.sources()[group.tensor].rows.n_rows() as u64;
-        let row_bytes = (self.plan.files().tensor(group.tensor).n_bytes / n_rows) as usize;
-        ((group.first_row * row_bytes) as u64, group.n_rows * row_bytes)
-    }
-
-    fn resume(plan: &'a Plan<'a>, path: &Path, overwrite: bool, key: &str) -> Result<Option<Self>> {
-        let writer = ModelWriter::resume(plan.files().at(path), overwrite, key)?;
-        Ok(writer.map(|writer| Self { plan, writer }))
-    }
 }
 
 /// What the threads share.

@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 
 use rayon::ThreadPool;
 
+use crate::convert::output::{Group, Output};
 use crate::convert::parallel::in_order;
-use crate::convert::pipeline::{Group, Job, Output};
+use crate::convert::pipeline::Job;
 use crate::convert::plan::{Plan, Planned};
 use crate::convert::proof::{self, Proved};
 use crate::convert::transform::Reading;
@@ -286,7 +287,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::Checkpoint;
     use crate::convert::parallel::pool;
-    use crate::convert::{FileType, Plan, PlanOptions, RunOptions, Silent, pipeline};
+    use crate::convert::{FileType, Plan, PlanOptions, RunOptions, Silent, output};
     use crate::gguf::ModelWriter;
 
     /// Writes the bundled model, lets `spoil` at it, and verifies.
@@ -299,7 +300,7 @@ mod tests {
         let outputs = [Output { plan: &plan, writer: ModelWriter::create(files, false)? }];
         let options = RunOptions { overwrite: false, n_threads: 2, kernels: Kernels::best() };
         let job = Job { outputs: &outputs, options: &options, progress: &Silent, resumed: None };
-        let (pool, groups) = (pool(2, 2)?, pipeline::cut(&plan));
+        let (pool, groups) = (pool(2, 2)?, output::cut(&plan));
         let written = job.write(&pool, &groups)?;
         let [Output { writer, .. }] = &outputs;
         writer.sync()?;

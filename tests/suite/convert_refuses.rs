@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use crate::common::checkpoint::{Spec, write_json};
 use crate::stopped::{StopsEarly, names};
@@ -176,5 +177,14 @@ fn a_full_disk_is_reported_and_leaves_nothing() {
         try_convert(&crate::common::fairytale(), &small.join("m.gguf"), FileType::Q8_0, &Silent, false);
     let message = error.expect_err("no room").to_string();
     assert!(message.contains("room") || message.contains("space"), "{message}");
+    assert_eq!(names(small), before);
+    let output = Command::new(env!("CARGO_BIN_EXE_gguf-convert"))
+        .arg(crate::common::fairytale())
+        .args(["--type", "Q8_0", "--resumable", "-o"])
+        .arg(small.join("m.gguf"))
+        .output()
+        .expect("the program starts");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nothing was left behind"), "{output:?}");
     assert_eq!(names(small), before);
 }
