@@ -48,9 +48,17 @@ const OTHERS: &[Other] = &[
     (|name| name.ends_with(".engine"), "holds a model of TensorRT; use the original checkpoint"),
 ];
 
+/// The list of the parts of a pipeline of diffusers, which lie in folders of their own and are no language models.
+const PIPELINE: &str = "model_index.json";
+
 /// What there is instead of weights in `dir`, which holds entries called `names`, and what to do; `None` for nothing
 /// that is known.
 pub(super) fn instead(dir: &Path, names: &[String]) -> Option<String> {
+    if names.iter().any(|name| name == PIPELINE) {
+        return Some(format!(
+            "with {PIPELINE}, it is a pipeline of diffusers, which makes pictures; language models are converted here"
+        ));
+    }
     let within = checkpoints_within(dir, names);
     if let Some(last) = within.last() {
         let others = match within.len() - 1 {
@@ -150,6 +158,7 @@ mod tests {
             (&["openvino_model.bin", "openvino_model.xml"], "OpenVINO"),
             (&["onnx/model.onnx"], "ONNX"),
             (&["model.onnx", "model.onnx_data"], "ONNX"),
+            (&["model_index.json", "unet/config.json", "unet/model.safetensors"], "a pipeline of diffusers"),
         ] {
             let said = said(files).unwrap_or_default();
             assert!(said.contains(expected), "{files:?}: {said}");

@@ -181,7 +181,7 @@ fn describe(finish: Finish, stop_strings: &[String]) -> String {
         }
         Finish::MaxTokens => "the number of tokens asked for".to_owned(),
         Finish::ContextFull => "the full context; --ctx makes it longer".to_owned(),
-        Finish::Interrupted => "an interruption".to_owned(),
+        Finish::Interrupted => "an interruption (Ctrl-C or a signal)".to_owned(),
     }
 }
 

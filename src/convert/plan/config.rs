@@ -27,6 +27,10 @@ fn family_of(config: &Config, warnings: &mut Vec<String>) -> Result<&'static Fam
     if classes.is_empty() {
         let Some(family) = by_type else {
             let what = match model_type {
+                None if config.value("_class_name").is_some() => {
+                    "it is of a part of a pipeline of diffusers, and language models are converted here"
+                        .into()
+                }
                 None => "it names neither \"architectures\" nor a \"model_type\"".into(),
                 Some(model_type) => {
                     format!("it names no \"architectures\"; {}", arch::missing::model_type(model_type))
