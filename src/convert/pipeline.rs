@@ -9,8 +9,8 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Instant;
 
-use gguf_simd::FloatEnvironment;
 use gguf_simd::kernels::Kernels;
+use gguf_simd::{BlockType, FloatEnvironment};
 use rayon::ThreadPool;
 
 use crate::convert::cache_key;
@@ -336,7 +336,8 @@ impl Job<'_> {
                 error
             }
         };
-        if error.is_out_of_range(largest) {
+        let is_out_of_range = |ty: BlockType| error.is_out_of_range(largest, ty);
+        if ty.block_type().is_some_and(is_out_of_range) {
             let name = &placed.name;
             return Err(Error::limit(format!(
                 "tensor {name} holds values up to {largest:e}, more than {ty} can express; give it a wider type, \

@@ -1,5 +1,7 @@
 //! How far decoded blocks are from the values they stand for.
 
+use gguf_simd::BlockType;
+
 /// Sums over elements, from which the usual measures follow.
 ///
 /// Rows are added in order and parts merged in order, so the result does not depend on how the work
@@ -62,10 +64,15 @@ impl ErrorStats {
         if self.sum_squared_error == 0.0 { 0.0 } else { (self.sum_squared_error / self.sum_squares).sqrt() }
     }
 
-    /// Whether values up to `largest` were beyond the type: infinite in F16, or cut off where the scale of
-    /// a block is an F16. An encoding in range errs by a fraction of its largest value.
-    pub fn is_out_of_range(&self, largest: f32) -> bool {
-        !self.is_finite() || largest > MAX_F16 && self.max_error > largest / 2.0
+    /// Whether values up to `largest` were beyond the type: infinite in F16, or cut off where the scale of a block is an
+    /// F16. An encoding in range errs by a fraction of its largest value.
+    pub fn is_out_of_range(&self, largest: f32, ty: BlockType) -> bool {
+        let most = match ty.block_bytes() * 8 / ty.block_len() {
+            8.. => 1.0 / 32.0,
+            4..8 => 1.0 / 4.0,
+            _ => 1.0 / 2.0,
+        };
+        !self.is_finite() || largest > MAX_F16 && self.max_error > largest * most
     }
 
     /// Whether every difference was a number: an encoding that overflowed decodes to none.

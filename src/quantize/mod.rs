@@ -116,6 +116,31 @@ mod tests {
     }
 
     #[test]
+    fn values_that_a_scale_of_16_bits_cannot_reach_are_out_of_range() {
+        let kernels = Kernels::best();
+        for (ty, reach) in [
+            (BlockType::F16, 1.0),
+            (BlockType::Q8_0, 127.0),
+            (BlockType::Q5_0, 16.0),
+            (BlockType::Q4_0, 8.0),
+            // What is added to every value is an F16 by itself.
+            (BlockType::Q4_1, 1.0),
+            (BlockType::IQ4_NL, 127.0),
+            (BlockType::Q4_K, 63.0),
+            (BlockType::Q6_K, 127.0 * 31.0),
+        ] {
+            for (times, expected) in [(0.5, false), (1.6, true), (100.0, true)] {
+                let largest = 65504.0 * reach * times;
+                let rows: Vec<f32> =
+                    (0..256).map(|i| largest * ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
+                let mut blocks = vec![0; ty.row_bytes(256).unwrap()];
+                let error = encode_rows(kernels, ty, &rows, 256, None, &mut blocks, &mut Vec::new());
+                assert_eq!(error.is_out_of_range(largest, ty), expected, "{ty} {times}");
+            }
+        }
+    }
+
+    #[test]
     fn error_of_an_exact_type_is_zero_and_of_a_coarse_one_is_not() {
         let rows: Vec<f32> = (0..512).map(|i| ((i * 37 % 101) as f32 - 50.0) / 64.0).collect();
         let kernels = Kernels::best();
