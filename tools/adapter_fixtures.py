@@ -32,6 +32,10 @@ ADAPTERS = {
         r=4, lora_alpha=8, use_dora=True, fan_in_fan_out=True, target_modules=["c_attn", "c_fc"], bias="lora_only",
     )),
     "embedding-of-tied": ("qwen2", dict(r=4, lora_alpha=8, target_modules=["embed_tokens", "q_proj"])),
+    "tokens": ("llama", dict(r=4, lora_alpha=8, target_modules=["q_proj"], trainable_token_indices=[134, 71, 10])),
+    "tokens-of-tied": ("qwen2", dict(
+        r=4, lora_alpha=8, target_modules=["q_proj"], trainable_token_indices={"embed_tokens": [224, 81]},
+    )),
     "resized": ("qwen2", dict(
         r=4, lora_alpha=8, target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"],
     )),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
+pub use super::change::{Change, LowRank, NewRows};
 use super::config::Config;
 use super::folder::Folder;
 use super::shard::Shard;
@@ -35,7 +36,7 @@ const VOCABULARIES: [&str; 7] =
 const TOKENIZERS: [&str; 2] = ["tokenizer.json", "tokenizer.model"];
 
 /// Settings that change what an adapter computes in a way that is not known here, if they are set.
-const UNKNOWN_SETTINGS: [&str; 9] = [
+const UNKNOWN_SETTINGS: [&str; 8] = [
     "layer_replication",
     "use_qalora",
     "lora_bias",
@@ -44,7 +45,6 @@ const UNKNOWN_SETTINGS: [&str; 9] = [
     "arrow_config",
     "kasa_config",
     "target_parameters",
-    "trainable_token_indices",
 ];
 
 /// Ways of initialising that change the base as well: `init_lora_weights` begins so.
@@ -59,30 +59,6 @@ pub struct Adapter {
     scale: f32,
 }
 
-/// What becomes of one tensor of the base.
-#[derive(Debug)]
-pub enum Change<'a> {
-    /// A product of two matrices is added to it.
-    Added(LowRank<'a>),
-    /// It is another one.
-    Replaced(TensorView<'a>),
-}
-
-/// A matrix of low rank: `scale b a`.
-#[derive(Clone, Copy, Debug)]
-pub struct LowRank<'a> {
-    /// `[r, n_in]`
-    pub a: TensorView<'a>,
-    /// `[n_out, r]`
-    pub b: TensorView<'a>,
-    /// What the product is multiplied with.
-    pub scale: f32,
-    /// Whether the base's matrix is `[n_in, n_out]`, as embeddings are.
-    pub is_turned: bool,
-    /// `[n_out]`: the lengths of the rows of the sum, for DoRA.
-    pub magnitude: Option<TensorView<'a>>,
-}
-
 /// The tensors of a module that make one change.
 #[derive(Clone, Copy, Debug, Default)]
 struct Parts<'a> {
@@ -90,14 +66,6 @@ struct Parts<'a> {
     b: Option<TensorView<'a>>,
     magnitude: Option<TensorView<'a>>,
     is_embedding: bool,
-}
-
-impl LowRank<'_> {
-    /// The shape of the base's matrix.
-    pub fn shape(&self) -> [usize; 2] {
-        let (n_in, n_out) = (self.a.shape[1], self.b.shape[0]);
-        if self.is_turned { [n_in, n_out] } else { [n_out, n_in] }
-    }
 }
 
 impl Adapter {
@@ -227,8 +195,12 @@ impl Adapter {
                 continue;
             }
             let Some((module, part)) = plain.split_once(".lora_") else {
-                if plain.contains(".token_adapter.") {
-                    return Err(self.unknown(name));
+                if let Some((module, part)) = plain.split_once(".token_adapter.") {
+                    if part.trim_end_matches(".default") != "trainable_tokens_delta" {
+                        return Err(self.unknown(name));
+                    }
+                    changes.push((format!("{module}.weight"), Change::Rows(self.new_rows(module, view)?)));
+                    continue;
                 }
                 changes.push((plain, Change::Replaced(view)));
                 continue;
@@ -267,6 +239,38 @@ impl Adapter {
             name.escape_debug()
         );
         Error::unsupported(self.shard.path(), what)
+    }
+
+    /// The rows of `module` that `values` are for, as adapter_config.json says: a list, or lists by the names of modules.
+    fn new_rows<'a>(&'a self, module: &str, values: TensorView<'a>) -> Result<NewRows<'a>> {
+        const KEY: &str = "trainable_token_indices";
+        let list = match self.config.value(KEY) {
+            Some(serde_json::Value::Object(by_name)) => {
+                let is_of = |name: &str| module == name || module.ends_with(&format!(".{name}"));
+                by_name.iter().find(|(name, _)| is_of(name)).map(|(_, list)| list)
+            }
+            list => list,
+        };
+        let index = |index: &serde_json::Value| index.as_u64().and_then(|n| usize::try_from(n).ok());
+        let indices: Option<Vec<usize>> =
+            list.and_then(serde_json::Value::as_array).and_then(|list| list.iter().map(index).collect());
+        match (indices, values.shape) {
+            (Some(indices), &[n, _]) if indices.len() == n && self.scale == 1.0 => {
+                Ok(NewRows { indices, values })
+            }
+            (Some(indices), &[n, _]) if indices.len() == n => {
+                let what = "it has rows for single tokens, which can be applied once and not by a scale; give no scale";
+                Err(Error::unsupported(self.shard.path(), what))
+            }
+            (_, shape) => {
+                let what = format!(
+                    "module {} has values of shape {shape:?} for single tokens, and {KEY} in adapter_config.json does not \
+                     name as many",
+                    module.escape_debug()
+                );
+                Err(Error::malformed(self.shard.path(), what))
+            }
+        }
     }
 
     fn low_rank<'a>(&'a self, module: &str, parts: Parts<'a>) -> Result<LowRank<'a>> {

@@ -8,6 +8,7 @@
 
 pub mod adapter;
 mod among;
+mod change;
 pub mod config;
 pub mod folder;
 mod index;
@@ -27,7 +28,7 @@ pub mod tensor;
 mod torch;
 mod weight_names;
 
-pub use adapter::{Adapter, Change, LowRank};
+pub use adapter::{Adapter, Change, LowRank, NewRows};
 pub use among::{WeightsAmong, is_beside_weights, shards_of};
 pub use config::Config;
 pub(crate) use config::excerpt;

@@ -63,7 +63,7 @@ pub(super) fn merge<'a>(
             (None, _) => return Err(not_in_base(adapter, checkpoint, &name)),
         };
         if let (true, None, Some(new_head)) = (changes_embedding, &head, tied.head.first())
-            && !adapter.keeps_ties()
+            && !(adapter.keeps_ties() || matches!(change, Change::Rows(_)))
             && !is_resized(tensors, &in_base, &change)?
         {
             copy(tensors, &in_base, new_head)?;
@@ -73,6 +73,7 @@ pub(super) fn merge<'a>(
         let changed = match change {
             Change::Replaced(view) => Stored::Plain(view),
             Change::Added(added) => base.with(&in_base, &added)?,
+            Change::Rows(rows) => base.with_rows(&in_base, &rows)?,
         };
         tensors.put(&in_base, changed);
     }

@@ -16,8 +16,16 @@ use tempfile::TempDir;
 use crate::common::npy::read_npy;
 use crate::families::{TOLERANCE, logits};
 
-const ADAPTERS: [&str; 6] =
-    ["dora", "dora-turned", "embedding-of-tied", "lora", "resized", "rslora-whole-modules"];
+const ADAPTERS: [&str; 8] = [
+    "dora",
+    "dora-turned",
+    "embedding-of-tied",
+    "lora",
+    "resized",
+    "rslora-whole-modules",
+    "tokens",
+    "tokens-of-tied",
+];
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")

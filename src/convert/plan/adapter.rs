@@ -123,6 +123,7 @@ impl<'a> Changes<'a> {
                 // PEFT saves embeddings that it adapts with their base.
                 Change::Replaced(view) if is_in_base(&view, (tensors, names), &name)? => continue,
                 Change::Replaced(_) => return whole("has another tensor in the place"),
+                Change::Rows(_) => return whole("has rows in the place of some"),
                 Change::Added(low_rank) if low_rank.magnitude.is_some() => {
                     return whole("is a DoRA, with lengths for the rows");
                 }

@@ -21,6 +21,7 @@ mod merged;
 mod mixed;
 mod numbers;
 mod parted;
+mod patched;
 mod ranks;
 mod reshaped;
 mod scaled;
@@ -34,7 +35,7 @@ use std::sync::Arc;
 
 use gguf_simd::BlockType;
 
-use crate::checkpoint::{Checkpoint, LowRank, SourceType, TensorView};
+use crate::checkpoint::{Checkpoint, LowRank, NewRows, SourceType, TensorView};
 use crate::error::{Error, Result};
 use crate::model::arch::Dialect;
 use crate::quantize::{STEP, Step, decode_source};
@@ -234,6 +235,14 @@ impl<'a> Stored<'a> {
     /// [`Error::Malformed`] if the two are of other shapes.
     pub(super) fn with(self, name: &str, added: &LowRank<'a>) -> Result<Self> {
         Ok(Self::Packed(Arc::new(merged::Merged::new(name, self, added)?)))
+    }
+
+    /// The same, called `name`, with the rows that an adapter has anew.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it has no such rows.
+    pub(super) fn with_rows(self, name: &str, rows: &NewRows<'a>) -> Result<Self> {
+        Ok(Self::Packed(Arc::new(patched::Patched::new(name, self, rows)?)))
     }
 
     /// The same with the dimensions that config.json makes it, if its own may be those.
