@@ -121,6 +121,7 @@ def main():
         "hostile-cut.pt": one[: len(one) // 2],
         # A list in itself, five thousand lists in each other, a value that was never made, values without end.
         "hostile-circle.pt": with_pickle(one, b"\x80\x02]q\x00h\x00a."),
+        "hostile-again.pt": with_pickle(one, b"\x80\x02}q\x00(" + b"X\x05\x00\x00\x00modelh\x00" * 2000 + b"u."),
         "hostile-deep.pt": with_pickle(one, b"\x80\x02" + b"]" * 5000 + b"a" * 4999 + b"."),
         "hostile-recall.pt": with_pickle(one, b"\x80\x02h\x07."),
         "hostile-memo.pt": with_pickle(one, b"\x80\x02Nr\xff\xff\xff\xff."),

@@ -68,8 +68,9 @@ impl Conversation {
             Err(RenderError::Refused { what }) => return Err(PromptError::Refused(what)),
             whole => whole,
         };
-        let turns: Vec<usize> =
-            (n_dropped + 1..self.messages.len()).filter(|&i| self.messages[i].role == "user").collect();
+        let turns: Vec<usize> = (n_dropped.saturating_add(1)..self.messages.len())
+            .filter(|&i| self.messages[i].role == "user")
+            .collect();
         // Too much for the template may be so only because there is so much of it.
         let last = turns.last().map_or(whole, |&last| ids(last))?;
         if last.len() > max_tokens {

@@ -331,6 +331,15 @@ impl Adapter {
     fn of_module(&self, module: &str, patterns: &str, common: &str) -> Result<Option<f32>> {
         if let Some(numbers) = self.config.object(patterns)? {
             for key in numbers.keys() {
+                // Most are names, which many modules are compared with.
+                if !key.contains(['*', '+', '?', '[', '(', '|', '\\', '^', '$', '{']) {
+                    let is_end =
+                        module.strip_suffix(key).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+                    if is_end {
+                        return numbers.required_f32(key).map(Some);
+                    }
+                    continue;
+                }
                 let pattern = Regex::new(&format!("^(?:.*\\.)?(?:{key})$"));
                 let pattern = pattern.map_err(|_| {
                     let what = format!("{patterns}: {} is not a pattern of names", key.escape_debug());

@@ -33,7 +33,7 @@ pub(super) fn open_indexed(
     let files = index.shard_files();
     let is_missing = |file: &&str| {
         let path = dir.join(file);
-        // What is elsewhere is not in the folder.
+        // A streamed shard has no file here.
         !path.is_file() && open(&path).is_err()
     };
     let missing: Vec<&str> = files.iter().copied().filter(is_missing).collect();

@@ -1,4 +1,4 @@
-//! Reads tensors that do not lie row after row: views of others, turned or cut, as PyTorch saves them.
+//! Reads tensors that do not lie row after row: transposed or sliced views, as PyTorch saves them.
 
 use std::ops::Range;
 

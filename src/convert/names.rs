@@ -9,8 +9,7 @@
 //!   the start, `_orig_mod.` of `torch.compile` and the like anywhere). They say nothing of the model,
 //!   and are taken off.
 //! - Multimodal classes hold the language model as `language_model`, `text_model` or, where they speak, `thinker`, before
-//!   `model.` or behind it; their
-//!   other parts are left out ([`super::other_parts`]).
+//!   `model.` or behind it; their other parts are left out ([`super::other_parts`]).
 //! - Lightning's modules hold the whole model as `model.` (`model.model.layers.0...`).
 //!
 //! Other prefixes mean a larger model of which this would be a part; they are not accepted.
@@ -31,7 +30,7 @@ const WRAPPERS: [&str; 3] = ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint
 const PARALLEL_WRAPPER: &str = "module.";
 
 /// What multimodal classes call the language model, and programs that train a whole one.
-const LANGUAGE_MODELS: [&str; 4] = ["language_model.", "text_model.", "thinker.", "model."];
+const INNER_PREFIXES: [&str; 4] = ["language_model.", "text_model.", "thinker.", "model."];
 
 /// What today's classes call the model under a head, also where files have another word for it (`backbone.`).
 const CLASS_PREFIX: &str = "model.";
@@ -89,7 +88,7 @@ impl<'a> Names<'a> {
         let base = name.strip_prefix(self.base_prefix);
         let alone = || self.in_file.get(base?);
         let inside = || {
-            LANGUAGE_MODELS.iter().find_map(|inner| {
+            INNER_PREFIXES.iter().find_map(|inner| {
                 let in_front = self.in_file.get(&format!("{inner}{name}"));
                 in_front.or_else(|| self.in_file.get(&format!("{}{inner}{}", self.base_prefix, base?)))
             })

@@ -72,7 +72,7 @@ pub fn run_all(
 /// the next run with the same input and plans goes on with it, to the same bytes.
 ///
 /// # Errors
-/// As there. Only after [`Error::Interrupted`] something is kept.
+/// As there. Only after [`Error::Interrupted`] and [`Error::Io`] something is kept.
 ///
 /// # Panics
 /// As there.
@@ -108,11 +108,12 @@ fn run_all_by(
     let job = Job { outputs: &outputs, options, progress, resumed: resumed.as_ref() };
     let done = match job.write_and_verify(&pool, &groups) {
         Ok(done) => done,
-        Err(Error::Interrupted) if resumed.is_some() => {
+        // What may pass: a stop, a disk or a network that fails. What is wrong with the input stays so.
+        Err(e @ (Error::Interrupted | Error::Io { .. })) if resumed.is_some() => {
             let folder = printable::path(outputs[0].writer.folder());
             progress.kept(&format!("{folder} under a hidden name"));
             outputs.into_iter().for_each(|output| output.writer.leave());
-            return Err(Error::Interrupted);
+            return Err(e);
         }
         Err(e) => {
             drop(outputs);
@@ -153,9 +154,11 @@ fn resumed<'a>(
     let resume = outputs.iter().map(|(plan, path)| Output::resume(plan, path, options.overwrite, &key));
     match resume.collect::<Result<Option<Vec<_>>>>() {
         Ok(found) => Ok(found.map(|found| (found, journal))),
-        // Without room for the files there is nothing to go on with.
+        // Without files there is nothing to go on with, unless an earlier run has left something.
         Err(e) => {
-            journal.remove();
+            if journal.is_new() {
+                journal.remove();
+            }
             Err(e)
         }
     }

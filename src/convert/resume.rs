@@ -78,6 +78,11 @@ impl Resumed {
         self.n_found_bytes.load(Ordering::Relaxed)
     }
 
+    /// Whether no earlier run left anything.
+    pub(super) fn is_new(&self) -> bool {
+        self.known.iter().all(Option::is_none)
+    }
+
     /// Forgets everything.
     pub(super) fn remove(self) {
         self.journal.into_inner().unwrap_or_else(PoisonError::into_inner).remove();

@@ -51,7 +51,20 @@ pub fn is_of_layout(key: &str) -> bool {
 /// # Errors
 /// [`Error::Io`] or [`Error::Malformed`] if what is left of it cannot be used.
 pub fn recover(path: &Path) -> Result<bool> {
-    journal::restore(path)
+    journal::restore(&file_of(path)?)
+}
+
+/// Whether a crash cut short an edit of the file at `path`, which [`recover`] undoes.
+///
+/// # Errors
+/// [`Error::Usage`] if `path` leads to no file.
+pub fn is_cut_short(path: &Path) -> Result<bool> {
+    Ok(journal::exists(&file_of(path)?))
+}
+
+/// The file itself: links to it have no journals of their own.
+fn file_of(path: &Path) -> Result<PathBuf> {
+    target_of(path, "model.gguf")
 }
 
 impl Edit {
@@ -113,9 +126,9 @@ impl Edit {
     /// # Errors
     /// [`Error::Io`] if the system refuses; the file is then what it was, or [`recover`] makes it so.
     pub fn apply(self) -> Result<Edited> {
+        // What takes a file's place goes where a link to it leads.
+        let target = file_of(&self.path)?;
         if !self.is_in_place() {
-            // What takes a file's place goes where a link to it leads.
-            let target = target_of(&self.path, "model.gguf")?;
             return self.write_to(&target, true).map(|()| Edited::Rewritten);
         }
         let mut old = vec![0; self.data_start];
@@ -124,7 +137,7 @@ impl Edit {
         let differs = |(a, b): (&u8, &u8)| a != b;
         let pairs = || old.iter().zip(&self.header);
         if let (Some(first), Some(last)) = (pairs().position(differs), pairs().rposition(differs)) {
-            journal::overwrite(&self.path, first as u64, &self.header[first..=last])?;
+            journal::overwrite(&target, first as u64, &self.header[first..=last])?;
         }
         Ok(Edited::InPlace)
     }

@@ -54,6 +54,11 @@ pub(super) fn overwrite(file: &Path, offset: u64, new: &[u8]) -> Result<()> {
     fs::remove_file(&path).map_err(|e| Error::io(&path, "cannot remove", e))
 }
 
+/// Whether a crash left something half changed in `file`.
+pub(super) fn exists(file: &Path) -> bool {
+    path_of(file).exists()
+}
+
 /// Puts back what a crash left half changed. Returns whether there was anything.
 ///
 /// # Errors

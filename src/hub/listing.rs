@@ -52,7 +52,7 @@ impl Listing {
             escaped(name.revision(), false)
         );
         let subject = Subject { url: &url, name, file: None };
-        client.persist(&url, watch, || {
+        client.persist((&url, ""), watch, || {
             let answer = client.get(&url, 0, &subject, watch);
             let body = answer.and_then(|answer| answer.body(&url, MAX_BYTES, watch));
             (false, body.and_then(|body| Ok(Self::parse(&url, &body)?)))

@@ -216,7 +216,7 @@ impl Ranges for There {
         }
         let client = Client::new(&self.settings)?;
         let end = offset + out.len() as u64;
-        client.persist(&self.url, &self.watch, || {
+        client.persist((&self.url, ""), &self.watch, || {
             let before = window.end();
             let outcome = self.read_on(&client, &mut window, offset, end);
             if outcome.is_err() {
@@ -266,6 +266,11 @@ impl There {
             let what = "the server sends no parts of files, so that weights cannot be read where they are; convert without \
                         --dry-run and --stream, which downloads them";
             return Err(Error::io(&self.url, "cannot read", std::io::Error::other(what)).into());
+        }
+        if let Some(total) = answer.total().filter(|&total| total != self.n_bytes) {
+            let what =
+                format!("the hub says that the file has {} bytes, and the server has {total}", self.n_bytes);
+            return Err(Error::malformed(&self.url, what).into());
         }
         Ok(answer)
     }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 pub use crate::checkpoint::TextRules;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gguf::{Metadata, Value};
 
 const NAMES: &str = "gguf-kit.embedding.prompt_names";
@@ -21,13 +21,19 @@ impl TextRules {
     /// [`crate::Error::Malformed`] for keys of other types.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
         let (names, texts) = (metadata.strings(NAMES)?, metadata.strings(TEXTS)?);
+        let [n_names, n_texts] =
+            [names.as_ref().map_or(0, |names| names.len()), texts.as_ref().map_or(0, |texts| texts.len())];
+        if n_names != n_texts {
+            let what = format!("{NAMES} has {n_names} entries, and {TEXTS} has {n_texts}");
+            return Err(Error::malformed(metadata.path(), what));
+        }
         let prompts = names.into_iter().flatten().zip(texts.into_iter().flatten());
         Ok(Self {
             prompts: prompts.map(|(name, text)| (name.to_owned(), text.to_owned())).collect(),
             default_prompt: metadata.string(DEFAULT)?.map(str::to_owned),
             leaves_out_prompt: metadata.bool(IS_LEFT_OUT)?.unwrap_or(false),
             lowercases: metadata.bool(LOWERCASE)?.unwrap_or(false),
-            max_tokens: metadata.count(MAX_TOKENS)?,
+            max_tokens: metadata.count(MAX_TOKENS)?.filter(|&n| n > 0),
         })
     }
 

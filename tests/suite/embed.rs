@@ -236,6 +236,33 @@ fn prompts_of_a_folder_come_in_front_of_texts_as_asked() {
 }
 
 #[test]
+fn texts_lose_capitals_and_length_where_the_folder_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = decoder("qwen3");
+    let plain = fixture.convert(dir.path());
+    let checkpoint = dir.path().join(&fixture.name);
+    let modules = r#"[{"path": "", "type": "sentence_transformers.models.Transformer"}]"#;
+    fs::write(checkpoint.join("modules.json"), modules).unwrap();
+    let settings = r#"{"max_seq_length": 3, "do_lower_case": true}"#;
+    fs::write(checkpoint.join("sentence_bert_config.json"), settings).unwrap();
+    let ruled = dir.path().join("ruled.gguf");
+    common::convert(&checkpoint, &ruled, FileType::F32);
+    let (plain, ruled) = (plain.to_str().unwrap(), ruled.to_str().unwrap());
+    let of = |args: &[&str]| program::stdout_of([&["embed", "-q", "--pooling", "last"], args].concat());
+    assert_ne!(of(&[plain, "AB"]), of(&[plain, "ab"]));
+    assert_eq!(of(&[ruled, "AB"]), of(&[plain, "ab"]));
+    let long = "a b c d e f";
+    let refused = program::run(["embed", ruled, long]);
+    assert!(program::stderr(&refused).contains("the model reads 3"), "{refused:?}");
+    assert_ne!(of(&[ruled, long, "--truncate"]), of(&[plain, long]));
+    // A file that says 0 says nothing.
+    let zero = ["--override-kv", "gguf-kit.embedding.max_tokens=u32:0", "-q"];
+    let edit = std::process::Command::new(env!("CARGO_BIN_EXE_gguf-convert"));
+    assert!({ edit }.arg("edit").arg(ruled).args(zero).status().unwrap().success());
+    assert_eq!(of(&[ruled, long, "--truncate"]), of(&[plain, long]));
+}
+
+#[test]
 fn a_mean_leaves_out_what_it_is_told_to() {
     let dir = tempfile::tempdir().unwrap();
     let engine = Engine::load(&encoder("bert").convert(dir.path()), EngineOptions::default()).unwrap();

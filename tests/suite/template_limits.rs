@@ -49,7 +49,8 @@ fn values_that_hold_themselves_end() {
 fn long_rows_of_operators_are_no_depth() {
     for part in ["+1", "~1", " and 1", "|abs", ".a", "**1", "<2", "|string"] {
         let source = format!("{{{{ 1{} }}}}", part.repeat(100_000));
-        let _ = render(&source);
+        let is_limit = |result| matches!(result, Err(RenderError::Failed(Error::Limit { .. })));
+        assert!(!is_limit(render(&source)), "{part}");
     }
     let _ = render(&format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(50_000)));
     let _ = render(&format!("{{{{ 'a'{} }}}}", "[0]".repeat(100_000)));
@@ -117,13 +118,23 @@ fn memory_is_bounded() {
         "range(99999)|join('a' * 100000)",
         "('ΐ' * 100000000).upper()",
         "10 ** 1000000",
+        "('a' * 40000000)|wordwrap(1)",
     ] {
         assert_exceeds_a_limit(&format!("{{{{ {expression} }}}}"));
     }
+    let cyclers = "{% set ns.l = ns.l + [cycler(*r)] %}";
+    assert_exceeds_a_limit(&format!(
+        "{{% set r = range(99999)|list %}}{{% set ns = namespace(l=[]) %}}{{% for i in range(9000) %}}{cyclers}{{% endfor %}}"
+    ));
     assert_eq!(
         render("{{ '' * 100000000000 }}{{ [] * 100000000000 }}{{ '{:.9999999999}'.format('abc') }}").unwrap(),
         "[]abc"
     );
+}
+
+#[test]
+fn comments_may_end_in_any_character() {
+    assert_eq!(render("{# 工具#}a{#é#}b{# é -#} c{##}").unwrap(), "abc");
 }
 
 #[test]

@@ -26,9 +26,9 @@ pub(super) enum Token {
 }
 
 /// Operators, longer ones first.
-const OPERATORS: [&str; 27] = [
+const OPERATORS: [&str; 26] = [
     "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<",
-    "=", ".", ":", "|", ",", ";", "\u{0}",
+    "=", ".", ":", "|", ",", ";",
 ];
 
 /// Cuts a source into tokens, each with its line.
@@ -169,7 +169,7 @@ impl<'a> Lexer<'a> {
         let Some(end) = self.rest.find("#}") else {
             return Err(Fault::failed("a comment has no end (#})"));
         };
-        let signed = end > 0 && sign(&self.rest[end - 1..]).is_some();
+        let signed = self.rest[..end].ends_with(['-', '+']);
         self.advance(end - usize::from(signed));
         self.close("#}", true);
         Ok(())

@@ -4,6 +4,7 @@ use super::args::{CallArgs, required, string};
 use super::ast::Compare;
 use super::fault::{Fault, Result};
 use super::filters;
+use super::meter;
 use super::ops;
 use super::show;
 use super::value::{Kind, Value};
@@ -64,6 +65,7 @@ pub(super) fn apply(name: &str, value: &Value, args: CallArgs) -> Result<bool> {
         "divisibleby" | "sameas" => {
             let other = args.one(name)?;
             if name == "sameas" {
+                meter::touch(value.as_str().map_or(0, str::len))?;
                 return Ok(ops::same(value, &other));
             }
             let rest = ops::binary(super::ast::Binary::Mod, value, &other)?;
@@ -139,6 +141,7 @@ fn plain(name: &str, value: &Value) -> Result<bool> {
         },
         "lower" | "upper" => {
             let text = show::to_text(value)?;
+            meter::touch(4 * text.len())?;
             let is_cased = text.chars().any(|c| c.is_lowercase() || c.is_uppercase());
             let is_other = |c: char| if name == "lower" { c.is_uppercase() } else { c.is_lowercase() };
             is_cased && !text.chars().any(is_other)

@@ -181,12 +181,12 @@ fn model_in<'m, 'p>(made: &'m Made<'p>, dict: Value<'p>, depth: usize) -> Vec<(&
     if depth == 0 || !matches!(dict, Value::Dict(_)) {
         return found;
     }
-    for [key, value] in made.items(dict).as_chunks::<2>().0 {
-        let is_model = INNER.iter().any(|name| *key == Value::Str(name));
-        if is_model {
-            let inner = model_in(made, *value, depth - 1);
-            found = if inner.len() > found.len() { inner } else { found };
-        }
+    let pairs = made.items(dict).as_chunks::<2>().0;
+    for name in INNER {
+        // Of a key that comes again the last value counts, as in Python.
+        let Some([_, value]) = pairs.iter().rev().find(|[key, _]| *key == Value::Str(name)) else { continue };
+        let inner = model_in(made, *value, depth - 1);
+        found = if inner.len() > found.len() { inner } else { found };
     }
     found
 }
@@ -222,7 +222,7 @@ fn entry(file: &ReadFile, name: &str, tensor: &Tensor, (start, n_storage): (u64,
         );
         return Err(Error::malformed(file.path(), what));
     };
-    // A few numbers could else stand for any size.
+    // A few stored numbers could otherwise claim any size.
     let dtype = if tensor.is_complex {
         Err("holds complex numbers, which no weights are".to_owned())
     } else if n_bytes <= n_storage {

@@ -69,7 +69,7 @@ pub(super) fn call<'p>(
             [maker, _, inner, ..] => call(made, maker, inner),
             _ => Err(Fault::Broken("a tensor lacks its parts")),
         },
-        _ => Err(Fault::Refused(format!("to call {module}.{name}"))),
+        _ => Err(Fault::Refused(format!("a call of {module}.{name}"))),
     }
 }
 

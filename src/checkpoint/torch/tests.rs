@@ -56,6 +56,7 @@ fn hostile_files_are_refused_with_the_reason_and_nothing_is_executed() {
         ("hostile-no-pickle.pt", "without a data.pkl"),
         ("hostile-cut.pt", "cut short"),
         ("hostile-circle.pt", "no dictionary of tensors"),
+        ("hostile-again.pt", "no dictionary of tensors"),
         ("hostile-deep.pt", "no dictionary of tensors"),
         ("hostile-recall.pt", "a value that it has not made"),
         ("hostile-memo.pt", "values, far more than weights need"),
@@ -82,7 +83,7 @@ fn views_are_read_as_if_they_lay_row_after_row() {
     assert_eq!(read("turned"), (vec![8, 4], turned));
     let cut = [10, 11, 12, 13, 18, 19, 20, 21, 26, 27, 28, 29].map(|i| i as f32);
     assert_eq!(read("cut"), (vec![3, 4], cut.to_vec()));
-    // Only who asks for a tensor learns that it cannot be had.
+    // The error comes when the tensor is asked for.
     for (name, reason) in [("repeated", "repeats its numbers"), ("freqs_cis", "complex numbers")] {
         let error = shard.tensor(name).expect_err("no weights");
         assert!(matches!(error, Error::Unsupported { .. }), "{error}");

@@ -59,6 +59,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if changes.is_empty() {
         return Err(Error::usage("there is nothing to change; give --override-kv, --remove-kv or --name"));
     }
+    if args.dry_run && edit::is_cut_short(&args.file)? {
+        let what = "an earlier edit was cut short, and is taken back by the next one; run without --dry-run";
+        return Err(Error::malformed(&args.file, what));
+    }
     if edit::recover(&args.file)? {
         note(format_args!("{}: took back an edit that was cut short", args.file.display()));
     }
@@ -103,6 +107,11 @@ fn harm(file: &GgufFile, edit: &Edit) -> Option<String> {
     match edit.preview().and_then(|changed| check_usable(&changed)) {
         Ok(false) if has_vocabulary => Some("its vocabulary would be gone".to_owned()),
         Ok(_) => None,
+        // Where there can be no preview nothing is known.
+        Err(e @ (Error::Io { .. } | Error::Limit { .. })) => {
+            warn(format_args!("whether the changed model could be used is not checked: {e}"));
+            None
+        }
         // The path is that of the preview.
         Err(Error::Malformed { what, .. } | Error::Unsupported { what, .. }) => Some(what),
         Err(e) => Some(e.to_string()),

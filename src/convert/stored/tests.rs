@@ -281,6 +281,28 @@ fn parts_that_are_missing_or_do_not_fit_are_named_before_anything_is_read() {
     }
 }
 
+#[test]
+fn tensors_without_elements_are_no_packed_ones() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let zeros = [0; 8];
+    let tensors = [
+        ("m.qweight", Dtype::I32, vec![24, 0], &zeros[..0]),
+        ("m.qzeros", Dtype::I32, vec![2, 1], &zeros),
+        ("m.scales", Dtype::F32, vec![2, 0], &zeros[..0]),
+        ("n.weight", Dtype::F8_E4M3, vec![0, 128], &zeros[..0]),
+        ("n.weight_scale", Dtype::F32, vec![0, 1], &zeros[..0]),
+    ];
+    let views = tensors
+        .map(|(name, dtype, shape, bytes)| (name, TensorView::new(dtype, shape, bytes).expect("sound")));
+    serialize_to_file(views, None, &dir.path().join("model.safetensors")).expect("written");
+    let config =
+        json!({"architectures": ["LlamaForCausalLM"], "quantization_config": {"bits": 4}}).to_string();
+    fs::write(dir.path().join("config.json"), config).expect("written");
+    let checkpoint = Checkpoint::open(dir.path()).expect("sound");
+    let tensors = Tensors::of(&checkpoint).expect("nothing to decode");
+    assert_eq!(tensors.names().count(), 5);
+}
+
 /// What the first row becomes of a module of 8 rows of 192 codes of four bits, all of them 3, in groups of 128 and 64 with
 /// scales of 1 and 2 and stored zero points of 7, as `settings` in the file `name` say.
 fn row_of_uneven_groups(name: &str, settings: &Value) -> crate::error::Result<Vec<f32>> {

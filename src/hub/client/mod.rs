@@ -177,10 +177,11 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Tries until `attempt` succeeds or fails for good. An attempt says whether it came further than those before it.
+    /// Tries until `attempt` succeeds or fails for good. An attempt says whether it came further than those before it;
+    /// `next_time` ends the advice to run again.
     pub(super) fn persist<T>(
         &self,
-        url: &str,
+        (url, next_time): (&str, &str),
         watch: &dyn Watch,
         mut attempt: impl FnMut() -> (bool, Result<T, Trouble>),
     ) -> Result<T, Failure> {
@@ -199,8 +200,7 @@ impl<'a> Client<'a> {
                     true => format!("{what}; it asks to wait {} s", wait.as_secs()),
                     false => format!("{what}, {n_failures} times in a row"),
                 };
-                let what =
-                    format!("{what}. Run again later: what has come is kept, and the rest is asked for");
+                let what = format!("{what}. Run again later{next_time}");
                 let error = Error::io(url, "cannot download", io::Error::other(what));
                 return Err(if is_unreachable {
                     Failure::Unreachable(error)
@@ -259,10 +259,18 @@ impl Answer {
     }
 
     /// The first byte of the part of a file that comes, and the bytes of the whole if that is said: "bytes 100-199/200".
-    pub(super) fn range(&self) -> Option<(u64, Option<u64>)> {
+    fn range(&self) -> Option<(u64, Option<u64>)> {
         let (range, total) = self.header("content-range")?.trim().strip_prefix("bytes ")?.split_once('/')?;
         let first = range.split('-').next()?.trim().parse().ok()?;
         Some((first, total.trim().parse().ok()))
+    }
+
+    /// The bytes of the whole file, if the server says it.
+    pub(super) fn total(&self) -> Option<u64> {
+        match self.status {
+            206 => self.range().and_then(|(_, total)| total),
+            _ => self.header("content-length").and_then(|length| length.trim().parse().ok()),
+        }
     }
 
     /// A header, if it is text.

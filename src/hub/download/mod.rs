@@ -25,6 +25,9 @@ pub(super) struct Fetcher<'a> {
     watch: &'a dyn Watch,
 }
 
+/// What running again finds.
+const NEXT_TIME: &str = ": what has come is kept, and the rest is asked for";
+
 impl<'a> Fetcher<'a> {
     pub(super) fn new(
         client: &'a Client<'a>,
@@ -41,8 +44,10 @@ impl<'a> Fetcher<'a> {
         let files: Vec<&RemoteFile> =
             names.iter().map(|name| self.listing.file(name).expect("of the listing")).collect();
         let there: Vec<u64> = files.iter().map(|file| self.n_bytes_of(file)).collect();
-        let (total, mut done) =
-            (files.iter().map(|file| file.n_bytes).sum::<u64>(), there.iter().sum::<u64>());
+        let (total, mut done) = (
+            files.iter().fold(0_u64, |sum, file| sum.saturating_add(file.n_bytes)),
+            there.iter().sum::<u64>(),
+        );
         self.check_room(total.saturating_sub(done))?;
         self.watch.begin(total, done);
         for (file, there) in files.into_iter().zip(there) {
@@ -74,12 +79,14 @@ impl<'a> Fetcher<'a> {
     fn check_room(&self, n_bytes: u64) -> Result<()> {
         let blobs = self.repository.blobs()?;
         match free_bytes(&blobs) {
-            Some(free) if n_bytes > 0 && free < n_bytes + SPARE_BYTES => Err(Error::limit(format!(
-                "{} needs {n_bytes} bytes more in {}, where {free} are free; make room, or set HF_HOME to a folder on \
+            Some(free) if n_bytes > 0 && free < n_bytes.saturating_add(SPARE_BYTES) => {
+                Err(Error::limit(format!(
+                    "{} needs {n_bytes} bytes more in {}, where {free} are free; make room, or set HF_HOME to a folder on \
                  another disk",
-                self.name,
-                blobs.display()
-            ))),
+                    self.name,
+                    blobs.display()
+                )))
+            }
             _ => Ok(()),
         }
     }
@@ -105,7 +112,7 @@ impl<'a> Fetcher<'a> {
         let subject = Subject { url: &url, name: self.name, file: Some(&file.name) };
         let mut partial = Partial::open(self.repository.partial(file), file)?;
         let mut n_wrong = 0;
-        let brought = self.client.persist(&url, self.watch, || {
+        let brought = self.client.persist((&url, NEXT_TIME), self.watch, || {
             let start = partial.n_bytes;
             let outcome = self.go_on(&mut partial, &subject, before, &mut n_wrong);
             (partial.n_bytes > start, outcome)

@@ -69,11 +69,7 @@ impl<'a> Partial<'a> {
 
     /// Checks that the answer is about this file, and goes on where the part ends.
     pub(super) fn check_head(&self, answer: &Answer, url: &str) -> Result<(), Trouble> {
-        let total = match answer.status {
-            206 => answer.range().and_then(|(_, total)| total),
-            _ => answer.header("content-length").and_then(|length| length.trim().parse().ok()),
-        };
-        match total.filter(|&total: &u64| total != self.file.n_bytes) {
+        match answer.total().filter(|&total| total != self.file.n_bytes) {
             Some(total) => Err(Error::malformed(
                 url,
                 format!(

@@ -168,7 +168,6 @@ impl Vocabulary {
     }
 }
 
-/// Without accents where a file says only that letters become small.
 /// Whether the pre-tokenizer is one of models whose pairs of texts have two separators between them, where a file does
 /// not say.
 fn has_two_separators(metadata: &Metadata) -> Result<Option<bool>> {
@@ -176,6 +175,7 @@ fn has_two_separators(metadata: &Metadata) -> Result<Option<bool>> {
     Ok(pre.filter(|pre| PRE_OF_TWO_SEPARATORS.contains(pre)).map(|_| true))
 }
 
+/// Without accents where a file says only that letters become small.
 fn case_of(metadata: &Metadata) -> Result<CaseRules> {
     let lowercase = metadata.bool(LOWERCASE)?.unwrap_or(true);
     Ok(CaseRules { lowercase, strip_accents: metadata.bool(STRIP_ACCENTS)?.unwrap_or(lowercase) })
@@ -275,9 +275,8 @@ fn added_of(metadata: &Metadata) -> Result<Option<Vec<(u32, AddedFlags)>>> {
     Ok(Some(pairs.iter().map(|&[id, code]| (id as u32, AddedFlags::from_code(code))).collect()))
 }
 
-/// The template, which some files have by the name "default" alone. An empty one, which would leave out what is said, is
-/// none.
-/// The template for chats. A value of another type is none: all but chats go without.
+/// The template for chats, which some files have by the name "default" alone. An empty one, which would leave out what is
+/// said, is none, as is a value of another type: all but chats go without.
 fn chat_template_of(metadata: &Metadata) -> Option<String> {
     let text = |key| metadata.string(key).ok().flatten().filter(|source| !source.trim().is_empty());
     [CHAT_TEMPLATE, DEFAULT_CHAT_TEMPLATE].into_iter().find_map(text).map(str::to_owned)

@@ -1,5 +1,7 @@
 //! Filters of strings.
 
+use std::ops::Range;
+
 use super::super::args::{CallArgs, integer, required};
 use super::super::fault::{Fault, Result};
 use super::super::format::printf;
@@ -245,22 +247,32 @@ fn wordwrap(text: &str, args: CallArgs) -> Result<Value> {
     let mut out = Builder::default();
     for (i, line) in lines.items.iter().enumerate() {
         out.push(if i > 0 { &with } else { "" })?;
-        let wrapped = wrap(line.as_str().unwrap_or_default(), width, breaks, hyphens);
-        for (i, line) in wrapped.iter().enumerate() {
-            out.push(if i > 0 { &with } else { "" })?;
-            out.push(line)?;
-        }
+        let text = line.as_str().unwrap_or_default();
+        wrap(&mut out, text, &Wrapping { width, breaks, hyphens, between: &with })?;
     }
     Ok(Value::Str(out.finish()?))
 }
 
-/// Lines of at most `width` characters. Words and the spaces between them are placed in turn; spaces at
+/// How lines are cut.
+struct Wrapping<'a> {
+    width: usize,
+    /// Whether words that are longer are cut.
+    breaks: bool,
+    /// Whether words may be cut behind hyphens.
+    hyphens: bool,
+    /// What comes between lines.
+    between: &'a str,
+}
+
+/// Appends lines of at most `width` characters. Words and the spaces between them are placed in turn; spaces at
 /// the end of a line, and at the beginning of all but the first, go.
-fn wrap(text: &str, width: usize, breaks: bool, hyphens: bool) -> Vec<String> {
-    let mut chunks: Vec<Vec<char>> = Vec::new();
-    for c in text.chars() {
-        let before = chunks.last().and_then(|chunk| chunk.last()).copied();
-        let continues = before.is_some_and(|before| {
+fn wrap(out: &mut Builder, text: &str, wrapping: &Wrapping<'_>) -> Result<()> {
+    let Wrapping { width, breaks, hyphens, between } = *wrapping;
+    meter::room(text.len().saturating_mul(size_of::<char>() + size_of::<Range<usize>>()))?;
+    let chars: Vec<char> = text.chars().collect();
+    let mut chunks: Vec<Range<usize>> = Vec::new();
+    for (i, &c) in chars.iter().enumerate() {
+        let continues = i.checked_sub(1).map(|i| chars[i]).is_some_and(|before| {
             let ends_at_hyphen = hyphens
                 && before == '-'
                 && c.is_alphabetic()
@@ -268,40 +280,45 @@ fn wrap(text: &str, width: usize, breaks: bool, hyphens: bool) -> Vec<String> {
             (is_space(before) == is_space(c)) && !ends_at_hyphen
         });
         match chunks.last_mut() {
-            Some(chunk) if continues => chunk.push(c),
-            _ => chunks.push(vec![c]),
+            Some(chunk) if continues => chunk.end = i + 1,
+            _ => {
+                meter::steps(1)?;
+                chunks.push(i..i + 1);
+            }
         }
     }
     chunks.reverse();
-    let mut lines: Vec<String> = Vec::new();
+    let mut is_first = true;
     while !chunks.is_empty() {
-        let mut line: Vec<char> = Vec::new();
-        if !lines.is_empty() && chunks.last().is_some_and(|chunk| is_space(chunk[0])) {
+        meter::steps(1)?;
+        if !is_first && chunks.last().is_some_and(|chunk| is_space(chars[chunk.start])) {
             chunks.pop();
         }
+        // What a line holds stands together in the text.
+        let start = chunks.last().map_or(chars.len(), |chunk| chunk.start);
+        let mut line = start..start;
         while let Some(chunk) = chunks.pop() {
             if line.len() + chunk.len() <= width {
-                line.extend(chunk);
-            } else if chunk.len() > width && breaks {
-                let room = width - line.len();
-                line.extend(&chunk[..room]);
-                chunks.push(chunk[room..].to_vec());
-                break;
+                line.end = chunk.end;
+                continue;
+            }
+            if chunk.len() > width && breaks {
+                line.end = line.start + width;
+                chunks.push(line.end..chunk.end);
             } else if line.is_empty() {
                 line = chunk;
-                break;
             } else {
                 chunks.push(chunk);
-                break;
             }
+            break;
         }
-        let text: String = line.into_iter().collect();
-        let text = text.trim_end_matches(is_space);
-        if !text.is_empty() {
-            lines.push(text.to_owned());
-        }
+        let is_kept = |i: &usize| !is_space(chars[*i]);
+        let Some(last) = line.clone().rev().find(is_kept) else { continue };
+        out.push(if is_first { "" } else { between })?;
+        is_first = false;
+        chars[line.start..=last].iter().try_for_each(|&c| out.push_char(c))?;
     }
-    lines
+    Ok(())
 }
 
 fn attributes(name: &str, value: &Value, args: CallArgs) -> Result<Value> {

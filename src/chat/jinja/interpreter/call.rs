@@ -151,13 +151,13 @@ impl<'a> Interpreter<'a> {
         let Value::Dict(dict) = function("dict", args)? else {
             return Err(Fault::failed("namespace() wants a mapping"));
         };
-        let namespace = Namespace::default();
+        let namespace = Namespace::new()?;
         for (key, value) in dict.iter() {
             let key = string(key, "namespace")?;
             if key.starts_with('_') {
                 return Err(Fault::failed(format!("a namespace cannot have '{}'", &*key)));
             }
-            namespace.attributes.borrow_mut().insert(key, value.clone());
+            namespace.set(key, value.clone())?;
         }
         let namespace = Rc::new(namespace);
         self.namespaces.push(namespace.clone());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::args::CallArgs;
 use super::super::ast::{Args, Expr, Step};
 use super::super::fault::{Fault, Result};
+use super::super::meter;
 use super::super::methods;
 use super::super::ops;
 use super::super::show;
@@ -144,7 +145,10 @@ impl<'a> Interpreter<'a> {
             named.push((name.clone(), self.evaluate(expr)?));
         }
         if let Some(more) = &args.more {
-            positional.extend(self.evaluate(more)?.items()?.items.iter().cloned());
+            let more = self.evaluate(more)?.items()?;
+            meter::steps(more.items.len())?;
+            meter::room(more.items.len() * size_of::<Value>())?;
+            positional.extend(more.items.iter().cloned());
         }
         if let Some(more) = &args.more_named {
             let Value::Dict(more) = self.evaluate(more)? else {

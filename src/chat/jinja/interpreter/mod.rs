@@ -362,8 +362,7 @@ impl<'a> Interpreter<'a> {
                 if attribute.starts_with('_') {
                     return Err(Fault::failed(format!("a namespace cannot have '{attribute}'")));
                 }
-                namespace.attributes.borrow_mut().insert(Text::new(&**attribute)?, value);
-                Ok(())
+                namespace.set(Text::new(&**attribute)?, value)
             }
             Target::Tuple(targets) => {
                 let items = value.items()?;

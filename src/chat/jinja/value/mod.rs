@@ -112,6 +112,30 @@ pub(super) struct Cycler {
     depth: usize,
 }
 
+impl Drop for Cycler {
+    fn drop(&mut self) {
+        meter::give(self.items.len() * ITEM_BYTES);
+    }
+}
+
+impl Namespace {
+    /// One without attributes. Those that are made live as long as the rendering: what they take is not given back.
+    pub(super) fn new() -> Result<Self> {
+        meter::take(DICT_BYTES)?;
+        Ok(Self::default())
+    }
+
+    /// Sets an attribute.
+    pub(super) fn set(&self, name: Text, value: Value) -> Result<()> {
+        let mut attributes = self.attributes.borrow_mut();
+        if !attributes.contains_key(&name) {
+            meter::take(ENTRY_BYTES)?;
+        }
+        attributes.insert(name, value);
+        Ok(())
+    }
+}
+
 /// The `loop` of a loop.
 #[derive(Debug)]
 pub(super) struct Loop {
@@ -182,6 +206,7 @@ impl Value {
     pub(super) fn cycler(items: Vec<Self>) -> Result<Self> {
         let depth = 1 + items.iter().map(Self::depth).max().unwrap_or(0);
         check_depth(depth)?;
+        meter::take(items.len() * ITEM_BYTES)?;
         Ok(Self::Cycler(Rc::new(Cycler { items, position: Cell::new(0), depth })))
     }
 

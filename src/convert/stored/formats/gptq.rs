@@ -26,9 +26,10 @@ pub(super) fn gptq<'a>(module: &Module<'a, '_>) -> Made<'a> {
     let order = module.find("g_idx")?.filter(|order| order.n_elements() > 0);
     // Modules may have bits of their own: what they hold counts, before what is said of all.
     let of_zeros = || match zeros.as_ref()?.shape {
-        [_, words] => {
-            Some(words * 32 / n_out).filter(|bits| bits * n_out == words * 32 && (2..=8).contains(bits))
-        }
+        [_, words] => words
+            .checked_mul(32)?
+            .checked_div(n_out)
+            .filter(|bits| bits * n_out == words * 32 && (2..=8).contains(bits)),
         _ => None,
     };
     let bits = match &order {

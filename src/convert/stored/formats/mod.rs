@@ -18,6 +18,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::{Packed, Stored};
+use regex::Regex;
+
 use crate::checkpoint::{Checkpoint, SourceType, TensorView};
 use crate::error::{Error, Result};
 use crate::quantize::decode_source;
@@ -186,21 +188,21 @@ impl<'a> Module<'a, '_> {
         sections.iter().find_map(|name| section(name)?.get(key)).or_else(beside)
     }
 
-    /// The values of `key` that groups of modules have, or single modules.
+    /// The values of `key` in the tables of groups of modules and of single modules, those of this module first.
     fn settings_of_some(&self, key: &str) -> Vec<&'a serde_json::Value> {
-        let tables = ["config_groups", "extra_config", "dynamic"].map(|table| self.setting(table));
-        let rows =
-            tables.into_iter().flatten().filter_map(serde_json::Value::as_object).flat_map(|t| t.values());
-        rows.filter_map(|row| row.get("weights").unwrap_or(row).get(key)).collect()
+        let tables = ["extra_config", "dynamic", "config_groups"].map(|table| self.setting(table));
+        let rows = tables.into_iter().flatten().filter_map(serde_json::Value::as_object).flatten();
+        let values = rows.filter_map(|(name, row)| Some((name, row.get("weights").unwrap_or(row).get(key)?)));
+        let (own, others): (Vec<_>, Vec<_>) = values.partition(|(name, _)| names_module(name, self.name));
+        own.into_iter().chain(others).map(|(_, value)| value).collect()
     }
 
     /// Inputs that share a scale where a row of `n_in` has `n_groups`: as the settings say, if they say what fits, for the
     /// last group may be shorter; `None` if nothing fits.
     fn group_len(&self, n_in: usize, n_groups: usize) -> Option<usize> {
-        let stated = ["group_size", "q_group_size"].map(|key| self.setting(key)).into_iter().flatten();
-        let mut lengths = stated
-            .chain(self.settings_of_some("group_size"))
-            .filter_map(|n| n.as_u64().and_then(|n| usize::try_from(n).ok()));
+        let of_all = ["group_size", "q_group_size"].map(|key| self.setting(key)).into_iter().flatten();
+        let of_some = self.settings_of_some("group_size").into_iter();
+        let mut lengths = of_some.chain(of_all).filter_map(|n| usize::try_from(n.as_u64()?).ok());
         let even = || n_in.is_multiple_of(n_groups).then(|| n_in / n_groups);
         lengths.find(|&n| n > 0 && n_in.div_ceil(n) == n_groups).or_else(even)
     }
@@ -229,6 +231,9 @@ pub(super) fn find(checkpoint: &Checkpoint) -> Result<(BTreeMap<String, Stored<'
             };
         // What is not readable, or plain, is no part of a packed tensor that anybody asks for by it.
         let Ok(Some(view)) = checkpoint.tensor(name) else { continue };
+        if view.n_elements() == 0 {
+            continue;
+        }
         let is_codes = CODES.contains(&part) || is_float_8(view.dtype);
         let module = Module { checkpoint, name: module, used: RefCell::default() };
         let is_plain =
@@ -273,7 +278,15 @@ pub(super) fn find(checkpoint: &Checkpoint) -> Result<(BTreeMap<String, Stored<'
     Ok((packed, parts))
 }
 
-/// Refuses weights that were turned before they were quantised, and whose program turns activations as it runs.
+/// Whether a name in a table of settings is that of `module`: itself, or a pattern, which GPTQModel has behind `+:`.
+fn names_module(name: &str, module: &str) -> bool {
+    let pattern = name.trim_start_matches("+:");
+    pattern == module
+        || pattern.contains(['*', '+', '?', '[', '(', '|', '\\', '^', '$'])
+            && Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(module))
+}
+
+/// Refuses weights that were rotated before they were quantised, and whose program rotates activations as it runs.
 fn refuse_rotations(checkpoint: &Checkpoint) -> Result<()> {
     let module = Module { checkpoint, name: "", used: RefCell::default() };
     for key in ["rotation_config", "transform_config"] {
@@ -282,7 +295,7 @@ fn refuse_rotations(checkpoint: &Checkpoint) -> Result<()> {
         };
         if !module.setting(key).is_none_or(says_nothing) {
             let what = format!(
-                "its weights were turned before they were quantised ({key} in config.json): a runtime has to turn what they are \
+                "its weights were rotated before they were quantised ({key} in config.json): a runtime has to rotate what they are \
                  multiplied with as well, which GGUF cannot say; convert the original model"
             );
             return Err(Error::unsupported(checkpoint.dir(), what));
