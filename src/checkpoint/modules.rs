@@ -1,6 +1,7 @@
 //! What sentence-transformers puts behind a model: modules.json lists modules one after the other, whose files lie in
 //! folders of their own.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -93,16 +94,34 @@ impl TextRules {
 }
 
 impl Modules {
-    /// Reads the list in `folder`; there are no modules if there is none.
+    /// Reads the list in `folder`, or in the one above if that names `folder` as the model's; there are no modules if there
+    /// is none.
     ///
     /// # Errors
     /// [`Error::Malformed`] for files of another form, [`Error::Unsupported`] for modules that GGUF cannot express.
     pub(super) fn open(folder: &Folder) -> Result<Self> {
-        let mut modules = Self::default();
-        let Some(text) = folder.read_text(NAME, MAX_CONFIG_BYTES)? else { return Ok(modules) };
+        if let Some(text) = folder.read_text(NAME, MAX_CONFIG_BYTES)? {
+            return Self::of(folder, &text);
+        }
+        // Files of older versions have the model itself in a folder of its own, as in 0_Transformer.
+        let whole = fs::canonicalize(folder.path()).unwrap_or_default();
+        let (Some(above), Some(name)) = (whole.parent(), whole.file_name()) else {
+            return Ok(Self::default());
+        };
+        let above = Folder::new(above);
+        let Ok(Some(text)) = above.read_text(NAME, MAX_CONFIG_BYTES) else { return Ok(Self::default()) };
+        let list: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
+        let is_here =
+            list.first().is_some_and(|first| first["path"].as_str().is_some_and(|path| name == path));
+        if is_here { Self::of(&above, &text) } else { Ok(Self::default()) }
+    }
+
+    /// What the list `text` in `folder` says.
+    fn of(folder: &Folder, text: &str) -> Result<Self> {
+        let (mut modules, mut is_normalized) = (Self::default(), false);
         let malformed = |what: String| Error::malformed(folder.join(NAME), what);
         let list: Vec<Value> =
-            serde_json::from_str(&text).map_err(|e| malformed(format!("not a list of modules: {e}")))?;
+            serde_json::from_str(text).map_err(|e| malformed(format!("not a list of modules: {e}")))?;
         for module in &list {
             let (Some(path), Some(ty)) = (module["path"].as_str(), module["type"].as_str()) else {
                 return Err(malformed("a module without path or type".into()));
@@ -116,14 +135,22 @@ impl Modules {
             };
             match ty.rsplit('.').next().unwrap_or_default() {
                 "Transformer" => modules.texts.read_transformer(folder, path)?,
-                "Normalize" | "Dropout" => {}
+                "Normalize" => is_normalized = true,
+                "Dropout" => {}
                 "Pooling" => {
                     let config = config()?;
                     modules.pooling = Some(pooling(&config)?);
                     modules.texts.leaves_out_prompt = config.bool("include_prompt")? == Some(false);
                 }
                 "LogitScore" | "CausalScoreHead" => modules.answers = answers(&config()?)?,
-                "Dense" => modules.dense.push(dense(&config()?, &folder.join(path))?),
+                "Dense" => {
+                    let config = config()?;
+                    if is_normalized && config.bool("bias")? != Some(false) {
+                        let what = "a dense module with biases behind vectors of one length, which GGUF cannot express";
+                        return Err(Error::unsupported(config.path(), what));
+                    }
+                    modules.dense.push(dense(&config, &folder.join(path))?);
+                }
                 other => {
                     let what = format!(
                         "the module {other:?}, which GGUF cannot express; supported are Transformer, Pooling, Dense, Normalize and LogitScore"
@@ -131,6 +158,11 @@ impl Modules {
                     return Err(Error::unsupported(folder.join(NAME), what));
                 }
             }
+        }
+        if !modules.dense.is_empty() && modules.pooling.is_none() {
+            let what = "dense modules without a pooling: a model with a vector for each token, as ColBERT's, which GGUF \
+                        cannot express";
+            return Err(Error::unsupported(folder.join(NAME), what));
         }
         if modules.dense.len() > 2 {
             let what = format!("{} dense modules; GGUF has room for two", modules.dense.len());
@@ -155,12 +187,23 @@ fn pooling(config: &Config) -> Result<PoolingMode> {
         (PoolingMode::Cls, "pooling_mode_cls_token", "cls"),
         (PoolingMode::Last, "pooling_mode_lasttoken", "lasttoken"),
     ];
-    let named = config.string("pooling_mode")?;
+    let named = match config.value("pooling_mode") {
+        Some(Value::Array(_)) => config.strings("pooling_mode")?.unwrap_or_default(),
+        _ => config.string("pooling_mode")?.into_iter().collect(),
+    };
+    if let Some(other) = named.iter().find(|named| modes.iter().all(|(.., name)| name != *named)) {
+        let what = format!("the pooling {other:?}; supported are mean, cls and lasttoken");
+        return Err(Error::unsupported(config.path(), what));
+    }
     let mut chosen = Vec::new();
     for (mode, flag, name) in modes {
-        if config.bool(flag)?.unwrap_or(false) || named == Some(name) {
+        if config.bool(flag)?.unwrap_or(false) || named.contains(&name) {
             chosen.push(mode);
         }
+    }
+    // Without a word it is the mean, as in the library.
+    if chosen.is_empty() && modes.iter().all(|(_, flag, _)| config.value(flag).is_none()) {
+        chosen.push(PoolingMode::Mean);
     }
     for other in ["max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens"] {
         if config.bool(&format!("pooling_mode_{other}"))?.unwrap_or(false) {
@@ -190,13 +233,19 @@ fn answers(config: &Config) -> Result<Vec<u32>> {
 }
 
 fn dense(config: &Config, folder: &Path) -> Result<DenseModule> {
-    let activation = config.string("activation_function")?.unwrap_or("torch.nn.modules.linear.Identity");
+    // The library's own, where a file is silent.
+    let activation = config.string("activation_function")?.unwrap_or("torch.nn.modules.activation.Tanh");
     if !activation.ends_with("Identity") {
         let what = format!("a dense module with {activation}; GGUF has none behind such matrices");
         return Err(Error::unsupported(config.path(), what));
     }
+    if config.bool("use_residual")? == Some(true) {
+        let what = "a dense module that is added to what it sees (use_residual), which GGUF cannot express";
+        return Err(Error::unsupported(config.path(), what));
+    }
+    let [safe, pickled] = ["model.safetensors", "pytorch_model.bin"].map(|name| folder.join(name));
     Ok(DenseModule {
-        weights: folder.join("model.safetensors"),
+        weights: if !safe.is_file() && pickled.is_file() { pickled } else { safe },
         n_in: config.required_count("in_features")?,
         n_out: config.required_count("out_features")?,
     })
@@ -204,8 +253,6 @@ fn dense(config: &Config, folder: &Path) -> Result<DenseModule> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn read(files: &[(&str, &str)]) -> Result<Modules> {
@@ -242,6 +289,10 @@ mod tests {
         let named =
             [("modules.json", LIST), ("1_Pooling/config.json", r#"{"pooling_mode": "lasttoken"}"#), files[2]];
         assert_eq!(read(&named).unwrap().pooling, Some(PoolingMode::Last));
+        for pooling in ["{}", r#"{"pooling_mode": ["mean"]}"#] {
+            let silent = [("modules.json", LIST), ("1_Pooling/config.json", pooling), files[2]];
+            assert_eq!(read(&silent).unwrap().pooling, Some(PoolingMode::Mean), "{pooling}");
+        }
     }
 
     #[test]
@@ -260,6 +311,26 @@ mod tests {
             ..TextRules::default()
         };
         assert_eq!(read(&files).unwrap().texts, expected);
+    }
+
+    #[test]
+    fn the_folder_above_a_model_may_have_its_modules() {
+        let list = LIST.replace(r#""path": """#, r#""path": "0_Transformer""#);
+        let list = list.split("},").take(2).collect::<Vec<_>>().join("},") + "}]";
+        let dir = tempfile::tempdir().unwrap();
+        let files = [
+            ("modules.json", &*list),
+            ("1_Pooling/config.json", r#"{"pooling_mode_cls_token": true}"#),
+            ("0_Transformer/sentence_bert_config.json", r#"{"max_seq_length": 7}"#),
+            ("other/config.json", "{}"),
+        ];
+        for (name, text) in files {
+            fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        let modules = Modules::open(&Folder::new(dir.path().join("0_Transformer"))).unwrap();
+        assert_eq!((modules.pooling, modules.texts.max_tokens), (Some(PoolingMode::Cls), Some(7)));
+        assert_eq!(Modules::open(&Folder::new(dir.path().join("other"))).unwrap(), Modules::default());
     }
 
     #[test]
@@ -285,7 +356,20 @@ mod tests {
         };
         let mean = r#"{"pooling_mode_mean_tokens": true}"#;
         assert!(complaint(r#"{"pooling_mode_max_tokens": true}"#, DENSE, LIST).contains("max_tokens"));
-        assert!(complaint("{}", DENSE, LIST).contains("several, or none"));
+        let several = r#"{"pooling_mode_mean_tokens": true, "pooling_mode_cls_token": true}"#;
+        assert!(complaint(several, DENSE, LIST).contains("several, or none"));
+        assert!(complaint(r#"{"pooling_mode": "weightedmean"}"#, DENSE, LIST).contains("weightedmean"));
+        assert!(
+            complaint(mean, &DENSE.replace("Identity\"", "Identity\", \"use_residual\": true"), LIST)
+                .contains("use_residual")
+        );
+        let turned =
+            LIST.replace("2_Dense", "x").replace("3_Normalize", "2_Dense").replace("x", "3_Normalize");
+        let turned =
+            turned.replace("Normalize\"", "y").replace("Dense\"", "Normalize\"").replace("y", "Dense\"");
+        assert!(complaint(mean, DENSE, &turned).contains("of one length"), "{turned}");
+        let bare = LIST.replace(".Pooling", ".Dropout");
+        assert!(complaint(mean, DENSE, &bare).contains("ColBERT"));
         assert!(complaint(mean, &DENSE.replace("Identity", "Tanh"), LIST).contains("Tanh"));
         assert!(complaint(mean, DENSE, &LIST.replace("models.Dense", "models.LSTM")).contains("LSTM"));
         assert!(complaint(mean, DENSE, &LIST.replace("2_Dense", "../2_Dense")).contains("outside"));

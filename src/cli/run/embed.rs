@@ -147,7 +147,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
             drop(out);
             new.finish(args.force).map_err(failed)?;
         }
-        None if args.json => print_json(args, &texts, &vectors)?,
+        None if args.json => print_json(args, embedder.pooling(), &texts, &vectors)?,
         None => show(&rows.iter().map(|row| line(row)).collect::<String>())?,
     }
     if !args.quiet {
@@ -218,12 +218,20 @@ fn line(row: &[f32]) -> String {
     numbers.join(" ") + "\n"
 }
 
-fn print_json(args: &Args, texts: &[EmbedText], vectors: &[Vec<f32>]) -> Result<()> {
+fn print_json(args: &Args, pooling: Pooling, texts: &[EmbedText], vectors: &[Vec<f32>]) -> Result<()> {
     let n_tokens: usize = texts.iter().map(|text| text.ids.len()).sum();
+    let n_rows_of = |index: usize| (pooling == Pooling::None).then(|| texts[index].ids.len());
     let data: Vec<_> = vectors
         .iter()
         .enumerate()
-        .map(|(index, vector)| json!({ "object": "embedding", "index": index, "embedding": vector }))
+        .map(|(index, vector)| {
+            // Without pooling a vector for each token.
+            let embedding = match n_rows_of(index) {
+                None => json!(vector),
+                Some(n) => json!(vector.chunks(vector.len() / n.max(1)).collect::<Vec<_>>()),
+            };
+            json!({ "object": "embedding", "index": index, "embedding": embedding })
+        })
         .collect();
     show_json(&json!({
         "object": "list",

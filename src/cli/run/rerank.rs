@@ -6,7 +6,7 @@ use super::args::{KvArgs, ModelArgs};
 use super::load::{Model, load};
 use super::texts::{self, TextsArgs};
 use crate::cli::compute::ComputeArgs;
-use crate::cli::output::{show, show_json};
+use crate::cli::output::{show, show_json, warn};
 use crate::error::Result;
 use crate::runtime::{EmbedOptions, EmbedText, Embedder};
 use crate::tokenizer::Tokenizer;
@@ -56,6 +56,15 @@ pub(super) fn run(args: &Args) -> Result<()> {
     options.kv_types = args.kv.kv_types;
     model.settle_evaluator(options.evaluator(&model.engine), args.quiet)?;
     let scores = Embedder::new(&model.engine, options)?.scores(&pairs)?;
+    let n_classes = scores.first().map_or(1, Vec::len);
+    if n_classes > 1
+        && !model.engine.spec().pooled.classifier.as_ref().is_some_and(|classes| classes.is_softmax)
+    {
+        warn(format_args!(
+            "the model tells {n_classes} classes apart, and documents are ranked by its number for the first: that need not be \
+             the one that means a match"
+        ));
+    }
     let mut ranked: Vec<(usize, f32)> = scores.iter().map(|scores| scores[0]).enumerate().collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     if args.json {

@@ -5,6 +5,7 @@
 //! made, and no more names are made than the checkpoint can have.
 
 mod alternatives;
+mod tied_head;
 
 use std::collections::HashSet;
 
@@ -14,17 +15,15 @@ use crate::checkpoint::{Checkpoint, SourceType};
 use crate::convert::names::Names;
 use crate::convert::other_parts;
 use crate::convert::stored::{Stored, Tensors};
-use crate::convert::transform::{Packed, Part, Reading, SourceRows};
+use crate::convert::transform::{Packed, Part, SourceRows};
 use crate::error::{Error, Result};
 use crate::model::arch::{Configured, Dialect, Family, Piece, RowMap, Source, ranking, rows_and_columns};
 use crate::model::spec::{ModelSpec, Presence, Role, Slot, Suffix, slots};
 use crate::quantize::decode_source;
+use tied_head::drop_tied_head;
 
 /// Names listed in a message before it says "and more".
 const MAX_LISTED: usize = 8;
-
-/// Elements of the head and of the embedding compared at a time.
-const COMPARED_ELEMENTS: usize = 1 << 20;
 
 /// A tensor to be written, and where its rows come from.
 pub(super) type Found<'a> = (Slot, SourceRows<'a>);
@@ -70,6 +69,14 @@ pub(super) fn find<'a>(
             let head =
                 slots(&configured.spec, &promises).into_iter().find(|slot| slot.id.role == Role::Output);
             source = with_names_of(source, head.map(|head| source_of(&head)).transpose()?.flatten());
+        }
+        if slot.id.role == Role::Output && finder.is_headless(&source) {
+            warnings.push(
+                "the checkpoint has no output matrix, as models for vectors have none (gguf-run embed): text that is generated \
+                 with the embedding in its place means nothing"
+                    .to_owned(),
+            );
+            continue;
         }
         if let Some(rows) = finder.rows(&slot, &source, &mut used)? {
             found.push((slot, rows));
@@ -216,6 +223,17 @@ impl<'a, 's> Finder<'a, 's> {
         Err(Error::malformed(stored.path(), what))
     }
 
+    /// Whether this is a model without its head, as its class says, or what stands behind it: the tensors of `source`,
+    /// which would be the head's, are not there.
+    fn is_headless(&self, source: &Source) -> bool {
+        let Source::Pieces(pieces, _) = source else { return false };
+        let is_there =
+            pieces.iter().flat_map(|piece| &piece.names).any(|name| self.names.find(name).is_some());
+        let classes = self.checkpoint.config().strings("architectures").ok().flatten().unwrap_or_default();
+        let is_base = |class: &&str| class.ends_with("Model") && !class.ends_with("LMHeadModel");
+        !is_there && (classes.iter().any(is_base) || self.checkpoint.modules().pooling.is_some())
+    }
+
     fn missing(&self, name: &str, slot: &Slot) -> Error {
         let is_bias = name.ends_with(".bias");
         let hint = match slot.id.role {
@@ -319,64 +337,6 @@ pub(super) fn quantised(checkpoint: &Checkpoint, method: &str, name: &str) -> Er
         name.escape_debug()
     );
     Error::unsupported(checkpoint.config().path(), what)
-}
-
-/// Removes the head of a tied model if it is the embedding once more. One that differs is kept: then
-/// config.json is wrong and not the weights, as transformers 5 has it.
-///
-/// # Errors
-/// [`Error::Io`] if the two cannot be read.
-fn drop_tied_head(found: &mut Vec<Found<'_>>, warnings: &mut Vec<String>) -> Result<()> {
-    let position = |role| found.iter().position(|(slot, _)| slot.id.role == role && slot.shape.len() > 1);
-    let (Some(head), Some(embedding)) = (position(Role::Output), position(Role::TokenEmbd)) else {
-        return Ok(());
-    };
-    // A head that must be there is none that config.json ties.
-    if found[head].0.presence == Presence::Required {
-        return Ok(());
-    }
-    if found[embedding].1.is_of_the_same_tensor(&found[head].1) {
-        warnings.push(format!(
-            "the embedding is not in the checkpoint; it is taken from {}, to which config.json ties it",
-            found[head].1.name()
-        ));
-        found.remove(head);
-    } else if found[embedding].1.is_looked_at() {
-        warnings.push(format!(
-            "{} is taken for the embedding once more, to which config.json ties it: a look at the headers compares no weights",
-            found[head].1.name()
-        ));
-        found.remove(head);
-    } else if are_equal(&found[embedding].1, &found[head].1)? {
-        found.remove(head);
-    } else {
-        warnings.push(format!(
-            "{} differs from the embedding, though config.json ties them: it is kept, as transformers 5 does",
-            found[head].1.name()
-        ));
-    }
-    Ok(())
-}
-
-/// Whether two tensors of one shape hold the same values.
-///
-/// # Errors
-/// [`Error::Io`] if they cannot be read.
-fn are_equal(a: &SourceRows<'_>, b: &SourceRows<'_>) -> Result<bool> {
-    let (n_rows, n_in) = (a.n_rows(), a.n_in());
-    let together = (COMPARED_ELEMENTS / n_in).clamp(1, n_rows);
-    let mut values = [vec![0.0; together * n_in], vec![0.0; together * n_in]];
-    let mut reading = Reading::default();
-    for first in (0..n_rows).step_by(together) {
-        let n = together.min(n_rows - first) * n_in;
-        let [of_a, of_b] = &mut values;
-        a.read(first, &mut of_a[..n], &mut reading)?;
-        b.read(first, &mut of_b[..n], &mut reading)?;
-        if of_a[..n] != of_b[..n] {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// Names the patterns that no tensor matched: most likely a slip.

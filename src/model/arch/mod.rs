@@ -145,6 +145,10 @@ impl Family {
         let text = text_part(config)?;
         let mut made = FromConfig::new(self.gguf_name, (&text, config), scalars);
         (self.keys)(&mut made)?;
+        // Embedding models made of decoders may look ahead.
+        if text.bool("is_causal")? == Some(false) && !made.contains("attention.causal") {
+            made.put("attention.causal", Value::Bool(false));
+        }
         pooled::put(&mut made, behind.modules)?;
         ranking::put(&mut made, behind.n_answers)?;
         let Made { pairs, notes, tensors } = made.finish();

@@ -126,8 +126,12 @@ impl<'a> Settings<'a> {
         find: impl Fn(&str) -> Option<u32>,
     ) -> Result<()> {
         let (first, last) = json.template_ends().unwrap_or_default();
+        // Encoders have no beginnings and ends but these; what config.json says of such is left from other models.
+        let decides = json.is("WordPiece") || json.is("Unigram");
         for (role, text) in [(Role::Bos, first), (Role::Eos, last)] {
-            ids.set(role, ids.get(role).or_else(|| text.and_then(&find)));
+            let of_template = text.and_then(&find);
+            let known = ids.get(role);
+            ids.set(role, if decides { of_template.or(known) } else { known.or(of_template) });
         }
         let last = last.and_then(&find).filter(|_| json.is_byte_level());
         let named = ids.get(Role::Eos).filter(|&named| last.is_some_and(|last| last != named));

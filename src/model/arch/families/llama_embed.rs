@@ -16,6 +16,17 @@ pub(super) static FAMILY: Family = Family {
 
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;
+    let scores = |class: &&str| class.ends_with("ForSequenceClassification");
+    if made.whole.strings("architectures")?.unwrap_or_default().iter().any(scores) {
+        return Err(
+            made.unsupported("scores of the mean of all positions, divided by a temperature".to_owned())
+        );
+    }
+    if let Some(other) = made.config.string("pooling")?.filter(|pooling| *pooling != "avg") {
+        return Err(made.unsupported(format!(
+            "the pooling {other:?}; the llama-embed architecture takes the mean (avg)"
+        )));
+    }
     made.base(&Defaults::RMS)?;
     encoder::keys(made, 0)
 }

@@ -35,10 +35,24 @@ pub(super) static FAMILY: Family = Family {
 
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["activation_function", "hidden_act"], "silu", &["silu", "swiglu"])?;
-    for flag in
-        ["prenorm", "causal", "rotary_emb_interleaved", "qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias"]
-    {
+    for flag in [
+        "prenorm",
+        "causal",
+        "rotary_emb_interleaved",
+        "qkv_proj_bias",
+        "mlp_fc1_bias",
+        "mlp_fc2_bias",
+        "use_rms_norm",
+        "parallel_block",
+    ] {
         made.refuse(flag, false, true)?;
+    }
+    if made.config.f32("rotary_emb_fraction")?.is_some_and(|fraction| fraction != 1.0)
+        || made.config.bool("scale_attn_weights")? == Some(false)
+        || made.config.f32("rotary_emb_scale_base")?.is_some_and(|base| base != 0.0)
+    {
+        let what = "rotary_emb_fraction, rotary_emb_scale_base or scale_attn_weights of other models than Nomic's own";
+        return Err(made.unsupported(what.to_owned()));
     }
     numbers(made)
 }
