@@ -70,7 +70,8 @@ pub(super) fn find<'a>(
                 slots(&configured.spec, &promises).into_iter().find(|slot| slot.id.role == Role::Output);
             source = with_names_of(source, head.map(|head| source_of(&head)).transpose()?.flatten());
         }
-        if slot.id.role == Role::Output && finder.is_headless(&source) {
+        if slot.id.role == Role::Output && slot.presence == Presence::Required && finder.is_headless(&source)
+        {
             warnings.push(
                 "the checkpoint has no output matrix, as models for vectors have none (gguf-run embed): text that is generated \
                  with the embedding in its place means nothing"
