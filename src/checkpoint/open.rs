@@ -175,11 +175,6 @@ impl Checkpoint {
         Ok(self)
     }
 
-    /// What a file beside config.json says of the quantisation.
-    pub(crate) fn quantisation(&self) -> Option<&Config> {
-        self.quantisation.as_ref()
-    }
-
     /// What is merged into the model.
     pub fn adapters(&self) -> &[Adapter] {
         &self.adapters
@@ -280,10 +275,22 @@ impl Checkpoint {
     /// The method by which the weights were quantised, in lower case, if config.json says that they
     /// were. It may say so of weights that are plain again; the tensors tell.
     pub fn quantization_method(&self) -> Option<String> {
-        let keys = ["quantization_config", "compression_config"];
-        let quantization = keys.iter().find_map(|key| self.config.value(key))?;
-        let method = quantization.get("quant_method").and_then(|method| method.as_str());
+        let quantisation = self.quantisation_sections().next()?;
+        let method = quantisation.get("quant_method").and_then(|method| method.as_str());
         Some(method.unwrap_or("an unnamed method").to_ascii_lowercase())
+    }
+
+    /// The value of `key` in what config.json says of the quantisation, or the file of older programs beside it.
+    pub(crate) fn quantisation_setting(&self, key: &str) -> Option<&serde_json::Value> {
+        let beside = || self.quantisation.as_ref()?.value(key);
+        self.quantisation_sections().find_map(|section| section.get(key)).or_else(beside)
+    }
+
+    /// Where config.json says how weights are quantised; models of pictures and text may say it of the latter alone.
+    fn quantisation_sections(&self) -> impl Iterator<Item = &serde_json::Value> {
+        let inner = self.config.value("text_config");
+        let names = ["quantization_config", "compression_config", "quantization"];
+        names.into_iter().filter_map(move |name| self.config.value(name).or_else(|| inner?.get(name)))
     }
 
     /// The weight files, sorted by name.

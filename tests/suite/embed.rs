@@ -313,6 +313,10 @@ fn rerank_prints_the_best_documents_first() {
     let best = documents[results[0]["index"].as_u64().unwrap() as usize];
     let lines = program::stdout_of(args);
     assert!(lines.lines().next().unwrap().ends_with(&format!("  {best}")), "{lines}");
+    let long = "Ž".repeat(90);
+    let cut = program::run(["rerank", gguf, &long, "one", "--truncate"]);
+    assert!(program::stderr(&cut).contains("nothing of the document"), "{cut:?}");
+    assert!(program::run(["rerank", gguf, "a query", &long, "--truncate", "-q"]).status.success());
     // Alone, a document has the score that it has beside others.
     let alone = program::json_of(["rerank", gguf, "a query", best, "--json"]);
     assert_eq!(alone["results"][0]["relevance_score"], results[0]["relevance_score"]);

@@ -7,7 +7,7 @@ use super::load::{Model, load};
 use super::texts::{self, TextsArgs};
 use crate::cli::compute::ComputeArgs;
 use crate::cli::output::{show, show_json, warn};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::runtime::{EmbedOptions, EmbedText, Embedder};
 use crate::tokenizer::Tokenizer;
 
@@ -51,6 +51,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let model = load(&args.model, &args.compute, args.quiet)?;
     let pairs =
         documents.iter().map(|document| pair(&model, &args.query, document)).collect::<Result<Vec<_>>>()?;
+    check_cuts(&pairs, model.engine.spec().n_ctx_train)?;
     let pairs = args.documents.within(&model, None, pairs)?;
     let mut options = EmbedOptions::new(texts::n_longest(&pairs));
     options.kv_types = args.kv.kv_types;
@@ -83,6 +84,32 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let line =
         |&(index, score): &(usize, f32)| format!("{score:>10.4} {:>5}  {}\n", index + 1, documents[index]);
     show(&ranked.iter().map(line).collect::<String>())
+}
+
+/// Checks that pairs of more than `n_most` tokens can lose their ends: not if these are a prompt's, or if nothing of the
+/// document would be left.
+fn check_cuts(pairs: &[EmbedText], n_most: usize) -> Result<()> {
+    for (i, EmbedText { ids, border, .. }) in
+        pairs.iter().enumerate().filter(|(_, pair)| pair.ids.len() > n_most)
+    {
+        let (number, n) = (i + 1, ids.len());
+        let why = match border {
+            None => {
+                "the model's prompt stands behind the document, which therefore cannot be cut; shorten it"
+                    .to_owned()
+            }
+            Some(border) if border + 1 >= n_most => {
+                format!(
+                    "the query alone has {border} of these, so that nothing of the document would be left; shorten it"
+                )
+            }
+            Some(_) => continue,
+        };
+        return Err(Error::limit(format!(
+            "the query and document {number} have {n} tokens, and the model reads {n_most}: {why}"
+        )));
+    }
+    Ok(())
 }
 
 /// A query and a document as the model reads them together: by its template for that, if it has one.

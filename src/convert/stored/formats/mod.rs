@@ -177,15 +177,8 @@ impl<'a> Module<'a, '_> {
         Error::unsupported(self.checkpoint.dir(), format!("module {}: {what}", self.name))
     }
 
-    /// The value of `key` in what config.json says of the quantisation, or the file of old programs beside it.
     fn setting(&self, key: &str) -> Option<&'a serde_json::Value> {
-        let sections = ["quantization_config", "compression_config", "quantization"];
-        let config = self.checkpoint.config();
-        // Models of pictures and text may say it of the latter alone.
-        let inner = config.value("text_config");
-        let section = |name: &&str| config.value(name).or_else(|| inner?.get(*name));
-        let beside = || self.checkpoint.quantisation()?.value(key);
-        sections.iter().find_map(|name| section(name)?.get(key)).or_else(beside)
+        self.checkpoint.quantisation_setting(key)
     }
 
     /// The values of `key` in the tables of groups of modules and of single modules, those of this module first.
