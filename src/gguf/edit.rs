@@ -112,7 +112,7 @@ impl Edit {
             file.as_file().set_len(self.header.len() as u64 + self.data_len)?;
             Ok(file)
         };
-        let file = make().map_err(|e| Error::io(&std::env::temp_dir(), "cannot write to", e))?;
+        let file = make().map_err(|e| Error::io(std::env::temp_dir(), "cannot write to", e))?;
         GgufFile::open(file.path())
     }
 

@@ -165,6 +165,14 @@ fn an_edit_that_was_cut_short_is_taken_back_before_the_next() {
     fs::write(&path, &broken).expect("written");
     assert!(GgufFile::open(&path).is_err());
     let output = run(dir.path(), &["tiny.gguf", "--name", "Other", "--dry-run"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("was cut short"), "{output:?}");
+    assert!(fs::read(&path).expect("a file") == broken);
+    // A link has no journal of its own.
+    let link = dir.path().join("link.gguf");
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("tiny.gguf", &link).expect("a link");
+    let name = if link.exists() { "link.gguf" } else { "tiny.gguf" };
+    let output = run(dir.path(), &[name, "--name", "Other", "-o", "other.gguf"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("took back an edit"), "{output:?}");
     assert!(fs::read(&path).expect("a file") == whole);
     assert!(!recover(&path).expect("nothing left"));

@@ -59,6 +59,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let scores = Embedder::new(&model.engine, options)?.scores(&pairs)?;
     let n_classes = scores.first().map_or(1, Vec::len);
     if n_classes > 1
+        && !args.quiet
         && !model.engine.spec().pooled.classifier.as_ref().is_some_and(|classes| classes.is_softmax)
     {
         warn(format_args!(

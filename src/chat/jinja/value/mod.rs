@@ -2,9 +2,11 @@
 
 mod generator;
 mod key;
+mod namespace;
 
 pub(super) use generator::Generator;
 use key::Key;
+pub(super) use namespace::Namespace;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -98,12 +100,6 @@ impl Drop for Dict {
     }
 }
 
-/// What `namespace()` makes: the only value that can be changed.
-#[derive(Debug, Default)]
-pub(super) struct Namespace {
-    pub attributes: RefCell<IndexMap<Text, Value>>,
-}
-
 /// What `cycler()` makes.
 #[derive(Debug)]
 pub(super) struct Cycler {
@@ -115,24 +111,6 @@ pub(super) struct Cycler {
 impl Drop for Cycler {
     fn drop(&mut self) {
         meter::give(self.items.len() * ITEM_BYTES);
-    }
-}
-
-impl Namespace {
-    /// One without attributes. Those that are made live as long as the rendering: what they take is not given back.
-    pub(super) fn new() -> Result<Self> {
-        meter::take(DICT_BYTES)?;
-        Ok(Self::default())
-    }
-
-    /// Sets an attribute.
-    pub(super) fn set(&self, name: Text, value: Value) -> Result<()> {
-        let mut attributes = self.attributes.borrow_mut();
-        if !attributes.contains_key(&name) {
-            meter::take(ENTRY_BYTES)?;
-        }
-        attributes.insert(name, value);
-        Ok(())
     }
 }
 
