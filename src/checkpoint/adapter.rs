@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-pub use super::change::{Change, LowRank, NewRows};
+use super::change::{Change, LowRank, NewRows};
 use super::config::Config;
 use super::folder::Folder;
 use super::shard::Shard;

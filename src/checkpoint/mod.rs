@@ -28,8 +28,9 @@ pub mod tensor;
 mod torch;
 mod weight_names;
 
-pub use adapter::{Adapter, Change, LowRank, NewRows};
+pub use adapter::Adapter;
 pub use among::{WeightsAmong, is_beside_weights, shards_of};
+pub use change::{Change, LowRank, NewRows};
 pub use config::Config;
 pub(crate) use config::excerpt;
 pub use folder::Folder;
@@ -38,4 +39,5 @@ pub use model_card::ModelCard;
 pub use modules::{Modules, PoolingMode, TextRules};
 pub use open::Checkpoint;
 pub use shard::Shard;
+pub use shards::Opener;
 pub use tensor::{SourceType, TensorView};

@@ -37,8 +37,8 @@ pub struct Edit {
     header: Vec<u8>,
     /// Where the tensors begin now, or would begin.
     data_start: usize,
-    /// The bytes of the file from there on.
-    data_len: u64,
+    /// The bytes of the file from there on; `None` if it ends before.
+    data_len: Option<u64>,
 }
 
 /// Whether a key belongs to the layout of a file, so that changing it would break the file.
@@ -96,7 +96,7 @@ impl Edit {
             }
         }
         header.resize(header.len().next_multiple_of(alignment), 0);
-        let data_len = bytes.len().saturating_sub(data_start) as u64;
+        let data_len = bytes.len().checked_sub(data_start).map(|n| n as u64);
         Ok(Self { path: file.path().to_owned(), header, data_start, data_len })
     }
 
@@ -109,7 +109,7 @@ impl Edit {
         let make = || {
             let mut file = NamedTempFile::new()?;
             file.write_all(&self.header)?;
-            file.as_file().set_len(self.header.len() as u64 + self.data_len)?;
+            file.as_file().set_len(self.header.len() as u64 + self.data_len.unwrap_or(0))?;
             Ok(file)
         };
         let file = make().map_err(|e| Error::io(std::env::temp_dir(), "cannot write to", e))?;
@@ -118,7 +118,7 @@ impl Edit {
 
     /// Whether the header takes the place of the old one.
     pub fn is_in_place(&self) -> bool {
-        self.data_len > 0 && self.header.len() == self.data_start
+        self.data_len.is_some() && self.header.len() == self.data_start
     }
 
     /// Changes the file itself.

@@ -267,11 +267,7 @@ impl There {
                         --dry-run and --stream, which downloads them";
             return Err(Error::io(&self.url, "cannot read", std::io::Error::other(what)).into());
         }
-        if let Some(total) = answer.total().filter(|&total| total != self.n_bytes) {
-            let what =
-                format!("the hub says that the file has {} bytes, and the server has {total}", self.n_bytes);
-            return Err(Error::malformed(&self.url, what).into());
-        }
+        answer.check_total(self.n_bytes, &self.url)?;
         Ok(answer)
     }
 }

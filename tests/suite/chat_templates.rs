@@ -40,6 +40,21 @@ fn user(content: &str) -> Vec<Message> {
     vec![Message { role: "user".into(), content: content.into() }]
 }
 
+/// As SmolVLM's and LLaVA's: contents are lists of parts.
+#[test]
+fn templates_that_want_lists_of_parts_get_them() {
+    let source = "{% for m in messages %}{{ m.role }}:{% for part in m.content %}{% if part.type == 'text' %} \
+                  {{ part.text }}{% endif %}{% endfor %};{% endfor %}";
+    let template = Template::new(source, special_tokens()).expect("a template");
+    assert!(template.shows_messages());
+    assert_eq!(template.render(&user("Hi"), true).expect("a text"), "user: Hi;");
+    let both = "{% for m in messages %}{{ m.content if m.content is string else m.content[0].text ~ '!' }}{% endfor %}";
+    let template = Template::new(both, special_tokens()).expect("a template");
+    assert_eq!(template.render(&user("Hi"), true).expect("a text"), "Hi");
+    let silent = Template::new("always the same", special_tokens()).expect("a template");
+    assert!(!silent.shows_messages());
+}
+
 #[test]
 fn templates_render_as_pythons_jinja_does() {
     let expected = std::fs::read_to_string(folder().join("expected.json")).unwrap();

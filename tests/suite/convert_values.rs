@@ -152,6 +152,8 @@ fn general_keys_come_from_config_card_and_folder() {
     Spec::default().write(&dir);
     let card = "---\nlicense: apache-2.0\nlanguage:\n- en\n- de\ntags: [tale]\nbase_model: someone/Base-2B\n---\n# Tale\n";
     std::fs::write(dir.join("README.md"), card).expect("a writable folder");
+    let sampling = r#"{"temperature": 0.8, "repetition_penalty": 1.5}"#;
+    std::fs::write(dir.join("generation_config.json"), sampling).expect("a writable folder");
     let (_, file) = in_f32(&dir);
     let text = |key: &str| file.metadata().required_string(key).expect("written").to_owned();
     assert_eq!(text("general.name"), "Tiny Tale 1M Instruct v0.2");
@@ -169,7 +171,8 @@ fn general_keys_come_from_config_card_and_folder() {
     };
     assert_eq!(list("general.languages"), ["en", "de"]);
     assert_eq!(list("general.tags"), ["tale"]);
-    assert_eq!(file.metadata().f32("general.sampling.temp").expect("a float"), Some(0.8));
+    let sampling = |key: &str| file.metadata().f32(&format!("general.sampling.{key}")).expect("a float");
+    assert_eq!((sampling("temp"), sampling("penalty_repeat")), (Some(0.8), Some(1.5)));
 }
 
 #[test]

@@ -148,7 +148,9 @@ mod tests {
     fn one_trailing_newline_is_trimmed() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("text");
-        for (written, read) in [("a\n", "a"), ("a\n\n", "a\n"), ("a\r\n", "a"), ("a", "a"), ("", "")] {
+        for (written, read) in
+            [("a\n", "a"), ("a\n\n", "a\n"), ("a\r\n", "a"), ("a", "a"), ("", ""), ("\u{FEFF}a", "a")]
+        {
             std::fs::write(&path, written).expect("written");
             assert_eq!(read_text_trimmed(&path).expect("read"), read);
         }

@@ -4,6 +4,7 @@
 //! notices when nothing comes any more. The token goes to the hub itself and to no other address: redirects lead to
 //! storage that has its own signatures.
 
+mod parts;
 mod refusal;
 
 use std::io::{self, Read};
@@ -243,34 +244,6 @@ impl Answer {
             }
         }
         Ok(body)
-    }
-
-    /// Checks that a part of a file is the one that was asked for.
-    fn check_first(&self, first: u64) -> Result<(), Trouble> {
-        if self.status != 206 {
-            return Ok(());
-        }
-        let come = match self.range() {
-            Some((begin, _)) if begin == first => return Ok(()),
-            Some((begin, _)) => format!("those from {begin} on"),
-            None => "a part that does not say which it is".to_owned(),
-        };
-        Err(Trouble::passing(format!("bytes from {first} on were asked for, and what comes is {come}")))
-    }
-
-    /// The first byte of the part of a file that comes, and the bytes of the whole if that is said: "bytes 100-199/200".
-    fn range(&self) -> Option<(u64, Option<u64>)> {
-        let (range, total) = self.header("content-range")?.trim().strip_prefix("bytes ")?.split_once('/')?;
-        let first = range.split('-').next()?.trim().parse().ok()?;
-        Some((first, total.trim().parse().ok()))
-    }
-
-    /// The bytes of the whole file, if the server says it.
-    pub(super) fn total(&self) -> Option<u64> {
-        match self.status {
-            206 => self.range().and_then(|(_, total)| total),
-            _ => self.header("content-length").and_then(|length| length.trim().parse().ok()),
-        }
     }
 
     /// A header, if it is text.

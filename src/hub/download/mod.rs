@@ -140,7 +140,7 @@ impl<'a> Fetcher<'a> {
                 200 => partial.restart()?,
                 _ => {}
             }
-            partial.check_head(&answer, subject.url)?;
+            answer.check_total(partial.file.n_bytes, subject.url)?;
             while let Some(bytes) = answer.next(self.watch)? {
                 partial.add(&bytes)?;
                 self.watch.reached(before + partial.n_bytes);

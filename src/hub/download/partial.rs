@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use super::super::client::{Answer, Trouble};
+use super::super::client::Trouble;
 use super::super::listing::{Hash, RemoteFile};
 use crate::error::{Error, Result};
 
@@ -65,22 +65,6 @@ impl<'a> Partial<'a> {
         self.n_bytes += bytes.len() as u64;
         self.hasher.update(bytes);
         Ok(())
-    }
-
-    /// Checks that the answer is about this file, and goes on where the part ends.
-    pub(super) fn check_head(&self, answer: &Answer, url: &str) -> Result<(), Trouble> {
-        match answer.total().filter(|&total| total != self.file.n_bytes) {
-            Some(total) => Err(Error::malformed(
-                url,
-                format!(
-                    "the hub says that the file has {} bytes, and the server has {total}; a proxy may answer in its place. Try \
-                     again later, or without the proxy",
-                    self.file.n_bytes
-                ),
-            )
-            .into()),
-            None => Ok(()),
-        }
     }
 
     /// The hash of what has come, as the hub writes it.

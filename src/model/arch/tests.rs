@@ -64,6 +64,18 @@ fn every_family_has_names_of_its_own() {
 }
 
 #[test]
+fn decoders_look_ahead_and_have_windows_as_their_class_says() {
+    let made = |more: &str| llama().configure(&config(more)).expect("sound");
+    let causal = ("llama.attention.causal".to_owned(), Value::Bool(false));
+    assert!(made(r#""is_causal": false"#).pairs.contains(&causal));
+    assert!(!made(r#""is_causal": true"#).pairs.contains(&causal));
+    let is_told = |more: &str| !made(&format!(r#""sliding_window": 8, {more}"#)).notes.is_empty();
+    assert!(is_told(r#""model_type": "mistral""#));
+    assert!(!is_told(r#""model_type": "llama""#));
+    assert!(!is_told(r#""model_type": "mistral", "layer_types": ["full_attention", "full_attention"]"#));
+}
+
+#[test]
 fn yarns_attention_factor_of_other_converters_is_the_whole_of_it() {
     let of = |more: &str, change: &dyn Fn(&mut MetadataPairs)| {
         let mut pairs = llama().configure(&config(more)).expect("sound").pairs;

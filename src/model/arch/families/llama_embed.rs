@@ -18,9 +18,10 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;
     let scores = |class: &&str| class.ends_with("ForSequenceClassification");
     if made.whole.strings("architectures")?.unwrap_or_default().iter().any(scores) {
-        return Err(
-            made.unsupported("scores of the mean of all positions, divided by a temperature".to_owned())
-        );
+        return Err(made.unsupported(
+            "scores of the mean of all positions, which the llama-embed architecture cannot express"
+                .to_owned(),
+        ));
     }
     if let Some(other) = made.config.string("pooling")?.filter(|pooling| *pooling != "avg") {
         return Err(made.unsupported(format!(

@@ -47,13 +47,9 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     ] {
         made.refuse(flag, false, true)?;
     }
-    if made.config.f32("rotary_emb_fraction")?.is_some_and(|fraction| fraction != 1.0)
-        || made.config.bool("scale_attn_weights")? == Some(false)
-        || made.config.f32("rotary_emb_scale_base")?.is_some_and(|base| base != 0.0)
-    {
-        let what = "rotary_emb_fraction, rotary_emb_scale_base or scale_attn_weights of other models than Nomic's own";
-        return Err(made.unsupported(what.to_owned()));
-    }
+    made.refuse("scale_attn_weights", true, false)?;
+    made.refuse_number("rotary_emb_fraction", 1.0)?;
+    made.refuse_number("rotary_emb_scale_base", 0.0)?;
     numbers(made)
 }
 
