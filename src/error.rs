@@ -75,6 +75,15 @@ impl Error {
         Self::Usage { what: what.into() }
     }
 
+    /// The same error, of a command where what its remedy calls `option` has another name.
+    #[must_use]
+    pub fn with_option_called(mut self, option: &str, name: &str) -> Self {
+        if let Self::Limit { what } | Self::Usage { what } = &mut self {
+            *what = what.replace(option, name);
+        }
+        self
+    }
+
     /// The exit status of a program that ends with this error: 2 for usage, 130 for an interrupt
     /// (as shells report Ctrl-C), else 1.
     pub fn exit_status(&self) -> u8 {

@@ -4,7 +4,7 @@
 //! Messages carry such text as it is; it is escaped once, where it is printed (`cli::output`).
 
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::path::Path;
 
 /// `text` on one line: everything that would steer a terminal, line breaks and tabs included, becomes
@@ -46,6 +46,17 @@ fn steers(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// The first `n_shown` of some things, for a sentence, and how many more there are: `a, b and 3 more`.
+pub fn first_few<T: Display>(things: impl IntoIterator<Item = T>, n_shown: usize) -> String {
+    let mut things = things.into_iter();
+    let shown: Vec<String> = things.by_ref().take(n_shown).map(|thing| thing.to_string()).collect();
+    let more = match things.count() {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    shown.join(", ") + &more
+}
+
 fn escape(text: &str, is_harmful: impl Fn(char) -> bool, write: impl Fn(char, &mut String)) -> Cow<'_, str> {
     if !text.contains(&is_harmful) {
         return Cow::Borrowed(text);
@@ -73,6 +84,13 @@ mod tests {
             assert_eq!(json(&text) == text, kept, "{c:?}");
             assert_eq!(prose(&text) == text, kept || c == '\r' || c > '\u{ff}', "{c:?}");
         }
+    }
+
+    #[test]
+    fn lists_say_how_many_more_there_are() {
+        assert_eq!(first_few([0; 0], 2), "");
+        assert_eq!(first_few(["a", "b"], 2), "a, b");
+        assert_eq!(first_few(1..=5, 2), "1, 2 and 3 more");
     }
 
     #[test]

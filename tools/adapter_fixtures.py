@@ -1,7 +1,7 @@
 """Makes fixtures/adapters: PEFT adapters of the tiny models in fixtures/families, with the logits that transformers and
 PEFT compute.
 
-Usage: python tools/adapter_fixtures.py fixtures
+Usage: python tools/adapter_fixtures.py fixtures [NAME...]
 
 A folder NAME holds an adapter as PEFT saves it and logits.npy, `[n_ids, n_vocab]` for the first ids of the base's
 ids.txt; `base_model_name_or_path` names the base. Needs torch, transformers 5.24, peft 0.21.
@@ -36,14 +36,24 @@ ADAPTERS = {
     "tokens-of-tied": ("qwen2", dict(
         r=4, lora_alpha=8, target_modules=["q_proj"], trainable_token_indices={"embed_tokens": [224, 81]},
     )),
+    "experts": ("gpt-oss", dict(
+        r=2, lora_alpha=4, target_modules=["q_proj"],
+        target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"],
+    )),
+    "experts-apart": ("qwen3moe", dict(
+        r=2, lora_alpha=4, target_modules=["q_proj"],
+        target_parameters=["mlp.experts.down_proj", "mlp.experts.gate_up_proj"],
+    )),
     "resized": ("qwen2", dict(
         r=4, lora_alpha=8, target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"],
     )),
 }
 
 
-def main(fixtures):
+def main(fixtures, *only):
     for name, (base, settings) in ADAPTERS.items():
+        if only and name not in only:
+            continue
         torch.manual_seed(len(name))
         model = AutoModelForCausalLM.from_pretrained(fixtures / "families" / base, dtype=torch.float32)
         if name == "resized":
@@ -67,4 +77,4 @@ def main(fixtures):
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    main(pathlib.Path(sys.argv[1]), *sys.argv[2:])

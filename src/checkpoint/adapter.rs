@@ -7,10 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use regex::Regex;
-
-use super::change::{Change, LowRank, NewRows};
-use super::config::Config;
+use super::adapted_experts::AdaptedExperts;
+use super::adapter_settings::AdapterSettings;
+use super::change::{Change, LowRank, NewRows, Parts};
 use super::folder::Folder;
 use super::shard::Shard;
 use super::tensor::TensorView;
@@ -35,37 +34,12 @@ const VOCABULARIES: [&str; 7] =
 /// Files by which a folder has a tokenizer of its own.
 const TOKENIZERS: [&str; 2] = ["tokenizer.json", "tokenizer.model"];
 
-/// Settings that change what an adapter computes in a way that is not known here, if they are set.
-const UNKNOWN_SETTINGS: [&str; 8] = [
-    "layer_replication",
-    "use_qalora",
-    "lora_bias",
-    "alora_invocation_tokens",
-    "use_bdlora",
-    "arrow_config",
-    "kasa_config",
-    "target_parameters",
-];
-
-/// Ways of initialising that change the base as well: `init_lora_weights` begins so.
-const CHANGES_OF_BASES: [&str; 5] = ["pissa", "olora", "corda", "loftq", "lora_ga"];
-
 /// An opened adapter.
 #[derive(Debug)]
 pub struct Adapter {
     folder: Folder,
-    config: Config,
+    settings: AdapterSettings,
     shard: Shard,
-    scale: f32,
-}
-
-/// The tensors of a module that make one change.
-#[derive(Clone, Copy, Debug, Default)]
-struct Parts<'a> {
-    a: Option<TensorView<'a>>,
-    b: Option<TensorView<'a>>,
-    magnitude: Option<TensorView<'a>>,
-    is_embedding: bool,
 }
 
 impl Adapter {
@@ -87,8 +61,9 @@ impl Adapter {
         let Some(weights) = WEIGHTS.iter().map(|name| dir.join(name)).find(|path| path.is_file()) else {
             return Err(none(WEIGHTS[0]));
         };
-        let adapter = Self { shard: Shard::open(&weights)?, folder, config, scale };
-        adapter.check_settings()?;
+        let adapter =
+            Self { shard: Shard::open(&weights)?, folder, settings: AdapterSettings { config, scale } };
+        adapter.settings.check()?;
         Ok(adapter)
     }
 
@@ -109,57 +84,22 @@ impl Adapter {
 
     /// How many times it is applied.
     pub fn scale(&self) -> f32 {
-        self.scale
+        self.settings.scale
     }
 
     /// What its author says that it was trained on.
     pub fn base(&self) -> Option<&str> {
-        self.config.string("base_model_name_or_path").ok().flatten()
+        self.settings.config.string("base_model_name_or_path").ok().flatten()
     }
 
     /// Whether an embedding that it replaces is that of a tied head as well.
     pub fn keeps_ties(&self) -> bool {
-        self.config.bool("ensure_weight_tying").ok().flatten().unwrap_or(false)
+        self.settings.config.bool("ensure_weight_tying").ok().flatten().unwrap_or(false)
     }
 
     /// What the user should know of it.
     pub fn notes(&self) -> Vec<String> {
-        let way = self.config.value("init_lora_weights").and_then(|way| way.as_str()).unwrap_or_default();
-        let way = way.to_ascii_lowercase();
-        if !CHANGES_OF_BASES.iter().any(|start| way.starts_with(start)) {
-            return Vec::new();
-        }
-        vec![format!(
-            "{}: it was initialised by {way}, which changes the base as well: the base must be the one that was saved \
-             with it, unless it was converted to a plain LoRA",
-            self.folder.join(CONFIG).display()
-        )]
-    }
-
-    fn check_settings(&self) -> Result<()> {
-        let path = self.config.path();
-        let kind = self.config.string("peft_type")?.unwrap_or("LORA");
-        if kind != "LORA" {
-            let what = format!("an adapter of the kind {kind}; LoRA, rsLoRA and DoRA can be read");
-            return Err(Error::unsupported(path, what));
-        }
-        let is_set = |key: &&&str| {
-            self.config.value(key).is_some_and(|value| match value {
-                serde_json::Value::Bool(is_set) => *is_set,
-                serde_json::Value::Array(list) => !list.is_empty(),
-                serde_json::Value::Object(map) => !map.is_empty(),
-                _ => true,
-            })
-        };
-        match UNKNOWN_SETTINGS.iter().find(is_set) {
-            Some(key) => Err(Error::unsupported(
-                path,
-                format!(
-                    "{key} is set, which this program cannot apply; merge the adapter with PEFT, and convert that"
-                ),
-            )),
-            None => Ok(()),
-        }
+        self.settings.notes()
     }
 
     /// Whether a tokenizer lies beside it.
@@ -188,6 +128,7 @@ impl Adapter {
     /// adapter.
     pub fn changes(&self) -> Result<Vec<(String, Change<'_>)>> {
         let (mut parts, mut changes) = (BTreeMap::<String, Parts<'_>>::new(), Vec::new());
+        let mut experts = AdaptedExperts::default();
         for name in self.shard.tensor_names() {
             let Some(view) = self.shard.tensor(name)? else { continue };
             let plain = plain_name(name);
@@ -205,7 +146,11 @@ impl Adapter {
                 changes.push((plain, Change::Replaced(view)));
                 continue;
             };
-            let of = parts.entry(module.to_owned()).or_default();
+            let of = if self.settings.parameters_of(module)?.is_empty() {
+                parts.entry(module.to_owned()).or_default()
+            } else {
+                experts.parts(module, name)
+            };
             // The name of the adapter may still stand in those of its tensors.
             let slot = match part.trim_end_matches(".weight").trim_end_matches(".default") {
                 "A" => &mut of.a,
@@ -227,6 +172,7 @@ impl Adapter {
             let change = Change::Added(self.low_rank(&module, parts)?);
             changes.push((format!("{module}.weight"), change));
         }
+        changes.extend(experts.changes(&self.settings, self.shard.path())?);
         if changes.is_empty() {
             return Err(Error::malformed(self.shard.path(), "it holds no tensors"));
         }
@@ -244,7 +190,7 @@ impl Adapter {
     /// The rows of `module` that `values` are for, as adapter_config.json says: a list, or lists by the names of modules.
     fn new_rows<'a>(&'a self, module: &str, values: TensorView<'a>) -> Result<NewRows<'a>> {
         const KEY: &str = "trainable_token_indices";
-        let list = match self.config.value(KEY) {
+        let list = match self.settings.config.value(KEY) {
             Some(serde_json::Value::Object(by_name)) => {
                 let is_of = |name: &str| module == name || module.ends_with(&format!(".{name}"));
                 by_name.iter().find(|(name, _)| is_of(name)).map(|(_, list)| list)
@@ -255,7 +201,7 @@ impl Adapter {
         let indices: Option<Vec<usize>> =
             list.and_then(serde_json::Value::as_array).and_then(|list| list.iter().map(index).collect());
         match (indices, values.shape) {
-            (Some(indices), &[n, _]) if indices.len() == n && self.scale == 1.0 => {
+            (Some(indices), &[n, _]) if indices.len() == n && self.settings.scale == 1.0 => {
                 Ok(NewRows { indices, values })
             }
             (Some(indices), &[n, _]) if indices.len() == n => {
@@ -304,13 +250,8 @@ impl Adapter {
             );
             return Err(wrong(what));
         }
-        let numbers = [Some(a), Some(b), magnitude];
-        if let Some(view) = numbers.iter().flatten().find(|view| !view.dtype.is_plain_float()) {
-            let what =
-                format!("module {} has elements of {}; floats are needed", module.escape_debug(), view.dtype);
-            return Err(wrong(what));
-        }
-        if let Some(stated) = self.of_module(module, "rank_pattern", "r")?
+        parts.check_floats(self.shard.path(), module)?;
+        if let Some(stated) = self.settings.of_module(module, "rank_pattern", "r")?
             && stated != rank as f32
         {
             let what = format!(
@@ -319,38 +260,8 @@ impl Adapter {
             );
             return Err(wrong(what));
         }
-        let alpha = self.of_module(module, "alpha_pattern", "lora_alpha")?.unwrap_or(8.0);
-        let by_root = self.config.bool("use_rslora")?.unwrap_or(false);
-        let rank = rank as f32;
-        let divisor = if by_root { rank.sqrt() } else { rank };
-        let is_turned = is_embedding || self.config.bool("fan_in_fan_out")?.unwrap_or(false);
-        Ok(LowRank { a, b, scale: self.scale * (alpha / divisor), is_turned, magnitude })
-    }
-
-    /// A number of a module: that of the first of the `patterns` that the end of its name matches, or the `common` one.
-    fn of_module(&self, module: &str, patterns: &str, common: &str) -> Result<Option<f32>> {
-        if let Some(numbers) = self.config.object(patterns)? {
-            for key in numbers.keys() {
-                // Most are names, which many modules are compared with.
-                if !key.contains(['*', '+', '?', '[', '(', '|', '\\', '^', '$', '{']) {
-                    let is_end =
-                        module.strip_suffix(key).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-                    if is_end {
-                        return numbers.required_f32(key).map(Some);
-                    }
-                    continue;
-                }
-                let pattern = Regex::new(&format!("^(?:.*\\.)?(?:{key})$"));
-                let pattern = pattern.map_err(|_| {
-                    let what = format!("{patterns}: {} is not a pattern of names", key.escape_debug());
-                    Error::malformed(self.config.path(), what)
-                })?;
-                if pattern.is_match(module) {
-                    return numbers.required_f32(key).map(Some);
-                }
-            }
-        }
-        self.config.f32(common)
+        let is_turned = is_embedding || self.settings.config.bool("fan_in_fan_out")?.unwrap_or(false);
+        Ok(LowRank { a, b, scale: self.settings.scale_of(module, rank)?, is_turned, magnitude })
     }
 }
 

@@ -6,7 +6,9 @@
 //! JSON objects with typed getters, [`adapter`] what PEFT trains beside a model, [`model_card`] the front matter of README.md; [`open`] puts them
 //! together.
 
+mod adapted_experts;
 pub mod adapter;
+mod adapter_settings;
 mod among;
 mod change;
 pub mod config;
@@ -30,7 +32,7 @@ mod weight_names;
 
 pub use adapter::Adapter;
 pub use among::{WeightsAmong, is_beside_weights, shards_of};
-pub use change::{Change, LowRank, NewRows};
+pub use change::{Change, ExpertsLowRank, LowRank, NewRows};
 pub use config::Config;
 pub(crate) use config::excerpt;
 pub use folder::Folder;

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use crate::error::{Error, Result};
@@ -34,8 +35,13 @@ pub fn begin_with<T>(parse: impl FnOnce() -> Result<T, clap::Error>) -> Result<T
         let is_harmless =
             |arg: OsString| matches!(printable::lines(&arg.to_string_lossy()), Cow::Borrowed(_));
         if std::env::args_os().all(is_harmless) {
-            // Help that is not read to its end is not a failure.
-            let _ = error.print();
+            let printed = error.print().and_then(|()| std::io::stdout().flush());
+            // Help that is not read to its end is not a failure, and help that nobody gets is one.
+            if let Err(e) = printed
+                && error.exit_code() == 0
+            {
+                return exit(Err(Error::io("standard output", "cannot write to", e)));
+            }
         } else {
             output::say(error.render().to_string().trim_end());
         }

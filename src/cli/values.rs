@@ -46,21 +46,36 @@ pub fn numbers(text: &str) -> Result<Vec<usize>, String> {
 /// # Errors
 /// What to give instead.
 pub fn file_bytes(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is no size of a file; give one as in 4G, 3.5GiB or 700M");
+    bytes(text, 1000.0)
+        .ok_or_else(|| format!("{text:?} is no size of a file; give one as in 4G, 3.5GiB or 700M"))
+}
+
+/// Bytes of memory, as in `3G`, `1.5 GiB` or `512M` (powers of 1024, as memory is sold).
+///
+/// # Errors
+/// What to give instead.
+pub fn memory_bytes(text: &str) -> Result<u64, String> {
+    bytes(text, 1024.0)
+        .ok_or_else(|| format!("{text:?} is not an amount of memory; give one as in 512M, 3G or 1.5G"))
+}
+
+/// Bytes from a number with a unit, which is a power of `base` unless it ends in `iB`.
+fn bytes(text: &str, base: f64) -> Option<u64> {
     let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit = unit.trim_start().to_ascii_uppercase();
-    let base: f64 = if unit.ends_with("IB") { 1024.0 } else { 1000.0 };
+    let is_binary = unit.ends_with("IB");
     let power = match unit.trim_end_matches("IB").trim_end_matches('B') {
-        "" if !unit.ends_with("IB") => 0,
+        "" if !is_binary => 0,
         "K" => 1,
         "M" => 2,
         "G" => 3,
         "T" => 4,
-        _ => return Err(wrong()),
+        _ => return None,
     };
-    let bytes = number.parse::<f64>().map_err(|_| wrong())? * base.powi(power);
-    if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err(wrong()) }
+    let base: f64 = if is_binary { 1024.0 } else { base };
+    let bytes = number.parse::<f64>().ok()? * base.powi(power);
+    (1.0..1e18).contains(&bytes).then_some(bytes as u64)
 }
 
 /// A path that is applied some number of times.
@@ -175,6 +190,19 @@ mod tests {
         }
         for wrong in ["", "G", "0", "-1G", "4X", "1.2.3M", "nan", "iB", "9999999T"] {
             assert!(file_bytes(wrong).expect_err("no size").contains("3.5GiB"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn memory_is_given_in_binary_units() {
+        for (text, bytes) in
+            [("512M", 512 << 20), ("3G", 3 << 30), ("1.5 GiB", 3 << 29), ("2kb", 2048), ("77", 77)]
+        {
+            assert_eq!(memory_bytes(text), Ok(bytes), "{text}");
+        }
+        for wrong in ["", "G", "0", "-1G", "3X", "1.2.3M", "nan", "infG", "1 2G"] {
+            let message = memory_bytes(wrong).expect_err("no amount");
+            assert!(message.contains("512M"), "{message}");
         }
     }
 

@@ -4,9 +4,9 @@
 //! of a model that ties it to the embedding is then another module than that, and keeps the base's weights when an
 //! adapter changes the embedding alone. Such a model is untied here.
 
-use crate::checkpoint::{Adapter, Change, Checkpoint};
+use crate::checkpoint::{Adapter, Change, Checkpoint, ExpertsLowRank};
 use crate::convert::names::Names;
-use crate::convert::stored::{Stored, Tensors};
+use crate::convert::stored::{ExpertRows, Stored, Tensors};
 use crate::error::{Error, Result};
 use crate::model::arch::{Configured, Dialect, Family, Source};
 use crate::model::spec::{Role, Slot, slots};
@@ -36,18 +36,30 @@ pub(super) fn merge<'a>(
         return Err(Error::unsupported(checkpoint.dir(), what));
     }
     let tied = Tied::of(checkpoint, family, configured)?;
-    let (found, embedding, mut head) = {
+    let (found, of_experts, embedding, mut head) = {
         let names = Names::of((&*tensors, checkpoint.dir()), family.names.base_prefix, &[], &mut Vec::new())?;
         let find = |name: &str| names.find_changed(name).map(str::to_owned);
         // A scale of zero leaves everything as it is, also where DoRA would bring rows to other lengths.
-        let mut found = Vec::new();
+        let (mut found, mut of_experts) = (Vec::new(), Vec::new());
         for adapter in checkpoint.adapters().iter().filter(|adapter| adapter.scale() != 0.0) {
-            let changes = adapter.changes()?.into_iter();
-            found.extend(changes.map(|(name, change)| (adapter, find(&name), name, change)));
+            for (name, change) in adapter.changes()? {
+                if let Change::Experts(added) = change {
+                    let places = places_of_experts(&name, added.n_experts, &find)
+                        .ok_or_else(|| not_in_base(adapter, checkpoint, &name))?;
+                    of_experts.push((added, places));
+                } else {
+                    found.push((adapter, find(&name), name, change));
+                }
+            }
         }
         let first_of = |names: &[String]| names.iter().find_map(|name| find(name));
-        (found, first_of(&tied.embedding), first_of(&tied.head))
+        (found, of_experts, first_of(&tied.embedding), first_of(&tied.head))
     };
+    // These classes have rows of inputs, in tensors of floats, for their kernels.
+    let has_rows_of_inputs = matches!(family.gguf_name, "gpt-oss" | "llama4");
+    for (added, places) in &of_experts {
+        merge_experts(tensors, added, places, has_rows_of_inputs)?;
+    }
     for (adapter, in_base, name, change) in found {
         let (in_base, changes_embedding) = match (in_base, &embedding) {
             (Some(in_base), embedding) => {
@@ -74,8 +86,61 @@ pub(super) fn merge<'a>(
             Change::Replaced(view) => Stored::Plain(view),
             Change::Added(added) => base.with(&in_base, &added)?,
             Change::Rows(rows) => base.with_rows(&in_base, &rows)?,
+            Change::Experts(_) => unreachable!("those of experts are merged apart"),
         };
         tensors.put(&in_base, changed);
+    }
+    Ok(())
+}
+
+/// The tensors that hold what a class keeps in the parameter `name`, all experts of a layer: one, or for each expert those
+/// that its matrix is cut into.
+fn places_of_experts(
+    name: &str,
+    n_experts: usize,
+    find: &dyn Fn(&str) -> Option<String>,
+) -> Option<Vec<Vec<String>>> {
+    if let Some(whole) = find(name) {
+        return Some(vec![vec![whole]]);
+    }
+    let (module, parameter) = name.rsplit_once('.')?;
+    let parts: &[&[&str]] = match parameter {
+        "gate_up_proj" => &[&["gate_proj", "up_proj"], &["w1", "w3"]],
+        "down_proj" => &[&["down_proj"], &["w2"]],
+        _ => return None,
+    };
+    let modules = [module.to_owned(), module.replace(".mlp.", ".block_sparse_moe.")];
+    let of_expert = |expert: usize| {
+        let mut ways = modules.iter().flat_map(|module| parts.iter().map(move |parts| (module, parts)));
+        ways.find_map(|(module, parts)| {
+            parts.iter().map(|part| find(&format!("{module}.{expert}.{part}.weight"))).collect()
+        })
+    };
+    (0..n_experts).map(of_expert).collect()
+}
+
+/// Merges what an adapter adds to all experts of a layer.
+fn merge_experts<'a>(
+    tensors: &mut Tensors<'a>,
+    added: &ExpertsLowRank<'a>,
+    places: &[Vec<String>],
+    has_rows_of_inputs: bool,
+) -> Result<()> {
+    for (expert, names) in places.iter().enumerate() {
+        let mut parts = Vec::new();
+        for name in names {
+            // The names are those of tensors.
+            parts.extend(tensors.get(name)?.map(|base| (name, base.clone())));
+        }
+        let n_rows = |base: &Stored<'_>| base.shape().iter().rev().nth(1).copied().unwrap_or(0);
+        let per_expert = parts.iter().map(|(_, base)| n_rows(base)).sum();
+        let mut first = expert * per_expert;
+        for (name, base) in parts {
+            let are_inputs = has_rows_of_inputs && matches!(base, Stored::Plain(_));
+            let rows = ExpertRows { first, per_expert, are_inputs };
+            first += n_rows(&base);
+            tensors.put(name, base.with_experts(name, added, rows)?);
+        }
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::convert::recipe::{Candidate, Choice, needs_importance};
 use crate::error::{Error, Result};
 use crate::gguf::Value;
 use crate::model::spec::{Role, Suffix};
+use crate::printable;
 use crate::quantize::ImportanceMatrix;
 
 /// Tensors named in a message before it says "and more".
@@ -97,11 +98,8 @@ impl ImportanceFile {
             if names.is_empty() {
                 continue;
             }
-            let listed = names[..names.len().min(MAX_LISTED)].join(", ");
-            let more = names.len().saturating_sub(MAX_LISTED);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            warnings
-                .push(format!("{} {fault} {listed}{more}: their columns count alike", self.path.display()));
+            let listed = printable::first_few(names, MAX_LISTED);
+            warnings.push(format!("{} {fault} {listed}: their columns count alike", self.path.display()));
         }
         Ok(found)
     }
@@ -131,7 +129,8 @@ impl ImportanceFile {
         let mut pairs = vec![("file", Value::String(self.path.to_string_lossy().into_owned()))];
         pairs.extend(self.matrix.datasets.first().map(|name| ("dataset", Value::String(name.clone()))));
         pairs.push(("entries_count", number(self.matrix.entries.len() as u64)));
-        pairs.push(("chunks_count", number(self.matrix.n_chunks())));
+        let n_chunks = Some(self.matrix.n_chunks()).filter(|&n| n > 0);
+        pairs.extend(n_chunks.map(|n| ("chunks_count", number(n))));
         pairs.into_iter().map(|(key, value)| (format!("quantize.imatrix.{key}"), value)).collect()
     }
 }

@@ -93,18 +93,21 @@ impl Setting {
     /// [`Error::Io`]; [`Error::Malformed`] for another form.
     pub fn read_all(path: &Path) -> Result<Vec<Self>> {
         let bytes = regular_file::read(path, limits::MAX_CONFIG_BYTES)?;
-        let malformed = |what: String| {
-            Error::malformed(
-                path,
-                format!("{what}; an object is needed, as {{\"general.name\": \"My model\"}}"),
-            )
-        };
         let object: serde_json::Map<String, Json> =
-            serde_json::from_slice(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes))
-                .map_err(|e| malformed(format!("not a JSON object: {e}")))?;
+            serde_json::from_slice(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes)).map_err(|e| {
+                let example = "{\"general.name\": \"My model\"}";
+                Error::malformed(path, format!("not a JSON object, as {example}: {e}"))
+            })?;
         let setting = |(key, value): (String, Json)| match given(&value) {
             Some(value) if !key.is_empty() => Ok(Self { key, value }),
-            _ => Err(malformed(format!("\"{}\" has the value {value}", key.escape_debug()))),
+            _ => {
+                let name = key.escape_debug();
+                let what = format!(
+                    "\"{name}\" has the value {value}; a key has a name, and a text, a number, true, false or a list of \
+                     texts for a value"
+                );
+                Err(Error::malformed(path, what))
+            }
         };
         object.into_iter().map(setting).collect()
     }
@@ -189,7 +192,7 @@ impl KeyChanges {
         let keys = self.removed.iter().chain(self.set.iter().map(|setting| &setting.key));
         if let Some(key) = keys.into_iter().find(|key| edit::is_of_layout(key)) {
             return Err(Error::usage(format!(
-                "{key} says where the tensors lie; it cannot be changed by itself; leave it out"
+                "{key} says where the tensors are; it cannot be changed by itself; leave it out"
             )));
         }
         for key in &self.removed {
@@ -256,9 +259,15 @@ mod tests {
             values,
             [Value::String("M".into()), tags, Value::U32(5), Value::F32(0.5), Value::Bool(true)]
         );
-        for text in ["[]", r#"{"a": null}"#, r#"{"a": {"b": 1}}"#, r#"{"a": [1]}"#, r#"{"": "x"}"#] {
+        for (text, reason) in [
+            ("[]", "not a JSON object"),
+            (r#"{"a": null}"#, "the value null; a key has"),
+            (r#"{"a": {"b": 1}}"#, "a list of texts for a value"),
+            (r#"{"a": [1]}"#, "a list of texts for a value"),
+            (r#"{"": "x"}"#, "a key has a name"),
+        ] {
             let message = read(text).expect_err(text).to_string();
-            assert!(message.contains("an object is needed"), "{message}");
+            assert!(message.contains(reason), "{message}");
         }
     }
 

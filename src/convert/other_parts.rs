@@ -4,6 +4,7 @@
 use crate::checkpoint::Checkpoint;
 use crate::model::arch::Names;
 use crate::model::spec::ModelSpec;
+use crate::printable;
 
 /// What the names of other parts begin with, after `model.` if that is in front.
 const PARTS: [&str; 52] = [
@@ -110,12 +111,9 @@ pub(super) fn is_modal_adapter(name: &str) -> bool {
 pub(super) fn note(left_out: &[&str]) -> Option<String> {
     let n = left_out.len();
     left_out.first()?;
-    let listed: Vec<String> =
-        left_out.iter().take(MAX_LISTED).map(|name| name.escape_debug().to_string()).collect();
-    let more = if n > MAX_LISTED { format!(" and {} more", n - MAX_LISTED) } else { String::new() };
     Some(format!(
-        "{} left out, of parts beside the language model: {}{more}",
+        "{} left out, of parts beside the language model: {}",
         if n == 1 { "1 tensor is".to_owned() } else { format!("{n} tensors are") },
-        listed.join(", ")
+        printable::first_few(left_out, MAX_LISTED)
     ))
 }

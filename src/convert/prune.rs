@@ -119,7 +119,12 @@ impl Pruning {
             return Err(Error::unsupported(path, what));
         }
         self.change_keys(family.gguf_name, pairs, &spec);
-        let made: Vec<_> = pairs.iter().map(|(key, value)| (key.clone(), value.as_made())).collect();
+        let mut made: Vec<_> = pairs.iter().map(|(key, value)| (key.clone(), value.as_made())).collect();
+        // Files need not say it: their vocabularies do.
+        let n_vocab = format!("{}.vocab_size", family.gguf_name);
+        if !made.iter().any(|(key, _)| *key == n_vocab) {
+            made.push((n_vocab, Value::U32(u32::try_from(spec.n_vocab).unwrap_or(u32::MAX))));
+        }
         let pruned = family.spec_of_pairs((path, &made), has_tensor)?;
         let expected = self.layers_of(&spec)?;
         let same = |(a, b): (&LayerSpec, &LayerSpec)| a == b;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::layout::{check_metadata, encode_pairs};
+use super::parts::SPLIT_KEYS;
 use super::reader::GgufFile;
 use super::value::Value;
 use super::{ALIGNMENT_KEY, MAGIC, journal};
@@ -43,7 +44,7 @@ pub struct Edit {
 
 /// Whether a key belongs to the layout of a file, so that changing it would break the file.
 pub fn is_of_layout(key: &str) -> bool {
-    key == ALIGNMENT_KEY
+    key == ALIGNMENT_KEY || SPLIT_KEYS.contains(&key)
 }
 
 /// Undoes an edit of the file at `path` that a crash cut short. Returns whether there was one.

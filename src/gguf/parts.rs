@@ -10,6 +10,7 @@ use super::layout::{FIXED_HEADER_BYTES, Layout, PlannedTensor, described_bytes, 
 use super::reader::GgufFile;
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::printable;
 
 const SPLIT_NO: &str = "split.no";
 const SPLIT_COUNT: &str = "split.count";
@@ -17,6 +18,27 @@ const SPLIT_TENSORS: &str = "split.tensors.count";
 
 /// The metadata keys of a part.
 pub const SPLIT_KEYS: [&str; 3] = [SPLIT_NO, SPLIT_COUNT, SPLIT_TENSORS];
+
+/// The name of the first part, if `file` is a later one: it has little metadata, and readers look at the first one's.
+///
+/// # Errors
+/// [`Error::Malformed`] if a key of a part is no number.
+pub fn first_of(file: &GgufFile) -> Result<Option<String>> {
+    let count = |key| Ok::<_, Error>(file.metadata().count(key)?.unwrap_or(0));
+    let n_parts = count(SPLIT_COUNT)?;
+    Ok((count(SPLIT_NO)? > 0)
+        .then(|| stem(file.path(), n_parts))
+        .flatten()
+        .map(|stem| file_name(&stem, 0, n_parts)))
+}
+
+/// Whether `file` is one of several.
+///
+/// # Errors
+/// As [`first_of`].
+pub fn is_part(file: &GgufFile) -> Result<bool> {
+    Ok(file.metadata().count(SPLIT_COUNT)?.is_some_and(|n| n > 1))
+}
 
 /// Opens the file at `path`, and the other parts if it is one of several, in their order.
 ///
@@ -90,13 +112,9 @@ fn check_present(asked: &Path, paths: &[PathBuf]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let more = match missing.len().saturating_sub(MAX_NAMED) {
-        0 => String::new(),
-        n => format!(" and {n} more"),
-    };
-    let named = missing[..missing.len().min(MAX_NAMED)].join(", ");
+    let named = printable::first_few(missing, MAX_NAMED);
     let what = format!(
-        "it is one of the {} parts of a split model, and these are not beside it: {named}{more}; download them \
+        "it is one of the {} parts of a split model, and these are not beside it: {named}; download them \
          into the same folder",
         paths.len()
     );

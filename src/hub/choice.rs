@@ -6,6 +6,7 @@ use super::Wanted;
 use super::name::HubName;
 use crate::checkpoint::{WeightsAmong, is_beside_weights, shards_of};
 use crate::error::{Error, Result};
+use crate::printable;
 
 /// The type that is taken where a repository has several GGUF files.
 const USUAL_TYPE: &str = "Q4_K_M";
@@ -170,12 +171,10 @@ impl Ggufs {
 
     fn list(&self) -> String {
         const SHOWN: usize = 30;
-        let all: Vec<&str> = self.models.iter().map(|parts| &*parts[0]).collect();
-        match all.len() {
-            0 => "none".to_owned(),
-            n if n > SHOWN => format!("{} and {} more", all[..SHOWN].join(", "), n - SHOWN),
-            _ => all.join(", "),
+        if self.models.is_empty() {
+            return "none".to_owned();
         }
+        printable::first_few(self.models.iter().map(|parts| &parts[0]), SHOWN)
     }
 }
 

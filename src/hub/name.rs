@@ -107,12 +107,12 @@ impl fmt::Display for HubName {
     }
 }
 
-/// Whether `path` stays below the folder that it is relative to, on every system, and holds nothing that means
-/// something in an address.
+/// Whether `path` stays below the folder that it is relative to, on every system, and can be a file's there. (In addresses
+/// it is escaped.)
 pub(super) fn is_relative(path: &str) -> bool {
     const MOST_BYTES: usize = 512;
     let is_part = |part: &str| !part.is_empty() && part != "." && part != "..";
-    let is_plain = |c: char| !c.is_control() && !"\\:?#%\"<>|*".contains(c);
+    let is_plain = |c: char| !c.is_control() && !"\\:?\"<>|*".contains(c);
     path.len() <= MOST_BYTES && path.split('/').all(is_part) && path.chars().all(is_plain)
 }
 

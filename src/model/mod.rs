@@ -26,6 +26,7 @@ pub use arch::Family;
 pub use batch::{BatchPart, Dimensions};
 pub use compute::{Compute, InputObserver, Observer};
 pub use decoder::Decoder;
+pub use load::check_tensors;
 pub(crate) use load::is_of_other_part;
 pub use profile::{Phase, PhaseTimes, Profile};
 pub use reads::Reads;

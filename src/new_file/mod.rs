@@ -27,7 +27,7 @@ use keep::keep;
 pub use left_overs::{remove_all_left_overs, remove_left_overs};
 pub use resumable::Journal;
 use target::parent_of;
-pub use target::{check_not_an_input, free_target, target_of};
+pub use target::{check_not_an_input, free_target, target_of, target_of_kind};
 
 /// A file being written. Dropping it unfinished removes what was written so far.
 #[derive(Debug)]

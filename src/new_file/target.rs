@@ -50,6 +50,28 @@ pub fn free_target(path: &Path, example: &str, overwrite: bool) -> Result<PathBu
     Ok(target)
 }
 
+/// As [`free_target`], of a file that takes the place of none but its own `kind`, as in "a .npy file", whether
+/// `overwrite` is true or not: `is_kind` looks at what is there, unless that is empty.
+///
+/// # Errors
+/// As there; [`Error::Usage`] if something else is there.
+pub fn target_of_kind(
+    path: &Path,
+    example: &str,
+    overwrite: bool,
+    kind: &str,
+    is_kind: impl FnOnce(&Path) -> bool,
+) -> Result<PathBuf> {
+    let target = free_target(path, example, overwrite)?;
+    if fs::metadata(&target).is_ok_and(|found| found.len() > 0) && !is_kind(&target) {
+        return Err(Error::usage(format!(
+            "{} is not {kind}, so --force does not replace it; write to another file",
+            path.display()
+        )));
+    }
+    Ok(target)
+}
+
 /// The path of a file that is not there: `path`, or where the links at it end.
 fn new_target(path: &Path, example: &str) -> Result<PathBuf> {
     let mut target = path.to_owned();
@@ -163,5 +185,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let message = target_of(&dir.path().join("new/"), "m.gguf").unwrap_err().to_string();
         assert!(message.contains("does not name a file") && message.contains("new/m.gguf"), "{message}");
+    }
+
+    #[test]
+    fn only_a_file_of_its_kind_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("made");
+        let target = |overwrite| {
+            let is_made = |path: &Path| fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"made"));
+            target_of_kind(&path, "made", overwrite, "a made file", is_made)
+        };
+        target(false).unwrap();
+        for (content, is_replaced) in [("", true), ("made before", true), ("other", false)] {
+            fs::write(&path, content).unwrap();
+            assert!(target(false).is_err(), "{content}");
+            assert_eq!(target(true).is_ok(), is_replaced, "{content}");
+        }
+        assert!(target(true).unwrap_err().to_string().contains("is not a made file"));
     }
 }

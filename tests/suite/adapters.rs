@@ -16,10 +16,12 @@ use tempfile::TempDir;
 use crate::common::npy::read_npy;
 use crate::families::{TOLERANCE, logits};
 
-const ADAPTERS: [&str; 8] = [
+const ADAPTERS: [&str; 10] = [
     "dora",
     "dora-turned",
     "embedding-of-tied",
+    "experts",
+    "experts-apart",
     "lora",
     "resized",
     "rslora-whole-modules",

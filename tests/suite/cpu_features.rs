@@ -14,6 +14,7 @@ const BASELINE: &[(&str, &str)] = &[
     ("simd/src/float_environment.rs", "MXCSR is SSE's, FPCR of every aarch64"),
     ("simd/src/isa/avx2.rs::prefetch", "SSE's prefetch"),
     ("simd/src/isa/avx2.rs::prefetch_later", "SSE's prefetch"),
+    ("simd/src/isa/neon.rs::prefetch_later", "every aarch64's prefetch"),
     ("simd/src/wide/avx512.rs::prefetch_beyond", "SSE's prefetch"),
 ];
 

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use crate::common::checkpoint::Spec;
 use crate::common::convert;
+use crate::common::parts::split;
 use gguf_kit::convert::FileType;
 use gguf_kit::gguf::GgufFile;
 use gguf_kit::gguf::Value;
@@ -130,6 +131,9 @@ fn a_model_stays_usable_unless_that_is_forced() {
         (["--override-kv", "general.architecture=str:lama"], "lama"),
         (["--remove-kv", "tokenizer.ggml.model"], "vocabulary would be gone"),
         (["--override-kv", &template], "endfor"),
+        (["--override-kv", "llama.block_count=int:1"], "not part of"),
+        (["--override-kv", "llama.block_count=int:3"], "blk.2."),
+        (["--override-kv", "llama.attention.head_count_kv=int:1"], "attn_k"),
     ] {
         let args = [&["tiny.gguf"][..], &change].concat();
         let output = run(dir.path(), &args);
@@ -146,6 +150,25 @@ fn a_model_stays_usable_unless_that_is_forced() {
     // What is no use already can be changed, and mended, as one likes.
     let mended = run(dir.path(), &["tiny.gguf", "--override-kv", "llama.feed_forward_length=u32:1"]);
     assert_eq!(mended.status.code(), Some(0));
+}
+
+#[test]
+fn what_says_where_tensors_are_and_what_no_reader_looks_at_is_not_changed() {
+    let (dir, path) = workplace();
+    let name_of = |path: &PathBuf| path.file_name().expect("a name").to_str().expect("UTF-8").to_owned();
+    let files: Vec<String> = split(&path, &[1, 2]).iter().map(name_of).collect();
+    for (file, change, reason) in [
+        ("tiny.gguf", ["--override-kv", "split.count=u16:3"], "split.count"),
+        (&files[0], ["--remove-kv", "split.count"], "split.count"),
+        (&files[1], ["--override-kv", "general.name=str:Other"], &files[0]),
+    ] {
+        let before = fs::read(dir.path().join(file)).expect("a file");
+        let output = run(dir.path(), &[&[file][..], &change, &["--force"]].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains(reason), "{said}");
+        assert!(fs::read(dir.path().join(file)).expect("a file") == before);
+    }
+    assert_eq!(run(dir.path(), &[files[0].as_str(), "--name", "Other"]).status.code(), Some(0));
 }
 
 #[test]

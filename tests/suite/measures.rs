@@ -5,9 +5,10 @@ use std::sync::atomic::AtomicBool;
 
 use crate::common::checkpoint::Spec;
 use crate::common::model::{mixed_k, new_path, write_gguf};
-use crate::common::{fairytale, options};
+use crate::common::{convert, fairytale, options};
 use crate::program::{assert_fails, json_of, stdout_of};
 use gguf_kit::Error;
+use gguf_kit::convert::FileType;
 use gguf_kit::eval::bench::{self, Workload};
 use gguf_kit::eval::{Chunks, perplexity};
 use gguf_kit::runtime::{Engine, EngineOptions, Session};
@@ -246,4 +247,34 @@ fn predictions_on_disk_compare_as_the_model_does_and_texts_are_told_apart() {
     assert_eq!((texts.len(), &texts[1]["text"], &found["n_scored"]), (2, &half.into(), &252.into()));
     assert_eq!(kl(&texts[0]), kl(&exact));
     assert!((kl(&texts[0]) + kl(&texts[1]) - 2.0 * kl(&found)).abs() < 1e-9, "{found}");
+}
+
+#[test]
+fn what_is_measured_replaces_nothing_but_what_was_measured_before() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let model = new_path(dir.path(), "model");
+    Spec::default().write(dir.path());
+    convert(dir.path(), &model, FileType::F16);
+    let text = dir.path().join("text.txt");
+    std::fs::write(&text, "one two ".repeat(400)).expect("written");
+    let (model, text) = (model.to_str().expect("UTF-8"), text.to_str().expect("UTF-8"));
+    let made = dir.path().join("made");
+    let made = made.to_str().expect("UTF-8");
+    for (command, target) in
+        [("imatrix", "-o"), ("sensitivity", "-o"), ("sensitivity", "--svg"), ("perplexity", "--save-base")]
+    {
+        let ctx = ["--ctx", "64", "--chunks", "4"];
+        let json = format!("{made}.{command}.json");
+        let more: &[&str] = if target == "--svg" { &["-o", &json, "--force"] } else { &["--force"] };
+        let args = |to| [&[command, model, "-f", text][..], &ctx, &[target, to], more].concat();
+        for other in [model, text] {
+            let before = std::fs::read(other).expect("a file");
+            assert_fails(args(other), 2, &["--force does not replace it"]);
+            assert!(std::fs::read(other).expect("a file") == before, "{command} {target}");
+        }
+        let made = format!("{made}.{command}{target}");
+        for _ in 0..2 {
+            stdout_of(args(&made));
+        }
+    }
 }

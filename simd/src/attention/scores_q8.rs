@@ -13,7 +13,7 @@
 use crate::activation::Q8Window;
 use crate::columns::ColumnsMut;
 use crate::gemm::block32::Panel;
-use crate::gemm::{Column, Format, ROWS, Sums, Tier, unpack};
+use crate::gemm::{Column, Format, Lines, ROWS, Sums, Tier, unpack};
 
 /// Panels that are unpacked before every query meets them; with fewer queries one is enough.
 const PANELS: usize = 8;
@@ -69,6 +69,7 @@ fn run<const N: usize, F, T, const P: usize>(
                     n_keys - first,
                     row_bytes,
                     w,
+                    Lines::NONE,
                     &mut panels[p],
                 );
             }

@@ -3,7 +3,7 @@
 use core::marker::PhantomData;
 
 use crate::activation::Q8Window;
-use crate::gemm::{Codes, Column, Format, ROWS, Rows, Tier, Tile};
+use crate::gemm::{Codes, Column, Format, Lines, ROWS, Rows, Tier, Tile};
 
 /// Sixteen rows of one window each. Vectors come first: each lies in a cache line of its own.
 #[derive(Clone, Copy)]
@@ -18,6 +18,8 @@ pub(crate) struct Panel {
     pub(crate) m: [[f32; ROWS]; 8],
     /// How many blocks of the window matter; the others are zero, or as they were.
     pub(crate) n_blocks: usize,
+    /// What a tile asks for on its way.
+    pub(crate) ahead: Lines,
 }
 
 impl Panel {
@@ -61,8 +63,13 @@ pub(crate) struct Block32<F>(PhantomData<F>);
 impl<const N: usize, F: Format32<N>> Format<N> for Block32<F> {
     type Window = Q8Window;
     type Panel = Panel;
-    const BLANK: Panel =
-        Panel { codes: [[0; 64]; 64], d: [[0.0; ROWS]; 8], m: [[0.0; ROWS]; 8], n_blocks: 8 };
+    const BLANK: Panel = Panel {
+        codes: [[0; 64]; 64],
+        d: [[0.0; ROWS]; 8],
+        m: [[0.0; ROWS]; 8],
+        n_blocks: 8,
+        ahead: Lines::NONE,
+    };
 
     #[inline(always)]
     fn limit(panel: &mut Panel, n_bytes: usize) {
@@ -71,6 +78,7 @@ impl<const N: usize, F: Format32<N>> Format<N> for Block32<F> {
 
     #[inline(always)]
     fn unpack<T: Tier>(tier: T, rows: &Rows<'_, N>, panel: &mut Panel) {
+        panel.ahead = rows.ahead_of_tile();
         F::unpack(tier, rows, panel);
         tier.arrange(&mut panel.codes);
     }
@@ -175,7 +183,13 @@ pub(super) mod tests {
     }
 
     fn panel(class: Class, seed: &mut u32) -> Panel {
-        let mut panel = Panel { codes: [[0; 64]; 64], d: [[0.0; ROWS]; 8], m: [[0.0; ROWS]; 8], n_blocks: 8 };
+        let mut panel = Panel {
+            codes: [[0; 64]; 64],
+            d: [[0.0; ROWS]; 8],
+            m: [[0.0; ROWS]; 8],
+            n_blocks: 8,
+            ahead: Lines::NONE,
+        };
         for code in panel.codes.as_flattened_mut() {
             *code = noise(seed) as u8 >> (8 - class.bits);
         }

@@ -9,15 +9,13 @@
 use core::ops::Range;
 use core::slice::ChunksExact;
 
+use super::lines::LINE;
 use super::scratch::{BLOCK, PANELS, Scratch, WINDOWS};
 use crate::columns::ColumnsMut;
-use crate::gemm::{Column, Format, ROWS, Rows, Sums, Tier, Tile};
+use crate::gemm::{Column, Format, Lines, ROWS, Rows, Sums, Tier, Tile};
 
 /// Columns laid out together: the widest tile of any tier.
 const GROUP: usize = 14;
-
-/// Bytes of a cache line.
-pub(super) const LINE: usize = 64;
 
 /// Multiplies all rows of `weights` with all columns of `x`; there is at least one of each, and of
 /// windows, and `x` holds whole columns.
@@ -89,7 +87,7 @@ impl<'a, Window: Copy> RowsProduct<'a, Window> {
                 let (weights, n_rows) = (&self.weights[p * ROWS * self.row_bytes..], self.n_rows - p * ROWS);
                 for w in windows.clone() {
                     let panel = scratch.panel(p, w - first);
-                    unpack::<N, F, T>(tier, weights, n_rows, self.row_bytes, w, panel);
+                    unpack::<N, F, T>(tier, weights, n_rows, self.row_bytes, w, Lines::NONE, panel);
                 }
             }
             let ahead = if windows.end < self.n_windows {
@@ -181,7 +179,7 @@ impl<'a, const N: usize> Ahead<'a, N> {
 }
 
 /// Unpacks window `w` of the first `n_rows`, at most sixteen. What follows a window that is not full is in sight as
-/// well, and not looked at. Where there are fewer rows, or where nothing follows, zero blocks fill the panel.
+/// well, and not looked at. Where there are fewer rows, or where nothing follows, zero blocks fill the panel. Meanwhile, and while the panel is multiplied, some lines are asked for.
 #[inline(always)]
 pub(crate) fn unpack<const N: usize, F: Format<N>, T: Tier>(
     tier: T,
@@ -189,6 +187,7 @@ pub(crate) fn unpack<const N: usize, F: Format<N>, T: Tier>(
     n_rows: usize,
     row_bytes: usize,
     w: usize,
+    ahead: Lines,
     panel: &mut F::Panel,
 ) {
     let in_row = w * N;
@@ -197,13 +196,13 @@ pub(crate) fn unpack<const N: usize, F: Format<N>, T: Tier>(
     if n_rows >= ROWS
         && let Some(rows) = Rows::new(weights, in_row, row_bytes)
     {
-        return F::unpack(tier, &rows, panel);
+        return F::unpack(tier, &rows.with_ahead(ahead), panel);
     }
     let mut padded = [[0; N]; ROWS];
     for (padded, row) in padded.iter_mut().zip(weights.chunks_exact(row_bytes)) {
         padded[..n_bytes].copy_from_slice(&row[in_row..][..n_bytes]);
     }
-    F::unpack(tier, &Rows::of(&padded), panel);
+    F::unpack(tier, &Rows::of(&padded).with_ahead(ahead), panel);
 }
 
 /// How the columns of a group fall into tiles: first the wider ones, if any, by one column.

@@ -7,20 +7,21 @@
 //! ```text
 //! every window of every column --copy--> columns [window][column], once per call
 //! for each 16 rows:   for each window:   unpack -> one panel -> tiles -> sums of 16 rows x the columns
-//!                                        and ask for the next lines of the 16 rows that follow
+//!                                 and all the way ask for the next lines of the 16 rows that follow
 //! ```
 //!
 //! Sixteen rows are contiguous bytes: what is asked for ahead is one sequential stream, although the panel
-//! takes it in sixteen places. [`super::driver`], for more columns, instead unpacks many panels before it
+//! takes it in sixteen places. It is asked for evenly, a few lines for each sixteen bytes that are unpacked and for
+//! each block that is multiplied: all lines of a window at once are more than a core can wait for at a time, and
+//! memory is idle after them (four columns of Q8_0 then cost 1.8 times what one does, and 1.4 so; two threads of a
+//! Zen 3, 2026-11-28). [`super::driver`], for more columns, instead unpacks many panels before it
 //! multiplies, so as to lay out its many columns less often.
 
-use core::slice::Chunks;
-
-use super::driver::{LINE, Tiles, copy, unpack};
+use super::driver::{Tiles, copy, unpack};
 pub(crate) use super::scratch::COLUMNS;
 use super::scratch::Columns;
 use crate::columns::ColumnsMut;
-use crate::gemm::{Format, ROWS, Tier};
+use crate::gemm::{Format, Lines, ROWS, Tier};
 
 /// Multiplies all rows of `weights` with all columns of `x`, at most [`COLUMNS`]; there is at least one of
 /// each, and of windows, and `x` holds whole columns.
@@ -38,31 +39,22 @@ pub(super) fn run<const N: usize, F: Format<N>, T: Tier>(
     columns.fill(n_windows, |w, c, column| F::copy::<T>(&x[c * n_windows + w], column));
     let tiles = Tiles::new::<N, F, T>(n_cols);
     let mut panel = F::BLANK;
-    // Lines of sixteen rows that fall to a window, so that they are all asked for when the last is done.
-    let n_lines = (ROWS * row_bytes).div_ceil(LINE).div_ceil(n_windows);
-    ask(tier, &mut weights[..weights.len().min(ROWS * row_bytes)].chunks(LINE), usize::MAX);
+    Lines::of(&weights[..weights.len().min(ROWS * row_bytes)])
+        .ask_share(0, 1, |line| tier.prefetch_later(line));
     for first_row in (0..out.n_rows()).step_by(ROWS) {
         let n_rows = (out.n_rows() - first_row).min(ROWS);
         let weights = &weights[first_row * row_bytes..];
         let later = &weights[n_rows * row_bytes..];
-        let mut ahead = later[..later.len().min(ROWS * row_bytes)].chunks(LINE);
+        let mut later = later[..later.len().min(ROWS * row_bytes)].chunks(ROWS * N);
         let mut sums = [[0.0; ROWS]; COLUMNS];
         for w in 0..n_windows {
-            ask(tier, &mut ahead, n_lines);
-            unpack::<N, F, T>(tier, weights, n_rows, row_bytes, w, &mut panel);
+            let ahead = later.next().map_or(Lines::NONE, Lines::of);
+            unpack::<N, F, T>(tier, weights, n_rows, row_bytes, w, ahead, &mut panel);
             let columns = columns.window(w, |c, column| F::copy::<T>(&x[c * n_windows + w], column));
             tiles.multiply(tier, &panel, columns, &mut sums[..n_cols]);
         }
         for c in 0..n_cols {
             copy(&sums[c], &mut out.column(c)[first_row..][..n_rows]);
         }
-    }
-}
-
-/// Asks for the next `n` lines.
-#[inline(always)]
-fn ask<T: Tier>(tier: T, lines: &mut Chunks<'_, u8>, n: usize) {
-    for line in lines.take(n) {
-        tier.prefetch_later(&line[0]);
     }
 }

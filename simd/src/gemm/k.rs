@@ -3,7 +3,7 @@
 use core::marker::PhantomData;
 
 use crate::activation::Q8KWindow;
-use crate::gemm::{Codes, Column, Format, ROWS, Rows, Tier, Tile};
+use crate::gemm::{Codes, Column, Format, Lines, ROWS, Rows, Tier, Tile};
 
 /// Sixteen rows of one super-block each.
 #[derive(Clone, Copy)]
@@ -19,6 +19,8 @@ pub(crate) struct Panel {
     pub(crate) d: [f32; ROWS],
     /// The scale of the minima.
     pub(crate) dmin: [f32; ROWS],
+    /// What a tile asks for on its way.
+    pub(crate) ahead: Lines,
 }
 
 /// What distinguishes the tiles of K types.
@@ -65,17 +67,19 @@ impl<const N: usize, F: KFormat<N>> Format<N> for K<F> {
         minima: [[0; ROWS]; 8],
         d: [0.0; ROWS],
         dmin: [0.0; ROWS],
+        ahead: Lines::NONE,
     };
 
     #[inline(always)]
     fn unpack<T: Tier>(tier: T, rows: &Rows<'_, N>, panel: &mut Panel) {
+        panel.ahead = rows.ahead_of_tile();
         F::unpack(tier, rows, panel);
         tier.arrange(&mut panel.codes);
     }
 
     /// Sums become what the tiles begin with. With minima: pairs of `i16` to multiply with
-    /// [`Panel::minima`]. With a bias: `-bias * sum` of each sub-block, by [`Tier::first_sum`], or of the
-    /// whole window, as it is.
+    /// [`Panel::minima`]. With a bias: those of [`Tier::first_sums`], or `-bias * sum` of the whole
+    /// window.
     #[inline(always)]
     fn copy<T: Tier>(window: &Q8KWindow, column: &mut Column) {
         column.set_codes(&window.codes);
@@ -97,17 +101,7 @@ impl<const N: usize, F: KFormat<N>> Format<N> for K<F> {
                 let sum: i32 = sums.into_iter().map(i32::from).sum();
                 column.sums[0] = -class.bias * sum;
             }
-            (0, 4) => {
-                for j in 0..16 {
-                    column.sums[j] = T::first_sum(-class.bias * i32::from(sums[j]));
-                }
-            }
-            (0, _) => {
-                for j in 0..8 {
-                    let sum = i32::from(sums[2 * j]) + i32::from(sums[2 * j + 1]);
-                    column.sums[j] = T::first_sum(-class.bias * sum);
-                }
-            }
+            (0, _) => column.sums = T::first_sums(window, class),
         }
     }
 
@@ -120,6 +114,20 @@ impl<const N: usize, F: KFormat<N>> Format<N> for K<F> {
     fn tile<T: Tier>(n_columns: usize) -> Tile<Panel> {
         T::tile_k(F::class::<T>(), n_columns)
     }
+}
+
+/// `-bias * sum` of each sub-block of four or eight words.
+#[inline(always)]
+pub(crate) fn first_sums(window: &Q8KWindow, class: Class) -> [i32; 16] {
+    let sixteens = window.sums.map(|sum| -class.bias * i32::from(sum));
+    if class.sub_words == 4 {
+        return sixteens;
+    }
+    let mut sums = [0; 16];
+    for (sum, &[a, b]) in sums.iter_mut().zip(sixteens.as_chunks().0) {
+        *sum = a + b;
+    }
+    sums
 }
 
 /// Unpacks the scales and minima of Q4_K and Q5_K from their twelve bytes, and `d` and `dmin` from the

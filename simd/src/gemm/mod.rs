@@ -30,6 +30,7 @@ mod driver;
 mod few;
 pub(crate) mod float;
 pub(crate) mod k;
+mod lines;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod rows;
@@ -38,11 +39,12 @@ mod table;
 
 use core::ops::{Add, BitAnd, BitOr, Mul, Shl, Shr};
 
-use crate::activation::WINDOW_LEN;
+use crate::activation::{Q8KWindow, WINDOW_LEN};
 use crate::block::codebook::Codebook;
 use crate::columns::ColumnsMut;
 
 pub(crate) use driver::unpack;
+pub(crate) use lines::Lines;
 pub(crate) use rows::Rows;
 pub(crate) use table::{Batch, Product, batch, codes};
 
@@ -190,14 +192,18 @@ pub(crate) trait Tier: Copy {
     #[inline(always)]
     fn arrange(self, _codes: &mut [[u8; 64]; 64]) {}
 
-    /// The sum that a K type's bias has to begin with, as the tiles want it.
-    fn first_sum(sum: i32) -> i32;
+    /// What the integer sums of a K type of some class begin with, for its bias, as the tiles want it: `-bias * sum` of each
+    /// of the sub-blocks, which have scales of their own, unless the tier has an arithmetic of its own.
+    #[inline(always)]
+    fn first_sums(window: &Q8KWindow, class: k::Class) -> [i32; 16] {
+        k::first_sums(window, class)
+    }
 
     /// Asks for the cache lines of a value, to use soon.
     fn prefetch<V>(self, value: &V);
 
-    /// Asks for the cache line that holds a byte, to have it in the second cache later.
-    fn prefetch_later(self, byte: &u8);
+    /// Asks for the cache line at an address, whatever is there, to have it in the second cache later.
+    fn prefetch_later(self, line: *const u8);
 
     /// Sixteen zeros.
     fn zero_lanes(self) -> Self::Lanes;

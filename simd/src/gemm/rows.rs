@@ -3,7 +3,7 @@
 use core::hint::black_box;
 use core::marker::PhantomData;
 
-use super::ROWS;
+use super::{Lines, ROWS};
 
 /// The same window of sixteen rows, `N` bytes each, which lie at equal distances.
 ///
@@ -15,6 +15,8 @@ pub(crate) struct Rows<'a, const N: usize> {
     fourths: [*const u8; 4],
     /// From each row to the next: `N` bytes of all sixteen are readable for `'a`.
     stride: usize,
+    /// What is asked for while these are unpacked, and while they are multiplied.
+    ahead: [Lines; 2],
     lifetime: PhantomData<&'a [u8; N]>,
 }
 
@@ -28,13 +30,31 @@ impl<'a, const N: usize> Rows<'a, N> {
         }
         let fourth = |i: usize| black_box(bytes[at + 4 * i * stride..].as_ptr());
         let fourths = [fourth(0), fourth(1), fourth(2), fourth(3)];
-        Some(Self { fourths, stride, lifetime: PhantomData })
+        Some(Self { fourths, stride, ahead: [Lines::NONE; 2], lifetime: PhantomData })
     }
 
     /// Rows that follow each other.
     #[inline(always)]
     pub(crate) fn of(rows: &'a [[u8; N]; ROWS]) -> Self {
         Self::new(rows.as_flattened(), 0, N).expect("sixteen rows")
+    }
+
+    /// The same rows. Meanwhile some lines are asked for: one half by what unpacks the rows, the other by the tile.
+    #[inline(always)]
+    pub(crate) fn with_ahead(self, ahead: Lines) -> Self {
+        Self { ahead: ahead.halves(), ..self }
+    }
+
+    /// Asks for share `i` of `n` of what is to be asked for while the rows are unpacked.
+    #[inline(always)]
+    pub(crate) fn ask_ahead(&self, i: usize, n: usize, ask: impl Fn(*const u8)) {
+        self.ahead[0].ask_share(i, n, ask);
+    }
+
+    /// What is to be asked for while the rows are multiplied.
+    #[inline(always)]
+    pub(crate) fn ahead_of_tile(&self) -> Lines {
+        self.ahead[1]
     }
 
     /// Row `r`.

@@ -12,11 +12,11 @@ pub(crate) fn prefetch<V>(value: &V) {
     }
 }
 
-/// Asks for the cache line of a byte, in the second cache.
+/// Asks for the cache line at an address, whatever is there, in the second cache.
 #[inline(always)]
-pub(crate) fn prefetch_later(byte: &u8) {
+pub(crate) fn prefetch_later(line: *const u8) {
     // SAFETY: a prefetch never faults and changes nothing but caches; SSE is part of x86-64.
-    unsafe { _mm_prefetch::<_MM_HINT_T1>(core::ptr::from_ref(byte).cast()) };
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
 }
 
 /// How far ahead a dot product asks for its weights, in bytes. On a Zen 3, whose own prefetchers leave
@@ -33,7 +33,7 @@ pub(crate) fn prefetch_ahead(weights: &[u8], at: usize, n: usize) {
 #[inline(always)]
 pub(crate) fn prefetch_lines(weights: &[u8], at: usize, n: usize) {
     if let Some(bytes) = weights.get(at..at + n) {
-        bytes.iter().step_by(64).for_each(prefetch_later);
+        bytes.iter().step_by(64).for_each(|byte| prefetch_later(byte));
     }
 }
 

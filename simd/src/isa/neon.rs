@@ -5,6 +5,13 @@ use core::arch::asm;
 
 use crate::isa::{Neon, NeonDotprod};
 
+/// Asks for the cache line at an address, whatever is there, in the second cache.
+#[inline(always)]
+pub(crate) fn prefetch_later(line: *const u8) {
+    // SAFETY: a prefetch changes nothing but caches and never faults.
+    unsafe { asm!("prfm pldl2keep, [{line}]", line = in(reg) line, options(nostack, preserves_flags)) };
+}
+
 /// 16 bytes.
 #[inline]
 #[target_feature(enable = "neon")]

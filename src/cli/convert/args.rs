@@ -254,6 +254,19 @@ impl Args {
         self.lora.iter().map(|Scaled { path, scale }| Adapter::open(path, *scale)).collect()
     }
 
+    /// Whether keys or tensors of a model are others than its family's rules make them.
+    pub(super) fn changes_model(&self) -> bool {
+        let changes = !self.keys.changes().is_empty() || self.metadata.is_some() || !self.ignored.is_empty();
+        changes && !self.adapter_only
+    }
+
+    /// What is read beside the model.
+    pub(super) fn side_inputs(&self) -> impl Iterator<Item = &Path> {
+        let texts = self.calibrate.texts.iter().flatten();
+        let files = [&self.imatrix, &self.tensor_type_file, &self.metadata].into_iter().flatten();
+        texts.chain(files).map(PathBuf::as_path).chain(self.budget.sensitivity())
+    }
+
     fn first_plan_options(&self) -> Result<PlanOptions> {
         if self.name.as_deref().is_some_and(|name| name.trim().is_empty()) {
             return Err(Error::usage("--name is empty; give a name, or leave the flag out"));

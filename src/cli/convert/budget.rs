@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 
 use crate::cli::output::{bytes, note};
-use crate::cli::values::{count, file_bytes};
+use crate::cli::values::{count, file_bytes, memory_bytes};
 use crate::convert::budget::{self, Size, memory_beside};
 use crate::convert::{Overrides, Plan, PlanOptions, RunOptions, TokenizerDifferences};
 use crate::error::{Error, Result};
@@ -23,8 +23,8 @@ pub(super) struct BudgetArgs {
     /// Choose the type of each tensor so that a weight takes at most BITS on average
     #[arg(long, value_name = "BITS", value_parser = bits, group = "budget", conflicts_with = "file_types")]
     bpw: Option<f64>,
-    /// Choose the type of each tensor so that the model runs in so much memory, as in 8GiB, with --ctx tokens
-    #[arg(long, value_name = "SIZE", value_parser = file_bytes, group = "budget", conflicts_with = "file_types")]
+    /// Choose the type of each tensor so that the model runs in so much memory, as in 8G, with --ctx tokens
+    #[arg(long, value_name = "SIZE", value_parser = memory_bytes, group = "budget", conflicts_with = "file_types")]
     fit: Option<u64>,
     /// Tokens of context that --fit leaves room for, keys and values in F16
     #[arg(long = "ctx", value_name = "N", default_value_t = 4096, value_parser = count, requires = "fit", conflicts_with = "file_types")]
@@ -38,6 +38,11 @@ pub(super) struct BudgetArgs {
 }
 
 impl BudgetArgs {
+    /// The file of a measurement.
+    pub(super) fn sensitivity(&self) -> Option<&Path> {
+        self.sensitivity.as_deref()
+    }
+
     /// Whether a size is asked for.
     pub(super) fn is_given(&self) -> bool {
         self.target_size.is_some() || self.bpw.is_some() || self.fit.is_some()

@@ -122,7 +122,10 @@ fn texts(args: &Args, reference: &Path) -> Result<Vec<Vec<u32>>> {
     let reader = Reader { tokenizer: &tokenizer, n_ctx, max_chunks };
     let texts = match args.calibrate.texts.as_deref().unwrap_or_default() {
         [] => vec![reader.own()?],
-        paths => paths.iter().map(|path| reader.read(path)).collect::<Result<_>>()?,
+        paths => paths.iter().map(|path| reader.read(path)).collect::<Result<_>>().map_err(|e: Error| {
+            e.with_option_called("--ctx", "--calibration-ctx")
+                .with_option_called("--chunks", "--calibration-chunks")
+        })?,
     };
     Ok(texts.iter().flat_map(|text| (0..text.n_chunks()).map(|i| text.chunk(i))).collect())
 }

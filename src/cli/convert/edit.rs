@@ -7,9 +7,9 @@ use crate::chat::{SpecialTokens, Template};
 use crate::cli::output::{note, show, warn};
 use crate::convert::Setting;
 use crate::error::{Error, Result};
-use crate::gguf::GgufFile;
 use crate::gguf::edit::{self, Edit, Edited};
-use crate::model::arch;
+use crate::gguf::{GgufFile, parts};
+use crate::model::{arch, check_tensors};
 use crate::printable;
 use crate::tokenizer::{Tokenizer, has_vocabulary};
 
@@ -67,6 +67,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
         note(format_args!("{}: took back an edit that was cut short", args.file.display()));
     }
     let file = GgufFile::open(&args.file)?;
+    if let Some(first) = parts::first_of(&file)? {
+        return Err(Error::usage(format!(
+            "{} is a later part of a model in several files, whose metadata is read from the first; edit {first}",
+            args.file.display()
+        )));
+    }
     let (mut pairs, mut notes) = (file.metadata().to_pairs(), Vec::new());
     changes.apply(&mut pairs, &mut notes)?;
     notes.iter().for_each(warn);
@@ -112,19 +118,28 @@ fn harm(file: &GgufFile, edit: &Edit) -> Option<String> {
             warn(format_args!("whether the changed model could be used is not checked: {e}"));
             None
         }
-        // The path is that of the preview.
-        Err(Error::Malformed { what, .. } | Error::Unsupported { what, .. }) => Some(what),
+        // The path is that of the preview, also where advice names it.
+        Err(Error::Malformed { path, what } | Error::Unsupported { path, what }) => {
+            Some(what.replace(&*path.to_string_lossy(), &file.path().to_string_lossy()))
+        }
         Err(e) => Some(e.to_string()),
     }
 }
 
-/// Checks that the header of a file is one of a model that this program has. Returns whether it has a vocabulary.
-fn check_usable(file: &GgufFile) -> Result<bool> {
+/// Checks that the header of a file is one of a model that this program has, with the tensors that it speaks of unless
+/// other files have some of them. Returns whether it has a vocabulary.
+///
+/// # Errors
+/// What using it would meet.
+pub(super) fn check_usable(file: &GgufFile) -> Result<bool> {
     let metadata = file.metadata();
     let architecture = metadata.architecture()?;
     let family = arch::by_gguf_name(architecture)
         .ok_or_else(|| Error::unsupported(file.path(), arch::missing::architecture(architecture)))?;
-    family.spec_of_file(metadata, &|name| Some(&file.tensor(name)?.shape))?;
+    let spec = family.spec_of_file(metadata, &|name| Some(&file.tensor(name)?.shape))?;
+    if !parts::is_part(file)? {
+        check_tensors(file, architecture, &spec)?;
+    }
     if !has_vocabulary(metadata) {
         return Ok(false);
     }

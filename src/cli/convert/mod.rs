@@ -27,7 +27,9 @@ use crate::cli::output::{show, show_json, warn};
 use crate::convert::summary::Calibration;
 use crate::convert::{self, GgufInput, Plan, PlanOptions, RunOptions, Summary};
 use crate::error::{Error, Result};
+use crate::gguf::parts;
 use crate::hub::Purpose;
+use crate::new_file::check_not_an_input;
 use crate::threads::ThreadCounts;
 use args::Args;
 use command::Command;
@@ -50,10 +52,11 @@ fn convert(args: &Args) -> Result<()> {
     let options = args.plan_options()?;
     let run_options = run_options(args)?;
     let has_no_type = args.file_types.is_empty() && !args.budget.is_given() && !args.adapter_only;
-    let needs_type = |why: &str| {
-        Error::usage(format!(
-            "--type is missing{why}: say what the weights are to become, as in --type Q4_K_M"
-        ))
+    let needs_type = || {
+        Error::usage(
+            "--type is missing, and these weights are not quantised already: say what they are to become, as in --type \
+             Q4_K_M",
+        )
     };
     let adapters = args.adapters()?;
     if GgufInput::is_at(&args.input) {
@@ -63,11 +66,11 @@ fn convert(args: &Args) -> Result<()> {
                  gguf-run complete MODEL --lora FILE",
             ));
         }
-        if has_no_type {
-            return Err(needs_type(""));
-        }
         let input = GgufInput::open(&args.input)?;
         let plans = plans(args, &options, &run_options, |options| Plan::of_gguf(&input, options))?;
+        if has_no_type && !plans.iter().any(Plan::is_packed) {
+            return Err(needs_type());
+        }
         return carry_out(args, plans, &run_options);
     }
     let checkpoint = match &args.look {
@@ -81,7 +84,7 @@ fn convert(args: &Args) -> Result<()> {
     let plan = if args.adapter_only { Plan::of_adapter } else { Plan::new };
     let plans = plans(args, &options, &run_options, |options| plan(&checkpoint, options))?;
     if has_no_type && !plans.iter().any(Plan::is_packed) {
-        return Err(needs_type(", and these weights are not quantised already"));
+        return Err(needs_type());
     }
     carry_out(args, plans, &run_options)
 }
@@ -109,7 +112,10 @@ fn carry_out(args: &Args, plans: Vec<Plan<'_>>, run_options: &RunOptions) -> Res
         return show_plans(args, &pairs_of(&plans, &paths));
     }
     // Told before the first byte is read, not when the files are to be written.
-    plans.iter().zip(&paths).try_for_each(|(plan, path)| plan.check_target(path, args.force))?;
+    plans.iter().zip(&paths).try_for_each(|(plan, path)| {
+        plan.check_target(path, args.force)?;
+        check_not_an_input(path, args.side_inputs())
+    })?;
     let card =
         args.model_card.then(|| ModelCard::new(&args.input, &plans[0], &paths[0], args.force)).transpose()?;
     let busy = Busy::begin();
@@ -126,6 +132,9 @@ fn carry_out(args: &Args, plans: Vec<Plan<'_>>, run_options: &RunOptions) -> Res
     };
     bar.clear();
     let summaries = summaries?;
+    if args.changes_model() {
+        summaries.iter().try_for_each(warn_of_useless)?;
+    }
     let card = card.as_ref().map(|card| card.write(&summaries)).transpose()?;
     match (args.json, args.quiet) {
         (true, _) => show_json(&one_or_all(summaries.iter().map(report::summary_json).collect())),
@@ -135,6 +144,15 @@ fn carry_out(args: &Args, plans: Vec<Plan<'_>>, run_options: &RunOptions) -> Res
             show(&texts.chain(card.map(report::card_text)).collect::<String>())
         }
     }
+}
+
+/// Says so if what the user changed has made a file that cannot be used.
+fn warn_of_useless(summary: &Summary) -> Result<()> {
+    let file = parts::open_whole(&summary.paths[0])?;
+    if let Err(error) = edit::check_usable(&file) {
+        warn(format_args!("what was written cannot be used as it is: {error}"));
+    }
+    Ok(())
 }
 
 /// The files of a model: each plan with its path.

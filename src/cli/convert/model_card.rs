@@ -268,7 +268,7 @@ impl Facts {
             )
         };
         let n_base = metadata.count("general.base_model.count")?.unwrap_or(0);
-        let base_models = (0..n_base)
+        let base_models = (0..n_base.min(metadata.keys().len()))
             .map(|i| text(&format!("general.base_model.{i}.repo_url")))
             .filter_map(Result::transpose)
             .map(|url| url.map(|url| url.strip_prefix(HUB).unwrap_or(&url).to_owned()));

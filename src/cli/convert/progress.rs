@@ -13,14 +13,15 @@ use crate::hub::Watch;
 /// A bar on standard error with rate and time left; nothing where that is no terminal.
 pub struct Bar {
     bar: ProgressBar,
+    is_quiet: bool,
     stop: &'static AtomicBool,
 }
 
 impl Bar {
-    /// A bar, invisible if `is_quiet`. The conversion stops when `stop` becomes true.
+    /// A bar, invisible if `is_quiet`, as are notes about downloads. The conversion stops when `stop` becomes true.
     pub fn new(is_quiet: bool, stop: &'static AtomicBool) -> Self {
         let target = if is_quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        Self { bar: ProgressBar::with_draw_target(None, target), stop }
+        Self { bar: ProgressBar::with_draw_target(None, target), is_quiet, stop }
     }
 
     /// Removes the bar.
@@ -90,7 +91,9 @@ impl Watch for Bar {
     }
 
     fn tell(&self, what: &str) {
-        self.bar.suspend(|| note(what));
+        if !self.is_quiet {
+            self.bar.suspend(|| note(what));
+        }
     }
 
     fn is_cancelled(&self) -> bool {

@@ -6,7 +6,7 @@ use clap::Args;
 use gguf_simd::attention::CacheType;
 
 use crate::cli::output::warn;
-use crate::cli::values::{Scaled, Seed, count, scaled, seed};
+use crate::cli::values::{Scaled, Seed, count, memory_bytes, scaled, seed};
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 use crate::model::KvTypes;
@@ -24,7 +24,7 @@ pub(super) struct ModelArgs {
     pub file_type: Option<String>,
     /// Memory to use at most, as in 3G or 512M; of a model that is larger a part stays in memory and the
     /// rest is read from disk for every token [default: what there is]
-    #[arg(long, value_name = "LIMIT", value_parser = parse_bytes, allow_hyphen_values = true)]
+    #[arg(long, value_name = "LIMIT", value_parser = memory_bytes, allow_hyphen_values = true)]
     pub ram: Option<u64>,
     /// Add a GGUF adapter (LoRA) to the model as it runs, SCALE times [default: 1]; repeatable
     #[arg(long, value_name = "FILE[:SCALE]", value_parser = scaled)]
@@ -33,25 +33,6 @@ pub(super) struct ModelArgs {
     /// included]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count, help_heading = "Computing")]
     pub prompt_threads: Option<usize>,
-}
-
-/// Bytes from a number with a binary unit, as in `3G`, `1.5 GiB` or `512M`.
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is not an amount of memory; give one as in 512M, 3G or 1.5G");
-    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit = unit.trim_start().to_ascii_uppercase();
-    let shift = match unit.trim_end_matches("IB").trim_end_matches('B') {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err(wrong()),
-    };
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    let bytes = number * f64::from(1u32 << (shift / 2)) * f64::from(1u32 << (shift / 2));
-    if bytes < 1.0 { Err(wrong()) } else { Ok(bytes as u64) }
 }
 
 /// How much text the model looks at, and how it is fed.
@@ -261,19 +242,6 @@ mod tests {
         assert_eq!(args(None).n_ctx(131_072), 4096);
         assert_eq!(args(Some(0)).n_ctx(131_072), 131_072);
         assert_eq!(args(Some(100)).n_ctx(512), 100);
-    }
-
-    #[test]
-    fn memory_is_given_in_binary_units() {
-        for (text, bytes) in
-            [("512M", 512 << 20), ("3G", 3 << 30), ("1.5 GiB", 3 << 29), ("2kb", 2048), ("77", 77)]
-        {
-            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
-        }
-        for wrong in ["", "G", "0", "-1G", "3X", "1.2.3M", "nan", "infG", "1 2G"] {
-            let message = parse_bytes(wrong).expect_err("no amount");
-            assert!(message.contains("512M"), "{message}");
-        }
     }
 
     #[test]

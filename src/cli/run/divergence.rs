@@ -84,6 +84,8 @@ impl Args {
             return Ok(vec![Input::Ids(read_ids(ids)?)]);
         }
         if self.files.is_empty() {
+            // A file of predictions would bring its text along.
+            locate(&self.base, self.quiet)?;
             return Err(Error::usage(
                 "there is no text to evaluate; give one by -f FILE, or its tokens by --ids FILE",
             ));

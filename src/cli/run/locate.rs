@@ -1,5 +1,6 @@
 //! Finds out what MODEL is: a GGUF file or a checkpoint; and helps if it is neither.
 
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::file_kind;
 use crate::gguf;
 use crate::hub::Wanted;
+use crate::printable;
 use crate::regular_file;
 
 /// What MODEL names.
@@ -82,14 +84,17 @@ fn starts_with_magic(path: &Path) -> Result<bool> {
 fn missing(path: &Path) -> Error {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let hint = if !folder.is_dir() {
+    let hint = if let Ok(target) = fs::read_link(path) {
+        format!("it is a link to {}", target.display())
+    } else if !folder.is_dir() {
         format!("there is no folder {} either", folder.display())
     } else {
         let entries = entries(folder);
         let close = entries.iter().filter_map(|entry| {
             let other = entry.file_name()?.to_string_lossy().to_lowercase();
             let distance = strsim::levenshtein(&name, &other);
-            (distance <= (name.chars().count() / 3).max(2)).then_some((distance, entry))
+            let n = name.chars().count();
+            (distance <= (n / 3).max(2).min(n / 2)).then_some((distance, entry))
         });
         if let Some((_, entry)) = close.min() {
             format!("did you mean {}?", entry.display())
@@ -107,7 +112,7 @@ fn missing(path: &Path) -> Error {
 
 /// The entries of a folder, sorted; those of an unreadable one are none.
 fn entries(folder: &Path) -> Vec<PathBuf> {
-    let read = std::fs::read_dir(folder).into_iter().flatten();
+    let read = fs::read_dir(folder).into_iter().flatten();
     let in_folder = |name: &std::ffi::OsStr| {
         if folder == Path::new(".") { PathBuf::from(name) } else { folder.join(name) }
     };
@@ -124,10 +129,7 @@ fn looks_like_a_model(path: &Path) -> bool {
 /// Up to five paths, as a list.
 fn list(paths: &[PathBuf]) -> String {
     const SHOWN: usize = 5;
-    let shown: Vec<_> = paths.iter().take(SHOWN).map(|path| path.display().to_string()).collect();
-    let more = paths.len().saturating_sub(SHOWN);
-    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{rest}", shown.join(", "))
+    printable::first_few(paths.iter().map(|path| path.display()), SHOWN)
 }
 
 #[cfg(test)]
@@ -138,16 +140,16 @@ mod tests {
     fn folders_and_files_are_told_apart() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
-        std::fs::write(path("a.bin"), b"GGUF\x03\0\0\0").expect("written");
-        std::fs::write(path("b.txt"), b"hello").expect("written");
-        std::fs::create_dir(path("empty")).expect("created");
+        fs::write(path("a.bin"), b"GGUF\x03\0\0\0").expect("written");
+        fs::write(path("b.txt"), b"hello").expect("written");
+        fs::create_dir(path("empty")).expect("created");
         assert_eq!(locate(&path("a.bin"), true).expect("magic"), Located::Gguf(path("a.bin")));
         assert!(matches!(locate(&path("b.txt"), true), Err(Error::Usage { .. })));
         assert!(matches!(locate(&path("empty"), true), Err(Error::Usage { .. })));
-        std::fs::write(path("empty/config.json"), b"{}").expect("written");
+        fs::write(path("empty/config.json"), b"{}").expect("written");
         assert_eq!(locate(&path("empty"), true).expect("checkpoint"), Located::Checkpoint(path("empty")));
-        std::fs::create_dir_all(path("models--a--b/snapshots/abc")).expect("created");
-        std::fs::write(path("models--a--b/snapshots/abc/config.json"), b"{}").expect("written");
+        fs::create_dir_all(path("models--a--b/snapshots/abc")).expect("created");
+        fs::write(path("models--a--b/snapshots/abc/config.json"), b"{}").expect("written");
         let message = locate(&path("models--a--b"), true).expect_err("no checkpoint").to_string();
         assert!(message.contains("snapshots") && message.contains("abc"), "{message}");
     }
@@ -155,7 +157,7 @@ mod tests {
     #[test]
     fn missing_model_names_the_closest_entry_or_the_models_there_are() {
         let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("fairytale-Q4_K_M.gguf"), b"GGUF").expect("written");
+        fs::write(folder.path().join("fairytale-Q4_K_M.gguf"), b"GGUF").expect("written");
         let message = |name: &str| locate(&folder.path().join(name), true).expect_err("missing").to_string();
         assert!(message("fairytale-q4_k_s.gguf").contains("did you mean"));
         assert!(message("x").contains("there is") && message("x").contains("fairytale-Q4_K_M.gguf"));

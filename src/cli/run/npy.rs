@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use crate::error::{Error, Result};
-use crate::new_file::{NewFile, check_not_an_input, free_target, target_of};
+use crate::error::Result;
+use crate::new_file::{NewFile, check_not_an_input, target_of, target_of_kind};
 
 /// What .npy files begin with.
 const NPY_MAGIC: &[u8] = b"\x93NUMPY";
@@ -21,21 +21,14 @@ pub(super) fn create<'p>(
     inputs: impl IntoIterator<Item = &'p Path>,
 ) -> Result<NewFile> {
     check_not_an_input(&target_of(output, name)?, inputs)?;
-    let target = free_target(output, name, force)?;
-    if target.exists() && !is_npy(&target) {
-        return Err(Error::usage(format!(
-            "{} is not a .npy file, so --force does not replace it; write to another file",
-            output.display()
-        )));
-    }
-    NewFile::create(target)
+    NewFile::create(target_of_kind(output, name, force, "a .npy file", is_npy)?)
 }
 
-/// Whether a file begins as arrays of NumPy do, or is empty.
+/// Whether a file begins as arrays of NumPy do.
 fn is_npy(path: &Path) -> bool {
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(NPY_MAGIC.len() as u64).read_to_end(&mut head));
-    read.is_ok() && (head.is_empty() || head == NPY_MAGIC)
+    read.is_ok() && head == NPY_MAGIC
 }
 
 /// The header of format version 1.0 for an array `shape` of little-endian floats: the magic, the version, the

@@ -14,11 +14,11 @@ use crate::cli::interrupt::Busy;
 use crate::cli::output::{note, plural, say, show, show_json, warn};
 use crate::cli::values::count;
 use crate::error::{Error, Result};
-use crate::eval::base_file::BaseFileWriter;
+use crate::eval::base_file::{BaseFile, BaseFileWriter};
 use crate::eval::distribution::Distribution;
 use crate::eval::{Chunks, perplexity};
 use crate::model::KvTypes;
-use crate::new_file::free_target;
+use crate::new_file::target_of_kind;
 use crate::runtime::{Session, SessionOptions};
 use crate::tokenizer::{Tokenizer, has_vocabulary};
 
@@ -58,7 +58,10 @@ pub(super) struct Args {
 impl Args {
     /// Where predictions are written, as the user calls it and as it is.
     fn target(&self) -> Result<Option<(&Path, PathBuf)>> {
-        let free = |path| Ok((path, free_target(path, "predictions.kld", self.force)?));
+        let free = |path| {
+            let kind = "a file of predictions";
+            Ok((path, target_of_kind(path, "predictions.kld", self.force, kind, BaseFile::is_at)?))
+        };
         self.save_base.as_deref().map(free).transpose()
     }
 }

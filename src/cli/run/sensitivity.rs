@@ -1,6 +1,6 @@
 //! `gguf-run sensitivity`: measures what errors of each tensor cost.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::args::ModelArgs;
@@ -8,14 +8,14 @@ use super::input::FileArgs;
 use super::load::load_for;
 use super::perplexity::{ChunkArgs, session};
 use super::progress::bar;
-use super::sensitivity_plot::svg;
+use super::sensitivity_plot::{is_svg, svg};
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::{plural, show};
 use crate::error::Result;
 use crate::eval::sensitivity::{measure, measured, needed_bytes};
 use crate::model::KvTypes;
-use crate::new_file::{NewFile, free_target};
+use crate::new_file::{NewFile, target_of_kind};
 use crate::printable;
 use crate::quantize::Sensitivity;
 
@@ -63,8 +63,12 @@ const N_SHOWN: usize = 8;
 /// Any; [`Error::Interrupted`] after Ctrl-C.
 pub(super) fn run(args: &Args) -> Result<()> {
     // Told before the measurement, not after it.
-    free_target(&args.output, "sensitivity.json", args.force)?;
-    let picture = args.svg.as_deref().map(|path| free_target(path, "sensitivity.svg", args.force));
+    let is_one = |path: &Path| Sensitivity::open(path).is_ok();
+    target_of_kind(&args.output, "sensitivity.json", args.force, "a measurement of sensitivity", is_one)?;
+    let picture = args
+        .svg
+        .as_deref()
+        .map(|path| target_of_kind(path, "sensitivity.svg", args.force, "an SVG picture", is_svg));
     let picture = args.svg.as_deref().zip(picture.transpose()?);
     let input = args.text.read()?;
     let model = load_for(std::slice::from_ref(&input), &args.model, &args.compute, args.quiet)?;
@@ -81,7 +85,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     });
     bar.finish_and_clear();
     let n_scored = chunks.scored().len() * chunks.n_chunks();
-    let name = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    let name = |path: &Path| path.to_string_lossy().into_owned();
     let (model, text) = (name(&args.model.model), name(args.text.path()));
     let sensitivity = Sensitivity::new(model, text, n_scored, measured?);
     sensitivity.write(&args.output, args.force)?;

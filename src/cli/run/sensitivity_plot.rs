@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
 
 use crate::quantize::Sensitivity;
 
@@ -30,6 +33,15 @@ struct Cell<'a> {
     cost: f64,
 }
 
+/// What the pictures begin with.
+const SVG_START: &str = "<svg ";
+
+/// Whether a file begins as the pictures do.
+pub(super) fn is_svg(path: &Path) -> bool {
+    let mut start = [0; SVG_START.len()];
+    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == SVG_START.as_bytes()
+}
+
 /// The picture as SVG.
 pub(super) fn svg(sensitivity: &Sensitivity) -> String {
     let mut rows: BTreeMap<&str, BTreeMap<usize, Cell<'_>>> = BTreeMap::new();
@@ -44,7 +56,7 @@ pub(super) fn svg(sensitivity: &Sensitivity) -> String {
     let width = (LEFT + CELL * n_columns + 20).max(MIN_WIDTH);
     let height = TOP + CELL * rows.len() + BOTTOM;
     let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
+        "{SVG_START}xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
          height=\"{height}\" font-family=\"sans-serif\" font-size=\"11\">\n\
          <rect width=\"{width}\" height=\"{height}\" fill=\"white\"/>\n\
          <text x=\"10\" y=\"20\" font-size=\"14\">{}</text>\n\

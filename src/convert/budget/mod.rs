@@ -89,6 +89,9 @@ fn rule_of(name: &str) -> String {
     format!("^{}$", regex::escape(name))
 }
 
+/// Weights in the blocks of the types that only an importance matrix makes useful.
+const SUPER_BLOCK_LEN: usize = 256;
+
 /// Chooses the type of every tensor that `plan` quantises and `overrides` do not name, so that the file has at most
 /// `size` and its errors cost as little as may be; less if the file is going to be calibrated, in types that this does
 /// something for.
@@ -120,7 +123,12 @@ pub fn fit(
     })?;
     let only = |offers: &Vec<(BlockType, Offer)>| offers.iter().map(|(_, offer)| *offer).collect();
     let choices = allocate(&offers.iter().map(only).collect::<Vec<_>>(), budget.saturating_sub(fixed));
-    let chosen = choices.map_err(|least| too_small(size, least + fixed, plan))?;
+    let is_left_larger = |&i: &usize| {
+        let source = &plan.sources()[i];
+        source.importance.is_none() && source.rows.n_in().is_multiple_of(SUPER_BLOCK_LEN)
+    };
+    let importance_helps = !is_calibrated && free.iter().any(is_left_larger);
+    let chosen = choices.map_err(|least| too_small(size, least + fixed, plan, importance_helps))?;
     let chosen: Vec<(BlockType, Offer)> = chosen.iter().zip(&offers).map(|(&i, offers)| offers[i]).collect();
     let loss: f64 = chosen.iter().map(|(_, offer)| offer.loss).sum();
     let types: Vec<(String, BlockType)> =
@@ -130,7 +138,7 @@ pub fn fit(
     Ok(Allocation { types, file_type, divergence: sensitivity.map(|_| loss) })
 }
 
-fn too_small(size: Size, least: u64, plan: &Plan<'_>) -> Error {
+fn too_small(size: Size, least: u64, plan: &Plan<'_>, importance_helps: bool) -> Error {
     let what = match size {
         Size::Bytes(_) => {
             format!(
@@ -145,7 +153,8 @@ fn too_small(size: Size, least: u64, plan: &Plan<'_>) -> Error {
             )
         }
     };
-    Error::usage(format!("{what}; an importance matrix (--imatrix) allows smaller types"))
+    let hint = if importance_helps { "; an importance matrix (--imatrix) allows smaller types" } else { "" };
+    Error::usage(what + hint)
 }
 
 /// The tensors that may change their types.
@@ -174,6 +183,11 @@ fn slopes(plan: &Plan<'_>, free: &[usize], sensitivity: Option<&Sensitivity>) ->
     let usual = |name: &str| usual_slope(TensorId::from_gguf_name(name), n_layer, is_tied);
     let Some(measured) = sensitivity else { return Ok(names().map(usual).collect()) };
     let n_known = names().filter(|&name| measured.tensors.contains_key(name)).count();
+    if measured.tensors.is_empty() {
+        return Err(Error::usage(
+            "the file of sensitivities has no tensor: the rows of that model fit the blocks of no type of few bits",
+        ));
+    }
     if n_known * 2 < free.len() {
         return Err(Error::usage(format!(
             "the file of sensitivities knows {n_known} of {} tensors: it is of another model; measure this one with \

@@ -95,7 +95,7 @@ pub fn calibrate(
     if n < MIN_TEXTS {
         return Err(Error::usage(format!(
             "the calibration texts have {n} chunks of {n_ctx} tokens, and {MIN_TEXTS} are the least; give \
-             more text, or a greater --calibration-chunks"
+             more text, a smaller --calibration-ctx, or a greater --calibration-chunks"
         )));
     }
     let n_together = (BATCH_TOKENS / n_ctx.max(1)).max(1);

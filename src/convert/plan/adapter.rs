@@ -124,6 +124,7 @@ impl<'a> Changes<'a> {
                 Change::Replaced(view) if is_in_base(&view, (tensors, names), &name)? => continue,
                 Change::Replaced(_) => return whole("has another tensor in the place"),
                 Change::Rows(_) => return whole("has rows in the place of some"),
+                Change::Experts(_) => return whole("changes all experts"),
                 Change::Added(low_rank) if low_rank.magnitude.is_some() => {
                     return whole("is a DoRA, with lengths for the rows");
                 }

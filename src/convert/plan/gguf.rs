@@ -18,6 +18,7 @@ use crate::gguf::{DEFAULT_ALIGNMENT, PlannedTensor, TensorInfo, Value};
 use crate::limits;
 use crate::model::arch;
 use crate::model::spec::TensorId;
+use crate::printable;
 use crate::read_file::ReadFile;
 
 /// How keys begin that say how a file was quantised.
@@ -103,7 +104,7 @@ impl<'a> Plan<'a> {
             sources,
             warnings,
             is_requantised: !requantised.is_empty(),
-            is_packed: false,
+            is_packed: found.iter().any(Found::is_quantised),
             scale_search: options.scale_search,
             input: Input::Gguf(input),
         })
@@ -125,6 +126,11 @@ impl<'a> Found<'a> {
     /// Whether it is copied as it is: nothing computes with its type, and no recipe knows it.
     fn is_copied(&self) -> bool {
         self.candidate.is_none() && self.tensor.ty.block_type().is_none()
+    }
+
+    /// Whether it is one that quantising quantises, and is quantised.
+    fn is_quantised(&self) -> bool {
+        self.candidate.is_some() && self.tensor.ty.block_type().is_some_and(|ty| !ty.is_float())
     }
 
     fn planned(&self, choice: Option<&Choice>, importance: Option<Importance>) -> Planned<'a> {
@@ -278,14 +284,9 @@ fn listed<'f>(
     found: impl Iterator<Item = &'f Found<'f>>,
     show: impl Fn(&TensorInfo) -> String,
 ) -> Option<String> {
-    let all: Vec<&TensorInfo> = found.map(|found| found.tensor).collect();
-    let names: Vec<String> =
-        all.iter().take(MAX_LISTED).map(|tensor| show(tensor).escape_debug().to_string()).collect();
-    let more = match all.len().saturating_sub(MAX_LISTED) {
-        0 => String::new(),
-        n => format!(" and {n} more"),
-    };
-    (!all.is_empty()).then(|| format!("{}{more}", names.join(", ")))
+    let mut all = found.map(|found| show(found.tensor)).peekable();
+    all.peek()?;
+    Some(printable::first_few(all, MAX_LISTED))
 }
 
 /// A file's name without the type at its end.

@@ -184,7 +184,7 @@ impl<'a> Plan<'a> {
         &self.warnings
     }
 
-    /// Whether a checkpoint has weights that are quantised already.
+    /// Whether the input has weights that are quantised already.
     pub fn is_packed(&self) -> bool {
         self.is_packed
     }

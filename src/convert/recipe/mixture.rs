@@ -8,7 +8,7 @@ use gguf_simd::BlockType;
 
 use super::{Candidate, has_few_values, n_in};
 use crate::convert::{FileType, PlanOptions};
-use crate::model::spec::layer::MixerSpec;
+use crate::model::spec::layer::{LayerSpec, MixerSpec};
 use crate::model::spec::{ModelSpec, Role, Suffix};
 
 /// What choices depend on of the model as a whole.
@@ -20,22 +20,34 @@ struct Shape {
     n_head_kv: usize,
     n_expert: usize,
     is_falcon: bool,
+    /// Whether llama.cpp calls the model one of 70 billion weights.
+    is_70b: bool,
 }
 
 impl Shape {
     fn of(spec: &ModelSpec, architecture: &str) -> Self {
-        // Of the first layer that has some.
-        let heads = spec.layers.iter().find_map(|layer| match &layer.mixer {
+        // Those that the first layer has, as files say it: where layers differ by their numbers of heads, one without
+        // attention has no heads, and where they do not, those of the others.
+        let heads = |layer: &LayerSpec| match &layer.mixer {
             MixerSpec::Mla(mla) => Some((mla.n_head, mla.n_head)),
             other => other.attention().map(|attention| (attention.n_head, attention.n_head_kv)),
-        });
-        let (n_head, n_head_kv) = heads.unwrap_or((1, 1));
+        };
+        let has_one_number = |layer: &&LayerSpec| matches!(layer.mixer, MixerSpec::DeltaNet(_));
+        let n_alike = spec.layers.iter().take_while(has_one_number).count();
+        let (n_head, n_head_kv) = spec.layers.get(n_alike).and_then(heads).unwrap_or((1, 1));
+        let n_layer = spec.n_layer() + spec.n_left_out;
         Self {
-            n_layer: spec.n_layer() + spec.n_left_out,
+            n_layer,
             n_head,
             n_head_kv,
             n_expert: spec.experts().0,
             is_falcon: architecture == "falcon",
+            is_70b: match architecture {
+                "llama" => n_layer == 80 && n_head != n_head_kv,
+                "qwen2" | "deci" | "olmo" => n_layer == 80,
+                "jais2" => n_layer == 68,
+                _ => false,
+            },
         }
     }
 
@@ -194,7 +206,7 @@ impl Mixture {
         };
         let index = self.values_seen;
         self.values_seen += 1;
-        let Shape { n_layer, n_head, n_head_kv, n_expert, .. } = self.shape;
+        let Shape { n_expert, is_70b, .. } = self.shape;
         let shares = self.shape.shares_values();
         let mixed = match self.file_type {
             Q4_K_M | Q5_K_M if has_more_bits(index, self.n_values) => BlockType::Q6_K,
@@ -211,8 +223,8 @@ impl Mixture {
         if n_expert == 8 {
             return BlockType::Q8_0;
         }
-        // The 70B models: eight queries share a value, so values are a small part of a sensitive place.
-        if n_layer == 80 && n_head != n_head_kv && matches!(mixed, BlockType::Q3_K | BlockType::Q4_K) {
+        // Eight queries share a value there, so values are a small part of a sensitive place.
+        if is_70b && matches!(mixed, BlockType::Q3_K | BlockType::Q4_K) {
             return BlockType::Q5_K;
         }
         mixed

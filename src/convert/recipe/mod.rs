@@ -86,7 +86,9 @@ fn choose_one(options: &PlanOptions, mixture: &mut Mixture, tensor: &Candidate) 
     if let Some(wanted) = overrides.token_embd.filter(|_| is_embedding) {
         return exactly(tensor, wanted, "--token-embedding-type");
     }
-    if let Some(wanted) = overrides.output.filter(|_| mixture.is_output(role)) {
+    if let Some(wanted) =
+        overrides.output.filter(|_| mixture.is_output(role) && (role == Role::Output || rule.is_none()))
+    {
         return exactly(tensor, wanted, "--output-tensor-type");
     }
     let base = options.file_type.base();

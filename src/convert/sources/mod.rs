@@ -19,6 +19,7 @@ use crate::convert::transform::{Packed, Part, SourceRows};
 use crate::error::{Error, Result};
 use crate::model::arch::{Configured, Dialect, Family, Piece, RowMap, Source, ranking, rows_and_columns};
 use crate::model::spec::{ModelSpec, Presence, Role, Slot, Suffix, slots};
+use crate::printable;
 use crate::quantize::decode_source;
 use tied_head::drop_tied_head;
 
@@ -271,20 +272,17 @@ impl<'a, 's> Finder<'a, 's> {
             return Err(quantised(self.checkpoint, &method, first));
         }
         let n = leftover.len();
-        let listed: Vec<String> =
-            leftover.iter().take(MAX_LISTED).map(|name| name.escape_debug().to_string()).collect();
-        let more = if n > MAX_LISTED { format!(" and {} more", n - MAX_LISTED) } else { String::new() };
         let biases = if leftover.iter().any(|name| name.ends_with(".bias")) {
             ". Biases count if config.json says \"attention_bias\": true, or \"mlp_bias\": true"
         } else {
             ""
         };
         let what = format!(
-            "{} no place in the {} architecture as config.json describes the model: {}{more}{biases}. To \
+            "{} no place in the {} architecture as config.json describes the model: {}{biases}. To \
              leave tensors out, name them: gguf-convert --ignore-tensor REGEX",
             if n == 1 { "1 tensor has".to_owned() } else { format!("{n} tensors have") },
             family.gguf_name,
-            listed.join(", "),
+            printable::first_few(leftover, MAX_LISTED),
         );
         Err(Error::unsupported(self.checkpoint.dir(), what))
     }

@@ -18,6 +18,7 @@ mod formats;
 mod levels;
 mod looked_up;
 mod merged;
+mod merged_experts;
 mod mixed;
 mod numbers;
 mod parted;
@@ -35,11 +36,12 @@ use std::sync::Arc;
 
 use gguf_simd::BlockType;
 
-use crate::checkpoint::{Checkpoint, LowRank, NewRows, SourceType, TensorView};
+use crate::checkpoint::{Checkpoint, ExpertsLowRank, LowRank, NewRows, SourceType, TensorView};
 use crate::error::{Error, Result};
 use crate::model::arch::Dialect;
 use crate::quantize::{STEP, Step, decode_source};
 pub(super) use levels::Levels;
+pub(super) use merged_experts::ExpertRows;
 use reshaped::{Reshaped, Shaping};
 pub(super) use scaled::Scaled;
 
@@ -235,6 +237,19 @@ impl<'a> Stored<'a> {
     /// [`Error::Malformed`] if the two are of other shapes.
     pub(super) fn with(self, name: &str, added: &LowRank<'a>) -> Result<Self> {
         Ok(Self::Packed(Arc::new(merged::Merged::new(name, self, added)?)))
+    }
+
+    /// The sum of it, called `name`, and what an adapter adds to the experts whose `rows` it has.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the two are of other shapes.
+    pub(super) fn with_experts(
+        self,
+        name: &str,
+        added: &ExpertsLowRank<'a>,
+        rows: ExpertRows,
+    ) -> Result<Self> {
+        Ok(Self::Packed(Arc::new(merged_experts::MergedExperts::new(name, self, added, rows)?)))
     }
 
     /// The same, called `name`, with the rows that an adapter has anew.

@@ -331,13 +331,26 @@ impl Request {
                 return Ok(response);
             }
             let target = response.headers().get("location").and_then(|location| location.to_str().ok());
-            url = match target {
-                Some(target) if target.starts_with('/') => format!("{}{target}", origin(&url)),
-                Some(target) if target.contains("://") => target.to_owned(),
-                _ => return Err(ureq::Error::RedirectFailed),
-            };
+            url = joined(&url, target.ok_or(ureq::Error::RedirectFailed)?);
         }
         Err(ureq::Error::TooManyRedirects)
+    }
+}
+
+/// Where a reference to another address leads from `url` (RFC 3986, section 5.2; dots stay as they are).
+fn joined(url: &str, reference: &str) -> String {
+    let scheme_end = url.find("://").map_or(0, |at| at + 1);
+    let is_absolute =
+        reference.split_once("://").is_some_and(|(scheme, _)| !scheme.contains(['/', '?', '#']));
+    match reference.as_bytes() {
+        _ if is_absolute => reference.to_owned(),
+        [b'/', b'/', ..] => format!("{}{reference}", &url[..scheme_end]),
+        [b'/', ..] => format!("{}{reference}", origin(url)),
+        _ => {
+            let path = &url[..url.find(['?', '#']).unwrap_or(url.len())];
+            let folder = path.rfind('/').filter(|&at| at >= origin(url).len()).map_or(path, |at| &path[..at]);
+            format!("{folder}/{reference}")
+        }
     }
 }
 
@@ -366,6 +379,15 @@ mod tests {
     fn an_address_has_an_origin_and_escaped_parts() {
         assert_eq!(origin("https://hf.co:5/a/b"), "https://hf.co:5");
         assert_eq!(origin("http://h?x"), "http://h");
+        for (reference, expected) in [
+            ("http://o/x", "http://o/x"),
+            ("//o/x?u=http://q", "https://o/x?u=http://q"),
+            ("/x", "https://hf.co:5/x"),
+            ("x/y?u=http://q", "https://hf.co:5/a/x/y?u=http://q"),
+        ] {
+            assert_eq!(joined("https://hf.co:5/a/b?c=/d", reference), expected);
+        }
+        assert_eq!(joined("https://hf.co", "x"), "https://hf.co/x");
         assert_eq!(escaped("a b/ü", true), "a%20b/%C3%BC");
         assert_eq!(escaped("refs/pr/1", false), "refs%2Fpr%2F1");
     }

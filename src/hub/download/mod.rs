@@ -2,8 +2,9 @@
 
 mod partial;
 
-use std::fs::{self, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::path::Path;
+use std::time::Duration;
 
 use super::Watch;
 use super::cache::Repository;
@@ -27,6 +28,9 @@ pub(super) struct Fetcher<'a> {
 
 /// What running again finds.
 const NEXT_TIME: &str = ": what has come is kept, and the rest is asked for";
+
+/// Between looks at whether another program has finished a file.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 impl<'a> Fetcher<'a> {
     pub(super) fn new(
@@ -94,11 +98,7 @@ impl<'a> Fetcher<'a> {
     /// Brings one file; `before` is what is there of those before it.
     fn bring(&self, file: &RemoteFile, before: u64) -> Result<()> {
         let lock = self.repository.lock_file(file)?;
-        if let Err(TryLockError::WouldBlock) = lock.try_lock() {
-            self.watch.tell(&format!("waiting for another program, which downloads {}", file.name));
-            // Where files cannot be locked, two programs may do the same work; a wrong hash then starts it again.
-            let _ = lock.lock();
-        }
+        self.wait_for(&lock, &file.name)?;
         if self.is_complete(file) {
             return Ok(());
         }
@@ -119,6 +119,23 @@ impl<'a> Fetcher<'a> {
         });
         brought?;
         partial.finish(&self.repository.blob(file))
+    }
+
+    /// Locks a file, once no other program has done so. Where files cannot be locked, two programs may do the same work; a
+    /// wrong hash then starts it again.
+    fn wait_for(&self, lock: &File, name: &str) -> Result<()> {
+        let mut has_told = false;
+        while let Err(TryLockError::WouldBlock) = lock.try_lock() {
+            if self.watch.is_cancelled() {
+                return Err(Error::Interrupted);
+            }
+            if !has_told {
+                self.watch.tell(&format!("waiting for another program, which downloads {name}"));
+                has_told = true;
+            }
+            std::thread::sleep(LOCK_PAUSE);
+        }
+        Ok(())
     }
 
     /// Asks once for what is missing of a file.

@@ -25,7 +25,7 @@ use super::layer::pooled::Pooled;
 use super::layer::{AltUpEnds, Layer, Norm, PerLayerEmbedding};
 use super::rope::FrequenciesByContext;
 use super::spec::layer::NormSpec;
-use super::spec::{ModelSpec, Promises, Role, Slot, Suffix, TensorId, slots};
+use super::spec::{ModelSpec, Presence, Promises, Role, Slot, Suffix, TensorId, slots};
 use super::weights::{Linear, LowRank, Matrix, NewBlocks, Stack, TensorSource};
 use crate::error::{Error, Result};
 use crate::gguf::{GgmlType, GgufFile, TensorInfo, floats_of_f64s};
@@ -136,6 +136,18 @@ impl Weights {
         self.layers[i] = loader.layer(i, &spec.layers[i], spec.n_embd)?;
         Ok(())
     }
+}
+
+/// Checks that a file has the tensors of a model, in their shapes and of types that can be computed with, without a look
+/// at what is in them.
+///
+/// # Errors
+/// As loading the weights gives.
+pub fn check_tensors(file: &GgufFile, arch: &str, spec: &ModelSpec) -> Result<()> {
+    let loader = Loader::new(file, arch, spec)?;
+    let required =
+        slots(spec, &Promises::default()).into_iter().filter(|slot| slot.presence == Presence::Required);
+    required.map(|slot| slot.id).try_for_each(|id| loader.required(id).map(drop))
 }
 
 /// The tensors of a file by the parts they play.

@@ -84,10 +84,10 @@ impl ImportanceMatrix {
         }
     }
 
-    /// Chunks of text that the tensor which saw most of it saw.
+    /// Chunks of text that the tensor which saw most of it saw; none where their length is not known.
     pub fn n_chunks(&self) -> u64 {
         let most = self.entries.values().flat_map(|entry| &entry.counts).max().copied().unwrap_or(0);
-        most / u64::from(self.chunk_len.max(1))
+        most.checked_div(u64::from(self.chunk_len)).unwrap_or(0)
     }
 
     /// Adds what another one saw.

@@ -8,6 +8,7 @@ use super::settings::Settings;
 use super::token_list::TokenList;
 use super::tokenizer_json::{AddedToken, TokenizerJson};
 use crate::error::Result;
+use crate::printable;
 use crate::tokenizer::spm::SPACE;
 use crate::tokenizer::vocabulary::{AddedFlags, Kind, TokenType};
 
@@ -189,7 +190,5 @@ fn looks_added(text: &str) -> bool {
 
 /// The first few of `texts`, for a sentence.
 pub(super) fn listed(texts: &[&str]) -> String {
-    const SHOWN: usize = 4;
-    let more = if texts.len() > SHOWN { format!(" and {} more", texts.len() - SHOWN) } else { String::new() };
-    format!("{}{more}", texts[..texts.len().min(SHOWN)].join(", "))
+    printable::first_few(texts, 4)
 }

@@ -122,7 +122,8 @@ fn search<V: Wide, C: Codebook<B>, const B: usize, const CHUNKS: usize, const N:
         }
         best = moved;
     }
-    best
+    // Where all is tiny, even the smallest step can be worse than none.
+    if best.gain > 0.0 { best } else { Found::ZERO }
 }
 
 /// The best of `K` values of `d`, with the odd scales that gain most about those that fit.

@@ -35,6 +35,7 @@ impl<const B: usize, C: Codebook<B>> KFormat<B> for C {
         let bias = const { small_bias::<B, C>() }.unwrap_or(T::BYTE_BIAS as u8);
         let (mut codes, mut heads) = ([[0; 256]; ROWS], [[0; 32]; ROWS]);
         for r in 0..ROWS {
+            rows.ask_ahead(r, ROWS, |line| tier.prefetch_later(line));
             tier.store_codes::<B, C>(rows.row(r), bias, &mut codes[r]);
             heads[r] = head::<B, C>(rows.row(r));
         }

@@ -11,6 +11,7 @@ use super::Halves;
 use super::dots::{add_signed_dots, in_order, unsigned_dots};
 use super::memory::{load_f32, store_f32};
 use crate::gemm::{Column, Sums, block32};
+use crate::isa::avx2::prefetch_later;
 
 /// Adds the term of a window of eight blocks to the sums of `NC` columns. `SUB_WORDS` words have a scale. `WORDS`
 /// words are summed in 16 bits; where that is one, codes are signed.
@@ -25,6 +26,7 @@ pub(super) fn tile_32<const NC: usize, const SUB_WORDS: usize, const MINIMA: boo
     let ones = _mm256_set1_epi16(1);
     let mut s = [[_mm256_setzero_ps(); 2]; NC];
     for j in 0..panel.n_blocks.min(8) * 8 / SUB_WORDS {
+        panel.ahead.ask_share(j, 64 / SUB_WORDS, prefetch_later);
         let mut isum = [[_mm256_setzero_si256(); 2]; NC];
         if WORDS == 1 {
             add_signed_dots!(isum, NC, 8, panel.codes, columns, j, [ones; 2]);

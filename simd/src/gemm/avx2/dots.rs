@@ -4,7 +4,6 @@ use core::arch::x86_64::*;
 
 use super::Halves;
 use crate::gemm::Column;
-use crate::isa::avx2::load_256;
 
 /// Adds the products of pairs of `i16` of each row with the pair `sums[j]` of each column.
 #[inline]
@@ -20,6 +19,16 @@ pub(super) fn add_pairs<const NC: usize>(
         for h in 0..2 {
             acc[c][h] = _mm256_add_epi32(acc[c][h], _mm256_madd_epi16(pairs[h], sum));
         }
+    }
+}
+
+/// Adds to sums of 16 bits what they begin with for a bias; see [`super::YmmTier::first_sums`].
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn add_first_sums<const NC: usize>(dot: &mut [Halves; NC], columns: &[Column; NC], j: usize) {
+    for c in 0..NC {
+        let first = _mm256_set1_epi32(columns[c].sums[j]);
+        dot[c] = [_mm256_add_epi16(dot[c][0], first), _mm256_add_epi16(dot[c][1], first)];
     }
 }
 
@@ -91,45 +100,6 @@ pub(super) fn in_register(mut v: __m256i) -> __m256i {
         core::arch::asm!("/* {0} */", inout(ymm_reg) v, options(pure, nomem, nostack, preserves_flags));
     };
     v
-}
-
-/// Adds the products of the four words of sub-block `j`, of which only two can be summed in 16 bits.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn add_scaled_dots<const NC: usize>(
-    isum: &mut [Halves; NC],
-    codes: &[[u8; 64]; 64],
-    columns: &[Column; NC],
-    j: usize,
-    scale: Halves,
-) {
-    let words = &codes.as_chunks::<4>().0[j];
-    add_scaled_half::<NC, 0>(isum, words, columns, j, scale[0]);
-    add_scaled_half::<NC, 1>(isum, words, columns, j, scale[1]);
-}
-
-/// [`add_scaled_dots`] of half `H` of the rows. Four words of both halves are too many registers, and
-/// the half is a constant so that the sums stay in theirs.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn add_scaled_half<const NC: usize, const H: usize>(
-    isum: &mut [Halves; NC],
-    words: &[[u8; 64]; 4],
-    columns: &[Column; NC],
-    j: usize,
-    scale: __m256i,
-) {
-    let w0 = load_256(&words[0].as_chunks().0[H]);
-    let w1 = load_256(&words[1].as_chunks().0[H]);
-    let w2 = load_256(&words[2].as_chunks().0[H]);
-    let w3 = load_256(&words[3].as_chunks().0[H]);
-    for c in 0..NC {
-        let y = &columns[c].codes.as_chunks::<4>().0[j];
-        let dot = |w, i: usize| _mm256_maddubs_epi16(w, _mm256_set1_epi32(y[i]));
-        let first = _mm256_madd_epi16(_mm256_add_epi16(dot(w0, 0), dot(w1, 1)), scale);
-        let second = _mm256_madd_epi16(_mm256_add_epi16(dot(w2, 2), dot(w3, 3)), scale);
-        isum[c][H] = in_register(_mm256_add_epi32(isum[c][H], _mm256_add_epi32(first, second)));
-    }
 }
 
 /// Adds the products of the `$words` words of block `$j` of signed codes, times pairs of equal `i16` for each row.

@@ -3,18 +3,20 @@
 //! `vpmaddubsw` multiplies unsigned codes with the four codes of a column, broadcast, and adds them in
 //! pairs of 16 bits. As many of those as fit 16 bits are summed before one `vpmaddwd` widens them,
 //! multiplying with the scale on its way where that is an integer: 8 for codes of 4 bits
-//! (8 * 2 * 15 * 127 = 30480), 4 for 5 bits (31496), 2 for 6 bits (32004), the 4 of a sub-block for
-//! 2 and 3 bits, and 32 for codes of 2 bits without scales (32 * 2 * 3 * 127 = 24384). Codes of 8 bits
+//! (8 * 2 * 15 * 127 = 30480), 4 for 5 bits (31496), the 4 of a sub-block for fewer, 4 for 6 bits, whose
+//! bias is subtracted in the same 16 bits (4 * 2 * 32 * 127 = 32512), and 32 for codes of 2 bits without scales (32 * 2 * 3 * 127 = 24384). Codes of 8 bits
 //! stay signed: the column takes the sign of the code, whose magnitude is at most 128
 //! (2 * 128 * 127 = 32512).
 
 use core::arch::x86_64::*;
 
+use crate::activation::Q8KWindow;
 use crate::gemm::k::{self, WHOLE};
 use crate::gemm::{Column, Sums, Tile, block32};
 use crate::isa::Avx2;
+use crate::isa::avx2::prefetch_later;
 use blocks::tile_32;
-use dots::{add_pairs, add_scaled_dots, add_signed_dots, unsigned_dots};
+use dots::{add_first_sums, add_pairs, add_signed_dots, unsigned_dots};
 use memory::{load, load_f32, store_f32};
 use quad::Quad;
 use tier::YmmTier;
@@ -47,12 +49,17 @@ impl YmmTier for Avx2 {
         quad
     }
 
-    /// The sum in two halves, as a pair of `i16` that `vpmaddwd` multiplies with a pair of scales: at most
-    /// 32 * 127 * 15 = 60960 in magnitude.
+    /// For every four words, what the two sums of 16 bits of a row begin with: `-bias` times the sum of the codes that meet
+    /// each. The sums may wrap on their way, as they end within `8 * 32 * 127 = 32512`.
     #[inline(always)]
-    fn first_sum(sum: i32) -> i32 {
-        let half = sum >> 1;
-        half & 0xffff | (sum - half) << 16
+    fn first_sums(window: &Q8KWindow, class: k::Class) -> [i32; 16] {
+        let mut sums = [0; 16];
+        for (j, (sum, codes)) in sums.iter_mut().zip(window.codes.as_chunks::<16>().0).enumerate() {
+            let low: i32 = codes.as_chunks().0.iter().map(|&[a, b, _, _]| i32::from(a) + i32::from(b)).sum();
+            let high = i32::from(window.sums[j]) - low;
+            *sum = (-class.bias * low) & 0xffff | (-class.bias * high) << 16;
+        }
+        sums
     }
 
     fn tile_k(class: k::Class, n_columns: usize) -> Tile<k::Panel> {
@@ -61,8 +68,7 @@ impl YmmTier for Avx2 {
             (8, 8, 5) => TILES_K_8_MINIMA_5_BITS[n_columns - 1],
             (4, 16, 2) => TILES_K_4_MINIMA_2_BITS[n_columns - 1],
             (8, 0, 5) => TILES_K_8_5_BITS[n_columns - 1],
-            (4, 0, 3 | 5) => TILES_K_4_5_BITS[n_columns - 1],
-            (4, 0, 6) => TILES_K_4_6_BITS[n_columns - 1],
+            (4, 0, 3..=6) => TILES_K_4_6_BITS[n_columns - 1],
             (8, 0, 8) => TILES_K_8_8_BITS[n_columns - 1],
             (4, 0, 8) => TILES_K_4_8_BITS[n_columns - 1],
             (WHOLE, 0, 2) => TILES_K_WHOLE_2_BITS[n_columns - 1],
@@ -95,8 +101,7 @@ static TILES_K_8_MINIMA_4_BITS: Tiles<k::Panel> = tiles!(tile_k, 8, 8, 8);
 static TILES_K_8_MINIMA_5_BITS: Tiles<k::Panel> = tiles!(tile_k, 8, 8, 4);
 static TILES_K_4_MINIMA_2_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, 16, 4);
 static TILES_K_8_5_BITS: Tiles<k::Panel> = tiles!(tile_k, 8, 0, 4);
-static TILES_K_4_5_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, 0, 4);
-static TILES_K_4_6_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, 0, 2);
+static TILES_K_4_6_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, 0, 4);
 static TILES_K_8_8_BITS: Tiles<k::Panel> = tiles!(tile_k, 8, 0, 1);
 static TILES_K_4_8_BITS: Tiles<k::Panel> = tiles!(tile_k, 4, 0, 1);
 static TILES_K_WHOLE_2_BITS: Tiles<k::Panel> = tiles!(tile_k, WHOLE, 0, 32);
@@ -125,22 +130,22 @@ fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: usize, const WO
     let ones = [_mm256_set1_epi16(1); 2];
     let mut isum = [[_mm256_setzero_si256(); 2]; NC];
     for j in 0..64 / SUB_WORDS {
+        panel.ahead.ask_share(j, 64 / SUB_WORDS, prefetch_later);
         let scale = if SUB_WORDS == WHOLE { ones } else { load(&panel.scales[j]) };
         if SUB_WORDS == WHOLE {
             for c in 0..NC {
                 isum[c] = [_mm256_set1_epi32(columns[c].sums[j]); 2];
             }
-        } else if MINIMA == 0 && WORDS > 1 {
-            add_pairs(&mut isum, scale, columns, j);
         }
         if WORDS == 1 {
             add_signed_dots!(isum, NC, SUB_WORDS, panel.codes, columns, j, scale);
-        } else if WORDS == 2 {
-            add_scaled_dots(&mut isum, &panel.codes, columns, j, scale);
         } else {
             for group in 0..SUB_WORDS / WORDS {
                 let first = SUB_WORDS * j + WORDS * group;
-                let dot = unsigned_dots!(NC, WORDS, panel.codes, columns, first);
+                let mut dot = unsigned_dots!(NC, WORDS, panel.codes, columns, first);
+                if MINIMA == 0 && SUB_WORDS != WHOLE {
+                    add_first_sums(&mut dot, columns, first / 4);
+                }
                 for c in 0..NC {
                     for h in 0..2 {
                         isum[c][h] = _mm256_add_epi32(isum[c][h], _mm256_madd_epi16(dot[c][h], scale[h]));

@@ -3,6 +3,7 @@
 use core::arch::x86_64::*;
 
 use super::quad::{self, Quad};
+use crate::activation::Q8KWindow;
 use crate::block::codebook::{self, Codebook};
 use crate::columns::ColumnsMut;
 use crate::gemm::float::{self, Float};
@@ -22,7 +23,7 @@ pub(in crate::gemm) trait YmmTier: Copy {
 
     fn signed_codes(self, quad: Quad) -> Quad;
 
-    fn first_sum(sum: i32) -> i32;
+    fn first_sums(window: &Q8KWindow, class: k::Class) -> [i32; 16];
 
     fn tile_k(class: k::Class, n_columns: usize) -> Tile<k::Panel>;
 
@@ -69,6 +70,7 @@ impl<T: YmmTier> Tier for T {
     #[inline(always)]
     fn quads<const N: usize>(self, rows: &Rows<'_, N>, at: usize) -> [Quad; 4] {
         assert!(at + 16 <= N, "bytes {at}.. of {N}");
+        rows.ask_ahead(at / 16, N.div_ceil(16), |line| self.prefetch_later(line));
         // SAFETY: `self` proves the features; the bytes are inside the rows.
         unsafe { quad::transposed(rows, at) }
     }
@@ -148,8 +150,8 @@ impl<T: YmmTier> Tier for T {
     }
 
     #[inline(always)]
-    fn first_sum(sum: i32) -> i32 {
-        <T as YmmTier>::first_sum(sum)
+    fn first_sums(window: &Q8KWindow, class: k::Class) -> [i32; 16] {
+        <T as YmmTier>::first_sums(window, class)
     }
 
     #[inline(always)]
@@ -158,8 +160,8 @@ impl<T: YmmTier> Tier for T {
     }
 
     #[inline(always)]
-    fn prefetch_later(self, byte: &u8) {
-        crate::isa::avx2::prefetch_later(byte);
+    fn prefetch_later(self, line: *const u8) {
+        crate::isa::avx2::prefetch_later(line);
     }
 
     #[inline(always)]

@@ -14,6 +14,7 @@ use crate::gemm::float::{self, Float};
 use crate::gemm::k::WHOLE;
 use crate::gemm::{Column, Format, Gemm, ROWS, Rows, Sums, Tier, Tile, block32, driver, few, k};
 use crate::isa::Avx512;
+use crate::isa::avx2::prefetch_later;
 use quad::Quad;
 
 mod quad;
@@ -51,6 +52,7 @@ impl Tier for Avx512 {
     #[inline(always)]
     fn quads<const N: usize>(self, rows: &Rows<'_, N>, at: usize) -> [Quad; 4] {
         assert!(at + 16 <= N, "bytes {at}.. of {N}");
+        rows.ask_ahead(at / 16, N.div_ceil(16), |line| self.prefetch_later(line));
         // SAFETY: `self` proves the features; the bytes are inside the rows.
         unsafe { quad::transposed(rows, at) }
     }
@@ -126,18 +128,13 @@ impl Tier for Avx512 {
     }
 
     #[inline(always)]
-    fn first_sum(sum: i32) -> i32 {
-        sum
-    }
-
-    #[inline(always)]
     fn prefetch<V>(self, value: &V) {
         crate::isa::avx2::prefetch(value);
     }
 
     #[inline(always)]
-    fn prefetch_later(self, byte: &u8) {
-        crate::isa::avx2::prefetch_later(byte);
+    fn prefetch_later(self, line: *const u8) {
+        prefetch_later(line);
     }
 
     #[inline(always)]
@@ -264,6 +261,7 @@ fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: usize>(
     let sums: &mut [Sums; NC] = sums.first_chunk_mut().expect("as many sums");
     let mut isum = [_mm512_setzero_si512(); NC];
     for j in 0..64 / SUB_WORDS {
+        panel.ahead.ask_share(j, 64 / SUB_WORDS, prefetch_later);
         let mut dot = [_mm512_setzero_si512(); NC];
         if MINIMA == 0 {
             for c in 0..NC {
@@ -310,6 +308,7 @@ fn tile_32<const NC: usize, const WORDS: usize, const MINIMA: bool>(
     let sums: &mut [Sums; NC] = sums.first_chunk_mut().expect("as many sums");
     let mut s = [_mm512_setzero_ps(); NC];
     for j in 0..panel.n_blocks.min(8) * 8 / WORDS {
+        panel.ahead.ask_share(j, 64 / WORDS, prefetch_later);
         let mut dot = [_mm512_setzero_si512(); NC];
         if !MINIMA {
             for c in 0..NC {

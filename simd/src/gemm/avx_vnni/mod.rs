@@ -14,12 +14,13 @@
 use core::arch::asm;
 use core::arch::x86_64::*;
 
+use crate::activation::Q8KWindow;
 use crate::gemm::avx2::quad::{self, Quad};
 use crate::gemm::avx2::tier::YmmTier;
 use crate::gemm::k::{self, WHOLE};
 use crate::gemm::{Column, Sums, Tile, block32};
 use crate::isa::AvxVnni;
-use crate::isa::avx2::{load_256, load_f32, load_i32, store_f32};
+use crate::isa::avx2::{load_256, load_f32, load_i32, prefetch_later, store_f32};
 
 #[cfg(test)]
 mod tests;
@@ -115,8 +116,8 @@ impl<T: Vnni> YmmTier for T {
     }
 
     #[inline(always)]
-    fn first_sum(sum: i32) -> i32 {
-        sum
+    fn first_sums(window: &Q8KWindow, class: k::Class) -> [i32; 16] {
+        k::first_sums(window, class)
     }
 
     fn tile_k(class: k::Class, n_columns: usize) -> Tile<k::Panel> {
@@ -155,6 +156,7 @@ fn tile_k<const NC: usize, T: Vnni, const SUB_WORDS: usize, const MINIMA: usize>
     for h in 0..2 {
         let mut isum = [_mm256_setzero_si256(); NC];
         for j in 0..64 / SUB_WORDS {
+            panel.ahead.ask_share(64 / SUB_WORDS * h + j, 2 * 64 / SUB_WORDS, prefetch_later);
             let dot = if MINIMA > 0 {
                 block_dots::<NC, T, SUB_WORDS, true>(tier, &panel.codes, columns, j, h)
             } else {
@@ -201,6 +203,7 @@ fn tile_32<const NC: usize, T: Vnni, const WORDS: usize, const MINIMA: bool>(
     for h in 0..2 {
         let mut s = [_mm256_setzero_ps(); NC];
         for j in 0..panel.n_blocks.min(8) * 8 / WORDS {
+            panel.ahead.ask_share(64 / WORDS * h + j, 2 * 64 / WORDS, prefetch_later);
             let dot = block_dots::<NC, T, WORDS, MINIMA>(tier, &panel.codes, columns, j, h);
             let (block, scales) = (j * WORDS / 8, panel.scale::<WORDS>(j));
             let (d, m) = (load_f32(&scales.as_chunks().0[h]), load_f32(&panel.m[block].as_chunks().0[h]));

@@ -19,6 +19,7 @@ use super::terms::{add_block, add_super_block, load, load_f32, store_f32};
 use crate::gemm::k::{self, WHOLE};
 use crate::gemm::{Column, Sums, Tile, block32};
 use crate::isa::NeonI8mm;
+use crate::isa::neon::prefetch_later;
 
 /// Brings words of four codes `[k / 4][row][k % 4]` into the order `[k / 8][row][k % 8]`.
 pub(super) fn arrange(_proof: NeonI8mm, codes: &mut [[u8; 64]; 64]) {
@@ -93,6 +94,7 @@ fn tile_k<const NC: usize, const SUB_WORDS: usize, const MINIMA: usize>(
     for half in 0..2 {
         let mut scaled = [[vdupq_n_s32(0); 4]; 2];
         for j in 0..64 / SUB_WORDS {
+            panel.ahead.ask_share(64 / SUB_WORDS * half + j, 2 * 64 / SUB_WORDS, prefetch_later);
             let dot = if MINIMA > 0 {
                 block_dots::<NC, SUB_WORDS, true>(proof, &panel.codes, columns, j, half)
             } else {
@@ -133,6 +135,7 @@ fn tile_32<const NC: usize, const WORDS: usize, const MINIMA: bool>(
     for half in 0..2 {
         let mut s = [[vdupq_n_f32(0.0); 2]; NC];
         for j in 0..panel.n_blocks.min(8) * 8 / WORDS {
+            panel.ahead.ask_share(64 / WORDS * half + j, 2 * 64 / WORDS, prefetch_later);
             let dot = block_dots::<NC, WORDS, MINIMA>(proof, &panel.codes, columns, j, half);
             for c in 0..NC {
                 for i in 0..2 {

@@ -142,6 +142,7 @@ impl<T: NeonTier> Tier for T {
     #[inline(always)]
     fn quads<const N: usize>(self, rows: &Rows<'_, N>, at: usize) -> [Quad; 4] {
         assert!(at + 16 <= N, "bytes {at}.. of {N}");
+        rows.ask_ahead(at / 16, N.div_ceil(16), |line| self.prefetch_later(line));
         // SAFETY: `self` proves the features; the bytes are inside the rows.
         unsafe { quad::transposed(rows, at) }
     }
@@ -220,11 +221,6 @@ impl<T: NeonTier> Tier for T {
     }
 
     #[inline(always)]
-    fn first_sum(sum: i32) -> i32 {
-        sum
-    }
-
-    #[inline(always)]
     fn prefetch<V>(self, value: &V) {
         let first = core::ptr::from_ref(value).cast::<u8>();
         for line in 0..size_of::<V>().div_ceil(64) {
@@ -237,10 +233,8 @@ impl<T: NeonTier> Tier for T {
     }
 
     #[inline(always)]
-    fn prefetch_later(self, byte: &u8) {
-        let line = core::ptr::from_ref(byte);
-        // SAFETY: a prefetch changes nothing but caches and never faults.
-        unsafe { asm!("prfm pldl2keep, [{line}]", line = in(reg) line, options(nostack, preserves_flags)) };
+    fn prefetch_later(self, line: *const u8) {
+        crate::isa::neon::prefetch_later(line);
     }
 
     #[inline(always)]

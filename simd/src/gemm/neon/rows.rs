@@ -14,7 +14,7 @@ use super::NeonTier;
 use super::terms::{Dots, add_block, add_super_block, load, load_f32, store_f32};
 use crate::gemm::k::{self, WHOLE};
 use crate::gemm::{Column, Sums, Tile, block32};
-use crate::isa::neon::load_u8;
+use crate::isa::neon::{load_u8, prefetch_later};
 use crate::isa::{Neon, NeonDotprod};
 
 /// A tier whose tiles have a row per lane.
@@ -108,6 +108,7 @@ fn tile_k<const NC: usize, T: RowTier, const SUB_WORDS: usize, const MINIMA: usi
     let sums: &mut [Sums; NC] = sums.first_chunk_mut().expect("as many sums");
     let mut isum = [[vdupq_n_s32(0); 4]; NC];
     for j in 0..64 / SUB_WORDS {
+        panel.ahead.ask_share(j, 64 / SUB_WORDS, prefetch_later);
         let dot = if MINIMA > 0 {
             block_dots::<T, NC, SUB_WORDS, true, FIT>(tier, &panel.codes, columns, j)
         } else {
@@ -139,6 +140,7 @@ fn tile_32<const NC: usize, T: RowTier, const WORDS: usize, const MINIMA: bool, 
     let sums: &mut [Sums; NC] = sums.first_chunk_mut().expect("as many sums");
     let mut s = [[vdupq_n_f32(0.0); 4]; NC];
     for j in 0..panel.n_blocks.min(8) * 8 / WORDS {
+        panel.ahead.ask_share(j, 64 / WORDS, prefetch_later);
         let dot = block_dots::<T, NC, WORDS, MINIMA, FIT>(tier, &panel.codes, columns, j);
         for c in 0..NC {
             for q in 0..4 {

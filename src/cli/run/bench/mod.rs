@@ -116,9 +116,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
     // A sum that is too great is refused as any context that is.
     let n_ctx = longest.saturating_add(depth);
     let options = SessionOptions { n_ctx, n_batch: args.batch, kv_types: args.kv.kv_types };
-    let mut session = Session::new(&model.engine, options)?;
+    // The context is as long as what is measured.
+    let other_option = |e: Error| e.with_option_called("--ctx", "-p, -n, --depth or --sequences of");
+    let mut session = Session::new(&model.engine, options).map_err(other_option)?;
     let n_sequences = args.sequences.iter().copied().max().unwrap_or(0) as u64;
-    model.settle(&session, n_sequences.saturating_mul(session.cache_bytes()), args.quiet)?;
+    let more = n_sequences.saturating_mul(session.cache_bytes());
+    model.settle(&session, more, args.quiet).map_err(other_option)?;
     let measure = || args.ceiling.then(|| Ceilings::measure(&model.engine)).transpose();
     let before = measure()?;
     let bar = bar(workloads.len() * args.depths.len(), "tests", args.quiet);

@@ -235,7 +235,7 @@ impl<'a> Chat<'a> {
             (true, true) => {
                 self.record(Change::TakenBack);
                 let why = if is_stopped { "stopped before the answer began" } else { "the answer is empty" };
-                note(format_args!("{why}; the message is taken back"));
+                self.refuse(&format!("{why}; the message is taken back"));
             }
             (true, false) => note("the new answer is empty; the old one stays"),
             (false, _) if !self.args.quiet => remark(generation.finish),

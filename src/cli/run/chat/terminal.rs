@@ -24,7 +24,10 @@ impl Terminal {
         if let Some(settings) = &self.settings {
             let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, settings);
         }
-        // The editor had also asked for marks around what is pasted.
+        // The editor had also asked for marks around what is pasted, unless the terminal knows no such things.
+        if std::env::var_os("TERM").is_none_or(|term| term == "dumb") {
+            return;
+        }
         let mut stdout = std::io::stdout().lock();
         let _ = stdout.write_all(b"\x1b[?2004l\r\n").and_then(|()| stdout.flush());
     }

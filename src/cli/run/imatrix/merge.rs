@@ -1,10 +1,10 @@
 //! Adds importance matrices together, and brings them from one format to the other.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::output::{plural, show};
 use crate::error::{Error, Result};
-use crate::new_file::free_target;
+use crate::new_file::target_of_kind;
 use crate::printable;
 use crate::quantize::{Format, ImportanceMatrix};
 
@@ -31,12 +31,13 @@ enum FormatName {
 }
 
 impl FormatArgs {
-    /// Tells before hours are spent whether there is a file that is not to be replaced.
+    /// Tells before hours are spent whether there is a file that is not to be replaced: any but an importance matrix.
     ///
     /// # Errors
     /// [`Error::Usage`] if so.
     pub(super) fn check(&self) -> Result<()> {
-        free_target(&self.path, "imatrix.gguf", self.force).map(drop)
+        let is_one = |path: &Path| ImportanceMatrix::open(path).is_ok();
+        target_of_kind(&self.path, "imatrix.gguf", self.force, "an importance matrix", is_one).map(drop)
     }
 
     /// Writes `matrix`.

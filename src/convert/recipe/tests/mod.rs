@@ -6,6 +6,7 @@ use super::*;
 use crate::convert::FileType;
 use crate::gguf::Value;
 use crate::model::arch::{self, Keys};
+use crate::model::spec::layer::MixerSpec;
 
 /// A `llama` of this shape.
 fn model(n_layer: usize, n_head: usize, n_head_kv: usize, n_expert: usize) -> ModelSpec {
@@ -252,6 +253,46 @@ fn eighty_layers_with_grouped_queries_raise_values() {
     assert_eq!(plain(FileType::Q3_K_S, &model(80, 64, 8, 0)).only(Role::AttnV), BlockType::Q5_K);
     let chosen = plain(FileType::Q4_K_M, &model(80, 64, 64, 0));
     assert_eq!(chosen.layers(Role::AttnV, BlockType::Q4_K).len(), 40);
+}
+
+#[test]
+fn seventy_billion_weights_have_other_numbers_of_layers_by_architecture() {
+    let values = |architecture: &str, n_layer| {
+        let model = model(n_layer, 8, 2, 0);
+        let tensors = tensors(&model, 256, &[Role::Output]);
+        let options = PlanOptions::new(FileType::Q3_K_S);
+        let choices = choose(&options, (&model, architecture), &tensors).expect("types that fit");
+        let all = tensors.iter().zip(choices).filter(|(tensor, _)| tensor.id.role == Role::AttnV);
+        all.map(|(_, choice)| choice.block_type).collect::<Vec<_>>()
+    };
+    for (architecture, n_layer, ty) in [
+        ("qwen2", 80, BlockType::Q5_K),
+        ("jais2", 68, BlockType::Q5_K),
+        ("jais2", 80, BlockType::Q3_K),
+        ("qwen3", 80, BlockType::Q3_K),
+    ] {
+        assert_eq!(values(architecture, n_layer), vec![ty; n_layer], "{architecture}");
+    }
+}
+
+#[test]
+fn a_first_layer_without_attention_shares_no_values() {
+    let with_first = |mixer| {
+        let mut model = model(4, 8, 2, 0);
+        model.layers[0].mixer = mixer;
+        plain(FileType::Q2_K, &model).types(Role::AttnV)[1]
+    };
+    assert_eq!(with_first(model(1, 8, 2, 0).layers[0].mixer.clone()), BlockType::Q4_K);
+    assert_eq!(with_first(MixerSpec::None), BlockType::Q3_K);
+}
+
+#[test]
+fn a_rule_for_the_embedding_comes_before_the_type_of_the_output() {
+    let model = model(2, 2, 2, 0);
+    let rule = (Regex::new("token_embd").expect("sound"), BlockType::Q8_0);
+    let overrides = Overrides { tensors: vec![rule], output: Some(BlockType::Q5_0), ..Overrides::default() };
+    let chosen = Chosen::new(FileType::Q4_K_M, &model, &overrides, tensors(&model, 256, &[]));
+    assert_eq!(chosen.only(Role::TokenEmbd), BlockType::Q8_0);
 }
 
 #[test]

@@ -1,0 +1,165 @@
+//! Matrices of experts with the adapters that are merged into them: all of a layer in one tensor, or a tensor each.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::numbers::{Layout, Numbers};
+use super::{Levels, Packed, Scratch, Step, Stored};
+use crate::checkpoint::ExpertsLowRank;
+use crate::error::{Error, Result};
+
+/// Which rows of the matrices of all experts, one below the other, a tensor has.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::convert) struct ExpertRows {
+    /// The first of them.
+    pub(in crate::convert) first: usize,
+    /// How many an expert has.
+    pub(in crate::convert) per_expert: usize,
+    /// Whether rows are of inputs, where the numbers of inputs and outputs do not tell.
+    pub(in crate::convert) are_inputs: bool,
+}
+
+/// Rows of experts and what is added to them.
+#[derive(Debug)]
+pub(super) struct MergedExperts<'a> {
+    base: Stored<'a>,
+    shape: Vec<usize>,
+    rows: ExpertRows,
+    added: ExpertsLowRank<'a>,
+    /// `[n_experts r, n_in]`
+    a: Numbers<'a>,
+    /// `[n_out, r n_experts]`
+    b: Numbers<'a>,
+    /// Those of the expert that was read last: rows follow each other.
+    last: Mutex<Option<Arc<Factors>>>,
+}
+
+/// The matrices of one expert: what is added is `left right`.
+#[derive(Debug)]
+struct Factors {
+    expert: usize,
+    /// `[per_expert, r]`
+    left: Vec<f32>,
+    /// `[r, n_cols]`
+    right: Vec<f32>,
+}
+
+impl<'a> MergedExperts<'a> {
+    /// The tensor `base`, called `name`, with `added`.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the two are of other shapes.
+    pub(super) fn new(
+        name: &str,
+        base: Stored<'a>,
+        added: &ExpertsLowRank<'a>,
+        rows: ExpertRows,
+    ) -> Result<Self> {
+        let ExpertsLowRank { a, b, n_experts, .. } = *added;
+        let (n_in, n_out) = (a.shape[1], b.shape[0]);
+        let shape = base.shape().to_vec();
+        let n_cols = shape.last().copied().unwrap_or(0);
+        let n_rows = shape.iter().rev().skip(1).product::<usize>();
+        let is = |of_rows, of_columns| rows.per_expert == of_rows && n_cols == of_columns;
+        let (plain, turned) = (is(n_out, n_in), is(n_in, n_out));
+        if !(plain || turned) || rows.first + n_rows > n_experts * rows.per_expert {
+            let what = format!(
+                "the adapter changes the matrices of {n_experts} experts from {n_in} to {n_out}, but {} in the base has \
+                 shape {shape:?}: it was trained on another model",
+                name.escape_debug()
+            );
+            return Err(Error::malformed(a.path(), what));
+        }
+        let numbers = |view, shape| Numbers::new(name, view, Layout::default(), shape);
+        Ok(Self {
+            base,
+            shape,
+            rows: ExpertRows { are_inputs: turned && (rows.are_inputs || !plain), ..rows },
+            added: *added,
+            a: numbers(a, [a.shape[0], n_in])?,
+            b: numbers(b, [n_out, b.shape[1]])?,
+            last: Mutex::default(),
+        })
+    }
+
+    /// The matrices of an expert.
+    fn factors(&self, expert: usize, scratch: &mut Scratch) -> Result<Arc<Factors>> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(factors) = last.as_ref().filter(|factors| factors.expert == expert) {
+            return Ok(Arc::clone(factors));
+        }
+        let n_experts = self.added.n_experts;
+        let (n_in, n_out) = (self.a.n_cols(), self.added.b.shape[0]);
+        let rank = self.added.a.shape[0] / n_experts;
+        // [r, n_in], and [n_out, r] out of [n_out, r n_experts].
+        let mut of_inputs = vec![0.0; rank * n_in];
+        self.a.read(expert * rank, &mut of_inputs, &mut scratch.bytes)?;
+        let mut row = vec![0.0; rank * n_experts];
+        let mut of_outputs = Vec::with_capacity(n_out * rank);
+        for output in 0..n_out {
+            self.b.read(output, &mut row, &mut scratch.bytes)?;
+            of_outputs.extend(row.iter().skip(expert).step_by(n_experts));
+        }
+        let (left, right) = if self.rows.are_inputs {
+            (turned(&of_inputs, n_in), turned(&of_outputs, rank))
+        } else {
+            (of_outputs, of_inputs)
+        };
+        let factors = Arc::new(Factors { expert, left, right });
+        *last = Some(Arc::clone(&factors));
+        Ok(factors)
+    }
+}
+
+/// A matrix of so many columns, turned.
+fn turned(matrix: &[f32], n_cols: usize) -> Vec<f32> {
+    (0..n_cols).flat_map(|c| matrix.iter().skip(c).step_by(n_cols).copied()).collect()
+}
+
+impl Packed for MergedExperts<'_> {
+    fn scheme(&self) -> &'static str {
+        self.base.type_name()
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn path(&self) -> &Path {
+        self.base.path()
+    }
+
+    fn n_bytes(&self) -> u64 {
+        self.base.bytes_of(self.shape.iter().product())
+    }
+
+    fn read_rows(
+        &self,
+        first: usize,
+        out: &mut [f32],
+        _steps: &mut Vec<Step>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let n_cols = self.shape[self.shape.len() - 1];
+        self.base.read(first * n_cols, out, &mut Vec::new(), scratch)?;
+        for (row, out) in (self.rows.first + first..).zip(out.chunks_exact_mut(n_cols)) {
+            let (expert, row) = (row / self.rows.per_expert, row % self.rows.per_expert);
+            let factors = self.factors(expert, scratch)?;
+            let rank = factors.right.len() / n_cols;
+            let lines = factors.right.chunks_exact(n_cols);
+            for (factor, line) in factors.left[row * rank..][..rank].iter().zip(lines) {
+                let factor = factor * self.added.scale;
+                out.iter_mut().zip(line).for_each(|(x, y)| *x += factor * y);
+            }
+        }
+        Ok(())
+    }
+
+    fn levels(&self) -> Result<Option<Levels>> {
+        Ok(None)
+    }
+
+    fn is_quantised(&self) -> bool {
+        self.base.is_quantised()
+    }
+}
