@@ -352,6 +352,11 @@ impl<'e> Evaluator<'e> {
                 own.n_ctx, own.kv_types
             )));
         }
+        let has_others = |short: &usize| n_ctx <= *short && own.n_ctx > *short;
+        if let Some(short) = self.engine.spec().short_context().filter(has_others) {
+            let what = format!("a sequence of {n_ctx} positions does not fit an evaluator of {}", own.n_ctx);
+            return Err(Error::usage(format!("{what}: beyond {short} this model has other angles")));
+        }
         if n_batch < own.n_batch.min(n_ctx) {
             return Err(Error::usage(format!(
                 "a sequence for batches of {n_batch} tokens does not fit an evaluator for batches of {}",

@@ -33,7 +33,7 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
 
-fn adapter(name: &str) -> PathBuf {
+pub(crate) fn adapter(name: &str) -> PathBuf {
     fixtures().join("adapters").join(name)
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn base(family: &str) -> TempDir {
 }
 
 /// Converts the base in `dir` with adapters to F32.
-fn convert(dir: &Path, adapters: &[(&Path, f32)]) -> gguf_kit::Result<PathBuf> {
+pub(crate) fn convert(dir: &Path, adapters: &[(&Path, f32)]) -> gguf_kit::Result<PathBuf> {
     let path = dir.join(format!("{}.gguf", adapters.len()));
     write(dir, &path, adapters, false)
 }

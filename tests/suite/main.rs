@@ -10,6 +10,7 @@ mod program;
 mod random;
 mod stopped;
 
+mod adapted_experts;
 mod adapters;
 mod arguments;
 mod budget;

@@ -9,11 +9,12 @@ use crate::common::checkpoint::Spec;
 use crate::common::model::{mixed_k, new_path, write_gguf};
 use crate::common::texts::bits;
 use crate::common::{fairytale, options};
+use crate::families::registered;
 use crate::hostile::{Effort, for_each_mutation};
 use crate::program::{assert_fails, json_of, run_with_input, stderr, stdout};
 use gguf_kit::Error;
 use gguf_kit::model::KvTypes;
-use gguf_kit::runtime::{Engine, EngineOptions, Logits, Sequence, Session, SessionOptions};
+use gguf_kit::runtime::{Engine, EngineOptions, Evaluator, Logits, Part, Sequence, Session, SessionOptions};
 use gguf_simd::attention::CacheType;
 use sha2::{Digest, Sha256};
 
@@ -66,6 +67,29 @@ fn a_sequence_from_a_file_goes_on_with_the_same_bits() {
             assert!(bits(loaded.step(&next, Logits::All).unwrap()) == expected, "{kv_types}, {n} positions");
         }
     }
+}
+
+#[test]
+fn a_context_with_angles_of_its_own_does_not_go_on_from_a_short_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixtures = registered();
+    let fixture = fixtures.iter().find(|fixture| fixture.name == "phi3-longrope-short").expect("a fixture");
+    let engine = load(&fixture.convert(dir.path()));
+    let short = engine.spec().short_context().expect("a model with two kinds of angles");
+    let file = dir.path().join("text.session");
+    for (n_ctx, same, other) in [(short, short - 1, short + 1), (short + 1, short + 2, short)] {
+        let mut saved = Session::new(&engine, options(n_ctx, 8)).unwrap();
+        saved.step(&fixture.ids()[..8], Logits::None).unwrap();
+        saved.sequence().save(&file, b"").unwrap();
+        Session::load(&engine, options(same, 8), &file).unwrap();
+        let refused = Session::load(&engine, options(other, 8), &file).expect_err("other angles");
+        assert!(refused.to_string().contains("angles of its own"), "{refused}");
+    }
+    let mut evaluator = Evaluator::new(&engine, options(short + 1, 8)).unwrap();
+    let mut sequence = Sequence::new(&engine, options(short, 8)).unwrap();
+    let part = Part::new(&mut sequence, &[1], Logits::None);
+    let refused = evaluator.step(&mut [part]).expect_err("other angles").to_string();
+    assert!(refused.contains("other angles"), "{refused}");
 }
 
 #[test]

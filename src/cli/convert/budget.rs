@@ -26,7 +26,7 @@ pub(super) struct BudgetArgs {
     /// Choose the type of each tensor so that the model runs in so much memory, as in 8G, with --ctx tokens
     #[arg(long, value_name = "SIZE", value_parser = memory_bytes, group = "budget", conflicts_with = "file_types")]
     fit: Option<u64>,
-    /// Tokens of context that --fit leaves room for, keys and values in F16
+    /// Tokens of context that --fit leaves room for, keys and values in F16; 0 takes what the model was trained for
     #[arg(long = "ctx", value_name = "N", default_value_t = 4096, value_parser = count, requires = "fit", conflicts_with = "file_types")]
     fit_ctx: usize,
     /// What errors of each tensor cost, as gguf-run sensitivity measured it [default: what they usually cost]
@@ -63,13 +63,14 @@ impl BudgetArgs {
 
     /// What the memory leaves for weights.
     fn size_within(&self, memory: u64, plan: &Plan<'_>) -> Result<Size> {
-        let beside = memory_beside(plan.spec(), self.fit_ctx)?;
+        let n_ctx = if self.fit_ctx == 0 { plan.spec().n_ctx_train } else { self.fit_ctx };
+        let beside = memory_beside(plan.spec(), n_ctx)?;
         memory.checked_sub(beside).map(Size::Bytes).ok_or_else(|| {
             Error::usage(format!(
                 "beside its weights this model takes about {} for {} tokens of context; give --fit more, or a shorter \
                  --ctx",
                 bytes(beside),
-                self.fit_ctx
+                n_ctx
             ))
         })
     }

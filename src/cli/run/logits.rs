@@ -45,7 +45,8 @@ pub(super) struct Args {
     /// Take special tokens that are spelled out in the text, such as <|eot_id|>, for text; by default they are read
     #[arg(long)]
     no_parse_special: bool,
-    /// Tokens of context; some models compute differently when more is reserved [default: as many as are given]
+    /// Tokens of context; some models compute differently when more is reserved; 0 takes what the model was
+    /// trained for [default: as many as are given]
     #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     ctx: Option<usize>,
     /// Tokens to compute at once; memory holds the logits of so many
@@ -141,7 +142,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
 
 fn session<'e>(args: &Args, model: &'e Model<()>, n_ids: usize) -> Result<Session<'e>> {
     let trained = model.engine.spec().n_ctx_train;
-    let n_ctx = args.ctx.unwrap_or(n_ids);
+    let n_ctx = match args.ctx {
+        None => n_ids,
+        Some(0) => trained,
+        Some(n) => n,
+    };
     if n_ctx > trained {
         warn(format_args!(
             "the model was trained with {trained} positions; beyond them (--ctx {n_ctx}) it predicts badly"

@@ -3,28 +3,20 @@
 //! For DoRA each row of the sum is brought to a length of its own: where the base's matrix is turned, as embeddings
 //! are, these are columns, whose lengths take a pass over the whole matrix.
 
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use super::adapted::RowChange;
 use super::numbers::{Layout, Numbers};
-use super::{Levels, Packed, Scratch, Step, Stored};
+use super::{Scratch, Stored};
 use crate::checkpoint::LowRank;
 use crate::error::{Error, Result};
 
 /// Rows looked at together when columns are measured.
 const ROWS_AT_A_TIME: usize = 64;
 
-/// A matrix and what is added to it.
+/// What an adapter adds to a matrix: `scale left right`.
 #[derive(Debug)]
 pub(super) struct Merged<'a> {
-    base: Stored<'a>,
-    shape: [usize; 2],
-    delta: Delta<'a>,
-}
-
-/// What an adapter adds: `scale left right`.
-#[derive(Debug)]
-struct Delta<'a> {
     /// `[n_rows, r]`
     left: Numbers<'a>,
     /// `[r, n_cols]`
@@ -42,11 +34,11 @@ enum Magnitude<'a> {
 }
 
 impl<'a> Merged<'a> {
-    /// The tensor `base`, called `name`, with `added`.
+    /// `added` to the tensor `base`, called `name`.
     ///
     /// # Errors
     /// [`Error::Malformed`] if the two are of other shapes.
-    pub(super) fn new(name: &str, base: Stored<'a>, added: &LowRank<'a>) -> Result<Self> {
+    pub(super) fn new(name: &str, base: &Stored<'a>, added: &LowRank<'a>) -> Result<Self> {
         let LowRank { a, b, scale, is_turned, magnitude } = *added;
         let (rank, expected) = (a.shape[0], added.shape());
         if base.shape() != expected {
@@ -70,22 +62,17 @@ impl<'a> Merged<'a> {
             })
         });
         Ok(Self {
-            shape: expected,
-            base,
-            delta: Delta {
-                left: numbers(left, [n_rows, rank])?,
-                right: numbers(right, [rank, n_cols])?,
-                scale,
-                magnitude: magnitude.transpose()?,
-            },
+            left: numbers(left, [n_rows, rank])?,
+            right: numbers(right, [rank, n_cols])?,
+            scale,
+            magnitude: magnitude.transpose()?,
         })
     }
 
-    /// Reads rows of the sum, whose lengths are what they come to.
-    fn read_sum(&self, first: usize, out: &mut [f32], scratch: &mut Scratch) -> Result<()> {
-        let n_in = self.shape[1];
-        self.base.read(first * n_in, out, &mut Vec::new(), scratch)?;
-        let Delta { left, right, scale, .. } = &self.delta;
+    /// Makes rows of the base those of the sum, whose lengths are what they come to.
+    fn add(&self, first: usize, out: &mut [f32], scratch: &mut Scratch) -> Result<()> {
+        let Self { left, right, scale, .. } = self;
+        let n_in = right.n_cols();
         let (n_rows, rank) = (out.len() / n_in, left.n_cols());
         let (mut of_rows, mut of_columns) = (vec![0.0; n_rows * rank], vec![0.0; rank * n_in]);
         left.read(first, &mut of_rows, &mut scratch.bytes)?;
@@ -100,13 +87,19 @@ impl<'a> Merged<'a> {
     }
 
     /// What each column is multiplied with to have its length.
-    fn of_columns(&self, lengths: &Numbers<'_>, scratch: &mut Scratch) -> Result<Vec<f32>> {
-        let [n_rows, n_cols] = self.shape;
+    fn of_columns(
+        &self,
+        base: &Stored<'_>,
+        lengths: &Numbers<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<f32>> {
+        let (n_rows, n_cols) = (base.shape()[0], self.right.n_cols());
         let mut sums = vec![0.0_f64; n_cols];
         let mut rows = vec![0.0; ROWS_AT_A_TIME * n_cols];
         for first in (0..n_rows).step_by(ROWS_AT_A_TIME) {
             let rows = &mut rows[..ROWS_AT_A_TIME.min(n_rows - first) * n_cols];
-            self.read_sum(first, rows, scratch)?;
+            base.read(first * n_cols, rows, &mut Vec::new(), scratch)?;
+            self.add(first, rows, scratch)?;
             for row in rows.chunks_exact(n_cols) {
                 sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x) * f64::from(*x));
             }
@@ -118,38 +111,16 @@ impl<'a> Merged<'a> {
     }
 }
 
-impl Packed for Merged<'_> {
-    fn scheme(&self) -> &'static str {
-        self.base.type_name()
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn path(&self) -> &Path {
-        self.base.path()
-    }
-
-    fn n_bytes(&self) -> u64 {
-        self.base.bytes_of(self.shape.iter().product())
-    }
-
-    fn read_rows(
-        &self,
-        first: usize,
-        out: &mut [f32],
-        _steps: &mut Vec<Step>,
-        scratch: &mut Scratch,
-    ) -> Result<()> {
-        self.read_sum(first, out, scratch)?;
-        let n_in = self.shape[1];
-        match &self.delta.magnitude {
+impl RowChange for Merged<'_> {
+    fn change(&self, base: &Stored<'_>, first: usize, rows: &mut [f32], scratch: &mut Scratch) -> Result<()> {
+        self.add(first, rows, scratch)?;
+        let n_in = self.right.n_cols();
+        match &self.magnitude {
             None => {}
             Some(Magnitude::OfRows(lengths)) => {
-                let mut wanted = vec![0.0; out.len() / n_in];
+                let mut wanted = vec![0.0; rows.len() / n_in];
                 lengths.read(first, &mut wanted, &mut scratch.bytes)?;
-                for (row, wanted) in out.chunks_exact_mut(n_in).zip(wanted) {
+                for (row, wanted) in rows.chunks_exact_mut(n_in).zip(wanted) {
                     let sum: f64 = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
                     let factor = wanted / sum.sqrt() as f32;
                     row.iter_mut().for_each(|x| *x *= factor);
@@ -159,21 +130,13 @@ impl Packed for Merged<'_> {
                 let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
                 let factors = match &mut *known {
                     Some(factors) => factors,
-                    none => none.insert(self.of_columns(lengths, scratch)?),
+                    none => none.insert(self.of_columns(base, lengths, scratch)?),
                 };
-                for row in out.chunks_exact_mut(n_in) {
+                for row in rows.chunks_exact_mut(n_in) {
                     row.iter_mut().zip(factors.iter()).for_each(|(x, factor)| *x *= factor);
                 }
             }
         }
         Ok(())
-    }
-
-    fn levels(&self) -> Result<Option<Levels>> {
-        Ok(None)
-    }
-
-    fn is_quantised(&self) -> bool {
-        self.base.is_quantised()
     }
 }

@@ -1,10 +1,10 @@
 //! Matrices of experts with the adapters that are merged into them: all of a layer in one tensor, or a tensor each.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::adapted::RowChange;
 use super::numbers::{Layout, Numbers};
-use super::{Levels, Packed, Scratch, Step, Stored};
+use super::{Scratch, Stored};
 use crate::checkpoint::ExpertsLowRank;
 use crate::error::{Error, Result};
 
@@ -19,11 +19,9 @@ pub(in crate::convert) struct ExpertRows {
     pub(in crate::convert) are_inputs: bool,
 }
 
-/// Rows of experts and what is added to them.
+/// What is added to rows of experts.
 #[derive(Debug)]
 pub(super) struct MergedExperts<'a> {
-    base: Stored<'a>,
-    shape: Vec<usize>,
     rows: ExpertRows,
     added: ExpertsLowRank<'a>,
     /// `[n_experts r, n_in]`
@@ -45,24 +43,27 @@ struct Factors {
 }
 
 impl<'a> MergedExperts<'a> {
-    /// The tensor `base`, called `name`, with `added`.
+    /// `added` to the `rows` that the tensor `base`, called `name`, has.
     ///
     /// # Errors
     /// [`Error::Malformed`] if the two are of other shapes.
     pub(super) fn new(
         name: &str,
-        base: Stored<'a>,
+        base: &Stored<'a>,
         added: &ExpertsLowRank<'a>,
         rows: ExpertRows,
     ) -> Result<Self> {
         let ExpertsLowRank { a, b, n_experts, .. } = *added;
         let (n_in, n_out) = (a.shape[1], b.shape[0]);
-        let shape = base.shape().to_vec();
+        let shape = base.shape();
         let n_cols = shape.last().copied().unwrap_or(0);
         let n_rows = shape.iter().rev().skip(1).product::<usize>();
         let is = |of_rows, of_columns| rows.per_expert == of_rows && n_cols == of_columns;
         let (plain, turned) = (is(n_out, n_in), is(n_in, n_out));
-        if !(plain || turned) || rows.first + n_rows > n_experts * rows.per_expert {
+        // A tensor has some rows of an expert, or all experts.
+        let n_all = n_experts * rows.per_expert;
+        let has_all = n_rows == n_all || n_rows <= rows.per_expert && rows.first + n_rows <= n_all;
+        if !(plain || turned) || !has_all {
             let what = format!(
                 "the adapter changes the matrices of {n_experts} experts from {n_in} to {n_out}, but {} in the base has \
                  shape {shape:?}: it was trained on another model",
@@ -72,8 +73,6 @@ impl<'a> MergedExperts<'a> {
         }
         let numbers = |view, shape| Numbers::new(name, view, Layout::default(), shape);
         Ok(Self {
-            base,
-            shape,
             rows: ExpertRows { are_inputs: turned && (rows.are_inputs || !plain), ..rows },
             added: *added,
             a: numbers(a, [a.shape[0], n_in])?,
@@ -116,33 +115,10 @@ fn turned(matrix: &[f32], n_cols: usize) -> Vec<f32> {
     (0..n_cols).flat_map(|c| matrix.iter().skip(c).step_by(n_cols).copied()).collect()
 }
 
-impl Packed for MergedExperts<'_> {
-    fn scheme(&self) -> &'static str {
-        self.base.type_name()
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn path(&self) -> &Path {
-        self.base.path()
-    }
-
-    fn n_bytes(&self) -> u64 {
-        self.base.bytes_of(self.shape.iter().product())
-    }
-
-    fn read_rows(
-        &self,
-        first: usize,
-        out: &mut [f32],
-        _steps: &mut Vec<Step>,
-        scratch: &mut Scratch,
-    ) -> Result<()> {
-        let n_cols = self.shape[self.shape.len() - 1];
-        self.base.read(first * n_cols, out, &mut Vec::new(), scratch)?;
-        for (row, out) in (self.rows.first + first..).zip(out.chunks_exact_mut(n_cols)) {
+impl RowChange for MergedExperts<'_> {
+    fn change(&self, base: &Stored<'_>, first: usize, rows: &mut [f32], scratch: &mut Scratch) -> Result<()> {
+        let n_cols = base.shape().last().copied().unwrap_or(1);
+        for (row, out) in (self.rows.first + first..).zip(rows.chunks_exact_mut(n_cols)) {
             let (expert, row) = (row / self.rows.per_expert, row % self.rows.per_expert);
             let factors = self.factors(expert, scratch)?;
             let rank = factors.right.len() / n_cols;
@@ -153,13 +129,5 @@ impl Packed for MergedExperts<'_> {
             }
         }
         Ok(())
-    }
-
-    fn levels(&self) -> Result<Option<Levels>> {
-        Ok(None)
-    }
-
-    fn is_quantised(&self) -> bool {
-        self.base.is_quantised()
     }
 }

@@ -3,8 +3,8 @@
 //! Quantised checkpoints keep a matrix as codes with scales and more beside it, each format under other names and in
 //! another order. Here each such group of tensors becomes one tensor of weights under the name that a plain
 //! checkpoint would have it by ([`Tensors`]), whose rows are decoded as they are asked for, by the rule of the program
-//! that made it. Whatever else a conversion does knows nothing of formats, nor of adapters that are `merged` into
-//! a tensor.
+//! that made it. Whatever else a conversion does knows nothing of formats, nor of adapters, which
+//! change tensors as they are read (`adapted`).
 //!
 //! [`numbers`] reads packed matrices of small numbers, [`affine`] makes integer codes with scales of them, `scaled`
 //! floats of few bits, `looked_up` codes of a table, `parted` codes that share bytes with far ones, `additive` sums of
@@ -12,6 +12,7 @@
 //! `reshaped` what does not say its dimensions, `ranks` what several files hold a part of each. `formats` says which tensors of which names are what. [`levels`]
 //! finds the block type that holds the codes of a tensor as they are.
 
+mod adapted;
 mod additive;
 mod affine;
 mod formats;
@@ -40,8 +41,12 @@ use crate::checkpoint::{Checkpoint, ExpertsLowRank, LowRank, NewRows, SourceType
 use crate::error::{Error, Result};
 use crate::model::arch::Dialect;
 use crate::quantize::{STEP, Step, decode_source};
+use adapted::Adapted;
 pub(super) use levels::Levels;
+use merged::Merged;
 pub(super) use merged_experts::ExpertRows;
+use merged_experts::MergedExperts;
+use patched::Patched;
 use reshaped::{Reshaped, Shaping};
 pub(super) use scaled::Scaled;
 
@@ -236,7 +241,8 @@ impl<'a> Stored<'a> {
     /// # Errors
     /// [`Error::Malformed`] if the two are of other shapes.
     pub(super) fn with(self, name: &str, added: &LowRank<'a>) -> Result<Self> {
-        Ok(Self::Packed(Arc::new(merged::Merged::new(name, self, added)?)))
+        let change = Merged::new(name, &self, added)?;
+        Ok(Self::Packed(Arc::new(Adapted::new(self, change))))
     }
 
     /// The sum of it, called `name`, and what an adapter adds to the experts whose `rows` it has.
@@ -249,7 +255,8 @@ impl<'a> Stored<'a> {
         added: &ExpertsLowRank<'a>,
         rows: ExpertRows,
     ) -> Result<Self> {
-        Ok(Self::Packed(Arc::new(merged_experts::MergedExperts::new(name, self, added, rows)?)))
+        let change = MergedExperts::new(name, &self, added, rows)?;
+        Ok(Self::Packed(Arc::new(Adapted::new(self, change))))
     }
 
     /// The same, called `name`, with the rows that an adapter has anew.
@@ -257,7 +264,8 @@ impl<'a> Stored<'a> {
     /// # Errors
     /// [`Error::Malformed`] if it has no such rows.
     pub(super) fn with_rows(self, name: &str, rows: &NewRows<'a>) -> Result<Self> {
-        Ok(Self::Packed(Arc::new(patched::Patched::new(name, self, rows)?)))
+        let change = Patched::new(name, &self, rows)?;
+        Ok(Self::Packed(Arc::new(Adapted::new(self, change))))
     }
 
     /// The same with the dimensions that config.json makes it, if its own may be those.

@@ -6,7 +6,7 @@ use super::faults::{first_constant_fault, first_count_fault};
 use super::kv::{KvLayer, KvSpec};
 use super::layer::{AltUpSpec, FfnSpec, LayerSpec, MixerSpec, NormSpec, Window};
 use super::pooled::PooledSpec;
-use super::rope::RopeSpec;
+use super::rope::{RopeFactors, RopeSpec};
 use super::tensor::Role;
 use crate::error::{Error, Result};
 use crate::limits;
@@ -79,6 +79,14 @@ pub struct HeadSpec {
 }
 
 impl ModelSpec {
+    /// The greatest context whose positions have the angles of short ones, where longer ones have others.
+    pub fn short_context(&self) -> Option<usize> {
+        self.ropes.iter().find_map(|rope| match rope.factors {
+            RopeFactors::ByContext { original_context } => Some(original_context),
+            _ => None,
+        })
+    }
+
     /// Transformer layers.
     pub fn n_layer(&self) -> usize {
         self.layers.len()

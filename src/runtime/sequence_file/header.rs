@@ -68,13 +68,17 @@ struct Types {
 }
 
 impl Header {
-    /// The header of a sequence without positions.
-    pub(super) fn of(engine: &Engine, kv_types: KvTypes, growth: Growth) -> Self {
+    /// The header of a sequence without positions, of a context of `n_ctx`.
+    pub(super) fn of(engine: &Engine, kv_types: KvTypes, n_ctx: usize, growth: Growth) -> Self {
         let ggml_id = |ty: CacheType| ty.block_type().ggml_id();
         let kv_spec = engine.kv_spec().clone();
         Self {
             version: Version { growth, layout: Layout::of(&kv_spec) },
-            fingerprint: fingerprint(engine.file(), engine.adapters()),
+            fingerprint: if engine.spec().short_context().is_some_and(|short| n_ctx > short) {
+                of_long_contexts(fingerprint(engine.file(), engine.adapters()))
+            } else {
+                fingerprint(engine.file(), engine.adapters())
+            },
             types: Types { keys: ggml_id(kv_types.keys), values: ggml_id(kv_types.values) },
             n_positions: 0,
             n_attached: 0,
@@ -183,6 +187,13 @@ impl Header {
     /// own positions.
     pub(super) fn check(&self, own: &Self, n_ctx: usize, path: &Path) -> Result<usize> {
         let shown = path.display();
+        if self.fingerprint == of_long_contexts(own.fingerprint) {
+            return Err(Error::usage(format!(
+                "{shown} was saved with a context for which this model computes otherwise than for one of {n_ctx}: it has \
+                 angles of its own beyond the context that it was first trained with; give the --ctx it was saved with, \
+                 or name another file (--session)"
+            )));
+        }
         if self.fingerprint != own.fingerprint {
             return Err(Error::usage(format!(
                 "{shown} was saved with another model or another file of it; name another file (--session)"
@@ -235,6 +246,11 @@ impl Header {
         );
         Err(Error::malformed(path, what))
     }
+}
+
+/// The fingerprint of a model in contexts beyond its short ones, where those have other angles; and back.
+fn of_long_contexts(fingerprint: [u8; DIGEST_BYTES]) -> [u8; DIGEST_BYTES] {
+    fingerprint.map(|byte| !byte)
 }
 
 impl Layout {

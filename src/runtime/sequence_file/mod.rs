@@ -91,7 +91,7 @@ impl<'e> Sequence<'e> {
     pub(super) fn write(&self, file: &File, growth: Growth, attached: &[u8]) -> io::Result<End> {
         let mut out = Digested::new(BufWriter::with_capacity(BUFFER_BYTES, file));
         out.write_all(&MAGIC)?;
-        let mut header = Header::of(self.engine(), self.kv_types(), growth);
+        let mut header = Header::of(self.engine(), self.kv_types(), self.n_ctx(), growth);
         header.n_positions = self.n_past() as u64;
         header.n_attached = attached.len() as u64;
         header.first_held = self.cache.first_held();
@@ -154,7 +154,11 @@ impl<'e> Sequence<'e> {
         read_magic(&mut input, path)?;
         let header = Header::read(&mut input, path)?;
         let growth = header.growth();
-        let n = header.check(&Header::of(engine, options.kv_types, growth), options.n_ctx, path)?;
+        let n = header.check(
+            &Header::of(engine, options.kv_types, options.n_ctx, growth),
+            options.n_ctx,
+            path,
+        )?;
         let at = header.check_file_bytes(options.kv_types, file_bytes, path)?;
         let mut sequence = Self::new(engine, options)?;
         sequence.read(n, &header, path, &mut input)?;

@@ -13,7 +13,7 @@ use super::progress::bar;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
 use crate::cli::output::{show, show_json};
-use crate::cli::values::count;
+use crate::cli::values::{at_least_one, count};
 use crate::error::{Error, Result};
 use crate::eval::bench::{Workload, fill, profile, time};
 use crate::eval::ceiling::Ceilings;
@@ -42,11 +42,11 @@ pub(super) struct Args {
     mixed: Option<Workload>,
     /// Also time so many sequences that generate -n tokens each at once, in tokens per second of all; several,
     /// as in 1,2,4,8,16, are timed one after the other
-    #[arg(long, value_name = "N", value_delimiter = ',', allow_negative_numbers = true, value_parser = count)]
+    #[arg(long, value_name = "N", value_delimiter = ',', allow_negative_numbers = true, value_parser = at_least_one)]
     sequences: Vec<usize>,
     /// Also time steps of so many tokens at once with the logits of each, and show their cost over that of one: what
     /// it takes to check guesses, or to generate for several at once
-    #[arg(long, value_name = "N", value_delimiter = ',', allow_negative_numbers = true, value_parser = count)]
+    #[arg(long, value_name = "N", value_delimiter = ',', allow_negative_numbers = true, value_parser = at_least_one)]
     columns: Vec<usize>,
     /// Tokens in the context beforehand; several, as in 0,4096, time each test at each depth
     #[arg(short, long = "depth", value_name = "N", value_delimiter = ',', default_value = "0", allow_negative_numbers = true, value_parser = count)]
