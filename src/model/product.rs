@@ -14,12 +14,6 @@ const ROW_GROUP: usize = 16;
 /// unpacking to share, and a late thread then delays the others by less.
 const PIECES_OF_DOTS: usize = 4;
 
-/// Columns that are few: a piece unpacks a panel of rows at a time, and shares no more than their layout.
-const FEW_COLUMNS: usize = 8;
-
-/// [`PIECES_OF_DOTS`] of products with few columns.
-const PIECES_OF_FEW: usize = 2;
-
 /// `out = scale weights x + added + bias`, and then `add_to += out`, for every token of a batch.
 pub(super) struct Product<'a> {
     weights: MatrixRows<'a>,
@@ -158,11 +152,7 @@ impl Compute<'_> {
         let part_work = work.div_ceil(n_parts).max(1);
         let n_pieces = (part_work / MIN_PART_WORK).min(MAX_PARTS / n_parts).clamp(1, PIECES_OF_DOTS);
         let parts = products.flat_map(move |product| {
-            let n_pieces = match product.out.n_cols() {
-                1 => n_pieces,
-                2..=FEW_COLUMNS => n_pieces.min(PIECES_OF_FEW),
-                _ => 1,
-            };
+            let n_pieces = if product.out.n_cols() == 1 { n_pieces } else { 1 };
             let n_parts = (product.work() * n_pieces).div_ceil(part_work).max(1);
             let piece_len = product.n_rows().div_ceil(n_parts).next_multiple_of(ROW_GROUP);
             pieces(product, piece_len)
