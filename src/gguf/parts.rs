@@ -22,7 +22,7 @@ pub const SPLIT_KEYS: [&str; 3] = [SPLIT_NO, SPLIT_COUNT, SPLIT_TENSORS];
 /// The name of the first part, if `file` is a later one: it has little metadata, and readers look at the first one's.
 ///
 /// # Errors
-/// [`Error::Malformed`] if a key of a part is no number.
+/// [`Error::Malformed`] if what a part says of its place is not a number.
 pub fn first_of(file: &GgufFile) -> Result<Option<String>> {
     let count = |key| Ok::<_, Error>(file.metadata().count(key)?.unwrap_or(0));
     let n_parts = count(SPLIT_COUNT)?;

@@ -4,9 +4,9 @@
 //! pairs of 16 bits. As many of those as fit 16 bits are summed before one `vpmaddwd` widens them,
 //! multiplying with the scale on its way where that is an integer: 8 for codes of 4 bits
 //! (8 * 2 * 15 * 127 = 30480), 4 for 5 bits (31496), the 4 of a sub-block for fewer, 4 for 6 bits, whose
-//! bias is subtracted in the same 16 bits (4 * 2 * 32 * 127 = 32512), and 32 for codes of 2 bits without scales (32 * 2 * 3 * 127 = 24384). Codes of 8 bits
-//! stay signed: the column takes the sign of the code, whose magnitude is at most 128
-//! (2 * 128 * 127 = 32512).
+//! bias is subtracted in the same 16 bits (4 * 2 * 32 * 127 = 32512), and 32 for codes of 2 bits without
+//! scales (32 * 2 * 3 * 127 = 24384). Codes of 8 bits stay signed: the column takes the sign of the code,
+//! whose magnitude is at most 128 (2 * 128 * 127 = 32512).
 
 use core::arch::x86_64::*;
 

@@ -23,7 +23,10 @@ pub(in crate::gemm) trait YmmTier: Copy {
 
     fn signed_codes(self, quad: Quad) -> Quad;
 
-    fn first_sums(window: &Q8KWindow, class: k::Class) -> [i32; 16];
+    #[inline(always)]
+    fn first_sums(window: &Q8KWindow, class: k::Class) -> [i32; 16] {
+        k::first_sums(window, class)
+    }
 
     fn tile_k(class: k::Class, n_columns: usize) -> Tile<k::Panel>;
 

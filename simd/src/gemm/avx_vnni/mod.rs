@@ -14,7 +14,6 @@
 use core::arch::asm;
 use core::arch::x86_64::*;
 
-use crate::activation::Q8KWindow;
 use crate::gemm::avx2::quad::{self, Quad};
 use crate::gemm::avx2::tier::YmmTier;
 use crate::gemm::k::{self, WHOLE};
@@ -113,11 +112,6 @@ impl<T: Vnni> YmmTier for T {
             let top = _mm256_set1_epi8(-128);
             [_mm256_xor_si256(quad.0[0], top), _mm256_xor_si256(quad.0[1], top)]
         })
-    }
-
-    #[inline(always)]
-    fn first_sums(window: &Q8KWindow, class: k::Class) -> [i32; 16] {
-        k::first_sums(window, class)
     }
 
     fn tile_k(class: k::Class, n_columns: usize) -> Tile<k::Panel> {

@@ -117,7 +117,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let n_ctx = longest.saturating_add(depth);
     let options = SessionOptions { n_ctx, n_batch: args.batch, kv_types: args.kv.kv_types };
     // The context is as long as what is measured.
-    let other_option = |e: Error| e.with_option_called("--ctx", "-p, -n, --depth or --sequences of");
+    let other_option = |e: Error| {
+        e.with_option_called("a smaller --ctx", "smaller -p, -n, --depth or --sequences")
+            .with_option_called("--ctx", "-p, -n, --depth or --sequences of")
+    };
     let mut session = Session::new(&model.engine, options).map_err(other_option)?;
     let n_sequences = args.sequences.iter().copied().max().unwrap_or(0) as u64;
     let more = n_sequences.saturating_mul(session.cache_bytes());
