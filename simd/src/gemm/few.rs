@@ -13,8 +13,8 @@
 //! Sixteen rows are contiguous bytes: what is asked for ahead is one sequential stream, although the panel
 //! takes it in sixteen places. It is asked for evenly, a few lines for each sixteen bytes that are unpacked and for
 //! each block that is multiplied: all lines of a window at once are more than a core can wait for at a time, and
-//! memory is idle after them (four columns of Q8_0 then cost 1.8 times what one does, and 1.4 so; two threads of a
-//! Zen 3, 2026-11-28). [`super::driver`], for more columns, instead unpacks many panels before it
+//! memory is idle after them (four columns of Q8_0 then cost 2.1 times what one does, and 1.5 so:
+//! `gguf-run bench --columns 1,4`, two threads of a Zen 3, 2026-11-28). [`super::driver`], for more columns, instead unpacks many panels before it
 //! multiplies, so as to lay out its many columns less often.
 
 use super::driver::{Tiles, copy, unpack};
