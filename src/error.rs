@@ -115,3 +115,17 @@ impl std::error::Error for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remedies_name_the_options_of_the_command() {
+        let error = Error::limit("use --ctx 5 or less").with_option_called("--ctx", "--calibration-ctx");
+        assert_eq!(error.to_string(), "use --calibration-ctx 5 or less");
+        // What a file is called or says stays.
+        let error = Error::malformed("--ctx", "--ctx").with_option_called("--ctx", "-c");
+        assert_eq!(error.to_string(), "--ctx: --ctx");
+    }
+}

@@ -110,6 +110,7 @@ impl AdapterSettings {
         found.sort_by_key(|parameter| parameter.contains("down"));
         Ok(found)
     }
+
     /// A number of a module: that of the first of the `patterns` that the end of its name matches, or the `common` one.
     pub(super) fn of_module(&self, module: &str, patterns: &str, common: &str) -> Result<Option<f32>> {
         if let Some(numbers) = self.config.object(patterns)? {

@@ -134,6 +134,7 @@ mod tests {
             parts("hf:a/b@refs/pr/1:x/y-Q4_K_M.gguf"),
             ("a/b".into(), "refs/pr/1".into(), Some("x/y-Q4_K_M.gguf".into()))
         );
+        assert_eq!(parts("hf:a/b:x y/é#q%.gguf").2.as_deref(), Some("x y/é#q%.gguf"));
         assert_eq!(HubName::of(Path::new("./hf:a")).expect("a path"), None);
     }
 

@@ -88,6 +88,33 @@ fn no_file_that_is_read_is_ever_written_to() {
 }
 
 #[test]
+fn what_is_read_beside_the_model_is_not_written_to() {
+    let (dir, _) = workplace();
+    for (option, name, text) in [
+        ("--metadata", "keys.json", r#"{"general.name": "M"}"#),
+        ("--tensor-type-file", "rules.txt", "attn_q=Q8_0"),
+    ] {
+        fs::write(dir.path().join(name), text).expect("written");
+        let args = ["tiny", "--type", "Q8_0", option, name, "-o", name, "--force"];
+        assert_fails(dir.path(), &args, 2, &[name, "is read here"]);
+        assert_eq!(fs::read_to_string(dir.path().join(name)).expect("still there"), text);
+    }
+}
+
+#[test]
+fn a_change_that_makes_a_file_useless_is_said() {
+    let (dir, _) = workplace();
+    let said = |change: &str| {
+        let args = ["tiny", "--type", "Q8_0", "--override-kv", change, "-o", "m.gguf", "--force"];
+        let output = command(dir.path(), &args).output().expect("the program starts");
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stderr).contains("cannot use all of it")
+    };
+    assert!(said("llama.block_count=u32:9"));
+    assert!(!said("general.name=str:Other"));
+}
+
+#[test]
 fn nothing_else_of_a_checkpoint_is_replaced_or_made_up() {
     let (dir, names) = workplace();
     let tiny = dir.path().join("tiny");

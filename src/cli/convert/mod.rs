@@ -133,7 +133,7 @@ fn carry_out(args: &Args, plans: Vec<Plan<'_>>, run_options: &RunOptions) -> Res
     bar.clear();
     let summaries = summaries?;
     if args.changes_model() {
-        summaries.iter().try_for_each(warn_of_useless)?;
+        summaries.iter().for_each(warn_of_useless);
     }
     let card = card.as_ref().map(|card| card.write(&summaries)).transpose()?;
     match (args.json, args.quiet) {
@@ -147,12 +147,10 @@ fn carry_out(args: &Args, plans: Vec<Plan<'_>>, run_options: &RunOptions) -> Res
 }
 
 /// Says so if what the user changed has made a file that cannot be used.
-fn warn_of_useless(summary: &Summary) -> Result<()> {
-    let file = parts::open_whole(&summary.paths[0])?;
-    if let Err(error) = edit::check_usable(&file) {
-        warn(format_args!("what was written cannot be used as it is: {error}"));
+fn warn_of_useless(summary: &Summary) {
+    if let Err(error) = parts::open_whole(&summary.paths[0]).and_then(|file| edit::check_usable(&file)) {
+        warn(format_args!("as it was changed, this program cannot use all of it: {error}"));
     }
-    Ok(())
 }
 
 /// The files of a model: each plan with its path.

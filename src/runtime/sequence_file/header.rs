@@ -72,13 +72,11 @@ impl Header {
     pub(super) fn of(engine: &Engine, kv_types: KvTypes, n_ctx: usize, growth: Growth) -> Self {
         let ggml_id = |ty: CacheType| ty.block_type().ggml_id();
         let kv_spec = engine.kv_spec().clone();
+        let fingerprint = fingerprint(engine.file(), engine.adapters());
+        let is_long = engine.spec().short_context().is_some_and(|short| n_ctx > short);
         Self {
             version: Version { growth, layout: Layout::of(&kv_spec) },
-            fingerprint: if engine.spec().short_context().is_some_and(|short| n_ctx > short) {
-                of_long_contexts(fingerprint(engine.file(), engine.adapters()))
-            } else {
-                fingerprint(engine.file(), engine.adapters())
-            },
+            fingerprint: if is_long { of_long_contexts(fingerprint) } else { fingerprint },
             types: Types { keys: ggml_id(kv_types.keys), values: ggml_id(kv_types.values) },
             n_positions: 0,
             n_attached: 0,

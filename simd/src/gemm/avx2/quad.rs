@@ -92,7 +92,7 @@ pub(super) unsafe fn transposed<const N: usize>(rows: &Rows<'_, N>, at: usize) -
                     _mm_loadu_si128(rows.row(8 * h + 4 + i).as_ptr().add(at).cast()),
                 )
             };
-            // Not inserted: inserting from memory takes a cycle, on a Zen 3, and this half of one.
+            // Not inserted: on a Zen 3, inserting from memory takes longer than this.
             let twice = opaque(_mm256_broadcastsi128_si256(b));
             v[i] = _mm256_blend_epi32::<0b1111_0000>(_mm256_castsi128_si256(a), twice);
         }

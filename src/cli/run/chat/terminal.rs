@@ -3,6 +3,10 @@
 #[cfg(unix)]
 use std::io::Write;
 
+/// Terminals that `rustyline` edits no lines on, by their TERM.
+#[cfg(unix)]
+const PLAIN_TERMINALS: [&str; 3] = ["dumb", "cons25", "emacs"];
+
 /// What the terminal was set to.
 #[derive(Debug)]
 pub(super) struct Terminal {
@@ -25,7 +29,8 @@ impl Terminal {
             let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, settings);
         }
         // The editor had also asked for marks around what is pasted, unless the terminal knows no such things.
-        if std::env::var_os("TERM").is_none_or(|term| term == "dumb") {
+        let term = std::env::var("TERM").unwrap_or_default();
+        if PLAIN_TERMINALS.iter().any(|plain| plain.eq_ignore_ascii_case(&term)) {
             return;
         }
         let mut stdout = std::io::stdout().lock();
