@@ -1,6 +1,7 @@
 //! A mutable view of some rows of a column-major matrix: what a thread may write of a product.
 
 use core::marker::PhantomData;
+use core::ops::Range;
 
 /// Rows `0..n_rows` of each of `n_cols` columns; column `c` starts `c * stride` floats after the
 /// first. Views made by [`ColumnsMut::split_at_row`] and [`ColumnsMut::split_at_column`] never
@@ -55,6 +56,14 @@ impl<'a> ColumnsMut<'a> {
     /// The same view for a shorter time.
     pub fn reborrow(&mut self) -> ColumnsMut<'_> {
         ColumnsMut { lifetime: PhantomData, ..*self }
+    }
+
+    /// The view of some of its columns.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn columns(&mut self, columns: Range<usize>) -> ColumnsMut<'_> {
+        self.reborrow().split_at_column(columns.end).0.split_at_column(columns.start).1
     }
 
     /// Divides the view into columns `0..column` and `column..`.

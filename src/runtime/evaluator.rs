@@ -36,6 +36,8 @@ pub struct Part<'a, 'e> {
     now: Range<usize>,
     /// The position where the second text of a pair begins.
     border: usize,
+    /// Whether the sequence can go back over its ids.
+    can_go_back: bool,
 }
 
 impl<'a, 'e> Part<'a, 'e> {
@@ -46,13 +48,20 @@ impl<'a, 'e> Part<'a, 'e> {
             Logits::Last => ids.len().saturating_sub(1),
             Logits::All => 0,
         };
-        Self { sequence, ids, first_wanted, wanted, now: 0..0, border: usize::MAX }
+        Self { sequence, ids, first_wanted, wanted, now: 0..0, border: usize::MAX, can_go_back: false }
     }
 
     /// The same, of a pair of texts, of which the second begins at position `border`.
     #[must_use]
     pub fn with_border(self, border: usize) -> Self {
         Self { border, ..self }
+    }
+
+    /// The same, after which [`Sequence::rewind`] goes back to any of its positions but those before the last
+    /// [`Sequence::reserve_trail`] made room for.
+    #[must_use]
+    pub(super) fn with_ways_back(self) -> Self {
+        Self { can_go_back: true, ..self }
     }
 
     /// Ids whose logits are wanted.
@@ -285,7 +294,12 @@ impl<'e> Evaluator<'e> {
             let prepared = part.sequence.prepare(part.ids.len());
             prepared.map_err(|error| if self.ends.len() > 1 { named(error, i) } else { error })?;
         }
-        parts.iter_mut().for_each(|part| part.now = 0..0);
+        for part in parts {
+            part.now = 0..0;
+            if part.can_go_back {
+                part.sequence.cache.leave_trail();
+            }
+        }
         Ok(n_wanted)
     }
 

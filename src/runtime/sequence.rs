@@ -1,5 +1,7 @@
 //! A text as the model has read it: the keys and values of its positions, and the states of recurrent mixers.
 
+use gguf_simd::attention::CHUNK;
+
 use super::engine::Engine;
 use super::memory::{greatest_that, shown};
 use super::session_options::SessionOptions;
@@ -176,6 +178,41 @@ impl<'e> Sequence<'e> {
         }
     }
 
+    /// Makes room for the states of recurrent mixers after each of up to `most` positions, so that
+    /// [`Session::step_ahead`](super::Session::step_ahead) can be taken back; returns for how many positions there is
+    /// room: for all, without such mixers, or for fewer, if there is no memory.
+    pub fn reserve_trail(&mut self, most: usize) -> usize {
+        let mut n = most;
+        loop {
+            let (n_bytes, n_rows) = self.cache.trail_bytes(n);
+            if n_rows == 0 {
+                break;
+            }
+            let made = self.promise(n_bytes).and_then(|promise| self.cache.reserve_trail(n_rows, promise));
+            if made.is_ok() {
+                break;
+            }
+            n = n_rows / 2;
+        }
+        self.cache.n_trail().min(most)
+    }
+
+    /// Guesses, at most `most`, that can follow the next position and be taken back without a trace: no window loses a
+    /// position to them, and no checkpoint is due among them.
+    pub(super) fn room_ahead(&self, most: usize) -> usize {
+        let n_past = self.n_past();
+        let in_context = self.n_ctx() - n_past - 1;
+        // Guesses never begin a chunk of the cache.
+        let in_chunk = CHUNK - 1 - n_past % CHUNK;
+        let before_checkpoint = match self.cache.n_before_checkpoint() {
+            0 => usize::MAX,
+            n => n - 1,
+        };
+        let room = most.min(in_context).min(in_chunk).min(before_checkpoint).min(self.cache.n_trail());
+        // What windows can give back of the past, they can of what comes.
+        if self.cache.holds_windows(n_past.saturating_sub(room)) { room } else { 0 }
+    }
+
     /// How many of the first `n` positions [`Sequence::rewind`] would keep.
     pub fn reach(&self, n: usize) -> usize {
         self.cache.reach(n)
@@ -183,7 +220,8 @@ impl<'e> Sequence<'e> {
 
     /// Forgets the positions from `n` on, and returns how many are kept: `n` of them if there are as many,
     /// unless the model has layers with a window of which too much has passed, or recurrent mixers. Then it is the
-    /// position of a checkpoint or 0, and what lies between has to be evaluated again.
+    /// position of a checkpoint or 0, and what lies between has to be evaluated again; or a position of the last step, if
+    /// that was one of [`Session::step_ahead`](super::Session::step_ahead).
     ///
     /// The memory of the positions stays reserved. Where it is shared with other sequences, the step that fills
     /// them again reserves other memory, and fails if there is none.

@@ -65,6 +65,27 @@ impl<'e> Session<'e> {
         Ok(self.evaluator.step(&mut parts)?.of(0))
     }
 
+    /// As [`Session::step`], after which [`Session::rewind`] goes back to each of the last positions that
+    /// [`Session::reserve_trail`] made room for, those of several such steps on end if they are no longer. The ids are at
+    /// most a batch.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn step_ahead(&mut self, ids: &[u32], wanted: Logits) -> Result<&[f32]> {
+        let mut parts = [Part::new(&mut self.sequence, ids, wanted).with_ways_back()];
+        Ok(self.evaluator.step(&mut parts)?.of(0))
+    }
+
+    /// Forgets the ways back that [`Session::step_ahead`] made: the next such step makes new ones.
+    pub(super) fn forget_trail(&mut self) {
+        self.sequence.cache.forget_trail();
+    }
+
+    /// As [`Sequence::reserve_trail`].
+    pub fn reserve_trail(&mut self, most: usize) -> usize {
+        self.sequence.reserve_trail(most)
+    }
+
     /// What the last [`Session::step`] returned.
     pub fn last_logits(&self) -> &[f32] {
         self.evaluator.last_logits()

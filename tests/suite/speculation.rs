@@ -151,12 +151,10 @@ fn assert_same_with(model: &Model, case: &Case, what: &str, oracles: &[(usize, u
         let Speculated { n_guessed, n_accepted, n_steps, .. } = speculated[0];
         assert!(n_guessed >= n_accepted && n_guessed >= n_steps, "{what}: {speculated:?}");
         let n_steps_of_text = plain[0].counts[3];
-        if model.engine.kv_spec().has_states() {
-            assert_eq!(n_guessed, 0, "{what}: states have no way back over guesses");
-        } else if wrong_every > n_steps_of_text && case.session.n_batch > 1 {
+        if wrong_every > n_steps_of_text && case.session.n_batch > 1 {
             assert_eq!(n_guessed, n_accepted, "{what}: all guesses are right");
             assert!(
-                2 * n_accepted >= n_steps_of_text,
+                2 * n_accepted + 1 >= n_steps_of_text,
                 "{what}: {n_accepted} of {n_steps_of_text} steps saved"
             );
         }
@@ -209,7 +207,38 @@ fn guesses_change_nothing_in_any_family() {
         // The answer passes windows and a border between chunks of the cache.
         let session = options(280, 24);
         let case = Case { max_tokens: Some(40), ..Case::new([prompt(235, 3), prompt(60, 5)], 0.8, session) };
+        let case = long_answer(&model, &case);
         assert_same_with(&model, &case, &fixture.name, &[(usize::MAX, 16), (2, 7)]);
+    }
+}
+
+/// The case with a seed that the first answer does not end early with; some models end every answer.
+fn long_answer(model: &Model, case: &Case) -> Case {
+    let with_seed = |seed| {
+        let case = Case { sampling: SamplerOptions { seed, ..case.sampling.clone() }, ..case.clone() };
+        (run(model, &case, None).0[0].counts[3] > 20).then_some(case)
+    };
+    (3..15).find_map(with_seed).unwrap_or_else(|| case.clone())
+}
+
+#[test]
+fn a_draft_model_with_states_changes_nothing_and_is_right_of_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["qwen35", "mamba", "rwkv7", "kimi-linear", "lfm2"] {
+        let fixture = registered().into_iter().find(|fixture| fixture.name == name).unwrap();
+        let model = Model::load(&fixture.convert(dir.path()));
+        let prompt = |n: u32, i: u32| (0..n).map(|at| (at * at * 37 + at * i) % 200 + 20).collect();
+        let case =
+            Case { max_tokens: Some(40), ..Case::new([prompt(70, 3), prompt(60, 5)], 0.8, options(200, 24)) };
+        let case = long_answer(&model, &case);
+        let (plain, _) = run(&model, &case, None);
+        let session = Session::new(&model.engine, case.session).unwrap();
+        let target = (&model.tokenizer, model.engine.n_vocab());
+        let draft = DraftModel::new(session, &model.tokenizer, target, 4).unwrap();
+        let (found, speculated) = run(&model, &case, Some(Speculator::eager(Box::new(draft), 4)));
+        assert!(found == plain, "{name}");
+        let Speculated { n_guessed, n_accepted, .. } = speculated[0];
+        assert!(n_accepted > 15 && n_guessed == n_accepted, "{name}: {speculated:?}");
     }
 }
 
@@ -226,7 +255,7 @@ fn a_draft_model_changes_nothing_and_one_of_another_vocabulary_is_refused() {
         let (plain, _) = run(&model, &case, None);
         for (drafts, n_ctx) in [(&model, 200), (&small, 200), (&small, 60)] {
             let session = Session::new(&drafts.engine, options(n_ctx, 32)).unwrap();
-            let draft = DraftModel::new(session, &drafts.tokenizer, &model.tokenizer, n_vocab).unwrap();
+            let draft = DraftModel::new(session, &drafts.tokenizer, (&model.tokenizer, n_vocab), 4).unwrap();
             let (found, speculated) = run(&model, &case, Some(Speculator::eager(Box::new(draft), 4)));
             assert!(found == plain, "temperature {temperature}, context {n_ctx}");
             let Speculated { n_guessed, n_accepted, .. } = speculated[0];
@@ -238,7 +267,7 @@ fn a_draft_model_changes_nothing_and_one_of_another_vocabulary_is_refused() {
     let fixture = registered().into_iter().find(|fixture| fixture.name == "gemma3").unwrap();
     let other = Model::load(&fixture.convert(dir.path()));
     let session = Session::new(&other.engine, options(200, 32)).unwrap();
-    let refused = DraftModel::new(session, &other.tokenizer, &model.tokenizer, n_vocab);
+    let refused = DraftModel::new(session, &other.tokenizer, (&model.tokenizer, n_vocab), 4);
     let message = refused.map(drop).unwrap_err().to_string();
     for part in ["cannot draft", "token ", "--draft"] {
         assert!(message.contains(part), "{message}");

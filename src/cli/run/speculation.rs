@@ -113,7 +113,8 @@ impl SpeculationArgs {
     ) -> Result<DraftModel<'m>> {
         let options = SessionOptions { n_ctx: session.n_ctx(), ..session.options() };
         let own = Session::new(&draft.engine, options)?;
-        let guesses = DraftModel::new(own, &draft.tokenizer, &model.tokenizer, model.engine.n_vocab())?;
+        let target = (&model.tokenizer, model.engine.n_vocab());
+        let guesses = DraftModel::new(own, &draft.tokenizer, target, self.draft_max)?;
         let own = guesses.session().free_bytes() + self.logits_bytes(model);
         let both = own + session.free_bytes();
         // The model whole, or where that leaves the draft no room, the least of it.

@@ -2,6 +2,7 @@
 
 use crate::model::batch::{Batch, BatchPart};
 use crate::model::rope::Angles;
+use crate::model::state::trail::LayerState;
 
 /// The rows that a step computes: where they are, and what they have cached.
 pub(in crate::model) struct Rows<'a, P> {
@@ -46,7 +47,7 @@ pub(in crate::model) struct Span<'a> {
     /// How many they are, at least one.
     pub(in crate::model) n: usize,
     /// What the layer's recurrent mixer remembers.
-    pub(in crate::model) state: &'a mut [f32],
+    pub(in crate::model) state: LayerState<'a>,
 }
 
 impl<P: BatchPart> Rows<'_, P> {

@@ -3,3 +3,4 @@
 pub(super) mod kv;
 pub(super) mod promises;
 mod recurrent;
+pub(super) mod trail;

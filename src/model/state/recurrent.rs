@@ -3,13 +3,14 @@
 //! The states of all layers after a position lie together. Checkpoints and sequences share them whole and
 //! read-only; a sequence that goes on from a shared state gets a copy first, before the step, so that the step
 //! itself cannot fail. A state belongs to one position: unlike keys and values it cannot be cut, and there is no
-//! way back to a position whose state was not kept.
+//! way back to a position whose state was not kept, in a checkpoint or on a [`Trail`].
 
 use std::io::{self, Read, Write};
 use std::mem;
 use std::sync::Arc;
 
 use super::promises::Promise;
+use super::trail::{LayerState, Trail, n_rows};
 use crate::error::Result;
 use crate::model::memory::reserved;
 
@@ -34,6 +35,10 @@ pub(super) struct Recurrent {
     is_empty: bool,
     /// A state that is no longer in use.
     spare: Option<Arc<State>>,
+    /// What the last steps have left behind.
+    trail: Option<Trail>,
+    /// Whether the next step leaves something there.
+    leaves_trail: bool,
 }
 
 /// Bytes of the states of layers that keep so many floats each, [`u64::MAX`] if they cannot be counted.
@@ -66,7 +71,11 @@ impl Recurrent {
         }));
         let n = starts[lens.len()];
         let state = Arc::new(State::new(n, promise.split(state_bytes(&[n])))?);
-        Ok(Self { starts: starts.into(), state, is_empty: true, spare: None })
+        Ok(Self::of(starts.into(), state, true))
+    }
+
+    fn of(starts: Arc<[usize]>, state: Arc<State>, is_empty: bool) -> Self {
+        Self { starts, state, is_empty, spare: None, trail: None, leaves_trail: false }
     }
 
     /// Whether any layer keeps something.
@@ -111,17 +120,64 @@ impl Recurrent {
         Ok(Arc::new(State::new(self.state.values.len(), promise.split(self.n_bytes()))?))
     }
 
+    /// States that a trail for `most` positions would hold: no more than there are already.
+    pub(super) fn trail_rows(&self, most: usize) -> usize {
+        let n_rows = n_rows(self.n_bytes(), most);
+        if self.trail.as_ref().is_some_and(|trail| trail.n_rows() >= n_rows) { 0 } else { n_rows }
+    }
+
+    /// Makes room for a trail of `n_rows` states; `promise` has the bytes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Limit`] if the system refuses the memory.
+    pub(super) fn reserve_trail(&mut self, n_rows: usize, promise: Promise) -> Result<()> {
+        self.trail = None;
+        self.trail = Some(Trail::new(n_rows, self.state.values.len(), promise)?);
+        Ok(())
+    }
+
+    /// States that the trail has room for.
+    pub(super) fn n_trail(&self) -> usize {
+        self.trail.as_ref().map_or(0, Trail::n_rows)
+    }
+
+    /// Lets the next step leave the states after each of its positions behind.
+    pub(super) fn leave_trail(&mut self) {
+        self.leaves_trail = true;
+    }
+
+    /// Forgets what steps have left behind.
+    pub(super) fn forget_trail(&mut self) {
+        self.trail.iter_mut().for_each(Trail::clear);
+    }
+
+    /// Whether the trail leads back to position `n`.
+    pub(super) fn has_trail_to(&self, n: usize) -> bool {
+        self.is_own() && self.trail.as_ref().is_some_and(|trail| trail.has(n))
+    }
+
+    /// Goes back to position `n`, to which the trail leads.
+    pub(super) fn go_back(&mut self, n: usize) {
+        let state = Arc::get_mut(&mut self.state).expect("a state of its own: the trail leads back");
+        self.trail.iter_mut().for_each(|trail| trail.restore(n, &mut state.values));
+    }
+
     fn values_mut(&mut self) -> &mut [f32] {
         &mut Arc::get_mut(&mut self.state).expect("a state of its own, prepared before it is written").values
     }
 
-    /// Begins to append positions, for which it was prepared.
+    /// Begins to append `n` positions after `n_past`, for which it was prepared.
     ///
     /// # Panics
     /// If the state is shared.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn begin(&mut self, n_past: usize, n: usize) {
         if mem::take(&mut self.is_empty) {
             self.values_mut().fill(0.0);
+        }
+        let leaves_trail = mem::take(&mut self.leaves_trail);
+        match &mut self.trail {
+            Some(trail) if leaves_trail => trail.begin(n_past, n, &self.state.values),
+            _ => self.forget_trail(),
         }
     }
 
@@ -129,9 +185,10 @@ impl Recurrent {
     ///
     /// # Panics
     /// If the state is shared.
-    pub(super) fn layer_mut(&mut self, layer: usize) -> &mut [f32] {
+    pub(super) fn layer_mut(&mut self, layer: usize) -> LayerState<'_> {
         let part = self.starts[layer]..self.starts[layer + 1];
-        &mut self.values_mut()[part]
+        let state = Arc::get_mut(&mut self.state).expect("a state of its own, prepared before it is written");
+        LayerState::new(&mut state.values, self.trail.as_mut(), part)
     }
 
     /// The state, to come back to; `None` if no layer keeps anything.
@@ -143,12 +200,14 @@ impl Recurrent {
     pub(super) fn restore(&mut self, state: &Arc<State>) {
         let before = mem::replace(&mut self.state, Arc::clone(state));
         self.is_empty = false;
+        self.forget_trail();
         self.give_back(before);
     }
 
     /// Goes on from no text.
     pub(super) fn clear(&mut self) {
         self.is_empty = true;
+        self.forget_trail();
     }
 
     /// Keeps a state as a spare, unless it is shared or there is one.
@@ -167,7 +226,7 @@ impl Recurrent {
         if let Some(state) = state {
             Arc::get_mut(&mut own).expect("it is new").values.copy_from_slice(&state.values);
         }
-        Ok(Self { starts: Arc::clone(&self.starts), state: own, is_empty: state.is_none(), spare: None })
+        Ok(Self::of(Arc::clone(&self.starts), own, state.is_none()))
     }
 
     /// Reads a state that was written into one that is not shared.

@@ -4,8 +4,6 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use gguf_simd::attention::CHUNK;
-
 use crate::error::Result;
 use crate::runtime::speculate::{Speculated, Speculator};
 use crate::runtime::{Logits, Sampler, Session};
@@ -13,7 +11,7 @@ use crate::runtime::{Logits, Sampler, Session};
 /// A session that may have evaluated guesses behind its text. Each token either is the next guess, whose logits
 /// are there, or takes the place of all guesses.
 ///
-/// Once the guesses are forgotten, the session is what it would be without any: keys and values have the same bits,
+/// Once the guesses are forgotten, the session is what it would be without any: keys, values and states have the same bits,
 /// and no window has lost a position, because guesses never begin a chunk of the cache.
 pub(super) struct Ahead<'e> {
     session: Session<'e>,
@@ -26,7 +24,10 @@ pub(super) struct Ahead<'e> {
 }
 
 impl<'e> Ahead<'e> {
-    pub(super) fn new(session: Session<'e>, speculator: Option<Speculator<'e>>) -> Self {
+    pub(super) fn new(mut session: Session<'e>, speculator: Option<Speculator<'e>>) -> Self {
+        if let Some(speculator) = &speculator {
+            session.reserve_trail(speculator.most());
+        }
         Self { n_past: session.n_past(), session, speculator, guesses: Vec::new(), n_came: 0 }
     }
 
@@ -126,21 +127,10 @@ impl<'e> Ahead<'e> {
         self.forget_guesses()
     }
 
-    /// Guesses that may follow the next token: as many as context, batch and the chunk of the cache have room for,
-    /// and as are wanted; none if the session could not go back over them.
+    /// Guesses that may follow the next token: as many as the batch has room for and can be taken back, and as are wanted.
     fn room(&self, n_more: usize) -> usize {
-        let n_past = self.session.n_past();
-        // Checkpoints, which a step would have to take, are the only ways back.
-        if self.session.sequence().has_states() {
-            return 0;
-        }
-        let in_context = self.session.n_ctx() - n_past - 1;
-        let in_chunk = CHUNK - 1 - n_past % CHUNK;
-        let room = in_context.min(in_chunk).min(self.session.n_batch() - 1).min(n_more.saturating_sub(1));
-        let most = self.speculator.as_ref().map_or(0, Speculator::most).min(room);
-        // What a state can give back of the past, it can of what comes.
-        let back = n_past.saturating_sub(most);
-        if self.session.sequence().reach(back) == back { most } else { 0 }
+        let most = self.speculator.as_ref().map_or(0, Speculator::most);
+        self.session.sequence().room_ahead(most.min(self.session.n_batch() - 1).min(n_more.saturating_sub(1)))
     }
 
     /// Evaluates `id` and the guesses.
@@ -150,7 +140,8 @@ impl<'e> Ahead<'e> {
             self.session.step(&[id], Logits::Last)?;
         } else {
             self.guesses.insert(0, id);
-            let outcome = self.session.step(&self.guesses, Logits::All).map(drop);
+            self.session.forget_trail();
+            let outcome = self.session.step_ahead(&self.guesses, Logits::All).map(drop);
             self.guesses.remove(0);
             outcome?;
         }

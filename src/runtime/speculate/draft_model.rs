@@ -28,15 +28,15 @@ pub struct DraftModel<'e> {
 
 impl<'e> DraftModel<'e> {
     /// Guesses with `session`, whose model has the vocabulary of `tokenizer`, for a model with `n_vocab` logits
-    /// and the vocabulary of `target`.
+    /// and the vocabulary of `target`, up to `most` tokens ahead.
     ///
     /// # Errors
     /// [`Error::Usage`] if the vocabularies differ.
     pub fn new(
-        session: Session<'e>,
+        mut session: Session<'e>,
         tokenizer: &Tokenizer,
-        target: &Tokenizer,
-        n_vocab: usize,
+        (target, n_vocab): (&Tokenizer, usize),
+        most: usize,
     ) -> Result<Self> {
         if let Some(what) = difference(target, tokenizer) {
             return Err(Error::usage(format!(
@@ -45,6 +45,7 @@ impl<'e> DraftModel<'e> {
                 session.engine().file().path().display(),
             )));
         }
+        session.reserve_trail(most.saturating_add(1));
         let n_vocab = n_vocab.min(session.engine().n_vocab());
         let sampler = Sampler::new(SamplerOptions::default())?;
         Ok(Self { session, n_vocab, ids: Vec::new(), n_text: 0, sampler })
@@ -102,7 +103,7 @@ impl Drafter for DraftModel<'_> {
 /// The logits after `ids`, of which the session may have evaluated a part.
 fn evaluate<'s>(session: &'s mut Session<'_>, ids: &[u32]) -> Result<&'s [f32]> {
     let kept = keep_common(session, ids, ids.len() - 1);
-    session.step(&ids[kept..], Logits::Last)
+    session.step_ahead(&ids[kept..], Logits::Last)
 }
 
 /// Rewinds to what the session has in common with `ids`, at most `most` positions; returns how many are kept.

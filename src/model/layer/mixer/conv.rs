@@ -7,6 +7,7 @@ use crate::model::compute::{Compute, pieces, pieces_of};
 use crate::model::inputs::{Formats, InputRows, Inputs};
 use crate::model::layer::rows::{Rows, span_lens};
 use crate::model::spec::layer::ConvSpec;
+use crate::model::state::trail::LayerState;
 
 /// A convolution of each channel with its last few values.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Conv {
         let spans = rows.spans().zip(pieces_of(values.rows_mut(0..n), span_lens(batch)));
         let parts = spans.flat_map(|(span, values)| {
             let rows = of_span(span.first, span.n);
-            let channels = Channels { rows, n_row, first: 0, state: &span.state[..n_state] };
+            let channels = Channels { rows, n_row, first: 0, state: &span.state.values[..n_state] };
             pieces(values, piece_len).enumerate().map(move |(i, values)| (channels, i * piece_len, values))
         });
         type Part<'a> = (Channels<'a>, usize, InputRows<'a>);
@@ -72,7 +73,7 @@ impl Conv {
         };
         compute.for_each_with(16 * n * n_channels, spares, parts, body);
         for span in rows.spans() {
-            self.remember(of_span(span.first, span.n), (n_row, 0), &mut span.state[..n_state]);
+            self.remember(of_span(span.first, span.n), (n_row, 0), span.state.split_at(n_state).0);
         }
     }
 
@@ -91,15 +92,16 @@ impl Conv {
 
     /// Remembers the last of the positions of `rows: [n, n_row]`, whose channels begin at `first`, in
     /// `state: [n_taps - 1, n_channels]`.
-    pub(super) fn remember(&self, rows: &[f32], (n_row, first): (usize, usize), state: &mut [f32]) {
+    pub(super) fn remember(&self, rows: &[f32], (n_row, first): (usize, usize), state: LayerState<'_>) {
         let ConvSpec { n_channels, n_taps, .. } = self.spec;
-        let n = rows.len() / n_row;
-        let n_kept = (n_taps - 1).saturating_sub(n);
-        state.copy_within((n_taps - 1 - n_kept) * n_channels.., 0);
-        let new = state[n_kept * n_channels..].chunks_exact_mut(n_channels);
-        for (at, to) in (n - (n_taps - 1 - n_kept)..).zip(new) {
-            to.copy_from_slice(&rows[at * n_row + first..][..n_channels]);
-        }
+        state.walk(rows.len() / n_row, |positions, state| {
+            let n_kept = (n_taps - 1).saturating_sub(positions.len());
+            state.copy_within((n_taps - 1 - n_kept) * n_channels.., 0);
+            let new = state[n_kept * n_channels..].chunks_exact_mut(n_channels);
+            for (at, to) in (positions.end - (n_taps - 1 - n_kept)..).zip(new) {
+                to.copy_from_slice(&rows[at * n_row + first..][..n_channels]);
+            }
+        });
     }
 }
 
@@ -130,7 +132,7 @@ mod tests {
                     conv.row(Ops::SCALAR, &channels, i, &mut out);
                     found.extend(out);
                 }
-                conv.remember(rows, (3, 1), &mut state);
+                conv.remember(rows, (3, 1), LayerState::of(&mut state));
             }
             assert_eq!(found, expected, "cut after {cut}");
             assert_eq!(state, [4.0, 40.0, 5.0, 50.0]);

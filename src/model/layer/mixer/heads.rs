@@ -9,6 +9,7 @@ use super::scratch::RecurrentScratch;
 use crate::model::batch::BatchPart;
 use crate::model::compute::{ByToken, Compute, RowsMut, pieces, pieces_of};
 use crate::model::layer::rows::{Rows, span_lens};
+use crate::model::state::trail::LayerState;
 
 /// The heads of a mixer.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +74,7 @@ impl Heads {
         let outs = pieces_of(convolved, span_lens(batch)).zip(pieces_of(gates, span_lens(batch)));
         let parts = rows.spans().zip(outs).flat_map(|(span, (convolved, gates))| {
             let rows = &projected[span.first * n_row..(span.first + span.n) * n_row];
-            let channels = Channels { rows, n_row, first, state: &span.state[..n_conv_state] };
+            let channels = Channels { rows, n_row, first, state: &span.state.values[..n_conv_state] };
             let outs = pieces(convolved, piece_len).zip(pieces(gates, piece_len)).enumerate();
             outs.map(move |(i, outs)| (channels, span.first, i * piece_len, outs))
         });
@@ -94,7 +95,7 @@ impl Heads {
         compute.for_each_with(16 * n * n_channels, spares, parts, body);
         for span in rows.spans() {
             let rows = &projected[span.first * n_row..(span.first + span.n) * n_row];
-            conv.remember(rows, (n_row, first), &mut span.state[..n_conv_state]);
+            conv.remember(rows, (n_row, first), span.state.split_at(n_conv_state).0);
         }
     }
 
@@ -115,32 +116,39 @@ impl Heads {
         let outputs = ByToken(ColumnsMut::new(outputs.floats_mut(0..n), n_head * n_value, n));
         let matrix_len = n_key * padded_columns(n_value);
         let parts = rows.spans().zip(pieces_of(outputs, span_lens(batch))).flat_map(|(span, outputs)| {
-            let matrices = span.state[n_conv_state..].chunks_exact_mut(matrix_len);
+            let matrices = pieces(span.state.split_at(n_conv_state).1, matrix_len);
             let heads = matrices.zip(pieces(outputs.0, n_value)).enumerate();
             heads.map(move |(head, (matrix, outputs))| (span.first, head, matrix, outputs))
         });
-        type Part<'a> = (usize, usize, &'a mut [f32], ColumnsMut<'a>);
-        compute.for_each(4 * n * n_head * matrix_len, parts, |(first, head, matrix, outputs): Part<'_>| {
-            let Places { key, query, value } = places(head);
-            let inputs = HeadInputs {
-                rows: &convolved[first * n_channels..(first + outputs.n_cols()) * n_channels],
-                n_row: n_channels,
-                n_key,
-                key,
-                query,
-                value,
-                gates: &gates[first * n_gate..(first + outputs.n_cols()) * n_gate],
-                n_gate,
-                decay: head,
-                strength: n_head + head,
-            };
-            let ops = compute.kernels.ops();
-            if self.is_delta {
-                ops.delta_rule(matrix, inputs, outputs);
-            } else {
-                ops.plain_recurrence(matrix, inputs, outputs);
-            }
-        });
+        type Part<'a> = (usize, usize, LayerState<'a>, ColumnsMut<'a>);
+        compute.for_each(
+            4 * n * n_head * matrix_len,
+            parts,
+            |(first, head, matrix, mut outputs): Part<'_>| {
+                let Places { key, query, value } = places(head);
+                let ops = compute.kernels.ops();
+                matrix.walk(outputs.n_cols(), |rows, matrix| {
+                    let inputs = HeadInputs {
+                        rows: &convolved[(first + rows.start) * n_channels..(first + rows.end) * n_channels],
+                        n_row: n_channels,
+                        n_key,
+                        key,
+                        query,
+                        value,
+                        gates: &gates[(first + rows.start) * n_gate..(first + rows.end) * n_gate],
+                        n_gate,
+                        decay: head,
+                        strength: n_head + head,
+                    };
+                    let outputs = outputs.columns(rows);
+                    if self.is_delta {
+                        ops.delta_rule(matrix, inputs, outputs);
+                    } else {
+                        ops.plain_recurrence(matrix, inputs, outputs);
+                    }
+                });
+            },
+        );
     }
 }
 

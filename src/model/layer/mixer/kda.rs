@@ -186,11 +186,12 @@ impl Kda {
         let of_span =
             |part: usize, first: usize, n: usize| &projected[part][first * n_inner..(first + n) * n_inner];
         let parts = rows.spans().zip(pieces_of(walked, span_lens(batch))).flat_map(|(span, walked)| {
+            let states = &*span.state.values;
             let channels: [Channels<'_>; 3] = core::array::from_fn(|part| Channels {
                 rows: of_span(part, span.first, span.n),
                 n_row: n_inner,
                 first: 0,
-                state: &span.state[part * conv_len..(part + 1) * conv_len],
+                state: &states[part * conv_len..(part + 1) * conv_len],
             });
             pieces(walked, piece_len)
                 .enumerate()
@@ -213,8 +214,7 @@ impl Kda {
         };
         compute.for_each_with(64 * n * n_inner, spares, parts, body);
         for span in rows.spans() {
-            for (part, conv) in self.convs.iter().enumerate() {
-                let state = &mut span.state[part * conv_len..(part + 1) * conv_len];
+            for ((part, conv), state) in self.convs.iter().enumerate().zip(pieces(span.state, conv_len)) {
                 conv.remember(of_span(part, span.first, span.n), (n_inner, 0), state);
             }
         }

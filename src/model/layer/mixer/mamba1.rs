@@ -26,6 +26,7 @@ use crate::model::memory::Buffers;
 use crate::model::product::Product;
 use crate::model::profile::Phase;
 use crate::model::spec::layer::Mamba1Spec;
+use crate::model::state::trail::LayerState;
 use crate::model::weights::{Linear, Matrix};
 
 /// Channels whose states lie together.
@@ -207,23 +208,26 @@ impl Mamba1 {
         let state_len = n_channels * n_state;
         let outputs = ByToken(ColumnsMut::new(outputs.floats_mut(0..n), n_inner, n));
         let parts = rows.spans().zip(pieces_of(outputs, span_lens(batch))).flat_map(|(span, outputs)| {
-            let states = span.state[n_conv_state..].chunks_mut(state_len).zip(self.rates.chunks(state_len));
+            let states =
+                pieces(span.state.split_at(n_conv_state).1, state_len).zip(self.rates.chunks(state_len));
             let channels = pieces(outputs.0, n_channels).enumerate();
             let of_span = span.first;
             channels.zip(states).map(move |((i, outputs), states)| (of_span, i, states, outputs))
         });
-        type Part<'a> = (usize, usize, (&'a mut [f32], &'a [f32]), ColumnsMut<'a>);
-        compute.for_each(work, parts, |(first_row, i, (state, rates), outputs): Part<'_>| {
-            let of_rows = |n_row: usize| first_row * n_row..(first_row + outputs.n_cols()) * n_row;
-            let inputs = ScanInputs {
-                n_state,
-                values: &values[of_rows(n_inner)],
-                n_value: n_inner,
-                steps: &steps[of_rows(n_inner)],
-                first: i * n_channels,
-                shared: &shared[of_rows(2 * n_state)],
-            };
-            compute.kernels.ops().selective_scan(state, rates, inputs, outputs);
+        type Part<'a> = (usize, usize, (LayerState<'a>, &'a [f32]), ColumnsMut<'a>);
+        compute.for_each(work, parts, |(first_row, i, (state, rates), mut outputs): Part<'_>| {
+            state.walk(outputs.n_cols(), |rows, state| {
+                let of_rows = |n_row: usize| (first_row + rows.start) * n_row..(first_row + rows.end) * n_row;
+                let inputs = ScanInputs {
+                    n_state,
+                    values: &values[of_rows(n_inner)],
+                    n_value: n_inner,
+                    steps: &steps[of_rows(n_inner)],
+                    first: i * n_channels,
+                    shared: &shared[of_rows(2 * n_state)],
+                };
+                compute.kernels.ops().selective_scan(state, rates, inputs, outputs.columns(rows));
+            });
         });
     }
 

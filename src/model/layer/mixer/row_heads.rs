@@ -8,6 +8,7 @@ use crate::model::batch::BatchPart;
 use crate::model::compute::{ByToken, Compute, pieces, pieces_of};
 use crate::model::inputs::Inputs;
 use crate::model::layer::rows::{Rows, span_lens};
+use crate::model::state::trail::LayerState;
 
 /// The heads of a mixer. What they walk by is rows of vectors as long as all heads together; the vectors are named by
 /// their numbers.
@@ -48,26 +49,32 @@ impl RowHeads {
         let outputs = ByToken(ColumnsMut::new(outputs.floats_mut(0..n), n_inner, n));
         let matrix_len = head_dim * padded_columns(head_dim);
         let parts = rows.spans().zip(pieces_of(outputs, span_lens(batch))).flat_map(|(span, outputs)| {
-            let matrices = span.state[n_before..].chunks_exact_mut(matrix_len);
+            let matrices = pieces(span.state.split_at(n_before).1, matrix_len);
             let heads = matrices.zip(pieces(outputs.0, head_dim)).enumerate();
             heads.map(move |(head, (matrix, outputs))| (span.first, head, matrix, outputs))
         });
-        type Part<'a> = (usize, usize, &'a mut [f32], ColumnsMut<'a>);
-        compute.for_each(8 * n * n_inner * head_dim, parts, |(first, head, matrix, outputs): Part<'_>| {
-            let at = |vector: usize| vector * n_inner + head * head_dim;
-            let inputs = RowDecayInputs {
-                rows: &walked[first * n_row..(first + outputs.n_cols()) * n_row],
-                n_row,
-                n_key: head_dim,
-                query: at(self.query),
-                decay: at(self.decay),
-                key: at(self.key),
-                look: at(self.look),
-                correction: at(self.correction),
-                value: at(self.value),
-                reads_before: self.reads_before,
-            };
-            compute.kernels.ops().row_decay_rule(matrix, inputs, outputs);
-        });
+        type Part<'a> = (usize, usize, LayerState<'a>, ColumnsMut<'a>);
+        compute.for_each(
+            8 * n * n_inner * head_dim,
+            parts,
+            |(first, head, matrix, mut outputs): Part<'_>| {
+                let at = |vector: usize| vector * n_inner + head * head_dim;
+                matrix.walk(outputs.n_cols(), |rows, matrix| {
+                    let inputs = RowDecayInputs {
+                        rows: &walked[(first + rows.start) * n_row..(first + rows.end) * n_row],
+                        n_row,
+                        n_key: head_dim,
+                        query: at(self.query),
+                        decay: at(self.decay),
+                        key: at(self.key),
+                        look: at(self.look),
+                        correction: at(self.correction),
+                        value: at(self.value),
+                        reads_before: self.reads_before,
+                    };
+                    compute.kernels.ops().row_decay_rule(matrix, inputs, outputs.columns(rows));
+                });
+            },
+        );
     }
 }

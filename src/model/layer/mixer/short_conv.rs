@@ -82,7 +82,7 @@ impl ShortConv {
         let spans = rows.spans().zip(pieces_of(outputs.rows_mut(0..n), lens));
         let parts = spans.flat_map(|(span, out)| {
             let rows = &convolved[span.first * n_embd..(span.first + span.n) * n_embd];
-            let channels = Channels { rows, n_row: n_embd, first: 0, state: span.state };
+            let channels = Channels { rows, n_row: n_embd, first: 0, state: span.state.values };
             let parts = pieces(out, piece_len).enumerate();
             parts.map(move |(i, out)| (channels, span.first, i * piece_len, out))
         });

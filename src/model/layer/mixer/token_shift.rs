@@ -17,7 +17,7 @@ pub(super) fn mix<P: BatchPart>(
     out.set_n_in(n_embd);
     let piece_len = compute.piece_len(n, 4 * n_embd);
     let parts = rows.spans().zip(pieces_of(out.rows_mut(0..n), span_lens(batch))).flat_map(|(span, out)| {
-        let before = &span.state[at..at + n_embd];
+        let before = &span.state.values[at..at + n_embd];
         let first = span.first;
         pieces(out, piece_len).enumerate().map(move |(i, out)| (before, first, i * piece_len, out))
     });
@@ -42,7 +42,10 @@ pub(super) fn mix<P: BatchPart>(
 /// Remembers the last row of each sequence in its state from `at` on.
 pub(super) fn remember<P: BatchPart>(rows: &mut Rows<'_, P>, input: &[f32], (at, n_embd): (usize, usize)) {
     for span in rows.spans() {
-        let last = span.first + span.n - 1;
-        span.state[at..at + n_embd].copy_from_slice(&input[last * n_embd..(last + 1) * n_embd]);
+        let (state, _) = span.state.split_at(at).1.split_at(n_embd);
+        state.walk(span.n, |positions, state| {
+            let last = span.first + positions.end - 1;
+            state.copy_from_slice(&input[last * n_embd..(last + 1) * n_embd]);
+        });
     }
 }

@@ -20,6 +20,7 @@ use gguf_simd::attention::CHUNK;
 
 use super::promises::Promise;
 use super::recurrent::{Recurrent, state_bytes};
+use super::trail::LayerState;
 use crate::error::Result;
 use crate::model::spec::kv::KvSpec;
 use chunk::Chunk;
@@ -180,7 +181,7 @@ impl KvCache {
         assert!(n <= self.options.n_batch, "{n} positions in a batch of {}", self.options.n_batch);
         self.groups.iter_mut().for_each(|group| group.begin(self.n_past, n));
         if n > 0 {
-            self.recurrent.begin();
+            self.recurrent.begin(self.n_past, n);
         }
     }
 
@@ -196,11 +197,12 @@ impl KvCache {
         self.layout.spec == *spec
     }
 
-    /// What the recurrent mixer of a layer remembers, to be written to: zeros before the first position.
+    /// What the recurrent mixer of a layer remembers, to be written to: zeros before the first position. A step that
+    /// leaves a trail writes that as well.
     ///
     /// # Panics
     /// If it was not prepared, or the positions to be appended were not begun.
-    pub(in crate::model) fn state_mut(&mut self, layer: usize) -> &mut [f32] {
+    pub(in crate::model) fn state_mut(&mut self, layer: usize) -> LayerState<'_> {
         self.recurrent.layer_mut(layer)
     }
 

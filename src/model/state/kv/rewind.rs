@@ -1,11 +1,14 @@
 //! Going back in the text: to any position whose window is still there, else to a checkpoint. Where there are
-//! recurrent mixers, only checkpoints are ways back, and each of them leads to its own position.
+//! recurrent mixers, only checkpoints are ways back, and each of them leads to its own position; and the trail of the
+//! last steps, if they left one.
 
 use std::iter;
 use std::sync::Arc;
 
 use super::KvCache;
 use super::group::{Group, Held};
+use crate::error::Result;
+use crate::model::state::promises::Promise;
 use crate::model::state::recurrent::State;
 
 /// Checkpoints that a cache without recurrent mixers keeps; of more, the oldest goes.
@@ -76,6 +79,7 @@ impl KvCache {
             Vec::new()
         };
         let n_past = self.n_past;
+        self.recurrent.forget_trail();
         held.extend(self.groups.iter().map(|group| group.drops().then(|| group.held(n_past))));
         self.checkpoints.push(Checkpoint { n_past, is_border, held, state: self.recurrent.share() });
     }
@@ -88,8 +92,7 @@ impl KvCache {
     /// Whether so many positions were appended since the last checkpoint that another is due: some hundreds, if
     /// there are recurrent mixers. One takes [`KvCache::missing_bytes`] of the next position.
     pub fn is_checkpoint_due(&self) -> bool {
-        let last = self.checkpoints.last().map_or(0, |last| last.n_past);
-        self.recurrent.is_any() && self.n_past >= last + INTERVAL
+        self.n_before_checkpoint() == 0
     }
 
     fn max_checkpoints(&self) -> usize {
@@ -134,7 +137,60 @@ impl KvCache {
 
     /// How many of the first `n` positions [`KvCache::rewind`] would keep.
     pub fn reach(&self, n: usize) -> usize {
-        self.way_back(n).n_past
+        if self.has_trail_to(n) { n } else { self.way_back(n).n_past }
+    }
+
+    fn has_trail_to(&self, n: usize) -> bool {
+        self.recurrent.has_trail_to(n) && self.holds_windows(n)
+    }
+
+    /// Whether all windows that positions from `n` on see are held.
+    pub fn holds_windows(&self, n: usize) -> bool {
+        self.groups.iter().all(|group| group.reaches(n))
+    }
+
+    /// Bytes that room for the states after up to `most` positions takes, and how many there is to be room for; 0 if there
+    /// is already, or no recurrent mixer.
+    pub fn trail_bytes(&self, most: usize) -> (u64, usize) {
+        if !self.recurrent.is_any() {
+            return (0, 0);
+        }
+        let n_rows = self.recurrent.trail_rows(most);
+        (self.recurrent.n_bytes().saturating_mul(n_rows as u64), n_rows)
+    }
+
+    /// Makes room for the states after `n` positions, so that steps can leave a trail; `promise` has the bytes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Limit`] if the system refuses the memory.
+    pub fn reserve_trail(&mut self, n: usize, promise: Promise) -> Result<()> {
+        self.recurrent.reserve_trail(n, promise)
+    }
+
+    /// Positions of a step that [`KvCache::rewind`] can go back over, if the step leaves a trail: [`usize::MAX`] without
+    /// recurrent mixers.
+    pub fn n_trail(&self) -> usize {
+        if self.recurrent.is_any() { self.recurrent.n_trail() } else { usize::MAX }
+    }
+
+    /// Lets the next positions that are appended leave the states after each of them behind: [`KvCache::rewind`] then
+    /// goes back to any of the last [`KvCache::n_trail`].
+    pub fn leave_trail(&mut self) {
+        self.recurrent.leave_trail();
+    }
+
+    /// Forgets the ways back that [`KvCache::leave_trail`] made.
+    pub fn forget_trail(&mut self) {
+        self.recurrent.forget_trail();
+    }
+
+    /// Positions that can be appended before a checkpoint is due; [`usize::MAX`] if none ever is.
+    pub fn n_before_checkpoint(&self) -> usize {
+        if !self.recurrent.is_any() {
+            return usize::MAX;
+        }
+        let last = self.checkpoints.last().map_or(0, |last| last.n_past);
+        (last + INTERVAL).saturating_sub(self.n_past)
     }
 
     /// Forgets the positions from `n` on, and as many before as it takes to have whole windows and the states of
@@ -142,6 +198,11 @@ impl KvCache {
     /// window before, or to a checkpoint, or to the beginning. Returns how many positions are kept. The chunks stay reserved, in memory
     /// where they were filled.
     pub fn rewind(&mut self, n: usize) -> usize {
+        if self.has_trail_to(n) {
+            self.recurrent.go_back(n);
+            self.cut(n);
+            return n;
+        }
         let WayBack { n_past, checkpoint } = self.way_back(n);
         if let Some(i) = checkpoint {
             let checkpoint = &mut self.checkpoints[i];
@@ -159,17 +220,22 @@ impl KvCache {
         if n_past == 0 {
             self.recurrent.clear();
         }
+        self.cut(n_past);
+        n_past
+    }
+
+    /// Counts `n_past` positions, and forgets the checkpoints behind them.
+    fn cut(&mut self, n_past: usize) {
         while let Some(later) = self.checkpoints.iter().position(|checkpoint| checkpoint.n_past > n_past) {
             self.drop_checkpoint(later);
         }
         self.n_past = n_past;
-        n_past
     }
 
     pub(super) fn way_back(&self, n: usize) -> WayBack {
         let n = n.min(self.n_past);
         let has_state = !self.recurrent.is_any() || n == self.n_past || n == 0;
-        if has_state && self.groups.iter().all(|group| group.reaches(n)) {
+        if has_state && self.holds_windows(n) {
             return WayBack { n_past: n, checkpoint: None };
         }
         // The newest first: of several that keep as much, the last is taken, which is the oldest.

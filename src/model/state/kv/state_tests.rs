@@ -28,8 +28,8 @@ fn append(cache: &mut KvCache, promises: &Promises, n: usize) {
     cache.begin(n);
     let first = cache.n_past();
     for position in first..first + n {
-        cache.state_mut(0)[0] += 1.0;
-        cache.state_mut(2)[0] += position as f32;
+        cache.state_mut(0).values[0] += 1.0;
+        cache.state_mut(2).values[0] += position as f32;
     }
     cache.advance(n);
 }
@@ -39,7 +39,7 @@ fn told(cache: &mut KvCache, promises: &Promises) -> (usize, usize) {
     let promise = promises.take(cache.missing_bytes(1)).unwrap();
     cache.prepare(1, promise).unwrap();
     cache.begin(1);
-    (cache.state_mut(0)[0] as usize, cache.state_mut(2)[0] as usize)
+    (cache.state_mut(0).values[0] as usize, cache.state_mut(2).values[0] as usize)
 }
 
 fn expected(n: usize) -> (usize, usize) {
@@ -154,5 +154,83 @@ fn a_shared_state_is_never_written_to() {
     append(&mut cache, &promises, 3);
     cache.checkpoint();
     cache.begin(1);
-    cache.state_mut(0)[0] = 1.0;
+    cache.state_mut(0).values[0] = 1.0;
+}
+
+/// As [`append`], with ways back.
+fn append_ahead(cache: &mut KvCache, promises: &Promises, n: usize) {
+    let promise = promises.take(cache.missing_bytes(n)).unwrap();
+    cache.prepare(n, promise).unwrap();
+    cache.leave_trail();
+    let first = cache.n_past();
+    cache.begin(n);
+    for layer in [0, 2] {
+        cache.state_mut(layer).walk(n, |positions, state| {
+            for position in positions {
+                state[0] += if layer == 0 { 1.0 } else { (first + position) as f32 };
+            }
+        });
+    }
+    cache.advance(n);
+}
+
+fn with_trail(promises: &Promises, most: usize) -> KvCache {
+    let mut cache = empty(promises);
+    let (n_bytes, n_rows) = cache.trail_bytes(most);
+    assert_eq!((n_bytes, n_rows), (STATE_BYTES * most as u64, most));
+    cache.reserve_trail(n_rows, promises.take(n_bytes).unwrap()).unwrap();
+    assert_eq!((cache.trail_bytes(most), cache.n_trail()), ((0, 0), most), "there is room already");
+    cache
+}
+
+#[test]
+fn a_step_that_leaves_a_trail_can_be_taken_back_to_each_of_its_positions() {
+    let promises = Promises::default();
+    let mut cache = with_trail(&promises, 4);
+    append(&mut cache, &promises, 10);
+    for (n, kept) in [(5, 4), (5, 1), (5, 5), (1, 1), (3, 2), (5, 2)] {
+        let before = cache.n_past();
+        append_ahead(&mut cache, &promises, n);
+        assert_eq!(cache.reach(before), 0, "not before the step");
+        assert_eq!(cache.rewind(before + kept), before + kept, "{n} {kept}");
+        cache.forget_trail();
+        assert_eq!(told(&mut cache, &promises), expected(before + kept), "{n} {kept}");
+    }
+}
+
+#[test]
+fn a_trail_goes_on_from_step_to_step_as_far_as_there_is_room() {
+    let promises = Promises::default();
+    let mut cache = with_trail(&promises, 4);
+    append(&mut cache, &promises, 10);
+    (0..6).for_each(|_| append_ahead(&mut cache, &promises, 1));
+    assert_eq!([11, 12, 15, 16].map(|n| cache.reach(n)), [0, 12, 15, 16]);
+    assert_eq!(cache.rewind(14), 14);
+    append_ahead(&mut cache, &promises, 1);
+    assert_eq!([12, 13, 14, 15].map(|n| cache.reach(n)), [12, 13, 14, 15]);
+    assert_eq!(cache.rewind(13), 13);
+    assert_eq!(told(&mut cache, &promises), expected(13));
+}
+
+#[test]
+fn a_trail_ends_where_the_text_goes_on_without_or_from_elsewhere() {
+    let promises = Promises::default();
+    let mut cache = with_trail(&promises, 4);
+    append(&mut cache, &promises, 10);
+    cache.checkpoint();
+    append_ahead(&mut cache, &promises, 3);
+    append(&mut cache, &promises, 1);
+    assert_eq!(cache.reach(12), 10, "a step without");
+    append_ahead(&mut cache, &promises, 3);
+    assert_eq!(cache.rewind(10), 10);
+    append_ahead(&mut cache, &promises, 2);
+    assert_eq!([10, 11].map(|n| cache.reach(n)), [10, 11]);
+    cache.checkpoint();
+    assert_eq!(cache.reach(11), 10, "the state is the checkpoint's as well");
+    append_ahead(&mut cache, &promises, 3);
+    assert_eq!(cache.rewind(13), 13);
+    assert_eq!(told(&mut cache, &promises), expected(13));
+    assert_eq!((cache.rewind(12), told(&mut cache, &promises)), (12, expected(12)));
+    drop(cache);
+    assert_eq!(promises.promised_bytes() + promises.held_bytes(), 0);
 }
