@@ -6,7 +6,8 @@
 use gguf_simd::FloatEnvironment;
 
 use super::engine::Engine;
-use super::evaluator::{Evaluator, Logits, Part};
+use super::evaluator::Evaluator;
+use super::part::{Logits, Part};
 use super::sequence::Sequence;
 use super::session_options::SessionOptions;
 use crate::error::{Error, Result};

@@ -7,6 +7,7 @@ mod fingerprint;
 pub mod generate;
 mod journal;
 mod memory;
+mod part;
 pub mod residency;
 pub mod sampler;
 mod sequence;
@@ -18,8 +19,9 @@ pub mod speculate;
 
 pub use embed::{EmbedOptions, EmbedText, Embedder};
 pub use engine::{Engine, EngineOptions};
-pub use evaluator::{Evaluator, Logits, Part, StepLogits};
+pub use evaluator::{Evaluator, StepLogits};
 pub use memory::Demand;
+pub use part::{Logits, Part};
 pub use sampler::{Random, Sampler, SamplerOptions};
 pub use sequence::Sequence;
 pub use session::Session;

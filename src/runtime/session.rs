@@ -4,7 +4,8 @@ use std::fs::File;
 use std::path::Path;
 
 use super::engine::Engine;
-use super::evaluator::{Evaluator, Logits, Part};
+use super::evaluator::Evaluator;
+use super::part::{Logits, Part};
 use super::sequence::Sequence;
 use super::sequence_file::End;
 use super::session_options::SessionOptions;

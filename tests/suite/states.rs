@@ -112,7 +112,7 @@ fn sequences_that_share_states_get_the_bits_they_get_alone() {
 }
 
 #[test]
-fn a_saved_sequence_goes_on_and_has_its_last_way_back() {
+fn a_saved_sequence_goes_on_and_has_its_last_ways_back() {
     let dir = tempfile::tempdir().unwrap();
     for (name, engine) in engines(dir.path()) {
         let file = dir.path().join("text.session");
@@ -120,16 +120,19 @@ fn a_saved_sequence_goes_on_and_has_its_last_way_back() {
         let mut session = Session::new(&engine, options(N_CTX, 64)).unwrap();
         session.sequence().save(&file, &[]).unwrap();
         assert_eq!(Sequence::load(&engine, options(N_CTX, 16), &file).unwrap().n_past(), 0);
-        session.step(&text[..90], Logits::None).unwrap();
-        session.checkpoint();
-        session.step(&text[90..140], Logits::None).unwrap();
+        for (start, end) in [(0, 60), (60, 90), (90, 140)] {
+            session.checkpoint();
+            session.step(&text[start..end], Logits::None).unwrap();
+        }
         session.sequence().save(&file, b"attached").unwrap();
         let expected = last(&engine, &text);
         let mut loaded = Session::load(&engine, options(300, 16), &file).unwrap();
         assert_eq!((loaded.sequence().ids(), loaded.sequence().attached()), (&text[..140], &b"attached"[..]));
         assert!(bits(loaded.step(&text[140..], Logits::Last).unwrap()) == expected, "{name}");
-        assert_eq!(loaded.rewind(120), 90, "{name}");
-        assert!(bits(loaded.step(&text[90..], Logits::Last).unwrap()) == expected, "{name}");
+        for (n, kept) in [(120, 90), (89, 60)] {
+            assert_eq!(loaded.rewind(n), kept, "{name}");
+            assert!(bits(loaded.step(&text[kept..], Logits::Last).unwrap()) == expected, "{name}");
+        }
         // A state that is not finite.
         let mut bytes = fs::read(&file).unwrap();
         let end = bytes.len() - 32 - b"attached".len();
@@ -153,8 +156,8 @@ fn whatever_a_file_of_states_says_is_refused_or_there() {
     session.step(&[4, 5], Logits::None).unwrap();
     session.sequence().save(&file, b"attached").unwrap();
     let whole = fs::read(&file).unwrap();
-    // Magic, version, fingerprint, types, three layers with their states, counts, what is held, and five ids.
-    let n_header = 8 + 4 + 32 + 8 + 4 + 3 * 16 + 3 * 8 + 16 + 8 + 8 + 5 * 4;
+    // Magic, version, fingerprint, types, three layers with their states, counts, what is held and kept, and five ids.
+    let n_header = 8 + 4 + 32 + 8 + 4 + 3 * 16 + 3 * 8 + 16 + 8 + 8 + 8 + 5 * 4;
     for_each_mutation(&whole[..whole.len() - 32], n_header, Effort::SMALL, |mutated| {
         let mut bytes = [mutated.as_slice(), &[0; 32]].concat();
         reseal(&mut bytes);

@@ -1,6 +1,7 @@
 //! The rows that a mixer is to compute.
 
 use crate::model::batch::{Batch, BatchPart};
+use crate::model::compute::Divide;
 use crate::model::rope::Angles;
 use crate::model::state::trail::LayerState;
 
@@ -66,4 +67,15 @@ impl<P: BatchPart> Rows<'_, P> {
 /// How many rows each sequence has that has some.
 pub(in crate::model) fn span_lens(batch: &Batch) -> impl Iterator<Item = usize> {
     batch.runs.chunk_by(|a, b| a.part == b.part).map(|runs| runs.iter().map(|run| run.n).sum())
+}
+
+/// What a layer remembers, divided between its parts.
+impl Divide for LayerState<'_> {
+    fn n_rows(&self) -> usize {
+        self.values.len()
+    }
+
+    fn divide(self, row: usize) -> (Self, Self) {
+        self.split_at(row)
+    }
 }

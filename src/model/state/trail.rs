@@ -12,7 +12,6 @@ use gguf_simd::ColumnsMut;
 
 use super::promises::Promise;
 use crate::error::Result;
-use crate::model::compute::Divide;
 use crate::model::memory::reserved;
 
 /// Bytes that trails take, unless [`LEAST_ROWS`] states take more.
@@ -153,16 +152,5 @@ impl<'a> LayerState<'a> {
                 rows.column((*next + i) % rows.n_cols()).copy_from_slice(self.values);
             }
         }
-    }
-}
-
-/// Divided between heads.
-impl Divide for LayerState<'_> {
-    fn n_rows(&self) -> usize {
-        self.values.len()
-    }
-
-    fn divide(self, row: usize) -> (Self, Self) {
-        self.split_at(row)
     }
 }

@@ -12,6 +12,9 @@ use crate::model::{KvCache, KvLayer, KvSpec, KvTypes};
 use crate::runtime::engine::Engine;
 use crate::runtime::fingerprint::fingerprint;
 
+/// Positions whose states a file keeps, at most.
+const MAX_KEPT_STATES: u64 = 64;
+
 /// What stands before the tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Header {
@@ -23,8 +26,8 @@ pub(super) struct Header {
     pub(super) n_attached: u64,
     /// For each window: as [`KvCache::first_held`].
     pub(super) first_held: Vec<usize>,
-    /// As [`KvCache::kept_state`].
-    pub(super) kept_state: usize,
+    /// As [`KvCache::kept_states`].
+    pub(super) kept_states: Vec<usize>,
 }
 
 /// The version of a file.
@@ -51,8 +54,8 @@ impl Version {
         (2, Self { growth: Growth::Journal, layout: Layout::Uniform }),
         (3, Self { growth: Growth::Fixed, layout: Layout::Windows }),
         (4, Self { growth: Growth::Journal, layout: Layout::Windows }),
-        (5, Self { growth: Growth::Fixed, layout: Layout::States }),
-        (6, Self { growth: Growth::Journal, layout: Layout::States }),
+        (7, Self { growth: Growth::Fixed, layout: Layout::States }),
+        (8, Self { growth: Growth::Journal, layout: Layout::States }),
     ];
 
     fn number(self) -> u32 {
@@ -81,7 +84,7 @@ impl Header {
             n_positions: 0,
             n_attached: 0,
             first_held: vec![0; kv_spec.windows().len()],
-            kept_state: 0,
+            kept_states: Vec::new(),
             kv_spec,
         }
     }
@@ -98,7 +101,7 @@ impl Header {
         let n_layer_bytes = match self.version.layout {
             Layout::Uniform => 4 * 4,
             Layout::Windows => of_windows,
-            Layout::States => of_windows + n_layer * 8 + 8,
+            Layout::States => of_windows + (n_layer + 1 + self.kept_states.len()) * 8,
         };
         (MAGIC.len() + 4 + DIGEST_BYTES + 2 * 4 + n_layer_bytes + 2 * 8) as u64
     }
@@ -130,7 +133,8 @@ impl Header {
             numbers(&self.kv_spec.states, layout == Layout::States),
             vec![self.n_positions, self.n_attached],
             numbers(&self.first_held, layout != Layout::Uniform),
-            numbers(&[self.kept_state], layout == Layout::States),
+            numbers(&[self.kept_states.len()], layout == Layout::States),
+            numbers(&self.kept_states, layout == Layout::States),
         ];
         counts.concat().into_iter().try_for_each(|count| out.write_all(&count.to_le_bytes()))
     }
@@ -144,7 +148,7 @@ impl Header {
         let refused = |e| refused(e, path);
         let number = read_u32(input).map_err(refused)?;
         let Some((_, version)) = Version::ALL.into_iter().find(|&(known, _)| known == number) else {
-            let what = format!("a saved session of version {number}; this program has 1 to 6");
+            let what = format!("a saved session of version {number}; this program has 1 to 4, 7 and 8");
             return Err(Error::unsupported(path, what));
         };
         let mut fingerprint = [0; DIGEST_BYTES];
@@ -173,12 +177,16 @@ impl Header {
             Layout::Uniform => vec![0; n_windows],
             Layout::Windows | Layout::States => read_counts(input, n_windows).map_err(refused)?,
         };
-        let kept_state = match version.layout {
-            Layout::States => read_counts(input, 1).map_err(refused)?[0],
+        let n_kept = match version.layout {
+            Layout::States => read_u64(input).map_err(refused)?,
             Layout::Uniform | Layout::Windows => 0,
         };
+        if n_kept > MAX_KEPT_STATES {
+            return Err(Error::malformed(path, format!("states are kept of {n_kept} positions")));
+        }
+        let kept_states = read_counts(input, n_kept as usize).map_err(refused)?;
         let types = Types { keys, values };
-        Ok(Self { version, fingerprint, types, kv_spec, n_positions, n_attached, first_held, kept_state })
+        Ok(Self { version, fingerprint, types, kv_spec, n_positions, n_attached, first_held, kept_states })
     }
 
     /// Whether this header goes with that of an empty sequence of `n_ctx` positions; the number of its
@@ -225,8 +233,8 @@ impl Header {
             let what = format!("the rows of its windows begin at positions {:?} of {n}", self.first_held);
             return Err(Error::malformed(path, what));
         };
-        let Some(states) = KvCache::state_bytes(&self.kv_spec, n as usize, self.kept_state) else {
-            let what = format!("a state is kept of position {} of {n}", self.kept_state);
+        let Some(states) = KvCache::state_bytes(&self.kv_spec, n as usize, &self.kept_states) else {
+            let what = format!("states are kept of positions {:?} of {n}", self.kept_states);
             return Err(Error::malformed(path, what));
         };
         let before = self.n_bytes() + n * size_of::<u32>() as u64;

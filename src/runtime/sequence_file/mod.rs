@@ -5,7 +5,7 @@
 //! | bytes | |
 //! |---|---|
 //! | 8 | `gguf-seq` |
-//! | 4 | version: 5, or 6 where a journal may follow (see [`super::session_file`]) |
+//! | 4 | version: 7, or 8 where a journal may follow (see [`super::session_file`]) |
 //! | 32 | the fingerprint of the model's file |
 //! | 4, 4 | the types of keys and values, as GGUF numbers them |
 //! | 4 | layers |
@@ -14,10 +14,11 @@
 //! | 8 | positions |
 //! | 8 | attached bytes |
 //! | 8 for each window | the first position whose rows follow; windows in the order of the layers, each once |
-//! | 8 | the position before the last whose states follow as well; 0 for none |
+//! | 8 | positions before the last whose states follow as well |
+//! | 8 for each of these | the position, in ascending order |
 //! | 4 for each position | its token |
 //! | | the rows of the keys and of the values of each head, layer by layer |
-//! | | the states of the layers at that position, then those at the last, in single precision |
+//! | | the states of the layers at each of those positions, then those at the last, in single precision |
 //! | | what the program that saved it attached: a chat its messages |
 //! | 32 | SHA-256 of everything before |
 //!
@@ -95,7 +96,7 @@ impl<'e> Sequence<'e> {
         header.n_positions = self.n_past() as u64;
         header.n_attached = attached.len() as u64;
         header.first_held = self.cache.first_held();
-        header.kept_state = self.cache.kept_state();
+        header.kept_states = self.cache.kept_states();
         header.write(&mut out)?;
         for id in self.ids() {
             out.write_all(&id.to_le_bytes())?;
@@ -187,8 +188,8 @@ impl<'e> Sequence<'e> {
             self.ids.push(read_u32(input).map_err(refused)?);
         }
         self.cache.read_rows(n, &header.first_held, input).map_err(refused)?;
-        if header.kept_state > 0 {
-            self.cache.read_kept_state(header.kept_state, input).map_err(refused)?;
+        for &kept in &header.kept_states {
+            self.cache.read_kept_state(kept, input).map_err(refused)?;
             self.prepare(1)?;
         }
         self.cache.read_state(input).map_err(refused)

@@ -234,3 +234,23 @@ fn a_trail_ends_where_the_text_goes_on_without_or_from_elsewhere() {
     drop(cache);
     assert_eq!(promises.promised_bytes() + promises.held_bytes(), 0);
 }
+
+#[test]
+fn a_file_keeps_the_last_states_that_were_asked_for_and_the_last_of_all() {
+    let promises = Promises::default();
+    let mut cache = empty(&promises);
+    for (n, is_asked_for) in
+        [(10, true), (5, true), (300, false), (7, true), (9, true), (1, true), (280, false)]
+    {
+        append(&mut cache, &promises, n);
+        if is_asked_for { cache.checkpoint() } else { cache.checkpoint_on_the_way() }
+    }
+    assert_eq!(cache.kept_states(), [15, 322, 331, 332], "none of the last position");
+    append(&mut cache, &promises, 1);
+    assert_eq!(cache.kept_states(), [15, 322, 331, 332, 612]);
+    let bytes = |n: usize, kept: &[usize]| KvCache::state_bytes(&spec(), n, kept);
+    assert_eq!(bytes(613, &[15, 612]), Some(3 * STATE_BYTES));
+    for (n, kept) in [(613, &[0][..]), (613, &[613]), (613, &[5, 5]), (613, &[6, 5]), (0, &[5])] {
+        assert_eq!(bytes(n, kept), None, "{n} {kept:?}");
+    }
+}

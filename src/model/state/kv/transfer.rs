@@ -15,6 +15,13 @@ use crate::error::Result;
 use crate::model::spec::kv::KvSpec;
 use crate::model::state::recurrent::{State, state_bytes};
 
+/// Checkpoints with states that go into a file, besides the last if nobody asked for that: those before and at the end of
+/// a prompt, and those of the one before.
+const MAX_KEPT: u64 = 4;
+
+/// Bytes that they take, unless one does more.
+const MAX_KEPT_BYTES: u64 = 256 << 20;
+
 impl KvCache {
     /// The first position of which [`KvCache::write_rows`] writes rows, for each window of
     /// [`KvSpec::windows`]; a multiple of [`CHUNK`].
@@ -41,32 +48,40 @@ impl KvCache {
         Ok(Some(n_bytes))
     }
 
-    /// Bytes of the states that [`KvCache::write_rows`] writes of `n` positions and of position `kept`, if that is
-    /// not 0; [`u64::MAX`] if they cannot be counted, `None` if it is not before the last.
-    pub fn state_bytes(spec: &KvSpec, n: usize, kept: usize) -> Option<u64> {
-        let n_states = u64::from(n > 0) + u64::from(kept > 0);
-        (kept == 0 || kept < n && spec.has_states())
+    /// Bytes of the states that [`KvCache::write_rows`] writes of `n` positions and of the positions `kept`;
+    /// [`u64::MAX`] if they cannot be counted, `None` if these do not ascend from a first position to one before the
+    /// last.
+    pub fn state_bytes(spec: &KvSpec, n: usize, kept: &[usize]) -> Option<u64> {
+        let ascends = kept.iter().chain([&n]).is_sorted_by(|a, b| a < b) && kept.first() != Some(&0);
+        let n_states = u64::from(n > 0) + kept.len() as u64;
+        (kept.is_empty() || ascends && spec.has_states())
             .then(|| state_bytes(&spec.states).saturating_mul(n_states))
     }
 
-    /// The position of the last checkpoint with states before the last position, which [`KvCache::write_rows`]
-    /// writes as well; 0 without one.
-    pub fn kept_state(&self) -> usize {
-        self.last_kept().map_or(0, |(n_past, _)| n_past)
+    /// The positions of checkpoints with states before the last position, which [`KvCache::write_rows`] writes as well.
+    pub fn kept_states(&self) -> Vec<usize> {
+        self.kept().map(|(n_past, _)| n_past).collect()
     }
 
-    fn last_kept(&self) -> Option<(usize, &Arc<State>)> {
+    /// The checkpoints that go into a file: the last ones that were asked for, and the last of all.
+    fn kept(&self) -> impl Iterator<Item = (usize, &Arc<State>)> {
         // A window would need what it held then as well.
-        if self.groups.iter().any(Group::drops) {
-            return None;
-        }
-        let mut earlier = self.checkpoints.iter().rev().filter(|checkpoint| checkpoint.n_past < self.n_past);
-        earlier.find_map(|checkpoint| Some((checkpoint.n_past, checkpoint.state.as_ref()?)))
+        let is_any = !self.groups.iter().any(Group::drops);
+        let earlier = self.checkpoints.iter().filter(move |earlier| is_any && earlier.n_past < self.n_past);
+        let most = (MAX_KEPT_BYTES / self.recurrent.n_bytes().max(1)).clamp(1, MAX_KEPT) as usize;
+        let (n, n_borders) =
+            (earlier.clone().count(), earlier.clone().filter(|earlier| earlier.is_border).count());
+        let mut borders = 0..;
+        let kept = earlier.enumerate().filter(move |(i, earlier)| {
+            let border = earlier.is_border.then(|| borders.next()).flatten();
+            i + 1 == n || border.is_some_and(|border: usize| border + most >= n_borders)
+        });
+        kept.filter_map(|(_, earlier)| Some((earlier.n_past, earlier.state.as_ref()?)))
     }
 
     /// Writes the rows that it holds: the keys and then the values of each head, layer by layer, each from
     /// the first position that its window has ([`KvCache::first_held`]); then the states of recurrent mixers
-    /// after [`KvCache::kept_state`] and after the last position.
+    /// after [`KvCache::kept_states`] and after the last position.
     ///
     /// # Errors
     /// What `out` says.
@@ -80,11 +95,7 @@ impl KvCache {
             }
         }
         let last = self.recurrent.share().filter(|_| self.n_past > 0);
-        self.last_kept()
-            .map(|(_, state)| state)
-            .into_iter()
-            .chain(&last)
-            .try_for_each(|state| state.write(out))
+        self.kept().map(|(_, state)| state).chain(&last).try_for_each(|state| state.write(out))
     }
 
     /// Replaces what it holds by the rows of `n` positions, as [`KvCache::write_rows`] writes them; `first`
@@ -154,7 +165,7 @@ impl KvCache {
     pub fn is_finite(&self) -> bool {
         let (KvTypes { keys, values }, first) = (self.types(), self.first_held());
         let last = self.recurrent.share().filter(|_| self.n_past > 0);
-        let mut states = self.last_kept().map(|(_, state)| state).into_iter().chain(&last);
+        let mut states = self.kept().map(|(_, state)| state).chain(&last);
         states.all(|state| state.is_finite())
             && self.layout.heads().all(|(layer, head)| {
                 let head = self.head_of(layer, head);
