@@ -27,7 +27,10 @@ pub fn time(
     }
     let mut evaluator = Evaluator::new(session.engine(), session.options())?;
     let mut run = || {
-        let fork = |_| session.sequence().fork(session.n_past());
+        let fork = |_| {
+            check(stop)?;
+            session.sequence().fork(session.n_past())
+        };
         let mut sequences = (0..n_sequences).map(fork).collect::<Result<Vec<_>>>()?;
         let start = Instant::now();
         generate(&mut evaluator, &mut sequences, n_tokens, stop)?;

@@ -119,7 +119,9 @@ impl Edit {
 
     /// Whether the header takes the place of the old one.
     pub fn is_in_place(&self) -> bool {
-        self.data_len.is_some() && self.header.len() == self.data_start
+        self.data_len.is_some()
+            && self.header.len() == self.data_start
+            && journal::has_room_for(self.header.len())
     }
 
     /// Changes the file itself.
@@ -130,7 +132,7 @@ impl Edit {
         // What takes a file's place goes where a link to it leads.
         let target = file_of(&self.path)?;
         if !self.is_in_place() {
-            return self.write_to(&target, true).map(|()| Edited::Rewritten);
+            return self.write_to(&target, Target::Itself).map(|()| Edited::Rewritten);
         }
         let mut old = vec![0; self.data_start];
         let read = File::open(&self.path).and_then(|mut file| file.read_exact(&mut old));
@@ -149,17 +151,35 @@ impl Edit {
     /// [`Error::Usage`] if there is a file and `overwrite` is false, or no file can be there; [`Error::Io`].
     pub fn write_beside(self, path: &Path, overwrite: bool) -> Result<()> {
         let target = free_target(path, "model.gguf", overwrite)?;
-        self.write_to(&target, overwrite)
+        self.write_to(&target, Target::Other { overwrite })
     }
 
-    fn write_to(self, target: &Path, overwrite: bool) -> Result<()> {
+    fn write_to(self, target: &Path, what: Target) -> Result<()> {
         let cannot_read = |e| Error::io(&self.path, "cannot read", e);
         let mut source = File::open(&self.path).map_err(cannot_read)?;
         source.seek(SeekFrom::Start(self.data_start as u64)).map_err(cannot_read)?;
         let new = NewFile::create(target.to_owned())?;
         let mut file = new.file();
-        let written = file.write_all(&self.header).and_then(|()| io::copy(&mut source, &mut file));
-        written.and_then(|_| new.finish(overwrite)).map_err(|e| Error::io(target, "cannot write", e))?;
+        let mut write = || {
+            if matches!(what, Target::Itself) {
+                // Who may read the file stays the same.
+                file.set_permissions(source.metadata()?.permissions())?;
+            }
+            file.write_all(&self.header)?;
+            io::copy(&mut source, &mut file)
+        };
+        write()
+            .and_then(|_| new.finish(!matches!(what, Target::Other { overwrite: false })))
+            .map_err(|e| Error::io(target, "cannot write", e))?;
         Ok(())
     }
+}
+
+/// Where a changed file goes.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    /// To the place of the old one.
+    Itself,
+    /// To another place; over a file that is there only if asked.
+    Other { overwrite: bool },
 }

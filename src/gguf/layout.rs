@@ -48,7 +48,7 @@ pub struct PlacedTensor {
 pub struct Layout {
     header: Vec<u8>,
     keys: Vec<String>,
-    /// `[n_keys]`: where each pair begins.
+    /// `[n_keys + 1]`: where each pair begins, and where the last ends.
     pair_offsets: Vec<usize>,
     tensors: Vec<PlacedTensor>,
     file_bytes: u64,
@@ -123,11 +123,8 @@ impl Layout {
     pub(super) fn replaced(&self, key: &str, value: Value) -> (u64, Vec<u8>) {
         let i = self.keys.iter().position(|known| known == key).expect("a planned key");
         let (start, pair) = (self.pair_offsets[i], encode_pairs(&[(key.to_owned(), value)]));
-        let end = self.pair_offsets.get(i + 1).copied();
-        assert!(
-            end.is_none_or(|end| end - start == pair.len()),
-            "the value of {key} takes other bytes than planned"
-        );
+        let planned = self.pair_offsets[i + 1] - start;
+        assert_eq!(planned, pair.len(), "the value of {key} takes other bytes than planned");
         (start as u64, pair)
     }
 
@@ -270,7 +267,7 @@ pub(super) fn described_bytes(tensor: &PlannedTensor) -> usize {
 pub(super) const FIXED_HEADER_BYTES: usize = 4 + 4 + 8 + 8;
 
 /// The bytes before the first tensor's data. The tensors' offsets are relative here, as in the file.
-/// Also where each pair begins.
+/// Also where each pair begins, and where the last ends.
 fn write_header(
     metadata: &[(String, Value)],
     tensors: &[PlacedTensor],
@@ -302,7 +299,7 @@ struct HeaderWriter(Vec<u8>);
 const IN_MEMORY: &str = "writing to a Vec cannot fail";
 
 impl HeaderWriter {
-    /// Where each pair begins.
+    /// Where each pair begins, and where the last ends.
     fn pairs(&mut self, metadata: &[(String, Value)]) -> Vec<usize> {
         let mut pair = |(key, value): &(String, Value)| {
             let start = self.0.len();
@@ -310,7 +307,9 @@ impl HeaderWriter {
             self.value(value);
             start
         };
-        metadata.iter().map(&mut pair).collect()
+        let mut offsets: Vec<usize> = metadata.iter().map(&mut pair).collect();
+        offsets.push(self.0.len());
+        offsets
     }
 
     fn u32(&mut self, x: u32) {

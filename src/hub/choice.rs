@@ -121,11 +121,11 @@ impl Ggufs {
         sorted.sort_unstable();
         let mut models: Vec<Vec<String>> = Vec::new();
         for name in sorted {
-            match models.last_mut() {
-                Some(parts) if stem(name) != name && stem(&parts[0]) == stem(name) => {
-                    parts.push(name.to_owned());
-                }
-                _ => models.push(vec![name.to_owned()]),
+            let of_split = part_of(name);
+            let is_same = |parts: &&mut Vec<String>| of_split.is_some() && part_of(&parts[0]) == of_split;
+            match models.iter_mut().find(is_same) {
+                Some(parts) => parts.push(name.to_owned()),
+                None => models.push(vec![name.to_owned()]),
             }
         }
         Self { models }
@@ -180,13 +180,19 @@ impl Ggufs {
 
 /// The name of a model without its ending and the number of a part.
 fn stem(name: &str) -> &str {
-    let Some(stem) = name.get(..name.len() - ".gguf".len()) else { return name };
-    let is_number = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
-    let parts = stem.rsplit_once("-of-").and_then(|(head, count)| Some((head.rsplit_once('-')?, count)));
-    match parts {
-        Some(((head, number), count)) if is_number(number) && is_number(count) => head,
-        _ => stem,
-    }
+    part_of(name).map_or_else(|| without_ending(name), |(head, _)| head)
+}
+
+fn without_ending(name: &str) -> &str {
+    name.get(..name.len() - ".gguf".len()).unwrap_or(name)
+}
+
+/// The model that a file is a numbered part of, and of how many.
+fn part_of(name: &str) -> Option<(&str, &str)> {
+    let is_number = |text: &&str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
+    let (rest, count) = without_ending(name).rsplit_once("-of-")?;
+    let (head, number) = rest.rsplit_once('-')?;
+    (is_number(&number) && is_number(&count)).then_some((head, count))
 }
 
 /// Whether the name of a model ends in `ty`, as in `Model-Q4_K_M`.
@@ -205,6 +211,16 @@ mod tests {
         let choice = Choice::new(&name, Wanted::Model, names).map_err(|e| e.to_string())?;
         let rest = choice.rest(names, Path::new("nowhere")).expect("known");
         Ok((choice.first.iter().cloned().chain(rest).collect(), choice.file))
+    }
+
+    #[test]
+    fn only_parts_of_one_split_belong_together() {
+        let names = ["m-00001-of-00002.gguf", "m-00001-of-00003.gguf", "m-00002-of-00002.gguf", "m.gguf"];
+        let chosen = |asked: &str| choice(&format!("hf:a/b:{asked}"), &names).expect("a choice");
+        assert_eq!(chosen("m.gguf"), (vec!["m.gguf".to_owned()], Some("m.gguf".to_owned())));
+        let parts = [names[0], names[2]].map(str::to_owned);
+        assert_eq!(chosen(names[2]), (parts.to_vec(), Some(names[0].to_owned())));
+        assert_eq!(chosen(names[1]).0, [names[1]]);
     }
 
     #[test]

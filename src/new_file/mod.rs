@@ -237,13 +237,13 @@ mod unnamed {
 }
 
 #[cfg(unix)]
-fn sync_parent(target: &Path) -> io::Result<()> {
+pub(crate) fn sync_parent(target: &Path) -> io::Result<()> {
     File::open(parent_of(target))?.sync_all()
 }
 
 /// Elsewhere a folder cannot be opened to sync it; the rename is left to the file system.
 #[cfg(not(unix))]
-fn sync_parent(_target: &Path) -> io::Result<()> {
+pub(crate) fn sync_parent(_target: &Path) -> io::Result<()> {
     Ok(())
 }
 

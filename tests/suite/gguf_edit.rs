@@ -71,6 +71,19 @@ fn a_header_that_grows_makes_a_new_file_with_the_same_tensors() {
     assert!(left.iter().all(|name| !name.to_string_lossy().contains("edit")), "{left:?}");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_file_that_is_written_anew_is_readable_by_those_who_could_read_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_dir, path) = workplace();
+    for mode in [0o600, 0o640] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("ours");
+        let n = content(&path).1.map_or(5000, |n| 2 * n);
+        assert_eq!(with_template(&path, n), Edited::Rewritten);
+        assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, mode);
+    }
+}
+
 #[test]
 fn a_few_bytes_too_short_for_padding_are_written_anew() {
     let (_dir, path) = workplace();

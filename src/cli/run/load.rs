@@ -44,7 +44,7 @@ impl<T> Model<T> {
     /// # Errors
     /// [`Error::Limit`] if there is too little memory to stream the weights.
     pub(super) fn settle(&self, session: &Session<'_>, more: u64, quiet: bool) -> Result<()> {
-        let plan = self.plan(session.free_bytes() + more)?;
+        let plan = self.plan(session.free_bytes().saturating_add(more))?;
         if let Some(hint) = residency::shorter_context(&plan, session).filter(|_| !quiet) {
             note(&hint);
         }
@@ -57,7 +57,7 @@ impl<T> Model<T> {
     /// [`Error::Limit`] if there is too little memory to stream the weights.
     pub(super) fn settle_evaluator(&self, options: SessionOptions, quiet: bool) -> Result<()> {
         let demand = self.engine.demand(options)?;
-        let plan = self.plan(demand.cache + demand.buffers)?;
+        let plan = self.plan(demand.cache.saturating_add(demand.buffers))?;
         self.follow(plan, options.n_batch, quiet)
     }
 

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use super::{Levels, Packed, Scratch, Step};
+use super::{Levels, Packed, Scratch, Step, read_floats};
 use crate::checkpoint::TensorView;
 use crate::error::Result;
-use crate::quantize::decode_source;
 
 /// A matrix whose elements, row after row, are codes: two in a byte, the first in the high half.
 #[derive(Debug)]
@@ -39,12 +38,11 @@ pub(super) enum Scales<'a> {
 impl Scales<'_> {
     /// Reads the scales of blocks `first..`.
     fn read(&self, first: usize, out: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
-        let (Self::Plain(view) | Self::Nested { codes: view, .. }) = self;
-        bytes.resize(view.dtype.bytes_of(out.len()), 0);
-        view.read_at(view.dtype.bytes_of(first) as u64, bytes)?;
         match self {
-            Self::Plain(view) => decode_source(view.dtype, bytes, out),
-            Self::Nested { table, block_len, scales, offset, .. } => {
+            Self::Plain(view) => read_floats(view, first, out, bytes)?,
+            Self::Nested { codes, table, block_len, scales, offset } => {
+                bytes.resize(out.len(), 0);
+                codes.read_at(first as u64, bytes)?;
                 for (i, (out, code)) in out.iter_mut().zip(bytes.iter()).enumerate() {
                     *out = table[usize::from(*code)] * scales[(first + i) / block_len] + offset;
                 }

@@ -357,12 +357,25 @@ fn float_type_of(dtype: SourceType) -> Option<BlockType> {
 }
 
 /// Reads elements `first..` of a tensor of numbers that are not packed, as floats.
+///
+/// # Errors
+/// As [`TensorView::read_at`]; [`Error::Unsupported`] for numbers that share a byte, which only whole rows are read of.
 fn read_floats(view: &TensorView<'_>, first: usize, out: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
+    if view.dtype.element_bits() < 8 {
+        let what = format!(
+            "a tensor beside the codes of its weights has elements of {}, which cannot be read there; make the checkpoint \
+             anew, or convert the original model",
+            view.dtype
+        );
+        return Err(Error::unsupported(view.path(), what));
+    }
     bytes.resize(view.dtype.bytes_of(out.len()), 0);
     view.read_at(view.dtype.bytes_of(first) as u64, bytes)?;
     decode_source(view.dtype, bytes, out);
     Ok(())
 }
 
+#[cfg(test)]
+mod mutation_tests;
 #[cfg(test)]
 mod tests;

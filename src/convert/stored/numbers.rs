@@ -6,7 +6,7 @@
 
 use super::read_floats;
 use super::tiles::Tiles;
-use crate::checkpoint::TensorView;
+use crate::checkpoint::{SourceType, TensorView};
 use crate::error::{Error, Result};
 use crate::quantize::decode_source;
 
@@ -47,9 +47,8 @@ impl Layout {
         let wrong = |what: String| Err(Error::malformed(view.path(), format!("tensor {name} {what}")));
         let mut expected = if self.is_turned { [n_cols, n_rows] } else { [n_rows, n_cols] };
         if let Some((bits, along)) = self.packed {
-            let is_word = matches!(view.dtype.name(), "I32" | "U32");
-            if !(is_word || along == Along::Inner && view.dtype.name() == "U8") {
-                return wrong(format!("holds {} elements, and packed numbers come in words", view.dtype));
+            if !(is_word(view.dtype) || along == Along::Inner && view.dtype == SourceType::U8) {
+                return Err(Error::malformed(view.path(), not_words(name, view.dtype)));
             }
             let (element_bits, n) =
                 (view.dtype.element_bits(), &mut expected[usize::from(along == Along::Inner)]);
@@ -67,6 +66,15 @@ impl Layout {
         }
         Ok(expected)
     }
+}
+
+fn is_word(dtype: SourceType) -> bool {
+    matches!(dtype, SourceType::I32 | SourceType::U32)
+}
+
+/// What is wrong with packed numbers in elements of `dtype`.
+fn not_words(name: &str, dtype: SourceType) -> String {
+    format!("tensor {name} holds {dtype} elements, and packed numbers come in words of 32 bits")
 }
 
 /// A dimension of a tensor.
@@ -109,6 +117,9 @@ impl<'a> Numbers<'a> {
                     view.shape
                 );
                 return Err(Error::malformed(view.path(), what));
+            }
+            if tiles.is_of_words() && !is_word(view.dtype) {
+                return Err(Error::malformed(view.path(), not_words(name, view.dtype)));
             }
             return Ok(Self { view, layout, n_rows, n_cols, row_elements: 0 });
         }

@@ -54,6 +54,11 @@ impl Tiles {
         }
     }
 
+    /// Whether it is an order of codes in words of 32 bits, and not one of numbers.
+    pub(super) fn is_of_words(self) -> bool {
+        matches!(self, Self::Marlin | Self::TensorCore { .. })
+    }
+
     /// Reads rows `first..` of the matrix in `view` into `out`, `[rows, n_cols]`.
     ///
     /// # Errors

@@ -26,10 +26,14 @@ pub(super) fn aqlm<'a>(module: &Module<'a, '_>) -> Made<'a> {
         matches!(codes.dtype, SourceType::I8 | SourceType::I16 | SourceType::I32 | SourceType::U8);
     let is_sound = is_integer
         && n_codes == n_books
+        && n_books > 0
         && book_len.is_power_of_two()
         && book_len <= MOST_VECTORS
         && scales.n_elements() == n_out
-        && n_out * n_vectors * vector_len > 0;
+        && [n_out, n_vectors, vector_len]
+            .iter()
+            .try_fold(1_usize, |n, &m| n.checked_mul(m))
+            .is_some_and(|n| n > 0);
     if !is_sound {
         let what = format!(
             "{} of shape {:?} do not fit codebooks of shape {:?} and {} scales",

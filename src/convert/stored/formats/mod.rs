@@ -22,6 +22,7 @@ use regex::Regex;
 
 use crate::checkpoint::{Checkpoint, SourceType, TensorView};
 use crate::error::{Error, Result};
+use crate::limits::MAX_DIMENSION;
 use crate::quantize::decode_source;
 
 /// A packed tensor as a format makes it of a module's tensors; none if they are not of that format.
@@ -113,12 +114,18 @@ impl<'a> Module<'a, '_> {
     }
 
     /// The tensor called `part`, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for a dimension that no weights have: formats multiply them before they compare.
     fn find(&self, part: &str) -> Result<Option<TensorView<'a>>> {
-        let found = self.checkpoint.tensor(&self.full(part))?;
-        if found.is_some() {
-            self.used.borrow_mut().insert(part.to_owned());
+        let Some(found) = self.checkpoint.tensor(&self.full(part))? else { return Ok(None) };
+        if let Some(n) = found.shape.iter().find(|&&n| n > MAX_DIMENSION) {
+            let what =
+                format!("tensor {} has a dimension of {n}; the limit is {MAX_DIMENSION}", self.full(part));
+            return Err(Error::limit(what));
         }
-        Ok(found)
+        self.used.borrow_mut().insert(part.to_owned());
+        Ok(Some(found))
     }
 
     /// The first of these tensors that is there, and its name.

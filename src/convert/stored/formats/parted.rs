@@ -150,7 +150,9 @@ pub(super) fn quanto_bits<'a>(module: &Module<'a, '_>) -> Made<'a> {
     };
     let n_parts = n_groups.checked_div(part_rows).unwrap_or(0);
     let is_first_axis = scales.shape.last() == Some(&1);
-    if !matches!(n_parts, 2 | 4) || n_groups % n_parts != 0 || width == 0 || shifts.n_elements() != n_groups {
+    let is_sound =
+        matches!(n_parts, 2 | 4) && n_groups == n_parts * part_rows && shifts.n_elements() == n_groups;
+    if !is_sound || width == 0 {
         let what = format!(
             "{} of {part_rows} rows does not go with {n_groups} scales and {} shifts: a byte holds two or four groups'",
             module.full(PACKED_DATA),
