@@ -68,6 +68,11 @@ fn escape(text: &str, is_harmful: impl Fn(char) -> bool, write: impl Fn(char, &m
     Cow::Owned(out)
 }
 
+/// `n` things, as in "1 token" or "2 tokens".
+pub fn plural(n: usize, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -96,7 +96,7 @@ impl Conversation {
     }
 
     fn push(&mut self, role: &str, content: String) {
-        self.messages.push(Message { role: role.to_owned(), content });
+        self.messages.push(Message::new(role, content));
     }
 
     fn pop(&mut self, role: &str) {

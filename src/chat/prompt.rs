@@ -12,6 +12,7 @@
 //!     then bisection: the most turns that have             2 log2 renderings, of short prompts
 //! ```
 
+use super::channels::Spoken;
 use super::user_text::prompt_ids;
 use super::{Change, Conversation, Cut, Message, RenderError, Template};
 use crate::error::Error;
@@ -104,8 +105,7 @@ impl Conversation {
     /// ended before the answer, is one: many templates want user and assistant in turn.
     fn shown(&self, n_dropped: usize) -> Vec<Message> {
         let system = self.system.iter().cloned();
-        let mut shown: Vec<Message> =
-            system.map(|content| Message { role: "system".to_owned(), content }).collect();
+        let mut shown: Vec<Message> = system.map(|content| Message::new("system", content)).collect();
         let answer = usize::from(!self.is_unanswered());
         let end = self.messages.len().saturating_sub(answer);
         for message in &self.messages[n_dropped.min(end)..end] {
@@ -114,11 +114,23 @@ impl Conversation {
                     last.content.push_str("\n\n");
                     last.content.push_str(&message.content);
                 }
-                _ => shown.push(message.clone()),
+                _ => shown.push(without_channels(message)),
             }
         }
         shown
     }
+}
+
+/// The message as templates take it.
+fn without_channels(message: &Message) -> Message {
+    let spoken = if message.role == "assistant" { Spoken::of(&message.content) } else { None };
+    spoken.map_or_else(
+        || message.clone(),
+        |Spoken { thinking, content }| Message {
+            thinking: Some(thinking).filter(|thinking| !thinking.is_empty()),
+            ..Message::new("assistant", content)
+        },
+    )
 }
 
 /// The greatest of 1 to `n` for which `get` gives something, and that; for 1 it is `first`. If `get`
@@ -283,6 +295,30 @@ pub(super) mod tests {
         assert_eq!(conversation.system_refusal(&strict), None);
         let error = conversation.prompt(&strict, &tokenizer, 512).unwrap_err();
         assert!(matches!(&error, PromptError::Refused(what) if what.contains("no stories")), "{error:?}");
+    }
+
+    #[test]
+    fn answers_in_channels_are_told_apart_for_the_template() {
+        let (tokenizer, _) = fairytale();
+        let strict = template(
+            "{% for m in messages %}{% if '<|channel|>' in m.content %}{{ raise_exception('no tags') }}{% endif %}\
+             {{ m.content }}{% if m.thinking is defined %} [{{ m.thinking }}]{% endif %};{% endfor %}",
+        );
+        let mut conversation = Conversation::default();
+        conversation.apply(asked("<|channel|>"));
+        assert!(
+            matches!(conversation.prompt(&strict, &tokenizer, 512), Err(PromptError::Refused(_))),
+            "the user's"
+        );
+        conversation.apply(Change::TakenBack);
+        conversation.apply(asked("Well?"));
+        let thought = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant";
+        conversation.apply(answered(&format!("{thought}<|channel|>final<|message|>Yes.")));
+        conversation.apply(asked("Sure?"));
+        conversation.apply(answered("Plainly."));
+        conversation.apply(asked("Then go."));
+        let ids = conversation.prompt(&strict, &tokenizer, 512).unwrap().ids;
+        assert_eq!(tokenizer.decode(&ids[1..], true), "Well?;Yes. [Hm.];Sure?;Plainly.;Then go.;");
     }
 
     #[test]

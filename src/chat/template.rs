@@ -28,6 +28,16 @@ pub struct Message {
     pub role: String,
     /// What is said.
     pub content: String,
+    /// What the model thought before it said that, where its answer tells the two apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<String>,
+}
+
+impl Message {
+    /// A message without thoughts.
+    pub fn new(role: &str, content: impl Into<String>) -> Self {
+        Self { role: role.to_owned(), content: content.into(), thinking: None }
+    }
 }
 
 /// The texts of a model's special tokens, under the names that templates know them by.
@@ -87,6 +97,8 @@ pub struct Template {
     source: String,
     program: Program,
     special_tokens: SpecialTokens,
+    /// What it knows besides the messages, as `enable_thinking`.
+    variables: Map<String, Variable>,
     contents: OnceLock<Contents>,
 }
 
@@ -101,11 +113,17 @@ enum Contents {
 
 impl Contents {
     fn of(self, message: &Message) -> Variable {
-        let Message { role, content } = message;
-        match self {
+        let Message { role, content, thinking } = message;
+        let mut variable = match self {
             Self::Text => json!({ "role": role, "content": content }),
             Self::Parts => json!({ "role": role, "content": [{ "type": "text", "text": content }] }),
+        };
+        if let Some(thinking) = thinking {
+            // The name that templates of the format have for it, and that of others.
+            variable["thinking"] = thinking.as_str().into();
+            variable["reasoning_content"] = thinking.as_str().into();
         }
+        variable
     }
 }
 
@@ -116,12 +134,23 @@ impl Template {
     /// `Malformed` with the line if the source is not valid Jinja, `Limit` if it is too long or nests too deep.
     pub fn new(source: &str, special_tokens: SpecialTokens) -> Result<Self> {
         if source.len() > MAX_TEMPLATE_BYTES {
-            let what =
-                format!("{PLACE} has {} bytes; the limit is {MAX_TEMPLATE_BYTES}; {REMEDY}", source.len());
+            let what = format!("{PLACE} has {} bytes; the limit is {MAX_TEMPLATE_BYTES}", source.len());
             return Err(Error::limit(what));
         }
-        let program = Program::parse(source).map_err(|failure| broken(&failure))?;
-        Ok(Self { source: source.to_owned(), program, special_tokens, contents: OnceLock::new() })
+        let program = Program::parse(source).map_err(|failure| broken(&failure, ""))?;
+        Ok(Self {
+            source: source.to_owned(),
+            program,
+            special_tokens,
+            variables: Map::new(),
+            contents: OnceLock::new(),
+        })
+    }
+
+    /// The same, which is given `variables` besides the messages.
+    #[must_use]
+    pub fn with_variables(self, variables: Map<String, Variable>) -> Self {
+        Self { variables, contents: OnceLock::new(), ..self }
     }
 
     /// Whether the template, or a text that it was given, holds `c`.
@@ -151,10 +180,7 @@ impl Template {
 
     /// Whether the template writes what the user says in this form; `None` if it refuses to.
     fn shows(&self, contents: Contents) -> Option<bool> {
-        let rendered = |content: &str| {
-            let message = Message { role: "user".to_owned(), content: content.to_owned() };
-            self.render_as(contents, &[message], true).ok()
-        };
+        let rendered = |content: &str| self.render_as(contents, &[Message::new("user", content)], true).ok();
         Some(rendered("Hello")? != rendered("Goodbye")?)
     }
 
@@ -199,25 +225,28 @@ impl Template {
         variables: Map<String, Variable>,
     ) -> std::result::Result<String, RenderError> {
         let mut context = self.special_tokens.texts.clone();
+        context.extend(self.variables.clone());
         context.extend(variables);
         self.program.render(&context).map_err(|failure| match failure.fault {
             Fault::Raised(what) => RenderError::Refused { what: shortened(&what) },
             Fault::Failed(what) => RenderError::Refused {
                 what: format!("line {}: {}; {REMEDY}", failure.line, shortened(&what)),
             },
-            Fault::Broken(_) | Fault::Limit(_) => RenderError::Failed(broken(&failure)),
+            Fault::Broken(_) | Fault::Limit(_) => {
+                RenderError::Failed(broken(&failure, &format!("; {REMEDY}")))
+            }
         })
     }
 }
 
-/// What a template fails with whatever the messages are.
-fn broken(failure: &Failure) -> Error {
+/// What a template fails with whatever the messages are, and what to do.
+fn broken(failure: &Failure, remedy: &str) -> Error {
     match &failure.fault {
         Fault::Limit(what) => {
-            Error::limit(format!("{PLACE} {} (line {}); {REMEDY}", shortened(what), failure.line))
+            Error::limit(format!("{PLACE} {} (line {}){remedy}", shortened(what), failure.line))
         }
         Fault::Raised(what) | Fault::Failed(what) | Fault::Broken(what) => {
-            Error::malformed(PLACE, format!("line {}: {}; {REMEDY}", failure.line, shortened(what)))
+            Error::malformed(PLACE, format!("line {}: {}{remedy}", failure.line, shortened(what)))
         }
     }
 }

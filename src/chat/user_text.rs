@@ -9,6 +9,7 @@
 //! in them was spelled in characters by the model, perhaps because someone asked it to.
 
 use std::collections::HashSet;
+use std::iter;
 use std::ops::RangeInclusive;
 
 use super::{Message, RenderError, Template};
@@ -35,7 +36,9 @@ pub fn prompt_ids(
     let marked = |message: &Message| {
         let mut shown = message.clone();
         if !is_trusted(message) {
-            shown.content = tokenizer.mark(&message.content, mark).into_owned();
+            let marked = |text: &str| tokenizer.mark(text, mark).into_owned();
+            shown.content = marked(&message.content);
+            shown.thinking = message.thinking.as_deref().map(marked);
         }
         shown
     };
@@ -55,12 +58,17 @@ pub fn prompt_ids(
 fn free_character(template: &Template, messages: &[Message]) -> Result<char, RenderError> {
     let is_private = |c: &char| PRIVATE.iter().any(|range| range.contains(c));
     let used: HashSet<char> =
-        messages.iter().flat_map(|message| message.content.chars()).filter(is_private).collect();
+        messages.iter().flat_map(texts).flat_map(str::chars).filter(is_private).collect();
     let free = PRIVATE.into_iter().flatten().find(|c| !used.contains(c) && !template.holds(*c));
     free.ok_or_else(|| {
         let what = "the messages use every character that Unicode has for private use; leave some out";
         RenderError::Refused { what: what.to_owned() }
     })
+}
+
+/// What a message says.
+fn texts(message: &Message) -> impl Iterator<Item = &str> {
+    iter::once(message.content.as_str()).chain(message.thinking.as_deref())
 }
 
 #[cfg(test)]
@@ -73,7 +81,7 @@ mod tests {
     const END: u32 = 4095;
 
     fn message(role: &str, content: &str) -> Message {
-        Message { role: role.to_owned(), content: content.to_owned() }
+        Message::new(role, content)
     }
 
     /// The prompt for one message of the user, by a template in place of the model's own.

@@ -7,6 +7,7 @@ use super::index::ShardIndex;
 use super::locate::listed;
 use super::shard::Shard;
 use crate::error::{Error, Result};
+use crate::printable::plural;
 use crate::read_file::ReadFile;
 
 /// Gives the file at a path.
@@ -39,9 +40,9 @@ pub(super) fn open_indexed(
     let missing: Vec<&str> = files.iter().copied().filter(is_missing).collect();
     if !missing.is_empty() {
         let what = format!(
-            "of its {} shards {} are missing in the folder: {}; download them",
+            "{} missing in the folder, of {}: {}; download what is missing",
+            plural(missing.len(), "shard"),
             files.len(),
-            missing.len(),
             listed(&missing)
         );
         return Err(Error::malformed(index_path, what));

@@ -123,9 +123,13 @@ pub fn percent(share: f64) -> String {
     if share < 0.001 { format!("{:.4} %", share * 100.0) } else { format!("{:.2} %", share * 100.0) }
 }
 
-/// `n` things, as in "1 token" or "2 tokens".
-pub fn plural(n: usize, thing: &str) -> String {
-    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+/// Warns of texts in pieces of `n_ctx` tokens for a model that was trained with fewer.
+pub fn warn_beyond_training(n_ctx: usize, n_ctx_train: usize) {
+    if n_ctx > n_ctx_train {
+        warn(format_args!(
+            "the model was trained with {n_ctx_train} positions; beyond them (--ctx {n_ctx}) it predicts badly"
+        ));
+    }
 }
 
 #[cfg(test)]

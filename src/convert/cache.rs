@@ -71,7 +71,7 @@ pub fn cached_in(
         return Ok(Cached { path, made: None, warnings: plan.warnings().to_vec() });
     }
     let plan = planned(TokenizerDifferences::Refused)?;
-    let refused = |e| Error::io(dir, "cannot use the cache folder (GGUF_CACHE_DIR names another one)", e);
+    let refused = |e| Error::io(dir, "cannot use the cache folder (set GGUF_CACHE_DIR to use another)", e);
     fs::create_dir_all(dir).map_err(refused)?;
     remove_all_left_overs(dir);
     tempfile::tempfile_in(dir).map_err(refused)?;

@@ -195,7 +195,10 @@ impl FromStr for FileType {
 pub fn suggestion(name: &str, known: &[&str]) -> String {
     let plain = |name: &str| name.to_ascii_lowercase().replace(['_', '-'], "");
     let distance = |other: &str| strsim::levenshtein(&plain(name), &plain(other));
-    let closest = known.iter().min_by_key(|other| distance(other)).filter(|other| distance(other) <= 1);
+    // Who names no kind of a type means the usual one.
+    let usual = known.iter().find(|other| plain(other) == plain(name) + "km");
+    let near = known.iter().min_by_key(|other| distance(other)).filter(|other| distance(other) <= 1);
+    let closest = usual.or(near);
     let all = known.join(", ");
     match closest {
         Some(closest) => format!("did you mean {closest}? Supported: {all}"),
@@ -223,6 +226,9 @@ mod tests {
         let message = |name: &str| name.parse::<FileType>().expect_err("no such type").to_string();
         assert!(message("Q4KM").contains("did you mean Q4_K_M?"), "{}", message("Q4KM"));
         assert!(message("q8-0_").contains("did you mean Q8_0?"));
+        assert!(
+            message("q4").contains("did you mean Q4_K_M?") && message("q6").contains("did you mean Q6_K?")
+        );
         assert!(message("fp16").contains("did you mean F16?"));
         assert!(message("int8").starts_with("unknown type int8; supported: F32, F16,"));
     }

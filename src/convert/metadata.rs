@@ -152,13 +152,20 @@ fn sampling(checkpoint: &Checkpoint, notes: &mut Vec<String>) -> Vec<(String, Va
             _ => wrong("top_k", value, "an integer, 0 or more"),
         }
     }
+    // What is said to be greedy is, whatever stands beside it.
+    let is_greedy = config.value("do_sample") == Some(&serde_json::Value::Bool(false));
+    if is_greedy {
+        pairs.push((key(TEMPERATURE.gguf_name), Value::F32(0.0)));
+    }
     for (name, number) in [
         ("top_p", TOP_P),
         ("min_p", MIN_P),
         ("temperature", TEMPERATURE),
         ("repetition_penalty", REPEAT_PENALTY),
     ] {
-        let Some(value) = config.value(name) else { continue };
+        let Some(value) = config.value(name).filter(|_| !(is_greedy && name == "temperature")) else {
+            continue;
+        };
         match value.as_f64().map(|value| value as f32).filter(|&value| number.allows(value)) {
             Some(value) => pairs.push((key(number.gguf_name), Value::F32(value))),
             None => wrong(name, value, &format!("a number {number}")),

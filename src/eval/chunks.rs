@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::printable::plural;
 
 /// A tokenised text in chunks of `n_ctx` tokens. Each chunk is evaluated from an empty cache with
 /// its first token replaced by the beginning-of-text token, if the model wants one; the tokens of
@@ -42,8 +43,10 @@ impl Chunks {
         let needed = n_ctx.saturating_mul(2);
         if tokens.len() < needed {
             let (n_tokens, fits) = (tokens.len(), tokens.len() / 2);
-            let what =
-                format!("the text has {n_tokens} tokens; chunks of {n_ctx} (--ctx) need at least {needed}");
+            let what = format!(
+                "the text has {}; chunks of {n_ctx} (--ctx) need at least {needed}",
+                plural(n_tokens, "token")
+            );
             return Err(Error::usage(if fits < MIN_N_CTX {
                 let least = 2 * MIN_N_CTX;
                 format!("{what}: give a longer text; with --ctx {MIN_N_CTX}, the least, it needs {least}")

@@ -58,6 +58,21 @@ fn a_system_message_that_the_template_refuses_is_taken_back() {
 }
 
 #[test]
+fn a_template_is_given_further_variables() {
+    let told = Told::by(&format!(
+        "{{% if enable_thinking is not defined %}}{{{{ raise_exception('not said') }}}}{{% endif %}}\
+         {{% if enable_thinking or effort != 'low' %}}{{{{ raise_exception('thinking') }}}}{{% endif %}}{PLAIN}"
+    ));
+    let given = ["--template-var", "enable_thinking=false", "--template-var", "effort=low"];
+    assert_eq!(n_answers(&told.talk(&given, "Hello\n")), 1);
+    let notes = stderr(&output_with_input(told.args(&given[2..]), "Hello\n"));
+    assert!(notes.contains("not said"), "{notes}");
+    for wrong in ["enable_thinking", "=1", "a-b=1", "messages=[]"] {
+        assert_failed(&output_with_input(told.args(&["--template-var", wrong]), ""), 2, &["--template-var"]);
+    }
+}
+
+#[test]
 fn a_session_whose_system_message_is_refused_says_how_to_go_on() {
     let diary = Diary::new();
     diary.talk(&["--system", "- Be brief."], "One.\n");
@@ -114,7 +129,8 @@ fn an_empty_answer_spoils_nothing_and_an_old_answer_stays() {
     ));
     let stop: Vec<String> = (' '..='~').map(String::from).collect();
     let stops: Vec<&str> = stop.iter().flat_map(|stop| ["--stop", stop]).collect();
-    let output = told.talk(&stops, "One\nTwo\nThree\n");
+    let output = output_with_input(told.args(&stops), "One\nTwo\nThree\n");
+    assert_failed(&output, 1, &["nothing was answered"]);
     let notes = stderr(&output);
     assert_eq!(notes.matches("the answer is empty; the message is taken back").count(), 3, "{notes}");
     assert!(told.diary.said().is_empty());

@@ -37,7 +37,7 @@ fn special_tokens() -> SpecialTokens {
 }
 
 fn user(content: &str) -> Vec<Message> {
-    vec![Message { role: "user".into(), content: content.into() }]
+    vec![Message::new("user", content)]
 }
 
 /// As SmolVLM's and LLaVA's: contents are lists of parts.
@@ -65,7 +65,7 @@ fn templates_render_as_pythons_jinja_does() {
         let template = Template::new(&source, special_tokens()).unwrap();
         let messages: Vec<Message> = expected.conversations[&case.conversation]
             .iter()
-            .map(|said| Message { role: said.role.clone(), content: said.content.clone() })
+            .map(|said| Message::new(&said.role, said.content.clone()))
             .collect();
         let place = format!("{} {} {}", case.template, case.conversation, case.add_generation_prompt);
         let rendered = template.render(&messages, case.add_generation_prompt);
@@ -84,10 +84,10 @@ fn templates_render_as_pythons_jinja_does() {
 }
 
 #[test]
-fn errors_name_the_line_and_the_remedy() {
+fn errors_name_the_line() {
     let syntax = Template::new("{{ 1 }}\n{% if %}", special_tokens()).unwrap_err();
     assert!(matches!(syntax, Error::Malformed { .. }), "{syntax}");
-    assert!(syntax.to_string().contains("line 2") && syntax.to_string().contains("--template"), "{syntax}");
+    assert!(syntax.to_string().contains("line 2"), "{syntax}");
     let named = Template::new("{{ 1 }}\n\n{{ messages|no_such_filter }}", special_tokens()).unwrap_err();
     assert!(named.to_string().contains("line 3") && named.to_string().contains("no_such_filter"), "{named}");
     let template =

@@ -9,7 +9,7 @@ use gguf_kit::chat::{Message, RenderError, SpecialTokens, Template};
 use crate::random::Random;
 
 fn render(source: &str) -> Result<String, RenderError> {
-    let messages = [Message { role: "user".into(), content: "x".into() }];
+    let messages = [Message::new("user", "x")];
     Template::new(source, SpecialTokens::default()).map_err(RenderError::Failed)?.render(&messages, true)
 }
 
@@ -173,9 +173,9 @@ fn long_conversations_are_rendered() {
     let template = Template::new(source.unwrap(), SpecialTokens::default()).unwrap();
     // 10 MB: three thousand turns with thoughts to be cut off.
     let messages: Vec<Message> = (0..6000)
-        .map(|i| Message {
-            role: if i % 2 == 0 { "user" } else { "assistant" }.into(),
-            content: format!("<think>hm</think>\n\n{}", "All work and no play. ".repeat(80)),
+        .map(|i| {
+            let role = if i % 2 == 0 { "user" } else { "assistant" };
+            Message::new(role, format!("<think>hm</think>\n\n{}", "All work and no play. ".repeat(80)))
         })
         .collect();
     let text = template.render(&messages, true).unwrap();

@@ -31,7 +31,7 @@ const STOREYS: &[&[&str]] = &[
     ],
     &["gguf", "checkpoint"],
     &["model", "quantize", "tokenizer", "hub"],
-    &["convert", "runtime", "chat", "server", "eval"],
+    &["convert", "runtime", "chat", "eval"],
     &["cli"],
     &["bin"],
 ];

@@ -134,5 +134,5 @@ fn free_types(path: &Path) -> Result<PathBuf> {
 
 fn bits(text: &str) -> Result<f64, String> {
     let bits: Option<f64> = text.parse().ok().filter(|bits| (0.1..=32.0).contains(bits));
-    bits.ok_or_else(|| "bits per weight are needed, as in 4.6".into())
+    bits.ok_or_else(|| "bits per weight are needed, 0.1 to 32, as in 4.6".into())
 }

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use super::args::Args;
-use crate::cli::output::plural;
+use crate::cli::output::warn_beyond_training;
 use crate::cli::reading::Reader;
 use crate::convert::calibrate::{CalibrateOptions, Calibrated, Folding, calibrate, folder_of};
 use crate::convert::{FileType, Plan, Progress, RunOptions, cached_in};
 use crate::error::{Error, Result};
 use crate::gguf::parts;
 use crate::model::SingleLayers;
+use crate::printable::plural;
 use crate::tokenizer::Tokenizer;
 
 /// What calibrating made.
@@ -71,6 +72,7 @@ fn with_reference(
     (run_options, progress): (&RunOptions, &dyn Progress),
 ) -> Result<(Calibrated, String)> {
     let (texts, n_ctx) = (texts(args, reference)?, args.calibrate.ctx);
+    warn_beyond_training(n_ctx, plan.spec().n_ctx_train);
     let mut what = format!("calibrated with {} of {n_ctx} tokens", plural(texts.len(), "chunk"));
     let options = CalibrateOptions {
         reference,

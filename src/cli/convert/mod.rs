@@ -21,13 +21,14 @@ use std::process::ExitCode;
 use gguf_simd::kernels::Kernels;
 use serde_json::Value;
 
+use crate::chat::{SpecialTokens, Template};
 use crate::checkpoint::Checkpoint;
 use crate::cli::interrupt::{self, Busy};
 use crate::cli::output::{show, show_json, warn};
 use crate::convert::summary::Calibration;
 use crate::convert::{self, GgufInput, Plan, PlanOptions, RunOptions, Summary};
 use crate::error::{Error, Result};
-use crate::gguf::parts;
+use crate::gguf::{GgufFile, parts};
 use crate::hub::Purpose;
 use crate::new_file::check_not_an_input;
 use crate::threads::ThreadCounts;
@@ -132,9 +133,7 @@ fn carry_out(args: &Args, plans: Vec<Plan<'_>>, run_options: &RunOptions) -> Res
     };
     bar.clear();
     let summaries = summaries?;
-    if args.changes_model() {
-        summaries.iter().for_each(warn_of_useless);
-    }
+    summaries.iter().for_each(if args.changes_model() { warn_of_useless } else { warn_of_template });
     let card = card.as_ref().map(|card| card.write(&summaries)).transpose()?;
     match (args.json, args.quiet) {
         (true, _) => show_json(&one_or_all(summaries.iter().map(report::summary_json).collect())),
@@ -150,6 +149,18 @@ fn carry_out(args: &Args, plans: Vec<Plan<'_>>, run_options: &RunOptions) -> Res
 fn warn_of_useless(summary: &Summary) {
     if let Err(error) = parts::open_whole(&summary.paths[0]).and_then(|file| edit::check_usable(&file)) {
         warn(format_args!("as it was changed, this program cannot use all of it: {error}"));
+    }
+}
+
+/// Says so if the model cannot be talked to because of its chat template.
+fn warn_of_template(summary: &Summary) {
+    let source = |file: GgufFile| file.metadata().string("tokenizer.chat_template").ok()?.map(str::to_owned);
+    let Some(source) = parts::open_whole(&summary.paths[0]).ok().and_then(source) else { return };
+    if let Err(error) = Template::new(&source, SpecialTokens::default()) {
+        warn(format_args!(
+            "{error}; chat fails until `gguf-convert edit` gives it another one (--override-kv \
+             tokenizer.chat_template=file:FILE)"
+        ));
     }
 }
 

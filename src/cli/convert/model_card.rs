@@ -57,7 +57,7 @@ impl ModelCard {
     pub(super) fn new(input: &Path, plan: &Plan<'_>, output: &Path, overwrite: bool) -> Result<Self> {
         let path = output.with_file_name(NAME);
         let source = if input.is_dir() { input } else { folder_of(input) };
-        if is_same_folder(source, folder_of(&path)) {
+        if is_same_folder(source, folder_of(&path)) && (input.is_dir() || path.exists()) {
             return Err(Error::usage(format!(
                 "--model-card would write {} into the folder that is converted, whose card that name is for; write to \
                  another folder with -o",

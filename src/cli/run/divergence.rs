@@ -280,8 +280,7 @@ fn percentile_lines(percentiles: &Percentiles, factor: f64, unit: &str) -> Strin
     let line = |name: String, value: f64| format!("  {name:<26} {:>12.6}{unit}\n", factor * value);
     let mut out = line("maximum".to_owned(), percentiles.max);
     for &(percentage, value) in &percentiles.at {
-        let name =
-            if percentage == 50.0 { "median".to_owned() } else { format!("{percentage}th percentile") };
+        let name = if percentage == 50.0 { "median".to_owned() } else { format!("percentile {percentage}") };
         out += &line(name, value);
     }
     out + &line("minimum".to_owned(), percentiles.min)

@@ -12,12 +12,13 @@ use super::load::{Model, load};
 use super::npy;
 use super::texts::{self, TextsArgs};
 use crate::cli::compute::ComputeArgs;
-use crate::cli::output::{plural, say, show, show_json};
+use crate::cli::output::{say, show, show_json};
 use crate::cli::values::count;
 use crate::error::{Error, Result};
 use crate::model::TextRules;
 use crate::model::spec::Pooling;
 use crate::new_file::check_not_an_input;
+use crate::printable::plural;
 use crate::runtime::{EmbedOptions, EmbedText, Embedder};
 use crate::tokenizer::Tokenizer;
 

@@ -12,10 +12,11 @@ use super::npy;
 use super::progress::bar;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
-use crate::cli::output::{plural, say, warn};
+use crate::cli::output::{say, warn_beyond_training};
 use crate::cli::values::count;
 use crate::error::{Error, Result};
 use crate::new_file::check_not_an_input;
+use crate::printable::plural;
 use crate::runtime::{Logits, Session, SessionOptions};
 
 /// Write the logits of a text to a NumPy file.
@@ -147,11 +148,7 @@ fn session<'e>(args: &Args, model: &'e Model<()>, n_ids: usize) -> Result<Sessio
         Some(0) => trained,
         Some(n) => n,
     };
-    if n_ctx > trained {
-        warn(format_args!(
-            "the model was trained with {trained} positions; beyond them (--ctx {n_ctx}) it predicts badly"
-        ));
-    }
+    warn_beyond_training(n_ctx, trained);
     if n_ctx < n_ids {
         return Err(Error::limit(format!(
             "{n_ids} tokens exceed the context of {n_ctx}; use a greater --ctx"

@@ -11,7 +11,7 @@ use super::load::{Model, load_for};
 use super::progress::bar;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
-use crate::cli::output::{note, plural, say, show, show_json, warn};
+use crate::cli::output::{note, say, show, show_json, warn_beyond_training};
 use crate::cli::values::count;
 use crate::error::{Error, Result};
 use crate::eval::base_file::{BaseFile, BaseFileWriter};
@@ -19,6 +19,7 @@ use crate::eval::distribution::Distribution;
 use crate::eval::{Chunks, perplexity};
 use crate::model::KvTypes;
 use crate::new_file::target_of_kind;
+use crate::printable::plural;
 use crate::runtime::{Session, SessionOptions};
 use crate::tokenizer::{Tokenizer, has_vocabulary};
 
@@ -93,11 +94,7 @@ impl ChunkArgs {
     pub(super) fn cut(&self, model: &Model<Option<Tokenizer>>, input: &Input) -> Result<Chunks> {
         let trained = model.engine.spec().n_ctx_train;
         let n_ctx = if self.ctx == 0 { trained } else { self.ctx };
-        if n_ctx > trained {
-            warn(format_args!(
-                "the model was trained with {trained} positions; beyond them (--ctx {n_ctx}) it predicts badly"
-            ));
-        }
+        warn_beyond_training(n_ctx, trained);
         let (ids, first_token) = match (input, &model.tokenizer) {
             (Input::Ids(ids), _) => (ids.clone(), None),
             (Input::Text(text), Some(tokenizer)) => {

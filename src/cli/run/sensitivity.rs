@@ -11,12 +11,13 @@ use super::progress::bar;
 use super::sensitivity_plot::{is_svg, svg};
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
-use crate::cli::output::{plural, show};
+use crate::cli::output::show;
 use crate::error::Result;
 use crate::eval::sensitivity::{measure, measured, needed_bytes};
 use crate::model::KvTypes;
 use crate::new_file::{NewFile, target_of_kind};
 use crate::printable;
+use crate::printable::plural;
 use crate::quantize::Sensitivity;
 
 /// Measure how sensitive a model is to errors of each of its tensors, for gguf-convert --target-size.

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::load::Model;
 use super::memory::peak_resident_bytes;
-use crate::cli::output::{bytes, plural};
+use crate::cli::output::bytes;
 use crate::model::KvTypes;
+use crate::printable::plural;
 use crate::runtime::Session;
 use crate::runtime::generate::{Finish, Generation};
 use crate::runtime::residency::{Plan, Residency};

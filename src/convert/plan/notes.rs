@@ -6,6 +6,7 @@ use regex::Regex;
 use crate::convert::FileType;
 use crate::convert::recipe::{Candidate, Choice, Overrides};
 use crate::convert::transform::SourceRows;
+use crate::printable::plural;
 
 /// What to know of weights that are not plain floats.
 pub(super) fn notes_on_weights(
@@ -40,7 +41,8 @@ fn grid_note(n_on_grids: usize, file_type: FileType) -> Option<String> {
         _ => "--type KEEP keeps them so, in the smallest type that has their levels",
     };
     Some(format!(
-        "the floats of {n_on_grids} tensors lie on grids already, as quantisation-aware training leaves them: {what}"
+        "the floats of {} lie on grids already, as quantisation-aware training leaves them: {what}",
+        plural(n_on_grids, "tensor")
     ))
 }
 

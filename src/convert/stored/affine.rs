@@ -120,7 +120,7 @@ impl Packed for Affine<'_> {
     }
 
     fn n_bytes(&self) -> u64 {
-        self.codes.n_bytes() + self.scales.n_bytes()
+        self.codes.view().n_bytes + self.scales.view().n_bytes
     }
 
     fn read_rows(

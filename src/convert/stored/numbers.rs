@@ -47,11 +47,11 @@ impl Layout {
         let wrong = |what: String| Err(Error::malformed(view.path(), format!("tensor {name} {what}")));
         let mut expected = if self.is_turned { [n_cols, n_rows] } else { [n_rows, n_cols] };
         if let Some((bits, along)) = self.packed {
-            if !(is_word(view.dtype) || along == Along::Inner && view.dtype == SourceType::U8) {
-                return Err(Error::malformed(view.path(), not_words(name, view.dtype)));
+            if along == Along::Outer || view.dtype != SourceType::U8 {
+                check_words(name, view)?;
             }
-            let (element_bits, n) =
-                (view.dtype.element_bits(), &mut expected[usize::from(along == Along::Inner)]);
+            let n = &mut expected[usize::from(along == Along::Inner)];
+            let element_bits = view.dtype.element_bits();
             if self.is_planar && !n.is_multiple_of(32) {
                 return wrong(format!("is packed in planes of 32 numbers, of which {n} are no multiple"));
             }
@@ -68,13 +68,13 @@ impl Layout {
     }
 }
 
-fn is_word(dtype: SourceType) -> bool {
-    matches!(dtype, SourceType::I32 | SourceType::U32)
-}
-
-/// What is wrong with packed numbers in elements of `dtype`.
-fn not_words(name: &str, dtype: SourceType) -> String {
-    format!("tensor {name} holds {dtype} elements, and packed numbers come in words of 32 bits")
+/// Checks that packed numbers are in words.
+fn check_words(name: &str, view: &TensorView<'_>) -> Result<()> {
+    if matches!(view.dtype, SourceType::I32 | SourceType::U32) {
+        return Ok(());
+    }
+    let what = format!("tensor {name} holds {} elements, and packed numbers come in words", view.dtype);
+    Err(Error::malformed(view.path(), what))
 }
 
 /// A dimension of a tensor.
@@ -118,8 +118,8 @@ impl<'a> Numbers<'a> {
                 );
                 return Err(Error::malformed(view.path(), what));
             }
-            if tiles.is_of_words() && !is_word(view.dtype) {
-                return Err(Error::malformed(view.path(), not_words(name, view.dtype)));
+            if tiles.is_of_words() {
+                check_words(name, &view)?;
             }
             return Ok(Self { view, layout, n_rows, n_cols, row_elements: 0 });
         }
@@ -157,10 +157,6 @@ impl<'a> Numbers<'a> {
 
     pub(super) fn n_cols(&self) -> usize {
         self.n_cols
-    }
-
-    pub(super) fn n_bytes(&self) -> u64 {
-        self.view.n_bytes
     }
 
     pub(super) fn view(&self) -> &TensorView<'a> {

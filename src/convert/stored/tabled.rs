@@ -45,7 +45,7 @@ impl Packed for Tabled<'_> {
 
     fn n_bytes(&self) -> u64 {
         let sparse = self.sparse.as_ref().map_or(0, |sparse| sparse.columns.n_bytes + sparse.values.n_bytes);
-        self.codes.n_bytes() + self.tables.n_bytes + sparse
+        self.codes.view().n_bytes + self.tables.n_bytes + sparse
     }
 
     fn read_rows(

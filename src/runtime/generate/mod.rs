@@ -25,7 +25,7 @@ pub struct Request<'a> {
     pub prompt: &'a [u32],
     /// Generates at most so many tokens; `None` goes on to the end of the text or of the context.
     pub max_tokens: Option<usize>,
-    /// Ends the text before any of these.
+    /// Ends the text before any of these; one that is a control token's spelling, before that token.
     pub stop_strings: &'a [String],
     /// Ends the text soon after this becomes true.
     pub stop: &'a AtomicBool,
@@ -51,7 +51,7 @@ pub enum Finish {
 pub struct Generation {
     /// Why the text ended.
     pub finish: Finish,
-    /// Tokens of the prompt.
+    /// Tokens of the prompt; if the user stopped it, those that were read.
     pub n_prompt: usize,
     /// Of these, tokens that were in the cache already.
     pub n_reused: usize,
@@ -120,6 +120,8 @@ impl<'e> Generator<'e> {
         };
         let first = self.evaluate_prompt(request, sampler)?;
         generation.prompt_time = start.elapsed();
+        // Of a prompt that was stopped, what was read.
+        generation.n_prompt = self.ahead.n_past();
         if let Some(first) = first {
             // The next prompt often goes on from here: an answer may be asked for again, and templates leave
             // parts of it out, as what the model thought.
@@ -203,12 +205,19 @@ impl<'e> Generator<'e> {
         let n_more =
             |n_generated| request.max_tokens.map_or(usize::MAX, |max| max.saturating_sub(n_generated));
         let is_enough = |n_generated| n_more(n_generated) == 0;
+        // A control token is not shown as text: it stops by itself.
+        let stop_tokens: Vec<Option<u32>> =
+            request.stop_strings.iter().map(|text| self.tokenizer.control_token(text)).collect();
+        let stopped_by = |id: u32| stop_tokens.iter().position(|stop| *stop == Some(id));
         generation.finish = loop {
             if is_enough(generation.n_generated) {
                 break Finish::MaxTokens;
             }
             if self.tokenizer.is_end_of_generation(next) {
                 break Finish::EndOfText(next);
+            }
+            if let Some(index) = stopped_by(next) {
+                break Finish::StopString(index);
             }
             sampler.accept(next);
             generation.n_generated += 1;

@@ -112,7 +112,9 @@ fn no_room(room: Option<Room>, least: Demand) -> Error {
     let parts = parts.join(", ");
     match room {
         Some(Room { beside, bound: Bound::Told, .. }) => Error::limit(format!(
-            "--ram is too little for this model, which takes {parts}; use --ram {}M or more",
+            "--ram is too little for this model, which takes {parts}, beside {} for the program; use --ram {}M or more: that \
+             is enough for the shortest context (--ctx), and longer ones take more",
+            shown(beside.saturating_sub(least.least_weights)),
             enough_mebibytes(beside, needed)
         )),
         Some(Room { beside, whole, .. }) => Error::limit(format!(

@@ -312,6 +312,13 @@ impl Tokenizer {
         self.adds_eos
     }
 
+    /// The control token that is spelled `text`, if there is one.
+    pub fn control_token(&self, text: &str) -> Option<u32> {
+        let is_it =
+            |&id: &u32| self.token_type(id) == Some(TokenType::Control) && self.token_text(id) == Some(text);
+        (0..self.n_vocab() as u32).find(is_it)
+    }
+
     /// Whether a generation ends with token `id`: end of sequence, of turn, of message.
     pub fn is_end_of_generation(&self, id: u32) -> bool {
         self.end_of_generation.contains(&id)

@@ -161,6 +161,21 @@ const SPARED_TEXTS: &[&str] = &["<|end|>", "</s>"];
 /// Texts of the Harmony format that are always shown.
 const SHOWN_TEXTS: &[&str] = &["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
 
+/// Texts around what a model thinks, which are shown where files have them as control tokens: templates cut thoughts out
+/// of a conversation by them, and people tell by them where the answer begins.
+const THINKING_TEXTS: &[&str] = &[
+    "<think>",
+    "</think>",
+    "[THINK]",
+    "[/THINK]",
+    "<seed:think>",
+    "</seed:think>",
+    "<|START_THINKING|>",
+    "<|END_THINKING|>",
+    "<|channel>",
+    "<channel|>",
+];
+
 /// Token ids by [`Role`], and the ends of a generation beyond those that have a role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpecialIds {
@@ -263,6 +278,12 @@ pub(super) fn resolve(
     for id in SHOWN_TEXTS.iter().filter_map(|text| known.get(text)) {
         resolved.types[*id as usize] = TokenType::UserDefined;
     }
+    for &id in THINKING_TEXTS.iter().filter_map(|text| known.get(text)) {
+        let ty = &mut resolved.types[id as usize];
+        if *ty == TokenType::Control {
+            *ty = TokenType::UserDefined;
+        }
+    }
     let ending = [Role::Eos, Role::Eot, Role::Eom, Role::FimPad, Role::FimRepo, Role::FimFile];
     resolved.end_of_generation.extend(ending.iter().filter_map(|&role| resolved.ids.get(role)));
     spare_inner_ends(&known, types, &mut resolved);
@@ -295,7 +316,8 @@ fn spare(known: &HashMap<&'static str, u32>, resolved: &mut Resolved, text: &str
 
 /// The ids of all texts that the tables above mention, among those that `may_tell`.
 fn find_known_texts(tokens: &[String], may_tell: impl Fn(usize) -> bool) -> HashMap<&'static str, u32> {
-    let texts = RULES.iter().flat_map(|rule| rule.texts).chain(END_TEXTS).chain(SHOWN_TEXTS);
+    let further = [END_TEXTS, SHOWN_TEXTS, THINKING_TEXTS].into_iter().flatten();
+    let texts = RULES.iter().flat_map(|rule| rule.texts).chain(further);
     let texts: HashSet<&'static str> = texts.copied().collect();
     let mut known = HashMap::new();
     for (id, token) in tokens.iter().enumerate() {

@@ -57,6 +57,15 @@ fn where_words_are_known_their_texts_tell_nothing() {
 }
 
 #[test]
+fn what_stands_around_thoughts_is_shown_where_it_is_a_control_token() {
+    let tokens = ["[THINK]", "[/THINK]", "</think>", "<|channel|>", "x"].map(str::to_owned);
+    let (control, word, shown) = (TokenType::Control, TokenType::Normal, TokenType::UserDefined);
+    let types = [control, control, word, control, control];
+    let found = resolve(&tokens, &types, &SpecialIds::default(), true);
+    assert_eq!(found.types, [shown, shown, word, shown, control]);
+}
+
+#[test]
 fn ids_from_the_file_come_before_texts() {
     let mut ids = SpecialIds::default();
     ids.set(Role::Eot, Some(0));

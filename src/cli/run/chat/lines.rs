@@ -5,6 +5,8 @@
 //! when asked, so nothing is taken from standard input that is not used.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use super::reader::Reader;
@@ -55,7 +57,11 @@ impl Lines {
         let on_signal = events_in.clone();
         // Without a receiver there is nothing to wake.
         interrupt::wake_by(move || drop(on_signal.send(Event::Signal)));
-        let read = move || serve((is_terminal, keeps_history), &asked, events_in);
+        let is_editing = Arc::new(AtomicBool::new(false));
+        if let Some(terminal) = &terminal {
+            terminal.set_again_after_stops(Arc::clone(&is_editing));
+        }
+        let read = move || serve((is_terminal, keeps_history), &is_editing, &asked, events_in);
         let thread = std::thread::Builder::new().name("input".to_owned()).spawn(read);
         thread.map_err(|e| Error::limit(format!("cannot start a thread to read with: {e}")))?;
         Ok(Self { requests, events, terminal })
@@ -107,12 +113,22 @@ impl Lines {
 }
 
 /// Reads a message for each request.
-fn serve((is_terminal, keeps_history): (bool, bool), requests: &Receiver<()>, events: Sender<Event>) {
+fn serve(
+    (is_terminal, keeps_history): (bool, bool),
+    is_editing: &AtomicBool,
+    requests: &Receiver<()>,
+    events: Sender<Event>,
+) {
     let events = Farewell(events);
     let mut reader = Reader::open(is_terminal, keeps_history);
     for () in requests {
         let input = match &mut reader {
-            Ok(reader) => reader.read(),
+            Ok(reader) => {
+                is_editing.store(true, Ordering::SeqCst);
+                let read = reader.read();
+                is_editing.store(false, Ordering::SeqCst);
+                read
+            }
             Err(error) => {
                 Err(Error::io("the terminal", "cannot use", std::io::Error::other(error.to_string())))
             }

@@ -43,6 +43,10 @@ pub(super) struct Args {
     /// A chat template in Jinja, instead of the model file's
     #[arg(long, value_name = "FILE")]
     template: Option<PathBuf>,
+    /// Give the chat template this besides the messages, as enable_thinking=false or reasoning_effort=low; VALUE is JSON, or
+    /// else a text; may be given several times
+    #[arg(long = "template-var", value_name = "NAME=VALUE", allow_hyphen_values = true, value_parser = template_variable)]
+    template_variables: Vec<(String, serde_json::Value)>,
     /// Answer with at most so many tokens [default: -1, until the answer ends or the context is full]
     #[arg(short = 'n', long = "tokens", visible_alias = "n-predict", value_name = "N",
         allow_negative_numbers = true, value_parser = max_tokens)]
@@ -102,7 +106,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let model = load(&args.model, &args.compute, args.quiet)?;
     let draft = args.speculation.load_draft(&args.model, &args.compute, args.quiet)?;
     model.engine.check_has_logits()?;
-    let template = template(&model, given_template)?;
+    let template =
+        template(&model, given_template)?.with_variables(args.template_variables.iter().cloned().collect());
     let n_ctx = args.context.n_ctx(model.engine.spec().n_ctx_train);
     let sampler = Sampler::new(args.sampling.resolve(model.engine.metadata(), n_ctx)?)?;
     let (session, diary) = open(args, &model, file, n_ctx)?;
@@ -123,6 +128,21 @@ pub(super) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// A name and what a template finds under it.
+fn template_variable(text: &str) -> std::result::Result<(String, serde_json::Value), String> {
+    let (name, value) =
+        text.split_once('=').ok_or("a name, = and a value are needed, as enable_thinking=false")?;
+    let is_name =
+        name.chars().all(|c| c.is_alphanumeric() || c == '_') && !name.starts_with(|c: char| c.is_numeric());
+    if name.is_empty() || !is_name {
+        return Err(format!("{name:?} is not a name that a template can use"));
+    }
+    if matches!(name, "messages" | "add_generation_prompt") {
+        return Err(format!("{name} is what the conversation gives the template"));
+    }
+    Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+}
+
 fn template(model: &Model, given: Option<String>) -> Result<Template> {
     let tokenizer = &model.tokenizer;
     const REMEDY: &str = "give one by --template FILE, or use `gguf-run complete`";
@@ -139,7 +159,11 @@ fn template(model: &Model, given: Option<String>) -> Result<Template> {
             _ => format!("it has no chat template but those for special purposes ({})", named.join(", ")),
         })
     })?;
-    let template = Template::new(&source, SpecialTokens::of(tokenizer))?;
+    let template = Template::new(&source, SpecialTokens::of(tokenizer)).map_err(|error| match error {
+        Error::Malformed { path, what } => Error::malformed(path, format!("{what}; {REMEDY}")),
+        Error::Limit { what } => Error::limit(format!("{what}; {REMEDY}")),
+        other => other,
+    })?;
     if template.shows_messages() {
         return Ok(template);
     }

@@ -6,13 +6,14 @@ use super::Args;
 use super::commands::{HELP, Line, parse};
 use super::lines::{Input, Lines};
 use crate::chat::diary::Diary;
-use crate::chat::{Change, Prompt, PromptError, Template};
+use crate::chat::{Change, Prompt, PromptError, Readable, Template};
 use crate::cli::interrupt::{self, Busy};
-use crate::cli::output::{note, plural, say, show, show_generated, warn};
+use crate::cli::output::{note, say, show, show_generated, warn};
 use crate::cli::run::load::Model;
 use crate::cli::run::statistics::Environment;
 use crate::cli::values::MaxTokens;
 use crate::error::{Error, Result};
+use crate::printable::plural;
 use crate::runtime::Sampler;
 use crate::runtime::generate::{Finish, Generation, Generator, Request};
 
@@ -176,6 +177,10 @@ impl<'a> Chat<'a> {
 
     /// Replaces the system message, unless the template refuses it: then nothing could be said any more.
     fn set_system(&mut self, system: Option<String>) {
+        if system.as_deref() == self.diary.conversation().system() {
+            note("the system message is that already");
+            return;
+        }
         let mut changed = self.diary.conversation().clone();
         changed.apply(Change::System(system.clone()));
         match changed.system_refusal(&self.template) {
@@ -219,9 +224,9 @@ impl<'a> Chat<'a> {
         let Some(prompt) = self.prompt(is_new)? else { return Ok(()) };
         let (outcome, text) = self.generate(&prompt.ids, busy.stop());
         let is_stopped = busy.stop().load(Ordering::SeqCst);
-        self.n_answered += 1;
         let is_empty = text.trim().is_empty();
         if !is_empty {
+            self.n_answered += 1;
             self.record(Change::Answered(text));
         }
         let generation = outcome?;
@@ -288,12 +293,14 @@ impl<'a> Chat<'a> {
             stop_strings: &self.args.stop_strings,
             stop,
         };
-        let mut text = String::new();
+        let (mut text, mut readable) = (String::new(), Readable::default());
         let generation = self.generator.run(&request, &mut self.sampler, &mut |piece| {
             text.push_str(piece);
-            show_generated(piece)
+            show_generated(&readable.push(piece))
         });
-        let ended = generation.and_then(|generation| show("\n").map(|()| generation));
+        let ended = generation
+            .and_then(|generation| show_generated(&readable.finish()).map(|()| generation))
+            .and_then(|generation| show("\n").map(|()| generation));
         (ended, text)
     }
 }

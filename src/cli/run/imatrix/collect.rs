@@ -10,12 +10,13 @@ use super::super::progress::bar;
 use super::merge::FormatArgs;
 use crate::cli::compute::ComputeArgs;
 use crate::cli::interrupt::Busy;
-use crate::cli::output::{plural, show, warn};
+use crate::cli::output::{show, warn, warn_beyond_training};
 use crate::cli::reading::Reader;
 use crate::cli::values::count;
 use crate::error::{Error, Result};
 use crate::eval::Chunks;
 use crate::eval::imatrix::{CollectOptions, collect};
+use crate::printable::plural;
 use crate::quantize::ImportanceMatrix;
 
 /// Measure which inputs of a model's matrices matter, for quantising it: an importance matrix.
@@ -77,7 +78,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let earlier = args.earlier.iter().map(|path| ImportanceMatrix::open(path)).collect::<Result<Vec<_>>>()?;
     let ids = args.ids.as_deref().map(read_ids).transpose()?;
     let model = load_without_text(&args.model, &args.compute, args.quiet)?.with_text_if(ids.is_none())?;
-    let n_ctx = if args.ctx == 0 { model.engine.spec().n_ctx_train } else { args.ctx };
+    let trained = model.engine.spec().n_ctx_train;
+    let n_ctx = if args.ctx == 0 { trained } else { args.ctx };
+    warn_beyond_training(n_ctx, trained);
     let texts = match &model.tokenizer {
         Some(tokenizer) => {
             let reader = Reader { tokenizer, n_ctx, max_chunks: args.chunks };

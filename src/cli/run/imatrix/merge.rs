@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::output::{plural, show};
+use crate::cli::output::show;
 use crate::error::{Error, Result};
 use crate::new_file::target_of_kind;
 use crate::printable;
+use crate::printable::plural;
 use crate::quantize::{Format, ImportanceMatrix};
 
 /// Where an importance matrix is written.

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::output::{plural, show, show_json};
+use crate::cli::output::{show, show_json};
 use crate::error::Result;
 use crate::printable;
+use crate::printable::plural;
 use crate::quantize::{Entry, ImportanceMatrix};
 
 /// Show an importance matrix: for each tensor the rows that it saw, and how unevenly its columns matter.

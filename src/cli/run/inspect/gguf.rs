@@ -5,12 +5,13 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::{Totals, table};
-use crate::cli::output::{bytes, count, plural, show, show_json};
+use crate::cli::output::{bytes, count, show, show_json};
 use crate::cli::run::args::{DEFAULT_BATCH, DEFAULT_MAX_CTX};
 use crate::error::Error;
 use crate::gguf::{GgufFile, parts};
 use crate::model::KvTypes;
 use crate::printable;
+use crate::printable::plural;
 use crate::runtime::{Demand, Engine, EngineOptions, SessionOptions};
 use crate::tokenizer::{Tokenizer, has_vocabulary};
 
