@@ -1,10 +1,34 @@
 //! Hugging Face checkpoints: weight files and the JSON files beside them.
 //!
-//! `locate` finds out what the user pointed at, `other_weights` what a folder holds that has no weights to read, [`shard`] opens one weight file, of
-//! `safetensors` or `torch`, in which each [`tensor`] lies somewhere,
-//! `index` is the map from tensors to shards, `parted` knows sets of files that hold parts of tensors, `makers` makes Meta's and Mistral's own files such checkpoints, [`folder`] hands out the files beside them, [`config`] the
-//! JSON objects with typed getters, [`adapter`] what PEFT trains beside a model, [`model_card`] the front matter of README.md; [`open`] puts them
-//! together.
+//! [`open`] puts a checkpoint together. What it finds:
+//!
+//! - `locate`: the files that the user pointed at;
+//! - `among`: which files of a list (a repository's) hold a checkpoint;
+//! - `weight_names`: what weight files are called;
+//! - `other_weights`: what a folder holds that has no weights to read;
+//! - [`folder`]: hands out the files beside the weights, and records every request.
+//!
+//! Weights:
+//!
+//! - [`shard`]: one weight file, of format `safetensors` or `torch`;
+//! - `shards`, `index`: opening several, and the map from tensors to them;
+//! - [`tensor`]: element types, and where a tensor lies in its file;
+//! - `strided`: views that do not lie row after row;
+//! - `parted`: sets of files that hold parts of tensors;
+//! - `makers`: Meta's and Mistral's own checkpoints, turned into such ones.
+//!
+//! Files beside the weights:
+//!
+//! - [`config`]: JSON objects with typed getters, read by `json`;
+//! - [`model_card`]: the front matter of README.md;
+//! - `modules`: what sentence-transformers puts behind a model.
+//!
+//! Adapters:
+//!
+//! - [`adapter`]: what PEFT trains beside a model;
+//! - `adapter_settings`: adapter_config.json;
+//! - `adapted_experts`: adapters of parameters that hold all experts of a layer;
+//! - `change`: what adapters change in tensors of their base.
 
 mod adapted_experts;
 pub mod adapter;

@@ -1,9 +1,15 @@
 //! Models of the Hugging Face Hub by name: `hf:ORG/NAME`, `hf:ORG/NAME@REVISION`, `hf:ORG/NAME:FILE`.
 //!
-//! [`name`] takes such a name apart and [`settings`] the environment, `listing` asks the hub what a revision holds,
-//! `choice` decides which of its files are needed, `client` speaks HTTP, and `download` brings one file, which goes on
-//! where it was after a cut and is checked by the hash that the hub names. `look` reads weights where they are. Files lie in the cache that Python's
-//! huggingface_hub has, laid out alike (`cache`), so that neither downloads what the other has.
+//! - [`name`]: takes such a name apart;
+//! - [`settings`]: what the environment says;
+//! - `listing`: asks the hub what a revision holds;
+//! - `choice`: decides which of its files are needed;
+//! - `client`: HTTP;
+//! - `download`: fetches one file, resumes it after a cut, and checks it against the hub's hash;
+//! - `look`: reads weights where they are, without a copy;
+//! - `cache`: the folder of a repository.
+//!
+//! The cache is laid out as that of Python's huggingface_hub, so that neither program downloads what the other has:
 //!
 //! ```text
 //! models--ORG--NAME/refs/main                    the commit that main was

@@ -139,7 +139,7 @@ impl MappedFile {
         Self { path: path.to_owned(), content: Content::Owned(bytes) }
     }
 
-    /// Whether this system can be told which parts of a file to keep in memory and which to let go.
+    /// Whether this system can be told which parts of a file to keep in memory and which to evict.
     pub const CAN_STREAM: bool = cfg!(target_os = "linux");
 
     /// Reads the whole file into memory, as far as the system lets it, and maps it page by page: what

@@ -89,7 +89,7 @@ impl<'e> Evaluator<'e> {
         self.options
     }
 
-    /// Begins to add up where the time of steps goes.
+    /// Starts profiling: accumulates time per phase from here on.
     pub fn start_profile(&mut self) {
         self.engine.pool().time_waits(true);
         self.profile = Some(Profile::new());

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Makes cases for tests/tokenizer_vocabs.rs from any GGUF files: texts and the ids llama.cpp gives them.
+"""Makes cases for tests/suite/tokenizer_vocabs.rs from any GGUF files: texts and the ids llama.cpp gives them.
 
     python tools/peer/tokenizer_cases.py OUT_FOLDER FILE.gguf... [--seed N] [--texts N]
-    GGUF_VOCABS=OUT_FOLDER cargo test --test tokenizer_vocabs
+    GGUF_VOCABS=OUT_FOLDER cargo test --test suite tokenizer_vocabs
 
 The texts are random mixtures of scripts, blanks, line breaks, digits, code, emoji and long runs.
 Needs the package llama-cpp-python. The files are linked into OUT_FOLDER.

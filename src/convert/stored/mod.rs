@@ -3,14 +3,31 @@
 //! Quantised checkpoints keep a matrix as codes with scales and more beside it, each format under other names and in
 //! another order. Here each such group of tensors becomes one tensor of weights under the name that a plain
 //! checkpoint would have it by ([`Tensors`]), whose rows are decoded as they are asked for, by the rule of the program
-//! that made it. Whatever else a conversion does knows nothing of formats, nor of adapters, which
-//! change tensors as they are read (`adapted`).
+//! that made it. Whatever else a conversion does knows nothing of formats, nor of adapters.
 //!
-//! [`numbers`] reads packed matrices of small numbers, [`affine`] makes integer codes with scales of them, `scaled`
-//! floats of few bits, `looked_up` codes of a table, `parted` codes that share bytes with far ones, `additive` sums of
-//! vectors, `mixed` codes of several widths, `tabled` codes of a table for each output, `tiles` the orders of kernels,
-//! `reshaped` what does not say its dimensions, `ranks` what several files hold a part of each. `formats` says which tensors of which names are what. [`levels`]
-//! finds the block type that holds the codes of a tensor as they are.
+//! - `formats`: which tensors of which names are what;
+//! - [`levels`]: the block type that holds the codes of a tensor as they are.
+//!
+//! One file for each way of storing a matrix:
+//!
+//! - [`numbers`]: packed matrices of small numbers, which the others read;
+//! - [`affine`]: integer codes with scales (GPTQ, AWQ, compressed-tensors, MLX, LLM.int8());
+//! - `scaled`: floats of few bits with scales (FP8, FP4);
+//! - `looked_up`: codes of one table (bitsandbytes' NF4 and FP4);
+//! - `tabled`: codes of a table for each output (SqueezeLLM);
+//! - `parted`: codes that share a byte or word with others of rows far away (HQQ, quanto, BitNet);
+//! - `additive`: sums of vectors from codebooks (AQLM);
+//! - `mixed`: codes of several widths (EXL2);
+//! - `tiles`: the orders in which kernels take codes (Marlin and kin);
+//! - `reshaped`: tensors that do not say the dimensions of their matrix;
+//! - `ranks`: matrices of which several files hold a part each.
+//!
+//! Adapters, which change tensors as they are read:
+//!
+//! - `adapted`: tensors that an adapter changes, of whichever kind;
+//! - `merged`: low-rank changes merged into a matrix;
+//! - `merged_experts`: the same for matrices of experts;
+//! - `patched`: tensors of which an adapter has some rows anew.
 
 mod adapted;
 mod additive;

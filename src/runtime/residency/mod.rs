@@ -4,8 +4,8 @@
 //! has less memory than that keeps what was used last, so that each page is gone before its turn comes
 //! again and the whole file is read for every token. Therefore a [`Plan`] is made for the
 //! memory there is for weights: `parts` divides the file into what stays and what is streamed, and `disk`
-//! measures how fast that will be. Then `stream` reads ahead of the pass and lets go behind it. Everything
-//! remains the mapped file: should something not be there in time, its use reads it.
+//! measures how fast that will be. Then `stream` prefetches ahead of the pass and evicts behind it. Everything
+//! remains the mapped file: what is not there in time is read at its use.
 
 use std::sync::Arc;
 

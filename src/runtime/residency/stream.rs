@@ -1,4 +1,4 @@
-//! Reads ahead of a pass, and lets go behind it.
+//! Prefetches ahead of a pass, and evicts behind it.
 //!
 //! The pieces of all stages, pass after pass, are one endless sequence. Of it a window is in memory: it
 //! begins with the stage that is computed, and a helper thread extends it as far as its bytes allow. The
