@@ -31,6 +31,7 @@ import family_references_more
 import family_references_rwkv
 import family_shapes
 import family_shapes_later
+import family_shapes_latest
 import family_shapes_more
 import family_shapes_recurrent
 from family_mxfp4 import encode_experts
@@ -40,7 +41,17 @@ from safetensors.torch import load_file, save_file
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.utils import logging
 
-SHAPES = family_shapes.SHAPES | family_shapes_more.SHAPES | family_shapes_recurrent.SHAPES | family_shapes_later.SHAPES
+SHAPES = {
+    name: shape
+    for part in (
+        family_shapes,
+        family_shapes_more,
+        family_shapes_recurrent,
+        family_shapes_later,
+        family_shapes_latest,
+    )
+    for name, shape in part.SHAPES.items()
+}
 REFERENCES = {
     name: reference
     for part in (
@@ -133,7 +144,7 @@ def idle_tensors(model, ids, logits):
     last_scale = f"{model.config.get_text_config().num_hidden_layers - 1}.layer_scalar"
     for name, tensor in model.state_dict(keep_vars=True).items():
         # Texts are so short that indexers choose all positions.
-        parts = ("vision", "visual", "audio", "projector", "connector", "indexer")
+        parts = ("vision", "visual", "audio", "projector", "connector", "indexer", "vqmodel")
         is_idle = name.endswith(last_scale) or any(part in name for part in parts)
         if is_idle or not tensor.is_floating_point():
             continue
@@ -220,7 +231,8 @@ def step_in_old_words(hub, ropes):
 
 
 def auto_class(config):
-    return AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
+    has_images = hasattr(config, "vision_config") or hasattr(config, "vq_config")
+    return AutoModelForImageTextToText if has_images else AutoModelForCausalLM
 
 
 def load(folder):
@@ -265,6 +277,20 @@ def turn_experts(folder):
     save_file(tensors | turned, path, metadata={"format": "pt"})
 
 
+def shrink_image_part(folder):
+    """Leaves little of the part that makes tokens of images, which weighs more than the rest."""
+    path = folder / "model.safetensors"
+    kept = {key: tensor for key, tensor in load_file(path).items() if "vqmodel" not in key or tensor.numel() < 100}
+    save_file(kept, path, metadata={"format": "pt"})
+
+
+def drop_buffers(folder):
+    """Leaves out what transformers computes anew, which BF16 would round."""
+    path = folder / "model.safetensors"
+    computed = ("slope_rate", "query_decay", "key_decay", "diagonal_decay")
+    save_file({key: of for key, of in load_file(path).items() if not key.endswith(computed)}, path, metadata={"format": "pt"})
+
+
 def add_unused_keys(folder):
     """Gives layers that use others' keys and values their own, as files on the Hub have them; no program computes with them."""
     path, config = folder / "model.safetensors", json.loads((folder / "config.json").read_text())
@@ -287,6 +313,10 @@ def make(name, folder):
         model.to(torch.bfloat16).save_pretrained(folder)
         if name == "qwen3vlmoe":
             turn_experts(folder)
+        if name.startswith("chameleon"):
+            shrink_image_part(folder)
+        if name == "minimax-01":
+            drop_buffers(folder)
         if name == "gemma3n":
             add_unused_keys(folder)
         if name.endswith("-mxfp4"):

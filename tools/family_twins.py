@@ -104,6 +104,23 @@ def internlm2(tensors, twin):
     return tensors, config_of(twin, "InternLM2ForCausalLM", "internlm2", **more)
 
 
+def cogvlm(tensors, twin):
+    tensors = join(tensors, twin, "self_attn.language_expert_query_key_value", "self_attn.q_proj", grouped=False)
+    tensors = rename(
+        tensors,
+        (r"self_attn\.o_proj", "self_attn.language_expert_dense"),
+        (r"mlp\.", "mlp.language_mlp."),
+    )
+    # Texts go without those of images.
+    others = ((name, name.replace("language", "vision")) for name in tensors if "language" in name)
+    tensors |= {other: tensors[name].clone() for name, other in list(others)}
+    tensors["model.vision.boi"] = torch.ones(1, 1, 4, dtype=torch.bfloat16)
+    config = config_of(twin, "CogVLMForCausalLM", None, hidden_act="silu", rms_norm_eps=twin["rms_norm_eps"])
+    config["vision_config"] = dict(hidden_size=4, num_hidden_layers=1)
+    del config["model_type"], config["rope_theta"], config["num_key_value_heads"]
+    return tensors, config
+
+
 def minicpm(tensors, twin):
     n_layer = twin["num_hidden_layers"]
     config = config_of(
@@ -379,6 +396,7 @@ TWINS = {
         bailingmoe2,
         baichuan,
         codeshell,
+        cogvlm,
         deepseek,
         exaone,
         internlm2,

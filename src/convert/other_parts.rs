@@ -63,7 +63,16 @@ const PARTS: [&str; 52] = [
 ];
 
 /// Endings of buffers that versions of transformers saved and that are computed anew.
-const BUFFERS: [&str; 4] = [".inv_freq", ".cos_cached", ".sin_cached", ".masked_bias"];
+const BUFFERS: [&str; 8] = [
+    ".inv_freq",
+    ".cos_cached",
+    ".sin_cached",
+    ".masked_bias",
+    ".self_attn.slope_rate",
+    ".self_attn.query_decay",
+    ".self_attn.key_decay",
+    ".self_attn.diagonal_decay",
+];
 
 /// Endings of those that say which positions see which, as `[1, 1, n, n]`: GPT-2 and GPT-J, GPT-NeoX.
 const MASKS: [&str; 2] = [".attn.bias", ".attention.bias"];
@@ -71,6 +80,9 @@ const MASKS: [&str; 2] = [".attn.bias", ".attention.bias"];
 /// What stands in the names of adapters that Phi-4-multimodal has for what it sees and hears, and text does without.
 const MODAL_ADAPTERS: [&str; 4] =
     [".lora_A.vision.", ".lora_B.vision.", ".lora_A.speech.", ".lora_B.speech."];
+
+/// What stands in the names of matrices that CogVLM has for the positions of images.
+const IMAGE_MATRICES: [&str; 2] = [".vision_expert_", ".vision_mlp."];
 
 /// Names listed in a note before it says "and more".
 const MAX_LISTED: usize = 3;
@@ -83,7 +95,8 @@ pub(super) fn is_left_out(name: &str, spec: &ModelSpec, family: &Names) -> bool 
     }
     let plain = name.strip_prefix("thinker.").unwrap_or(name);
     let plain = plain.strip_prefix("model.").unwrap_or(plain);
-    if PARTS.iter().any(|part| plain.starts_with(part)) || is_modal_adapter(name) {
+    let is_of_images = IMAGE_MATRICES.iter().any(|part| name.contains(part));
+    if PARTS.iter().any(|part| plain.starts_with(part)) || is_modal_adapter(name) || is_of_images {
         return true;
     }
     let layer =

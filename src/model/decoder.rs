@@ -158,6 +158,9 @@ impl Decoder {
         norm_into(norm, compute, space.stream.rows(n), formats, &mut space.normed);
         let x = space.normed.for_consumer(&output.matrix, 0..n);
         compute.multiply([Product::of(output, x, &mut *out)]);
+        if let Some((first, end)) = self.spec.head.never {
+            out.chunks_exact_mut(n_vocab).for_each(|logits| logits[first..end].fill(f32::MIN));
+        }
         let (scale, softcap) = (self.spec.head.scale, self.spec.head.softcap);
         if scale == 1.0 && softcap.is_none() {
             return;

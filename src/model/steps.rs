@@ -45,6 +45,7 @@ pub(super) fn mix<P: BatchPart>(
         }
         Mixer::ShortConv(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
         Mixer::DeltaNet(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
+        Mixer::Lightning(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
         Mixer::Mamba2(part) => part.step(compute, &mut rows, normed, made(recurrent), residual),
         Mixer::Mamba1(part) => part.step(compute, &mut rows, normed, made(mamba1), residual),
         Mixer::HeadMamba(part) => {
@@ -79,7 +80,15 @@ pub(super) fn mix<P: BatchPart>(
 /// Norms the stream for a layer's mixer, and for what looks at the stream as the mixer does.
 fn norm_inputs(compute: Compute<'_>, layer: &Layer, space: &mut Workspace, (n, does): (usize, Does)) {
     let Workspace { stream, normed, ffn_input, early, .. } = space;
-    norm_into(layer.mixer_norm.as_ref(), compute, stream.rows(n), layer.mixer_formats(), normed);
+    let mut norm = layer.mixer_norm.as_ref();
+    if layer.norms_stream {
+        // It was when positions were stored.
+        if let Some(norm) = norm.filter(|_| does != Does::Attend) {
+            stream.norm(compute, n, norm);
+        }
+        norm = None;
+    }
+    norm_into(norm, compute, stream.rows(n), layer.mixer_formats(), normed);
     if let (FfnInput::Beside(norm), Some(ffn_input)) = (&layer.ffn_input, ffn_input)
         && does != Does::Store
     {
@@ -108,7 +117,13 @@ pub(super) fn feed_forward(
     let Workspace { stream, normed, ffn_input, early, ffn, per_layer, altup, .. } = space;
     let input = match (&layer.ffn_input, &*ffn_input) {
         (FfnInput::Sequential(norm), _) => {
-            norm_into(norm.as_ref(), compute, stream.rows(n), layer.ffn.input_formats(), normed);
+            let mut norm = norm.as_ref();
+            if layer.norms_stream
+                && let Some(norm) = norm.take()
+            {
+                stream.norm(compute, n, norm);
+            }
+            norm_into(norm, compute, stream.rows(n), layer.ffn.input_formats(), normed);
             &*normed
         }
         (FfnInput::Beside(_), Some(ffn_input)) => ffn_input,

@@ -70,6 +70,7 @@ LLAMA_CPP_DIFFERS = {
     "exaone4": "it gives windows, and layers without positions, to models of 64 layers alone, as the 32B has",
     "baichuan": "it gives positions to models of 32 and 40 layers alone, as the 7B and the 13B have",
     "minicpm3": "it takes the multipliers 12 and 256 of the published model, and the epsilon of layers for latent norms",
+    "minimax-01": "it takes the epsilon of layers for the norms of lightning attention",
     "arwkv7": "its AVX-512 loop over heads reads past those of less than 64 elements",
     "rwkv7": "its AVX-512 loop over heads reads past those of less than 64 elements, and its norm of heads has the epsilon 64e-5",
 }

@@ -37,7 +37,51 @@ LLAMA_CPP_DIFFERS = {
     "minicpm3": "it takes the epsilon of layers for latent norms",
 }
 # What configurations on the Hub have and transformers does not write, without which the converter stops.
-ADDED = {"gpt2": {"n_ctx": 64}, "cohere2": {"rotary_pct": 1.0}, "minimax-m2": {"rotary_dim": 8}}
+ADDED = {
+    "gpt2": {"n_ctx": 64},
+    "cohere2": {"rotary_pct": 1.0},
+    "minimax-m2": {"rotary_dim": 8},
+    "minimax-m3": {
+        "n_shared_experts": 1,
+        "moe_layer_freq": [0, 1],
+        "scoring_func": "sigmoid",
+        "sparse_attention_config": {
+            "sparse_num_index_heads": 2,
+            "sparse_index_dim": 16,
+            "sparse_topk_blocks": 4,
+            "sparse_block_size": 16,
+            "sparse_local_block": 1,
+        },
+    },
+    "bailingmoe3": {
+        "architectures": ["BailingMoeV3ForCausalLM"],
+        "gated_attention_proj_granularity_type": "head_wise",
+        "moe_shared_expert_intermediate_size": 8,
+        "n_group": 2,
+        "no_kda_lora": True,
+        "norm_topk_prob": True,
+        "score_function": "sigmoid",
+    },
+    "dots3note": {
+        "apply_mla_qkv_lora_rescale": True,
+        "first_k_dense_replace": 1,
+        "layer_types": ["full_attention", "sliding_attention", "full_attention"],
+        "scoring_func": "sigmoid",
+        "sliding_window_size": 8,
+        "swa_num_attention_heads": 3,
+        "swa_q_lora_rank": 12,
+        "swa_kv_lora_rank": 24,
+        "swa_head_dim": 20,
+        "swa_qk_nope_head_dim": 12,
+        "swa_qk_rope_head_dim": 8,
+        "swa_v_head_dim": 8,
+        "rope_parameters": {
+            "full_attention": {"rope_theta": 2000.0, "rope_type": "default"},
+            "sliding_attention": {"rope_theta": 100.0, "rope_type": "default"},
+        },
+    },
+    "cogvlm": {"num_key_value_heads": 4},
+}
 
 
 def load_converter(sources: pathlib.Path):

@@ -6,18 +6,13 @@ use super::families;
 
 /// Architectures of GGUF files, and classes of checkpoints, that need more than this program computes, and what that is.
 const NEEDS: &[(&[&str], &str)] = &[
-    (&["bailingmoe3", "kimi-k3"], "a gated delta rule whose decays differ in a head"),
-    (&["chameleon"], "norms of query and key heads with biases, and images among its tokens"),
-    (&["cogvlm"], "matrices of their own for the positions of images"),
-    (&["dots3note"], "attention to positions that an indexer chooses"),
+    (&["kimi-k3"], "attention over what earlier layers leave"),
     (
         &["deepseek4", "glm5-next", "hy_v4", "qwen4exp"],
         "hyper-connections and attention to compressed positions",
     ),
     (&["graniteswitch"], "adapters that tokens switch"),
     (&["hrm_text"], "layers that run in nested cycles"),
-    (&["minimax-01"], "lightning attention"),
-    (&["minimax-m3"], "attention to blocks that an indexer chooses"),
     (
         &["t5", "t5encoder", "T5ForConditionalGeneration"],
         "an encoder beside the decoder, with biases by distance",

@@ -124,6 +124,8 @@ pub enum ValueMap {
     },
     /// They are `-e^x`: decays that are stored as logarithms.
     NegativeExp,
+    /// They are `e^x`.
+    Exp,
     /// Every row is divided by its length.
     UnitRows,
 }
@@ -158,6 +160,7 @@ impl ValueMap {
                 }
             }
             Self::NegativeExp => rows.iter_mut().for_each(|x| *x = -libm::expf(*x)),
+            Self::Exp => rows.iter_mut().for_each(|x| *x = libm::expf(*x)),
         }
     }
 }
@@ -196,6 +199,17 @@ impl Source {
         match self {
             Self::Pieces(pieces, values) => {
                 Self::Pieces(pieces.into_iter().map(|piece| Piece { rows, ..piece }).collect(), values)
+            }
+            other => other,
+        }
+    }
+
+    /// The same, of a checkpoint tensor of another name.
+    pub fn with_name(self, name: String) -> Self {
+        match self {
+            Self::Pieces(pieces, values) => {
+                let of = |piece: Piece| Piece { names: vec![name.clone()], ..piece };
+                Self::Pieces(pieces.into_iter().map(of).collect(), values)
             }
             other => other,
         }

@@ -15,8 +15,8 @@ pub(super) use altup::{AltUp, AltUpEnds, AltUpScratch, Laurel};
 pub(super) use attention::{Attention, AttentionScratch, Mla, MlaScratch, Needs};
 pub(super) use ffn::Ffn;
 pub(super) use mixer::{
-    DeltaNet, HeadMamba, HeadMambaScratch, Kda, KdaScratch, Mamba1, Mamba1Scratch, Mamba2, RecurrentNeeds,
-    RecurrentScratch, Rwkv6, Rwkv6Scratch, Rwkv7, Rwkv7Scratch, ShortConv,
+    DeltaNet, HeadMamba, HeadMambaScratch, Kda, KdaScratch, Lightning, Mamba1, Mamba1Scratch, Mamba2,
+    RecurrentNeeds, RecurrentScratch, Rwkv6, Rwkv6Scratch, Rwkv7, Rwkv7Scratch, ShortConv,
 };
 pub(super) use norm::{Norm, norm_into};
 pub(super) use per_layer::{PerLayerEmbedding, PerLayerInput};
@@ -31,6 +31,8 @@ use super::weights::{Linear, Matrix};
 pub(super) struct Layer {
     /// In front of the mixer.
     pub(super) mixer_norm: Option<Norm>,
+    /// Whether that norm and the one in front of the feed-forward part are of the stream itself, which goes on normed.
+    pub(super) norms_stream: bool,
     pub(super) mixer: Mixer,
     pub(super) mixer_residual: Residual,
     /// Of the stream with the mixer's output.
@@ -63,6 +65,7 @@ pub(super) enum Mixer {
     Rwkv6(Box<Rwkv6>),
     Rwkv7(Box<Rwkv7>),
     Kda(Box<Kda>),
+    Lightning(Box<Lightning>),
     Linear(Linear),
     None,
 }
@@ -90,6 +93,7 @@ impl Mixer {
             Self::Mamba1(part) => part.input_formats(),
             Self::HeadMamba(part) => part.input_formats(),
             Self::Kda(part) => part.input_formats(),
+            Self::Lightning(part) => part.input_formats(),
             Self::AttentionAndMamba2(parts) => parts.0.input_formats().union(parts.1.input_formats()),
             Self::Linear(linear) => Formats::of([&linear.matrix]),
             // Its products take mixtures of the input.
@@ -114,6 +118,7 @@ impl Mixer {
             Self::Mamba1(_) | Self::Rwkv6(_) | Self::Rwkv7(_) | Self::Kda(_) => None,
             Self::ShortConv(part) => Some(part.needs()),
             Self::DeltaNet(part) => Some(part.needs()),
+            Self::Lightning(part) => Some(part.needs()),
             Self::Mamba2(part) => Some(part.needs()),
             Self::HeadMamba(part) => Some(part.needs()),
             Self::AttentionAndMamba2(parts) => Some(parts.1.needs()),
@@ -191,6 +196,7 @@ impl Mixer {
             Self::Rwkv6(part) => part.matrices(),
             Self::Rwkv7(part) => part.matrices(),
             Self::Kda(part) => part.matrices(),
+            Self::Lightning(part) => part.matrices(),
             Self::Linear(linear) => vec![&linear.matrix],
             Self::None => Vec::new(),
         }

@@ -6,6 +6,9 @@ use crate::model::spec::ModelSpec;
 /// others apart.
 const OTHER_PARTS: [&str; 3] = ["v.", "a.", "mm."];
 
+/// What the names of matrices have that CogVLM's layers keep for the positions of images.
+const IMAGE_MATRICES: [&str; 4] = [".vis_attn_", ".vis_gate.", ".vis_up.", ".vis_down."];
+
 /// Whether a tensor is of a part that sees or hears.
 pub(crate) fn is_of_other_part(name: &str) -> bool {
     OTHER_PARTS.iter().any(|part| name.starts_with(part))
@@ -20,6 +23,7 @@ pub(super) fn is_left_out(name: &str, spec: &ModelSpec) -> bool {
         || layer.is_some_and(|i| (n_layer..n_layer + spec.n_left_out).contains(&i))
         || name.ends_with(".attn_rot_embd.weight")
         || name.ends_with("rope_inv_freq.weight")
+        || layer.is_some() && IMAGE_MATRICES.iter().any(|part| name.contains(part))
 }
 
 /// Whether it is a tensor such as `blk.0.ffn_gate.7.weight`.

@@ -36,8 +36,14 @@ impl Loader<'_> {
             q: self.linear(q, layer)?,
             kv_a: self.linear(Role::AttnKvAMqa, layer)?,
             kv_norm: self.norm(Role::AttnKvANorm, layer, (spec.norm, spec.kv_lora_rank))?,
+            key_norm: spec
+                .key_norm
+                .map(|norm| self.norm(Role::AttnKNorm, layer, (norm, spec.n_rot)))
+                .transpose()?,
             k_b,
             v_b,
+            sinks: spec.has_sinks.then(|| self.vector(Role::AttnSinks, layer)).transpose()?,
+            gate: spec.gate.map(|_| self.linear(Role::AttnGate, layer)).transpose()?,
             output: self.linear(Role::AttnOutput, layer)?,
             spec,
         })

@@ -39,6 +39,7 @@ impl Loader<'_> {
         let stream_norm = spec.ffn_stream_norm.map(|of| norm(Role::LayerOutputNorm, of));
         Ok(Layer {
             mixer_norm: spec.mixer_norm.map(|of| norm(spec.mixer_norm_role, of)).transpose()?,
+            norms_stream: spec.norms_stream,
             mixer: self.mixer(layer, &spec.mixer)?,
             mixer_residual: residual(
                 spec.mixer_post_norm_role,
@@ -63,6 +64,7 @@ impl Loader<'_> {
             spec::MixerSpec::Mla(spec) => Mixer::Mla(Box::new(self.mla(layer, *spec)?)),
             spec::MixerSpec::ShortConv(spec) => Mixer::ShortConv(Box::new(self.short_conv(layer, *spec)?)),
             spec::MixerSpec::DeltaNet(spec) => Mixer::DeltaNet(Box::new(self.delta_net(layer, *spec)?)),
+            spec::MixerSpec::Lightning(spec) => Mixer::Lightning(Box::new(self.lightning(layer, *spec)?)),
             spec::MixerSpec::Kda(spec) => Mixer::Kda(Box::new(self.kda(layer, *spec)?)),
             spec::MixerSpec::Mamba2(spec) => Mixer::Mamba2(Box::new(self.mamba2(layer, *spec)?)),
             spec::MixerSpec::Rwkv6(spec) => Mixer::Rwkv6(Box::new(self.rwkv6(layer, *spec)?)),

@@ -1,10 +1,10 @@
 //! Puts recurrent mixers together.
 
 use super::Loader;
-use crate::error::Result;
-use crate::model::layer::mixer::{Conv, DeltaNet, HeadMamba, Kda, Mamba1, Mamba2, ShortConv};
+use crate::error::{Error, Result};
+use crate::model::layer::mixer::{Conv, DeltaNet, HeadMamba, Kda, Lightning, Mamba1, Mamba2, ShortConv};
 use crate::model::spec::layer::{
-    ConvSpec, DeltaNetSpec, HeadMambaSpec, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec,
+    ConvSpec, DeltaNetSpec, HeadMambaSpec, KdaSpec, LightningSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec,
 };
 use crate::model::spec::{Role, TensorId};
 use crate::model::weights::Linear;
@@ -78,16 +78,34 @@ impl Loader<'_> {
     pub(super) fn kda(&self, layer: Option<usize>, spec: KdaSpec) -> Result<Kda> {
         let linear = |role| self.linear(role, layer);
         let conv = |role| self.conv(role, layer, spec.conv());
+        // Without narrow vectors the first name is that of the only matrix.
+        let made_of = |first, second| {
+            Ok::<_, Error>(match spec.is_narrow {
+                true => (Some(linear(first)?), linear(second)?),
+                false => (None, linear(first)?),
+            })
+        };
         Ok(Kda {
             inputs: [linear(Role::AttnQ)?, linear(Role::AttnK)?, linear(Role::AttnV)?],
             convs: [conv(Role::SsmConvQ)?, conv(Role::SsmConvK)?, conv(Role::SsmConvV)?],
-            decay: [linear(Role::SsmFA)?, linear(Role::SsmFB)?],
-            gate: [linear(Role::SsmGA)?, linear(Role::SsmGB)?],
+            decay: made_of(Role::SsmFA, Role::SsmFB)?,
+            gate: made_of(Role::SsmGA, Role::SsmGB)?,
             strength: linear(Role::SsmBeta)?,
             rates: self.values(TensorId::bare(Role::SsmA, layer))?,
             time_step: self.values(TensorId::bias(Role::SsmDt, layer))?,
             norm: self.norm(Role::SsmNorm, layer, (spec.norm, spec.head_dim))?,
             output: linear(Role::AttnOutput)?,
+            spec,
+        })
+    }
+
+    pub(super) fn lightning(&self, layer: Option<usize>, spec: LightningSpec) -> Result<Lightning> {
+        Ok(Lightning {
+            qkv: self.linear(Role::AttnQkv, layer)?,
+            gate: self.linear(Role::AttnGate, layer)?,
+            decays: spec.decays().chain(vec![1.0; spec.n_head]).collect(),
+            norm: self.norm(Role::AttnNorm2, layer, (spec.norm, spec.n_inner()))?,
+            output: self.linear(Role::AttnOutput, layer)?,
             spec,
         })
     }

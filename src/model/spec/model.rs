@@ -74,6 +74,8 @@ pub struct HeadSpec {
     pub scale: f32,
     /// Bounds the logits `x` to `softcap tanh(x / softcap)`.
     pub softcap: Option<f32>,
+    /// The first of the tokens that are never written, and the one behind the last: their logits are the least of all.
+    pub never: Option<(usize, usize)>,
     /// Whether there is an output matrix: an encoder only gives streams.
     pub has_logits: bool,
 }
@@ -184,21 +186,25 @@ impl ModelSpec {
     /// the room for keys and values.
     pub fn kv_spec(&self) -> KvSpec {
         let is_bidirectional = self.is_bidirectional();
+        let kept = |window| match window {
+            Some(Window::Sliding(n) | Window::Chunked(n)) => Some(n),
+            Some(Window::Around(_)) | None => None,
+        };
         let layer = |layer: &LayerSpec| match &layer.mixer {
             MixerSpec::Attention(spec) | MixerSpec::AttentionAndMamba2(spec, _) => {
                 spec.shares_kv_with.is_none().then_some(KvLayer {
                     n_head_kv: spec.n_head_kv,
                     head_dim_k: spec.head_dim_k,
                     head_dim_v: spec.head_dim_v,
-                    window: match spec.window {
-                        Some(Window::Sliding(n) | Window::Chunked(n)) => Some(n),
-                        Some(Window::Around(_)) | None => None,
-                    },
+                    window: kept(spec.window),
                 })
             }
-            MixerSpec::Mla(spec) => {
-                Some(KvLayer { n_head_kv: 1, head_dim_k: spec.n_cached(), head_dim_v: 0, window: None })
-            }
+            MixerSpec::Mla(spec) => Some(KvLayer {
+                n_head_kv: 1,
+                head_dim_k: spec.n_cached(),
+                head_dim_v: 0,
+                window: kept(spec.window),
+            }),
             _ => None,
         };
         let states = self.layers.iter().map(|layer| layer.mixer.state_len());

@@ -78,6 +78,9 @@ roles! {
     IndexerProj "indexer.proj" layer;
     IndexerAttnK "indexer.attn_k" layer;
     IndexerAttnQB "indexer.attn_q_b" layer;
+    IndexerQProj "indexer.q_proj" layer;
+    IndexerKProj "indexer.k_proj" layer;
+    IndexerQNorm "indexer.q_norm" layer;
     ShortConvInput "shortconv.in_proj" layer;
     ShortConvConv "shortconv.conv" layer;
     ShortConvOutput "shortconv.out_proj" layer;

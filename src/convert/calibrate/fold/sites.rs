@@ -40,8 +40,9 @@ pub(super) struct Site {
 pub(super) fn sites(i: usize, layer: &LayerSpec, has: &dyn Fn(&str) -> bool) -> Vec<Site> {
     let finder = Finder { layer: Some(i), has };
     let mut sites = Vec::new();
-    if layer.altup.is_some() {
-        // A narrow part beside attention reads the same norm, and streams are mixed by what they are.
+    if layer.altup.is_some() || layer.norms_stream {
+        // A narrow part beside attention reads the same norm, and streams are mixed by what they are. A stream that goes
+        // on normed reads it as well.
         return sites;
     }
     if let MixerSpec::Attention(attention) = &layer.mixer {

@@ -197,6 +197,10 @@ pub(super) fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         temperature: temperature_of(&base)?,
         // These norms have an epsilon of their own, which configurations do not say.
         norm: NormSpec { eps: 1e-6, ..base.norm },
+        key_norm: None,
+        window: None,
+        has_sinks: false,
+        gate: None,
         indexer: None,
     };
     let n_dense = base.n_dense()?;

@@ -79,8 +79,8 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     experts(made)
 }
 
-/// Writes the keys of experts, which this configuration calls differently from all others.
-fn experts(made: &mut FromConfig<'_>) -> Result<()> {
+/// Writes the keys of experts, which this configuration calls differently from all others but Ling 3's.
+pub(super) fn experts(made: &mut FromConfig<'_>) -> Result<()> {
     let config = made.config;
     if config.string("moe_router_activation_func")?.is_some_and(|function| function != "sigmoid") {
         return Err(made.unsupported("moe_router_activation_func; it must be \"sigmoid\"".into()));
@@ -109,12 +109,11 @@ fn experts(made: &mut FromConfig<'_>) -> Result<()> {
     Ok(())
 }
 
-fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
-    let mut base = Base::read(keys, NormKind::Rms, RopeOrder::Pairs, Gate::Silu)?;
-    let n_rot = keys.required_count("rope.dimension_count")?;
-    base.rope.n_dims = n_rot;
+/// Attention over latent vectors without positions, whose keys have `n_rot` elements that would be rotated.
+pub(super) fn latent(base: &Base<'_>, n_rot: usize) -> Result<MlaSpec> {
+    let keys = &base.keys;
     let head_dim = keys.required_count("attention.key_length_mla")?;
-    let mla = MlaSpec {
+    Ok(MlaSpec {
         n_embd: base.n_embd,
         n_head: base.n_head[0],
         q_lora_rank: keys.count("attention.q_lora_rank")?.filter(|&rank| rank > 0),
@@ -127,12 +126,25 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         temperature: None,
         // These norms have an epsilon of their own, which configurations do not say.
         norm: NormSpec { eps: 1e-6, ..base.norm },
+        key_norm: None,
+        window: None,
+        has_sinks: false,
+        gate: None,
         indexer: None,
-    };
+    })
+}
+
+fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
+    let mut base = Base::read(keys, NormKind::Rms, RopeOrder::Pairs, Gate::Silu)?;
+    let n_rot = keys.required_count("rope.dimension_count")?;
+    base.rope.n_dims = n_rot;
+    let mla = latent(&base, n_rot)?;
     let kda = KdaSpec {
         n_embd: base.n_embd,
         n_head: base.n_head[0],
         head_dim: keys.required_count(HEAD_DIM)?,
+        is_narrow: true,
+        bound: None,
         n_taps: keys.required_count("ssm.conv_kernel")?,
         norm: base.norm,
     };

@@ -61,6 +61,10 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         temperature: None,
         // These norms have an epsilon of their own, which configurations do not say.
         norm: NormSpec { eps: 1e-6, ..base.norm },
+        key_norm: None,
+        window: None,
+        has_sinks: false,
+        gate: None,
         indexer: None,
     };
     let layer = |i| LayerSpec { mixer: MixerSpec::Mla(mla), ..base.layer(i, |_| {}) };

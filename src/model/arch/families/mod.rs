@@ -8,11 +8,14 @@ mod arwkv7;
 mod baichuan;
 mod bailingmoe;
 mod bailingmoe2;
+mod bailingmoe3;
 mod bert;
 mod bitnet;
 mod bloom;
+mod chameleon;
 mod chatglm;
 mod codeshell;
+mod cogvlm;
 mod cohere2;
 mod cohere2moe;
 mod command_r;
@@ -23,6 +26,7 @@ mod deepseek2;
 mod deepseek2_ocr;
 mod deepseek32;
 mod dots1;
+mod dots3note;
 mod ernie4_5;
 mod ernie4_5_moe;
 mod eurobert;
@@ -75,7 +79,9 @@ mod mellum;
 mod mimo2;
 mod minicpm;
 mod minicpm3;
+mod minimax_01;
 mod minimax_m2;
+mod minimax_m3;
 mod mistral3;
 mod mistral4;
 mod modern_bert;
@@ -143,13 +149,16 @@ pub(super) const ALL: &[&Family] = &[
     &baichuan::FAMILY,
     &bailingmoe::FAMILY,
     &bailingmoe2::FAMILY,
+    &bailingmoe3::FAMILY,
     &bert::FAMILY,
     &bert::ROBERTA,
     &bert::DISTILBERT,
     &bitnet::FAMILY,
     &bloom::FAMILY,
+    &chameleon::FAMILY,
     &chatglm::FAMILY,
     &codeshell::FAMILY,
+    &cogvlm::FAMILY,
     &cohere2::FAMILY,
     &cohere2moe::FAMILY,
     &command_r::FAMILY,
@@ -160,6 +169,7 @@ pub(super) const ALL: &[&Family] = &[
     &deepseek2_ocr::FAMILY,
     &deepseek32::FAMILY,
     &dots1::FAMILY,
+    &dots3note::FAMILY,
     &ernie4_5::FAMILY,
     &ernie4_5_moe::FAMILY,
     &eurobert::FAMILY,
@@ -211,7 +221,9 @@ pub(super) const ALL: &[&Family] = &[
     &mimo2::FAMILY,
     &minicpm::FAMILY,
     &minicpm3::FAMILY,
+    &minimax_01::FAMILY,
     &minimax_m2::FAMILY,
+    &minimax_m3::FAMILY,
     &mistral3::FAMILY,
     &mistral4::FAMILY,
     &modern_bert::FAMILY,

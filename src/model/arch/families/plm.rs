@@ -55,6 +55,10 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         scale: 1.0 / (base.head_dim_k as f32).sqrt(),
         temperature: None,
         norm: base.norm,
+        key_norm: None,
+        window: None,
+        has_sinks: false,
+        gate: None,
         indexer: None,
     };
     let layer = |i: usize| {

@@ -136,6 +136,6 @@ pub(super) fn base_beside(config: &Config, has_kinds: bool) -> Result<Option<f32
         return config.f32(NAME);
     }
     let kinds = config.strings("layer_types")?.unwrap_or_default();
-    let first = kinds.iter().position(|kind| *kind == super::FULL).unwrap_or(0);
+    let first = kinds.iter().position(|kind| super::FULL.contains(kind)).unwrap_or(0);
     Ok(config.f32s(NAME)?.and_then(|bases| bases.get(first).copied()))
 }

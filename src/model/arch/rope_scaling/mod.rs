@@ -22,7 +22,7 @@ const YARN_BETA_FAST: f32 = 32.0;
 const YARN_BETA_SLOW: f32 = 1.0;
 
 /// The kind of layers without a window.
-const FULL: &str = "full_attention";
+const FULL: [&str; 2] = ["full_attention", "indexed_attention"];
 
 /// What config.json says of rotary positions.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,10 +71,10 @@ impl RopeConfig {
             None => config.object("rope_parameters")?,
         };
         // Where layers differ, those without a window have the model's own.
-        let parameters = match &parameters {
-            Some(of_kinds) if of_kinds.value(FULL).is_some_and(Json::is_object) && defaults.has_kinds => {
-                of_kinds.object(FULL)?
-            }
+        let is_of_kind = |kind: &&str| parameters.as_ref()?.value(kind)?.is_object().then_some(());
+        let kind = FULL.into_iter().find(|kind| is_of_kind(kind).is_some());
+        let parameters = match (&parameters, kind) {
+            (Some(of_kinds), Some(kind)) if defaults.has_kinds => of_kinds.object(kind)?,
             _ => parameters,
         };
         Self::read_from(config, parameters.as_ref(), n_ctx_train, defaults)

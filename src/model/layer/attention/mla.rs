@@ -14,7 +14,7 @@ use gguf_simd::Kernels;
 use gguf_simd::attention::CHUNK;
 
 use super::rotate::{rotate, temperature};
-use super::{AttentionScratch, Needs, Rows, heads};
+use super::{AttentionScratch, Needs, Rows, gate_elements, gate_heads, heads, sigmoid};
 use crate::error::Result;
 use crate::model::batch::{BatchPart, Run};
 use crate::model::compute::{Compute, RowsMut, pieces, pieces_of};
@@ -24,7 +24,7 @@ use crate::model::layer::stream::{Residual, Stream};
 use crate::model::memory::Buffers;
 use crate::model::product::Product;
 use crate::model::rope::Angles;
-use crate::model::spec::layer::{AttentionSpec, MlaSpec, RopeUse};
+use crate::model::spec::layer::{AttentionGate, AttentionSpec, MlaSpec, RopeUse};
 use crate::model::state::kv::HeadMut;
 use crate::model::weights::{Linear, Matrix, Stack};
 
@@ -42,10 +42,16 @@ pub(in crate::model) struct Mla {
     pub(in crate::model) kv_a: Linear,
     /// `[kv_lora_rank]`.
     pub(in crate::model) kv_norm: Norm,
+    /// `[n_rot]`: of keys before they are rotated.
+    pub(in crate::model) key_norm: Option<Norm>,
     /// `[n_head, kv_lora_rank, head_dim_nope]`.
     pub(in crate::model) k_b: Stack,
     /// `[n_head, head_dim_v, kv_lora_rank]`.
     pub(in crate::model) v_b: Stack,
+    /// `[n_head]`.
+    pub(in crate::model) sinks: Option<Vec<f32>>,
+    /// `[n_head, n_embd]` or `[n_head * head_dim_v, n_embd]`.
+    pub(in crate::model) gate: Option<Linear>,
     /// `[n_embd, n_head * head_dim_v]`.
     pub(in crate::model) output: Linear,
 }
@@ -69,12 +75,14 @@ pub(in crate::model) struct MlaScratch {
     latent: Inputs,
     /// `[n_head, n_batch, head_dim_v]`.
     values: Vec<f32>,
+    /// `[n_batch, n_head]` or `[n_batch, n_head * head_dim_v]`: what gates the values.
+    gate: Vec<f32>,
     /// `[n_batch, n_head * head_dim_v]`.
     heads: Inputs,
 }
 
 impl MlaScratch {
-    /// Buffers for batches of `n_batch` tokens in any of `parts`, which are alike; `None` without parts.
+    /// Buffers for batches of `n_batch` tokens in any of `parts`; `None` without parts.
     ///
     /// # Errors
     /// [`crate::Error::Limit`] if the system refuses the memory.
@@ -83,23 +91,37 @@ impl MlaScratch {
         parts: &[&Mla],
         n_batch: usize,
     ) -> Result<Option<Self>> {
-        let Some(Mla { spec, .. }) = parts.first() else { return Ok(None) };
-        let n_head = spec.n_head;
-        let q_rank = spec.q_lora_rank.unwrap_or(0);
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let most =
+            |of: &dyn Fn(&MlaSpec) -> usize| parts.iter().map(|part| of(&part.spec)).max().unwrap_or(0);
         let of = |matrix: &dyn Fn(&Mla) -> &Matrix| -> Formats {
             parts.iter().map(|part| Formats::of([matrix(part)])).fold(Formats::default(), Formats::union)
         };
+        let (n_head, q_rank) = (most(&|spec| spec.n_head), most(&|spec| spec.q_lora_rank.unwrap_or(0)));
+        let (nope, rank) = (most(&|spec| spec.head_dim_nope), most(&|spec| spec.kv_lora_rank));
+        let n_out = most(&MlaSpec::n_embd_out);
         Ok(Some(Self {
-            kv: buffers.zeroed(0.0, n_batch, spec.n_cached())?,
+            kv: buffers.zeroed(0.0, n_batch, most(&MlaSpec::n_cached))?,
             q_a: buffers.zeroed(0.0, n_batch, q_rank)?,
             q_input: Inputs::new(buffers, n_batch, q_rank, of(&|part: &Mla| &part.q.matrix))?,
-            q: buffers.zeroed(0.0, n_batch, n_head * spec.head_dim_k())?,
-            nope: Inputs::new(buffers, n_head * n_batch, spec.head_dim_nope, of(&|part| &part.k_b.matrix))?,
-            absorbed: buffers.zeroed(0.0, n_head * n_batch, spec.kv_lora_rank)?,
-            latent: Inputs::new(buffers, n_head * n_batch, spec.kv_lora_rank, of(&|part| &part.v_b.matrix))?,
-            values: buffers.zeroed(0.0, n_head * n_batch, spec.head_dim_v)?,
-            heads: Inputs::new(buffers, n_batch, n_head * spec.head_dim_v, of(&|part| &part.output.matrix))?,
+            q: buffers.zeroed(0.0, n_batch, most(&|spec| spec.n_head * spec.head_dim_k()))?,
+            nope: Inputs::new(buffers, n_head * n_batch, nope, of(&|part| &part.k_b.matrix))?,
+            absorbed: buffers.zeroed(0.0, n_head * n_batch, rank)?,
+            latent: Inputs::new(buffers, n_head * n_batch, rank, of(&|part| &part.v_b.matrix))?,
+            values: buffers.zeroed(0.0, n_batch, n_out)?,
+            gate: buffers.zeroed(0.0, n_batch, most(&MlaSpec::n_gate))?,
+            heads: Inputs::new(buffers, n_batch, n_out, of(&|part| &part.output.matrix))?,
         }))
+    }
+
+    /// Gives the rows of inputs the lengths that a layer has.
+    fn fit(&mut self, spec: &MlaSpec) {
+        self.q_input.set_n_in(spec.q_lora_rank.unwrap_or(0));
+        self.nope.set_n_in(spec.head_dim_nope);
+        self.latent.set_n_in(spec.kv_lora_rank);
+        self.heads.set_n_in(spec.n_embd_out());
     }
 }
 
@@ -107,7 +129,7 @@ impl Mla {
     /// The formats its input is needed in.
     pub(in crate::model) fn input_formats(&self) -> Formats {
         let q = self.q_a.as_ref().map_or(&self.q, |(linear, _)| linear);
-        Formats::of([&q.matrix, &self.kv_a.matrix])
+        Formats::of([q, &self.kv_a].into_iter().chain(&self.gate).map(|linear| &linear.matrix))
     }
 
     /// What it needs buffers for.
@@ -119,7 +141,8 @@ impl Mla {
     pub(in crate::model) fn matrices(&self) -> Vec<&Matrix> {
         let linears = [&self.q, &self.kv_a, &self.output].map(|linear| &linear.matrix);
         let q_a = self.q_a.as_ref().map(|(linear, _)| &linear.matrix);
-        q_a.into_iter().chain(linears).chain([&self.k_b.matrix, &self.v_b.matrix]).collect()
+        let gate = self.gate.as_ref().map(|linear| &linear.matrix);
+        q_a.into_iter().chain(linears).chain(gate).chain([&self.k_b.matrix, &self.v_b.matrix]).collect()
     }
 
     /// Appends what is cached of `rows`, adds the output of attention for them to `stream` as `residual`
@@ -134,6 +157,7 @@ impl Mla {
     ) {
         let n = rows.batch.n();
         let (n_keys, n_queries) = rows.does.rows(n);
+        own.fit(&self.spec);
         self.project(compute, input, (n_keys, n_queries), own);
         self.absorb(compute, n_queries, own);
         self.place(compute, rows, (n_keys, n_queries), (scratch, own));
@@ -141,13 +165,14 @@ impl Mla {
             return;
         }
         scratch.heads.set_n_in(self.core.n_embd_out());
-        heads::attend(compute, (&self.core, heads::OfHeads::default()), rows, scratch);
+        let of_heads = heads::OfHeads { sinks: self.sinks.as_deref(), slopes: None };
+        heads::attend(compute, (&self.core, of_heads), rows, scratch);
         self.unfold(compute, n, scratch, own);
         let outputs = own.heads.for_consumer(&self.output.matrix, 0..n);
         stream.add(compute, n, residual, |mut sum| sum.add(compute, &self.output, outputs));
     }
 
-    /// Computes queries, and latent vectors with their keys.
+    /// Computes queries and gates, and latent vectors with their keys.
     fn project(
         &self,
         compute: Compute<'_>,
@@ -160,11 +185,14 @@ impl Mla {
         let kv = &mut own.kv[..n_keys * spec.n_cached()];
         let of = |linear: &'_ Linear, n| input.for_consumer(&linear.matrix, 0..n);
         let kv = Product::of(&self.kv_a, of(&self.kv_a, n_keys), kv);
+        let gate = &mut own.gate[..n_queries * spec.n_gate()];
+        let gate = self.gate.as_ref().map(|linear| Product::of(linear, of(linear, n_queries), gate));
         let Some((q_a, norm)) = &self.q_a else {
-            return compute.multiply([kv, Product::of(&self.q, of(&self.q, n_queries), q)]);
+            let q = Product::of(&self.q, of(&self.q, n_queries), q);
+            return compute.multiply_some([Some(kv), gate, Some(q)]);
         };
         let rows = &mut own.q_a[..n_queries * q_a.matrix.n_out()];
-        compute.multiply([kv, Product::of(q_a, of(q_a, n_queries), &mut *rows)]);
+        compute.multiply_some([Some(kv), gate, Some(Product::of(q_a, of(q_a, n_queries), &mut *rows))]);
         norm_into(Some(norm), compute, rows, Formats::of([&self.q.matrix]), &mut own.q_input);
         let x = own.q_input.for_consumer(&self.q.matrix, 0..n_queries);
         compute.multiply([Product::of(&self.q, x, q)]);
@@ -239,7 +267,7 @@ impl Mla {
         compute.for_each_with(work, &mut scratch.scratch, parts, body);
     }
 
-    /// Brings the sums of latent vectors of `n` rows to values.
+    /// Brings the sums of latent vectors of `n` rows to values, and multiplies these with their gates.
     fn unfold(&self, compute: Compute<'_>, n: usize, scratch: &AttentionScratch, own: &mut MlaScratch) {
         let (n_head, rank, head_dim) = (self.spec.n_head, self.spec.kv_lora_rank, self.spec.head_dim_v);
         let sums = scratch.heads.floats(0..n);
@@ -251,7 +279,7 @@ impl Mla {
             Product::of_expert(&self.v_b, head, x, out)
         });
         compute.multiply_all(n_head * n * rank * head_dim, products);
-        let values = &own.values;
+        let (values, gates, n_gate) = (&own.values, &own.gate, self.spec.n_gate());
         let formats = Formats::of([&self.output.matrix]);
         let piece_len = compute.piece_len(n, 8 * n_head * head_dim);
         let parts = pieces(own.heads.rows_mut(0..n), piece_len).enumerate();
@@ -260,6 +288,14 @@ impl Mla {
                 let token = i * piece_len + j;
                 for (head, out) in row.chunks_exact_mut(head_dim).enumerate() {
                     out.copy_from_slice(&values[(head * n + token) * head_dim..][..head_dim]);
+                }
+                let gates = &gates[token * n_gate..][..n_gate];
+                match self.spec.gate {
+                    None => {}
+                    Some(AttentionGate::Head) => gate_heads(row, gates, sigmoid),
+                    Some(AttentionGate::Element | AttentionGate::WithQuery) => {
+                        gate_elements(row, gates, sigmoid)
+                    }
                 }
             }
             rows.quantize(compute.kernels, formats);
@@ -308,6 +344,11 @@ impl Context<'_> {
             let unnormed = &mut spare[..latent.len()];
             unnormed.copy_from_slice(latent);
             self.part.kv_norm.row(ops, unnormed, 0, latent);
+            if let Some(norm) = &self.part.key_norm {
+                let unnormed = &mut spare[..rotated.len()];
+                unnormed.copy_from_slice(rotated);
+                norm.row(ops, unnormed, 0, rotated);
+            }
             if let Some((rope, angles)) = self.angles {
                 rotate(ops, rope, rotated, angles, run.first_row + i);
             }

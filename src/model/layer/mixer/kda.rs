@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! q, k, v = silu(conv(W x)) each;  q and k of unit length, q divided by the root of its own
-//! w = exp(a softplus(F2 F1 x + t)) for each row of the matrix;  b = sigmoid(W_b x)
+//! w = exp(a softplus(F2 F1 x + t)) for each row of the matrix, or exp(bound sigmoid(a (F x + t)));  b = sigmoid(W_b x)
 //! o = rule with a decay for each row (`gguf_simd::ops`), which looks for -w k and corrects by b k
-//! y = W_o (norm(o) sigmoid(G2 G1 x))
+//! y = W_o (norm(o) sigmoid(G2 G1 x)), or sigmoid(G x)
 //! ```
 //!
 //! Three regions lie between the products: rows are convolved and become what heads walk by, heads walk the positions of
@@ -41,13 +41,13 @@ pub(in crate::model) struct Kda {
     /// Of queries, keys and values, `[n_inner, n_embd]` each.
     pub(in crate::model) inputs: [Linear; 3],
     pub(in crate::model) convs: [Conv; 3],
-    /// `[head_dim, n_embd]` and `[n_inner, head_dim]`.
-    pub(in crate::model) decay: [Linear; 2],
+    /// `[head_dim, n_embd]`, if there is one, and `[n_inner, head_dim]`, or else `[n_inner, n_embd]`.
+    pub(in crate::model) decay: (Option<Linear>, Linear),
     /// As `decay`.
-    pub(in crate::model) gate: [Linear; 2],
+    pub(in crate::model) gate: (Option<Linear>, Linear),
     /// `[n_head, n_embd]`.
     pub(in crate::model) strength: Linear,
-    /// `[n_head]`: `a`, which is negative.
+    /// `[n_head]`: `a`, which is negative unless decays are bounded.
     pub(in crate::model) rates: Vec<f32>,
     /// `[n_inner]`: `t`.
     pub(in crate::model) time_step: Vec<f32>,
@@ -62,7 +62,7 @@ pub(in crate::model) struct Kda {
 pub(in crate::model) struct KdaScratch {
     /// `[n_batch, n_inner]` each: queries, keys and values before they are convolved.
     projected: [Vec<f32>; 3],
-    /// `[n_batch, head_dim]`: what decays and gates are made from.
+    /// `[n_batch, head_dim]`: what decays and gates are made from, if not from the input.
     narrow: [Inputs; 2],
     /// `[n_batch, n_inner]`: decays and gates before they are activated.
     wide: [Vec<f32>; 2],
@@ -89,9 +89,10 @@ impl KdaScratch {
         let Some(spec) = parts.first().map(|part| part.spec) else { return Ok(None) };
         let n = spec.n_inner();
         let formats = |of: fn(&Kda) -> &Linear| Formats::of(parts.iter().map(|part| &of(part).matrix));
-        let narrow = [formats(|part| &part.decay[1]), formats(|part| &part.gate[1])];
+        let narrow = [formats(|part| &part.decay.1), formats(|part| &part.gate.1)];
+        let n_narrow = if spec.is_narrow { spec.head_dim } else { 0 };
         let mut inputs = |n, formats| Inputs::new(buffers, n_batch, n, formats);
-        let narrow = [inputs(spec.head_dim, narrow[0])?, inputs(spec.head_dim, narrow[1])?];
+        let narrow = [inputs(n_narrow, narrow[0])?, inputs(n_narrow, narrow[1])?];
         let outputs = inputs(n, formats(|part| &part.output))?;
         let mut rows = |n: usize| buffers.zeroed(0.0, n_batch, n);
         Ok(Some(Self {
@@ -109,7 +110,7 @@ impl KdaScratch {
 impl Kda {
     /// What is multiplied with its input.
     fn first(&self) -> impl Iterator<Item = &Linear> {
-        self.inputs.iter().chain([&self.decay[0], &self.gate[0], &self.strength])
+        self.inputs.iter().chain([first(&self.decay), first(&self.gate), &self.strength])
     }
 
     /// The formats its input is needed in.
@@ -119,7 +120,8 @@ impl Kda {
 
     /// Its matrices.
     pub(in crate::model) fn matrices(&self) -> Vec<&Matrix> {
-        let rest = [&self.decay[1], &self.gate[1], &self.output];
+        let behind = [&self.decay, &self.gate].into_iter().filter(|(narrow, _)| narrow.is_some());
+        let rest = behind.map(|(_, wide)| wide).chain([&self.output]);
         self.first().chain(rest).map(|linear| &linear.matrix).collect()
     }
 
@@ -151,22 +153,30 @@ impl Kda {
         let of = |linear: &'_ Linear| input.for_consumer(&linear.matrix, 0..n);
         let [q, k, v] = projected;
         let [decay, gate] = narrow;
+        let [wide_decay, wide_gate] = wide;
+        let (wide_decay, wide_gate) = (&mut wide_decay[..n_out], &mut wide_gate[..n_out]);
+        let (for_decay, for_gate) = match self.spec.is_narrow {
+            true => (decay.floats_mut(0..n), gate.floats_mut(0..n)),
+            false => (&mut *wide_decay, &mut *wide_gate),
+        };
         compute.multiply([
             Product::of(&self.inputs[0], of(&self.inputs[0]), &mut q[..n_out]),
             Product::of(&self.inputs[1], of(&self.inputs[1]), &mut k[..n_out]),
             Product::of(&self.inputs[2], of(&self.inputs[2]), &mut v[..n_out]),
-            Product::of(&self.decay[0], of(&self.decay[0]), decay.floats_mut(0..n)),
-            Product::of(&self.gate[0], of(&self.gate[0]), gate.floats_mut(0..n)),
+            Product::of(first(&self.decay), of(first(&self.decay)), for_decay),
+            Product::of(first(&self.gate), of(first(&self.gate)), for_gate),
             Product::of(&self.strength, of(&self.strength), &mut strengths[..n * self.spec.n_head]),
         ]);
-        let ups = [&self.decay[1], &self.gate[1]];
+        if !self.spec.is_narrow {
+            return;
+        }
+        let ups = [&self.decay.1, &self.gate.1];
         for (narrow, up) in [&mut *decay, &mut *gate].into_iter().zip(ups) {
             narrow.rows_mut(0..n).quantize(compute.kernels, Formats::of([&up.matrix]));
         }
-        let [wide_decay, wide_gate] = wide;
         compute.multiply([
-            Product::of(ups[0], decay.for_consumer(&ups[0].matrix, 0..n), &mut wide_decay[..n_out]),
-            Product::of(ups[1], gate.for_consumer(&ups[1].matrix, 0..n), &mut wide_gate[..n_out]),
+            Product::of(ups[0], decay.for_consumer(&ups[0].matrix, 0..n), wide_decay),
+            Product::of(ups[1], gate.for_consumer(&ups[1].matrix, 0..n), wide_gate),
         ]);
     }
 
@@ -222,7 +232,7 @@ impl Kda {
 
     /// Makes of a row with convolved queries, keys and values what heads walk by.
     fn make_row(&self, ops: &Ops, (raw_decays, raw_strengths): (&[f32], &[f32]), row: &mut [f32]) {
-        let KdaSpec { head_dim, n_head, .. } = self.spec;
+        let KdaSpec { head_dim, n_head, bound, .. } = self.spec;
         let mut vectors = row.chunks_exact_mut(n_head * head_dim);
         let [queries, decays, keys, looks, _] =
             core::array::from_fn(|_| vectors.next().expect("a row of five vectors"));
@@ -235,7 +245,11 @@ impl Kda {
             let strength = 1.0 / (1.0 + libm::expf(-strength));
             for i in at {
                 let key = looks[i] * scale;
-                decays[i] = libm::expf(self.rates[head] * softplus(raw_decays[i] + self.time_step[i]));
+                let (rate, step) = (self.rates[head], raw_decays[i] + self.time_step[i]);
+                decays[i] = libm::expf(match bound {
+                    None => rate * softplus(step),
+                    Some(bound) => bound / (1.0 + libm::expf(-rate * step)),
+                });
                 keys[i] = strength * key;
                 looks[i] = -decays[i] * key;
             }
@@ -279,6 +293,11 @@ impl Kda {
         };
         compute.for_each_with(8 * n * n_inner, spares, parts, body);
     }
+}
+
+/// What is multiplied with the input, of a matrix that may have one in front of it.
+fn first((narrow, wide): &(Option<Linear>, Linear)) -> &Linear {
+    narrow.as_ref().unwrap_or(wide)
 }
 
 /// The length of a head.

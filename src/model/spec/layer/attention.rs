@@ -1,4 +1,4 @@
-//! Attention, over keys and values and over latent vectors.
+//! Attention over keys and values. That over latent vectors is in `mla`.
 
 use super::{LayerSpec, NormSpec};
 use crate::limits;
@@ -55,6 +55,8 @@ pub struct AttentionSpec {
     pub output_norm: Option<NormSpec>,
     /// The layer whose keys and values are used instead of its own.
     pub shares_kv_with: Option<usize>,
+    /// What would choose the positions that queries see: files have its tensors, and texts are short enough for all.
+    pub indexer: Option<IndexerSpec>,
 }
 
 /// The use of a rotary embedding.
@@ -134,36 +136,6 @@ pub enum AttentionGate {
     WithQuery,
 }
 
-/// Attention over latent vectors (DeepSeek-AI 2024, "DeepSeek-V2", section 2.1): one vector a position,
-/// that all heads share, with a rotated part behind it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MlaSpec {
-    /// Width of the residual stream.
-    pub n_embd: usize,
-    /// Query heads.
-    pub n_head: usize,
-    /// Width that queries are made from, if not from the stream itself.
-    pub q_lora_rank: Option<usize>,
-    /// Elements of a latent vector.
-    pub kv_lora_rank: usize,
-    /// Elements of a query and of a key before they are rotated; those of the latent part.
-    pub head_dim_nope: usize,
-    /// Elements of the rotated part.
-    pub n_rot: usize,
-    /// Elements of a value head.
-    pub head_dim_v: usize,
-    /// The rotation, if there is one.
-    pub rope: Option<RopeUse>,
-    /// Multiplies the scores.
-    pub scale: f32,
-    /// What else does, by position.
-    pub temperature: Option<TemperatureSpec>,
-    /// Of what queries are made from and of latent vectors.
-    pub norm: NormSpec,
-    /// What would choose the positions that queries see: files have its tensors, and texts are short enough for all.
-    pub indexer: Option<IndexerSpec>,
-}
-
 /// What chooses the positions that queries see (DeepSeek-AI 2025, "DeepSeek-V3.2").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexerSpec {
@@ -200,6 +172,7 @@ impl AttentionSpec {
             has_softplus_gates: false,
             output_norm: None,
             shares_kv_with: None,
+            indexer: None,
         }
     }
 
@@ -275,20 +248,10 @@ impl AttentionSpec {
         if let Some(what) = self.sharing_fault(layer, layers) {
             return Some(what);
         }
-        let windows = match self.window {
-            None => [("the attention window", 1, limits::MAX_DIMENSION)],
-            Some(Window::Sliding(n) | Window::Chunked(n) | Window::Around(n)) => {
-                [("the attention window", n, limits::MAX_DIMENSION)]
-            }
-        };
-        if self.is_causal == matches!(self.window, Some(Window::Around(_))) && self.window.is_some() {
-            return Some(format!(
-                "the window {:?} with attention that is causal: {}",
-                self.window, self.is_causal
-            ));
+        if let Some(what) = self.window_fault() {
+            return Some(what);
         }
-        first_count_fault(&windows)
-            .or_else(|| first_constant_fault(&[("the attention scale", self.scale)]))
+        first_constant_fault(&[("the attention scale", self.scale)])
             .or_else(|| first_constant_fault(&[("the soft cap of scores", self.softcap.unwrap_or(1.0))]))
             .or_else(|| {
                 let n = self.log_temperature.filter(|&n| n < 2)?;
@@ -301,11 +264,26 @@ impl AttentionSpec {
             .or_else(|| self.qk_norm.and_then(|qk_norm| qk_norm.norm.fault()))
             .or_else(|| self.output_norm.and_then(|norm| norm.fault()))
             .or_else(|| self.temperature.and_then(|temperature| temperature.fault()))
+            .or_else(|| self.indexer.and_then(|indexer| indexer.fault()))
             .or_else(|| self.rope.and_then(|rope| rope.fault(ropes, self.head_dim_k)))
     }
 }
 
 impl AttentionSpec {
+    /// What is wrong with its window.
+    pub(super) fn window_fault(&self) -> Option<String> {
+        let Some(Window::Sliding(n) | Window::Chunked(n) | Window::Around(n)) = self.window else {
+            return None;
+        };
+        if self.is_causal == matches!(self.window, Some(Window::Around(_))) {
+            return Some(format!(
+                "the window {:?} with attention that is causal: {}",
+                self.window, self.is_causal
+            ));
+        }
+        first_count_fault(&[("the attention window", n, limits::MAX_DIMENSION)])
+    }
+
     /// What is wrong with the use of another layer's keys and values.
     fn sharing_fault(&self, layer: usize, layers: &[LayerSpec]) -> Option<String> {
         let other = self.shares_kv_with?;
@@ -315,6 +293,15 @@ impl AttentionSpec {
         });
         (other >= layer || !of_same_shape)
             .then(|| format!("layer {layer} cannot use the keys and values of layer {other}"))
+    }
+}
+
+impl IndexerSpec {
+    pub(super) fn fault(&self) -> Option<String> {
+        first_count_fault(&[
+            ("the number of an indexer's heads", self.n_head, limits::MAX_HEAD_DIM),
+            ("the length of an indexer's head", self.head_dim, limits::MAX_HEAD_DIM),
+        ])
     }
 }
 
@@ -335,62 +322,5 @@ impl RopeUse {
         (n_dims == 0 || n_dims % 2 == 1 || n_dims > head_dim).then(|| {
             format!("{n_dims} rotated elements per head; it must be an even number within 2..={head_dim}")
         })
-    }
-}
-
-impl MlaSpec {
-    /// Elements of a query head and of a key head.
-    pub fn head_dim_k(&self) -> usize {
-        self.head_dim_nope + self.n_rot
-    }
-
-    /// Elements that are cached of a position: the latent vector and the rotated part.
-    pub fn n_cached(&self) -> usize {
-        self.kv_lora_rank + self.n_rot
-    }
-
-    /// The attention that is left when the products with a head's keys and values are moved to its queries and
-    /// outputs: all queries share one head of latent vectors.
-    pub fn core(&self) -> AttentionSpec {
-        AttentionSpec {
-            head_dim_k: self.n_cached(),
-            head_dim_v: self.kv_lora_rank,
-            scale: self.scale,
-            temperature: self.temperature,
-            rope: self.rope,
-            ..AttentionSpec::plain(self.n_embd, self.n_head, 1, self.n_cached())
-        }
-    }
-
-    pub(super) fn fault(&self, ropes: &[RopeSpec]) -> Option<String> {
-        let counts = [
-            ("the number of attention heads", self.n_head, limits::MAX_HEAD_DIM),
-            ("the rank of queries", self.q_lora_rank.unwrap_or(1), limits::MAX_HEAD_DIM),
-            ("the rank of keys and values", self.kv_lora_rank, limits::MAX_HEAD_DIM / 2),
-            (
-                "the length of a key head without its rotated part",
-                self.head_dim_nope,
-                limits::MAX_HEAD_DIM / 2,
-            ),
-            ("the rotated part of a key head", self.n_rot, limits::MAX_HEAD_DIM / 2),
-            ("the length of a value head", self.head_dim_v, limits::MAX_HEAD_DIM),
-            (
-                "the number of an indexer's heads",
-                self.indexer.map_or(1, |of| of.n_head),
-                limits::MAX_HEAD_DIM,
-            ),
-            (
-                "the length of an indexer's head",
-                self.indexer.map_or(1, |of| of.head_dim),
-                limits::MAX_HEAD_DIM,
-            ),
-        ];
-        let widest = self.n_head.saturating_mul(self.n_cached().max(self.head_dim_k()).max(self.head_dim_v));
-        first_count_fault(&counts)
-            .or_else(|| first_count_fault(&[("the width of all heads", widest, limits::MAX_DIMENSION)]))
-            .or_else(|| first_constant_fault(&[("the attention scale", self.scale)]))
-            .or_else(|| self.temperature.and_then(|temperature| temperature.fault()))
-            .or_else(|| self.norm.fault())
-            .or_else(|| self.rope.and_then(|rope| rope.fault(ropes, self.n_rot)))
     }
 }

@@ -1,7 +1,10 @@
 //! The parts of layers that look at other positions.
 
-use super::attention::{AttentionSpec, MlaSpec};
-use super::recurrent::{DeltaNetSpec, HeadMambaSpec, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
+use super::attention::AttentionSpec;
+use super::mla::MlaSpec;
+use super::recurrent::{
+    DeltaNetSpec, HeadMambaSpec, KdaSpec, LightningSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec,
+};
 use super::rwkv::{Rwkv6Spec, Rwkv7Spec};
 use super::{FfnInput, LayerSpec};
 use crate::limits;
@@ -21,6 +24,8 @@ pub enum MixerSpec {
     DeltaNet(DeltaNetSpec),
     /// The same whose rows decay each at a pace of their own.
     Kda(KdaSpec),
+    /// Attention without a softmax: a linear recurrence whose heads decay each at a pace that never changes.
+    Lightning(LightningSpec),
     /// A linear recurrence whose heads decay.
     Mamba2(Mamba2Spec),
     /// A linear recurrence whose numbers decay each for itself.
@@ -50,6 +55,7 @@ impl MixerSpec {
             Self::ShortConv(spec) => spec.conv().state_len(),
             Self::DeltaNet(spec) => spec.state_len(),
             Self::Kda(spec) => spec.state_len(),
+            Self::Lightning(spec) => spec.state_len(),
             Self::Mamba2(spec) | Self::AttentionAndMamba2(_, spec) => spec.state_len(),
             Self::Mamba1(spec) => spec.state_len(),
             Self::HeadMamba(spec) => spec.state_len(),
@@ -74,6 +80,7 @@ impl MixerSpec {
             Self::ShortConv(spec) => spec.fault(),
             Self::DeltaNet(spec) => spec.fault(),
             Self::Kda(spec) => spec.fault(),
+            Self::Lightning(spec) => spec.fault(),
             Self::Mamba2(spec) => spec.fault(),
             Self::Mamba1(spec) => spec.fault(),
             Self::HeadMamba(spec) => spec.fault(),

@@ -3,6 +3,7 @@
 mod attention;
 mod ffn;
 mod mixer;
+mod mla;
 mod recurrent;
 mod rwkv;
 
@@ -14,13 +15,15 @@ use super::tensor::{Role, TensorId};
 use crate::limits;
 
 pub use attention::{
-    AttentionGate, AttentionSpec, IndexerSpec, MlaSpec, QkNormExtent, QkNormSpec, RopeOrder, RopeUse,
-    TemperatureSpec, Window,
+    AttentionGate, AttentionSpec, IndexerSpec, QkNormExtent, QkNormSpec, RopeOrder, RopeUse, TemperatureSpec,
+    Window,
 };
 pub use ffn::{AdjugateSpec, ExpertsSpec, FfnShape, FfnSpec, GroupSpec, RouterSpec, Scoring, SharedSpec};
 pub use mixer::MixerSpec;
+pub use mla::MlaSpec;
 pub use recurrent::{
-    ConvSpec, DeltaNetSpec, HeadMambaSpec, HeadOrder, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec,
+    ConvSpec, DeltaNetSpec, HeadMambaSpec, HeadOrder, KdaSpec, LightningSpec, Mamba1Spec, Mamba2Spec,
+    ShortConvSpec,
 };
 pub use rwkv::{ChannelMixSpec, Rwkv6Spec, Rwkv7Spec, RwkvRanks};
 
@@ -33,6 +36,8 @@ pub struct LayerSpec {
     pub mixer_norm: Option<NormSpec>,
     /// What files call it.
     pub mixer_norm_role: Role,
+    /// Whether that norm and the one in front of the feed-forward part are of the stream itself, which goes on normed.
+    pub norms_stream: bool,
     /// Of what the mixer adds to the stream.
     pub mixer_post_norm: Option<NormSpec>,
     /// What files call it.

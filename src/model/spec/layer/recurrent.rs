@@ -4,7 +4,7 @@ use gguf_simd::ops::{MAX_TAPS, padded_columns};
 
 use super::NormSpec;
 use crate::limits;
-use crate::model::spec::faults::first_count_fault;
+use crate::model::spec::faults::{first_constant_fault, first_count_fault};
 
 /// A causal convolution of each channel with its last few values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ pub struct HeadMambaSpec {
 }
 
 /// Kimi's delta-net (Moonshot AI 2025, "Kimi Linear"): as a gated one, but each row of a head's matrix,
-/// `[head_dim, head_dim]`, decays at a pace of its own; decays and gates are made of narrow vectors.
+/// `[head_dim, head_dim]`, decays at a pace of its own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KdaSpec {
     /// Width of the residual stream.
@@ -121,9 +121,29 @@ pub struct KdaSpec {
     pub n_head: usize,
     /// Elements of a head, and of a narrow vector.
     pub head_dim: usize,
+    /// Whether decays and gates are made of narrow vectors instead of the input itself.
+    pub is_narrow: bool,
+    /// What the logarithms of decays are bounded by, which is negative: they are this times sigmoids.
+    pub bound: Option<f32>,
     /// Positions that the convolutions reach over.
     pub n_taps: usize,
     /// Of each head's output, before it is gated.
+    pub norm: NormSpec,
+}
+
+/// Attention without a softmax (Qin et al. 2024, "Lightning Attention-2"): each head has a matrix, `[head_dim, head_dim]`,
+/// that decays at a pace of its own and to which the product of each key and value is added.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LightningSpec {
+    /// Width of the residual stream.
+    pub n_embd: usize,
+    /// Heads, of queries, keys and values alike.
+    pub n_head: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+    /// Multiplies the slopes of heads, which are the powers `h + 1` of `2^(-8 / n_head)`.
+    pub pace: f32,
+    /// Of the outputs of all heads together, before they are gated.
     pub norm: NormSpec,
 }
 
@@ -288,7 +308,37 @@ impl KdaSpec {
             ("the number of heads of a delta-net", self.n_head, limits::MAX_HEAD_DIM),
             ("the length of a head of a delta-net", self.head_dim, limits::MAX_HEAD_DIM),
         ];
-        first_count_fault(&counts).or_else(|| self.conv().fault()).or_else(|| self.norm.fault())
+        let bound = first_constant_fault(&[("the bound of decays, negated", -self.bound.unwrap_or(-1.0))]);
+        first_count_fault(&counts).or(bound).or_else(|| self.conv().fault()).or_else(|| self.norm.fault())
+    }
+}
+
+impl LightningSpec {
+    /// Elements of all heads.
+    pub fn n_inner(&self) -> usize {
+        self.n_head * self.head_dim
+    }
+
+    /// What each head's matrix decays by with every position.
+    pub fn decays(&self) -> impl Iterator<Item = f32> {
+        let Self { n_head, pace, .. } = *self;
+        let slope = move |head: usize| libm::exp2(-8.0 / n_head as f64 * (head + 1) as f64);
+        (0..n_head).map(move |head| libm::exp(-slope(head) * f64::from(pace)) as f32)
+    }
+
+    /// Floats that it remembers: the matrices, whose columns are filled up to whole vectors.
+    pub fn state_len(&self) -> usize {
+        self.n_inner() * padded_columns(self.head_dim)
+    }
+
+    pub(super) fn fault(&self) -> Option<String> {
+        let counts = [
+            ("the number of heads of linear attention", self.n_head, limits::MAX_HEAD_DIM),
+            ("the length of a head of linear attention", self.head_dim, limits::MAX_HEAD_DIM),
+            ("the width of all heads", self.n_head.saturating_mul(self.head_dim), limits::MAX_DIMENSION),
+        ];
+        let pace = first_constant_fault(&[("the pace of linear attention", self.pace)]);
+        first_count_fault(&counts).or(pace).or_else(|| self.norm.fault())
     }
 }
 

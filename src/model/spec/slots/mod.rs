@@ -180,6 +180,7 @@ impl Slots<'_> {
             MixerSpec::ShortConv(spec) => self.short_conv(spec),
             MixerSpec::DeltaNet(spec) => self.delta_net(spec),
             MixerSpec::Kda(spec) => self.kda(spec),
+            MixerSpec::Lightning(spec) => self.lightning(spec),
             MixerSpec::Mamba2(spec) => self.mamba2(spec),
             MixerSpec::Mamba1(spec) => self.mamba1(spec),
             MixerSpec::HeadMamba(spec) => self.head_mamba(spec),
@@ -292,13 +293,31 @@ impl Slots<'_> {
         if spec.has_sinks {
             self.weight(Role::AttnSinks, &[spec.n_head]);
         }
+        let Some(IndexerSpec { n_head, head_dim }) = spec.indexer else { return };
+        for (role, shape) in [
+            (Role::IndexerQProj, vec![n_head * head_dim, spec.n_embd]),
+            (Role::IndexerKProj, vec![head_dim, spec.n_embd]),
+            (Role::IndexerQNorm, vec![head_dim]),
+            (Role::IndexerKNorm, vec![head_dim]),
+        ] {
+            self.push(TensorId::weight(role, self.layer), &shape, Presence::Optional);
+        }
     }
 
     fn qk_norm(&mut self, role: Role, spec: QkNormSpec, n: usize, head_dim: usize) {
         match spec.extent {
             QkNormExtent::Head => self.norm(role, spec.norm, head_dim),
             QkNormExtent::Token => self.norm(role, spec.norm, n),
-            QkNormExtent::HeadOfItsOwn => self.weight(role, &[n / head_dim, head_dim]),
+            QkNormExtent::HeadOfItsOwn => {
+                self.weight(role, &[n / head_dim, head_dim]);
+                if spec.norm.kind == NormKind::Layer {
+                    self.push(
+                        TensorId::bias(role, self.layer),
+                        &[n / head_dim, head_dim],
+                        Presence::Optional,
+                    );
+                }
+            }
             QkNormExtent::QueryGain if role == Role::AttnQNorm => self.weight(role, &[n / head_dim, 1]),
             QkNormExtent::QueryGain => {}
         }
@@ -317,10 +336,19 @@ impl Slots<'_> {
         }
         self.weight(Role::AttnKvAMqa, &[spec.n_cached(), spec.n_embd]);
         self.norm(Role::AttnKvANorm, spec.norm, rank);
+        if let Some(norm) = spec.key_norm {
+            self.norm(Role::AttnKNorm, norm, spec.n_rot);
+        }
         self.alternative(Role::AttnKB, &[n_head, rank, spec.head_dim_nope]);
         self.alternative(Role::AttnVB, &[n_head, spec.head_dim_v, rank]);
         self.alternative(Role::AttnKvB, &[n_head * (spec.head_dim_nope + spec.head_dim_v), rank]);
-        self.weight(Role::AttnOutput, &[spec.n_embd, n_head * spec.head_dim_v]);
+        if spec.gate.is_some() {
+            self.weight(Role::AttnGate, &[spec.n_gate(), spec.n_embd]);
+        }
+        self.weight(Role::AttnOutput, &[spec.n_embd, spec.n_embd_out()]);
+        if spec.has_sinks {
+            self.weight(Role::AttnSinks, &[n_head]);
+        }
         let Some(IndexerSpec { n_head, head_dim }) = spec.indexer else { return };
         let q_rank = spec.q_lora_rank.unwrap_or(spec.n_embd);
         let of = |role| TensorId::weight(role, self.layer);

@@ -2,7 +2,7 @@
 
 use super::{Presence, Slots};
 use crate::model::spec::layer::{
-    ConvSpec, DeltaNetSpec, HeadMambaSpec, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec,
+    ConvSpec, DeltaNetSpec, HeadMambaSpec, KdaSpec, LightningSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec,
 };
 use crate::model::spec::{Role, TensorId};
 
@@ -82,13 +82,25 @@ impl Slots<'_> {
             self.weight(conv, &[1, n, 1, n_taps]);
         }
         for (down, up) in [(Role::SsmFA, Role::SsmFB), (Role::SsmGA, Role::SsmGB)] {
-            self.weight(down, &[head_dim, n_embd]);
-            self.weight(up, &[n, head_dim]);
+            if spec.is_narrow {
+                self.weight(down, &[head_dim, n_embd]);
+                self.weight(up, &[n, head_dim]);
+            } else {
+                self.weight(down, &[n, n_embd]);
+            }
         }
         self.weight(Role::SsmBeta, &[n_head, n_embd]);
         self.push(TensorId::bias(Role::SsmDt, self.layer), &[n], Presence::Required);
         self.bare(Role::SsmA, &[1, 1, n_head, 1]);
         self.norm(Role::SsmNorm, spec.norm, head_dim);
+        self.weight(Role::AttnOutput, &[n_embd, n]);
+    }
+
+    pub(super) fn lightning(&mut self, spec: &LightningSpec) {
+        let (n_embd, n) = (spec.n_embd, spec.n_inner());
+        self.norm(Role::AttnNorm2, spec.norm, n);
+        self.weight(Role::AttnQkv, &[3 * n, n_embd]);
+        self.weight(Role::AttnGate, &[n, n_embd]);
         self.weight(Role::AttnOutput, &[n_embd, n]);
     }
 

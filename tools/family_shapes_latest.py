@@ -1,0 +1,100 @@
+"""The tiny models of tools/family_fixtures.py whose families came last: see tools/family_shapes.py."""
+
+from family_shapes import MLA, rope, shape
+from family_shapes_more import multimodal
+
+LATENT = {key: value for key, value in MLA.items() if key not in ("n_routed_experts", "n_shared_experts", "head_dim")}
+VQ = dict(
+    embed_dim=4, num_embeddings=4, latent_channels=4, in_channels=1, resolution=8, base_channels=32,
+    channel_multiplier=[1], num_res_blocks=1, attn_resolutions=[], attn_type="none",
+)
+
+SHAPES = {
+    "chameleon": shape("chameleon", vq_config=VQ, vocabulary_map={"<image>": 5}),
+    "chameleon-swin": shape(
+        "chameleon", vq_config=VQ, vocabulary_map={"<image>": 5}, swin_norm=True, num_key_value_heads=4
+    ),
+    # A twin: see tools/family_twins.py.
+    "cogvlm": shape("llama", num_key_value_heads=4, rope_parameters=rope(1e4), intermediate_size=40),
+    "bailingmoe3": shape(
+        "bailing_hybrid",
+        **LATENT | dict(num_key_value_heads=2, moe_intermediate_size=8, num_experts_per_tok=2),
+        head_dim=8,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=10,
+        num_local_experts=8,
+        n_shared_experts=1,
+        n_group=2,
+        topk_group=1,
+        num_mtp_layers=0,
+        layer_types=["linear_attention", "linear_attention", "full_attention"],
+        layer_group_size=3,
+        mlp_layer_types=["dense", "sparse", "sparse"],
+        first_k_dense_replace=1,
+        q_lora_rank=12,
+        kda_lower_bound=-3.0,
+    ),
+    "minimax-01": shape(
+        "minimax",
+        head_dim=8,
+        num_hidden_layers=3,
+        intermediate_size=10,
+        layer_types=["linear_attention", "full_attention", "linear_attention"],
+        block_size=16,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        **dict.fromkeys(("full_attn_alpha_factor", "linear_attn_alpha_factor", "mlp_alpha_factor"), 1.7),
+    ),
+    "minimax-m3": multimodal("minimax_m3_vl", shape(
+        "minimax_m3_vl_text",
+        head_dim=16,
+        rotary_dim=8,
+        rope_parameters=rope(partial_rotary_factor=0.5),
+        num_hidden_layers=2,
+        intermediate_size=8,
+        dense_intermediate_size=20,
+        shared_intermediate_size=8,
+        num_local_experts=6,
+        num_experts_per_tok=2,
+        routed_scaling_factor=1.7,
+        swiglu_limit=7.0,
+        index_n_heads=2,
+        index_head_dim=16,
+        index_block_size=16,
+        index_topk_blocks=4,
+        index_local_blocks=1,
+        layer_types=["full_attention", "minimax_m3_sparse"],
+        mlp_layer_types=["dense", "sparse"],
+    ), dict(
+        hidden_size=16, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=8, patch_size=2,
+        temporal_patch_size=1, spatial_merge_size=1,
+    ), projector_hidden_size=8),
+    "dots3note": shape(
+        "dots3_note_text",
+        **LATENT | dict(moe_intermediate_size=8, rms_norm_eps=0.01, num_key_value_heads=2, num_experts_per_tok=2),
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        head_dim=24,
+        q_lora_rank=12,
+        intermediate_size=12,
+        n_routed_experts=5,
+        n_shared_experts=1,
+        shared_experts_intermediate_size=8,
+        index_n_heads=2,
+        index_head_dim=64,
+        index_topk=2048,
+        sliding_window=8,
+        layer_types=["indexed_attention", "sliding_attention", "indexed_attention"],
+        mlp_layer_types=["dense", "sparse", "sparse"],
+        rope_parameters={"indexed_attention": rope(2000.0), "sliding_attention": rope(100.0)},
+        swa_num_attention_heads=3,
+        swa_num_key_value_heads=3,
+        swa_q_lora_rank=12,
+        swa_kv_lora_rank=24,
+        swa_head_dim=20,
+        swa_qk_nope_head_dim=12,
+        swa_v_head_dim=8,
+        swa_qk_rope_head_dim=8,
+    ),
+}
