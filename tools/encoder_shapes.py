@@ -1,9 +1,5 @@
 """What tools/encoder_fixtures.py makes: a model type, the arguments of its configuration, and whether it scores pairs."""
 
-import json
-
-from safetensors.torch import load_file, save_file
-
 N_VOCAB = 320
 BERT = dict(
     vocab_size=N_VOCAB, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96,
@@ -35,7 +31,12 @@ LIKE_LLAMA = dict(
     vocab_size=N_VOCAB, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96,
     max_position_embeddings=80,
 )
+MPNET = LIKE_LLAMA | NO_IDS | dict(max_position_embeddings=142)
+# Tokens of texts, where they are not the usual ones: far enough for the last bucket of relative positions.
+LENGTHS = {"mpnet": [29, 1, 140, 12]}
 SHAPES |= {
+    "mpnet": ("mpnet", MPNET, False),
+    "mpnet-rank": ("mpnet", MPNET | dict(num_labels=2), True),
     "nomic-bert": ("nomic_bert", BERT | dict(max_position_embeddings=96, rope_parameters=ROPE(1000.0)), False),
     "modern-bert": (
         "modernbert",

@@ -324,3 +324,46 @@ fn keys_that_files_may_leave_out_have_a_meaning() {
     });
     assert!(!experts.expect("layers with experts").router.is_normalised);
 }
+
+/// What becomes of the configuration `text` of family `name`, with the values of `more` in it.
+fn configured(name: &str, text: &str, more: &str) -> Result<Configured> {
+    let mut json: serde_json::Value = serde_json::from_str(text).expect("JSON");
+    let more: serde_json::Value = serde_json::from_str(&format!("{{{more}}}")).expect("JSON");
+    for (key, value) in more.as_object().expect("an object") {
+        json[key] = value.clone();
+    }
+    let config = Config::parse(Path::new("config.json"), &json.to_string()).expect("JSON");
+    by_gguf_name(name).expect("a family").configure(&config)
+}
+
+const MPNET: &str = include_str!("../../../fixtures/encoders/mpnet/config.json");
+
+#[test]
+fn what_files_of_encoders_cannot_express_is_refused_by_name() {
+    for (name, text, more, named) in [
+        ("mpnet", MPNET, r#""relative_attention_num_buckets": 64"#, "relative_attention_num_buckets 64"),
+        ("mpnet", MPNET, r#""hidden_act": "relu""#, "hidden_act"),
+    ] {
+        let error = configured(name, text, more).expect_err(more).to_string();
+        assert!(error.contains(named), "{more}: {error}");
+    }
+}
+
+#[test]
+fn impossible_buckets_of_relative_positions_are_named() {
+    let fault = |key: &str, value: Value| {
+        let mut pairs = configured("mpnet", MPNET, "").expect("sound").pairs;
+        pairs.retain(|(name, _)| *name != format!("mpnet.{key}"));
+        pairs.push((format!("mpnet.{key}"), value));
+        let made =
+            by_gguf_name("mpnet").expect("a family").spec_of_pairs((Path::new("m.gguf"), &pairs), &|_| true);
+        made.expect_err("no model").to_string()
+    };
+    const BUCKETS: &str = "attention.relative_buckets_count";
+    for n in [0, 3, 257, u32::MAX] {
+        let what = fault(BUCKETS, Value::U32(n));
+        assert!(what.contains(&format!("{n} buckets")), "{what}");
+    }
+    let what = fault("attention.head_count", Value::I32s(vec![4, 2]));
+    assert!(what.contains("relative positions of layer 0"), "{what}");
+}

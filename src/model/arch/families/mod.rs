@@ -79,6 +79,7 @@ mod minimax_m2;
 mod mistral3;
 mod mistral4;
 mod modern_bert;
+mod mpnet;
 mod mpt;
 mod muse_glimmer;
 mod nanbeige;
@@ -215,6 +216,7 @@ pub(super) const ALL: &[&Family] = &[
     &mistral3::FAMILY,
     &mistral4::FAMILY,
     &modern_bert::FAMILY,
+    &mpnet::FAMILY,
     &mpt::FAMILY,
     &muse_glimmer::FAMILY,
     &nanbeige::FAMILY,

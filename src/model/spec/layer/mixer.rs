@@ -1,6 +1,7 @@
 //! The parts of layers that look at other positions.
 
-use super::attention::{AttentionSpec, MlaSpec};
+use super::attention::AttentionSpec;
+use super::mla::MlaSpec;
 use super::recurrent::{DeltaNetSpec, HeadMambaSpec, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec};
 use super::rwkv::{Rwkv6Spec, Rwkv7Spec};
 use super::{FfnInput, LayerSpec};

@@ -3,7 +3,9 @@
 mod attention;
 mod ffn;
 mod mixer;
+mod mla;
 mod recurrent;
+mod relative;
 mod rwkv;
 
 use gguf_simd::ops::Gate;
@@ -14,14 +16,15 @@ use super::tensor::{Role, TensorId};
 use crate::limits;
 
 pub use attention::{
-    AttentionGate, AttentionSpec, IndexerSpec, MlaSpec, QkNormExtent, QkNormSpec, RopeOrder, RopeUse,
-    TemperatureSpec, Window,
+    AttentionGate, AttentionSpec, QkNormExtent, QkNormSpec, RopeOrder, RopeUse, TemperatureSpec, Window,
 };
 pub use ffn::{AdjugateSpec, ExpertsSpec, FfnShape, FfnSpec, GroupSpec, RouterSpec, Scoring, SharedSpec};
 pub use mixer::MixerSpec;
+pub use mla::{IndexerSpec, MlaSpec};
 pub use recurrent::{
     ConvSpec, DeltaNetSpec, HeadMambaSpec, HeadOrder, KdaSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec,
 };
+pub use relative::RelativeSpec;
 pub use rwkv::{ChannelMixSpec, Rwkv6Spec, Rwkv7Spec, RwkvRanks};
 
 /// A transformer layer.

@@ -292,6 +292,9 @@ impl Slots<'_> {
         if spec.has_sinks {
             self.weight(Role::AttnSinks, &[spec.n_head]);
         }
+        if let Some(of) = spec.relative.filter(|of| self.layer == Some(of.layer)) {
+            self.weight(Role::AttnRelB, &[of.n_buckets, spec.n_head]);
+        }
     }
 
     fn qk_norm(&mut self, role: Role, spec: QkNormSpec, n: usize, head_dim: usize) {
