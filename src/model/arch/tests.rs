@@ -337,16 +337,37 @@ fn configured(name: &str, text: &str, more: &str) -> Result<Configured> {
 }
 
 const MPNET: &str = include_str!("../../../fixtures/encoders/mpnet/config.json");
+const GTE: &str = include_str!("../../../fixtures/encoders/gte/config.json");
 
 #[test]
 fn what_files_of_encoders_cannot_express_is_refused_by_name() {
     for (name, text, more, named) in [
         ("mpnet", MPNET, r#""relative_attention_num_buckets": 64"#, "relative_attention_num_buckets 64"),
         ("mpnet", MPNET, r#""hidden_act": "relu""#, "hidden_act"),
+        ("gte", GTE, r#""position_embedding_type": "absolute""#, "position_embedding_type"),
+        ("gte", GTE, r#""layer_norm_type": "rms_norm""#, "layer_norm_type"),
+        ("gte", GTE, r#""logn_attention_scale": true"#, "logn_attention_clip1"),
+        ("gte", GTE, r#""rope_scaling": {"type": "ntk", "factor": 2, "mixed_b": 0.6}"#, "mixed_b 0.6"),
+        ("gte", GTE, r#""rope_scaling": {"type": "ntk", "factor": 0.5}"#, "factor 0.5"),
+        ("gte", GTE, r#""rope_scaling": {"type": "other", "factor": 2}"#, "other"),
     ] {
         let error = configured(name, text, more).expect_err(more).to_string();
         assert!(error.contains(named), "{more}: {error}");
     }
+}
+
+#[test]
+fn a_context_made_longer_without_training_is_a_base_and_linear_scaling() {
+    let rope = |more: &str| configured("gte", GTE, more).expect("sound").spec.ropes[0].clone();
+    let stretched = rope("");
+    assert_eq!(stretched.freq_base, 400.0);
+    // 4^(2 / 16): heads have 16 elements.
+    assert_eq!(stretched.scaling, RopeScaling::Linear { factor: 1.189_207_1 });
+    let plain = rope(r#""rope_scaling": null"#);
+    assert_eq!((plain.freq_base, plain.scaling), (100.0, RopeScaling::None));
+    let clipped = r#""logn_attention_scale": true, "logn_attention_clip1": true"#;
+    let notes = configured("gte", GTE, clipped).expect("nothing changes").notes;
+    assert!(notes.iter().any(|note| note.contains("logn_attention_scale")), "{notes:?}");
 }
 
 #[test]

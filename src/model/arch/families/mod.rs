@@ -50,6 +50,7 @@ mod granitehybrid;
 mod granitemoe;
 mod grok;
 mod grovemoe;
+mod gte;
 mod hunyuan_dense;
 mod hunyuan_moe;
 mod hunyuan_vl;
@@ -188,6 +189,8 @@ pub(super) const ALL: &[&Family] = &[
     &granitemoe::FAMILY,
     &grok::FAMILY,
     &grovemoe::FAMILY,
+    &gte::FAMILY,
+    &gte::RENAMED,
     &hunyuan_dense::FAMILY,
     &hunyuan_moe::FAMILY,
     &hunyuan_vl::FAMILY,
