@@ -21,12 +21,12 @@ import numpy as np
 import torch
 import encoder_references
 import jina_bert_v2
-from encoder_shapes import SHAPES
+from encoder_shapes import LENGTHS, SHAPES
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, AutoModelForSequenceClassification
 from transformers.utils import logging
 
 N_VOCAB = 320
-LENGTHS = [29, 1, 70, 12]
+USUAL_LENGTHS = [29, 1, 70, 12]
 N_SEEDS = 20
 LEAST_EFFECT = 3e-4
 MOST_BYTES = 400_000
@@ -40,7 +40,7 @@ def spread(name, tensor, generator):
         return tensor.detach() + torch.rand(tensor.shape, generator=generator) - 0.5
     if "embed" in name:
         return normal
-    sharp = ("query", "key", "qkv", "q_proj", "k_proj", "q_lin", "k_lin", "router")
+    sharp = ("query", "key", "qkv", "q_proj", "k_proj", "q_lin", "k_lin", "attn.q.", "attn.k.", "router")
     return (2.0 if any(word in name for word in sharp) else 1.2) * normal * tensor.shape[-1] ** -0.5
 
 
@@ -55,7 +55,9 @@ def load(folder, scores):
     config = json.loads((folder / "config.json").read_text())
     if config["architectures"] == ["JinaBertModel"]:
         return jina_bert_v2.load(folder)
-    if config["architectures"] == ["NeoBERT"] or "moe_every_n_layers" in config:
+    # Transformers has the other Nomic BERTs.
+    is_moe = "moe_every_n_layers" in config
+    if is_moe or config["architectures"][0] in encoder_references.BY_CLASS.keys() - {"NomicBertModel"}:
         return encoder_references.load(folder)
     auto = AutoModelForSequenceClassification if scores else AutoModel
     return auto.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True).eval()
@@ -86,7 +88,7 @@ def idle_tensors(model, texts, scores, expected):
         if not tensor.is_floating_point() or not scores and ("pooler" in name or name.startswith("head")):
             continue
         # A bias of keys moves all scores of a query alike.
-        if "key.bias" in name or "k_lin.bias" in name:
+        if "key.bias" in name or "k_lin.bias" in name or "attn.k.bias" in name or "k_proj.bias" in name:
             continue
         kept = tensor.data.clone()
         noise = torch.randn(kept.shape, generator=torch.Generator().manual_seed(1))
@@ -120,7 +122,8 @@ def make(name, folder):
         model.to(torch.bfloat16).save_pretrained(folder)
         model = load(folder, scores)
         rng = np.random.default_rng(seed)
-        texts = [(rng.integers(4, N_VOCAB, n).tolist(), n // 2 if scores else n) for n in LENGTHS if not scores or n > 1]
+        lengths = [n for n in LENGTHS.get(name, USUAL_LENGTHS) if not scores or n > 1]
+        texts = [(rng.integers(4, N_VOCAB, n).tolist(), n // 2 if scores else n) for n in lengths]
         expected = outputs(model, texts, scores)
         idle = idle_tensors(model, texts, scores, expected)
         if not idle:

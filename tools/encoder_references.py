@@ -145,7 +145,89 @@ class NomicBertMoe(Reference):
         return types.SimpleNamespace(last_hidden_state=x[None])
 
 
-REFERENCES = {"neobert": NeoBert, "nomic_bert_moe": NomicBertMoe}
+class Gte(Reference):
+    """Alibaba's `NewModel`: names as in the weights of a base model, q, k and v in one matrix."""
+
+    ARCHITECTURES = ["NewModel"]
+    MODEL_TYPE = "new"
+    PREFIX = ""
+
+    def shapes(self):
+        c = self.config
+        n, n_ff = c.hidden_size, c.intermediate_size
+        shapes = {"embeddings.word_embeddings.weight": (c.vocab_size, n)}
+        if c.type_vocab_size > 0:
+            shapes["embeddings.token_type_embeddings.weight"] = (c.type_vocab_size, n)
+        norms, linears = ["embeddings.LayerNorm"], {}
+        for i in range(c.num_hidden_layers):
+            layer = f"encoder.layer.{i}."
+            norms += [f"{layer}attn_ln", f"{layer}mlp_ln"]
+            linears |= {f"{layer}attention.o_proj": (n, n), f"{layer}mlp.down_proj": (n, n_ff)}
+            if c.pack_qkv:
+                linears[f"{layer}attention.qkv_proj"] = (3 * n, n)
+            else:
+                linears |= {f"{layer}attention.{part}_proj": (n, n) for part in "qkv"}
+            shapes[f"{layer}mlp.up_gate_proj.weight"] = (2 * n_ff, n)
+        for name, shape in (linears | self.heads()).items():
+            shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+        for name in norms:
+            shapes |= {f"{name}.weight": (n,), f"{name}.bias": (n,)}
+        return {name if name.startswith("classifier") else self.PREFIX + name: shape for name, shape in shapes.items()}
+
+    def heads(self):
+        return {}
+
+    def rotate(self, x):
+        # A context that is `factor` times as long: the base grows as much, and all frequencies shrink.
+        factor = (self.config.rope_scaling or {}).get("factor", 1.0)
+        angles = self.angles(x, self.config.rope_theta * factor) / factor ** (2 / x.shape[-1])
+        a, b = x.chunk(2, -1)
+        return torch.cat((a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()), -1)
+
+    def norm(self, x, name):
+        weight, bias = (self.tensors[f"{self.PREFIX}{name}.{part}"] for part in ("weight", "bias"))
+        return nn.functional.layer_norm(x, x.shape[-1:], weight, bias, self.config.layer_norm_eps)
+
+    def linear(self, x, name):
+        return linear(x, self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"])
+
+    def forward(self, input_ids, token_type_ids=None):
+        c, prefix = self.config, self.PREFIX
+        x = self.tensors[f"{prefix}embeddings.word_embeddings.weight"][input_ids[0]]
+        if c.type_vocab_size > 0:
+            x = x + self.tensors[f"{prefix}embeddings.token_type_embeddings.weight"][token_type_ids[0]]
+        x = self.norm(x, "embeddings.LayerNorm")
+        for i in range(c.num_hidden_layers):
+            layer = f"encoder.layer.{i}."
+            attention = f"{prefix}{layer}attention."
+            if c.pack_qkv:
+                qkv = self.linear(x, f"{attention}qkv_proj").chunk(3, -1)
+            else:
+                qkv = [self.linear(x, f"{attention}{part}_proj") for part in "qkv"]
+            x = self.norm(x + self.linear(self.attend(*qkv), f"{attention}o_proj"), f"{layer}attn_ln")
+            up, gate = linear(x, self.tensors[f"{prefix}{layer}mlp.up_gate_proj.weight"]).chunk(2, -1)
+            y = self.linear(gelu(gate) * up, f"{prefix}{layer}mlp.down_proj")
+            x = self.norm(x + y, f"{layer}mlp_ln")
+        return types.SimpleNamespace(last_hidden_state=x[None])
+
+
+class GteRank(Gte):
+    """With scores of classes: of the first position, behind a layer with the hyperbolic tangent."""
+
+    ARCHITECTURES = ["NewForSequenceClassification"]
+    PREFIX = "new."
+
+    def heads(self):
+        n = self.config.hidden_size
+        return {"pooler.dense": (n, n), "classifier": (len(self.config.id2label), n)}
+
+    def forward(self, input_ids, token_type_ids):
+        first = super().forward(input_ids, token_type_ids).last_hidden_state[:, 0]
+        pooled = self.linear(first, "new.pooler.dense").tanh()
+        return types.SimpleNamespace(logits=self.linear(pooled, "classifier"))
+
+
+REFERENCES = {"neobert": NeoBert, "nomic_bert_moe": NomicBertMoe, "new": Gte, "new_rank": GteRank}
 BY_CLASS = {made.ARCHITECTURES[0]: made for made in REFERENCES.values()}
 
 

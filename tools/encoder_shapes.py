@@ -1,9 +1,5 @@
 """What tools/encoder_fixtures.py makes: a model type, the arguments of its configuration, and whether it scores pairs."""
 
-import json
-
-from safetensors.torch import load_file, save_file
-
 N_VOCAB = 320
 BERT = dict(
     vocab_size=N_VOCAB, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96,
@@ -35,7 +31,18 @@ LIKE_LLAMA = dict(
     vocab_size=N_VOCAB, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96,
     max_position_embeddings=80,
 )
+MPNET = LIKE_LLAMA | NO_IDS | dict(max_position_embeddings=142)
+GTE = dict(
+    vocab_size=N_VOCAB, hidden_size=48, num_hidden_layers=2, num_attention_heads=3, intermediate_size=64,
+    max_position_embeddings=96, type_vocab_size=0, hidden_act="gelu", layer_norm_type="layer_norm", layer_norm_eps=1e-12,
+    position_embedding_type="rope", rope_theta=100.0, pack_qkv=True, logn_attention_scale=False,
+    logn_attention_clip1=False,
+)
+# Tokens of texts, where they are not the usual ones: far enough for the last bucket of relative positions.
+LENGTHS = {"mpnet": [29, 1, 140, 12]}
 SHAPES |= {
+    "mpnet": ("mpnet", MPNET, False),
+    "mpnet-rank": ("mpnet", MPNET | dict(num_labels=2), True),
     "nomic-bert": ("nomic_bert", BERT | dict(max_position_embeddings=96, rope_parameters=ROPE(1000.0)), False),
     "modern-bert": (
         "modernbert",
@@ -80,6 +87,13 @@ SHAPES |= {
             mlp_fc2_bias=True, causal=False, prenorm=False,
         ),
         False,
+    ),
+    "gte": ("new", GTE | dict(rope_scaling=dict(type="ntk", factor=4.0)), False),
+    "gte-rank": ("gte", BERT | dict(num_labels=2, rope_parameters=ROPE(100.0)), True),
+    "gte-new-rank": (
+        "new_rank",
+        GTE | dict(type_vocab_size=2, pack_qkv=False, rope_scaling=None, id2label={"0": "LABEL_0"}),
+        True,
     ),
     "jina-bert-v2": ("jina_bert_v2", BERT | dict(intermediate_size=64), False),
     "jina-bert-v3": ("jina_embeddings_v3", ROBERTA | dict(max_position_embeddings=96), False),

@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::common::npy::read_npy;
+use crate::common::{self, npy::read_npy};
 use crate::families::{Fixture, registered_in};
+use gguf_kit::convert::FileType;
 use gguf_kit::gguf::GgufFile;
 use gguf_kit::model::KvTypes;
 use gguf_kit::model::spec::Pooling;
@@ -140,4 +141,20 @@ fn files_of_encoders_say_what_other_programs_ask_for() {
     ] {
         assert!(names.contains(&name), "{name}");
     }
+}
+
+#[test]
+fn a_table_of_relative_positions_is_in_the_first_layer_alone_and_stays_floats() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fixture = registered().into_iter().find(|fixture| fixture.name == "mpnet").expect("the fixture");
+    fixture.convert(dir.path());
+    let gguf = dir.path().join("q8.gguf");
+    common::convert(&dir.path().join(&fixture.name), &gguf, FileType::Q8_0);
+    let file = GgufFile::open(&gguf).expect("a sound file");
+    assert_eq!(file.metadata().count("mpnet.attention.relative_buckets_count").unwrap(), Some(32));
+    let tables = file.tensors().iter().filter(|tensor| tensor.name.contains("attn_rel_b"));
+    let tables: Vec<_> = tables
+        .map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice(), tensor.ty.name().to_string()))
+        .collect();
+    assert_eq!(tables, [("blk.0.attn_rel_b.weight", &[32, 4][..], "F32".to_owned())]);
 }

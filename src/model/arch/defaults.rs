@@ -16,6 +16,8 @@ pub struct Defaults {
     pub has_kinds: bool,
     /// Whether positions may have several dimensions, which are one for text (M-RoPE).
     pub has_sections: bool,
+    /// Whether the scaling called `ntk` is one that the family writes itself.
+    pub has_ntk: bool,
     /// Whether heads may be rotated in part, and which part of them is.
     pub partial: Partial,
     /// The length of a head that the configuration does not say; `None`: what divides the width among heads.
@@ -58,6 +60,7 @@ impl Defaults {
         freq_base: 1e4,
         has_kinds: false,
         has_sections: false,
+        has_ntk: false,
         partial: Partial::Refused,
         head_dim: None,
         n_vocab_name: "vocab_size",

@@ -50,9 +50,9 @@ fn set(key: &str, value: Value) -> impl FnOnce(&mut MetadataPairs) {
 fn every_family_has_names_of_its_own() {
     for (i, family) in families::ALL.iter().enumerate() {
         for other in &families::ALL[..i] {
-            // BERT's kin have names of their own in checkpoints, and are one architecture in files.
+            // BERT's kin, and GTE's two classes, have names of their own in checkpoints, and are one architecture in files.
             assert!(
-                family.gguf_name != other.gguf_name || family.gguf_name == "bert",
+                family.gguf_name != other.gguf_name || ["bert", "gte"].contains(&family.gguf_name),
                 "{}",
                 family.gguf_name
             );
@@ -323,4 +323,71 @@ fn keys_that_files_may_leave_out_have_a_meaning() {
         _ => None,
     });
     assert!(!experts.expect("layers with experts").router.is_normalised);
+}
+
+/// What becomes of the configuration `text` of family `name`, with the values of `more` in it.
+fn configured(name: &str, text: &str, more: &str) -> Result<Configured> {
+    let mut json: serde_json::Value = serde_json::from_str(text).expect("JSON");
+    let more: serde_json::Value = serde_json::from_str(&format!("{{{more}}}")).expect("JSON");
+    for (key, value) in more.as_object().expect("an object") {
+        json[key] = value.clone();
+    }
+    let config = Config::parse(Path::new("config.json"), &json.to_string()).expect("JSON");
+    by_gguf_name(name).expect("a family").configure(&config)
+}
+
+const MPNET: &str = include_str!("../../../fixtures/encoders/mpnet/config.json");
+const GTE: &str = include_str!("../../../fixtures/encoders/gte/config.json");
+
+#[test]
+fn what_files_of_encoders_cannot_express_is_refused_by_name() {
+    for (name, text, more, named) in [
+        ("mpnet", MPNET, r#""relative_attention_num_buckets": 64"#, "relative_attention_num_buckets 64"),
+        ("mpnet", MPNET, r#""hidden_act": "relu""#, "hidden_act"),
+        ("gte", GTE, r#""position_embedding_type": "absolute""#, "position_embedding_type"),
+        ("gte", GTE, r#""layer_norm_type": "rms_norm""#, "layer_norm_type"),
+        ("gte", GTE, r#""logn_attention_scale": true"#, "logn_attention_clip1"),
+        ("gte", GTE, r#""rope_scaling": {"type": "ntk", "factor": 2, "mixed_b": 0.6}"#, "mixed_b 0.6"),
+        ("gte", GTE, r#""rope_scaling": {"type": "ntk", "factor": 0.5}"#, "factor 0.5"),
+        ("gte", GTE, r#""rope_scaling": {"type": "other", "factor": 2}"#, "other"),
+    ] {
+        let error = configured(name, text, more).expect_err(more).to_string();
+        assert!(error.contains(named), "{more}: {error}");
+    }
+}
+
+#[test]
+fn a_context_made_longer_without_training_is_a_base_and_linear_scaling() {
+    let rope = |more: &str| configured("gte", GTE, more).expect("sound").spec.ropes[0].clone();
+    let stretched = rope("");
+    assert_eq!(stretched.freq_base, 400.0);
+    // 4^(2 / 16): heads have 16 elements.
+    assert_eq!(stretched.scaling, RopeScaling::Linear { factor: 1.189_207_1 });
+    let plain = rope(r#""rope_scaling": null"#);
+    assert_eq!((plain.freq_base, plain.scaling), (100.0, RopeScaling::None));
+    let clipped = r#""logn_attention_scale": true, "logn_attention_clip1": true"#;
+    let notes = configured("gte", GTE, clipped).expect("nothing changes").notes;
+    assert!(notes.iter().any(|note| note.contains("logn_attention_scale")), "{notes:?}");
+}
+
+#[test]
+fn impossible_buckets_of_relative_positions_are_named() {
+    let fault = |changed: &[(&str, Value)]| {
+        let mut pairs = configured("mpnet", MPNET, "").expect("sound").pairs;
+        for (key, value) in changed {
+            pairs.retain(|(name, _)| *name != format!("mpnet.{key}"));
+            pairs.push((format!("mpnet.{key}"), value.clone()));
+        }
+        let made =
+            by_gguf_name("mpnet").expect("a family").spec_of_pairs((Path::new("m.gguf"), &pairs), &|_| true);
+        made.expect_err("no model").to_string()
+    };
+    const BUCKETS: &str = "attention.relative_buckets_count";
+    for n in [0, 3, 257, u32::MAX] {
+        let what = fault(&[(BUCKETS, Value::U32(n))]);
+        assert!(what.contains(&format!("{n} buckets")), "{what}");
+    }
+    let heads = || Value::I32s(vec![4, 2]);
+    let what = fault(&[("attention.head_count", heads()), ("attention.head_count_kv", heads())]);
+    assert!(what.contains("relative positions of layer 0"), "{what}");
 }

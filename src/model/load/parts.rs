@@ -2,7 +2,7 @@
 
 use super::Loader;
 use crate::error::{Error, Result};
-use crate::model::layer::attention::Attention;
+use crate::model::layer::attention::{Attention, RelativeBias};
 use crate::model::layer::{FfnInput, Layer, Mixer, Norm, PerLayerInput, Residual};
 use crate::model::rope::{Frequencies, FrequenciesByContext};
 use crate::model::spec::layer::{self as spec, AttentionSpec, LayerSpec, NormSpec};
@@ -113,11 +113,16 @@ impl Loader<'_> {
                 _ => self.norm(role, layer, (of.norm, n)).map(Some),
             }
         };
+        let relative = spec.relative.map(|of| {
+            let table = self.vector(Role::AttnRelB, Some(of.layer))?;
+            Ok::<_, Error>(RelativeBias::new((of, spec.is_causal), &table))
+        });
         Ok(Attention {
             q_norm: head_norm(Role::AttnQNorm, spec.n_embd_q(), spec.head_dim_k)?,
             k_norm: if has_own { head_norm(Role::AttnKNorm, n_k, spec.head_dim_k)? } else { None },
             v_norm: spec.v_norm.map(|of| Norm { spec: of, weight: vec![1.0; spec.head_dim_v], bias: None }),
             slopes: spec.slopes(),
+            relative: relative.transpose()?,
             sinks: spec.has_sinks.then(|| self.vector(Role::AttnSinks, layer)).transpose()?,
             gate: gate.map(|_| self.linear(Role::AttnGate, layer)).transpose()?,
             output_norm: spec

@@ -66,6 +66,8 @@ roles! {
     AttnKNorm "attn_k_norm" layer;
     AttnGate "attn_gate" layer;
     AttnSinks "attn_sinks" layer;
+    /// As llama.cpp calls that of T5; of a layer whose table others share, it is theirs too.
+    AttnRelB "attn_rel_b" layer;
     AttnQA "attn_q_a" layer;
     AttnQANorm "attn_q_a_norm" layer;
     AttnQB "attn_q_b" layer;
@@ -283,6 +285,7 @@ impl TensorId {
             Role::FfnGateInp
                 | Role::AttnQNorm
                 | Role::AttnKNorm
+                | Role::AttnRelB
                 | Role::PositionEmbd
                 | Role::TokenTypes
                 | Role::ShortConvConv

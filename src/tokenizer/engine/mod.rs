@@ -62,11 +62,13 @@ impl Tokenizer {
         // WordPiece puts its separator behind texts, whatever files say.
         let is_wordpiece = vocabulary.kind == Kind::WordPiece;
         let end = ids.get(Role::Separator).filter(|_| is_wordpiece).or(ids.get(Role::Eos));
+        // Files of other programs say of BERT's own that it is there, where pairs of texts have no second.
+        let is_single = is_wordpiece && end.is_some_and(|id| vocabulary.tokens[id as usize] == "[SEP]");
         let says = |flag: Option<bool>| flag.filter(|_| !is_wordpiece);
         Ok(Self {
             adds_bos: adds(says(vocabulary.add_bos), encoder.adds_bos(), ids.get(Role::Bos)),
             adds_eos: adds(says(vocabulary.add_eos), encoder.adds_eos(), end),
-            adds_sep: vocabulary.add_sep == Some(true) && !is_wordpiece,
+            adds_sep: vocabulary.add_sep == Some(true) && !is_single,
             drops_space: encoder.drops_space(),
             encoder,
             spellings: specials.spellings()?,

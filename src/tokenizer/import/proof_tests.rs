@@ -187,6 +187,48 @@ fn tokens_looked_for_in_normalised_texts_are_found_in_any_case_where_case_goes()
     }
 }
 
+/// MPNet's tokenizer.json, as transformers 5.24 writes it, of a few words.
+fn mpnet_json() -> Value {
+    let words = ["<s>", "<pad>", "</s>", "<unk>", "a", "##b", "naive", "b", "[UNK]", "<mask>"];
+    let vocab: serde_json::Map<String, Value> =
+        words.iter().enumerate().map(|(id, word)| ((*word).to_owned(), json!(id))).collect();
+    let special = |id: usize| {
+        json!({
+            "id": id, "content": words[id], "single_word": false, "lstrip": words[id] == "<mask>", "rstrip": false,
+            "normalized": false, "special": true,
+        })
+    };
+    let added = [0, 1, 2, 8, 9].map(special);
+    json!({
+        "added_tokens": added,
+        "normalizer": {
+            "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null,
+            "lowercase": true,
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0], "trim_offsets": true,
+            "add_prefix_space": false,
+        },
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+        "model": {
+            "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100, "vocab": vocab,
+        },
+    })
+}
+
+#[test]
+fn wordpiece_of_mpnet_has_the_ends_of_roberta_and_two_separators_between_texts() {
+    let files = [("tokenizer.json", mpnet_json())];
+    let (vocabulary, _) = in_folder(&files, |folder, config| proven(folder, config, 10)).unwrap();
+    let tokenizer = Tokenizer::new(vocabulary).unwrap();
+    assert_eq!(tokenizer.encode("Ab naïve c", true, false).unwrap(), [0, 4, 5, 6, 8, 2]);
+    let pair = tokenizer.encode_pair("ab", "b").unwrap();
+    assert_eq!(pair, (vec![0, 4, 5, 2, 2, 7, 2], 5));
+    assert_eq!(tokenizer.encode("a <mask>b", false, true).unwrap(), [4, 9, 7]);
+}
+
 #[test]
 fn wordpiece_finds_added_words_in_any_case_and_the_file_says_so() {
     let words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "co", "##vid", "a", "naive", "x", "##x"];

@@ -141,7 +141,12 @@ fn first_position(config: &Config) -> Result<usize> {
 }
 
 /// Where tensors lie; `prefix` is in front of the names of a base model, and `first` the row of the first position.
-fn source(sources: &Sources<'_>, slot: &Slot, prefix: &str, first: usize) -> Result<Option<Source>> {
+pub(super) fn source(
+    sources: &Sources<'_>,
+    slot: &Slot,
+    prefix: &str,
+    first: usize,
+) -> Result<Option<Source>> {
     let suffix = slot.id.suffix.name();
     let heads = match prefix {
         "bert." => [(Role::Cls, "bert.pooler.dense"), (Role::ClsOutput, "classifier")],

@@ -54,6 +54,7 @@ mod granitehybrid;
 mod granitemoe;
 mod grok;
 mod grovemoe;
+mod gte;
 mod hunyuan_dense;
 mod hunyuan_moe;
 mod hunyuan_vl;
@@ -85,6 +86,7 @@ mod minimax_m3;
 mod mistral3;
 mod mistral4;
 mod modern_bert;
+mod mpnet;
 mod mpt;
 mod muse_glimmer;
 mod nanbeige;
@@ -197,6 +199,8 @@ pub(super) const ALL: &[&Family] = &[
     &granitemoe::FAMILY,
     &grok::FAMILY,
     &grovemoe::FAMILY,
+    &gte::FAMILY,
+    &gte::RENAMED,
     &hunyuan_dense::FAMILY,
     &hunyuan_moe::FAMILY,
     &hunyuan_vl::FAMILY,
@@ -227,6 +231,7 @@ pub(super) const ALL: &[&Family] = &[
     &mistral3::FAMILY,
     &mistral4::FAMILY,
     &modern_bert::FAMILY,
+    &mpnet::FAMILY,
     &mpt::FAMILY,
     &muse_glimmer::FAMILY,
     &nanbeige::FAMILY,

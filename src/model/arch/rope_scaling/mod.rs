@@ -109,7 +109,9 @@ impl RopeConfig {
             Some(kind) => Some(kind),
             None => parameters.string("type")?,
         };
-        if !(defaults.has_sections && kind == Some("mrope")) {
+        let is_other =
+            (defaults.has_sections && kind == Some("mrope")) || (defaults.has_ntk && kind == Some("ntk"));
+        if !is_other {
             read.scale(config, (parameters, kind), n_ctx_train)?;
         }
         Ok(read)

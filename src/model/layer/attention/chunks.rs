@@ -25,6 +25,7 @@ use gguf_simd::attention::{Attention, CHUNK};
 use gguf_simd::ops::Ops;
 use gguf_simd::{Activation, ColumnsMut};
 
+use super::relative::HeadBiases;
 use crate::model::spec::layer::Window;
 use crate::model::state::kv::KvHead;
 
@@ -51,6 +52,8 @@ pub(super) struct Tile<'a> {
     pub(super) log_temperature: Option<usize>,
     /// `[group]`: what scores fall by with each position of distance.
     pub(super) slopes: Option<&'a [f32]>,
+    /// Of `group` heads: what is added to scores by how far keys lie from queries.
+    pub(super) relative: Option<HeadBiases<'a>>,
     /// `[group]`: the scores of the sinks.
     pub(super) sinks: Option<&'a [f32]>,
 }
@@ -196,6 +199,11 @@ impl Tile<'_> {
                 }
             }
         }
+        if let Some(relative) = self.relative {
+            for (q, scores) in scores.chunks_exact_mut(n).enumerate() {
+                relative.add(q % self.group, self.n_keys + q / self.group - 1, keys.clone(), scores);
+            }
+        }
         let visible = &mut visible[..n_queries];
         for (q, n_visible) in visible.iter_mut().enumerate() {
             let seen = self.visible(chunk, q);
@@ -278,6 +286,7 @@ mod tests {
                 softcap: None,
                 log_temperature: None,
                 slopes: None,
+                relative: None,
                 sinks: None,
             };
             let n_queries = tile.n_queries();

@@ -9,6 +9,7 @@ use gguf_simd::attention::CHUNK;
 
 use super::Rows;
 use super::chunks::{Partial, Tile};
+use super::relative::RelativeBias;
 use super::scratch::{AttentionScratch, Scratch, max_divided, max_tokens};
 use crate::model::batch::{Batch, BatchPart, Run};
 use crate::model::compute::{ByToken, Compute, pieces, pieces_of};
@@ -23,6 +24,7 @@ pub(super) struct OfHeads<'a> {
     pub(super) sinks: Option<&'a [f32]>,
     /// `[n_head]`: what scores fall by with each position of distance.
     pub(super) slopes: Option<&'a [f32]>,
+    pub(super) relative: Option<&'a RelativeBias>,
 }
 
 /// A layer whose queries and keys are ready.
@@ -130,6 +132,7 @@ impl<P: BatchPart> Ready<'_, P> {
             softcap: self.spec.softcap,
             log_temperature: self.spec.log_temperature,
             slopes: self.of_heads.slopes.map(|slopes| &slopes[heads.clone()]),
+            relative: self.of_heads.relative.map(|of| of.heads(heads.clone())),
             sinks: self.of_heads.sinks.map(|sinks| &sinks[heads]),
         }
     }

@@ -165,7 +165,7 @@ impl Mla {
             return;
         }
         scratch.heads.set_n_in(self.core.n_embd_out());
-        let of_heads = heads::OfHeads { sinks: self.sinks.as_deref(), slopes: None };
+        let of_heads = heads::OfHeads { sinks: self.sinks.as_deref(), slopes: None, relative: None };
         heads::attend(compute, (&self.core, of_heads), rows, scratch);
         self.unfold(compute, n, scratch, own);
         let outputs = own.heads.for_consumer(&self.output.matrix, 0..n);

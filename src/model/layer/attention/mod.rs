@@ -7,6 +7,7 @@
 mod chunks;
 mod heads;
 mod mla;
+mod relative;
 mod rotate;
 mod scratch;
 
@@ -23,6 +24,7 @@ use crate::model::weights::{Linear, Matrix};
 use scratch::Scratch;
 
 pub(in crate::model) use mla::{Mla, MlaScratch};
+pub(in crate::model) use relative::RelativeBias;
 pub(in crate::model) use scratch::{AttentionScratch, Needs};
 
 /// The attention part of a layer.
@@ -41,6 +43,7 @@ pub(in crate::model) struct Attention {
     pub(in crate::model) v_norm: Option<Norm>,
     /// `[n_head]`: what scores fall by with each position of distance.
     pub(in crate::model) slopes: Option<Vec<f32>>,
+    pub(in crate::model) relative: Option<RelativeBias>,
     /// `[n_head]`.
     pub(in crate::model) sinks: Option<Vec<f32>>,
     /// `[n_head, n_embd]` or `[n_head * head_dim_v, n_embd]`.
@@ -99,7 +102,11 @@ impl Attention {
         if n_queries == 0 {
             return;
         }
-        let of_heads = heads::OfHeads { sinks: self.sinks.as_deref(), slopes: self.slopes.as_deref() };
+        let of_heads = heads::OfHeads {
+            sinks: self.sinks.as_deref(),
+            slopes: self.slopes.as_deref(),
+            relative: self.relative.as_ref(),
+        };
         heads::attend(compute, (&self.spec, of_heads), rows, scratch);
         self.gate_and_quantize(compute, n, scratch);
         let outputs = scratch.heads.for_consumer(&self.output.matrix, 0..n);

@@ -1,6 +1,6 @@
 //! Attention over keys and values. That over latent vectors is in `mla`.
 
-use super::{LayerSpec, NormSpec};
+use super::{LayerSpec, NormSpec, RelativeSpec};
 use crate::limits;
 use crate::model::spec::faults::{first_constant_fault, first_count_fault};
 use crate::model::spec::rope::RopeSpec;
@@ -33,6 +33,8 @@ pub struct AttentionSpec {
     /// The greatest number of what scores fall by with each position of distance, in powers of one half (Press et al.
     /// 2021, "ALiBi"): see [`AttentionSpec::slopes`].
     pub alibi: Option<f32>,
+    /// What is added to the scores by how far a key lies from the query.
+    pub relative: Option<RelativeSpec>,
     /// Multiplies the scores.
     pub scale: f32,
     /// What else does, by position.
@@ -161,6 +163,7 @@ impl AttentionSpec {
             v_norm: None,
             rope: None,
             alibi: None,
+            relative: None,
             scale: 1.0 / (head_dim as f32).sqrt(),
             temperature: None,
             softcap: None,
@@ -260,6 +263,7 @@ impl AttentionSpec {
                 ))
             })
             .or_else(|| first_constant_fault(&[("the bias of ALiBi", self.alibi.unwrap_or(1.0))]))
+            .or_else(|| self.relative.and_then(|of| of.fault(layer, (self, layers))))
             .or_else(|| first_constant_fault(&[("the bound of q, k and v", self.clamp.unwrap_or(1.0))]))
             .or_else(|| self.qk_norm.and_then(|qk_norm| qk_norm.norm.fault()))
             .or_else(|| self.output_norm.and_then(|norm| norm.fault()))

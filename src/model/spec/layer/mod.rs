@@ -5,6 +5,7 @@ mod ffn;
 mod mixer;
 mod mla;
 mod recurrent;
+mod relative;
 mod rwkv;
 
 use gguf_simd::ops::Gate;
@@ -25,6 +26,7 @@ pub use recurrent::{
     ConvSpec, DeltaNetSpec, HeadMambaSpec, HeadOrder, KdaSpec, LightningSpec, Mamba1Spec, Mamba2Spec,
     ShortConvSpec,
 };
+pub use relative::RelativeSpec;
 pub use rwkv::{ChannelMixSpec, Rwkv6Spec, Rwkv7Spec, RwkvRanks};
 
 /// A transformer layer.

@@ -293,6 +293,9 @@ impl Slots<'_> {
         if spec.has_sinks {
             self.weight(Role::AttnSinks, &[spec.n_head]);
         }
+        if let Some(of) = spec.relative.filter(|of| self.layer == Some(of.layer)) {
+            self.weight(Role::AttnRelB, &[of.n_buckets, spec.n_head]);
+        }
         let Some(IndexerSpec { n_head, head_dim }) = spec.indexer else { return };
         for (role, shape) in [
             (Role::IndexerQProj, vec![n_head * head_dim, spec.n_embd]),
