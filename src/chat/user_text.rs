@@ -36,9 +36,9 @@ pub fn prompt_ids(
     let marked = |message: &Message| {
         let mut shown = message.clone();
         if !is_trusted(message) {
-            let marked = |text: &str| tokenizer.mark(text, mark).into_owned();
-            shown.content = marked(&message.content);
-            shown.thinking = message.thinking.as_deref().map(marked);
+            for text in iter::once(&mut shown.content).chain(&mut shown.thinking) {
+                *text = tokenizer.mark(text, mark).into_owned();
+            }
         }
         shown
     };

@@ -205,10 +205,10 @@ impl Source {
     }
 
     /// The same, of a checkpoint tensor of another name.
-    pub fn with_name(self, name: String) -> Self {
+    pub fn with_name(self, name: &str) -> Self {
         match self {
             Self::Pieces(pieces, values) => {
-                let of = |piece: Piece| Piece { names: vec![name.clone()], ..piece };
+                let of = |piece: Piece| Piece { names: vec![name.to_owned()], ..piece };
                 Self::Pieces(pieces.into_iter().map(of).collect(), values)
             }
             other => other,

@@ -157,7 +157,7 @@ fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
         }
         Role::ExpProbs => Some(of("mlp.gate.expert_bias")),
         Role::AttnKB | Role::AttnVB => latent_source(sources, slot)?
-            .map(|source| source.with_name(sources.in_layer(slot, "attention.kv_b_proj.weight"))),
+            .map(|source| source.with_name(&sources.in_layer(slot, "attention.kv_b_proj.weight"))),
         Role::AttnKvB => None,
         _ => return plain(sources, slot),
     })

@@ -294,7 +294,7 @@ impl Mla {
                     None => {}
                     Some(AttentionGate::Head) => gate_heads(row, gates, sigmoid),
                     Some(AttentionGate::Element | AttentionGate::WithQuery) => {
-                        gate_elements(row, gates, sigmoid)
+                        gate_elements(row, gates, sigmoid);
                     }
                 }
             }
