@@ -238,7 +238,7 @@ fn an_index_decides_and_its_slips_are_notes() {
     let twice = open(&map(&[("c", 0), ("d", 1)]), [&two, &two]).unwrap_err().to_string();
     assert_says(&twice, &["tensor a is also in", SHARDS[0]]);
     let missing = folder(&[(INDEX, &map(&[("a", 0), ("b", 1)])), (SHARDS[0], &a)]);
-    assert_says(&refusal(&missing), &["of its 2 shards 1 are missing", SHARDS[1]]);
+    assert_says(&refusal(&missing), &["1 shard missing in the folder, of 2", SHARDS[1]]);
 }
 
 #[test]
