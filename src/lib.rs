@@ -16,6 +16,7 @@ pub mod limits;
 pub mod mapped_file;
 pub mod model;
 pub mod new_file;
+pub mod paths;
 pub mod printable;
 pub mod quantize;
 pub mod read_file;

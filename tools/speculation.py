@@ -31,13 +31,14 @@ QUESTIONS = [
 def prompts():
     """Name, temperature and text of each prompt."""
     code = "\n".join((REPOSITORY / "tools/peer/speed.py").read_text().splitlines()[30:135])
-    document = (REPOSITORY / "CONTRIBUTING.md").read_text()[:6200]
+    # A text that stays as it is.
+    document = (REPOSITORY / "LICENSE-APACHE").read_text()[:7000]
     yield "edit", 0.0, (
         f"Here is a Python file:\n\n```python\n{code}\n```\n\nRename the variable `samples` to `measurements` "
         "everywhere. Print the whole file again with that change and nothing else."
     )
     yield "summarise", 0.0, (
-        f"Read this document.\n\n{document}\n\nSummarise it: list its rules and habits, one a line, quoting each "
+        f"Read this document.\n\n{document}\n\nSummarise it: list its definitions and terms, one a line, quoting each "
         "sentence of the document word for word."
     )
     for i, question in enumerate(QUESTIONS):

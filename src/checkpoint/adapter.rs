@@ -5,7 +5,7 @@
 //! an adapter holds (`modules_to_save`, biases, embeddings of a resized vocabulary) takes the place of the base's.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::adapted_experts::AdaptedExperts;
 use super::adapter_settings::AdapterSettings;
@@ -14,6 +14,7 @@ use super::folder::Folder;
 use super::shard::Shard;
 use super::tensor::TensorView;
 use crate::error::{Error, Result};
+use crate::paths::folder_of;
 
 /// The description of an adapter.
 pub(super) const CONFIG: &str = "adapter_config.json";
@@ -49,7 +50,7 @@ impl Adapter {
     /// [`Error::Usage`] if there is none, [`Error::Unsupported`] for one of another kind than LoRA; as
     /// [`Shard::open`].
     pub fn open(path: &Path, scale: f32) -> Result<Self> {
-        let dir = if path.is_file() { folder_of(path) } else { path.to_owned() };
+        let dir = if path.is_file() { folder_of(path).to_owned() } else { path.to_owned() };
         let folder = Folder::new(&dir);
         let none = |what: &str| {
             Error::usage(format!(
@@ -269,11 +270,4 @@ impl Adapter {
 fn plain_name(name: &str) -> String {
     let name = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
     WRAPPERS.iter().fold(name.to_owned(), |name, wrapper| name.replace(&format!(".{wrapper}"), "."))
-}
-
-fn folder_of(file: &Path) -> PathBuf {
-    match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
 }

@@ -1,13 +1,14 @@
 //! `model.safetensors.index.json`: which tensor lies in which shard.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path};
+use std::path::Path;
 
 use serde_json::Value;
 
 use super::json;
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::paths::stays_inside;
 
 /// The file name of an index.
 pub(super) const FILE_NAME: &str = "model.safetensors.index.json";
@@ -65,12 +66,9 @@ impl ShardIndex {
     }
 }
 
-/// Whether a file name stays in its folder, on every system: backslashes and colons are separators
-/// on some.
+/// Whether a file name stays in its folder.
 fn is_plain_name(name: &str) -> bool {
-    let mut components = Path::new(name).components();
-    let one = matches!(components.next(), Some(Component::Normal(first)) if first == name);
-    one && components.next().is_none() && !name.contains(['/', '\\', ':', '\0'])
+    stays_inside(name) && !name.contains('/')
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use super::parted::is_part;
 use super::weight_names::{Format, PYTORCH, SAFETENSORS, ShardName};
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::paths::folder_of;
+use crate::printable::first_few;
 
 /// What an input turned out to be.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,10 +55,7 @@ pub(super) fn locate(input: &Path) -> Result<Located> {
         return Ok(Located { dir: input.to_owned(), weights, notes });
     }
     let name = input.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let dir = match input.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    };
+    let dir = folder_of(input).to_owned();
     if let Some(format) = Format::of(name) {
         let weights = beside(&dir, input, name, format, &mut notes)?;
         return Ok(Located { dir, weights, notes });
@@ -241,9 +240,7 @@ fn strs(names: &[String]) -> Vec<&str> {
 
 /// The first few of `names`, for a message.
 pub(super) fn listed(names: &[&str]) -> String {
-    const SHOWN: usize = 8;
-    let shown = names[..names.len().min(SHOWN)].join(", ");
-    if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
+    first_few(names, 8)
 }
 
 /// The names in a folder that are UTF-8, sorted.

@@ -10,6 +10,7 @@ use super::config::Config;
 use super::folder::Folder;
 use crate::error::{Error, Result};
 use crate::limits::MAX_CONFIG_BYTES;
+use crate::paths::stays_inside;
 
 /// Files in which the module of the model says how it takes texts, of which there is one.
 const TRANSFORMER: [&str; 7] = [
@@ -126,7 +127,7 @@ impl Modules {
             let (Some(path), Some(ty)) = (module["path"].as_str(), module["type"].as_str()) else {
                 return Err(malformed("a module without path or type".into()));
             };
-            if path.split('/').any(|part| part == "..") || path.starts_with('/') {
+            if !path.is_empty() && !stays_inside(path) {
                 return Err(malformed(format!("the module {path:?} lies outside of the folder")));
             }
             let config = || {

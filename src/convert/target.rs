@@ -8,6 +8,7 @@ use crate::checkpoint::{Adapter, Checkpoint, Shard};
 use crate::error::{Error, Result};
 use crate::gguf::{GgufWriter, MAGIC};
 use crate::new_file::{check_not_an_input, target_of};
+use crate::paths::folder_of;
 
 /// Endings of names in a checkpoint's folder that make a file part of the checkpoint.
 const CHECKPOINT_ENDINGS: [&str; 7] = [".safetensors", ".bin", ".pth", ".pt", ".json", ".model", ".jinja"];
@@ -25,8 +26,7 @@ pub(super) fn check(checkpoint: &Checkpoint, path: &Path, overwrite: bool) -> Re
     let of_adapters = checkpoint.adapters().iter().map(Adapter::shard);
     let weights = checkpoint.shards().iter().chain(of_adapters).map(Shard::path);
     check_not_an_input(&target, inputs.chain(checkpoint.index_path()).chain(weights))?;
-    let folder = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if is_same_folder(folder, checkpoint.dir()) {
+    if is_same_folder(folder_of(&target), checkpoint.dir()) {
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         if asked_for.contains_key(&*name) || CHECKPOINT_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
             return Err(Error::usage(format!(

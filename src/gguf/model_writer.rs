@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::layout::Layout;
 use super::writer::GgufWriter;
 use crate::error::Result;
+use crate::paths::folder_of;
 
 /// The files of a model being written. Dropping it unfinished removes what was written so far.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ impl ModelWriter {
 
     /// The folder of the first file.
     pub fn folder(&self) -> &Path {
-        self.files[0].target().parent().unwrap_or(Path::new("."))
+        folder_of(self.files[0].target())
     }
 
     /// The files, in order.

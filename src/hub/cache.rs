@@ -10,6 +10,7 @@ use super::listing::RemoteFile;
 use super::name::HubName;
 use crate::error::{Error, Result};
 use crate::new_file::NewFile;
+use crate::paths::stays_inside;
 use crate::regular_file;
 
 /// Bytes of a file that names a commit at most.
@@ -109,7 +110,7 @@ impl Repository {
             false => name.revision().to_owned(),
         };
         let snapshot = self.snapshot(&commit);
-        if !super::name::is_relative(&commit) || !snapshot.is_dir() {
+        if !stays_inside(&commit) || !snapshot.is_dir() {
             return Ok(None);
         }
         let mut names = Vec::new();

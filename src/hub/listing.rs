@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use super::Watch;
 use super::client::{Client, Failure, Subject, escaped};
-use super::name::{HubName, is_relative};
+use super::name::HubName;
 use crate::error::Error;
+use crate::paths::stays_inside;
 
 /// Bytes of such an answer at most; about 300 for each file.
 const MAX_BYTES: usize = 64 << 20;
@@ -71,7 +72,7 @@ impl Listing {
         let commit = commit.ok_or_else(|| malformed("the answer names no commit"))?;
         let siblings = value["siblings"].as_array().ok_or_else(|| malformed("the answer lists no files"))?;
         // A name that could lead out of a folder is none that anyone needs.
-        let is_plain = |file: &&Value| file["rfilename"].as_str().is_some_and(is_relative);
+        let is_plain = |file: &&Value| file["rfilename"].as_str().is_some_and(stays_inside);
         let files = siblings.iter().filter(is_plain).map(|file| {
             file_of(file).ok_or_else(|| malformed("the answer names a file without a size and a sound hash"))
         });

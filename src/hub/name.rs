@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::paths::stays_inside;
 
 /// What such names begin with.
 const PREFIX: &str = "hf:";
@@ -32,9 +33,9 @@ impl HubName {
             None => (head, None),
         };
         let is_sound = repository.split('/').count() <= 2
-            && is_relative(repository)
-            && revision.is_none_or(is_relative)
-            && file.is_none_or(is_relative);
+            && stays_inside(repository)
+            && revision.is_none_or(stays_inside)
+            && file.is_none_or(stays_inside);
         if !is_sound {
             return Err(Error::usage(format!(
                 "{} is not the name of a model on the hub; it is to be hf:ORG/NAME, hf:ORG/NAME@REVISION or, for a GGUF file, \
@@ -105,15 +106,6 @@ impl fmt::Display for HubName {
         self.revision.iter().try_for_each(|revision| write!(f, "@{revision}"))?;
         self.file.iter().try_for_each(|file| write!(f, ":{file}"))
     }
-}
-
-/// Whether `path` stays below the folder that it is relative to, on every system, and can be a file's there. (In addresses
-/// it is escaped.)
-pub(super) fn is_relative(path: &str) -> bool {
-    const MOST_BYTES: usize = 512;
-    let is_part = |part: &str| !part.is_empty() && part != "." && part != "..";
-    let is_plain = |c: char| !c.is_control() && !"\\:?\"<>|*".contains(c);
-    path.len() <= MOST_BYTES && path.split('/').all(is_part) && path.chars().all(is_plain)
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::target::parent_of;
 use super::{Partial, names};
+use crate::paths::folder_of;
 use crate::regular_file;
 
 /// Bytes compared at a time.
@@ -27,7 +27,7 @@ pub(super) fn keep(partial: Partial, target: &Path, e: &io::Error) -> io::Error 
 /// Gives the file a name beside the target, or in the nearest folder above that takes it: the target's own
 /// may be gone.
 fn under_another_name(partial: Partial, target: &Path) -> io::Result<PathBuf> {
-    let folder = std::path::absolute(parent_of(target))?;
+    let folder = std::path::absolute(folder_of(target))?;
     let mut refused = None;
     for folder in folder.ancestors() {
         let kept = names::kept(target, folder, |path| match &partial {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::names::{Maker, maker_of};
-use super::target::parent_of;
+use crate::paths::folder_of;
 
 /// After this long without a write, a file that one of the first versions made is no longer being written.
 /// Nothing else tells, for they took no lock.
@@ -14,7 +14,7 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Removes the unfinished files beside `target` that were to become it, if no program works on them.
 pub fn remove_left_overs(target: &Path) {
-    remove_in(parent_of(target), Some(target));
+    remove_in(folder_of(target), Some(target));
 }
 
 /// Removes the unfinished files in `folder`, which only this program writes to.

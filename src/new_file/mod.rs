@@ -23,10 +23,10 @@ use std::path::{Path, PathBuf};
 use tempfile::{NamedTempFile, TempPath};
 
 use crate::error::{Error, Result};
+use crate::paths::folder_of;
 use keep::keep;
 pub use left_overs::{remove_all_left_overs, remove_left_overs};
 pub use resumable::Journal;
-use target::parent_of;
 pub use target::{check_not_an_input, free_target, target_of, target_of_kind};
 
 /// A file being written. Dropping it unfinished removes what was written so far.
@@ -53,7 +53,7 @@ impl NewFile {
     pub fn create(target: PathBuf) -> Result<Self> {
         remove_left_overs(&target);
         let partial = Partial::create(&target)
-            .map_err(|e| Error::io(parent_of(&target), "cannot create a file in", e))?;
+            .map_err(|e| Error::io(folder_of(&target), "cannot create a file in", e))?;
         Ok(Self { target, partial })
     }
 
@@ -68,7 +68,7 @@ impl NewFile {
     pub fn resume(target: PathBuf, key: &str) -> Result<Option<Self>> {
         let [path, _] = names::resumable(&target, key);
         let opened = resumable::open_locked(&path);
-        let opened = opened.map_err(|e| Error::io(parent_of(&target), "cannot create a file in", e))?;
+        let opened = opened.map_err(|e| Error::io(folder_of(&target), "cannot create a file in", e))?;
         remove_left_overs(&target);
         let Some(file) = opened else { return Ok(None) };
         let path = TempPath::try_from_path(&path).map_err(|e| Error::io(&path, "cannot name", e))?;
@@ -160,7 +160,7 @@ fn confirm(target: PathBuf) -> io::Result<PathBuf> {
 impl Partial {
     fn create(target: &Path) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
-        if let Some(file) = unnamed::create_in(parent_of(target))? {
+        if let Some(file) = unnamed::create_in(folder_of(target))? {
             return Ok(Self::Unnamed(file));
         }
         let create = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).open(path);
@@ -238,7 +238,7 @@ mod unnamed {
 
 #[cfg(unix)]
 pub(crate) fn sync_parent(target: &Path) -> io::Result<()> {
-    File::open(parent_of(target))?.sync_all()
+    File::open(folder_of(target))?.sync_all()
 }
 
 /// Elsewhere a folder cannot be opened to sync it; the rename is left to the file system.

@@ -5,9 +5,8 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::paths::folder_of;
 use tempfile::{Builder, NamedTempFile};
-
-use super::target::parent_of;
 
 /// How hidden names end.
 const HIDDEN: &str = ".gguf-kit.partial";
@@ -42,7 +41,7 @@ pub(super) fn hidden(
     let mut builder = Builder::new();
     let prefix = prefix_of(target);
     builder.prefix(&prefix).suffix(HIDDEN).rand_bytes(N_RANDOM);
-    builder.make_in(parent_of(target), |path| {
+    builder.make_in(folder_of(target), |path| {
         let file = create(path)?;
         let locked = file.lock();
         // Between creation and lock it may have been taken for a left-over; then the name is free again.

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::paths::folder_of;
 
 /// Links followed one after the other, as systems limit it.
 const MOST_LINKS: usize = 40;
@@ -77,7 +78,7 @@ fn new_target(path: &Path, example: &str) -> Result<PathBuf> {
     let mut target = path.to_owned();
     for _ in 0..MOST_LINKS {
         let Ok(next) = fs::read_link(&target) else { break };
-        target = parent_of(&target).join(next);
+        target = folder_of(&target).join(next);
     }
     let via = if target == path {
         String::new()
@@ -93,7 +94,7 @@ fn new_target(path: &Path, example: &str) -> Result<PathBuf> {
             path.join(example).display()
         )));
     }
-    let parent = parent_of(&target);
+    let parent = folder_of(&target);
     if parent.is_dir() {
         Ok(target)
     } else {
@@ -135,13 +136,6 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 #[cfg(not(unix))]
 fn identity(path: &Path) -> Option<PathBuf> {
     fs::canonicalize(path).ok()
-}
-
-pub(super) fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ const STOREYS: &[&[&str]] = &[
         "limits",
         "mapped_file",
         "new_file",
+        "paths",
         "printable",
         "read_file",
         "regular_file",

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::gguf::{GgufFile, Metadata};
 use crate::model::spec::ModelSpec;
 use crate::new_file::{NewFile, free_target};
+use crate::paths::folder_of;
 use crate::printable;
 use crate::quantize::ErrorStats;
 
@@ -304,11 +305,6 @@ fn by_type(summary: &Summary) -> Vec<(Cow<'static, str>, usize, u64, ErrorStats)
         error.merge(&tensor.error);
     }
     types
-}
-
-/// The folder of a file.
-fn folder_of(file: &Path) -> &Path {
-    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Whether two folders that are there are one.

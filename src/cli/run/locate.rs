@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::file_kind;
 use crate::gguf;
 use crate::hub::Wanted;
+use crate::paths::folder_of;
 use crate::printable;
 use crate::regular_file;
 
@@ -82,7 +83,7 @@ fn starts_with_magic(path: &Path) -> Result<bool> {
 
 /// The error for a path that names nothing: says what was probably meant.
 fn missing(path: &Path) -> Error {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let hint = if let Ok(target) = fs::read_link(path) {
         format!("it is a link to {}", target.display())

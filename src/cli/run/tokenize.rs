@@ -11,6 +11,7 @@ use crate::cli::output::{show, show_json};
 use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
 use crate::limits;
+use crate::paths::folder_of;
 use crate::tokenizer::{Tokenizer, Vocabulary};
 
 /// Show the tokens of a text.
@@ -91,7 +92,7 @@ fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
     match locate(path, false)? {
         Located::Gguf(path) => Tokenizer::from_metadata(GgufFile::open(&path)?.metadata()),
         Located::Checkpoint(path) => {
-            let folder = if path.is_dir() { &path } else { path.parent().unwrap_or(Path::new(".")) };
+            let folder = if path.is_dir() { &path } else { folder_of(&path) };
             let config = Config::open(&folder.join("config.json"))?;
             let n_vocab = config.required_count("vocab_size")?;
             if n_vocab > limits::MAX_VOCAB {

@@ -6,7 +6,7 @@ use super::families;
 
 /// Architectures of GGUF files, and classes of checkpoints, that need more than this program computes, and what that is.
 const NEEDS: &[(&[&str], &str)] = &[
-    (&["kimi-k3"], "attention over what earlier layers leave"),
+    (&["kimi-k3"], "residuals that are mixed by attention over earlier layers"),
     (
         &["deepseek4", "glm5-next", "hy_v4", "qwen4exp"],
         "hyper-connections and attention to compressed positions",
