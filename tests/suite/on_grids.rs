@@ -48,7 +48,7 @@ fn weights_on_a_grid_keep_their_levels() {
         let plan = Plan::new(&checkpoint, &PlanOptions::new(file_type)).expect("sound");
         let notes: Vec<_> =
             plan.warnings().iter().filter(|note| note.contains("lie on grids already")).collect();
-        assert!(matches!(notes[..], [note] if note.contains("of 1 tensors")), "{:?}", plan.warnings());
+        assert!(matches!(notes[..], [note] if note.contains("of 1 tensor")), "{:?}", plan.warnings());
         let path = dir.path().join(format!("{file_type}.gguf"));
         let options = RunOptions { overwrite: false, n_threads: 2, kernels: Kernels::best() };
         convert::run(&plan, &path, &options, &Silent).expect("a conversion");
