@@ -224,9 +224,10 @@ impl<'a> Chat<'a> {
         let Some(prompt) = self.prompt(is_new)? else { return Ok(()) };
         let (outcome, text) = self.generate(&prompt.ids, busy.stop());
         let is_stopped = busy.stop().load(Ordering::SeqCst);
+        // An empty answer is one.
+        self.n_answered += 1;
         let is_empty = text.trim().is_empty();
         if !is_empty {
-            self.n_answered += 1;
             self.record(Change::Answered(text));
         }
         let generation = outcome?;
