@@ -118,7 +118,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let options = SessionOptions { n_ctx, n_batch: args.batch, kv_types: args.kv.kv_types };
     // The context is as long as what is measured.
     let other_option = |e: Error| {
-        e.with_option_called("a smaller --ctx", "smaller -p, -n, --depth or --sequences")
+        e.with_option_called("a smaller --ctx or --batch", "smaller -p, -n, --depth, --sequences or --batch")
+            .with_option_called("a smaller --ctx", "smaller -p, -n, --depth or --sequences")
             .with_option_called("--ctx", "-p, -n, --depth or --sequences of")
     };
     let mut session = Session::new(&model.engine, options).map_err(other_option)?;
