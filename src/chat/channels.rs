@@ -34,12 +34,11 @@ impl Spoken {
             return None;
         }
         let (mut spoken, mut channels) = (Self::default(), Channels::default());
-        channels.read(answer, |is_thinking, text| {
+        let mut told = |is_thinking: bool, text: &str| {
             if is_thinking { &mut spoken.thinking } else { &mut spoken.content }.push_str(text);
-        });
-        channels.end(|is_thinking, text| {
-            if is_thinking { &mut spoken.thinking } else { &mut spoken.content }.push_str(text);
-        });
+        };
+        channels.read(answer, &mut told);
+        channels.end(&mut told);
         Some(spoken)
     }
 }

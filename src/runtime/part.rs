@@ -50,7 +50,7 @@ impl<'a, 'e> Part<'a, 'e> {
         Self { border, ..self }
     }
 
-    /// The same, after which [`Sequence::rewind`] goes back to any of its positions but those before the last
+    /// The same; [`Sequence::rewind`] can then go back to each of the last positions, as many as
     /// [`Sequence::reserve_trail`] made room for.
     #[must_use]
     pub(super) fn with_ways_back(self) -> Self {

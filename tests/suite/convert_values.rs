@@ -176,6 +176,22 @@ fn general_keys_come_from_config_card_and_folder() {
 }
 
 #[test]
+fn what_is_said_to_be_greedy_is_whatever_temperature_stands_beside_it() {
+    for (config, temperature) in [
+        (r#"{"do_sample": false, "temperature": 0.6}"#, Some(0.0)),
+        (r#"{"do_sample": false}"#, Some(0.0)),
+        (r#"{"do_sample": true, "temperature": 0.6}"#, Some(0.6)),
+        ("{}", None),
+    ] {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        Spec::default().write(dir.path());
+        std::fs::write(dir.path().join("generation_config.json"), config).expect("a writable folder");
+        let (_, file) = in_f32(dir.path());
+        assert_eq!(file.metadata().f32("general.sampling.temp").expect("a float"), temperature, "{config}");
+    }
+}
+
+#[test]
 fn floats_of_8_bits_without_scales_are_taken_as_they_are_with_a_note() {
     let dir = tempfile::tempdir().expect("a folder");
     Spec::default().write(dir.path());

@@ -77,3 +77,36 @@ fn a_card_takes_the_place_of_none_without_force_and_never_that_of_the_source() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("the folder that is converted"));
     assert_eq!(fs::read_to_string(Path::new(&input).join("README.md")).expect("a card"), CARD);
 }
+
+#[test]
+fn a_card_may_stand_beside_the_file_that_is_converted_where_there_is_none() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let input = fairytale().to_str().expect("UTF-8").to_owned();
+    assert!(convert(dir.path(), &[&input, "--type", "Q8_0", "-o", "m.gguf"]).status.success());
+    let again =
+        |to: &str| convert(dir.path(), &["m.gguf", "--type", "Q4_0", "--model-card", "--force", "-o", to]);
+    assert!(again("a.gguf").status.success() && dir.path().join("README.md").exists());
+    let output = again("b.gguf");
+    assert_eq!(output.status.code(), Some(2), "it may be that of the file");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("beside m.gguf") && message.contains("another folder with -o"), "{message}");
+}
+
+#[test]
+fn a_chat_template_that_does_not_work_is_told_when_it_is_converted() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let input = snapshot(dir.path());
+    let told = || {
+        let output = convert(dir.path(), &[&input, "--type", "Q8_0", "--force", "-o", "m.gguf"]);
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).expect("UTF-8")
+    };
+    assert!(!told().contains("chat template"));
+    fs::write(Path::new(&input).join("chat_template.jinja"), "{% for m in messages %}{{ m.content }")
+        .expect("writable");
+    let message = told();
+    assert!(
+        message.contains("the chat template: line 1") && message.contains("gguf-convert edit"),
+        "{message}"
+    );
+}

@@ -60,9 +60,10 @@ impl ModelCard {
         let source = if input.is_dir() { input } else { folder_of(input) };
         if is_same_folder(source, folder_of(&path)) && (input.is_dir() || path.exists()) {
             return Err(Error::usage(format!(
-                "--model-card would write {} into the folder that is converted, whose card that name is for; write to \
-                 another folder with -o",
-                path.display()
+                "--model-card would write {} beside {}, where that name is for the card of the file or the folder that is \
+                 converted; write to another folder with -o",
+                path.display(),
+                input.display()
             )));
         }
         free_target(&path, NAME, overwrite)?;

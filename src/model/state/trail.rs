@@ -3,8 +3,7 @@
 //!
 //! A mixer goes through the positions of a step one after the other while it leaves a trail, and copies what it
 //! remembers behind each; what the step ends with is in the state itself. Outputs have the same bits: they do not
-//! depend on how a text is cut. Writing a state costs its bytes in memory traffic, some 2 % of the weights of a
-//! delta-net model for each position.
+//! depend on how a text is cut. Each position costs the bytes of a state in memory traffic.
 
 use std::ops::Range;
 

@@ -22,6 +22,13 @@ fn merges_apply_in_their_order_within_words() {
 }
 
 #[test]
+fn only_control_tokens_are_found_as_such() {
+    let more = [("ab", TokenType::Normal), ("<|sep|>", TokenType::Control)];
+    let tokenizer = Tokenizer::new(byte_level(&more, &["a b"])).unwrap();
+    assert_eq!(["<|sep|>", "ab", "<|sep"].map(|text| tokenizer.control_token(text)), [Some(257), None, None]);
+}
+
+#[test]
 fn merges_that_yield_no_token_are_spelled_in_bytes() {
     let more = [("abc", TokenType::Normal)];
     let tokenizer = Tokenizer::new(byte_level(&more, &["a b", "ab c"])).unwrap();

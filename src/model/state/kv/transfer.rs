@@ -15,8 +15,8 @@ use crate::error::Result;
 use crate::model::spec::kv::KvSpec;
 use crate::model::state::recurrent::{State, state_bytes};
 
-/// Checkpoints with states that go into a file, besides the last if nobody asked for that: those before and at the end of
-/// a prompt, and those of the one before.
+/// Borders with states that a file keeps: those before and at the end of the last prompt and of the one before. The last
+/// checkpoint is kept as well, whatever it is.
 const MAX_KEPT: u64 = 4;
 
 /// Bytes that they take, unless one does more.
