@@ -27,12 +27,12 @@ enum Content {
     },
     /// Bytes that never were a file.
     Owned(Vec<u8>),
-    /// A file elsewhere.
-    Elsewhere { ranges: Box<dyn Ranges>, is_looked_at: bool },
+    /// A file of a server.
+    Remote { file: Box<dyn RemoteRead>, is_glimpsed: bool },
 }
 
-/// A file that is elsewhere, of which parts are asked for.
-pub trait Ranges: fmt::Debug + Send + Sync {
+/// A file of a server, of which parts are asked for.
+pub trait RemoteRead: fmt::Debug + Send + Sync {
     /// Fills `out` with the bytes from `offset` on, which the file has.
     ///
     /// # Errors
@@ -60,15 +60,15 @@ impl ReadFile {
         Self { path: path.to_owned(), n_bytes: bytes.len() as u64, content: Content::Owned(bytes) }
     }
 
-    /// A file of `n_bytes` that is elsewhere; `path` only names it in messages. Of one that is only looked at no more
+    /// A file of `n_bytes` that a server has; `path` only names it in messages. Of one that is only looked at no more
     /// is to be read than must be.
-    pub fn elsewhere(path: &Path, n_bytes: u64, is_looked_at: bool, ranges: Box<dyn Ranges>) -> Self {
-        Self { path: path.to_owned(), content: Content::Elsewhere { ranges, is_looked_at }, n_bytes }
+    pub fn remote(path: &Path, n_bytes: u64, is_glimpsed: bool, file: Box<dyn RemoteRead>) -> Self {
+        Self { path: path.to_owned(), content: Content::Remote { file, is_glimpsed }, n_bytes }
     }
 
-    /// Whether it is elsewhere and only looked at.
-    pub fn is_looked_at(&self) -> bool {
-        matches!(self.content, Content::Elsewhere { is_looked_at: true, .. })
+    /// Whether a server has it, and reading much of it is not worth the time.
+    pub fn is_glimpsed(&self) -> bool {
+        matches!(self.content, Content::Remote { is_glimpsed: true, .. })
     }
 
     /// The path it was opened by.
@@ -85,7 +85,7 @@ impl ReadFile {
     pub fn modified(&self) -> Option<SystemTime> {
         match &self.content {
             Content::File { modified, .. } => *modified,
-            Content::Owned(_) | Content::Elsewhere { .. } => None,
+            Content::Owned(_) | Content::Remote { .. } => None,
         }
     }
 
@@ -97,8 +97,8 @@ impl ReadFile {
         let is_inside = offset.checked_add(out.len() as u64).is_some_and(|end| end <= self.n_bytes);
         let read = match &self.content {
             Content::File { file, .. } => read_exact_at(file, out, offset),
-            Content::Elsewhere { ranges, .. } if is_inside => return ranges.read_at(offset, out),
-            Content::Elsewhere { .. } => Err(io::ErrorKind::UnexpectedEof.into()),
+            Content::Remote { file, .. } if is_inside => return file.read_at(offset, out),
+            Content::Remote { .. } => Err(io::ErrorKind::UnexpectedEof.into()),
             Content::Owned(bytes) => {
                 let start = usize::try_from(offset).ok();
                 match start.and_then(|start| bytes.get(start..)?.get(..out.len())) {

@@ -21,7 +21,7 @@ mod wide;
 
 pub use activation::{Activation, ActivationFormat, Q8KWindow, Q8Window, WINDOW_LEN};
 pub use block::BlockType;
-pub use block::grid::Grid;
+pub use block::grid::{Grid, Values};
 pub use columns::ColumnsMut;
 pub use float_environment::FloatEnvironment;
 pub use isa::Isa;

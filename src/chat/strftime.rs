@@ -20,7 +20,7 @@ fn at(format: &str, moment: &Zoned) -> String {
         rest = &rest[start..];
         let len = directive(rest);
         let written = len.and_then(|len| one(&rest[..len], moment));
-        // What is no directive stays as it stands.
+        // What is not a directive stays as it stands.
         out.push_str(written.as_deref().unwrap_or("%"));
         rest = &rest[if written.is_some() { len.unwrap_or(1) } else { 1 }..];
     }

@@ -53,7 +53,7 @@ pub fn prompt_ids(
     Ok(ids)
 }
 
-/// A character that neither the template nor a message holds: one for private use, which is no blank,
+/// A character that neither the template nor a message holds: one for private use, which is not a blank,
 /// has no case, and is not escaped in JSON.
 fn free_character(template: &Template, messages: &[Message]) -> Result<char, RenderError> {
     let is_private = |c: &char| PRIVATE.iter().any(|range| range.contains(c));

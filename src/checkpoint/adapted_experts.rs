@@ -66,7 +66,7 @@ fn low_rank<'a>(
     let (Some(a), Some(b), None) = (parts.a, parts.b, parts.magnitude) else {
         return Err(wrong(format!("parameter {} has not just lora_A and lora_B", name.escape_debug())));
     };
-    let rank = settings.of_module(name, "rank_pattern", "r")?.unwrap_or(8.0) as usize;
+    let rank = settings.rank_of(name)?.unwrap_or(8.0) as usize;
     let n_experts = match (a.shape, b.shape) {
         (&[n_a, n_in], &[n_out, n_b])
             if n_a == n_b && n_a > 0 && rank > 0 && n_a.is_multiple_of(rank) && n_in > 0 && n_out > 0 =>

@@ -63,8 +63,7 @@ impl Adapter {
             return Err(none(WEIGHTS[0]));
         };
         let adapter =
-            Self { shard: Shard::open(&weights)?, folder, settings: AdapterSettings { config, scale } };
-        adapter.settings.check()?;
+            Self { shard: Shard::open(&weights)?, folder, settings: AdapterSettings::new(config, scale)? };
         Ok(adapter)
     }
 
@@ -252,7 +251,7 @@ impl Adapter {
             return Err(wrong(what));
         }
         parts.check_floats(self.shard.path(), module)?;
-        if let Some(stated) = self.settings.of_module(module, "rank_pattern", "r")?
+        if let Some(stated) = self.settings.rank_of(module)?
             && stated != rank as f32
         {
             let what = format!(

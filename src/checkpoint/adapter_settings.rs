@@ -1,8 +1,7 @@
 //! adapter_config.json: how an adapter is applied, as a whole and to single modules.
 
-use regex::Regex;
-
 use super::config::Config;
+use super::name_pattern::NamePattern;
 use crate::error::{Error, Result};
 
 /// The setting that names parameters, as in `mlp.experts.down_proj`.
@@ -22,14 +21,28 @@ const UNKNOWN_SETTINGS: [&str; 7] = [
 /// Ways of initialising that change the base as well: `init_lora_weights` begins so.
 const CHANGES_OF_BASES: [&str; 5] = ["pissa", "olora", "corda", "loftq", "lora_ga"];
 
+/// Numbers of single modules; the first that fits counts.
+type Patterns = Vec<(NamePattern, f32)>;
+
 /// The settings of an adapter that is applied `scale` times.
 #[derive(Debug)]
 pub(super) struct AdapterSettings {
     pub(super) config: Config,
     pub(super) scale: f32,
+    ranks: Patterns,
+    alphas: Patterns,
 }
 
 impl AdapterSettings {
+    /// # Errors
+    /// [`Error::Unsupported`] for an adapter of another kind than LoRA, or with settings that are not known here;
+    /// [`Error::Malformed`] for patterns that are none.
+    pub(super) fn new(config: Config, scale: f32) -> Result<Self> {
+        check(&config)?;
+        let (ranks, alphas) = (patterns(&config, "rank_pattern")?, patterns(&config, "alpha_pattern")?);
+        Ok(Self { config, scale, ranks, alphas })
+    }
+
     /// What the user should know of it.
     pub(super) fn notes(&self) -> Vec<String> {
         let way = self.config.value("init_lora_weights").and_then(|way| way.as_str()).unwrap_or_default();
@@ -44,39 +57,9 @@ impl AdapterSettings {
         )]
     }
 
-    /// Whether this program can apply the adapter.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] for one of another kind, or with settings that are not known here.
-    pub(super) fn check(&self) -> Result<()> {
-        let path = self.config.path();
-        let kind = self.config.string("peft_type")?.unwrap_or("LORA");
-        if kind != "LORA" {
-            let what = format!("an adapter of the kind {kind}; LoRA, rsLoRA and DoRA can be read");
-            return Err(Error::unsupported(path, what));
-        }
-        let is_set = |key: &&&str| {
-            self.config.value(key).is_some_and(|value| match value {
-                serde_json::Value::Bool(is_set) => *is_set,
-                serde_json::Value::Array(list) => !list.is_empty(),
-                serde_json::Value::Object(map) => !map.is_empty(),
-                _ => true,
-            })
-        };
-        match UNKNOWN_SETTINGS.iter().find(is_set) {
-            Some(key) => Err(Error::unsupported(
-                path,
-                format!(
-                    "{key} is set, which this program cannot apply; merge the adapter with PEFT, and convert that"
-                ),
-            )),
-            None => Ok(()),
-        }
-    }
-
     /// What the product of a module's matrices of some rank is multiplied with.
     pub(super) fn scale_of(&self, module: &str, rank: usize) -> Result<f32> {
-        let alpha = self.of_module(module, "alpha_pattern", "lora_alpha")?.unwrap_or(8.0);
+        let alpha = self.of_module(module, &self.alphas, "lora_alpha")?.unwrap_or(8.0);
         let by_root = self.config.bool("use_rslora")?.unwrap_or(false);
         let rank = rank as f32;
         Ok(self.scale * (alpha / if by_root { rank.sqrt() } else { rank }))
@@ -85,7 +68,7 @@ impl AdapterSettings {
     /// The parameters of a module that are adapted by themselves, in the order of their wrappers.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the setting is no list of names.
+    /// [`Error::Malformed`] if the setting is not a list of names.
     pub(super) fn parameters_of(&self, module: &str) -> Result<Vec<&str>> {
         let Some(targets) = self.config.value(TARGETS).filter(|targets| !targets.is_null()) else {
             return Ok(Vec::new());
@@ -111,29 +94,62 @@ impl AdapterSettings {
         Ok(found)
     }
 
-    /// A number of a module: that of the first of the `patterns` that the end of its name matches, or the `common` one.
-    pub(super) fn of_module(&self, module: &str, patterns: &str, common: &str) -> Result<Option<f32>> {
-        if let Some(numbers) = self.config.object(patterns)? {
-            for key in numbers.keys() {
-                // Most are names, which many modules are compared with.
-                if !key.contains(['*', '+', '?', '[', '(', '|', '\\', '^', '$', '{']) {
-                    let is_end =
-                        module.strip_suffix(key).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-                    if is_end {
-                        return numbers.required_f32(key).map(Some);
-                    }
-                    continue;
-                }
-                let pattern = Regex::new(&format!("^(?:.*\\.)?(?:{key})$"));
-                let pattern = pattern.map_err(|_| {
-                    let what = format!("{patterns}: {} is not a pattern of names", key.escape_debug());
-                    Error::malformed(self.config.path(), what)
-                })?;
-                if pattern.is_match(module) {
-                    return numbers.required_f32(key).map(Some);
-                }
-            }
+    /// The rank that is stated for a module.
+    pub(super) fn rank_of(&self, module: &str) -> Result<Option<f32>> {
+        self.of_module(module, &self.ranks, "r")
+    }
+
+    /// A number of a module: that of the first of the `patterns` that fit its name, or the `common` one.
+    fn of_module(&self, module: &str, patterns: &Patterns, common: &str) -> Result<Option<f32>> {
+        match patterns.iter().find(|(pattern, _)| pattern.matches(module)) {
+            Some((_, number)) => Ok(Some(*number)),
+            None => self.config.f32(common),
         }
-        self.config.f32(common)
+    }
+}
+
+/// The numbers in the table `key`.
+///
+/// # Errors
+/// [`Error::Malformed`] for what is not a pattern, or not a number.
+fn patterns(config: &Config, key: &str) -> Result<Patterns> {
+    let Some(numbers) = config.object(key)? else { return Ok(Vec::new()) };
+    let of_key = |name: &str| {
+        let pattern = NamePattern::of_ends(name).map_err(|_| {
+            let what = format!("{key}: {} is not a pattern of names", name.escape_debug());
+            Error::malformed(config.path(), what)
+        })?;
+        Ok((pattern, numbers.required_f32(name)?))
+    };
+    numbers.keys().map(of_key).collect()
+}
+
+/// Whether this program can apply the adapter.
+///
+/// # Errors
+/// [`Error::Unsupported`] for one of another kind, or with settings that are not known here.
+fn check(config: &Config) -> Result<()> {
+    let path = config.path();
+    let kind = config.string("peft_type")?.unwrap_or("LORA");
+    if kind != "LORA" {
+        let what = format!("an adapter of the kind {kind}; LoRA, rsLoRA and DoRA can be read");
+        return Err(Error::unsupported(path, what));
+    }
+    let is_set = |key: &&&str| {
+        config.value(key).is_some_and(|value| match value {
+            serde_json::Value::Bool(is_set) => *is_set,
+            serde_json::Value::Array(list) => !list.is_empty(),
+            serde_json::Value::Object(map) => !map.is_empty(),
+            _ => true,
+        })
+    };
+    match UNKNOWN_SETTINGS.iter().find(is_set) {
+        Some(key) => Err(Error::unsupported(
+            path,
+            format!(
+                "{key} is set, which this program cannot apply; merge the adapter with PEFT, and convert that"
+            ),
+        )),
+        None => Ok(()),
     }
 }

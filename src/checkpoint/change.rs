@@ -73,7 +73,7 @@ pub(super) struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Refuses tensors that are no floats.
+    /// Refuses tensors that are not floats.
     ///
     /// # Errors
     /// [`Error::Malformed`] for such ones.

@@ -183,7 +183,7 @@ impl Config {
         }
     }
 
-    /// As [`Self::token_ids`], for files that are not worth an error: what is no id is left out, and
+    /// As [`Self::token_ids`], for files that are not worth an error: what is not an id is left out, and
     /// told in a sentence each.
     pub fn token_ids_or_notes(&self, key: &str) -> (Vec<u32>, Vec<String>) {
         let (ids, wrong) = self.sorted_token_ids(key);

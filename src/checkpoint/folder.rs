@@ -98,7 +98,7 @@ impl Folder {
     }
 
     /// The text of the file `name`, of at most `limit` bytes; `None` if it does not exist. The mark of UTF-8 that some
-    /// editors put in front is no part of it; a template keeps it, as in transformers.
+    /// editors put in front is not part of it; a template keeps it, as in transformers.
     ///
     /// # Errors
     /// As [`Self::read`], and [`Error::Malformed`] if it is not UTF-8.

@@ -26,7 +26,7 @@ impl ShardIndex {
     /// Reads the index at `path`.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Limit`], and [`Error::Malformed`] if it is no index or a file name
+    /// [`Error::Io`], [`Error::Limit`], and [`Error::Malformed`] if it is not an index or a file name
     /// would lead out of the checkpoint's folder.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let object = json::parse_object(path, &json::read_text(path, limits::MAX_INDEX_BYTES)?)?;

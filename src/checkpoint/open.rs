@@ -64,7 +64,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Checkpoint::open`].
-    pub fn open_elsewhere(dir: &Path, weights: &WeightsAmong, open: &Opener<'_>) -> Result<Self> {
+    pub fn open_remote(dir: &Path, weights: &WeightsAmong, open: &Opener<'_>) -> Result<Self> {
         let weights = match weights {
             WeightsAmong::Index(index) => Weights::Index(dir.join(index)),
             WeightsAmong::Files(files) => {

@@ -48,7 +48,7 @@ const OTHERS: &[Other] = &[
     (|name| name.ends_with(".engine"), "holds a model of TensorRT; use the original checkpoint"),
 ];
 
-/// The list of the parts of a pipeline of diffusers, which lie in folders of their own and are no language models.
+/// The list of the parts of a pipeline of diffusers, which lie in folders of their own and are not language models.
 const PIPELINE: &str = "model_index.json";
 
 /// What there is instead of weights in `dir`, which holds entries called `names`, and what to do; `None` for nothing
@@ -107,7 +107,7 @@ fn may_hold_weights(name: &str) -> bool {
     SAFETENSORS.may_hold_weights(name) || PYTORCH.may_hold_weights(name)
 }
 
-/// The names in a folder that are UTF-8; none of what is no folder or cannot be read.
+/// The names in a folder that are UTF-8; none of what is not a folder or cannot be read.
 fn names_in(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten().take(MAX_ENTRIES);
     entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()

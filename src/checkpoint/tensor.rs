@@ -164,9 +164,9 @@ impl<'a> TensorView<'a> {
         self.file.path()
     }
 
-    /// Whether its file is elsewhere and only looked at.
-    pub fn is_looked_at(&self) -> bool {
-        self.file.is_looked_at()
+    /// Whether a server has its file, and reading much of it is not worth the time.
+    pub fn is_glimpsed(&self) -> bool {
+        self.file.is_glimpsed()
     }
 
     /// Its elements.

@@ -1,12 +1,11 @@
 //! Models that are named by their repository on the hub.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::convert::progress::Bar;
 use super::interrupt::Busy;
 use crate::error::{Error, Result};
-use crate::hub::{HubName, Look, Settings, Wanted, fetch};
+use crate::hub::{HubName, RemoteCheckpoint, Settings, Wanted, fetch};
 
 /// The path of what `input` names: itself, or where `hf:ORG/NAME` lies once it is downloaded. Unless `quiet`, shows
 /// progress.
@@ -36,12 +35,12 @@ pub(super) fn local(input: &Path, wanted: Wanted, quiet: bool) -> Result<PathBuf
 ///
 /// # Errors
 /// As [`local`].
-pub(super) fn look(input: &Path, quiet: bool) -> Result<Option<Look>> {
+pub(super) fn look(input: &Path, quiet: bool) -> Result<Option<RemoteCheckpoint>> {
     let Some(name) = HubName::of(input)? else { return Ok(None) };
-    let settings = Arc::new(Settings::from_env()?);
+    let settings = Settings::from_env()?;
     let busy = Busy::begin();
     let bar = Bar::new(quiet, busy.stop());
-    let look = Look::at(&name, &settings, &bar);
+    let look = RemoteCheckpoint::at(&name, &settings, &bar);
     bar.clear();
     look
 }

@@ -36,7 +36,7 @@ pub fn begin_with<T>(parse: impl FnOnce() -> Result<T, clap::Error>) -> Result<T
             |arg: OsString| matches!(printable::lines(&arg.to_string_lossy()), Cow::Borrowed(_));
         if std::env::args_os().all(is_harmless) {
             let printed = error.print().and_then(|()| std::io::stdout().flush());
-            // Help that is not read to its end is no failure, and help that cannot be written is one.
+            // Help that is not read to its end is not a failure, and help that cannot be written is one.
             if let Err(e) = printed
                 && error.exit_code() == 0
             {
@@ -50,7 +50,7 @@ pub fn begin_with<T>(parse: impl FnOnce() -> Result<T, clap::Error>) -> Result<T
 }
 
 /// Turns the outcome of a program into its exit status, with the error on standard error. A reader
-/// that closed its end of our output is no failure.
+/// that closed its end of our output is not a failure.
 pub fn exit(outcome: Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -27,7 +27,7 @@ pub fn count(text: &str) -> Result<usize, String> {
 /// What to give instead.
 pub fn numbers(text: &str) -> Result<Vec<usize>, String> {
     const MOST: usize = 1 << 16;
-    let wrong = || format!("{text:?} is no list of numbers; give some as in 3,7 or 20-23");
+    let wrong = || format!("{text:?} is not a list of numbers; give some as in 3,7 or 20-23");
     let mut all = Vec::new();
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -47,7 +47,7 @@ pub fn numbers(text: &str) -> Result<Vec<usize>, String> {
 /// What to give instead.
 pub fn file_bytes(text: &str) -> Result<u64, String> {
     bytes(text, 1000.0)
-        .ok_or_else(|| format!("{text:?} is no size of a file; give one as in 4G, 3.5GiB or 700M"))
+        .ok_or_else(|| format!("{text:?} is not a size of a file; give one as in 4G, 3.5GiB or 700M"))
 }
 
 /// Bytes of memory, as in `3G`, `1.5 GiB` or `512M` (powers of 1024, as memory is sold).
@@ -96,7 +96,9 @@ pub fn scaled(text: &str) -> Result<Scaled, String> {
     let given = text.rsplit_once(':').and_then(|(path, scale)| Some((path, scale.parse::<f32>().ok()?)));
     let given = given.filter(|_| !Path::new(text).exists());
     match given {
-        Some((_, scale)) if !scale.is_finite() => Err(format!("{scale} is no scale; give a finite number")),
+        Some((_, scale)) if !scale.is_finite() => {
+            Err(format!("{scale} is not a scale; give a finite number"))
+        }
         Some((path, scale)) => Ok(Scaled { path: path.into(), scale }),
         None => Ok(Scaled { path: text.into(), scale: 1.0 }),
     }

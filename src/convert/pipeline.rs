@@ -313,7 +313,7 @@ impl Job<'_> {
             let steps =
                 if steps.is_empty() { steps } else { &steps[first * n_in / STEP..][..n * n_in / STEP] };
             let guidance = Guidance { search: output.plan.scale_search(), steps, importance };
-            let ty = ty.block_type().expect("what is no weights is copied");
+            let ty = ty.block_type().expect("what is not weights is copied");
             encode_rows_guided(kernels, ty, rows, n_in, guidance, blocks, scratch)
         };
         let error = match (source.blocks_of(ty), importance) {

@@ -100,7 +100,7 @@ impl Ranker {
     /// Tells `configured` which tokens the words are; returns the vocabulary if that had to be made for it.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for words that are no tokens, or for one alone where scores are probabilities; those of
+    /// [`Error::Unsupported`] for words that are not tokens, or for one alone where scores are probabilities; those of
     /// making a vocabulary.
     pub(super) fn find_words(
         &self,

@@ -176,7 +176,7 @@ fn differing_row(
             Some(blocks) => blocks.read(row * rows.n_in(), &mut worker.blocks)?,
             None if rows.is_nvfp4_in(ty) => rows.read_nvfp4(row, &mut worker.blocks, &mut Vec::new())?,
             None => {
-                let ty = ty.block_type().expect("what is no weights is copied");
+                let ty = ty.block_type().expect("what is not weights is copied");
                 let importance = source.importance.as_ref().map(|importance| importance.at_row(row).0);
                 let (search, steps) = (plan.scale_search(), worker.reading.steps());
                 let guidance = Guidance { search, steps, importance };

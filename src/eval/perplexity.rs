@@ -84,7 +84,7 @@ pub(super) fn begin_chunk(session: &mut Session<'_>, ids: &[u32], stop: &AtomicB
     in_batches(session, ids, Logits::None, stop)
 }
 
-/// Evaluates `ids` in the batches that one step would cut them into, to be stopped in between; the logits `wanted` are
+/// Evaluates `ids` in the batches that one step would cut them into; the logits `wanted` are
 /// those of the last batch.
 ///
 /// # Errors
@@ -97,8 +97,7 @@ pub(super) fn in_batches(
 ) -> Result<()> {
     let mut batches = ids.chunks(session.n_batch()).peekable();
     while let Some(batch) = batches.next() {
-        session.step(batch, if batches.peek().is_some() { Logits::None } else { wanted })?;
-        check(stop)?;
+        session.step_until(batch, if batches.peek().is_some() { Logits::None } else { wanted }, stop)?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ impl Metadata {
     /// The architecture of the model in the file.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a file that is no model, with what to do; [`Error::Malformed`] if nothing says what the
+    /// [`Error::Unsupported`] for a file that is not a model, with what to do; [`Error::Malformed`] if nothing says what the
     /// model is.
     pub fn architecture(&self) -> Result<&str> {
         self.check_is_model()?;

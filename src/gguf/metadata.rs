@@ -330,7 +330,7 @@ impl Metadata {
 /// The value of `bytes`, which are as long as the type says.
 ///
 /// # Panics
-/// For strings and arrays, which are no scalars.
+/// For strings and arrays, which are not scalars.
 pub(super) fn decode_scalar(ty: ValueType, bytes: &[u8]) -> Value {
     match ty {
         ValueType::U8 => Value::U8(bytes[0]),

@@ -11,7 +11,7 @@ use crate::printable;
 /// The type that is taken where a repository has several GGUF files.
 const USUAL_TYPE: &str = "Q4_K_M";
 
-/// GGUF files that are no model of their own.
+/// GGUF files that are not models of their own.
 const NO_MODELS: [&str; 2] = ["mmproj", "imatrix"];
 
 /// The files to fetch, in two steps: the second may need what the first brought.

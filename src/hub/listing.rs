@@ -45,7 +45,7 @@ pub(super) struct Listing {
 
 impl Listing {
     /// Asks for it.
-    pub(super) fn ask(client: &Client<'_>, name: &HubName, watch: &dyn Watch) -> Result<Self, Failure> {
+    pub(super) fn ask(client: &Client, name: &HubName, watch: &dyn Watch) -> Result<Self, Failure> {
         let url = format!(
             "{}/api/models/{}/revision/{}?blobs=true",
             client.settings.endpoint,

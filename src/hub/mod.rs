@@ -23,8 +23,8 @@ mod choice;
 mod client;
 mod download;
 mod listing;
-mod look;
 pub mod name;
+mod remote;
 pub mod settings;
 
 use std::path::PathBuf;
@@ -34,8 +34,8 @@ use cache::Repository;
 use choice::Choice;
 use client::Client;
 use listing::Listing;
-pub use look::{Look, Purpose};
 pub use name::HubName;
+pub use remote::{Purpose, RemoteCheckpoint};
 pub use settings::Settings;
 
 /// What a name is to give.

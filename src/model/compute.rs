@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use gguf_simd::{ColumnsMut, Kernels};
 
@@ -37,6 +38,8 @@ pub struct Compute<'a> {
     pub inputs: Option<&'a dyn InputObserver>,
     /// Accumulates time per phase, if profiling.
     pub profile: Option<&'a Profile>,
+    /// Ends a pass between two layers once it is true.
+    pub stop: Option<&'a AtomicBool>,
 }
 
 /// Is told how far a pass through a model has come, between its parallel regions. It may take its time
@@ -72,14 +75,19 @@ impl Observer for () {
 }
 
 impl<'a> Compute<'a> {
-    /// With all threads of `pool`, told to `observer`, without an observer of inputs and without a profile.
+    /// With all threads of `pool`, told to `observer`, without an observer of inputs, a profile and a stop.
     pub fn new(kernels: &'static Kernels, pool: &'a ThreadPool, observer: &'a dyn Observer) -> Self {
-        Self { kernels, pool, n_threads: pool.n_threads(), observer, inputs: None, profile: None }
+        Self { kernels, pool, n_threads: pool.n_threads(), observer, inputs: None, profile: None, stop: None }
     }
 
     /// The same, with the threads that so many tokens at once are computed with.
     pub(super) fn for_tokens(self, n_tokens: usize) -> Self {
         Self { n_threads: self.pool.counts().of_tokens(n_tokens), ..self }
+    }
+
+    /// Whether the pass is to end before its next layer.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
 
     /// Notes that another phase begins.

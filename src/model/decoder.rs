@@ -92,11 +92,19 @@ impl Decoder {
     /// streams of those whose logits are wanted, part by part, for [`Decoder::logits`]. What a sequence
     /// gets does not depend on the others.
     ///
+    /// Returns whether it came to an end. A pass that is stopped takes back what it began: the caches have the
+    /// positions that they had, or those of a checkpoint before where there are recurrent mixers.
+    ///
     /// # Panics
     /// If there are more ids than `space` is for or a cache has room for, an id is not below `n_vocab`,
     /// more logits are wanted than there are ids, or a cache was made for another model, more positions
     /// or another type of keys than `space`.
-    pub fn forward<P: BatchPart>(&self, compute: Compute<'_>, parts: &mut [P], space: &mut Workspace) {
+    pub fn forward<P: BatchPart>(
+        &self,
+        compute: Compute<'_>,
+        parts: &mut [P],
+        space: &mut Workspace,
+    ) -> bool {
         parts.iter().for_each(|part| space.check(part, &self.kv_spec));
         let mut batch = core::mem::take(&mut space.batch);
         batch.fill(parts);
@@ -109,6 +117,11 @@ impl Decoder {
         self.embed(compute, space, &batch);
         let last = self.weights.layers.len() - 1;
         for (i, layer) in self.weights.layers.iter().enumerate() {
+            if compute.is_stopped() {
+                parts.iter_mut().for_each(|part| part.cache_mut().abandon());
+                space.batch = batch;
+                return false;
+            }
             compute.before(i);
             if let (Some(part), Some(scratch)) = (&layer.altup, &mut space.altup) {
                 part.predict(compute, (&mut space.stream, batch.n()), scratch);
@@ -140,6 +153,7 @@ impl Decoder {
             part.cache_mut().advance(n);
         }
         space.batch = batch;
+        true
     }
 
     /// Computes the logits that the last [`Decoder::forward`] was asked for into

@@ -22,7 +22,7 @@ pub fn remove_all_left_overs(folder: &Path) {
     remove_in(folder, None);
 }
 
-/// A left-over is no reason to fail: what cannot be looked at or removed stays.
+/// A left-over is not a reason to fail: what cannot be looked at or removed stays.
 fn remove_in(folder: &Path, target: Option<&Path>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if let Some(maker) = maker_of(&entry.file_name(), target)

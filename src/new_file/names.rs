@@ -55,7 +55,7 @@ pub(super) fn hidden(
 /// # Panics
 /// If `key` is not of 24 hexadecimal digits.
 pub(super) fn resumable(target: &Path, key: &str) -> [PathBuf; 2] {
-    assert!(is_key(key.as_bytes()), "{key} is no name of a work");
+    assert!(is_key(key.as_bytes()), "{key} is not a name of a work");
     let path = |end: &str| {
         let mut name = prefix_of(target);
         name.push(format!("{key}{end}"));

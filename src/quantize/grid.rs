@@ -1,9 +1,10 @@
 //! Rows that lie on grids already, to blocks that hold their codes as they are.
 
-use gguf_simd::BlockType;
-use gguf_simd::half_float::f16_to_f32;
-use gguf_simd::half_float::f32_to_f16;
+use std::ops::RangeInclusive;
+
+use gguf_simd::half_float::{f16_to_f32, f32_to_f16};
 use gguf_simd::kernels::Kernels;
+use gguf_simd::{BlockType, Grid, Values};
 
 use super::ErrorStats;
 
@@ -66,16 +67,16 @@ fn encode_row(
 
 /// Packs a row with the codes that it has; `None` if blocks of `ty` do not hold them.
 fn pack(ty: BlockType, row: &[f32], steps: &[Step], blocks: &mut [u8]) -> Option<()> {
-    let (least, greatest, has_offset) = match ty {
-        BlockType::Q2_0 => (-1, 2, false),
-        BlockType::Q4_0 => (-8, 7, false),
-        BlockType::Q5_0 => (-16, 15, false),
-        BlockType::Q8_0 => (-128, 127, false),
-        BlockType::Q4_1 => (0, 15, true),
-        BlockType::Q5_1 => (0, 31, true),
-        _ => return None,
-    };
     let block_len = ty.block_len();
+    // Scales of parts of a block are not f16s.
+    let grid = Grid::of(ty).filter(|grid| grid.group() == block_len)?;
+    let (zero, range, has_offset) = match grid.values() {
+        Values::Centred { least, greatest } => (least, least..=greatest, false),
+        Values::Offset { greatest, .. } => (0, 0..=i16::from(greatest), true),
+        Values::Table { .. } => return None,
+    };
+    // The grid leaves out -128, which a block can hold: code 255, which wraps around to one below zero.
+    let range = if ty == BlockType::Q8_0 { -128..=127 } else { range };
     let mut codes = [0_u8; 64];
     let parts = row.chunks_exact(block_len).zip(steps.chunks_exact(block_len / STEP));
     for ((row, steps), block) in parts.zip(blocks.chunks_exact_mut(ty.block_bytes())) {
@@ -85,12 +86,12 @@ fn pack(ty: BlockType, row: &[f32], steps: &[Step], blocks: &mut [u8]) -> Option
         }
         let codes = &mut codes[..block_len];
         let d = if has_offset {
-            codes_of(row, scale, offset, (least, greatest), codes)?;
+            codes_of(row, scale, offset, (zero, &range), codes)?;
             scale
-        } else if codes_of(row, scale, 0.0, (least, greatest), codes).is_some() {
+        } else if codes_of(row, scale, 0.0, (zero, &range), codes).is_some() {
             scale
         } else {
-            codes_of(row, -scale, 0.0, (least, greatest), codes)?;
+            codes_of(row, -scale, 0.0, (zero, &range), codes)?;
             -scale
         };
         let half = f32_to_f16(d);
@@ -98,65 +99,36 @@ fn pack(ty: BlockType, row: &[f32], steps: &[Step], blocks: &mut [u8]) -> Option
         if (f16_to_f32(half) - d).abs() > d.abs() / 1024.0 {
             return None;
         }
-        block[..2].copy_from_slice(&half.to_le_bytes());
-        let at = if has_offset {
+        let mut put = |at: usize, half: u16| block[at..at + 2].copy_from_slice(&half.to_le_bytes());
+        put(grid.halves()[0], half);
+        if has_offset {
             let offset = f32_to_f16(offset);
             f16_to_f32(offset).is_finite().then_some(())?;
-            block[2..4].copy_from_slice(&offset.to_le_bytes());
-            4
-        } else {
-            2
-        };
-        lay_out(ty, codes, &mut block[at..]);
+            put(grid.halves()[1], offset);
+        }
+        grid.write(ty, codes, block);
     }
     Some(())
 }
 
-/// The codes of weights on a grid, less the least code; `None` if one is not on it, or out of range.
+/// The codes of weights on a grid, counted from that of level `zero`; `None` if one is not on it, or out of range.
 fn codes_of(
     row: &[f32],
     scale: f32,
     offset: f32,
-    (least, greatest): (i32, i32),
+    (zero, range): (i16, &RangeInclusive<i16>),
     codes: &mut [u8],
 ) -> Option<()> {
     for (code, &w) in codes.iter_mut().zip(row) {
         let exact = if scale == 0.0 { 0.0 } else { (w - offset) / scale };
         let level = exact.round_ties_even();
         let is_on_grid = (exact - level).abs() <= MOST_OFF && (scale != 0.0 || w == offset);
-        if !is_on_grid || level < least as f32 || level > greatest as f32 {
+        if !is_on_grid || !(f32::from(*range.start())..=f32::from(*range.end())).contains(&level) {
             return None;
         }
-        *code = (level as i32 - least) as u8;
+        *code = (level as i16 - zero) as u8;
     }
     Some(())
-}
-
-/// Lays codes out as the blocks of `ty` have them behind their scales.
-fn lay_out(ty: BlockType, codes: &[u8], out: &mut [u8]) {
-    match ty {
-        // Two's complement again.
-        BlockType::Q8_0 => out.iter_mut().zip(codes).for_each(|(out, code)| *out = code ^ 0x80),
-        BlockType::Q2_0 => {
-            for (out, codes) in out.iter_mut().zip(codes.as_chunks::<4>().0) {
-                *out = codes[0] | codes[1] << 2 | codes[2] << 4 | codes[3] << 6;
-            }
-        }
-        _ => {
-            let nibbles = if matches!(ty, BlockType::Q5_0 | BlockType::Q5_1) {
-                let fifth =
-                    codes.iter().enumerate().fold(0_u32, |bits, (i, code)| bits | u32::from(code >> 4) << i);
-                out[..4].copy_from_slice(&fifth.to_le_bytes());
-                &mut out[4..]
-            } else {
-                out
-            };
-            let (low, high) = codes.split_at(16);
-            for ((out, low), high) in nibbles.iter_mut().zip(low).zip(high) {
-                *out = low & 15 | (high & 15) << 4;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ const ELEMENTS_AT_A_TIME: usize = 4096;
 /// weight per column. `scratch` is resized to `n_in` and holds nothing of use afterwards.
 ///
 /// # Panics
-/// If `rows` is no multiple of `n_in`, `n_in` no multiple of the type's block length, or `blocks`
+/// If `rows` is not a multiple of `n_in`, `n_in` not a multiple of the type's block length, or `blocks`
 /// not exactly the size of the encoded rows.
 pub fn encode_rows(
     kernels: &Kernels,

@@ -59,7 +59,7 @@ impl Sensitivity {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Malformed`] if it is no file of sensitivities, or says what cannot have been
+    /// [`Error::Io`]; [`Error::Malformed`] if it is not a file of sensitivities, or says what cannot have been
     /// measured.
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = regular_file::read(path, MAX_BYTES)?;

@@ -150,7 +150,7 @@ impl<'e> Embedder<'e> {
         let pooling = self.engine.spec().pooled.classifier.map(|of| of.pooling);
         let Some(pooling) = pooling.filter(|_| self.engine.decoder().has_classes()) else {
             return Err(Error::usage(
-                "the model does not score pairs of texts: it is no rerank model; compare the vectors of gguf-run embed",
+                "the model does not score pairs of texts: it is not a rerank model; compare the vectors of gguf-run embed",
             ));
         };
         if texts.is_empty() {

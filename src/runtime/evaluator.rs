@@ -1,5 +1,7 @@
 //! Evaluates several sequences at once.
 
+use std::sync::atomic::AtomicBool;
+
 use gguf_simd::FloatEnvironment;
 
 use super::engine::Engine;
@@ -111,6 +113,20 @@ impl<'e> Evaluator<'e> {
     /// are wanted, or for a sequence of another engine, of other cache types, of more positions or of smaller
     /// batches than this was made for.
     pub fn step(&mut self, parts: &mut [Part<'_, 'e>]) -> Result<StepLogits<'_>> {
+        self.step_with(parts, None)
+    }
+
+    /// As [`Evaluator::step`], which is given up once `stop` is true: between two layers, so that it takes no batch to
+    /// notice. The sequences then have the positions of the batches that were finished, or fewer where there are
+    /// recurrent mixers: those of the last checkpoint.
+    ///
+    /// # Errors
+    /// As there; [`Error::Interrupted`] if it was stopped.
+    pub fn step_until(&mut self, parts: &mut [Part<'_, 'e>], stop: &AtomicBool) -> Result<StepLogits<'_>> {
+        self.step_with(parts, Some(stop))
+    }
+
+    fn step_with(&mut self, parts: &mut [Part<'_, 'e>], stop: Option<&AtomicBool>) -> Result<StepLogits<'_>> {
         let _environment = FloatEnvironment::enter();
         let n_vocab = self.engine.n_vocab();
         self.engine.check_has_logits()?;
@@ -122,7 +138,7 @@ impl<'e> Evaluator<'e> {
         while let Some(first) = rest.iter().position(|part| !part.is_done()) {
             rest = &mut rest[first..];
             let n_parts = self.take_batch(rest);
-            done += self.evaluate(&mut rest[..n_parts], done);
+            done += self.evaluate(&mut rest[..n_parts], done, stop)?;
         }
         Ok(StepLogits { logits: &self.logits, ends: &self.ends })
     }
@@ -217,10 +233,23 @@ impl<'e> Evaluator<'e> {
 
     /// Evaluates a batch and puts its logits behind the `done` floats there are; returns how many they
     /// are.
-    fn evaluate(&mut self, parts: &mut [Part<'_, 'e>], done: usize) -> usize {
-        let (decoder, compute) = (self.engine.decoder(), self.engine.compute(self.profile.as_ref()));
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if it was stopped.
+    fn evaluate(
+        &mut self,
+        parts: &mut [Part<'_, 'e>],
+        done: usize,
+        stop: Option<&AtomicBool>,
+    ) -> Result<usize> {
+        let decoder = self.engine.decoder();
+        let compute = Compute { stop, ..self.engine.compute(self.profile.as_ref()) };
         compute.enter(Phase::Rest);
-        decoder.forward(compute, parts, &mut self.space);
+        if !decoder.forward(compute, parts, &mut self.space) {
+            compute.enter(Phase::Outside);
+            parts.iter_mut().for_each(|part| part.sequence.forget_abandoned());
+            return Err(Error::Interrupted);
+        }
         for part in parts.iter_mut() {
             part.sequence.ids.extend_from_slice(&part.ids[part.now.clone()]);
             if !part.is_done() {
@@ -232,7 +261,7 @@ impl<'e> Evaluator<'e> {
             decoder.logits(compute, &mut self.space, &mut self.logits[done..done + n_logits]);
         }
         compute.enter(Phase::Outside);
-        n_logits
+        Ok(n_logits)
     }
 
     /// The logits of the last step.

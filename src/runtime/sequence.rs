@@ -231,6 +231,11 @@ impl<'e> Sequence<'e> {
         kept
     }
 
+    /// Forgets the ids of positions that a step which was given up cost.
+    pub(super) fn forget_abandoned(&mut self) {
+        self.ids.truncate(self.cache.n_past());
+    }
+
     /// Forgets all positions.
     pub fn clear(&mut self) {
         self.rewind(0);

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use super::engine::Engine;
 use super::evaluator::Evaluator;
@@ -64,6 +65,15 @@ impl<'e> Session<'e> {
     pub fn step(&mut self, ids: &[u32], wanted: Logits) -> Result<&[f32]> {
         let mut parts = [Part::new(&mut self.sequence, ids, wanted)];
         Ok(self.evaluator.step(&mut parts)?.of(0))
+    }
+
+    /// As [`Session::step`], given up as [`Evaluator::step_until`] is.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn step_until(&mut self, ids: &[u32], wanted: Logits, stop: &AtomicBool) -> Result<&[f32]> {
+        let mut parts = [Part::new(&mut self.sequence, ids, wanted)];
+        Ok(self.evaluator.step_until(&mut parts, stop)?.of(0))
     }
 
     /// As [`Session::step`], after which [`Session::rewind`] goes back to each of the last positions that

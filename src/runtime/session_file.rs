@@ -37,7 +37,7 @@ pub struct SessionFile {
     sum: Sum,
     /// Records that are not on disk: the last attempts failed.
     unwritten: String,
-    /// Whether something that is no record stands behind `end`.
+    /// Whether something that is not a record stands behind `end`.
     is_ragged: bool,
 }
 

@@ -259,7 +259,7 @@ impl ThreadPool {
         let n_parts = u32::try_from(n_parts).expect("fewer than 2^32 parts");
         let n = n_members as u64;
         for (i, share) in (0u64..).zip(&shared.shares) {
-            // The shares of those who are no members are empty.
+            // The shares of those who are not members are empty.
             let bound = |i: u64| u64::from(n_parts) * i.min(n) / n;
             share.0.store(bound(i) | (bound(i + 1) << 32), Relaxed);
         }

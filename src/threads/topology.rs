@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// A core with less than this part of the fastest one's capacity is no fast one: efficiency cores have about half of
+/// A core with less than this part of the fastest one's capacity is not a fast one: efficiency cores have about half of
 /// it, while cores that differ by their highest clock stay together.
 const LEAST_CAPACITY: f64 = 0.6;
 

@@ -1,7 +1,7 @@
 //! Byte-level BPE (GPT-2 and its many heirs): words are bytes, joined in the order of the merge list.
 //!
 //! Works on the bytes themselves: the printable alphabet of the vocabulary file is translated once,
-//! while the tables are built. A merge may name or yield a text that is no token (files with a trimmed
+//! while the tables are built. A merge may name or yield a text that is not a token (files with a trimmed
 //! vocabulary do); such texts get ids behind the vocabulary and are spelled in bytes at the end.
 
 use super::byte_chars;
@@ -20,7 +20,7 @@ pub(super) struct Bpe {
     bytes: [u32; 256],
     merges: Merges,
     n_vocab: u32,
-    /// The bytes of symbols that are no tokens; the first is number `n_vocab`.
+    /// The bytes of symbols that are not tokens; the first is number `n_vocab`.
     extra: Vec<Box<[u8]>>,
     unknown: Option<u32>,
 }

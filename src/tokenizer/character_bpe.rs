@@ -26,7 +26,7 @@ pub(super) struct CharacterBpe {
 
 impl CharacterBpe {
     /// Builds the tables of `tokens` (index = id), their `types`, and `merges` (`left right`, best first).
-    /// Control, unknown and unused tokens never come of a text. A merge of or to something that is no token
+    /// Control, unknown and unused tokens never come of a text. A merge of or to something that is not a token
     /// can never apply and is left out, as is a pair's second mention.
     pub(super) fn new<'a>(
         tokens: &[String],

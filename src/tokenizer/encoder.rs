@@ -94,7 +94,7 @@ impl Encoder {
         })
     }
 
-    /// Whether normalisation puts a space in front of a text, and makes of spaces what is no blank any more.
+    /// Whether normalisation puts a space in front of a text, and makes of spaces what is not a blank any more.
     pub(super) fn normalizes_spaces(&self) -> bool {
         const ALWAYS: Spaces = Spaces { prefix: Some(SpacePrefix::Always), removes_extra: false };
         matches!(self, Self::Spm(_, charsmap, spaces) if charsmap.is_empty() && *spaces == ALWAYS)

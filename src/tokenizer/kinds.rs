@@ -75,7 +75,7 @@ impl Kind {
     /// The kind that a file names.
     ///
     /// # Errors
-    /// `Unsupported` for another kind or none, or a file that is no model; `Malformed` for another type of value.
+    /// `Unsupported` for another kind or none, or a file that is not a model; `Malformed` for another type of value.
     pub(super) fn of_metadata(metadata: &Metadata) -> Result<Self> {
         let model = metadata.string(MODEL)?;
         if let Some(kind) = Self::ALL.into_iter().find(|kind| model == Some(kind.gguf_name())) {

@@ -2,7 +2,7 @@
 //! greatest sum of scores.
 //!
 //! Viterbi's algorithm, from left to right over the characters: the best way to reach each place, by every token that
-//! ends there. A character that is no token costs ten more than the worst token does and is unknown; neighbours that
+//! ends there. A character that is not a token costs ten more than the worst token does and is unknown; neighbours that
 //! are unknown become one token. Sums are in 64 bits and the first of equals stays, as in the `tokenizers` library.
 
 use std::borrow::Cow;
@@ -90,7 +90,7 @@ impl Unigram {
     /// Appends the ids of `text` to `ids`; `is_first` if it begins the whole text.
     ///
     /// # Errors
-    /// `Usage` for a character that is no token if the vocabulary has neither an unknown token nor tokens for bytes;
+    /// `Usage` for a character that is not a token if the vocabulary has neither an unknown token nor tokens for bytes;
     /// `Limit` for a text that its normalisation makes too long.
     pub(super) fn encode(&self, text: &str, is_first: bool, ids: &mut Vec<u32>) -> Result<()> {
         let text = self.charsmap.normalize(text)?;

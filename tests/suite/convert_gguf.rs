@@ -187,7 +187,7 @@ fn tensors_without_weights_are_copied_with_a_note() {
     let (dir, path) = workplace(FileType::F16);
     let file = GgufFile::open(&path).expect("a model");
     let embedding = file.tensor("token_embd.weight").expect("there");
-    // Bytes of the embedding under other names: numbers of any kind, some of which are no finite floats.
+    // Bytes of the embedding under other names: numbers of any kind, some of which are not finite floats.
     let extra = |name: &str, ggml_id: u32, shape: &[usize], bytes: usize| TensorInfo {
         name: name.into(),
         shape: shape.to_vec(),

@@ -136,7 +136,7 @@ impl State {
                 has_token |= line.starts_with("authorization: bearer ");
             }
             self.requests.lock().expect("sound").push((path.clone(), start as u64, has_token));
-            // What the other side gave up is no failure of a test.
+            // What the other side gave up is not a failure of a test.
             match self.answer(stream, &path, start) {
                 Ok(true) => {}
                 Ok(false) | Err(_) => break,

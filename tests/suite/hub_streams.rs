@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::common::checkpoint::Spec;
 use crate::hub::{Log, name, run};
 use crate::hub_server::{Fault, Hub};
-use gguf_kit::hub::{Look, Purpose, Settings};
+use gguf_kit::hub::{Purpose, RemoteCheckpoint, Settings};
 
 #[test]
 fn weights_are_streamed_to_the_bytes_of_a_download_and_leave_no_copy() {
@@ -104,7 +104,7 @@ fn a_model_of_many_files_holds_few_connections() {
         first_wait: Duration::from_millis(1),
         patience: Duration::from_secs(60),
     };
-    let look = Look::at(&name("hf:o/tiny"), &settings.into(), &Log::default()).expect("asked");
+    let look = RemoteCheckpoint::at(&name("hf:o/tiny"), &settings, &Log::default()).expect("asked");
     let look = look.expect("a checkpoint that is not here");
     let open_at_last = |most: usize| {
         let start = Instant::now();

@@ -50,6 +50,7 @@ mod gguf_edit;
 mod gguf_peer;
 mod gguf_round_trip;
 mod gguf_writer;
+mod given_up_steps;
 mod hostile_checkpoint;
 mod hostile_config;
 mod hostile_fixtures;

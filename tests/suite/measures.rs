@@ -24,7 +24,7 @@ fn tale() -> String {
 }
 
 fn number(value: &serde_json::Value) -> f64 {
-    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+    value.as_f64().unwrap_or_else(|| panic!("{value} is not a number"))
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn bench_says_what_the_machine_allows_and_where_the_time_goes() {
     let csv = stdout_of(args.iter().copied().chain(["--output", "csv"]));
     let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
     assert_eq!(lines.len(), 4, "{csv}");
-    // The types of keys and values are quoted: their comma is no separator.
+    // The types of keys and values are quoted: their comma is not a separator.
     assert!(lines[1..].iter().all(|line| line.len() > lines[0].len()), "{csv}");
     assert!(csv.contains(",\"Q8_0,F16\",") && csv.contains(",pp6+tg2,0,8,"), "{csv}");
     let table = stdout_of(args.iter().copied().chain(["--ceiling"]));

@@ -316,7 +316,7 @@ fn a_session_file_that_cannot_be_written_is_refused_before_anything_is_computed(
     let model = model.to_str().expect("paths of tests are UTF-8");
     let missing = format!("{folder}/no/such.session");
     let kept = format!("{folder}/notes.txt");
-    fs::write(&kept, "These are no session.").unwrap();
+    fs::write(&kept, "This is not a session.").unwrap();
     for command in [vec!["complete", model, "-p", "x"], vec!["chat", model]] {
         let with = |file| command.iter().copied().chain(["--session", file]);
         assert_fails(with(folder), 2, &[folder, "is a directory"]);
@@ -324,5 +324,5 @@ fn a_session_file_that_cannot_be_written_is_refused_before_anything_is_computed(
         assert_fails(with("/dev/null"), 2, &["/dev/null", "device"]);
         assert_fails(with(&kept), 2, &["notes.txt", "no saved session"]);
     }
-    assert_eq!(fs::read_to_string(&kept).unwrap(), "These are no session.");
+    assert_eq!(fs::read_to_string(&kept).unwrap(), "This is not a session.");
 }

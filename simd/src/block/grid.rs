@@ -19,13 +19,40 @@ const MAX_BYTES: usize = 210;
 #[derive(Clone, Copy, Debug)]
 pub struct Grid {
     levels: Levels,
+    values: Values,
+    /// Weights that share a scale.
+    group: usize,
     /// Puts the codes of all weights of a block into it and leaves its scales alone.
     set_codes: fn(&mut [u8], &[u8]),
     /// Where the f16s stand that all values of a block, or a part of each, are multiples of.
     halves: &'static [usize],
 }
 
-/// What the codes of a type stand for.
+/// The values that weights can have under one scale.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Values {
+    /// `scale * q` for the whole numbers `q` from `least` to `greatest`; the scale may be negative.
+    Centred {
+        /// The least `q`, of code 0.
+        least: i16,
+        /// The greatest `q`.
+        greatest: i16,
+    },
+    /// `scale * q + offset` for the whole numbers `q` from 0 to `greatest`; the scale is not negative.
+    Offset {
+        /// The greatest `q`.
+        greatest: u8,
+        /// Whether offsets are stored as something to subtract, so that none is above zero.
+        is_subtracted: bool,
+    },
+    /// `scale * t` for the values `t` of a table; the scale may be negative if the table has signs of its own.
+    Table {
+        /// The `t` of the greatest magnitude.
+        outermost: f32,
+    },
+}
+
+/// The codes of a type.
 #[derive(Clone, Copy, Debug)]
 enum Levels {
     /// Codes are their own levels, from 0 to this one.
@@ -44,29 +71,67 @@ const FP4_LEVELS: [f32; 16] =
 const FP4_CODES: [u8; 16] = [15, 14, 13, 12, 11, 10, 9, 0, 1, 2, 3, 4, 5, 6, 7, 7];
 
 impl Grid {
-    /// Of a type whose codes are `0..=largest`, in even steps.
-    pub(crate) const fn even(
-        largest: u8,
+    /// Of a type whose codes stand for the whole numbers from `least` to `greatest`, times the scale of `group` weights.
+    pub(crate) const fn centred(
+        (least, greatest): (i16, i16),
+        group: usize,
         halves: &'static [usize],
         set_codes: fn(&mut [u8], &[u8]),
     ) -> Option<Self> {
-        Some(Self { levels: Levels::Even(largest), set_codes, halves })
+        let levels = Levels::Even((greatest - least) as u8);
+        Some(Self { levels, values: Values::Centred { least, greatest }, group, set_codes, halves })
+    }
+
+    /// Of a type whose codes `0..=greatest` are multiplied by the scale of `group` weights, to which an offset is added.
+    pub(crate) const fn offset(
+        greatest: u8,
+        group: usize,
+        halves: &'static [usize],
+        set_codes: fn(&mut [u8], &[u8]),
+    ) -> Option<Self> {
+        let values = Values::Offset { greatest, is_subtracted: false };
+        Some(Self { levels: Levels::Even(greatest), values, group, set_codes, halves })
+    }
+
+    /// [`Self::offset`], of a type that stores what is subtracted.
+    pub(crate) const fn minimum(
+        greatest: u8,
+        group: usize,
+        halves: &'static [usize],
+        set_codes: fn(&mut [u8], &[u8]),
+    ) -> Option<Self> {
+        let values = Values::Offset { greatest, is_subtracted: true };
+        Some(Self { levels: Levels::Even(greatest), values, group, set_codes, halves })
     }
 
     /// Of a type whose codes stand for [`crate::block::tables::IQ4`].
     pub(crate) const fn iq4(set_codes: fn(&mut [u8], &[u8])) -> Option<Self> {
-        Some(Self { levels: Levels::Table(&IQ4_LEVELS, &IQ4_CODES, 16), set_codes, halves: &[0] })
+        let values = Values::Table { outermost: IQ4_LEVELS[0] };
+        let levels = Levels::Table(&IQ4_LEVELS, &IQ4_CODES, 16);
+        Some(Self { levels, values, group: 32, set_codes, halves: &[0] })
     }
 
     /// Of a type whose codes stand for [`crate::block::tables::FP4`].
-    pub(crate) const fn fp4(set_codes: fn(&mut [u8], &[u8])) -> Option<Self> {
-        Some(Self { levels: Levels::Table(&FP4_LEVELS, &FP4_CODES, 15), set_codes, halves: &[] })
+    pub(crate) const fn fp4(group: usize, set_codes: fn(&mut [u8], &[u8])) -> Option<Self> {
+        let values = Values::Table { outermost: FP4_LEVELS[14] };
+        let levels = Levels::Table(&FP4_LEVELS, &FP4_CODES, 15);
+        Some(Self { levels, values, group, set_codes, halves: &[] })
     }
 
     /// The grid of a type; `None` of floats, and of types whose codes stand for several weights at once or have
     /// so few levels that the scale decides.
     pub fn of(ty: BlockType) -> Option<&'static Self> {
         TABLE[ty as usize].as_ref()
+    }
+
+    /// The values that weights can have under one scale.
+    pub fn values(&self) -> Values {
+        self.values
+    }
+
+    /// Weights that share a scale.
+    pub fn group(&self) -> usize {
+        self.group
     }
 
     /// Where the f16s stand in a block that all values of the block, or a part of each, are multiples of.

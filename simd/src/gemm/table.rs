@@ -45,7 +45,7 @@ macro_rules! product {
 /// Makes the function below from the rows of [`block_types`].
 macro_rules! rows {
     ($($ty:ident: $ggml_id:literal, $len:literal, $bytes:literal, $kind:ident, $folder:ident;)*) => {
-        /// The batch product of a type on a tier, and the codes that it multiplies, if they are no floats.
+        /// The batch product of a type on a tier, and the codes that it multiplies, if they are not floats.
         fn product<T: Tier>(ty: BlockType) -> (Product, Option<Codes>) {
             match ty { $(BlockType::$ty => product!($kind, $folder),)* }
         }

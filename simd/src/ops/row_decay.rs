@@ -1,4 +1,4 @@
-//! Linear recurrences over a matrix whose rows decay each at a pace of its own: RWKV-7 (Peng et al. 2025, section 4)
+//! Linear recurrences over a matrix whose rows decay each at its own rate: RWKV-7 (Peng et al. 2025, section 4)
 //! and Kimi Linear (Moonshot AI 2025, section 3).
 //!
 //! Each head has a matrix `S: [n_key, n_value]`. At every position, with the decays `w`, the key `k`, the query `q`,

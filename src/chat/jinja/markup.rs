@@ -3,7 +3,7 @@
 use super::fault::Result;
 use super::value::{Kind, List, Value, push};
 
-/// The value, its strings escaped where they are no markup.
+/// The value, its strings escaped where they are not markup.
 pub(super) fn escaped(value: &Value) -> Result<Value> {
     match value {
         Value::Str(text) if !text.is_markup() => Ok(Value::Str(text.escaped()?)),

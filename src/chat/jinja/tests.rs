@@ -113,7 +113,7 @@ fn plain(name: &str, value: &Value) -> Result<bool> {
         "true" => matches!(value, Value::Bool(true)),
         "false" => matches!(value, Value::Bool(false)),
         "filter" | "test" => {
-            // What is no name is none of theirs; what no mapping could have as a key is a fault.
+            // What is not a name is none of theirs; what no mapping could have as a key is a fault.
             if !value.is_hashable() {
                 return Err(Fault::failed(format!("unhashable type: '{}'", value.type_name())));
             }

@@ -43,7 +43,7 @@ pub(super) fn call<'p>(
     arguments: Value<'p>,
 ) -> Result<Value<'p>, Fault> {
     let Value::Global(module, name) = callable else {
-        return Err(Fault::Broken("it calls what is no function"));
+        return Err(Fault::Broken("it calls what is not a function"));
     };
     let items = made.items(arguments);
     // No maker takes more, and a pickle may call one with the same long tuple as often as it likes.

@@ -19,7 +19,7 @@ use crate::convert::{
     TokenizerDifferences,
 };
 use crate::error::{Error, Result};
-use crate::hub::{HubName, Look, Wanted};
+use crate::hub::{HubName, RemoteCheckpoint, Wanted};
 use crate::quantize::{ImportanceMatrix, ScaleSearch};
 use crate::regular_file;
 
@@ -90,7 +90,7 @@ pub(super) struct Args {
     pub(super) stream: bool,
     /// What stays on the hub of a checkpoint, for a dry run and where it is streamed.
     #[arg(skip)]
-    pub(super) look: Option<Look>,
+    pub(super) look: Option<RemoteCheckpoint>,
     /// Replace an existing file
     #[arg(short, long)]
     pub(super) force: bool,

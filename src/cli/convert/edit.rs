@@ -113,7 +113,7 @@ fn harm(file: &GgufFile, edit: &Edit) -> Option<String> {
     match edit.preview().and_then(|changed| check_usable(&changed)) {
         Ok(false) if has_vocabulary => Some("its vocabulary would be gone".to_owned()),
         Ok(_) => None,
-        // Where there can be no preview nothing is known.
+        // Without a preview nothing is known.
         Err(e @ (Error::Io { .. } | Error::Limit { .. })) => {
             warn(format_args!("whether the changed model could be used is not checked: {e}"));
             None

@@ -10,7 +10,7 @@ use crate::cli::output::note;
 use crate::convert::Progress;
 use crate::hub::Watch;
 
-/// A bar on standard error with rate and time left; nothing where that is no terminal.
+/// A bar on standard error with rate and time left; nothing where that is not a terminal.
 pub struct Bar {
     bar: ProgressBar,
     is_quiet: bool,

@@ -25,7 +25,7 @@ use crate::tokenizer::{Tokenizer, has_vocabulary};
 /// Measure how far a quantised model is from the one it was made from.
 ///
 /// Both models read the text side by side. Their predictions are compared token by token: the
-/// Kullback-Leibler divergence of MODEL from BASE (0 is no difference), how often both find the same
+/// Kullback-Leibler divergence of MODEL from BASE (0: none), how often both find the same
 /// token likeliest, how much the right token's probability changes, and the ratio of perplexities.
 /// The measures are those of llama.cpp, on exact instead of 16-bit base logits. BASE always has keys and
 /// values in F16, MODEL in --kv-type: with the same file twice this measures the cache alone.

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 
 use super::args::{KvArgs, ModelArgs};
 use super::input::{Input, read_ids, read_text_trimmed};
@@ -180,11 +179,8 @@ fn write(
             (true, true) => Logits::Last,
             (true, false) => Logits::None,
         };
-        for logit in session.step(batch, wanted)? {
+        for logit in session.step_until(batch, wanted, busy.stop())? {
             out.write_all(&logit.to_le_bytes()).map_err(cannot_write)?;
-        }
-        if busy.stop().load(Ordering::Relaxed) {
-            return Err(Error::Interrupted);
         }
         bar.set_position(n_done as u64);
     }

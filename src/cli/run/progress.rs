@@ -1,4 +1,4 @@
-//! Progress bars on standard error; none where it is no terminal.
+//! Progress bars on standard error; none where it is not a terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 

@@ -17,7 +17,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Of a tensor of a mapped file; `None` of what is no matrix.
+    /// Of a tensor of a mapped file; `None` of what is not a matrix.
     pub(super) fn of(tensor: &TensorInfo) -> Option<Self> {
         let [ref outer @ .., _, _] = tensor.shape[..] else { return None };
         let start = usize::try_from(tensor.offset).ok()?;

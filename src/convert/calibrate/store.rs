@@ -1,4 +1,4 @@
-//! Finished layers, each in a file of its own beside the target: what an interrupted calibration goes on from.
+//! Finished layers, each in a separate file beside the target: what an interrupted calibration goes on from.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -28,7 +28,7 @@ pub(super) fn drop_tied_head(found: &mut Vec<Found<'_>>, warnings: &mut Vec<Stri
             found[head].1.name()
         ));
         found.remove(head);
-    } else if found[embedding].1.is_looked_at() {
+    } else if found[embedding].1.is_glimpsed() {
         warnings.push(format!(
             "{} is taken for the embedding once more, to which config.json ties it: a look at the headers compares no weights",
             found[head].1.name()

@@ -1,7 +1,18 @@
 //! Which block type holds the codes of a tensor as they are.
 
-use gguf_simd::BlockType;
 use gguf_simd::half_float::{f16_to_f32, f32_to_f16};
+use gguf_simd::{BlockType, Grid, Values};
+
+/// The types whose blocks hold codes under one scale that is an F16, from few bits to many.
+const HOLDERS: [BlockType; 7] = [
+    BlockType::TQ1_0,
+    BlockType::Q2_0,
+    BlockType::Q4_0,
+    BlockType::Q4_1,
+    BlockType::Q5_0,
+    BlockType::Q5_1,
+    BlockType::Q8_0,
+];
 
 /// What the grids of a tensor have in common.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,15 +80,19 @@ impl Levels {
         };
         let n_codes = self.codes.1 - self.codes.0 + 1;
         let is_exact = self.has_exact_scales && self.has_exact_offsets;
-        let of = |is_held: bool, ty: BlockType| (is_held && fits(ty)).then_some(ty);
-        // From few bits to many.
-        of(within(-1, 1), BlockType::TQ1_0)
-            .or(of(within(-1, 2), BlockType::Q2_0))
-            .or(of(within(-8, 7), BlockType::Q4_0))
-            .or(of(n_codes <= 16 && (is_exact || self.range.is_none()), BlockType::Q4_1))
-            .or(of(within(-16, 15), BlockType::Q5_0))
-            .or(of(n_codes <= 32 && (is_exact || self.range.is_none()), BlockType::Q5_1))
-            .or(of(within(-127, 127) || within(-128, 127), BlockType::Q8_0))
+        let holds = |ty: BlockType| match ty {
+            // The first has no grid, and the grid of the second leaves out -128, which a block can hold.
+            BlockType::TQ1_0 => within(-1, 1),
+            BlockType::Q8_0 => within(-128, 127),
+            _ => match Grid::of(ty).expect("a type with a grid").values() {
+                Values::Centred { least, greatest } => within(least.into(), greatest.into()),
+                Values::Offset { greatest, .. } => {
+                    n_codes <= i32::from(greatest) + 1 && (is_exact || self.range.is_none())
+                }
+                Values::Table { .. } => false,
+            },
+        };
+        HOLDERS.into_iter().find(|&ty| holds(ty) && fits(ty))
     }
 }
 

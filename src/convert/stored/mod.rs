@@ -232,9 +232,9 @@ impl<'a> Stored<'a> {
         }
     }
 
-    /// Whether it is plain and its file is elsewhere, so that reading takes long.
-    pub(super) fn is_looked_at(&self) -> bool {
-        matches!(self, Self::Plain(view) if view.is_looked_at())
+    /// Whether it is plain and of a file that [`ReadFile::is_glimpsed`](crate::read_file::ReadFile::is_glimpsed).
+    pub(super) fn is_glimpsed(&self) -> bool {
+        matches!(self, Self::Plain(view) if view.is_glimpsed())
     }
 
     /// A file that it is in.

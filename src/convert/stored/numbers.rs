@@ -53,7 +53,7 @@ impl Layout {
             let n = &mut expected[usize::from(along == Along::Inner)];
             let element_bits = view.dtype.element_bits();
             if self.is_planar && !n.is_multiple_of(32) {
-                return wrong(format!("is packed in planes of 32 numbers, of which {n} are no multiple"));
+                return wrong(format!("is packed in planes of 32 numbers, and {n} is not a multiple"));
             }
             let n_padded = n.div_ceil(element_bits / bits);
             *n = if self.is_padded { n_padded } else { (*n * bits).div_ceil(element_bits) };

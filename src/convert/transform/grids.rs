@@ -26,7 +26,7 @@ impl SourceRows<'_> {
     /// As [`Self::read`].
     pub(in crate::convert) fn look_for_grids(&mut self) -> Result<()> {
         // For a look at what there is, rows are not worth the way.
-        if self.is_looked_at() {
+        if self.is_glimpsed() {
             return Ok(());
         }
         if self.plain_type().is_none() || self.n_rows < 2 || !self.n_in.is_multiple_of(STEP) {

@@ -172,9 +172,9 @@ impl<'a> SourceRows<'a> {
         matches!((&self.origin, &other.origin), (Origin::Checkpoint(a), Origin::Checkpoint(b)) if a[0].name == b[0].name)
     }
 
-    /// Whether they are elsewhere and only looked at.
-    pub(super) fn is_looked_at(&self) -> bool {
-        matches!(&self.origin, Origin::Checkpoint(parts) if parts[0].stored.is_looked_at())
+    /// Whether a server has them, and reading all is not worth the time.
+    pub(super) fn is_glimpsed(&self) -> bool {
+        matches!(&self.origin, Origin::Checkpoint(parts) if parts[0].stored.is_glimpsed())
     }
 
     /// Rows in all.

@@ -1,6 +1,6 @@
 //! HTTP as the hub wants it: one request at a time, redirects, and what a refusal means.
 //!
-//! A request runs on a thread of its own that hands over what comes, so that the caller hears at once of an interrupt and
+//! A request runs on a separate thread that hands over what comes, so that the caller hears at once of an interrupt and
 //! notices when nothing comes any more. The token goes to the hub itself and to no other address: redirects lead to
 //! storage that has its own signatures.
 
@@ -85,8 +85,8 @@ impl Trouble {
 }
 
 /// Asks the hub.
-pub(super) struct Client<'a> {
-    pub(super) settings: &'a Settings,
+pub(super) struct Client {
+    pub(super) settings: Settings,
     agent: Agent,
 }
 
@@ -105,8 +105,8 @@ enum Piece {
     Failed(ureq::Error),
 }
 
-impl<'a> Client<'a> {
-    pub(super) fn new(settings: &'a Settings) -> Result<Self> {
+impl Client {
+    pub(super) fn new(settings: &Settings) -> Result<Self> {
         let mut tls = TlsConfig::builder();
         if let Some((path, pem)) = &settings.certificates {
             let certificates = parse_pem(pem).filter_map(|item| match item {
@@ -139,7 +139,7 @@ impl<'a> Client<'a> {
             .timeout_recv_response(Some(settings.patience))
             .timeout_per_read(Some(settings.patience))
             .build();
-        Ok(Self { settings, agent: config.into() })
+        Ok(Self { settings: settings.clone(), agent: config.into() })
     }
 
     /// Asks for `url` from byte `first` on. Only good answers come back: 200, and if `first` is not 0 also 206 and
@@ -168,7 +168,7 @@ impl<'a> Client<'a> {
                 (answer.status, answer.headers) = (status, headers);
                 let is_good = status == 200 || [206, NO_SUCH_BYTES].contains(&status) && first > 0;
                 if !is_good {
-                    return Err(refusal::trouble(self.settings, subject, &answer));
+                    return Err(refusal::trouble(&self.settings, subject, &answer));
                 }
                 answer.check_first(first)?;
                 Ok(answer)

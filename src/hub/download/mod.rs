@@ -19,7 +19,7 @@ const SPARE_BYTES: u64 = 64 << 20;
 
 /// Brings files of one commit.
 pub(super) struct Fetcher<'a> {
-    client: &'a Client<'a>,
+    client: &'a Client,
     repository: &'a Repository,
     name: &'a HubName,
     listing: &'a Listing,
@@ -34,7 +34,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 impl<'a> Fetcher<'a> {
     pub(super) fn new(
-        client: &'a Client<'a>,
+        client: &'a Client,
         repository: &'a Repository,
         name: &'a HubName,
         listing: &'a Listing,

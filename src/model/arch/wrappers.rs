@@ -73,7 +73,7 @@ pub fn by_classes<'c>(classes: &[&'c str], config: &Config) -> Result<Option<(&'
 /// The `model_type` that the text part of a configuration has where that is silent; `None` for another class.
 ///
 /// # Errors
-/// [`Error::Malformed`] for classes that are no list of strings.
+/// [`Error::Malformed`] for classes that are not a list of strings.
 pub(super) fn text_model_type(config: &Config) -> Result<Option<&'static str>> {
     let classes = config.strings("architectures")?.unwrap_or_default();
     Ok(WRAPPERS.iter().find(|(name, _)| classes.contains(name)).map(|&(_, model_type)| model_type))

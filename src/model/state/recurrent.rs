@@ -33,6 +33,8 @@ pub(super) struct Recurrent {
     state: Arc<State>,
     /// Whether the text has no positions: the state then counts as zeros, whatever it holds.
     is_empty: bool,
+    /// Whether a step that was given up has changed the state: it then is that of no position.
+    is_spoiled: bool,
     /// A state that is no longer in use.
     spare: Option<Arc<State>>,
     /// What the last steps have left behind.
@@ -75,7 +77,7 @@ impl Recurrent {
     }
 
     fn of(starts: Arc<[usize]>, state: Arc<State>, is_empty: bool) -> Self {
-        Self { starts, state, is_empty, spare: None, trail: None, leaves_trail: false }
+        Self { starts, state, is_empty, is_spoiled: false, spare: None, trail: None, leaves_trail: false }
     }
 
     /// Whether any layer keeps something.
@@ -181,6 +183,17 @@ impl Recurrent {
         }
     }
 
+    /// Counts the state as that of no position.
+    pub(super) fn spoil(&mut self) {
+        self.is_spoiled = true;
+        self.forget_trail();
+    }
+
+    /// Whether the state is that of no position.
+    pub(super) fn is_spoiled(&self) -> bool {
+        self.is_spoiled
+    }
+
     /// What a layer remembers, to be written to.
     ///
     /// # Panics
@@ -199,14 +212,14 @@ impl Recurrent {
     /// Goes on from a state that was shared.
     pub(super) fn restore(&mut self, state: &Arc<State>) {
         let before = mem::replace(&mut self.state, Arc::clone(state));
-        self.is_empty = false;
+        (self.is_empty, self.is_spoiled) = (false, false);
         self.forget_trail();
         self.give_back(before);
     }
 
     /// Goes on from no text.
     pub(super) fn clear(&mut self) {
-        self.is_empty = true;
+        (self.is_empty, self.is_spoiled) = (true, false);
         self.forget_trail();
     }
 

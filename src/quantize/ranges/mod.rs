@@ -17,7 +17,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use gguf_simd::kernels::Kernels;
-use gguf_simd::{BlockType, Grid};
+use gguf_simd::{BlockType, Grid, Values};
 
 use super::ErrorStats;
 
@@ -87,50 +87,22 @@ impl fmt::Display for ScaleSearch {
 #[derive(Clone, Copy, Debug)]
 struct Group {
     n: usize,
-    levels: Levels,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Levels {
-    /// `step * (-below..=above)`; the step may be negative.
-    Centred { below: u8, above: u8 },
-    /// `step * level` of a table whose outermost level is this one; the step may be negative.
-    Table(f32),
-    /// `low + step * (0..=greatest)`.
-    Offset { greatest: u8, is_low_negative: bool },
+    values: Values,
 }
 
 impl Group {
     fn of(ty: BlockType) -> Option<Self> {
-        let centred = |n, below, above| Self { n, levels: Levels::Centred { below, above } };
-        let table = |n, outermost| Self { n, levels: Levels::Table(outermost) };
-        let offset =
-            |n, greatest, is_low_negative| Self { n, levels: Levels::Offset { greatest, is_low_negative } };
-        Some(match ty {
-            BlockType::Q4_0 => centred(32, 8, 7),
-            BlockType::Q5_0 => centred(32, 16, 15),
-            BlockType::Q8_0 => centred(32, 127, 127),
-            BlockType::Q2_0 => centred(64, 1, 2),
-            BlockType::Q3_K => centred(16, 4, 3),
-            BlockType::Q6_K => centred(16, 32, 31),
-            BlockType::Q4_1 => offset(32, 15, false),
-            BlockType::Q5_1 => offset(32, 31, false),
-            BlockType::Q2_K => offset(16, 3, true),
-            BlockType::Q4_K => offset(32, 15, true),
-            BlockType::Q5_K => offset(32, 31, true),
-            BlockType::IQ4_NL | BlockType::IQ4_XS => table(32, -127.0),
-            BlockType::MXFP4 => table(32, 12.0),
-            BlockType::NVFP4 => table(16, 12.0),
-            _ => return None,
-        })
+        Grid::of(ty).map(|grid| Self { n: grid.group(), values: grid.values() })
     }
 
     /// Levels that magnitudes can have.
     fn n_magnitudes(self) -> usize {
-        match self.levels {
-            Levels::Centred { below, above } => usize::from(below.max(above)),
-            Levels::Table(_) => 8,
-            Levels::Offset { greatest, .. } => usize::from(greatest).div_ceil(2),
+        match self.values {
+            Values::Centred { least, greatest } => {
+                usize::from(least.unsigned_abs().max(greatest.unsigned_abs()))
+            }
+            Values::Table { .. } => 8,
+            Values::Offset { greatest, .. } => usize::from(greatest).div_ceil(2),
         }
     }
 
@@ -141,16 +113,16 @@ impl Group {
         let least = cut(weights.iter().copied().fold(f32::INFINITY, f32::min));
         let greatest = cut(weights.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         let extreme = if -least > greatest { least } else { greatest };
-        match self.levels {
-            Levels::Centred { below, above } => {
-                let outermost = if below >= above { -f32::from(below) } else { f32::from(above) };
-                let step = extreme / outermost;
-                (-f32::from(below) * step, step)
+        match self.values {
+            Values::Centred { least, greatest } => {
+                let outermost = if -least >= greatest { least } else { greatest };
+                let step = extreme / f32::from(outermost);
+                (f32::from(least) * step, step)
             }
-            Levels::Table(outermost) => (0.0, extreme / outermost),
-            Levels::Offset { greatest: levels, is_low_negative } => {
+            Values::Table { outermost } => (0.0, extreme / outermost),
+            Values::Offset { greatest: levels, is_subtracted } => {
                 // Nothing but zero can be the lowest of positive weights there.
-                let low = if is_low_negative { least.min(0.0) } else { least };
+                let low = if is_subtracted { least.min(0.0) } else { least };
                 (low, (greatest - low).max(0.0) / f32::from(levels))
             }
         }
@@ -158,10 +130,10 @@ impl Group {
 
     /// The level of point `i` of a group: the outermost first, then inwards, so that the scale can be told from few.
     fn level_of_point(self, grid: &Grid, i: usize) -> f32 {
-        let n_levels = match self.levels {
-            Levels::Centred { below, above } => usize::from(below) + usize::from(above) + 1,
-            Levels::Offset { greatest, .. } => usize::from(greatest) + 1,
-            Levels::Table(_) => {
+        let n_levels = match self.values {
+            Values::Centred { least, greatest } => usize::from(greatest.abs_diff(least)) + 1,
+            Values::Offset { greatest, .. } => usize::from(greatest) + 1,
+            Values::Table { .. } => {
                 let level = [-1e9, 1e9, -0.9, 0.9, -0.7, 0.7, -0.5, 0.5, -0.3, 0.3, 0.1, -0.1][i % 12];
                 return grid.nearest(level * 127.0).1;
             }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::runtime::speculate::{Speculated, Speculator};
 use crate::runtime::{Logits, Sampler, Session};
 
@@ -61,14 +61,18 @@ impl<'e> Ahead<'e> {
         Ok(self.n_past)
     }
 
-    /// Evaluates tokens of the prompt.
+    /// Evaluates tokens of the prompt; `None` if that was stopped.
     ///
     /// # Errors
     /// As [`Session::step`].
-    pub(super) fn read(&mut self, ids: &[u32], wanted: Logits) -> Result<&[f32]> {
-        let logits = self.session.step(ids, wanted)?;
-        self.n_past += ids.len();
-        Ok(logits)
+    pub(super) fn read(&mut self, ids: &[u32], wanted: Logits, stop: &AtomicBool) -> Result<Option<&[f32]>> {
+        let outcome = self.session.step_until(ids, wanted, stop).map(drop);
+        self.n_past = self.session.n_past();
+        match outcome {
+            Ok(()) => Ok(Some(self.session.last_logits())),
+            Err(Error::Interrupted) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// As [`Session::checkpoint`].

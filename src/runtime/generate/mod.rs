@@ -120,8 +120,9 @@ impl<'e> Generator<'e> {
         };
         let first = self.evaluate_prompt(request, sampler)?;
         generation.prompt_time = start.elapsed();
-        // Of a prompt that was stopped, what was read.
+        // Of a prompt that was stopped, what was read; it may have cost positions that were there.
         generation.n_prompt = self.ahead.n_past();
+        generation.n_reused = n_reused.min(generation.n_prompt);
         if let Some(first) = first {
             // The next prompt often goes on from here: an answer may be asked for again, and templates leave
             // parts of it out, as what the model thought.
@@ -169,7 +170,9 @@ impl<'e> Generator<'e> {
         if !self.read_until(n - n_last, request)? {
             return Ok(None);
         }
-        let chosen = sampler.sample(self.ahead.read(&request.prompt[n - n_last..], Logits::Last)?);
+        let last = &request.prompt[n - n_last..];
+        let Some(logits) = self.ahead.read(last, Logits::Last, request.stop)? else { return Ok(None) };
+        let chosen = sampler.sample(logits);
         chosen.map(Some).map_err(|bad| self.malformed(bad))
     }
 
@@ -177,11 +180,11 @@ impl<'e> Generator<'e> {
     fn read_until(&mut self, end: usize, request: &Request<'_>) -> Result<bool> {
         let n_batch = self.session().n_batch();
         while self.ahead.n_past() < end {
-            if request.stop.load(Ordering::Relaxed) {
+            let start = self.ahead.n_past();
+            let batch = &request.prompt[start..end.min(start + n_batch)];
+            if self.ahead.read(batch, Logits::None, request.stop)?.is_none() {
                 return Ok(false);
             }
-            let start = self.ahead.n_past();
-            self.ahead.read(&request.prompt[start..end.min(start + n_batch)], Logits::None)?;
         }
         Ok(true)
     }

@@ -35,7 +35,7 @@ fn group_bytes() -> Option<u64> {
     groups::left(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?)
 }
 
-/// Bytes that this process holds and that are no pages of files; 0 where the system does not say.
+/// Bytes that this process holds and that are not pages of files; 0 where the system does not say.
 fn own_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").ok();
     status.and_then(|text| kibibytes(&text, "RssAnon:")).unwrap_or(0)

@@ -137,7 +137,7 @@ impl Shared {
         let mut state = leaving.0.lock();
         while !state.over {
             if state.held.start < state.needed.start {
-                state = self.let_go(state);
+                state = self.evict_behind(state);
             } else if self.may_read(&state) {
                 state = self.read(state);
             } else {
@@ -147,8 +147,8 @@ impl Shared {
         drop(state);
     }
 
-    /// Lets go of the first piece held, which the pass is done with; skips it if it never came.
-    fn let_go<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    /// Evicts the first piece held, which the pass is done with; skips it if it never came.
+    fn evict_behind<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         if state.held.is_empty() {
             state.held = state.needed.start..state.needed.start;
             return state;
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_behind_a_pass_is_let_go() {
+    fn what_is_behind_a_pass_is_evicted() {
         let streamer = Streamer::new(file(), &parts()).unwrap();
         for stage in [0, 2, 3, 4, 0, 2, 3] {
             visit(&streamer, stage);

@@ -1,6 +1,6 @@
 //! Guesses from a smaller model of the same vocabulary.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use super::drafter::{Drafter, Guess, Known, N_TRUSTS};
 use crate::error::{Error, Result};
@@ -67,10 +67,11 @@ impl Drafter for DraftModel<'_> {
         }
         let kept = keep_common(&mut self.session, ids, ids.len());
         for batch in ids[kept..].chunks(self.session.n_batch()) {
-            if stop.load(Ordering::Relaxed) {
-                break;
+            match self.session.step_until(batch, Logits::None, stop) {
+                Ok(_) => {}
+                Err(Error::Interrupted) => break,
+                Err(error) => return Err(error),
             }
-            self.session.step(batch, Logits::None)?;
         }
         self.session.checkpoint();
         Ok(())
@@ -113,7 +114,7 @@ fn keep_common(session: &mut Session<'_>, ids: &[u32], most: usize) -> usize {
     session.rewind(common.min(most))
 }
 
-/// What `sampler` chooses, and how far that is above all else. Logits that are no numbers give no guess.
+/// What `sampler` chooses, and how far that is above all else. Logits that are not numbers give no guess.
 fn choose(sampler: &mut Sampler, logits: &[f32]) -> Option<Guess> {
     let id = sampler.sample(logits).ok()?;
     let (before, from) = logits.split_at(id as usize);

@@ -263,7 +263,7 @@ impl Tokenizer {
         StreamDecoder::new(&self.pieces)
     }
 
-    /// What token `id` shows, special or not; bytes that are no character by themselves are U+FFFD.
+    /// What token `id` shows, special or not; bytes that are not a character by themselves are U+FFFD.
     pub fn piece(&self, id: u32) -> Option<Cow<'_, str>> {
         self.tokens.get(id as usize)?;
         Some(String::from_utf8_lossy(self.pieces.get(id, true)))

@@ -216,7 +216,7 @@ fn scores<'a>(
             merge.halves().ok_or_else(|| malformed("is not two texts with a space between"))?;
         let (&piece, _) = index
             .get_key_value(format!("{left}{right}").as_str())
-            .ok_or_else(|| malformed(&format!("yields {left:?} + {right:?}, which is no token")))?;
+            .ok_or_else(|| malformed(&format!("yields {left:?} + {right:?}, which is not a token")))?;
         let next = -(scores.len() as f32);
         scores.entry(piece).or_insert(next);
     }

@@ -311,7 +311,7 @@ pub(super) fn type_of(component: &Value) -> &str {
     component["type"].as_str().unwrap_or_default()
 }
 
-/// The components of a sequence, however deep, in order; a component that is no sequence is its own.
+/// The components of a sequence, however deep, in order; a component that is not a sequence is its own.
 pub(super) fn flatten(component: &Value) -> Vec<&Value> {
     if component.is_null() {
         return Vec::new();

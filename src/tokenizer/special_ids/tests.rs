@@ -28,7 +28,7 @@ fn an_ordinary_word_that_looks_like_an_end_stays_text_beside_the_end_of_its_voca
     let found = resolved(&["</s>", "<|endoftext|>"], &SpecialIds::default());
     assert_eq!(found.types, [TokenType::Normal, TokenType::Control]);
     assert_eq!(found.end_of_generation, HashSet::from([1]));
-    // Where the file says that it is no word, or that it is the end, it ends.
+    // Where the file says that it is not a word, or that it is the end, it ends.
     let tokens = ["</s>", "<|endoftext|>"].map(str::to_owned);
     let found = resolve(&tokens, &[TokenType::Control; 2], &SpecialIds::default(), false);
     assert_eq!(found.end_of_generation, HashSet::from([0, 1]));

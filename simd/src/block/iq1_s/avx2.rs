@@ -59,7 +59,7 @@ fn scales(block: &[u8; BYTES]) -> __m128i {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn sums(block: &[u8; BYTES], scales: __m128i, y: &Q8KWindow) -> __m256i {
-    // The highest bit of a half says that weights are less; it is no zero, which would have no sign.
+    // The highest bit of a half says that weights are less; it is never zero, which would have no sign.
     let signs = _mm_or_si128(load_128(bytes_at(block, 34)), _mm_set1_epi16(1));
     let factors = _mm_sub_epi16(_mm_sign_epi16(scales, signs), _mm_slli_epi16::<3>(scales));
     let twice = _mm256_set_m128i(_mm_unpackhi_epi16(factors, factors), _mm_unpacklo_epi16(factors, factors));

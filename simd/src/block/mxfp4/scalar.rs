@@ -36,7 +36,7 @@ pub(crate) fn encode_with<V: Wide>(isa: V::Proof, row: &[f32], importance: Optio
 
 /// Codes beside other scales.
 pub(crate) const GRID: Option<Grid> =
-    Grid::fp4(|block, codes| pack_nibbles(codes.as_array().expect("32 codes"), &mut block[1..]));
+    Grid::fp4(32, |block, codes| pack_nibbles(codes.as_array().expect("32 codes"), &mut block[1..]));
 
 /// `out[r] = w[r] . x`; a block adds `sum(T[q] * y) * (d * dy)`, fused.
 #[inline(always)]

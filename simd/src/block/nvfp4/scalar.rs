@@ -38,7 +38,7 @@ pub(crate) fn encode_with<V: Wide>(isa: V::Proof, row: &[f32], importance: Optio
 }
 
 /// Codes beside other scales.
-pub(crate) const GRID: Option<Grid> = Grid::fp4(|block, codes| {
+pub(crate) const GRID: Option<Grid> = Grid::fp4(16, |block, codes| {
     for (qs, codes) in block[4..].as_chunks_mut::<8>().0.iter_mut().zip(codes.as_chunks::<16>().0) {
         *qs = array::build(|j| codes[j] | codes[j + 8] << 4);
     }

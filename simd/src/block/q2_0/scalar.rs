@@ -37,7 +37,7 @@ pub(crate) fn encode_with<V: Wide>(isa: V::Proof, row: &[f32], importance: Optio
 }
 
 /// Codes beside other scales.
-pub(crate) const GRID: Option<Grid> = Grid::even(3, &[0], |block, codes| {
+pub(crate) const GRID: Option<Grid> = Grid::centred((-1, 2), 64, &[0], |block, codes| {
     for (byte, codes) in block[2..].iter_mut().zip(codes.as_chunks::<4>().0) {
         *byte = codes[0] | codes[1] << 2 | codes[2] << 4 | codes[3] << 6;
     }

@@ -64,7 +64,7 @@ impl Layout<BLOCK_BYTES> for Q2_K {
 }
 
 /// Codes beside other scales.
-pub(crate) const GRID: Option<Grid> = Grid::even(3, &[HALVES, HALVES + 2], set_codes);
+pub(crate) const GRID: Option<Grid> = Grid::minimum(3, 16, &[HALVES, HALVES + 2], set_codes);
 
 /// Puts codes into a block.
 #[inline(always)]

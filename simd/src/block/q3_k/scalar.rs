@@ -66,7 +66,7 @@ impl Layout<BLOCK_BYTES> for Q3_K {
 }
 
 /// Codes beside other scales.
-pub(crate) const GRID: Option<Grid> = Grid::even(7, &[108], set_codes);
+pub(crate) const GRID: Option<Grid> = Grid::centred((-4, 3), 16, &[108], set_codes);
 
 /// Puts codes into a block.
 #[inline(always)]

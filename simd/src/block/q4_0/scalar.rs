@@ -54,7 +54,7 @@ impl Scaled<BYTES> for Q4_0 {
 }
 
 /// Codes beside other scales.
-pub(crate) const GRID: Option<Grid> = Grid::even(15, &[0], |block, codes| {
+pub(crate) const GRID: Option<Grid> = Grid::centred((-8, 7), 32, &[0], |block, codes| {
     pack_nibbles(codes.as_array().expect("32 codes"), &mut block[2..]);
 });
 

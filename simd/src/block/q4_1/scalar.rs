@@ -48,7 +48,7 @@ impl Offset<BYTES> for Q4_1 {
 }
 
 /// Codes beside other scales.
-pub(crate) const GRID: Option<Grid> = Grid::even(15, &[0, 2], |block, codes| {
+pub(crate) const GRID: Option<Grid> = Grid::offset(15, 32, &[0, 2], |block, codes| {
     pack_nibbles(codes.as_array().expect("32 codes"), &mut block[4..]);
 });
 

@@ -55,7 +55,7 @@ impl Layout<BLOCK_BYTES> for Q4_K {
 }
 
 /// Codes beside other scales.
-pub(crate) const GRID: Option<Grid> = Grid::even(15, &[0, 2], set_codes);
+pub(crate) const GRID: Option<Grid> = Grid::minimum(15, 32, &[0, 2], set_codes);
 
 /// Puts codes into a block.
 #[inline(always)]

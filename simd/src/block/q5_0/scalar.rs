@@ -58,7 +58,7 @@ impl Scaled<BYTES> for Q5_0 {
 }
 
 /// Codes beside other scales.
-pub(crate) const GRID: Option<Grid> = Grid::even(31, &[0], |block, codes| {
+pub(crate) const GRID: Option<Grid> = Grid::centred((-16, 15), 32, &[0], |block, codes| {
     let codes = codes.as_array().expect("32 codes");
     block[2..6].copy_from_slice(&fifth_bits(codes));
     pack_nibbles(codes, &mut block[6..]);

@@ -49,7 +49,7 @@ impl Offset<BYTES> for Q5_1 {
 }
 
 /// Codes beside other scales.
-pub(crate) const GRID: Option<Grid> = Grid::even(31, &[0, 2], |block, codes| {
+pub(crate) const GRID: Option<Grid> = Grid::offset(31, 32, &[0, 2], |block, codes| {
     let codes = codes.as_array().expect("32 codes");
     block[4..8].copy_from_slice(&fifth_bits(codes));
     pack_nibbles(codes, &mut block[8..]);

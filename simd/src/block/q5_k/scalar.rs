@@ -59,7 +59,7 @@ impl Layout<BLOCK_BYTES> for Q5_K {
 }
 
 /// Codes beside other scales.
-pub(crate) const GRID: Option<Grid> = Grid::even(31, &[0, 2], set_codes);
+pub(crate) const GRID: Option<Grid> = Grid::minimum(31, 32, &[0, 2], set_codes);
 
 /// Puts codes into a block.
 #[inline(always)]

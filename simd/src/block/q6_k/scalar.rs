@@ -63,7 +63,7 @@ impl Layout<BLOCK_BYTES> for Q6_K {
 }
 
 /// Codes beside other scales.
-pub(crate) const GRID: Option<Grid> = Grid::even(63, &[208], set_codes);
+pub(crate) const GRID: Option<Grid> = Grid::centred((-32, 31), 16, &[208], set_codes);
 
 /// Puts codes into a block.
 #[inline(always)]

@@ -58,7 +58,7 @@ impl Scaled<BYTES> for Q8_0 {
 }
 
 /// Codes beside other scales, from -127 on.
-pub(crate) const GRID: Option<Grid> = Grid::even(254, &[0], |block, codes| {
+pub(crate) const GRID: Option<Grid> = Grid::centred((-127, 127), 32, &[0], |block, codes| {
     for (byte, code) in block[2..].iter_mut().zip(codes) {
         *byte = code.wrapping_sub(127);
     }

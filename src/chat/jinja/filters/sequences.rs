@@ -58,7 +58,7 @@ pub(super) fn apply(name: &str, value: &Value, args: CallArgs) -> Result<Value> 
             let [reverse, case, attribute] = args.bind(name, ["reverse", "case_sensitive", "attribute"])?;
             let mut keyed = keyed_by_several(value, attribute.as_ref(), is_true(&case))?;
             let is_reversed = is_true(&reverse);
-            // Python compares lists of keys, and passes over equal ones: two that are undefined are no fault.
+            // Python compares lists of keys, and passes over equal ones: two that are undefined are not a fault.
             sort_by(&mut keyed, |(a, _), (b, _)| match (ops::equal(a, b)?, is_reversed) {
                 (true, _) => Ok(Some(Ordering::Equal)),
                 (false, true) => ops::order(b, a, "<"),

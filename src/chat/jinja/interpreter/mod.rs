@@ -277,7 +277,7 @@ impl<'a> Interpreter<'a> {
         Ok((Flow::Next, is_passed))
     }
 
-    /// Runs `what` in a scope of its own.
+    /// Runs `what` in a new scope.
     fn scoped<T>(&mut self, what: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let around = self.scope;
         self.enter(around, what)

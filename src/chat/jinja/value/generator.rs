@@ -1,6 +1,6 @@
 //! What `map`, `select` and their like give: items that can be taken once, one after the other.
 //!
-//! Python computes each item when it is asked for. Here they are computed at once, which is no different but where an
+//! Python computes each item when it is asked for. Here they are computed at once, which is not different but where an
 //! operation on one of them fails: what it fails with is told when that item is asked for.
 
 use std::cell::Cell;

@@ -13,7 +13,7 @@ pub(in super::super) enum Key {
     None,
     Undefined,
     Int(i128),
-    /// The bits of a number that is no integer.
+    /// The bits of a number that is not an integer.
     Float(u64),
     Str(Text),
     Tuple(Vec<Key>),

@@ -388,7 +388,7 @@ fn an_explicit_output_type_that_misfits_is_refused() {
     let overrides = Overrides { output: Some(BlockType::Q4_K), ..Overrides::default() };
     let options = PlanOptions { overrides, ..PlanOptions::new(FileType::Q8_0) };
     let error = choose(&options, (&model, "llama"), &tensors(&model, 896, &[Role::Output]));
-    let message = error.expect_err("896 is no multiple of 256").to_string();
+    let message = error.expect_err("896 is not a multiple of 256").to_string();
     assert!(
         message.contains("output.weight") && message.contains("896") && message.contains("Q5_0"),
         "{message}"

@@ -18,9 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::{Packed, Stored};
-use regex::Regex;
-
-use crate::checkpoint::{Checkpoint, SourceType, TensorView};
+use crate::checkpoint::{Checkpoint, NamePattern, SourceType, TensorView};
 use crate::error::{Error, Result};
 use crate::limits::MAX_DIMENSION;
 use crate::quantize::decode_source;
@@ -99,11 +97,15 @@ const SCALES: [&str; 13] = [
     "SCB",
 ];
 
+/// The settings of groups of modules and of single modules, each with what it is for.
+type Tables<'a> = Vec<(NamePattern, &'a serde_json::Value)>;
+
 /// The tensors of one module of a checkpoint.
 struct Module<'a, 'm> {
     checkpoint: &'a Checkpoint,
     /// What comes before the last dot of their names; empty for names without one.
     name: &'m str,
+    tables: &'m Tables<'a>,
     /// The last parts of those that were asked for and are there.
     used: RefCell<BTreeSet<String>>,
 }
@@ -190,10 +192,9 @@ impl<'a> Module<'a, '_> {
 
     /// The values of `key` in the tables of groups of modules and of single modules, those of this module first.
     fn settings_of_some(&self, key: &str) -> Vec<&'a serde_json::Value> {
-        let tables = ["extra_config", "dynamic", "config_groups"].map(|table| self.setting(table));
-        let rows = tables.into_iter().flatten().filter_map(serde_json::Value::as_object).flatten();
+        let rows = self.tables.iter();
         let values = rows.filter_map(|(name, row)| Some((name, row.get("weights").unwrap_or(row).get(key)?)));
-        let (own, others): (Vec<_>, Vec<_>) = values.partition(|(name, _)| names_module(name, self.name));
+        let (own, others): (Vec<_>, Vec<_>) = values.partition(|(name, _)| name.matches(self.name));
         own.into_iter().chain(others).map(|(_, value)| value).collect()
     }
 
@@ -223,19 +224,20 @@ impl<'a> Module<'a, '_> {
 /// that cannot be read.
 pub(super) fn find(checkpoint: &Checkpoint) -> Result<(BTreeMap<String, Stored<'_>>, HashSet<String>)> {
     let (mut packed, mut parts) = (BTreeMap::new(), HashSet::new());
+    let tables = tables(checkpoint);
     for name in checkpoint.tensor_names() {
         let (module, part) =
             match name.strip_suffix(parted::PACKED_DATA).and_then(|front| front.strip_suffix('.')) {
                 Some(module) => (module, parted::PACKED_DATA),
                 None => name.rsplit_once('.').unwrap_or(("", name)),
             };
-        // What is not readable, or plain, is no part of a packed tensor that anybody asks for by it.
+        // What is not readable, or plain, is not a part of a packed tensor that anybody asks for by it.
         let Ok(Some(view)) = checkpoint.tensor(name) else { continue };
         if view.n_elements() == 0 {
             continue;
         }
         let is_codes = CODES.contains(&part) || is_float_8(view.dtype);
-        let module = Module { checkpoint, name: module, used: RefCell::default() };
+        let module = Module { checkpoint, name: module, tables: &tables, used: RefCell::default() };
         let is_plain =
             view.dtype.is_plain_float() && !(part == "weight" && bitsandbytes::is_described(&module)?);
         if !is_codes || is_plain || parts.contains(name) {
@@ -278,22 +280,19 @@ pub(super) fn find(checkpoint: &Checkpoint) -> Result<(BTreeMap<String, Stored<'
     Ok((packed, parts))
 }
 
-/// Whether a name in a table of settings is that of `module`: itself, or a pattern, which GPTQModel has behind `+:`.
-fn names_module(name: &str, module: &str) -> bool {
-    let pattern = name.trim_start_matches("+:");
-    pattern == module
-        || pattern.contains(['*', '+', '?', '[', '(', '|', '\\', '^', '$'])
-            && Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(module))
+fn tables(checkpoint: &Checkpoint) -> Tables<'_> {
+    let tables = ["extra_config", "dynamic", "config_groups"].map(|key| checkpoint.quantisation_setting(key));
+    let rows = tables.into_iter().flatten().filter_map(serde_json::Value::as_object).flatten();
+    rows.map(|(name, row)| (NamePattern::of_table(name), row)).collect()
 }
 
 /// Refuses weights that were rotated before they were quantised, and whose program rotates activations as it runs.
 fn refuse_rotations(checkpoint: &Checkpoint) -> Result<()> {
-    let module = Module { checkpoint, name: "", used: RefCell::default() };
     for key in ["rotation_config", "transform_config"] {
         let says_nothing = |value: &serde_json::Value| {
             value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty) || *value == false
         };
-        if !module.setting(key).is_none_or(says_nothing) {
+        if !checkpoint.quantisation_setting(key).is_none_or(says_nothing) {
             let what = format!(
                 "its weights were rotated before they were quantised ({key} in config.json): a runtime has to rotate what they are \
                  multiplied with as well, which GGUF cannot say; convert the original model"

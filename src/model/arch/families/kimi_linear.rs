@@ -1,4 +1,4 @@
-//! `kimi-linear`: Kimi Linear: delta-nets whose rows decay each at a pace of its own in most layers, and attention over
+//! `kimi-linear`: Kimi Linear: delta-nets whose rows decay each at its own rate in most layers, and attention over
 //! latent vectors, without positions, in the others; dense layers first, then experts beside shared ones.
 
 use super::deepseek2::{experts_of, source as latent_source};

@@ -40,7 +40,7 @@ fn counts(made: &FromConfig<'_>, name: &str) -> Result<Vec<usize>> {
     let list = made.config.value(name).and_then(|list| list.as_array());
     let count = |n: &serde_json::Value| n.as_u64().and_then(|n| usize::try_from(n).ok());
     let counts = list.map(|list| list.iter().map(count).collect::<Option<Vec<usize>>>());
-    counts.flatten().ok_or_else(|| made.unsupported(format!("{name} that is no list of counts")))
+    counts.flatten().ok_or_else(|| made.unsupported(format!("{name} that is not a list of counts")))
 }
 
 /// The width that is `times` the stream's, to the nearest multiple of `divisor`, but not a tenth less.

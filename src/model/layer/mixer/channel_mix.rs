@@ -28,7 +28,7 @@ pub(in crate::model) struct ChannelMix {
     pub(in crate::model) receptance: Option<Receptance>,
 }
 
-/// The sigmoid of a product, whose input is mixed with the one before at a rate of its own.
+/// The sigmoid of a product, whose input is mixed with the one before at its own rate.
 #[derive(Debug)]
 pub(in crate::model) struct Receptance {
     /// `[n_embd]`.

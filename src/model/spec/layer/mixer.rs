@@ -22,7 +22,7 @@ pub enum MixerSpec {
     ShortConv(ShortConvSpec),
     /// A linear recurrence that corrects what it remembers.
     DeltaNet(DeltaNetSpec),
-    /// The same whose rows decay each at a pace of their own.
+    /// The same whose rows decay each at their own rates.
     Kda(KdaSpec),
     /// Attention without a softmax: a linear recurrence whose heads decay each at a pace that never changes.
     Lightning(LightningSpec),
@@ -32,7 +32,7 @@ pub enum MixerSpec {
     Mamba1(Mamba1Spec),
     /// A linear recurrence whose heads decay, by steps that are made of the convolved values.
     HeadMamba(HeadMambaSpec),
-    /// RWKV-6's, whose rows decay each at a pace of their own.
+    /// RWKV-6's, whose rows decay each at their own rates.
     Rwkv6(Rwkv6Spec),
     /// RWKV-7's, which also corrects what it remembers.
     Rwkv7(Rwkv7Spec),

@@ -112,7 +112,7 @@ pub struct HeadMambaSpec {
 }
 
 /// Kimi's delta-net (Moonshot AI 2025, "Kimi Linear"): as a gated one, but each row of a head's matrix,
-/// `[head_dim, head_dim]`, decays at a pace of its own.
+/// `[head_dim, head_dim]`, decays at its own rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KdaSpec {
     /// Width of the residual stream.
@@ -132,7 +132,7 @@ pub struct KdaSpec {
 }
 
 /// Attention without a softmax (Qin et al. 2024, "Lightning Attention-2"): each head has a matrix, `[head_dim, head_dim]`,
-/// that decays at a pace of its own and to which the product of each key and value is added.
+/// that decays at its own rate and to which the product of each key and value is added.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LightningSpec {
     /// Width of the residual stream.

@@ -7,7 +7,7 @@ use crate::limits;
 use crate::model::spec::faults::first_count_fault;
 
 /// The time mix of RWKV-7 (Peng et al. 2025): everything is made of the input of a position and that of the one before;
-/// each head has a matrix, `[head_dim, head_dim]`, whose rows decay each at a pace of its own and which is corrected
+/// each head has a matrix, `[head_dim, head_dim]`, whose rows decay each at its own rate and which is corrected
 /// towards the value at each key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rwkv7Spec {

@@ -192,6 +192,13 @@ impl KvCache {
         self.n_past = n_past;
     }
 
+    /// Takes back the positions that were begun and that not all layers have. Recurrent mixers have changed their
+    /// states by then, so that [`KvCache::rewind`] goes to the last checkpoint.
+    pub(in crate::model) fn abandon(&mut self) {
+        self.recurrent.spoil();
+        self.rewind(self.n_past);
+    }
+
     /// Whether it keeps what `spec` says.
     pub(in crate::model) fn is_of(&self, spec: &KvSpec) -> bool {
         self.layout.spec == *spec

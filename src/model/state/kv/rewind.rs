@@ -234,7 +234,8 @@ impl KvCache {
 
     pub(super) fn way_back(&self, n: usize) -> WayBack {
         let n = n.min(self.n_past);
-        let has_state = !self.recurrent.is_any() || n == self.n_past || n == 0;
+        let is_state_of = |n: usize| n == 0 || n == self.n_past && !self.recurrent.is_spoiled();
+        let has_state = !self.recurrent.is_any() || is_state_of(n);
         if has_state && self.holds_windows(n) {
             return WayBack { n_past: n, checkpoint: None };
         }

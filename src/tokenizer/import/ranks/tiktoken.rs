@@ -124,7 +124,7 @@ pub(super) fn open(folder: &Folder, settings: &Settings<'_>, n_vocab: usize) -> 
     for form in &FORMS {
         let Some(bytes) = folder.read(form.name, MAX_JSON_BYTES)? else { continue };
         let path = folder.join(form.name);
-        // SentencePiece's tokenizer.model is no text.
+        // SentencePiece's tokenizer.model is not a text.
         match std::str::from_utf8(&bytes) {
             Ok(text) if text.lines().next().is_some_and(|line| token_of(line).is_some()) => {
                 return parse(path, text, form, settings, n_vocab).map(Some);

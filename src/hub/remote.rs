@@ -16,7 +16,7 @@ use super::listing::Listing;
 use super::{HubName, Settings, Wanted, Watch};
 use crate::checkpoint::{Checkpoint, WeightsAmong};
 use crate::error::{Error, Result};
-use crate::read_file::{Ranges, ReadFile};
+use crate::read_file::{ReadFile, RemoteRead};
 
 /// Bytes that are kept of what was read: threads that read together are not far from each other.
 const KEPT_BYTES: u64 = 16 << 20;
@@ -37,23 +37,23 @@ pub enum Purpose {
 }
 
 /// A checkpoint whose weights are not here.
-pub struct Look {
+pub struct RemoteCheckpoint {
     /// The folder of its small files.
     folder: PathBuf,
     weights: WeightsAmong,
     /// The weight files: where they are, and their bytes.
     files: BTreeMap<String, (String, u64)>,
     name: HubName,
-    settings: Arc<Settings>,
+    client: Arc<Client>,
 }
 
-impl Look {
+impl RemoteCheckpoint {
     /// Asks for a checkpoint. `None` for what is not one, is here already, or cannot be asked for now:
     /// [`fetch`](super::fetch) says what that means.
     ///
     /// # Errors
     /// As there.
-    pub fn at(name: &HubName, settings: &Arc<Settings>, watch: &dyn Watch) -> Result<Option<Self>> {
+    pub fn at(name: &HubName, settings: &Settings, watch: &dyn Watch) -> Result<Option<Self>> {
         let repository = Repository::new(&settings.cache, name);
         if settings.is_offline || repository.what_is_there(name, Wanted::Model)?.is_some() {
             return Ok(None);
@@ -72,7 +72,7 @@ impl Look {
             Some((file, (format!("{endpoint}/{repository}/resolve/{commit}/{path}"), n_bytes)))
         });
         let files = files.collect();
-        Ok(Some(Self { folder, weights, files, name: name.clone(), settings: Arc::clone(settings) }))
+        Ok(Some(Self { folder, weights, files, name: name.clone(), client: Arc::new(client) }))
     }
 
     /// The folder of its small files, which is called as that of the whole would be.
@@ -92,38 +92,38 @@ impl Look {
             Purpose::Stream => MOST_STREAMED,
         };
         let recent = Arc::new(Recent { most, windows: Mutex::default() });
-        Checkpoint::open_elsewhere(&self.folder, &self.weights, &|path| {
-            let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
+        Checkpoint::open_remote(&self.folder, &self.weights, &|path| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             // Modules behind the model are small, and were downloaded.
-            let Some((url, n_bytes)) = self.files.get(file).filter(|_| path.parent() == Some(&*self.folder))
+            let Some((url, n_bytes)) = self.files.get(name).filter(|_| path.parent() == Some(&*self.folder))
             else {
                 return ReadFile::open(path);
             };
-            let there = There {
-                settings: Arc::clone(&self.settings),
+            let file = RemoteFile {
+                client: Arc::clone(&self.client),
                 name: self.name.clone(),
-                file: file.to_owned(),
+                file: name.to_owned(),
                 url: url.clone(),
                 n_bytes: *n_bytes,
                 watch: Stoppable(stop),
                 window: Arc::default(),
                 recent: Arc::clone(&recent),
             };
-            Ok(ReadFile::elsewhere(path, *n_bytes, purpose == Purpose::Look, Box::new(there)))
+            Ok(ReadFile::remote(path, *n_bytes, purpose == Purpose::Look, Box::new(file)))
         })
     }
 }
 
-impl fmt::Debug for Look {
+impl fmt::Debug for RemoteCheckpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Look").field("folder", &self.folder).finish_non_exhaustive()
+        f.debug_struct("RemoteCheckpoint").field("folder", &self.folder).finish_non_exhaustive()
     }
 }
 
 /// A file of the hub, whose bytes come in the order in which they are asked for: an answer is read on as long as what
 /// is wanted follows, or is not far ahead.
-struct There {
-    settings: Arc<Settings>,
+struct RemoteFile {
+    client: Arc<Client>,
     name: HubName,
     file: String,
     url: String,
@@ -197,13 +197,13 @@ impl Window {
     }
 }
 
-impl fmt::Debug for There {
+impl fmt::Debug for RemoteFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.url)
     }
 }
 
-impl Ranges for There {
+impl RemoteRead for RemoteFile {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         if window.copy_to(offset, out) {
@@ -214,11 +214,10 @@ impl Ranges for There {
         if !is_near {
             *window = Window { start: offset, ..Window::default() };
         }
-        let client = Client::new(&self.settings)?;
         let end = offset + out.len() as u64;
-        client.persist((&self.url, ""), &self.watch, || {
+        self.client.persist((&self.url, ""), &self.watch, || {
             let before = window.end();
-            let outcome = self.read_on(&client, &mut window, offset, end);
+            let outcome = self.read_on(&mut window, offset, end);
             if outcome.is_err() {
                 window.answer = None;
             }
@@ -229,21 +228,15 @@ impl Ranges for There {
     }
 }
 
-impl There {
+impl RemoteFile {
     /// Reads on until byte `end`, of which those from `offset` on are wanted.
-    fn read_on(
-        &self,
-        client: &Client<'_>,
-        window: &mut Window,
-        offset: u64,
-        end: u64,
-    ) -> Result<(), Trouble> {
+    fn read_on(&self, window: &mut Window, offset: u64, end: u64) -> Result<(), Trouble> {
         while window.end() < end {
             let answer = match &mut window.answer {
                 Some(answer) => answer,
                 None => {
                     let first = window.start + window.bytes.len() as u64;
-                    window.answer.insert(self.ask(client, first)?)
+                    window.answer.insert(self.ask(first)?)
                 }
             };
             match answer.next(&self.watch)? {
@@ -259,9 +252,9 @@ impl There {
     }
 
     /// The answer to a request for the bytes from `first` on.
-    fn ask(&self, client: &Client<'_>, first: u64) -> Result<Answer, Trouble> {
+    fn ask(&self, first: u64) -> Result<Answer, Trouble> {
         let subject = Subject { url: &self.url, name: &self.name, file: Some(&self.file) };
-        let answer = client.get(&self.url, first, &subject, &self.watch)?;
+        let answer = self.client.get(&self.url, first, &subject, &self.watch)?;
         if first > 0 && answer.status != 206 {
             let what = "the server sends no parts of files, so that weights cannot be read where they are; convert without \
                         --dry-run and --stream, which downloads them";
