@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use crate::chat_sessions::{Diary, attached};
 use crate::program::let_hang_ups_end_children;
@@ -185,6 +185,47 @@ fn ctrl_c_stops_an_answer_and_twice_at_the_prompt_the_program() {
     assert_eq!(talk.end(), Some(0));
     assert!(talk.is_restored());
     assert_eq!(diary.conversation().messages().len(), 2, "what there was of the answer is kept");
+}
+
+/// What a shell does for Ctrl-Z and `fg`: it puts its own settings in place while the program stands still.
+#[test]
+fn a_line_is_edited_again_after_a_stop() {
+    let diary = Diary::new();
+    let mut talk = Talk::begin(&diary.chat(&["--quiet"]), false);
+    let cooked = tcgetattr(&talk.line).expect("a terminal");
+    talk.wait_for("> ");
+    talk.type_in(b"half a line");
+    talk.wait_for("half a line");
+    talk.signal("STOP");
+    tcsetattr(&talk.line, OptionalActions::Now, &cooked).expect("set");
+    assert!(talk.is_restored());
+    talk.signal("CONT");
+    let start = Instant::now();
+    while talk.is_restored() {
+        assert!(start.elapsed() < PATIENCE, "the line is not edited any more");
+        talk.look();
+    }
+    talk.say(" and the rest");
+    talk.wait_for("> ");
+    talk.type_in(b"/exit\r");
+    assert_eq!(talk.end(), Some(0));
+    assert_eq!(diary.said(), ["half a line and the rest"]);
+}
+
+#[test]
+fn ctrl_c_while_a_prompt_is_read_takes_the_message_back() {
+    let diary = Diary::new();
+    let mut talk = Talk::begin(&diary.chat(&["--isa", "scalar", "--threads", "1"]), false);
+    talk.wait_for("> ");
+    // Pasted: typed, every character would be shown.
+    talk.say(&format!("\x1b[200~{}\x1b[201~", "Once upon a time there was a fox. ".repeat(100)));
+    talk.signal("INT");
+    talk.wait_for("the message is taken back");
+    talk.say("My name is Hans.");
+    talk.wait_for("> ");
+    talk.type_in(b"/exit\r");
+    assert_eq!(talk.end(), Some(0));
+    assert_eq!(diary.said(), ["My name is Hans."]);
 }
 
 #[test]

@@ -148,6 +148,13 @@ impl<'ast> Visit<'ast> for Functions {
         self.add(&item.sig, &item.block);
         visit::visit_impl_item_fn(self, item);
     }
+
+    fn visit_trait_item_fn(&mut self, item: &'ast syn::TraitItemFn) {
+        if let Some(block) = &item.default {
+            self.add(&item.sig, block);
+        }
+        visit::visit_trait_item_fn(self, item);
+    }
 }
 
 /// Which module a file of the root crate belongs to: the first folder or file name below `src`.
