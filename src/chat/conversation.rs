@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Message;
+use super::{Answer, Message};
 
 /// Messages in turn, behind an optional system message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ pub enum Change {
     /// The user says this.
     Asked(String),
     /// The model answers the last message, or answers it anew.
-    Answered(String),
+    Answered(Answer),
     /// The last message of the user is taken back, with its answer.
     TakenBack,
     /// The system message is replaced or removed.
@@ -79,9 +79,9 @@ impl Conversation {
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Asked(content) => self.push("user", content),
-            Change::Answered(content) => {
+            Change::Answered(Answer { content, thinking }) => {
                 self.pop("assistant");
-                self.push("assistant", content);
+                self.messages.push(Message { thinking, ..Message::new("assistant", content) });
             }
             Change::TakenBack => {
                 self.pop("assistant");
@@ -160,6 +160,13 @@ mod tests {
         let cut = Change::Cut(Cut { n_dropped: 0, max_tokens: 9 });
         let conversation = changed([Change::Asked("\"One\"\n".into()), cut]);
         assert_eq!(Conversation::from_json(&conversation.to_json()).unwrap(), conversation);
+        let thought = Answer { content: "Yes.".into(), thinking: Some("Hm.".into()) };
+        for answer in [thought, "No.".into()] {
+            let change = Change::Answered(answer);
+            let json = serde_json::to_string(&change).unwrap();
+            assert_eq!(serde_json::from_str::<Change>(&json).unwrap(), change, "{json}");
+        }
+        assert_eq!(serde_json::to_string(&Change::Answered("No.".into())).unwrap(), r#"{"answered":"No."}"#);
         let first = br#"{"system":null,"messages":[{"role":"user","content":"One."}]}"#;
         assert_eq!(contents(&Conversation::from_json(first).unwrap()), ["One."]);
         assert!(Conversation::from_json(b"[1, 2").is_err());

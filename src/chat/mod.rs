@@ -1,6 +1,6 @@
 //! Chat templates and conversations.
 
-mod channels;
+pub mod answer;
 pub mod conversation;
 pub mod diary;
 mod jinja;
@@ -9,7 +9,7 @@ mod strftime;
 pub mod template;
 pub mod user_text;
 
-pub use channels::Readable;
+pub use answer::{Answer, AnswerMarks, AnswerReader};
 pub use conversation::{Change, Conversation, Cut};
 pub use prompt::{Prompt, PromptError};
 pub use template::{Message, RenderError, SpecialTokens, Template};

@@ -12,11 +12,11 @@
 //!     then bisection: the most turns that have             2 log2 renderings, of short prompts
 //! ```
 
-use super::channels::Spoken;
-use super::user_text::prompt_ids;
+use super::user_text::{Rendered, rendered};
 use super::{Change, Conversation, Cut, Message, RenderError, Template};
 use crate::error::Error;
 use crate::tokenizer::Tokenizer;
+use crate::tokenizer::answer_marks::ThoughtMarks;
 
 /// What the model is to go on from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Prompt {
     pub ids: Vec<u32>,
     /// How many of the oldest messages it leaves out.
     pub n_dropped: usize,
+    /// The marks of thoughts that its end opens.
+    pub opens: Option<&'static ThoughtMarks>,
     /// The change that keeps later prompts as short, if this one had to be shortened.
     pub cut: Option<Change>,
 }
@@ -62,10 +64,12 @@ impl Conversation {
         tokenizer: &Tokenizer,
         max_tokens: usize,
     ) -> Result<Prompt, PromptError> {
-        let ids = |n_dropped| prompt_ids(template, tokenizer, &self.shown(n_dropped), |_| false);
+        let rendered = |n_dropped| rendered(template, tokenizer, &self.shown(n_dropped), |_| false);
         let n_dropped = self.cut.filter(|cut| cut.max_tokens >= max_tokens).map_or(0, |cut| cut.n_dropped);
-        let whole = match ids(n_dropped) {
-            Ok(ids) if ids.len() <= max_tokens => return Ok(Prompt { ids, n_dropped, cut: None }),
+        let whole = match rendered(n_dropped) {
+            Ok(Rendered { ids, opens }) if ids.len() <= max_tokens => {
+                return Ok(Prompt { ids, n_dropped, opens, cut: None });
+            }
             Err(RenderError::Refused { what }) => return Err(PromptError::Refused(what)),
             whole => whole,
         };
@@ -73,15 +77,16 @@ impl Conversation {
             .filter(|&i| self.messages[i].role == "user")
             .collect();
         // Too much for the template may be so only because there is so much of it.
-        let last = turns.last().map_or(whole, |&last| ids(last))?;
-        if last.len() > max_tokens {
-            return Err(too_long(last.len(), max_tokens));
+        let last = turns.last().map_or(whole, |&last| rendered(last))?;
+        if last.ids.len() > max_tokens {
+            return Err(too_long(last.ids.len(), max_tokens));
         }
-        let (n_shown, ids) = most(turns.len(), last, |n_shown| {
-            ids(turns[turns.len() - n_shown]).ok().filter(|ids| ids.len() <= max_tokens / 2)
+        let (n_shown, Rendered { ids, opens }) = most(turns.len(), last, |n_shown| {
+            let shorter = rendered(turns[turns.len() - n_shown]).ok();
+            shorter.filter(|shorter| shorter.ids.len() <= max_tokens / 2)
         });
         let n_dropped = turns.len().checked_sub(n_shown).map_or(n_dropped, |first| turns[first]);
-        Ok(Prompt { ids, n_dropped, cut: Some(Change::Cut(Cut { n_dropped, max_tokens })) })
+        Ok(Prompt { ids, n_dropped, opens, cut: Some(Change::Cut(Cut { n_dropped, max_tokens })) })
     }
 
     /// What the template says against the system message, if without it all is well.
@@ -114,23 +119,11 @@ impl Conversation {
                     last.content.push_str("\n\n");
                     last.content.push_str(&message.content);
                 }
-                _ => shown.push(without_channels(message)),
+                _ => shown.push(message.clone()),
             }
         }
         shown
     }
-}
-
-/// The message as templates take it.
-fn without_channels(message: &Message) -> Message {
-    let spoken = if message.role == "assistant" { Spoken::of(&message.content) } else { None };
-    spoken.map_or_else(
-        || message.clone(),
-        |Spoken { thinking, content }| Message {
-            thinking: Some(thinking).filter(|thinking| !thinking.is_empty()),
-            ..Message::new("assistant", content)
-        },
-    )
 }
 
 /// The greatest of 1 to `n` for which `get` gives something, and that; for 1 it is `first`. If `get`
@@ -163,7 +156,7 @@ pub(super) mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::chat::SpecialTokens;
+    use crate::chat::{Answer, SpecialTokens};
     use crate::checkpoint::{Config, Folder};
     use crate::tokenizer::Vocabulary;
 
@@ -189,7 +182,7 @@ pub(super) mod tests {
     }
 
     fn answered(text: &str) -> Change {
-        Change::Answered(text.to_owned())
+        Change::Answered(text.into())
     }
 
     fn conversation() -> Conversation {
@@ -298,27 +291,36 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn answers_in_channels_are_told_apart_for_the_template() {
+    fn thoughts_are_given_to_templates_beside_what_was_said() {
         let (tokenizer, _) = fairytale();
-        let strict = template(
-            "{% for m in messages %}{% if '<|channel|>' in m.content %}{{ raise_exception('no tags') }}{% endif %}\
-             {{ m.content }}{% if m.thinking is defined %} [{{ m.thinking }}]{% endif %};{% endfor %}",
+        let shown = template(
+            "{% for m in messages %}{{ m.content }}{% for name in ['thinking', 'reasoning_content', 'reasoning'] %}\
+             {% if m[name] is defined %} [{{ m[name] }}]{% endif %}{% endfor %};{% endfor %}",
         );
         let mut conversation = Conversation::default();
-        conversation.apply(asked("<|channel|>"));
-        assert!(
-            matches!(conversation.prompt(&strict, &tokenizer, 512), Err(PromptError::Refused(_))),
-            "the user's"
-        );
-        conversation.apply(Change::TakenBack);
         conversation.apply(asked("Well?"));
-        let thought = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant";
-        conversation.apply(answered(&format!("{thought}<|channel|>final<|message|>Yes.")));
+        let thought = Answer { content: "Yes.".into(), thinking: Some("Hm.".into()) };
+        conversation.apply(Change::Answered(thought));
         conversation.apply(asked("Sure?"));
         conversation.apply(answered("Plainly."));
         conversation.apply(asked("Then go."));
-        let ids = conversation.prompt(&strict, &tokenizer, 512).unwrap().ids;
-        assert_eq!(tokenizer.decode(&ids[1..], true), "Well?;Yes. [Hm.];Sure?;Plainly.;Then go.;");
+        let ids = conversation.prompt(&shown, &tokenizer, 512).unwrap().ids;
+        let text = "Well?;Yes. [Hm.] [Hm.] [Hm.];Sure?;Plainly.;Then go.;";
+        assert_eq!(tokenizer.decode(&ids[1..], true), text);
+    }
+
+    #[test]
+    fn a_prompt_tells_which_thoughts_it_opens() {
+        let (tokenizer, _) = fairytale();
+        let opens = |end: &str| {
+            let template = template(&format!("{{{{ messages[0].content }}}}{end}"));
+            let prompt = conversation().prompt(&template, &tokenizer, 512).unwrap();
+            prompt.opens.map(|marks| marks.close)
+        };
+        assert_eq!(opens("<think>\n"), Some("</think>"));
+        assert_eq!(opens("<|channel>thought\n"), Some("<channel|>"));
+        assert_eq!(opens("<think>\n\n</think>\n\n"), None);
+        assert_eq!(opens(""), None);
     }
 
     #[test]

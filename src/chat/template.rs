@@ -119,9 +119,10 @@ impl Contents {
             Self::Parts => json!({ "role": role, "content": [{ "type": "text", "text": content }] }),
         };
         if let Some(thinking) = thinking {
-            // The name that templates of the format have for it, and that of others.
-            variable["thinking"] = thinking.as_str().into();
-            variable["reasoning_content"] = thinking.as_str().into();
+            // The names that templates have for it.
+            for name in ["reasoning_content", "thinking", "reasoning"] {
+                variable[name] = thinking.as_str().into();
+            }
         }
         variable
     }
@@ -205,13 +206,12 @@ impl Template {
         add_generation_prompt: bool,
     ) -> std::result::Result<String, RenderError> {
         let messages: Vec<Variable> = messages.iter().map(|message| contents.of(message)).collect();
-        let variables = json!({
-            "messages": messages,
-            "add_generation_prompt": add_generation_prompt,
-            "tools": null,
-            "documents": null,
-        });
-        let Variable::Object(variables) = variables else { unreachable!("the literal is an object") };
+        let mut variables = Map::new();
+        for name in ["tools", "documents"].iter().filter(|name| !self.variables.contains_key(**name)) {
+            variables.insert((*name).to_owned(), Variable::Null);
+        }
+        variables.insert("messages".to_owned(), messages.into());
+        variables.insert("add_generation_prompt".to_owned(), add_generation_prompt.into());
         self.render_variables(variables)
     }
 

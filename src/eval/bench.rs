@@ -136,7 +136,7 @@ pub fn time(
     let depth = session.n_past();
     session.checkpoint();
     run(session, workload, &ids, stop)?;
-    let mut samples = Vec::with_capacity(n_repetitions);
+    let mut samples = Vec::new();
     for _ in 0..n_repetitions {
         go_back(session, depth, stop)?;
         let start = Instant::now();
@@ -186,7 +186,7 @@ pub fn profile(
     stop: &AtomicBool,
 ) -> Result<Breakdown> {
     let ids = ids_of(workload, session);
-    let mut found = Vec::with_capacity(n_repetitions);
+    let mut found = Vec::new();
     for _ in 0..n_repetitions {
         found.push(profile_once(session, workload, &ids, stop)?);
     }

@@ -7,6 +7,7 @@
 //! as the models do; words of more than a hundred characters are unknown to WordPiece; control tokens are not among the words of PLaMo; and
 //! see `charsmap`.
 
+pub mod answer_marks;
 mod bpe;
 mod byte_chars;
 mod character_bpe;

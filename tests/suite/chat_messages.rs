@@ -73,6 +73,36 @@ fn a_template_is_given_further_variables() {
 }
 
 #[test]
+fn tools_and_documents_that_are_given_reach_the_template() {
+    let told = Told::by(&format!(
+        "{{% if tools is none or documents[0].text != 'blue' %}}{{{{ raise_exception('none') }}}}{{% endif %}}{PLAIN}"
+    ));
+    let documents = r#"documents=[{"text": "blue"}]"#;
+    let given = ["--template-var", "tools=[]", "--template-var", documents];
+    assert_eq!(n_answers(&told.talk(&given, "Hello\n")), 1);
+    assert!(stderr(&output_with_input(told.args(&given[..2]), "Hello\n")).contains("none"));
+}
+
+#[test]
+fn a_template_is_taken_out_of_the_files_of_transformers() {
+    let diary = Diary::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tokenizer_config.json");
+    let given = |json: serde_json::Value| {
+        fs::write(&path, json.to_string()).expect("written");
+        let template = path.to_str().expect("UTF-8");
+        output_with_input(diary.chat(&["--template", template]).get_args(), "Hello\n")
+    };
+    assert_eq!(n_answers(&given(serde_json::json!({ "chat_template": PLAIN }))), 1);
+    let several =
+        serde_json::json!([{ "name": "tool", "template": "" }, { "name": "default", "template": PLAIN }]);
+    assert_eq!(n_answers(&given(serde_json::json!({ "chat_template": several }))), 1);
+    assert_failed(&given(serde_json::json!({})), 1, &["tokenizer_config.json", "without a chat_template"]);
+    let named = output_with_input(diary.chat(&["--template", "chatml"]).get_args(), "");
+    assert_failed(&named, 2, &["no file chatml", "Jinja"]);
+}
+
+#[test]
 fn a_session_whose_system_message_is_refused_says_how_to_go_on() {
     let diary = Diary::new();
     diary.talk(&["--system", "- Be brief."], "One.\n");

@@ -76,8 +76,13 @@ fn run(model: &Model, case: &Case, speculator: Option<Speculator<'_>>) -> (Vec<A
     let mut speculated = Vec::new();
     let mut answer = |prompt: &Vec<u32>| {
         let stop = AtomicBool::new(false);
-        let request =
-            Request { prompt, max_tokens: case.max_tokens, stop_strings: &case.stop_strings, stop: &stop };
+        let request = Request {
+            prompt,
+            max_tokens: case.max_tokens,
+            stop_strings: &case.stop_strings,
+            stop: &stop,
+            marked: None,
+        };
         let (mut text, mut n_pieces) = (String::new(), 0);
         let generation = generator.run(&request, &mut sampler, &mut |piece| {
             text.push_str(piece);

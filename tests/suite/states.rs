@@ -199,7 +199,8 @@ fn a_prompt_that_comes_again_is_read_again_only_at_its_end() {
     let mut generator = Generator::new(Session::new(&engine, options(N_CTX, 64)).unwrap(), &tokenizer);
     let (stop_strings, stop) = ([], false.into());
     let mut run = |prompt: &[u32]| {
-        let request = Request { prompt, max_tokens: Some(20), stop_strings: &stop_strings, stop: &stop };
+        let request =
+            Request { prompt, max_tokens: Some(20), stop_strings: &stop_strings, stop: &stop, marked: None };
         let options = SamplerOptions { temperature: 0.0, ..SamplerOptions::default() };
         let mut sampler = Sampler::new(options).unwrap();
         let mut text = String::new();

@@ -128,6 +128,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         max_tokens: args.max_tokens.and_then(MaxTokens::count),
         stop_strings: &args.stop_strings,
         stop: busy.stop(),
+        marked: None,
     };
     let mut out = String::new();
     let generated = if args.json {

@@ -30,7 +30,9 @@ pub fn memory_beside(spec: &ModelSpec, n_ctx: usize) -> Result<u64> {
     let widest =
         layers.map(|layer| mixer_elements(&layer.mixer, spec.n_embd) + ffn_elements(&layer.ffn)).max();
     let of_row = (6 * spec.n_embd + widest.unwrap_or(0)) * ELEMENT_BYTES;
-    Ok(cache + (n_batch * of_row) as u64 + spec.n_vocab as u64 * TOKEN_BYTES + PROGRAM_BYTES)
+    let others = (n_batch * of_row) as u64 + spec.n_vocab as u64 * TOKEN_BYTES + PROGRAM_BYTES;
+    // The cache of a context beyond all limits cannot be counted.
+    Ok(cache.saturating_add(others))
 }
 
 /// Elements of a token's activations in a mixer.

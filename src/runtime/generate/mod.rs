@@ -3,6 +3,7 @@
 mod ahead;
 mod stop;
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,9 @@ pub use stop::{Passed, StopMatcher};
 /// that the next prompt has otherwise, and as many more cost little to compute again.
 const MARGIN: usize = 32;
 
+/// Stands in a text in front of what a token of [`Request::marked`] shows: a noncharacter, which no text has.
+pub const TOKEN_MARK: char = '\u{fdd1}';
+
 /// What to generate.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -29,6 +33,8 @@ pub struct Request<'a> {
     pub stop_strings: &'a [String],
     /// Ends the text soon after this becomes true.
     pub stop: &'a AtomicBool,
+    /// Tokens that are told from their text spelled in others, by [`TOKEN_MARK`].
+    pub marked: Option<&'a HashSet<u32>>,
 }
 
 /// Why a text ended.
@@ -224,7 +230,13 @@ impl<'e> Generator<'e> {
             }
             sampler.accept(next);
             generation.n_generated += 1;
-            let passed = matcher.push(decoder.push(next));
+            let mut text = decoder.push(next);
+            let marked;
+            if request.marked.is_some_and(|ids| ids.contains(&next)) && !text.is_empty() {
+                marked = format!("{TOKEN_MARK}{text}");
+                text = &marked;
+            }
+            let passed = matcher.push(text);
             if !passed.text.is_empty() {
                 show(passed.text)?;
             }

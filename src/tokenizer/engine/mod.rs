@@ -1,7 +1,7 @@
 //! The tokenizer of a model: text to ids and back.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::decoder::{Pieces, StreamDecoder};
@@ -312,6 +312,16 @@ impl Tokenizer {
     /// Whether texts end with [`Tokenizer::eos`].
     pub fn adds_eos(&self) -> bool {
         self.adds_eos
+    }
+
+    /// The tokens that are spelled like one of `texts`, whatever their type.
+    pub fn tokens_spelled(
+        &self,
+        texts: impl IntoIterator<Item = &'static str>,
+    ) -> HashMap<u32, &'static str> {
+        let texts: HashSet<&'static str> = texts.into_iter().collect();
+        let ids = (0..).zip(&self.tokens);
+        ids.filter_map(|(id, token)| Some((id, *texts.get(token.as_str())?))).collect()
     }
 
     /// The control token that is spelled `text`, if there is one.

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::answer_marks;
 use super::vocabulary::TokenType;
 
 /// What a token is for.
@@ -161,20 +162,8 @@ const SPARED_TEXTS: &[&str] = &["<|end|>", "</s>"];
 /// Texts of the Harmony format that are always shown.
 const SHOWN_TEXTS: &[&str] = &["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
 
-/// Texts around what a model thinks, which are shown where files have them as control tokens: templates cut thoughts out
-/// of a conversation by them, and people tell by them where the answer begins.
-const THINKING_TEXTS: &[&str] = &[
-    "<think>",
-    "</think>",
-    "[THINK]",
-    "[/THINK]",
-    "<seed:think>",
-    "</seed:think>",
-    "<|START_THINKING|>",
-    "<|END_THINKING|>",
-    "<|channel>",
-    "<channel|>",
-];
+/// Texts of Solar's format that are shown where a vocabulary has all of them, and its end.
+const SOLAR_TEXTS: &[&str] = &["<|begin|>", "<|content|>", "<|think|>"];
 
 /// Token ids by [`Role`], and the ends of a generation beyond those that have a role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -278,7 +267,11 @@ pub(super) fn resolve(
     for id in SHOWN_TEXTS.iter().filter_map(|text| known.get(text)) {
         resolved.types[*id as usize] = TokenType::UserDefined;
     }
-    for &id in THINKING_TEXTS.iter().filter_map(|text| known.get(text)) {
+    // Where files have these as control tokens they are shown all the same: by them thoughts are told from answers.
+    let of_thoughts = answer_marks::THOUGHTS.iter().flat_map(|marks| [marks.open, marks.close]);
+    let is_solar = SOLAR_TEXTS.iter().chain(&["<|flush|>"]).all(|text| known.contains_key(text));
+    let of_solar = SOLAR_TEXTS.iter().copied().filter(|_| is_solar);
+    for &id in of_thoughts.chain(of_solar).filter_map(|text| known.get(text)) {
         let ty = &mut resolved.types[id as usize];
         if *ty == TokenType::Control {
             *ty = TokenType::UserDefined;
@@ -316,9 +309,9 @@ fn spare(known: &HashMap<&'static str, u32>, resolved: &mut Resolved, text: &str
 
 /// The ids of all texts that the tables above mention, among those that `may_tell`.
 fn find_known_texts(tokens: &[String], may_tell: impl Fn(usize) -> bool) -> HashMap<&'static str, u32> {
-    let further = [END_TEXTS, SHOWN_TEXTS, THINKING_TEXTS].into_iter().flatten();
-    let texts = RULES.iter().flat_map(|rule| rule.texts).chain(further);
-    let texts: HashSet<&'static str> = texts.copied().collect();
+    let further = [END_TEXTS, SHOWN_TEXTS].into_iter().flatten();
+    let texts = RULES.iter().flat_map(|rule| rule.texts).chain(further).copied();
+    let texts: HashSet<&'static str> = texts.chain(answer_marks::all()).collect();
     let mut known = HashMap::new();
     for (id, token) in tokens.iter().enumerate() {
         if let Some(text) = texts.get(token.as_str()).filter(|_| may_tell(id)) {

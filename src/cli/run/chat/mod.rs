@@ -9,6 +9,7 @@ mod reader;
 mod talk;
 mod terminal;
 
+use std::io::ErrorKind::NotFound;
 use std::path::{Path, PathBuf};
 
 use super::args::{ContextArgs, ModelArgs, SamplingArgs};
@@ -40,7 +41,7 @@ pub(super) struct Args {
     /// What the model is told about its part before the conversation begins; "" removes what a session has
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     system: Option<String>,
-    /// A chat template in Jinja, instead of the model file's
+    /// A chat template in Jinja, or a tokenizer_config.json that has one, instead of the model file's
     #[arg(long, value_name = "FILE")]
     template: Option<PathBuf>,
     /// Give the chat template this besides the messages, as enable_thinking=false or reasoning_effort=low; VALUE is JSON, or
@@ -102,7 +103,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     args.check()?;
     // Ours from here on, before the time is spent that it takes to load a model.
     let file = args.context.session.as_deref().map(SessionFile::open).transpose()?.flatten();
-    let given_template = args.template.as_deref().map(read_file).transpose()?;
+    let given_template = args.template.as_deref().map(read_template).transpose()?;
     let model = load(&args.model, &args.compute, args.quiet)?;
     let draft = args.speculation.load_draft(&args.model, &args.compute, args.quiet)?;
     model.engine.check_has_logits()?;
@@ -141,6 +142,27 @@ fn template_variable(text: &str) -> std::result::Result<(String, serde_json::Val
         return Err(format!("{name} is what the conversation gives the template"));
     }
     Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+}
+
+/// The template in a file: Jinja, or JSON that has it under the name that transformers uses.
+fn read_template(path: &Path) -> Result<String> {
+    let text = read_file(path).map_err(|error| match error {
+        Error::Io { source, .. } if source.kind() == NotFound && path.extension().is_none() => {
+            let what = "--template: there is no file {}; names of other programs' templates are not known here: \
+                        give a file with the template's Jinja";
+            Error::usage(what.replace("{}", &path.display().to_string()))
+        }
+        other => other,
+    })?;
+    let Ok(json) = serde_json::from_str::<serde_json::Value>(&text) else { return Ok(text) };
+    let named = |named: &&serde_json::Value| named["name"] == "default";
+    let found = match &json["chat_template"] {
+        serde_json::Value::Array(several) => several.iter().find(named).map(|named| &named["template"]),
+        one => Some(one),
+    };
+    found.and_then(|found| found.as_str()).map(str::to_owned).ok_or_else(|| {
+        Error::malformed(path, "it is JSON without a chat_template; give the file that has the template")
+    })
 }
 
 fn template(model: &Model, given: Option<String>) -> Result<Template> {

@@ -6,7 +6,7 @@ use super::Args;
 use super::commands::{HELP, Line, parse};
 use super::lines::{Input, Lines};
 use crate::chat::diary::Diary;
-use crate::chat::{Change, Prompt, PromptError, Readable, Template};
+use crate::chat::{Answer, AnswerMarks, AnswerReader, Change, Prompt, PromptError, Template};
 use crate::cli::interrupt::{self, Busy};
 use crate::cli::output::{note, say, show, show_generated, warn};
 use crate::cli::run::load::Model;
@@ -22,6 +22,7 @@ pub(super) struct Chat<'a> {
     args: &'a Args,
     model: &'a Model,
     template: Template,
+    marks: AnswerMarks,
     diary: Diary,
     generator: Generator<'a>,
     sampler: Sampler,
@@ -50,6 +51,7 @@ impl<'a> Chat<'a> {
             args,
             model,
             template,
+            marks: AnswerMarks::of(&model.tokenizer),
             diary,
             environment: Environment::new(model, generator.session(), sampler.options().seed),
             generator,
@@ -222,13 +224,17 @@ impl<'a> Chat<'a> {
         let busy = Busy::begin();
         let is_new = self.diary.conversation().is_unanswered();
         let Some(prompt) = self.prompt(is_new)? else { return Ok(()) };
-        let (outcome, text) = self.generate(&prompt.ids, busy.stop());
+        let (outcome, answer) = self.generate(&prompt, busy.stop());
         let is_stopped = busy.stop().load(Ordering::SeqCst);
         // An empty answer is one.
         self.n_answered += 1;
-        let is_empty = text.trim().is_empty();
+        // Thoughts that were cut off are to be seen again; those that led to nothing answer nothing.
+        let is_whole = outcome.as_ref().is_ok_and(|generation| {
+            matches!(generation.finish, Finish::EndOfText(_) | Finish::StopString(_))
+        });
+        let is_empty = answer.content.trim().is_empty() && (is_whole || answer.thinking.is_none());
         if !is_empty {
-            self.record(Change::Answered(text));
+            self.record(Change::Answered(answer));
         }
         let generation = outcome?;
         self.total = Some(add(self.total, generation));
@@ -287,22 +293,22 @@ impl<'a> Chat<'a> {
     }
 
     /// Shows an answer as it comes; returns it as far as it came.
-    fn generate(&mut self, ids: &[u32], stop: &AtomicBool) -> (Result<Generation>, String) {
+    fn generate(&mut self, prompt: &Prompt, stop: &AtomicBool) -> (Result<Generation>, Answer) {
         let request = Request {
-            prompt: ids,
+            prompt: &prompt.ids,
             max_tokens: self.args.max_tokens.and_then(MaxTokens::count),
             stop_strings: &self.args.stop_strings,
             stop,
+            marked: Some(self.marks.ids()),
         };
-        let (mut text, mut readable) = (String::new(), Readable::default());
-        let generation = self.generator.run(&request, &mut self.sampler, &mut |piece| {
-            text.push_str(piece);
-            show_generated(&readable.push(piece))
-        });
+        let mut reader = AnswerReader::new(&self.marks, prompt.opens);
+        let show_next = &mut |piece: &str| show_generated(&reader.push(piece));
+        let generation = self.generator.run(&request, &mut self.sampler, show_next);
+        let (rest, answer) = reader.finish();
         let ended = generation
-            .and_then(|generation| show_generated(&readable.finish()).map(|()| generation))
+            .and_then(|generation| show_generated(&rest).map(|()| generation))
             .and_then(|generation| show("\n").map(|()| generation));
-        (ended, text)
+        (ended, answer)
     }
 }
 
