@@ -4,6 +4,8 @@
 //! in whole characters only; bytes that cannot become one are replaced by U+FFFD as soon as that is
 //! certain, exactly where [`String::from_utf8_lossy`] would on the bytes as a whole.
 
+use std::collections::HashSet;
+
 use super::byte_chars;
 use super::spm;
 use super::vocabulary::{Kind, TokenType, Vocabulary};
@@ -19,8 +21,8 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// The pieces of the tokens of `vocabulary`, by `types`.
-    pub(super) fn new(vocabulary: &Vocabulary, types: &[TokenType]) -> Self {
+    /// The pieces of the tokens of `vocabulary`, by `types`; those that are always `shown` are not on request.
+    pub(super) fn new(vocabulary: &Vocabulary, types: &[TokenType], shown: &HashSet<u32>) -> Self {
         let tokens = &vocabulary.tokens;
         let mut pieces =
             Self { bytes: Vec::new(), ends: Vec::with_capacity(tokens.len()), on_request: Vec::new() };
@@ -30,7 +32,8 @@ impl Pieces {
                 None => pieces.push(vocabulary.kind, token, ty),
             }
             pieces.ends.push(pieces.bytes.len());
-            pieces.on_request.push(matches!(ty, TokenType::Control | TokenType::Unknown));
+            let is_hidden = matches!(ty, TokenType::Control | TokenType::Unknown);
+            pieces.on_request.push(is_hidden && !shown.contains(&id));
         }
         pieces
     }
@@ -167,7 +170,7 @@ mod tests {
         vocabulary.tokens.extend(["<s>", "[PAD1]", "▁a▁", "▁u"].map(str::to_owned));
         let mut types = vec![TokenType::Byte; 256];
         types.extend([TokenType::Control, TokenType::Unused, TokenType::Normal, TokenType::UserDefined]);
-        Pieces::new(&vocabulary, &types)
+        Pieces::new(&vocabulary, &types, &HashSet::new())
     }
 
     fn streamed(bytes: &[u8]) -> Vec<String> {
@@ -237,11 +240,11 @@ mod tests {
     fn byte_level_pieces_are_bytes_and_foreign_characters_stand_for_themselves() {
         let normal = TokenType::Normal;
         let mut vocabulary = bpe_vocabulary(&[("Ġa", normal), ("Ã", normal), ("a b", normal)], &[]);
-        let pieces = Pieces::new(&vocabulary, &vocabulary.types);
+        let pieces = Pieces::new(&vocabulary, &vocabulary.types, &HashSet::new());
         assert_eq!(pieces.get(0, false), b" a");
         assert_eq!(pieces.get(1, false), b"\xc3");
         assert_eq!(pieces.get(2, false), b"a b");
         vocabulary.raw.insert(0, (*b"\xff").into());
-        assert_eq!(Pieces::new(&vocabulary, &vocabulary.types).get(0, false), b"\xff");
+        assert_eq!(Pieces::new(&vocabulary, &vocabulary.types, &HashSet::new()).get(0, false), b"\xff");
     }
 }

@@ -57,7 +57,7 @@ impl Tokenizer {
             special_ids::resolve(&vocabulary.tokens, &vocabulary.types, &vocabulary.ids, knows_words);
         let encoder = Encoder::new(&vocabulary, &resolved)?;
         let specials = SpecialTokens::new(&vocabulary, &resolved.types, &encoder)?;
-        let pieces = Pieces::new(&vocabulary, &resolved.types);
+        let pieces = Pieces::new(&vocabulary, &resolved.types, &resolved.shown);
         let ids = &resolved.ids;
         // WordPiece puts its separator behind texts, whatever files say.
         let is_wordpiece = vocabulary.kind == Kind::WordPiece;

@@ -238,7 +238,18 @@ pub(super) fn best_by_text(role: Role, candidates: &[(u32, &str)]) -> Option<u32
 pub(super) struct Resolved {
     pub(super) ids: SpecialIds,
     pub(super) types: Vec<TokenType>,
+    /// Control tokens that a generated text shows all the same. What people write is not read as one.
+    pub(super) shown: HashSet<u32>,
     pub(super) end_of_generation: HashSet<u32>,
+}
+
+impl Resolved {
+    /// Has texts show token `id`, which stays a control token if the file's `types` say so.
+    fn show(&mut self, id: u32, types: &[TokenType]) {
+        let is_control = types[id as usize] == TokenType::Control;
+        self.types[id as usize] = if is_control { TokenType::Control } else { TokenType::UserDefined };
+        self.shown.insert(id);
+    }
 }
 
 /// Completes `ids` by text, corrects `types` of tokens whose text gives their role away, and collects
@@ -252,8 +263,12 @@ pub(super) fn resolve(
 ) -> Resolved {
     let may_tell = |id: usize| !knows_words || types[id] != TokenType::Normal;
     let known = find_known_texts(tokens, may_tell);
-    let mut resolved =
-        Resolved { ids: ids.clone(), types: types.to_vec(), end_of_generation: HashSet::new() };
+    let mut resolved = Resolved {
+        ids: ids.clone(),
+        types: types.to_vec(),
+        shown: HashSet::new(),
+        end_of_generation: HashSet::new(),
+    };
     for rule in RULES.iter().filter(|rule| ids.get(rule.role).is_none()) {
         if let Some(&id) = rule.texts.iter().find_map(|text| known.get(text)) {
             resolved.ids.set(rule.role, Some(id));
@@ -264,17 +279,24 @@ pub(super) fn resolve(
         resolved.end_of_generation.insert(*id);
         resolved.types[*id as usize] = TokenType::Control;
     }
-    for id in SHOWN_TEXTS.iter().filter_map(|text| known.get(text)) {
-        resolved.types[*id as usize] = TokenType::UserDefined;
+    for &id in SHOWN_TEXTS.iter().filter_map(|text| known.get(text)) {
+        resolved.show(id, types);
     }
     // Where files have these as control tokens they are shown all the same: by them thoughts are told from answers.
     let of_thoughts = answer_marks::THOUGHTS.iter().flat_map(|marks| [marks.open, marks.close]);
     let is_solar = SOLAR_TEXTS.iter().chain(&["<|flush|>"]).all(|text| known.contains_key(text));
     let of_solar = SOLAR_TEXTS.iter().copied().filter(|_| is_solar);
     for &id in of_thoughts.chain(of_solar).filter_map(|text| known.get(text)) {
-        let ty = &mut resolved.types[id as usize];
-        if *ty == TokenType::Control {
-            *ty = TokenType::UserDefined;
+        if resolved.types[id as usize] == TokenType::Control {
+            resolved.show(id, types);
+        }
+    }
+    // These come back to the model in what it said, where they are to be read.
+    let stays =
+        answer_marks::THOUGHTS.iter().filter(|marks| marks.stays).flat_map(|marks| [marks.open, marks.close]);
+    for &id in stays.filter_map(|text| known.get(text)) {
+        if resolved.types[id as usize] == TokenType::Control {
+            resolved.types[id as usize] = TokenType::UserDefined;
         }
     }
     let ending = [Role::Eos, Role::Eot, Role::Eom, Role::FimPad, Role::FimRepo, Role::FimFile];
@@ -289,21 +311,19 @@ pub(super) fn resolve(
 /// `</s>`; Qwen's have `</s>` as an ordinary word, by `types`, beside an end of their own.
 fn spare_inner_ends(known: &HashMap<&'static str, u32>, types: &[TokenType], resolved: &mut Resolved) {
     let has = |text: &str| known.contains_key(text);
-    if (has("<|call|>") || has("<|calls|>")) && (has("<|return|>") || has("<|flush|>")) {
-        spare(known, resolved, "<|end|>", TokenType::UserDefined);
+    let has_messages = (has("<|call|>") || has("<|calls|>")) && (has("<|return|>") || has("<|flush|>"));
+    if let Some(&id) = known.get("<|end|>").filter(|_| has_messages) {
+        resolved.end_of_generation.remove(&id);
+        resolved.show(id, types);
     }
     let is_word = known.get("</s>").is_some_and(|&id| {
         types[id as usize] == TokenType::Normal && resolved.ids.get(Role::Eos) != Some(id)
     });
-    if has("<|tool_response>") || has("<|endoftext|>") && is_word {
-        spare(known, resolved, "</s>", TokenType::Normal);
-    }
-}
-
-fn spare(known: &HashMap<&'static str, u32>, resolved: &mut Resolved, text: &str, ty: TokenType) {
-    if let Some(&id) = known.get(text) {
+    if let Some(&id) =
+        known.get("</s>").filter(|_| has("<|tool_response>") || has("<|endoftext|>") && is_word)
+    {
         resolved.end_of_generation.remove(&id);
-        resolved.types[id as usize] = ty;
+        resolved.types[id as usize] = TokenType::Normal;
     }
 }
 

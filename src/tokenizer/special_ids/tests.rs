@@ -58,11 +58,13 @@ fn where_words_are_known_their_texts_tell_nothing() {
 
 #[test]
 fn what_stands_around_thoughts_is_shown_where_it_is_a_control_token() {
-    let tokens = ["[THINK]", "[/THINK]", "</think>", "<|channel|>", "x"].map(str::to_owned);
-    let (control, word, shown) = (TokenType::Control, TokenType::Normal, TokenType::UserDefined);
-    let types = [control, control, word, control, control];
+    let tokens = ["<mm:think>", "[THINK]", "</think>", "<|channel|>", "x", "<|think|>"].map(str::to_owned);
+    let (control, word, always) = (TokenType::Control, TokenType::Normal, TokenType::UserDefined);
+    let types = [control, control, word, control, control, control];
     let found = resolve(&tokens, &types, &SpecialIds::default(), true);
-    assert_eq!(found.types, [shown, shown, word, shown, control]);
+    // What people write is not read as one, but for what templates take out of answers.
+    assert_eq!(found.types, [control, always, word, control, control, control]);
+    assert_eq!(found.shown, HashSet::from([0, 1, 3]));
 }
 
 #[test]
@@ -99,6 +101,7 @@ fn listed_ends_without_a_telling_text_take_free_roles_then_the_list() {
 fn harmony_goes_on_after_the_end_of_a_message() {
     let found = resolved(&["<|end|>", "<|return|>", "<|call|>", "<|start|>"], &SpecialIds::default());
     assert_eq!(found.end_of_generation, HashSet::from([1, 2]));
+    assert_eq!(found.shown, HashSet::from([0, 3]));
     assert_eq!(found.types[0], TokenType::UserDefined);
     assert_eq!(found.types[3], TokenType::UserDefined);
 }

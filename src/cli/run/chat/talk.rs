@@ -109,16 +109,18 @@ impl<'a> Chat<'a> {
                 Input::Text(line) => line,
             };
             interrupted = false;
+            // What follows can be stopped from its beginning: also writing a message down, or a long prompt, takes time.
+            let busy = Busy::begin();
             match parse(&line) {
                 Line::Exit => break,
                 Line::Say(message) => {
                     self.record(Change::Asked(message));
-                    self.answer()?;
+                    self.answer(&busy)?;
                 }
                 Line::Regenerate if self.diary.conversation().messages().is_empty() => {
                     note("there is no message yet");
                 }
-                Line::Regenerate => self.answer()?,
+                Line::Regenerate => self.answer(&busy)?,
                 other => self.command(&other),
             }
         }
@@ -219,9 +221,7 @@ impl<'a> Chat<'a> {
     }
 
     /// Lets the model answer the last message, which is taken back if it cannot be, or answer it anew.
-    fn answer(&mut self) -> Result<()> {
-        // Also a prompt that takes long to write can be stopped.
-        let busy = Busy::begin();
+    fn answer(&mut self, busy: &Busy) -> Result<()> {
         let is_new = self.diary.conversation().is_unanswered();
         let Some(prompt) = self.prompt(is_new)? else { return Ok(()) };
         let (outcome, answer) = self.generate(&prompt, busy.stop());
