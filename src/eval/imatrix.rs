@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use super::chunks::Chunks;
-use super::perplexity::check;
 use crate::error::{Error, Result};
 use crate::gguf::GgufFile;
 use crate::model::{InputObserver, KvTypes};
@@ -156,20 +155,10 @@ pub fn collect(
     let mut done = 0;
     for batch in chunks.chunks(n_together) {
         sequences.iter_mut().for_each(Sequence::clear);
-        let longest = batch.iter().map(Vec::len).max().unwrap_or(0);
-        // A chunk that is longer than a batch comes alone, cut as the evaluator would cut it, to be stopped in between.
-        for start in (0..longest).step_by(of_sequence.n_batch) {
-            let parts = sequences.iter_mut().zip(batch).filter(|(_, ids)| ids.len() > start);
-            let mut parts: Vec<_> = parts
-                .map(|(sequence, ids)| {
-                    let end = ids.len().min(start + of_sequence.n_batch);
-                    Part::new(sequence, &ids[start..end], Logits::All)
-                })
-                .collect();
-            evaluator.observe(&mut parts, &collector, options.with_output)?;
-            check(stop)?;
-            collector.check()?;
-        }
+        let parts = sequences.iter_mut().zip(batch);
+        let mut parts: Vec<_> = parts.map(|(sequence, ids)| Part::new(sequence, ids, Logits::All)).collect();
+        evaluator.observe(&mut parts, &collector, options.with_output, stop)?;
+        collector.check()?;
         done += batch.len();
         watch(done);
     }

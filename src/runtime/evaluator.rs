@@ -175,25 +175,29 @@ impl<'e> Evaluator<'e> {
 
     /// Evaluates the ids of all `parts`, which want all logits, as [`Evaluator::step`] does, shows `observer` the
     /// inputs of all products, and computes no logits; those of a batch, to show the output matrix's inputs, only
-    /// if `with_output`.
+    /// if `with_output`. It is given up once `stop` is true.
     ///
     /// # Errors
-    /// As there.
+    /// As there, and as [`Evaluator::step_until`].
     pub fn observe(
         &mut self,
         parts: &mut [Part<'_, 'e>],
         observer: &dyn InputObserver,
         with_output: bool,
+        stop: &AtomicBool,
     ) -> Result<()> {
         let _environment = FloatEnvironment::enter();
         self.prepare(parts)?;
         let decoder = self.engine.decoder();
-        let compute = Compute { inputs: Some(observer), ..self.engine.compute(None) };
+        let compute = Compute { inputs: Some(observer), stop: Some(stop), ..self.engine.compute(None) };
         let mut rest = parts;
         while let Some(first) = rest.iter().position(|part| !part.is_done()) {
             rest = &mut rest[first..];
             let n_parts = self.take_batch(rest);
-            decoder.forward(compute, &mut rest[..n_parts], &mut self.space);
+            if !decoder.forward(compute, &mut rest[..n_parts], &mut self.space) {
+                rest.iter_mut().for_each(|part| part.sequence.forget_abandoned());
+                return Err(Error::Interrupted);
+            }
             for part in &mut rest[..n_parts] {
                 part.sequence.ids.extend_from_slice(&part.ids[part.now.clone()]);
             }
