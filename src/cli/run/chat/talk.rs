@@ -228,11 +228,7 @@ impl<'a> Chat<'a> {
         let is_stopped = busy.stop().load(Ordering::SeqCst);
         // An empty answer is one.
         self.n_answered += 1;
-        // Thoughts that were cut off are to be seen again; those that led to nothing answer nothing.
-        let is_whole = outcome.as_ref().is_ok_and(|generation| {
-            matches!(generation.finish, Finish::EndOfText(_) | Finish::StopString(_))
-        });
-        let is_empty = answer.content.trim().is_empty() && (is_whole || answer.thinking.is_none());
+        let is_empty = answer.content.trim().is_empty() && answer.thinking.is_none();
         if !is_empty {
             self.record(Change::Answered(answer));
         }
