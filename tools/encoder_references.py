@@ -84,6 +84,25 @@ class NeoBert(Reference):
         return types.SimpleNamespace(last_hidden_state=x[None])
 
 
+class NeoBertRank(NeoBert):
+    """With scores of classes: of the first position, behind a layer with the hyperbolic tangent."""
+
+    ARCHITECTURES = ["NeoBERTForSequenceClassification"]
+
+    def shapes(self):
+        n, n_classes = self.config.hidden_size, len(self.config.id2label)
+        heads = {"dense.weight": (n, n), "dense.bias": (n,)}
+        heads |= {"classifier.weight": (n_classes, n), "classifier.bias": (n_classes,)}
+        return {f"model.{name}": shape for name, shape in super().shapes().items()} | heads
+
+    def forward(self, input_ids):
+        inner = NeoBert(vars(self.config))
+        inner.tensors = {name.removeprefix("model."): tensor for name, tensor in self.tensors.items()}
+        of = lambda x, name: linear(x, self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"])
+        first = inner(input_ids).last_hidden_state[:, 0]
+        return types.SimpleNamespace(logits=of(of(first, "dense").tanh(), "classifier"))
+
+
 class NomicBertMoe(Reference):
     """Its experts have a bias behind them, which is zero here: GGUF has no place for it."""
 
@@ -227,7 +246,8 @@ class GteRank(Gte):
         return types.SimpleNamespace(logits=self.linear(pooled, "classifier"))
 
 
-REFERENCES = {"neobert": NeoBert, "nomic_bert_moe": NomicBertMoe, "new": Gte, "new_rank": GteRank}
+REFERENCES = {"neobert": NeoBert, "neobert_rank": NeoBertRank, "nomic_bert_moe": NomicBertMoe}
+REFERENCES |= {"new": Gte, "new_rank": GteRank}
 BY_CLASS = {made.ARCHITECTURES[0]: made for made in REFERENCES.values()}
 
 

@@ -32,6 +32,10 @@ LIKE_LLAMA = dict(
     max_position_embeddings=80,
 )
 MPNET = LIKE_LLAMA | NO_IDS | dict(max_position_embeddings=142)
+NEO_BERT = dict(
+    vocab_size=N_VOCAB, hidden_size=48, num_hidden_layers=2, num_attention_heads=3, intermediate_size=80,
+    hidden_act="SwiGLU", max_length=80, norm_eps=0.01, rms_norm=True, rope=True,
+)
 GTE = dict(
     vocab_size=N_VOCAB, hidden_size=48, num_hidden_layers=2, num_attention_heads=3, intermediate_size=64,
     max_position_embeddings=96, type_vocab_size=0, hidden_act="gelu", layer_norm_type="layer_norm", layer_norm_eps=1e-12,
@@ -70,14 +74,8 @@ SHAPES |= {
     "eurobert": ("eurobert", LIKE_LLAMA | dict(num_key_value_heads=2, mask_token_id=4, **NO_IDS), False),
     # A twin: see tools/encoder_fixtures.py.
     "llama-embed": ("eurobert", LIKE_LLAMA | dict(num_key_value_heads=2, mask_token_id=4, **NO_IDS), False),
-    "neo-bert": (
-        "neobert",
-        dict(
-            vocab_size=N_VOCAB, hidden_size=48, num_hidden_layers=2, num_attention_heads=3, intermediate_size=80,
-            hidden_act="SwiGLU", max_length=80, norm_eps=0.01, rms_norm=True, rope=True,
-        ),
-        False,
-    ),
+    "neo-bert": ("neobert", NEO_BERT, False),
+    "neo-bert-rank": ("neobert_rank", NEO_BERT | dict(id2label={"0": "LABEL_0"}), True),
     "nomic-bert-moe": (
         "nomic_bert_moe",
         dict(

@@ -9,7 +9,7 @@
 //!   the start, `_orig_mod.` of `torch.compile` and the like anywhere). They say nothing of the model,
 //!   and are taken off.
 //! - Multimodal classes hold the language model as `language_model`, `text_model` or, where they speak, `thinker`, before
-//!   `model.` or behind it; their other parts are left out ([`super::other_parts`]).
+//!   `model.`, behind it or in its place; their other parts are left out ([`super::other_parts`]).
 //! - Lightning's modules hold the whole model as `model.` (`model.model.layers.0...`).
 //!
 //! Other prefixes mean a larger model of which this would be a part; they are not accepted.
@@ -30,7 +30,8 @@ const WRAPPERS: [&str; 3] = ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint
 const PARALLEL_WRAPPER: &str = "module.";
 
 /// What multimodal classes call the language model, and programs that train a whole one.
-const INNER_PREFIXES: [&str; 4] = ["language_model.", "text_model.", "thinker.", "model."];
+const INNER_PREFIXES: [&str; 7] =
+    ["language_model.", "text_model.", "text_decoder.", "thinker.", "llm.", "lfm.", "model."];
 
 /// What today's classes call the model under a head, also where files have another word for it (`backbone.`).
 const CLASS_PREFIX: &str = "model.";
@@ -90,10 +91,12 @@ impl<'a> Names<'a> {
         let inside = || {
             INNER_PREFIXES.iter().find_map(|inner| {
                 let in_front = self.in_file.get(&format!("{inner}{name}"));
-                in_front.or_else(|| self.in_file.get(&format!("{}{inner}{}", self.base_prefix, base?)))
+                let behind = || self.in_file.get(&format!("{}{inner}{}", self.base_prefix, base?));
+                in_front.or_else(behind).or_else(|| self.in_file.get(&format!("{inner}{}", base?)))
             })
         };
-        self.in_file.get(name).or_else(alone).or_else(inside).copied()
+        // Other parts may have tensors of such names in front of everything: Sarashina's part for images has a `norm`.
+        self.in_file.get(name).or_else(inside).or_else(alone).copied()
     }
 
     /// The name in the file of the tensor that an adapter changes as `name`: adapters name modules as the class of
@@ -186,6 +189,20 @@ mod tests {
             ("model.my_orig_mod.weight", "model.my_orig_mod.weight"),
         ] {
             assert_eq!(without_wrappers(name), plain);
+        }
+    }
+
+    #[test]
+    fn a_language_model_is_found_inside_a_larger_one_before_what_stands_beside_it() {
+        for (in_file, name) in [
+            (["llm.model.norm.weight", "norm.weight"], "model.norm.weight"),
+            (["lfm.norm.weight", "conformer.norm.weight"], "model.norm.weight"),
+            (["text_decoder.model.norm.weight", "ln_speech.weight"], "model.norm.weight"),
+            (["norm.weight", "visual.norm.weight"], "model.norm.weight"),
+        ] {
+            let names = in_file.map(|name| (name.to_owned(), name));
+            let names = Names { in_file: BTreeMap::from(names), base_prefix: "model." };
+            assert_eq!(names.find(name), Some(in_file[0]));
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::model::spec::ModelSpec;
 use crate::printable;
 
 /// What the names of other parts begin with, after `model.` if that is in front.
-const PARTS: [&str; 52] = [
+const PARTS: [&str; 67] = [
     "vision_encoder.",
     "vision_language_adapter.",
     "pre_mm_projector_norm.",
@@ -58,6 +58,21 @@ const PARTS: [&str; 52] = [
     "talker.",
     "token2wav.",
     "code2wav.",
+    "siglip2.",
+    "linear_proj.",
+    "layerwise_projectors.",
+    "spatial_projectors.",
+    "speech_encoder.",
+    "speech_audio_adapter.",
+    "ln_speech.",
+    "conformer.",
+    "audio_adapter.",
+    "audio_embedding.",
+    "audio_loss_weights",
+    "codebook_offsets",
+    "depthformer.",
+    "depth_linear.",
+    "depth_embeddings.",
     "mtp.",
     "mtp_block.",
 ];
@@ -84,6 +99,9 @@ const MODAL_ADAPTERS: [&str; 4] =
 /// What stands in the names of matrices that CogVLM has for the positions of images.
 const IMAGE_MATRICES: [&str; 2] = [".vision_expert_", ".vision_mlp."];
 
+/// What that norm is called.
+const IMAGE_NORMS: [&str; 2] = ["norm.weight", "norm.bias"];
+
 /// Names listed in a note before it says "and more".
 const MAX_LISTED: usize = 3;
 
@@ -103,6 +121,12 @@ pub(super) fn is_left_out(name: &str, spec: &ModelSpec, family: &Names) -> bool 
         plain.split_once("layers.").and_then(|(_, rest)| rest.split('.').next()?.parse::<usize>().ok());
     let n_layer = spec.n_layer();
     layer.is_some_and(|i| (n_layer..n_layer + spec.n_left_out).contains(&i))
+}
+
+/// Whether a tensor is the norm of what Sarashina's part for images gives: it has no prefix, and the language model among
+/// these names has `llm.`.
+pub(super) fn is_image_norm<'n>(name: &str, mut names: impl Iterator<Item = &'n str>) -> bool {
+    IMAGE_NORMS.contains(&name) && names.any(|other| other.starts_with("llm."))
 }
 
 /// Whether a tensor is a buffer that is computed anew.

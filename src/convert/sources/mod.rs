@@ -264,8 +264,11 @@ impl<'a, 's> Finder<'a, 's> {
         let is_key = |name: &str| family.names.in_keys.iter().any(|ending| name.ends_with(ending));
         let is_used = |name: &str| used.contains(name) || is_computed(name) || is_key(name);
         let leftover = self.names.in_file().filter(|&name| !is_used(name));
-        let (left_out, leftover): (Vec<&str>, Vec<&str>) =
-            leftover.partition(|name| other_parts::is_left_out(name, self.spec, &family.names));
+        let is_left_out = |name: &&str| {
+            other_parts::is_left_out(name, self.spec, &family.names)
+                || other_parts::is_image_norm(name, self.names.in_file())
+        };
+        let (left_out, leftover): (Vec<&str>, Vec<&str>) = leftover.partition(is_left_out);
         warnings.extend(other_parts::note(&left_out));
         let Some(first) = leftover.first() else { return Ok(()) };
         if let Some(method) = self.checkpoint.quantization_method() {

@@ -18,6 +18,18 @@ const NEEDS: &[(&[&str], &str)] = &[
         "an encoder beside the decoder, with biases by distance",
     ),
     (&["MllamaForConditionalGeneration"], "layers that attend to images"),
+    (&["AXK1ForCausalLM"], "norms behind experts beside attention over latent vectors"),
+    (&["VaultGemmaForCausalLM"], "Gemma 2 without the norms behind its parts"),
+    (&["NanoChatForCausalLM"], "norms of heads behind rotary positions, and none with weights"),
+    (
+        &["CwmForCausalLM", "MinistralForCausalLM"],
+        "Llama with windows in some layers, for which GGUF has no keys",
+    ),
+    (&["RuGPT3XLForCausalLM"], "attention to blocks of positions in every second layer"),
+    (
+        &["MiMoV2ForCausalLM"],
+        "matrices of queries, keys and values that are stored in the parts of several cards",
+    ),
     (
         &["PaliGemmaForConditionalGeneration"],
         "prompts whose positions all see each other, in front of an answer that looks back",
@@ -49,6 +61,15 @@ const OTHER_THINGS: &[(&[&str], &str)] = &[
          model that it drafts for",
     ),
     (&["WhisperForConditionalGeneration"], "a model that writes down speech: run it with whisper.cpp"),
+    (
+        &["UltravoxModel"],
+        "the part of a model that hears, without the language model: give the checkpoint that its config.json calls \
+         text_model_id",
+    ),
+    (
+        &["MambaLMHeadModel"],
+        "a checkpoint as mamba_ssm has it, without a tokenizer: give the one for transformers, whose name ends in -hf",
+    ),
 ];
 
 /// Names listed as the nearest.

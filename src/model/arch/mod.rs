@@ -45,6 +45,9 @@ pub use wrappers::by_classes;
 /// The tensor whose rows are the tokens.
 const EMBEDDING: &str = "token_embd.weight";
 
+/// What classes around a language model call its configuration.
+const TEXT_PARTS: [&str; 4] = ["text_config", "llm_config", "language_config", "lfm"];
+
 /// Metadata to write, in order.
 pub type MetadataPairs = Vec<(String, Value)>;
 
@@ -225,7 +228,7 @@ fn text_part(config: &Config) -> Result<Config> {
     if let Some(thinker) = config.object("thinker_config")? {
         return text_part(&thinker);
     }
-    for name in ["text_config", "llm_config", "language_config"] {
+    for name in TEXT_PARTS {
         let Some(text) = config.object(name)? else { continue };
         let model_type = match text.string("model_type")? {
             Some(model_type) => Some(model_type.to_owned()),
@@ -236,7 +239,8 @@ fn text_part(config: &Config) -> Result<Config> {
             return Ok(class_defaults::assumed(text, model_type.as_deref().unwrap_or_default()));
         }
     }
-    let model_type = config.string("model_type")?.unwrap_or_default();
+    let own = config.string("model_type")?.filter(|own| class_defaults::are_known(own));
+    let model_type = own.or(wrappers::text_model_type(config)?).unwrap_or_default();
     Ok(class_defaults::assumed(config.clone(), model_type))
 }
 

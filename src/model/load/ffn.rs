@@ -83,14 +83,17 @@ impl Loader<'_> {
             }
             let (up, down) = (linear(Role::FfnUpShexp)?, linear(Role::FfnDownShexp)?);
             let activation = of.shape.activation;
-            let part = match spec.is_dense {
-                true => SharedPart::Dense(Dense { activation, up, down }),
-                false => SharedPart::Gated(Gated {
-                    hiding: Hiding { activation, cutoff: None, norm: None },
-                    gate: linear(Role::FfnGateShexp)?,
-                    up,
-                    down,
-                }),
+            let hiding = Hiding { activation, cutoff: None, norm: None };
+            let n_ff = of.shape.n_ff;
+            let part = match (spec.is_dense, of.shape.is_fused) {
+                (true, _) => SharedPart::Dense(Dense { activation, up, down }),
+                (false, true) => {
+                    let (gate, up) = (up.slice(0..n_ff), up.slice(n_ff..2 * n_ff));
+                    SharedPart::Gated(Gated { hiding, gate, up, down })
+                }
+                (false, false) => {
+                    SharedPart::Gated(Gated { hiding, gate: linear(Role::FfnGateShexp)?, up, down })
+                }
             };
             let gate = of.is_gated.then(|| self.vector(Role::FfnGateInpShexp, layer)).transpose()?;
             Ok::<_, Error>(Shared { part, gate, scale: of.scale })

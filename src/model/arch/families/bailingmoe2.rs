@@ -1,4 +1,4 @@
-//! `bailingmoe2`: Ling 2 and Ring 2: dense layers first, then experts chosen by sigmoids in groups beside shared
+//! `bailingmoe2`: Ling 2, Ring 2 and Sarvam: dense layers first, then experts chosen by sigmoids in groups beside shared
 //! ones; norms of heads, a part of which is rotated; q, k and v in one matrix.
 
 use super::prelude::*;
@@ -6,8 +6,12 @@ use super::prelude::*;
 /// The `bailingmoe2` family.
 pub(super) static FAMILY: Family = Family {
     gguf_name: "bailingmoe2",
-    checkpoint_classes: &["BailingMoeV2ForCausalLM"],
-    model_types: &["bailing_moe", "bailing_moe_v2"],
+    checkpoint_classes: &[
+        "BailingMoeV2ForCausalLM",
+        "SarvamMoEForCausalLM",
+        "modeling_sarvam_moe.SarvamMoEForCausalLM",
+    ],
+    model_types: &["bailing_moe", "bailing_moe_v2", "sarvam_moe"],
     keys,
     spec,
     names: Names {
@@ -30,6 +34,11 @@ pub(super) static FAMILY: Family = Family {
         Ok(Promises { qkv_bias: qkv, output_bias: other, mlp_bias: other, ..promises(config)? })
     },
 };
+
+/// Whether a configuration of GLM 4.5's class means this family: transformers computes Sarvam's models with it.
+pub(super) fn is_meant(config: &Config) -> Result<bool> {
+    Ok(config.string("model_type")? == Some("sarvam_moe"))
+}
 
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     made.activation(&["hidden_act"], "silu", &["silu"])?;

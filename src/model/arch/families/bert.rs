@@ -49,11 +49,15 @@ pub(super) static ROBERTA: Family = Family {
 /// DistilBERT, which does not tell the texts of a pair apart.
 pub(super) static DISTILBERT: Family = Family {
     gguf_name: "bert",
-    // Its classifiers have another activation than files can say.
     checkpoint_classes: &["DistilBertModel", "DistilBertForMaskedLM"],
     model_types: &["distilbert"],
     keys: |made| {
         made.activation(&["activation"], "gelu", &["gelu"])?;
+        if pooled::has_classifier(made.config)? {
+            let what =
+                "a classifier with relu, of a class of DistilBERT; that of the bert architecture has tanh";
+            return Err(made.unsupported(what.to_owned()));
+        }
         made.base(&Defaults {
             eps: 1e-12,
             n_layer_name: "n_layers",

@@ -112,7 +112,12 @@ pub(super) fn experts(made: &mut FromConfig<'_>) -> Result<()> {
     let has_experts = made.config.count(n_expert)?.is_some();
     made.put_count("leading_dense_block_count", if has_experts { n_dense } else { n_layer })?;
     if !has_experts {
-        return Ok(());
+        // llama.cpp asks for them of dense models as well.
+        made.count(
+            "expert_feed_forward_length",
+            made.first_of(&["moe_intermediate_size", "intermediate_size"]),
+        )?;
+        return made.put_count("expert_shared_count", 0);
     }
     made.count("expert_count", n_expert)?;
     made.count("expert_used_count", made.first_of(&["num_experts_per_tok", "moe_k"]))?;

@@ -5,7 +5,7 @@ use super::prelude::*;
 /// The `eurobert` family.
 pub(super) static FAMILY: Family = Family {
     gguf_name: "eurobert",
-    checkpoint_classes: &["EuroBertModel", "EuroBertForMaskedLM"],
+    checkpoint_classes: &["EuroBertModel", "EuroBertForMaskedLM", "JinaEmbeddingsV5Model"],
     model_types: &["eurobert"],
     keys,
     spec,

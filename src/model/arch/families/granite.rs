@@ -7,7 +7,7 @@ use super::prelude::*;
 pub(super) static FAMILY: Family = Family {
     gguf_name: "granite",
     checkpoint_classes: &["GraniteForCausalLM", "GraniteModel"],
-    model_types: &["granite"],
+    model_types: &["granite", "granite4_vision_text", "granite_docling_text"],
     keys,
     spec,
     names: Names { is_permuted: true, left_out: &["encoder.", "projector."], ..Names::PLAIN },

@@ -1,17 +1,36 @@
-//! `granite_swa`: Granite with windows in most layers, sinks in all, and layers that tell no positions apart.
+//! `granite_swa`: Granite with windows in most layers, sinks in all, and layers that tell no positions apart; dense parts,
+//! or experts, with or without a shared one, whose gate and rest are one matrix.
 
 use super::prelude::*;
 
 /// The `granite_swa` family.
 pub(super) static FAMILY: Family = Family {
     gguf_name: "granite_swa",
-    checkpoint_classes: &["GraniteSWAForCausalLM"],
-    model_types: &["granite_swa"],
+    checkpoint_classes: &["GraniteSWAForCausalLM", "GraniteMoeSWAForCausalLM"],
+    model_types: &["granite_swa", "granitemoe_swa"],
     keys,
     spec,
-    names: Names { is_permuted: true, ..Names::PLAIN },
+    names: Names {
+        is_permuted: true,
+        other: &[
+            (Role::FfnUpShexp, "shared_mlp.input_linear"),
+            (Role::FfnDownShexp, "shared_mlp.output_linear"),
+        ],
+        ..Names::PLAIN
+    },
     source: |sources, slot| match slot.id.role {
         Role::AttnSinks => Ok(Some(Source::whole(slot, vec![sources.in_layer(slot, "self_attn.sinks")]))),
+        Role::FfnGateInp => {
+            let names =
+                ["router.layer.weight", "router.weight"].map(|name| format!("block_sparse_moe.{name}"));
+            Ok(Some(Source::whole(slot, names.map(|name| sources.in_layer(slot, &name)).to_vec())))
+        }
+        Role::FfnGateExps | Role::FfnUpExps | Role::FfnDownExps => {
+            let source = super::granitemoe::source(sources, slot)?;
+            let own = if slot.id.role == Role::FfnDownExps { "down_proj" } else { "gate_up_proj" };
+            let own = sources.in_layer(slot, &format!("block_sparse_moe.experts.{own}"));
+            Ok(source.map(|old| Source::Either(old.clone().with_name(&own).into(), old.into())))
+        }
         _ => plain(sources, slot),
     },
     promises: super::gemma::promises,
@@ -20,12 +39,19 @@ pub(super) static FAMILY: Family = Family {
 /// Layers to one without a window, which is the first of them.
 const PERIOD: usize = 4;
 
+/// The width of the shared expert.
+const SHARED: &str = "expert_shared_feed_forward_length";
+
 /// Which layers have rotary positions.
 const ROTATED: &str = "attention.rope_pattern";
 
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     super::granite::keys(made)?;
     let config = made.config;
+    if config.count("num_local_experts")?.is_some_and(|n| n > 0) {
+        made.experts(&["num_local_experts"])?;
+        made.optional_count(SHARED, "shared_intermediate_size")?;
+    }
     let n_layer = made.n_layer()?;
     let windowed: Vec<bool> = match config.strings("layer_types")? {
         Some(types) => types.iter().map(|kind| *kind == "sliding_attention").collect(),
@@ -52,8 +78,10 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
 
 fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let base = Base::read(keys, NormKind::Rms, RopeOrder::Pairs, Gate::Silu)?;
-    if base.experts()?.is_some() {
-        return Err(keys.unsupported("experts in the granite_swa architecture"));
+    let mut experts = base.experts()?;
+    if let Some(experts) = &mut experts {
+        experts.shared = base.shared(keys.count(SHARED)?.unwrap_or(0), false);
+        experts.shared.iter_mut().for_each(|shared| shared.shape.is_fused = true);
     }
     let window = base.window()?;
     let windowed = keys.bools("attention.sliding_window_pattern", base.n_layer)?;
@@ -64,6 +92,14 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         attention.rope = attention.rope.filter(|_| rotated.as_ref().is_none_or(|rotated| rotated[i]));
         attention.has_sinks = true;
     };
-    let layer = |i| base.layer(i, |attention| change(i, attention));
+    let layer = |i| {
+        let mut attention = base.attention(i);
+        change(i, &mut attention);
+        let ffn = match &experts {
+            Some(experts) => FfnSpec::Experts(experts.clone()),
+            None => FfnSpec::Gated(base.ffn(i)),
+        };
+        base.layer_of(attention, ffn)
+    };
     super::granite::multiply(&keys, base.model((0..base.n_layer).map(layer).collect())?)
 }

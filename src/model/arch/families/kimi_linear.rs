@@ -7,7 +7,7 @@ use super::prelude::*;
 /// The `kimi-linear` family.
 pub(super) static FAMILY: Family = Family {
     gguf_name: "kimi-linear",
-    checkpoint_classes: &["KimiLinearForCausalLM"],
+    checkpoint_classes: &["KimiLinearForCausalLM", "KimiLinearModel"],
     model_types: &["kimi_linear"],
     keys,
     spec,

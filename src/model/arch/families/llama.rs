@@ -19,7 +19,8 @@ pub(super) static PAIRED: Family = Family { names: Names { is_permuted: false, .
 
 /// Whether a checkpoint is one of those.
 pub(super) fn is_paired(config: &Config) -> Result<bool> {
-    Ok(config.bool(PAIRED_ROWS)?.unwrap_or(false))
+    // Helium's authors rotate pairs too.
+    Ok(config.bool(PAIRED_ROWS)?.unwrap_or(config.string("model_type")? == Some("helium")))
 }
 
 const LLAMA: Family = Family {
@@ -30,11 +31,14 @@ const LLAMA: Family = Family {
         "MistralForCausalLM",
         "MixtralForCausalLM",
         "InternLM3ForCausalLM",
+        "IQuestCoderForCausalLM",
+        "HeliumForCausalLM",
+        "Emu3ForCausalLM",
         "LlamaModel",
         "MistralModel",
         "MixtralModel",
     ],
-    model_types: &["llama", "mistral", "mixtral", "internlm3"],
+    model_types: &["llama", "mistral", "mixtral", "internlm3", "iquestcoder", "helium", "emu3_text_model"],
     keys,
     spec,
     names: Names {

@@ -196,6 +196,7 @@ pub(super) const ALL: &[&Family] = &[
     &granite::FAMILY,
     &granite_swa::FAMILY,
     &granitehybrid::FAMILY,
+    &granitehybrid::BAMBA,
     &granitemoe::FAMILY,
     &grok::FAMILY,
     &grovemoe::FAMILY,
@@ -257,6 +258,7 @@ pub(super) const ALL: &[&Family] = &[
     &plm::FAMILY,
     &qwen::FAMILY,
     &qwen2::FAMILY,
+    &qwen2::KORMO,
     &qwen2moe::FAMILY,
     &qwen2vl::FAMILY,
     &qwen3::FAMILY,
@@ -288,6 +290,7 @@ pub(super) const VARIANTS: &[(&Family, IsMeant, &Family)] = &[
     (&nomic_bert::FAMILY, nomic_bert_moe::is_meant, &nomic_bert_moe::FAMILY),
     (&gemma3::FAMILY, gemma_embedding::is_meant, &gemma_embedding::FAMILY),
     (&mistral3::FAMILY, mistral4::is_meant, &mistral4::FAMILY),
+    (&glm4moe::FAMILY, bailingmoe2::is_meant, &bailingmoe2::FAMILY),
     (&llama::FAMILY, llama::is_paired, &llama::PAIRED),
 ];
 

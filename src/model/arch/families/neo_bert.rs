@@ -6,7 +6,7 @@ use super::prelude::*;
 /// The `neo-bert` family.
 pub(super) static FAMILY: Family = Family {
     gguf_name: "neo-bert",
-    checkpoint_classes: &["NeoBERT", "NeoBERTLMHead"],
+    checkpoint_classes: &["NeoBERT", "NeoBERTLMHead", "NeoBERTForSequenceClassification"],
     model_types: &["neobert"],
     keys,
     spec,
@@ -43,7 +43,10 @@ fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     let width = made.config.required_count("intermediate_size")?;
     made.replace_count("feed_forward_length", (width.saturating_mul(2) / 3).next_multiple_of(8))?;
     encoder::keys(made, 0)?;
-    // Its authors take the first stream.
+    // Its authors take the first stream, of texts and of what classifiers see.
+    if made.contains("classifier.output_labels") {
+        return Ok(());
+    }
     made.replace("pooling_type", Value::U32(Pooling::Cls.code()));
     Ok(())
 }
@@ -60,6 +63,11 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
 }
 
 fn source(sources: &Sources<'_>, slot: &Slot) -> Result<Option<Source>> {
+    if let Some(head) =
+        encoder::head(sources, slot, &[(Role::Cls, "dense"), (Role::ClsOutput, "classifier")])?
+    {
+        return Ok(head);
+    }
     let source = plain(sources, slot)?;
     let attention = slot.id.layer.and_then(|layer| sources.spec.layers[layer].mixer.attention());
     match (slot.id.role, source, attention) {

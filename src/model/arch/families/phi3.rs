@@ -7,7 +7,13 @@ use super::prelude::*;
 /// The `phi3` family.
 pub(super) static FAMILY: Family = Family {
     gguf_name: "phi3",
-    checkpoint_classes: &["Phi3ForCausalLM", "Phi4ForCausalLM", "Phi4MMForCausalLM", "Phi3VForCausalLM"],
+    checkpoint_classes: &[
+        "Phi3ForCausalLM",
+        "Phi4ForCausalLM",
+        "Phi4MMForCausalLM",
+        "Phi3VForCausalLM",
+        "Phi4ForCausalLMV",
+    ],
     model_types: &["phi3"],
     keys,
     spec,

@@ -4,7 +4,21 @@
 use super::prelude::*;
 
 /// The `qwen2` family.
-pub(super) static FAMILY: Family = Family {
+pub(super) static FAMILY: Family = QWEN2;
+
+/// KORMo, which has other names for norms, and no biases unless it says so.
+pub(super) static KORMO: Family = Family {
+    checkpoint_classes: &["KORMoForCausalLM"],
+    model_types: &["kormo"],
+    names: Names {
+        other: &[(Role::AttnNorm, "pre_attention_layernorm"), (Role::FfnNorm, "pre_mlp_layernorm")],
+        ..Names::PLAIN
+    },
+    promises: super::prelude::promises,
+    ..QWEN2
+};
+
+const QWEN2: Family = Family {
     gguf_name: "qwen2",
     checkpoint_classes: &["Qwen2ForCausalLM", "Qwen2Model", "DotsOCRForCausalLM"],
     model_types: &["qwen2"],

@@ -6,7 +6,7 @@ use super::prelude::*;
 /// The `rwkv7` family.
 pub(super) static FAMILY: Family = Family {
     gguf_name: "rwkv7",
-    checkpoint_classes: &["RWKV7ForCausalLM"],
+    checkpoint_classes: &["RWKV7ForCausalLM", "Rwkv7ForCausalLM"],
     model_types: &["rwkv7"],
     keys,
     spec,

@@ -6,7 +6,7 @@ use super::prelude::*;
 /// The `stablelm` family.
 pub(super) static FAMILY: Family = Family {
     gguf_name: "stablelm",
-    checkpoint_classes: &["StableLmForCausalLM", "StableLMEpochForCausalLM"],
+    checkpoint_classes: &["StableLmForCausalLM", "StableLMEpochForCausalLM", "LlavaStableLMEpochForCausalLM"],
     model_types: &["stablelm", "stablelm_epoch"],
     keys,
     spec,

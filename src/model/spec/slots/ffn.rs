@@ -93,14 +93,14 @@ impl Slots<'_> {
         if shared.is_named_plainly {
             return self.gated(shared.shape);
         }
-        let FfnShape { n_embd, n_ff, .. } = shared.shape;
+        let FfnShape { n_embd, n_ff, is_fused, .. } = shared.shape;
         if shared.is_gated {
             self.weight(Role::FfnGateInpShexp, &[n_embd]);
         }
-        if !spec.is_dense {
+        if !spec.is_dense && !is_fused {
             self.weight(Role::FfnGateShexp, &[n_ff, n_embd]);
         }
-        self.weight(Role::FfnUpShexp, &[n_ff, n_embd]);
+        self.weight(Role::FfnUpShexp, &[if is_fused { 2 * n_ff } else { n_ff }, n_embd]);
         self.weight(Role::FfnDownShexp, &[n_embd, n_ff]);
     }
 }
