@@ -22,7 +22,9 @@ import torch
 import encoder_references
 import jina_bert_v2
 from encoder_shapes import LENGTHS, SHAPES
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, AutoModelForSequenceClassification
+from transformers import (
+    CONFIG_MAPPING, AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoModelForTextEncoding,
+)
 from transformers.utils import logging
 
 N_VOCAB = 320
@@ -59,8 +61,13 @@ def load(folder, scores):
     is_moe = "moe_every_n_layers" in config
     if is_moe or config["architectures"][0] in encoder_references.BY_CLASS.keys() - {"NomicBertModel"}:
         return encoder_references.load(folder)
-    auto = AutoModelForSequenceClassification if scores else AutoModel
-    return auto.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True).eval()
+    return auto_class(config["model_type"], scores).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True).eval()
+
+
+def auto_class(model_type, scores):
+    if scores:
+        return AutoModelForSequenceClassification
+    return AutoModelForTextEncoding if model_type in ("t5", "mt5", "umt5") else AutoModel
 
 
 def outputs(model, texts, scores):
@@ -116,8 +123,7 @@ def make(name, folder):
             model = encoder_references.REFERENCES[model_type](arguments)
         else:
             config = CONFIG_MAPPING[model_type](**arguments)
-            auto = AutoModelForSequenceClassification if scores else AutoModel
-            model = auto.from_config(config, attn_implementation="eager", dtype=torch.float32)
+            model = auto_class(model_type, scores).from_config(config, attn_implementation="eager", dtype=torch.float32)
         randomise(model, seed)
         model.to(torch.bfloat16).save_pretrained(folder)
         model = load(folder, scores)

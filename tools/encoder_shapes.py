@@ -43,8 +43,15 @@ GTE = dict(
     logn_attention_clip1=False,
 )
 # Tokens of texts, where they are not the usual ones: far enough for the last bucket of relative positions.
-LENGTHS = {"mpnet": [29, 1, 140, 12]}
+LENGTHS = dict.fromkeys(("mpnet", "t5encoder", "t5encoder-gated", "t5encoder-umt5"), [29, 1, 140, 12])
+T5 = dict(
+    vocab_size=N_VOCAB, d_model=48, d_kv=12, d_ff=64, num_layers=2, num_heads=3, relative_attention_num_buckets=32,
+    layer_norm_epsilon=0.01,
+)
 SHAPES |= {
+    "t5encoder": ("t5", T5, False),
+    "t5encoder-gated": ("mt5", T5 | dict(feed_forward_proj="gated-gelu"), False),
+    "t5encoder-umt5": ("umt5", T5 | dict(feed_forward_proj="gated-gelu"), False),
     "mpnet": ("mpnet", MPNET, False),
     "mpnet-rank": ("mpnet", MPNET | dict(num_labels=2), True),
     "nomic-bert": ("nomic_bert", BERT | dict(max_position_embeddings=96, rope_parameters=ROPE(1000.0)), False),

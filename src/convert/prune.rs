@@ -12,10 +12,7 @@ use crate::error::{Error, Result};
 use crate::gguf::Value;
 use crate::model::arch::Family;
 use crate::model::spec::layer::{LayerSpec, MixerSpec};
-use crate::model::spec::{ModelSpec, Slot};
-
-/// What the names of tensors of layers begin with.
-const BLOCK: &str = "blk.";
+use crate::model::spec::{ModelSpec, Side, Slot};
 
 /// Arrays of numbers that do not have one a layer, however many they have.
 const NOT_OF_LAYERS: [&str; 1] = ["rope.dimension_sections"];
@@ -45,9 +42,9 @@ impl Pruning {
 
     /// The name that a tensor gets; `None` if its layer is left out.
     pub(super) fn name_of(&self, name: &str) -> Option<String> {
-        match layer_in(name) {
-            Some((layer, rest)) if !self.is_empty() => {
-                self.number_of(layer).map(|layer| format!("{BLOCK}{layer}.{rest}"))
+        match Side::split(name) {
+            Some((side, layer, rest)) if !self.is_empty() => {
+                self.number_of(layer).map(|layer| format!("{}{layer}.{rest}", side.prefix()))
             }
             _ => Some(name.to_owned()),
         }
@@ -55,8 +52,10 @@ impl Pruning {
 
     /// The name that a tensor has in the whole model.
     pub(super) fn former_name(&self, name: &str) -> String {
-        match layer_in(name) {
-            Some((layer, rest)) if !self.is_empty() => format!("{BLOCK}{}.{rest}", self.former_number(layer)),
+        match Side::split(name) {
+            Some((side, layer, rest)) if !self.is_empty() => {
+                format!("{}{}.{rest}", side.prefix(), self.former_number(layer))
+            }
             _ => name.to_owned(),
         }
     }
@@ -196,12 +195,6 @@ impl Pruning {
         })
         .collect()
     }
-}
-
-/// The layer in a tensor's name, and what follows it.
-fn layer_in(name: &str) -> Option<(usize, &str)> {
-    let (layer, rest) = name.strip_prefix(BLOCK)?.split_once('.')?;
-    Some((layer.parse().ok()?, rest))
 }
 
 #[cfg(test)]

@@ -144,17 +144,26 @@ fn files_of_encoders_say_what_other_programs_ask_for() {
 }
 
 #[test]
-fn a_table_of_relative_positions_is_in_the_first_layer_alone_and_stays_floats() {
+fn tables_of_relative_positions_are_where_layers_have_their_own_and_stay_floats() {
     let dir = tempfile::tempdir().expect("a folder");
-    let fixture = registered().into_iter().find(|fixture| fixture.name == "mpnet").expect("the fixture");
-    fixture.convert(dir.path());
-    let gguf = dir.path().join("q8.gguf");
-    common::convert(&dir.path().join(&fixture.name), &gguf, FileType::Q8_0);
-    let file = GgufFile::open(&gguf).expect("a sound file");
-    assert_eq!(file.metadata().count("mpnet.attention.relative_buckets_count").unwrap(), Some(32));
-    let tables = file.tensors().iter().filter(|tensor| tensor.name.contains("attn_rel_b"));
-    let tables: Vec<_> = tables
-        .map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice(), tensor.ty.name().to_string()))
-        .collect();
-    assert_eq!(tables, [("blk.0.attn_rel_b.weight", &[32, 4][..], "F32".to_owned())]);
+    for (name, n_head, expected) in [
+        ("mpnet", 4, &["blk.0.attn_rel_b.weight"][..]),
+        ("t5encoder", 3, &["enc.blk.0.attn_rel_b.weight"]),
+        ("t5encoder-umt5", 3, &["enc.blk.0.attn_rel_b.weight", "enc.blk.1.attn_rel_b.weight"]),
+    ] {
+        let fixture = registered().into_iter().find(|fixture| fixture.name == name).expect("the fixture");
+        fixture.convert(dir.path());
+        let gguf = dir.path().join("q8.gguf");
+        common::convert(&dir.path().join(&fixture.name), &gguf, FileType::Q8_0);
+        let file = GgufFile::open(&gguf).expect("a sound file");
+        let arch = file.metadata().string("general.architecture").unwrap().expect("a name");
+        let buckets = format!("{arch}.attention.relative_buckets_count");
+        assert_eq!(file.metadata().count(&buckets).unwrap(), Some(32), "{name}");
+        let tables: Vec<_> =
+            file.tensors().iter().filter(|tensor| tensor.name.contains("attn_rel_b")).collect();
+        let names: Vec<&str> = tables.iter().map(|tensor| tensor.name.as_str()).collect();
+        assert_eq!(names, expected, "{name}");
+        assert!(tables.iter().all(|of| of.shape == [32, n_head] && of.ty.name() == "F32"), "{name}");
+        fs::remove_file(&gguf).expect("removed");
+    }
 }

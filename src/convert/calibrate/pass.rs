@@ -162,7 +162,7 @@ impl<'a> Pass<'a> {
                 .map(|(block_type, name, blocks)| (name, NewBlocks { block_type, bytes: Arc::new(blocks) }));
             self.track.model.replace(layer, new.collect::<Vec<_>>())?;
         } else {
-            let tensors = self.tensors(&format!("blk.{layer}."));
+            let tensors = self.tensors(&format!("{}{layer}.", self.track.model.spec().side.prefix()));
             let mut made = Vec::new();
             for (stage, until) in self.stages(layer, &tensors)? {
                 let stage: Vec<&Tensor<'_>> = stage.iter().map(|&i| &tensors[i]).collect();

@@ -12,7 +12,7 @@ use crate::model::spec::layer::{
     AttentionSpec, ExpertsSpec, FfnInput, FfnShape, FfnSpec, LayerSpec, MixerSpec, NormKind, NormSpec,
     QkNormExtent, QkNormSpec, RopeOrder, RopeUse, RouterSpec, Scoring, SharedSpec, Window,
 };
-use crate::model::spec::{EmbedSpec, HeadSpec, ModelSpec, Role, RopeSpec};
+use crate::model::spec::{EmbedSpec, HeadSpec, ModelSpec, Role, RopeSpec, Side};
 
 /// The numbers that every decoder has.
 #[derive(Clone, Debug)]
@@ -324,6 +324,7 @@ impl<'k> Base<'k> {
                 has_logits: true,
             },
             max_ctx: None,
+            side: Side::Alone,
             n_left_out: self.n_left_out,
         })
     }

@@ -14,8 +14,17 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["graniteswitch"], "adapters that tokens switch"),
     (&["hrm_text"], "layers that run in nested cycles"),
     (
-        &["t5", "t5encoder", "T5ForConditionalGeneration"],
-        "an encoder beside the decoder, with biases by distance",
+        &[
+            "t5",
+            "T5ForConditionalGeneration",
+            "T5Model",
+            "T5WithLMHeadModel",
+            "MT5ForConditionalGeneration",
+            "UMT5ForConditionalGeneration",
+            "UMT5Model",
+        ],
+        "a decoder that attends to what an encoder makes of the prompt (embeddings of the encoder alone are there: the \
+         class T5EncoderModel)",
     ),
     (&["MllamaForConditionalGeneration"], "layers that attend to images"),
     (&["AXK1ForCausalLM"], "norms behind experts beside attention over latent vectors"),
@@ -25,6 +34,7 @@ const NEEDS: &[(&[&str], &str)] = &[
         &["CwmForCausalLM", "MinistralForCausalLM"],
         "Llama with windows in some layers, for which GGUF has no keys",
     ),
+    (&["Lfm2BidirectionalModel"], "convolutions that see positions on both sides"),
     (&["RuGPT3XLForCausalLM"], "attention to blocks of positions in every second layer"),
     (
         &["MiMoV2ForCausalLM"],

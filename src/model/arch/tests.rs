@@ -50,9 +50,10 @@ fn set(key: &str, value: Value) -> impl FnOnce(&mut MetadataPairs) {
 fn every_family_has_names_of_its_own() {
     for (i, family) in families::ALL.iter().enumerate() {
         for other in &families::ALL[..i] {
-            // BERT's kin, and GTE's two classes, have names of their own in checkpoints, and are one architecture in files.
+            // BERT's kin, GTE's two classes, Bamba and KORMo have names of their own in checkpoints, and are one architecture in files.
             assert!(
-                family.gguf_name != other.gguf_name || ["bert", "gte"].contains(&family.gguf_name),
+                family.gguf_name != other.gguf_name
+                    || ["bert", "granitehybrid", "gte", "qwen2"].contains(&family.gguf_name),
                 "{}",
                 family.gguf_name
             );
@@ -337,6 +338,7 @@ fn configured(name: &str, text: &str, more: &str) -> Result<Configured> {
 }
 
 const MPNET: &str = include_str!("../../../fixtures/encoders/mpnet/config.json");
+const T5: &str = include_str!("../../../fixtures/encoders/t5encoder/config.json");
 const GTE: &str = include_str!("../../../fixtures/encoders/gte/config.json");
 
 #[test]
@@ -344,6 +346,8 @@ fn what_files_of_encoders_cannot_express_is_refused_by_name() {
     for (name, text, more, named) in [
         ("mpnet", MPNET, r#""relative_attention_num_buckets": 64"#, "relative_attention_num_buckets 64"),
         ("mpnet", MPNET, r#""hidden_act": "relu""#, "hidden_act"),
+        ("t5encoder", T5, r#""feed_forward_proj": "gated-relu""#, "gated-relu"),
+        ("t5encoder", T5, r#""relative_attention_max_distance": 64"#, "relative_attention_max_distance 64"),
         ("gte", GTE, r#""position_embedding_type": "absolute""#, "position_embedding_type"),
         ("gte", GTE, r#""layer_norm_type": "rms_norm""#, "layer_norm_type"),
         ("gte", GTE, r#""logn_attention_scale": true"#, "logn_attention_clip1"),

@@ -25,7 +25,7 @@ use super::layer::pooled::Pooled;
 use super::layer::{AltUpEnds, Layer, Norm, PerLayerEmbedding};
 use super::rope::FrequenciesByContext;
 use super::spec::layer::NormSpec;
-use super::spec::{ModelSpec, Presence, Promises, Role, Slot, Suffix, TensorId, slots};
+use super::spec::{ModelSpec, Presence, Promises, Role, Side, Slot, Suffix, TensorId, slots};
 use super::weights::{Linear, LowRank, Matrix, NewBlocks, Stack, TensorSource};
 use crate::error::{Error, Result};
 use crate::gguf::{GgmlType, GgufFile, TensorInfo, floats_of_f64s};
@@ -157,6 +157,8 @@ pub(super) struct Loader<'a> {
     replaced: Option<&'a HashMap<String, NewBlocks>>,
     adapters: Adapters<'a>,
     found: HashMap<TensorId, &'a TensorInfo>,
+    /// Which layers the model's are in the file.
+    side: Side,
     /// Those of `found` that a part was made of.
     asked_for: RefCell<HashSet<TensorId>>,
 }
@@ -165,8 +167,8 @@ impl<'a> Loader<'a> {
     fn new(file: &'a GgufFile, arch: &str, spec: &ModelSpec) -> Result<Self> {
         let by_name: HashMap<&str, &TensorInfo> =
             file.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
-        let (adapters, found) = (Adapters::default(), HashMap::new());
-        let mut loader = Self { file, replaced: None, adapters, found, asked_for: RefCell::default() };
+        let (adapters, found, asked_for) = (Adapters::default(), HashMap::new(), RefCell::default());
+        let mut loader = Self { file, replaced: None, adapters, found, side: spec.side, asked_for };
         loader.check_types()?;
         let mut known = HashSet::new();
         for slot in slots(spec, &Promises::default()) {
@@ -247,6 +249,7 @@ impl<'a> Loader<'a> {
     }
 
     pub(super) fn find(&self, id: TensorId) -> Option<&'a TensorInfo> {
+        let id = id.on(self.side);
         let found = self.found.get(&id).copied();
         self.asked_for.borrow_mut().extend(found.map(|_| id));
         found
@@ -271,7 +274,7 @@ impl<'a> Loader<'a> {
     }
 
     fn required(&self, id: TensorId) -> Result<&'a TensorInfo> {
-        self.find(id).ok_or_else(|| self.malformed(format!("tensor {id} is missing")))
+        self.find(id).ok_or_else(|| self.malformed(format!("tensor {} is missing", id.on(self.side))))
     }
 
     /// A norm of rows of `n` elements.

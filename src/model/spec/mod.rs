@@ -9,12 +9,14 @@ pub mod layer;
 mod model;
 mod pooled;
 mod rope;
+mod side;
 mod slots;
 mod tensor;
 
 pub use model::{EmbedSpec, HeadSpec, ModelSpec, PerLayerSpec};
 pub use pooled::{ClassifierActivation, ClassifierSpec, PooledSpec, Pooling};
 pub use rope::{RopeFactors, RopeScaling, RopeSpec};
+pub use side::Side;
 pub(in crate::model) use slots::RATES;
 pub use slots::{Presence, Promise, Promises, Slot, slots};
 pub use tensor::{Role, Suffix, TensorId};

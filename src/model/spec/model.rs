@@ -7,6 +7,7 @@ use super::kv::{KvLayer, KvSpec};
 use super::layer::{AltUpSpec, FfnSpec, LayerSpec, MixerSpec, NormSpec, Window};
 use super::pooled::PooledSpec;
 use super::rope::{RopeFactors, RopeSpec};
+use super::side::Side;
 use super::tensor::Role;
 use crate::error::{Error, Result};
 use crate::limits;
@@ -33,6 +34,8 @@ pub struct ModelSpec {
     /// Positions of the longest text that is computed as the model does: beyond them its layers would choose among
     /// positions, which this program does not. `None`: any.
     pub max_ctx: Option<usize>,
+    /// Which layers these are in files.
+    pub side: Side,
     /// Layers behind the last, of predictions beyond the next token: they are in files and are left out.
     pub n_left_out: usize,
 }

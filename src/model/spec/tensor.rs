@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Side;
+
 /// Defines [`Role`] from rows of a name, the stem that GGUF gives the tensors, and whether each layer has
 /// its own.
 macro_rules! roles {
@@ -197,6 +199,21 @@ impl Role {
 }
 
 impl Role {
+    /// What its GGUF name consists of among the layers of `side`: T5's files call one part otherwise.
+    fn stem_on(self, side: Side) -> &'static str {
+        match (self, side) {
+            (Self::AttnOutput, Side::Encoder) => "attn_o",
+            _ => self.stem(),
+        }
+    }
+
+    fn from_stem_on(side: Side, stem: &str) -> Option<Self> {
+        match (side, stem) {
+            (Side::Encoder, "attn_o") => Some(Self::AttnOutput),
+            _ => Self::from_stem(stem).filter(|role| role.stem_on(side) == stem),
+        }
+    }
+
     /// Whether its names may have no suffix, and whether they may have one.
     fn suffixes(self) -> (bool, bool) {
         match self {
@@ -231,6 +248,8 @@ pub struct TensorId {
     pub layer: Option<usize>,
     /// What it is to that part.
     pub suffix: Suffix,
+    /// Which layers its layer is counted among.
+    pub side: Side,
 }
 
 impl TensorId {
@@ -240,7 +259,7 @@ impl TensorId {
     /// If `layer` is missing for a role of layers, or there for one of the model (a bug in a part's spec).
     pub fn weight(role: Role, layer: Option<usize>) -> Self {
         assert_eq!(role.is_of_layer(), layer.is_some(), "{role:?} in layer {layer:?}");
-        Self { role, layer, suffix: Suffix::Weight }
+        Self { role, layer, suffix: Suffix::Weight, side: Side::Alone }
     }
 
     /// The bias in `role`.
@@ -251,22 +270,24 @@ impl TensorId {
         Self { suffix: Suffix::Bias, ..Self::weight(role, layer) }
     }
 
+    /// The same among the layers of `side`, if it is of a layer.
+    pub fn on(self, side: Side) -> Self {
+        Self { side: if self.layer.is_some() { side } else { self.side }, ..self }
+    }
+
     /// The tensor of this name in a GGUF file; `None` for one of no known part.
     pub fn from_gguf_name(name: &str) -> Option<Self> {
-        let (layer, rest) = match name.strip_prefix("blk.") {
-            None => (None, name),
-            Some(rest) => {
-                let (layer, rest) = rest.split_once('.')?;
-                (Some(layer.parse().ok()?), rest)
-            }
+        let (side, layer, rest) = match Side::split(name) {
+            None => (Side::Alone, None, name),
+            Some((side, layer, rest)) => (side, Some(layer), rest),
         };
         let (stem, suffix) = rest.rsplit_once('.').unwrap_or((rest, ""));
         let suffixes = [Suffix::Weight, Suffix::Bias, Suffix::Scale, Suffix::Bare];
         let suffix = suffixes.into_iter().find(|s| s.name() == suffix)?;
-        let role = Role::from_stem(stem).filter(|role| role.is_of_layer() == layer.is_some())?;
+        let role = Role::from_stem_on(side, stem).filter(|role| role.is_of_layer() == layer.is_some())?;
         let (without, with) = role.suffixes();
         let is_known = if suffix == Suffix::Bare { without } else { with };
-        is_known.then_some(Self { role, layer, suffix })
+        is_known.then_some(Self { role, layer, suffix, side })
     }
 
     /// The numbers in `role`.
@@ -340,9 +361,9 @@ impl Suffix {
 impl fmt::Display for TensorId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(layer) = self.layer {
-            write!(f, "blk.{layer}.")?;
+            write!(f, "{}{layer}.", self.side.prefix())?;
         }
-        f.write_str(self.role.stem())?;
+        f.write_str(self.role.stem_on(self.side))?;
         if self.suffix == Suffix::Bare { Ok(()) } else { write!(f, ".{}", self.suffix.name()) }
     }
 }
@@ -358,6 +379,8 @@ mod tests {
             TensorId::bias(Role::AttnQ, Some(12)),
             TensorId::weight(Role::ShortConvInput, Some(1)),
             TensorId::bare(Role::SsmA, Some(1)),
+            TensorId::weight(Role::AttnOutput, Some(3)).on(Side::Encoder),
+            TensorId::weight(Role::EncOutputNorm, None).on(Side::Encoder),
             TensorId { suffix: Suffix::Scale, ..TensorId::weight(Role::FfnDownExps, Some(0)) },
         ];
         for id in ids {

@@ -5,7 +5,12 @@ use super::prelude::*;
 /// The `lfm2` family.
 pub(super) static FAMILY: Family = Family {
     gguf_name: "lfm2",
-    checkpoint_classes: &["Lfm2ForCausalLM", "LFM2ForCausalLM", "Lfm2VlForConditionalGeneration"],
+    checkpoint_classes: &[
+        "Lfm2ForCausalLM",
+        "LFM2ForCausalLM",
+        "Lfm2Model",
+        "Lfm2VlForConditionalGeneration",
+    ],
     model_types: &["lfm2", "lfm2_vl"],
     keys,
     spec,

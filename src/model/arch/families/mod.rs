@@ -133,6 +133,7 @@ mod stablelm;
 mod starcoder;
 mod starcoder2;
 mod step35;
+mod t5encoder;
 mod talkie;
 mod xverse;
 
@@ -280,6 +281,7 @@ pub(super) const ALL: &[&Family] = &[
     &starcoder::FAMILY,
     &starcoder2::FAMILY,
     &step35::FAMILY,
+    &t5encoder::FAMILY,
     &talkie::FAMILY,
     &xverse::FAMILY,
 ];
@@ -315,6 +317,6 @@ mod prelude {
     pub(super) use crate::model::spec::layer::*;
     pub(super) use crate::model::spec::{
         ClassifierActivation, ModelSpec, Pooling, Promise, Promises, Role, RopeFactors, RopeScaling,
-        RopeSpec, Slot, Suffix,
+        RopeSpec, Side, Slot, Suffix,
     };
 }

@@ -9,7 +9,7 @@ use super::layer::{
     AltUpSpec, AttentionGate, AttentionSpec, FfnInput, IndexerSpec, LayerSpec, MixerSpec, MlaSpec, NormKind,
     NormSpec, PerLayerInputSpec, QkNormExtent, QkNormSpec,
 };
-use super::{ModelSpec, Role, RopeFactors, Suffix, TensorId};
+use super::{ModelSpec, Role, RopeFactors, Side, Suffix, TensorId};
 
 pub(in crate::model) use rwkv::RATES;
 
@@ -70,7 +70,7 @@ impl Promise {
 
 /// Every tensor that a model may have, in the order of files.
 pub fn slots(model: &ModelSpec, promises: &Promises) -> Vec<Slot> {
-    let mut slots = Slots { slots: Vec::new(), layer: None, promises };
+    let mut slots = Slots { slots: Vec::new(), layer: None, side: model.side, promises };
     let (n_embd, n_vocab) = (model.n_embd, model.n_vocab);
     slots.weight(Role::TokenEmbd, &[n_vocab, n_embd]);
     if let Some(norm) = model.embed.norm {
@@ -115,12 +115,13 @@ pub fn slots(model: &ModelSpec, promises: &Promises) -> Vec<Slot> {
 struct Slots<'p> {
     slots: Vec<Slot>,
     layer: Option<usize>,
+    side: Side,
     promises: &'p Promises,
 }
 
 impl Slots<'_> {
     fn push(&mut self, id: TensorId, shape: &[usize], presence: Presence) {
-        self.slots.push(Slot { id, shape: shape.to_vec(), presence });
+        self.slots.push(Slot { id: id.on(self.side), shape: shape.to_vec(), presence });
     }
 
     fn weight(&mut self, role: Role, shape: &[usize]) {
