@@ -69,6 +69,18 @@ pub const MAX_HEAD_DIM: usize = 1 << 16;
 /// Tokens of a vocabulary; real ones have up to 262,144.
 pub const MAX_VOCAB: usize = 1 << 21;
 
+/// Tokens of an n-gram that a table has rows for.
+pub const MAX_NGRAM: usize = 64;
+
+/// Hashes of the n-grams that end at a token.
+pub const MAX_NGRAM_HASHES: usize = 1024;
+
+/// Rows of a table of n-grams; real ones have some 320 million.
+pub const MAX_NGRAM_ROWS: usize = 1 << 31;
+
+/// How often a matrix that mixes streams is balanced; real ones are 20 times.
+pub const MAX_BALANCE: usize = 1000;
+
 /// Experts in a layer.
 pub const MAX_EXPERTS: usize = 4096;
 

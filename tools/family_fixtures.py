@@ -95,7 +95,7 @@ N_SEEDS = 20
 # Relative to the greatest logit.
 MOST_NOISE = 1e-5
 LEAST_EFFECT = 3e-4
-MOST_BYTES = 150_000
+MOST_BYTES = 220_000
 
 
 def spread(name, tensor, generator):

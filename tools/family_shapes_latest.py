@@ -2,6 +2,7 @@
 
 from family_shapes import MLA, rope, shape
 from family_shapes_more import multimodal
+from family_shapes_recurrent import DELTA_MOE, DELTA_NET, MROPE
 
 LATENT = {key: value for key, value in MLA.items() if key not in ("n_routed_experts", "n_shared_experts", "head_dim")}
 VQ = dict(
@@ -10,6 +11,30 @@ VQ = dict(
 )
 
 SHAPES = {
+    "qwen4exp": shape(
+        "qwen4_exp_text",
+        **DELTA_NET | dict(layer_types=["linear_attention", "linear_attention", "indexed_attention"]),
+        **DELTA_MOE,
+        intermediate_size=None,
+        rope_parameters=MROPE,
+        output_gate_type="sigmoid",
+        hc_count=2,
+        hc_lowrank=4,
+        ple_layer_ids=[2],
+        ple_embed_dim=32,
+        ngram_size=3,
+        heads_per_ngram=2,
+        ngram_vocab_size_base=37,
+        make_ngram_vocab_size_divisible_by=10,
+        # The first stands for what is missing in n-grams, and is among the ids.
+        eos_token_id=[132, 263],
+        split_ngram_parts=3,
+        indexer_n_heads=2,
+        indexer_kv_heads=1,
+        indexer_head_dim=8,
+        indexer_budget=2048,
+        indexer_compress_ratio=4,
+    ),
     "chameleon": shape("chameleon", vq_config=VQ, vocabulary_map={"<image>": 5}),
     "chameleon-swin": shape(
         "chameleon", vq_config=VQ, vocabulary_map={"<image>": 5}, swin_norm=True, num_key_value_heads=4
@@ -70,6 +95,44 @@ SHAPES = {
         hidden_size=16, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=8, patch_size=2,
         temporal_patch_size=1, spatial_merge_size=1,
     ), projector_hidden_size=8),
+    "glm5-next": multimodal("glm5_next", shape(
+        "glm5_next_text",
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        rope_parameters=None,
+        head_dim=None,
+        kv_lora_rank=16,
+        q_lora_rank=12,
+        qk_nope_head_dim=12,
+        qk_rope_head_dim=0,
+        v_head_dim=8,
+        intermediate_size=12,
+        moe_intermediate_size=8,
+        n_routed_experts=6,
+        n_shared_experts=1,
+        num_experts_per_tok=3,
+        routed_scaling_factor=5.0,
+        # Bounds that some gates meet.
+        swiglu_limit=1.0,
+        linear_head_dim=8,
+        linear_num_heads=2,
+        linear_conv_kernel_dim=4,
+        linear_lower_bound=-3.0,
+        layer_types=["linear_attention", "indexed_attention", "linear_attention"],
+        mlp_layer_types=["dense", "sparse", "sparse"],
+        indexer_types=["full", "full", "full"],
+        index_topk=2048,
+        index_head_dim=8,
+        index_n_heads=2,
+        index_kpool=4,
+        # As llama.cpp has it alone.
+        hc_mult=4,
+        hc_eps=1e-3,
+        hc_sinkhorn_iters=4,
+    ), dict(
+        depth=1, hidden_size=16, intermediate_size=16, num_heads=2, image_size=8, patch_size=2, temporal_patch_size=1,
+        spatial_merge_size=2, out_hidden_size=32, projection_intermediate_size=16,
+    )),
     "dots3note": shape(
         "dots3_note_text",
         **LATENT | dict(moe_intermediate_size=8, rms_norm_eps=0.01, num_key_value_heads=2, num_experts_per_tok=2),

@@ -231,6 +231,7 @@ fn kind(value: &Value) -> &'static str {
         Value::Strings(_)
         | Value::U8s(_)
         | Value::U32s(_)
+        | Value::U64s(_)
         | Value::I32s(_)
         | Value::F32s(_)
         | Value::Bools(_) => "an array",

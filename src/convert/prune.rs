@@ -15,7 +15,13 @@ use crate::model::spec::layer::{LayerSpec, MixerSpec};
 use crate::model::spec::{ModelSpec, Side, Slot};
 
 /// Arrays of numbers that do not have one a layer, however many they have.
-const NOT_OF_LAYERS: [&str; 1] = ["rope.dimension_sections"];
+const NOT_OF_LAYERS: [&str; 5] = [
+    "rope.dimension_sections",
+    "ple.layers",
+    "ple.layer_multipliers",
+    "ple.head_offsets",
+    "ple.head_vocab_sizes",
+];
 
 /// Keys without the prefix of the architecture that have a number for each layer.
 const WITHOUT_PREFIX: &str = "xielu.";

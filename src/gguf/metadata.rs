@@ -263,6 +263,15 @@ impl Metadata {
         self.elements(key, expected, |value| i32::try_from(value.whole()?).ok())
     }
 
+    /// As [`Metadata::i32s`], of numbers from 0 that fit 64 bits.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn u64s(&self, key: &str) -> Result<Option<Vec<u64>>> {
+        let expected = "an array of integers, 0 or more";
+        self.elements(key, expected, |value| u64::try_from(value.whole()?).ok())
+    }
+
     /// What `read` makes of each element of an array of scalars.
     fn elements<T>(
         &self,

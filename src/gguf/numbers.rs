@@ -21,6 +21,7 @@ impl Value {
         match self {
             Self::U8s(xs) => Some(xs.len()),
             Self::U32s(xs) => Some(xs.len()),
+            Self::U64s(xs) => Some(xs.len()),
             Self::I32s(xs) => Some(xs.len()),
             Self::F32s(xs) => Some(xs.len()),
             Self::Bools(xs) => Some(xs.len()),
@@ -38,6 +39,7 @@ impl Value {
         match self {
             Self::U8s(xs) => retain(xs, is_kept),
             Self::U32s(xs) => retain(xs, is_kept),
+            Self::U64s(xs) => retain(xs, is_kept),
             Self::I32s(xs) => retain(xs, is_kept),
             Self::F32s(xs) => retain(xs, is_kept),
             Self::Bools(xs) => retain(xs, is_kept),
@@ -122,9 +124,12 @@ impl CopiedValue {
                     .collect(),
             ),
             ValueType::Bool => Value::Bools(values().map(|value| value == Value::Bool(true)).collect()),
-            _ => Value::I32s(
-                values().map(|value| i32::try_from(value.integer()?).ok()).collect::<Option<_>>()?,
-            ),
+            _ => match values().map(|value| i32::try_from(value.integer()?).ok()).collect() {
+                Some(numbers) => Value::I32s(numbers),
+                None => Value::U64s(
+                    values().map(|value| u64::try_from(value.integer()?).ok()).collect::<Option<_>>()?,
+                ),
+            },
         })
     }
 }

@@ -19,6 +19,7 @@ pub enum Value {
     Strings(Vec<String>),
     U8s(Vec<u8>),
     U32s(Vec<u32>),
+    U64s(Vec<u64>),
     I32s(Vec<i32>),
     F32s(Vec<f32>),
     Bools(Vec<bool>),

@@ -148,6 +148,9 @@ impl Decoder {
         if let (Some(ends), Some(scratch)) = (&self.weights.altup, &mut space.altup) {
             ends.end(compute, (&mut space.stream, batch.n()), scratch);
         }
+        if let (Some(end), Some(scratch)) = (&self.weights.hyper_end, &mut space.hyper) {
+            end.gather(compute, (&mut space.stream, batch.n()), scratch);
+        }
         for part in parts {
             let n = part.ids().len();
             part.cache_mut().advance(n);
@@ -305,6 +308,9 @@ impl Decoder {
         }
         if let (Some(ends), Some(scratch)) = (&self.weights.altup, &mut space.altup) {
             ends.begin(compute, (&space.stream, n), scratch);
+        }
+        if let Some(scratch) = &mut space.hyper {
+            scratch.begin(&space.stream, n);
         }
     }
 }

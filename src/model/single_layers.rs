@@ -255,6 +255,9 @@ fn why_not(spec: &ModelSpec) -> Option<String> {
     if spec.embed.altup.is_some() {
         return Some("its layers have several streams (AltUp), and calibration takes one".into());
     }
+    if spec.embed.hyper.is_some() {
+        return Some("its layers have several streams (hyper-connections), and calibration takes one".into());
+    }
     if spec.layers.iter().any(|layer| layer.repeats.is_some()) {
         return Some("its layers run several times, and calibration lets each run once".into());
     }

@@ -18,7 +18,56 @@ pub(super) fn mix<P: BatchPart>(
         return;
     }
     let n = batch.n();
+    // Of several streams, the one that is looked at was made when positions were stored.
+    if does != Does::Attend {
+        gather(compute, (i, layer), parts, space, batch);
+    }
     norm_inputs(compute, layer, space, (n, does));
+    if layer.hyper.is_some() && does != Does::Store {
+        space.stream.rows_mut(n).values.fill(0.0);
+    }
+    run_mixer(compute, (i, layer), parts, space, (batch, does));
+    if does == Does::Store {
+        return;
+    }
+    let Workspace { stream, normed, altup, hyper, .. } = space;
+    if let Some(norm) = &layer.mixer_stream_norm {
+        stream.norm(compute, n, norm);
+    }
+    if let (Some(part), Some(scratch)) = (&layer.hyper, hyper) {
+        part.mixer.spread(compute, (&mut *stream, n), scratch);
+    }
+    if let (Some(part), Some(scratch)) = (&layer.altup, altup) {
+        part.average(compute, normed, (stream, n), scratch);
+    }
+}
+
+/// Adds to the several streams of the rows of a batch what a table of n-grams has for them, and makes of them the one that
+/// the mixer gets.
+fn gather<P: BatchPart>(
+    compute: Compute<'_>,
+    (i, layer): (usize, &Layer),
+    parts: &mut [P],
+    space: &mut Workspace,
+    batch: &Batch,
+) {
+    let Workspace { stream, angles, hyper, ngram, .. } = space;
+    let (Some(part), Some(hyper)) = (&layer.hyper, hyper) else { return };
+    if let (Some(table), Some(scratch)) = (&layer.ngram, ngram) {
+        let mut rows = Rows { parts, batch, angles, layer: i, does: Does::Both, mixer_state: 0 };
+        table.step(compute, &mut rows, hyper, scratch);
+    }
+    part.mixer.gather(compute, (stream, batch.n()), hyper);
+}
+
+/// Has the mixer add its outputs for the normed rows to the stream.
+fn run_mixer<P: BatchPart>(
+    compute: Compute<'_>,
+    (i, layer): (usize, &Layer),
+    parts: &mut [P],
+    space: &mut Workspace,
+    (batch, does): (&Batch, Does),
+) {
     let Workspace {
         stream,
         normed,
@@ -31,13 +80,13 @@ pub(super) fn mix<P: BatchPart>(
         rwkv6,
         rwkv7,
         kda,
-        altup,
         ..
     } = space;
     // Layers of a bidirectional model share the room for keys and values.
     let cached = if layer.mixer.is_bidirectional() { 0 } else { i };
-    let mut rows = Rows { parts, batch, angles, layer: cached, does };
-    let residual = (&layer.mixer_residual, &mut *stream);
+    let mixer_state = layer.ngram.as_ref().map_or(0, |ngram| ngram.spec.state_len());
+    let mut rows = Rows { parts, batch, angles, layer: cached, does, mixer_state };
+    let residual = (&layer.mixer_residual, stream);
     match &layer.mixer {
         Mixer::Attention(part) => part.step(compute, &mut rows, normed, made(attention), residual),
         Mixer::Mla(part) => {
@@ -61,19 +110,11 @@ pub(super) fn mix<P: BatchPart>(
         }
         Mixer::Linear(linear) => {
             let (residual, stream) = residual;
+            let n = batch.n();
             let x = normed.for_consumer(&linear.matrix, 0..n);
             stream.add(compute, n, residual, |mut sum| sum.add(compute, linear, x));
         }
         Mixer::None => {}
-    }
-    if does == Does::Store {
-        return;
-    }
-    if let Some(norm) = &layer.mixer_stream_norm {
-        stream.norm(compute, n, norm);
-    }
-    if let (Some(part), Some(scratch)) = (&layer.altup, altup) {
-        part.average(compute, normed, (stream, n), scratch);
     }
 }
 
@@ -114,7 +155,11 @@ pub(super) fn feed_forward(
     space: &mut Workspace,
     n: usize,
 ) {
-    let Workspace { stream, normed, ffn_input, early, ffn, per_layer, altup, .. } = space;
+    let Workspace { stream, normed, ffn_input, early, ffn, per_layer, altup, hyper, .. } = space;
+    let mut places = layer.hyper.as_ref().zip(hyper.as_mut());
+    if let Some((part, scratch)) = &mut places {
+        part.ffn.gather(compute, (&mut *stream, n), scratch);
+    }
     let input = match (&layer.ffn_input, &*ffn_input) {
         (FfnInput::Sequential(norm), _) => {
             let mut norm = norm.as_ref();
@@ -129,9 +174,15 @@ pub(super) fn feed_forward(
         (FfnInput::Beside(_), Some(ffn_input)) => ffn_input,
         (FfnInput::Shared | FfnInput::Beside(_), _) => &*normed,
     };
+    if places.is_some() {
+        stream.rows_mut(n).values.fill(0.0);
+    }
     layer.ffn.step(compute, (input, early.as_ref(), n), ffn, &layer.ffn_residual, stream);
     if let Some(norm) = &layer.ffn_stream_norm {
         stream.norm(compute, n, norm);
+    }
+    if let Some((part, scratch)) = &mut places {
+        part.ffn.spread(compute, (&mut *stream, n), scratch);
     }
     let mut streams = layer.altup.as_ref().zip(altup.as_mut());
     if let Some((part, scratch)) = &mut streams {

@@ -5,8 +5,9 @@ use super::inputs::{Formats, Inputs};
 use super::layer::ffn::FfnScratch;
 use super::layer::per_layer::PerLayerScratch;
 use super::layer::{
-    AltUpScratch, AttentionScratch, FfnInput, HeadMambaScratch, KdaScratch, Layer, Mamba1Scratch, MlaScratch,
-    RecurrentScratch, Rwkv6Scratch, Rwkv7Scratch, Stream, StreamNeeds,
+    AltUpScratch, AttentionScratch, FfnInput, HeadMambaScratch, HyperLayer, HyperScratch, KdaScratch, Layer,
+    Mamba1Scratch, MlaScratch, NgramScratch, RecurrentScratch, Rwkv6Scratch, Rwkv7Scratch, Stream,
+    StreamNeeds,
 };
 use super::load::Weights;
 use super::memory::Buffers;
@@ -46,6 +47,8 @@ pub struct Workspace {
     pub(super) per_layer: Option<PerLayerScratch>,
     /// The streams of tokens that have several.
     pub(super) altup: Option<AltUpScratch>,
+    pub(super) hyper: Option<HyperScratch>,
+    pub(super) ngram: Option<NgramScratch>,
 }
 
 impl Workspace {
@@ -95,6 +98,9 @@ impl Workspace {
             .altup
             .as_ref()
             .map(|ends| AltUpScratch::new(buffers, ends, streams, (dimensions, n_embd)));
+        let places = layers.iter().filter_map(|layer| layer.hyper.as_ref()).flat_map(HyperLayer::places);
+        let places: Vec<_> = places.chain(&weights.hyper_end).collect();
+        let ngrams: Vec<_> = layers.iter().filter_map(|layer| layer.ngram.as_ref()).collect();
         Ok(Self {
             n_batch,
             n_ctx,
@@ -102,6 +108,8 @@ impl Workspace {
             batch: Batch::reserved(buffers, n_batch)?,
             per_layer: per_layer.transpose()?,
             altup: altup.transpose()?,
+            hyper: HyperScratch::new(buffers, &places, dimensions)?,
+            ngram: NgramScratch::new(buffers, &ngrams, dimensions)?,
             stream: Stream::new(buffers, n_batch, n_embd, needs)?,
             spare: buffers.zeroed(0.0, n_spare, n_embd)?,
             normed: Inputs::new(buffers, n_batch, n_embd, normed)?,
@@ -142,6 +150,7 @@ impl Workspace {
             self.angles.iter_mut().for_each(|angles| angles.move_row(from, to));
             self.per_layer.iter_mut().for_each(|per_layer| per_layer.move_row(from, to));
             self.altup.iter_mut().for_each(|altup| altup.move_row(from, to));
+            self.hyper.iter_mut().for_each(|hyper| hyper.move_row(from, to));
         });
     }
 }

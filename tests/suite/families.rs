@@ -46,7 +46,8 @@ impl Fixture {
     pub(crate) fn spec(&self) -> ModelSpec {
         let checkpoint = Checkpoint::open(&self.path).expect("a checkpoint");
         // The numbers that a checkpoint keeps as tensors do not change what a model consists of.
-        let scalars = arch::Scalars(&|name| Ok(Some(if name.ends_with(".eps") { -0.5 } else { 0.5 })));
+        let float = |name: &str| Ok(Some(if name.ends_with(".eps") { -0.5 } else { 0.5 }));
+        let scalars = arch::Scalars { float: &float, ..arch::Scalars::NONE };
         let behind = arch::Behind { modules: checkpoint.modules(), n_answers: 0 };
         let configured = self.family.configure_with(checkpoint.config(), scalars, &behind);
         configured.expect("hyperparameters").spec
@@ -231,7 +232,8 @@ fn layers_of_predictions_beyond_the_next_token_are_not_taken_for_the_last() {
         }
         object.insert("num_nextn_predict_layers".into(), 1.into());
         let config = Config::parse(&path, &config.to_string()).expect("JSON");
-        let scalars = arch::Scalars(&|name| Ok(Some(if name.ends_with(".eps") { -0.5 } else { 0.5 })));
+        let float = |name: &str| Ok(Some(if name.ends_with(".eps") { -0.5 } else { 0.5 }));
+        let scalars = arch::Scalars { float: &float, ..arch::Scalars::NONE };
         let checkpoint = Checkpoint::open(&fixture.path).expect("a checkpoint");
         let behind = arch::Behind { modules: checkpoint.modules(), n_answers: 0 };
         let configured = fixture.family.configure_with(&config, scalars, &behind);

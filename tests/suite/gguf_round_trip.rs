@@ -35,7 +35,7 @@ fn random_string(random: &mut Random) -> String {
 fn random_value(random: &mut Random) -> Value {
     let bits = random.next();
     let n = random.below(20);
-    match random.below(18) {
+    match random.below(19) {
         0 => Value::U8(bits as u8),
         1 => Value::I8(bits as i8),
         2 => Value::U16(bits as u16),
@@ -52,6 +52,7 @@ fn random_value(random: &mut Random) -> Value {
         13 => Value::U32s((0..n).map(|_| random.next() as u32).collect()),
         14 => Value::I32s((0..n).map(|_| random.next() as i32).collect()),
         15 => Value::U8s((0..n).map(|_| random.next() as u8).collect()),
+        17 => Value::U64s((0..n).map(|_| random.next()).collect()),
         16 => Value::Bools((0..n).map(|_| random.next().is_multiple_of(2)).collect()),
         _ => Value::F32s((0..n).map(|_| random.below(1000) as f32 / 7.0).collect()),
     }
@@ -73,6 +74,7 @@ fn assert_reads_as(metadata: &Metadata, key: &str, value: &Value) {
         Value::Strings(x) => json!(x),
         Value::U8s(x) => json!(x),
         Value::U32s(x) => json!(x),
+        Value::U64s(x) => json!(x),
         Value::I32s(x) => json!(x),
         Value::Bools(x) => json!(x),
         // JSON holds these in their shortest form, so they are compared as floats.

@@ -230,7 +230,7 @@ fn long_answer(model: &Model, case: &Case) -> Case {
 #[test]
 fn a_draft_model_with_states_changes_nothing_and_is_right_of_itself() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["qwen35", "mamba", "rwkv7", "kimi-linear", "lfm2"] {
+    for name in ["qwen35", "mamba", "rwkv7", "kimi-linear", "lfm2", "qwen4exp"] {
         let fixture = registered().into_iter().find(|fixture| fixture.name == name).unwrap();
         let model = Model::load(&fixture.convert(dir.path()));
         let prompt = |n: u32, i: u32| (0..n).map(|at| (at * at * 37 + at * i) % 200 + 20).collect();

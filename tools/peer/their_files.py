@@ -62,6 +62,14 @@ ADDED = {
         "norm_topk_prob": True,
         "score_function": "sigmoid",
     },
+    "glm5-next": {
+        "first_k_dense_replace": 1,
+        "linear_attn_config": {
+            "head_dim": 8, "num_heads": 2, "short_conv_kernel_size": 4, "gate_lower_bound": -3.0,
+        },
+        "mla_use_nope": True,
+    },
+    "qwen4exp": {"layer_types": ["linear_attention", "linear_attention", "full_attention"]},
     "dots3note": {
         "apply_mla_qkv_lora_rescale": True,
         "first_k_dense_replace": 1,

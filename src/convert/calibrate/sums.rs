@@ -16,7 +16,7 @@ pub(super) struct Sum {
 /// Where the tensor `name` of `layer` adds its outputs; `None` if something else becomes of them first.
 pub(super) fn sum(name: &str, layer: &LayerSpec) -> Option<Sum> {
     let id = TensorId::from_gguf_name(name).filter(|id| id.suffix == Suffix::Weight)?;
-    if layer.has_gains || layer.altup.is_some() || layer.norms_stream {
+    if layer.has_gains || layer.altup.is_some() || layer.hyper.is_some() || layer.norms_stream {
         return None;
     }
     let of_mixer = match &layer.mixer {

@@ -96,8 +96,10 @@ pub(super) fn read<'a>(
     check_quantization((checkpoint, &stored), family, ignored, warnings)?;
     let ranker = Ranker::of(checkpoint, answers)?;
     let scalars = |name: &str| sources::scalar(checkpoint, name);
+    let integers = |name: &str| sources::integers(checkpoint, name);
     let behind = Behind { modules: checkpoint.modules(), n_answers: ranker.n_answers() };
-    let configured = family.configure_with(config, Scalars(&scalars), &behind)?;
+    let configured =
+        family.configure_with(config, Scalars { float: &scalars, integers: &integers }, &behind)?;
     Ok(Read { family, configured, stored, ranker })
 }
 

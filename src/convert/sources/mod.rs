@@ -17,6 +17,7 @@ use crate::convert::other_parts;
 use crate::convert::stored::{Stored, Tensors};
 use crate::convert::transform::{Packed, Part, SourceRows};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::model::arch::{Configured, Dialect, Family, Piece, RowMap, Source, ranking, rows_and_columns};
 use crate::model::spec::{ModelSpec, Presence, Role, Slot, Suffix, slots};
 use crate::printable;
@@ -329,6 +330,31 @@ pub(super) fn scalar(checkpoint: &Checkpoint, name: &str) -> Result<Option<f32>>
     view.read_at(0, &mut bytes)?;
     decode_source(view.dtype, &bytes, &mut number);
     Ok(Some(number[0]))
+}
+
+/// The whole numbers that a checkpoint keeps as the row `name`; a base model's have no prefix, and those of a model that
+/// sees another.
+///
+/// # Errors
+/// [`Error::Malformed`] for a tensor of other elements or of more than a row, [`Error::Io`] if it cannot be read.
+pub(super) fn integers(checkpoint: &Checkpoint, name: &str) -> Result<Option<Vec<i64>>> {
+    let bare = name.strip_prefix("model.").unwrap_or(name);
+    let names = [name.to_owned(), bare.to_owned(), format!("model.language_model.{bare}")];
+    let mut found = None;
+    for name in &names {
+        found = found.or(checkpoint.tensor(name)?);
+    }
+    let Some(view) = found else { return Ok(None) };
+    let n = view.shape.iter().product::<usize>();
+    if n > limits::MAX_NGRAM_HASHES || view.dtype != SourceType::I64 {
+        let (shape, dtype) = (view.shape, view.dtype);
+        let what =
+            format!("tensor {name} has shape {shape:?} and elements of {dtype}; it must be a row of I64");
+        return Err(Error::malformed(view.path(), what));
+    }
+    let mut bytes = vec![0; view.dtype.bytes_of(n)];
+    view.read_at(0, &mut bytes)?;
+    Ok(Some(bytes.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect()))
 }
 
 /// The error for weights that `method` quantised, as the tensor `name` shows.

@@ -1,10 +1,9 @@
 //! From config.json to GGUF keys: what the configurations of most families say alike.
 
-use std::fmt;
-
 use super::MetadataPairs;
 use super::defaults::Defaults;
 use super::rope_scaling::{self, RopeConfig};
+use super::scalars::Scalars;
 use crate::checkpoint::Config;
 use crate::error::{Error, Result};
 use crate::gguf::Value;
@@ -23,21 +22,6 @@ pub struct FromConfig<'c> {
     notes: Vec<String>,
     tensors: Vec<String>,
     scalars: Scalars<'c>,
-}
-
-/// The numbers that a checkpoint keeps as tensors of one element, by their names: some GGUF keys are made of them.
-#[derive(Clone, Copy)]
-pub struct Scalars<'a>(pub &'a dyn Fn(&str) -> Result<Option<f32>>);
-
-impl Scalars<'_> {
-    /// None at all.
-    pub const NONE: Self = Self(&|_| Ok(None));
-}
-
-impl fmt::Debug for Scalars<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Scalars")
-    }
 }
 
 /// What was made of a configuration.
@@ -88,9 +72,17 @@ impl<'c> FromConfig<'c> {
     /// # Errors
     /// [`Error::Malformed`] if it is not there.
     pub fn scalar(&self, key: &str, name: &str) -> Result<f32> {
-        (self.scalars.0)(name)?.ok_or_else(|| {
+        (self.scalars.float)(name)?.ok_or_else(|| {
             Error::malformed(self.config.path(), format!("tensor {name} is missing ({key} in GGUF)"))
         })
+    }
+
+    /// The whole numbers that the checkpoint keeps as the row `name`, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for a tensor of another kind.
+    pub fn integers(&self, name: &str) -> Result<Option<Vec<i64>>> {
+        (self.scalars.integers)(name)
     }
 
     /// Writes a key.

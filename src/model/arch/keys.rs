@@ -175,7 +175,7 @@ impl<'a> Keys<'a> {
             Origin::Made { .. } => match self.made_value(key) {
                 None => Ok(None),
                 Some(Value::Strings(texts)) => Ok(Some(texts.len())),
-                Some(_) => Err(self.wrong(key, "a list of texts")),
+                Some(value) => value.n_numbers().map(Some).ok_or_else(|| self.wrong(key, "a list")),
             },
         }
     }
@@ -237,6 +237,28 @@ impl<'a> Keys<'a> {
         let counts: std::result::Result<Vec<usize>, _> =
             numbers.iter().take(n_layer).map(|&n| usize::try_from(n)).collect();
         counts.map(Some).map_err(|_| self.wrong(key, "counts, 0 or more"))
+    }
+
+    /// Whole numbers from 0, as many as there are.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for another type.
+    pub fn u64s(&self, key: &str) -> Result<Option<Vec<u64>>> {
+        match self.origin {
+            Origin::File(metadata, _) => metadata.u64s(&self.full(key)),
+            Origin::Made { .. } => match self.made_value(key) {
+                None => Ok(None),
+                Some(Value::U64s(values)) => Ok(Some(values.clone())),
+                Some(Value::I32s(values)) => {
+                    let values = values.iter().map(|&n| u64::try_from(n));
+                    values
+                        .collect::<std::result::Result<_, _>>()
+                        .map(Some)
+                        .map_err(|_| self.wrong(key, "counts"))
+                }
+                Some(_) => Err(self.wrong(key, "whole numbers")),
+            },
+        }
     }
 
     /// A number for each of `n_layer` layers.

@@ -7,9 +7,10 @@ use super::families;
 /// Architectures of GGUF files, and classes of checkpoints, that need more than this program computes, and what that is.
 const NEEDS: &[(&[&str], &str)] = &[
     (&["kimi-k3"], "residuals that are mixed by attention over earlier layers"),
+    (&["deepseek4", "DeepseekV4ForCausalLM"], "attention to compressed positions beside a window"),
     (
-        &["deepseek4", "glm5-next", "hy_v4", "qwen4exp"],
-        "hyper-connections and attention to compressed positions",
+        &["hy_v4", "HYV4ForCausalLM"],
+        "rotary positions on whose order transformers and llama.cpp do not agree",
     ),
     (&["graniteswitch"], "adapters that tokens switch"),
     (&["hrm_text"], "layers that run in nested cycles"),

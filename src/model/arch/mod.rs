@@ -20,6 +20,7 @@ mod pooled;
 pub mod ranking;
 mod refusals;
 mod rope_scaling;
+mod scalars;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -34,11 +35,11 @@ use crate::model::spec::{ModelSpec, Promises, Slot};
 
 pub use config::FromConfig;
 use config::Made;
-pub use config::Scalars;
 pub use dialect::Dialect;
 pub use keys::Keys;
 pub use names::{Names, Sources};
 pub use pooled::is_classifier;
+pub use scalars::Scalars;
 pub use source::{Piece, RowMap, Source, ValueMap, rows_and_columns};
 pub use wrappers::by_classes;
 

@@ -4,7 +4,9 @@
 pub(super) mod altup;
 pub(super) mod attention;
 pub(super) mod ffn;
+pub(super) mod hyper;
 pub(super) mod mixer;
+pub(super) mod ngram;
 pub(super) mod norm;
 pub(super) mod per_layer;
 pub(super) mod pooled;
@@ -14,10 +16,12 @@ pub(super) mod stream;
 pub(super) use altup::{AltUp, AltUpEnds, AltUpScratch, Laurel};
 pub(super) use attention::{Attention, AttentionScratch, Mla, MlaScratch, Needs};
 pub(super) use ffn::Ffn;
+pub(super) use hyper::{Hyper, HyperLayer, HyperScratch};
 pub(super) use mixer::{
     DeltaNet, HeadMamba, HeadMambaScratch, Kda, KdaScratch, Lightning, Mamba1, Mamba1Scratch, Mamba2,
     RecurrentNeeds, RecurrentScratch, Rwkv6, Rwkv6Scratch, Rwkv7, Rwkv7Scratch, ShortConv,
 };
+pub(super) use ngram::{Ngram, NgramScratch};
 pub(super) use norm::{Norm, norm_into};
 pub(super) use per_layer::{PerLayerEmbedding, PerLayerInput};
 pub(super) use stream::{Residual, Stream, StreamNeeds};
@@ -45,6 +49,10 @@ pub(super) struct Layer {
     pub(super) per_layer: Option<PerLayerInput>,
     /// What becomes of the streams of a token, if it has several.
     pub(super) altup: Option<AltUp>,
+    /// How its parts get their inputs from those streams, and give outputs back.
+    pub(super) hyper: Option<HyperLayer>,
+    /// What a table of n-grams adds to them before the mixer.
+    pub(super) ngram: Option<Ngram>,
     /// A stored number, and what it multiplies.
     pub(super) stored_scale: Option<(StoredScale, f32)>,
     /// Of the stream that leaves the layer.
@@ -223,7 +231,10 @@ impl Layer {
     pub(super) fn matrices(&self) -> Vec<&Matrix> {
         let per_layer = self.per_layer.iter().flat_map(PerLayerInput::matrices);
         let altup = self.altup.iter().flat_map(AltUp::matrices);
-        self.mixer.matrices().into_iter().chain(self.ffn.matrices()).chain(per_layer).chain(altup).collect()
+        let hyper = self.hyper.iter().flat_map(HyperLayer::places).flat_map(Hyper::matrices);
+        let ngram = self.ngram.iter().flat_map(Ngram::matrices);
+        let parts = self.mixer.matrices().into_iter().chain(self.ffn.matrices());
+        parts.chain(per_layer).chain(altup).chain(hyper).chain(ngram).collect()
     }
 
     /// The matrices of which each token is multiplied with a part.

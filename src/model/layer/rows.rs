@@ -17,6 +17,8 @@ pub(in crate::model) struct Rows<'a, P> {
     pub(in crate::model) layer: usize,
     /// What is computed for them.
     pub(in crate::model) does: Does,
+    /// Where what the layer's mixer remembers begins in the layer's state.
+    pub(in crate::model) mixer_state: usize,
 }
 
 /// Which part of a mixer to compute for the rows of a batch.
@@ -47,19 +49,24 @@ pub(in crate::model) struct Span<'a> {
     pub(in crate::model) first: usize,
     /// How many they are, at least one.
     pub(in crate::model) n: usize,
-    /// What the layer's recurrent mixer remembers.
+    /// What the layer's recurrent parts remember.
     pub(in crate::model) state: LayerState<'a>,
 }
 
 impl<P: BatchPart> Rows<'_, P> {
     /// The sequences that have rows, in the order of the rows.
     pub(in crate::model) fn spans(&mut self) -> impl Iterator<Item = Span<'_>> {
+        self.spans_from(self.mixer_state)
+    }
+
+    /// As [`Rows::spans`], with the layer's states from the float `start` on.
+    pub(in crate::model) fn spans_from(&mut self, start: usize) -> impl Iterator<Item = Span<'_>> {
         let layer = self.layer;
         let of_parts = self.batch.runs_of(self.parts).filter(|(_, runs)| !runs.is_empty());
         of_parts.map(move |(part, runs)| Span {
             first: runs[0].first_row,
             n: runs.iter().map(|run| run.n).sum(),
-            state: part.cache_mut().state_mut(layer),
+            state: part.cache_mut().state_mut(layer).split_at(start).1,
         })
     }
 }

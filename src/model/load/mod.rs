@@ -4,7 +4,9 @@
 //! mapped file; norm weights and biases, a few kilobytes a layer, are decoded to `f32`.
 
 mod altup;
+mod checks;
 mod ffn;
+mod hyper;
 mod left_out;
 mod mla;
 mod parts;
@@ -16,13 +18,13 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use gguf_simd::{BlockType, Kernels};
+use gguf_simd::Kernels;
 
 pub(crate) use self::left_out::is_of_other_part;
 use self::left_out::{is_expert_apart, is_left_out};
 use super::adapter::{Adapter, Adapters};
 use super::layer::pooled::Pooled;
-use super::layer::{AltUpEnds, Layer, Norm, PerLayerEmbedding};
+use super::layer::{AltUpEnds, Hyper, Layer, Norm, PerLayerEmbedding};
 use super::rope::FrequenciesByContext;
 use super::spec::layer::NormSpec;
 use super::spec::{ModelSpec, Presence, Promises, Role, Side, Slot, Suffix, TensorId, slots};
@@ -45,6 +47,8 @@ pub(super) struct Weights {
     pub(super) per_layer: Option<PerLayerEmbedding>,
     /// How several streams of a token begin and end.
     pub(super) altup: Option<AltUpEnds>,
+    /// How those that hyper-connections mix become one.
+    pub(super) hyper_end: Option<Hyper>,
     /// Of each rotary embedding.
     pub(super) frequencies: Vec<FrequenciesByContext>,
     pub(super) layers: Vec<Layer>,
@@ -106,6 +110,7 @@ impl Weights {
                 .transpose()?,
             per_layer: per_layer.transpose()?,
             altup: embed.altup.map(|of| loader.altup_ends(of, spec.n_embd)).transpose()?,
+            hyper_end: embed.hyper.map(|of| loader.hyper_end(&of)).transpose()?,
             frequencies: spec.ropes.iter().map(|rope| loader.frequencies(rope)).collect::<Result<_>>()?,
             layers: (0..spec.n_layer())
                 .map(|i| loader.layer(i, &spec.layers[i], spec.n_embd))
@@ -159,6 +164,8 @@ pub(super) struct Loader<'a> {
     found: HashMap<TensorId, &'a TensorInfo>,
     /// Which layers the model's are in the file.
     side: Side,
+    /// Whether the table of the second embedding may have more rows than are looked up.
+    has_spare_rows: bool,
     /// Those of `found` that a part was made of.
     asked_for: RefCell<HashSet<TensorId>>,
 }
@@ -167,8 +174,12 @@ impl<'a> Loader<'a> {
     fn new(file: &'a GgufFile, arch: &str, spec: &ModelSpec) -> Result<Self> {
         let by_name: HashMap<&str, &TensorInfo> =
             file.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
-        let (adapters, found, asked_for) = (Adapters::default(), HashMap::new(), RefCell::default());
-        let mut loader = Self { file, replaced: None, adapters, found, side: spec.side, asked_for };
+        let (adapters, found) = (Adapters::default(), HashMap::new());
+        let has_spare_rows = spec.layers.iter().any(|layer| layer.ngram.is_some());
+        let asked_for = RefCell::default();
+        let side = spec.side;
+        let mut loader =
+            Self { file, replaced: None, adapters, found, side, has_spare_rows, asked_for };
         loader.check_types()?;
         let mut known = HashSet::new();
         for slot in slots(spec, &Promises::default()) {
@@ -220,52 +231,11 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// Whether there are kernels for the type of each tensor.
-    fn check_types(&self) -> Result<()> {
-        let Some(tensor) = self.file.tensors().iter().find(|tensor| tensor.ty.weights().is_none()) else {
-            return Ok(());
-        };
-        let names: Vec<_> = BlockType::all().map(BlockType::name).collect();
-        Err(self.unsupported(format!(
-            "tensor {} has blocks of {}, which this program does not compute with (supported: {}); get a file of the model \
-             with other types, or convert its checkpoint by gguf-convert",
-            tensor.name,
-            tensor.ty.name(),
-            names.join(", ")
-        )))
-    }
-
-    /// Whether a tensor is what its slot says. Outermost dimensions of one say nothing: files of other programs have
-    /// some, and lack others.
-    fn check_shape(&self, slot: &Slot, tensor: &TensorInfo) -> Result<()> {
-        let says = |shape: &[usize]| shape.iter().position(|&n| n != 1).unwrap_or(shape.len());
-        if tensor.shape[says(&tensor.shape)..] != slot.shape[says(&slot.shape)..] {
-            return Err(self.malformed(format!(
-                "tensor {} has shape {:?}, but the hyperparameters ask for {:?}",
-                tensor.name, tensor.shape, slot.shape
-            )));
-        }
-        Ok(())
-    }
-
     pub(super) fn find(&self, id: TensorId) -> Option<&'a TensorInfo> {
         let id = id.on(self.side);
         let found = self.found.get(&id).copied();
         self.asked_for.borrow_mut().extend(found.map(|_| id));
         found
-    }
-
-    /// Refuses tensors beside the layers that have a place in the model and that no part was made of: without them it
-    /// would be another model. Layers may hold more: those that share keys and values have some of their own.
-    fn check_all_asked_for(&self) -> Result<()> {
-        let asked_for = self.asked_for.borrow();
-        let is_left = |id: &TensorId| id.layer.is_none() && !asked_for.contains(id);
-        let left = self.found.iter().filter(|(id, _)| is_left(id)).map(|(_, tensor)| &tensor.name);
-        left.min().map_or(Ok(()), |name| {
-            let what =
-                format!("tensor {name} is one that this program does not compute with in such a model");
-            Err(self.unsupported(what))
-        })
     }
 
     /// Whether the weights in a role are there.

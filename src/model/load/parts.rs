@@ -52,6 +52,8 @@ impl Loader<'_> {
             ffn_residual: residual(spec.ffn_post_norm_role, spec.ffn_post_norm, spec.residual_scale)?,
             ffn_stream_norm: stream_norm.transpose()?,
             per_layer: per_layer.transpose()?,
+            hyper: spec.hyper.as_ref().map(|of| self.hyper_layer(layer, of)).transpose()?,
+            ngram: spec.ngram.as_ref().map(|of| self.ngram(layer, of)).transpose()?,
             altup: spec.altup.map(|of| self.altup(layer, of, n_embd)).transpose()?,
             stored_scale: stored_scale.transpose()?,
             last_norm: last_norm.transpose()?,

@@ -85,13 +85,18 @@ impl Loader<'_> {
                 false => (None, linear(first)?),
             })
         };
+        let mut rates = self.values(TensorId::bare(Role::SsmA, layer))?;
+        if spec.bound.is_some() {
+            // Files of some architectures have them with the sign that they have without a bound.
+            rates.iter_mut().for_each(|rate| *rate = rate.abs());
+        }
         Ok(Kda {
             inputs: [linear(Role::AttnQ)?, linear(Role::AttnK)?, linear(Role::AttnV)?],
             convs: [conv(Role::SsmConvQ)?, conv(Role::SsmConvK)?, conv(Role::SsmConvV)?],
             decay: made_of(Role::SsmFA, Role::SsmFB)?,
             gate: made_of(Role::SsmGA, Role::SsmGB)?,
             strength: linear(Role::SsmBeta)?,
-            rates: self.values(TensorId::bare(Role::SsmA, layer))?,
+            rates,
             time_step: self.values(TensorId::bias(Role::SsmDt, layer))?,
             norm: self.norm(Role::SsmNorm, layer, (spec.norm, spec.head_dim))?,
             output: linear(Role::AttnOutput)?,

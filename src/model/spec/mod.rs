@@ -8,6 +8,7 @@ pub mod kv;
 pub mod layer;
 mod model;
 mod pooled;
+mod roles;
 mod rope;
 mod side;
 mod slots;
@@ -15,8 +16,9 @@ mod tensor;
 
 pub use model::{EmbedSpec, HeadSpec, ModelSpec, PerLayerSpec};
 pub use pooled::{ClassifierActivation, ClassifierSpec, PooledSpec, Pooling};
+pub use roles::Role;
 pub use rope::{RopeFactors, RopeScaling, RopeSpec};
 pub use side::Side;
 pub(in crate::model) use slots::RATES;
 pub use slots::{Presence, Promise, Promises, Slot, slots};
-pub use tensor::{Role, Suffix, TensorId};
+pub use tensor::{Suffix, TensorId};

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::faults::{first_constant_fault, first_count_fault};
 use super::kv::{KvLayer, KvSpec};
-use super::layer::{AltUpSpec, FfnSpec, LayerSpec, MixerSpec, NormSpec, Window};
+use super::layer::{AltUpSpec, FfnSpec, HyperEndSpec, LayerSpec, MixerSpec, NormSpec, Window};
 use super::pooled::PooledSpec;
+use super::roles::Role;
 use super::rope::{RopeFactors, RopeSpec};
 use super::side::Side;
-use super::tensor::Role;
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -55,6 +55,8 @@ pub struct EmbedSpec {
     pub per_layer: Option<PerLayerSpec>,
     /// Several streams of each token, which all layers have then.
     pub altup: Option<AltUpSpec>,
+    /// Several streams of each token, which the parts of all layers mix.
+    pub hyper: Option<HyperEndSpec>,
 }
 
 /// A second embedding of the ids, a part for each layer (Gemma 3n and 4).
@@ -156,6 +158,7 @@ impl ModelSpec {
             // Of those that layers use, what is wrong was told with the layer.
             .or_else(|| self.ropes.iter().find_map(RopeSpec::fault))
             .or_else(|| self.expert_fault())
+            .or_else(|| self.stream_fault())
             .or_else(|| self.direction_fault())
     }
 
@@ -171,6 +174,15 @@ impl ModelSpec {
         let is_like = |layer: &LayerSpec| shape(layer).is_some() && shape(layer) == first;
         let differs = self.is_bidirectional() && !self.layers.iter().all(is_like);
         differs.then(|| "layers of a model that is not causal differ in their key-value heads".into())
+    }
+
+    /// Streams of all layers are those that begin and end.
+    fn stream_fault(&self) -> Option<String> {
+        let of_model = self.embed.hyper.map(|end| (end.hyper.n_embd, end.hyper.n_stream));
+        let of_layer = |layer: &LayerSpec| layer.hyper.map(|hyper| (hyper.n_embd, hyper.n_stream));
+        let differ = self.layers.iter().any(|layer| of_layer(layer) != of_model);
+        (differ || of_model.is_some_and(|(n_embd, _)| n_embd != self.n_embd))
+            .then(|| "layers differ in their streams".into())
     }
 
     fn expert_fault(&self) -> Option<String> {
@@ -210,7 +222,7 @@ impl ModelSpec {
             }),
             _ => None,
         };
-        let states = self.layers.iter().map(|layer| layer.mixer.state_len());
+        let states = self.layers.iter().map(LayerSpec::state_len);
         let of = |(i, spec)| if is_bidirectional && i > 0 { None } else { layer(spec) };
         KvSpec { layers: self.layers.iter().enumerate().map(of).collect(), states: states.collect() }
     }

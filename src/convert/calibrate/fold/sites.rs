@@ -40,7 +40,7 @@ pub(super) struct Site {
 pub(super) fn sites(i: usize, layer: &LayerSpec, has: &dyn Fn(&str) -> bool) -> Vec<Site> {
     let finder = Finder { layer: Some(i), has };
     let mut sites = Vec::new();
-    if layer.altup.is_some() || layer.norms_stream {
+    if layer.altup.is_some() || layer.hyper.is_some() || layer.norms_stream {
         // A narrow part beside attention reads the same norm, and streams are mixed by what they are. A stream that goes
         // on normed reads it as well.
         return sites;

@@ -43,6 +43,7 @@ pub(super) fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let indexer = IndexerSpec {
         n_head: keys.required_count("attention.indexer.head_count")?,
         head_dim: keys.required_count("attention.indexer.key_length")?,
+        n_pool: None,
     };
     let top_k = keys.required_count(TOP_K)?;
     for layer in &mut model.layers {

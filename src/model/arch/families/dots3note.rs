@@ -188,6 +188,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let indexer = IndexerSpec {
         n_head: keys.required_count("attention.indexer.head_count")?,
         head_dim: keys.required_count("attention.indexer.key_length")?,
+        n_pool: None,
     };
     let (n_dense, experts) = (base.n_dense()?, experts_of(&base, Scoring::Sigmoid)?);
     let layer = |i: usize| {

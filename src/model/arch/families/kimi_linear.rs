@@ -145,6 +145,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
         head_dim: keys.required_count(HEAD_DIM)?,
         is_narrow: true,
         bound: None,
+        has_row_of_rates: false,
         n_taps: keys.required_count("ssm.conv_kernel")?,
         norm: base.norm,
     };

@@ -125,6 +125,7 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
     let indexer = IndexerSpec {
         n_head: keys.required_count("attention.indexer.head_count")?,
         head_dim: keys.required_count("attention.indexer.key_length")?,
+        n_pool: None,
     };
     let n_dense = base.n_dense()?;
     let mut model = super::dots1::spec_with(&base, Scoring::Sigmoid, |i, attention| {

@@ -43,6 +43,7 @@ mod gemma4;
 mod gemma_embedding;
 mod glm4;
 mod glm4moe;
+mod glm5_next;
 mod glm_dsa;
 mod gpt2;
 mod gpt_oss;
@@ -121,6 +122,7 @@ mod qwen3moe;
 mod qwen3next;
 mod qwen3vl;
 mod qwen3vlmoe;
+mod qwen4exp;
 mod refact;
 mod rwkv6;
 mod rwkv6qwen2;
@@ -189,6 +191,7 @@ pub(super) const ALL: &[&Family] = &[
     &gemma_embedding::FAMILY,
     &glm4::FAMILY,
     &glm4moe::FAMILY,
+    &glm5_next::FAMILY,
     &glm_dsa::FAMILY,
     &gpt2::FAMILY,
     &gpt_oss::FAMILY,
@@ -265,6 +268,7 @@ pub(super) const ALL: &[&Family] = &[
     &qwen3::FAMILY,
     &qwen35::FAMILY,
     &qwen35moe::FAMILY,
+    &qwen4exp::FAMILY,
     &qwen3moe::FAMILY,
     &qwen3next::FAMILY,
     &qwen3vl::FAMILY,

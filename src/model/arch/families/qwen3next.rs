@@ -120,6 +120,7 @@ pub(super) fn spec_with(
         n_taps: keys.required_count("ssm.conv_kernel")?,
         order,
         has_joint_gates: order == HeadOrder::Grouped,
+        gate: Gate::Silu,
         norm: base.norm,
     };
     let recurrent = match keys.bools("attention.recurrent_layers", base.n_layer)? {

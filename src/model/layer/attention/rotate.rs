@@ -35,7 +35,7 @@ pub(super) fn rotate_and_store<P: BatchPart>(
     scratch: &mut AttentionScratch,
 ) {
     let spec = &part.spec;
-    let &mut Rows { ref mut parts, batch, angles, layer, does } = rows;
+    let &mut Rows { ref mut parts, batch, angles, layer, does, .. } = rows;
     let has_own = part.k.is_some();
     let does_rows = |n| {
         let (n_keys, n_queries) = does.rows(n);

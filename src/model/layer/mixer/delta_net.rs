@@ -3,7 +3,7 @@
 //! ```text
 //! q, k, v = silu(conv(W x));  q and k of unit length, q divided by the root of its own
 //! g = exp(a softplus(alpha + t));  b = sigmoid(beta);  o = delta rule (`gguf_simd::ops`)
-//! y = W_out (norm(o) * silu(z))
+//! y = W_out (norm(o) * silu(z)), or sigmoid(z)
 //! ```
 //!
 //! Four regions follow the products: rows are convolved and normed; heads walk the positions of each sequence, a
@@ -184,7 +184,7 @@ impl DeltaNet {
             let heads = outputs.floats().chunks_exact_mut(head_dim).zip(gates.chunks_exact(head_dim));
             for (output, gate) in heads {
                 self.norm.row(ops, output, 0, spare);
-                ops.gated(Gate::Silu, gate, spare, output);
+                ops.gated(self.spec.gate, gate, spare, output);
             }
             outputs.quantize(compute.kernels, formats);
         };

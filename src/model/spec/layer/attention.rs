@@ -145,6 +145,8 @@ pub struct IndexerSpec {
     pub n_head: usize,
     /// Elements of a head.
     pub head_dim: usize,
+    /// Positions whose keys are weighted sums of a pool's, with weights of their own.
+    pub n_pool: Option<usize>,
 }
 
 impl AttentionSpec {

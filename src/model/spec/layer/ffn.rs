@@ -5,7 +5,8 @@ use gguf_simd::ops::{Gate, Xielu};
 use super::NormSpec;
 use crate::limits;
 use crate::model::spec::faults::{first_constant_fault, first_count_fault};
-use crate::model::spec::tensor::{Role, TensorId};
+use crate::model::spec::roles::Role;
+use crate::model::spec::tensor::TensorId;
 
 /// The feed-forward part.
 #[derive(Clone, Debug, PartialEq)]

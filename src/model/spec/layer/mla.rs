@@ -94,7 +94,8 @@ impl MlaSpec {
                 self.head_dim_nope,
                 limits::MAX_HEAD_DIM / 2,
             ),
-            ("the rotated part of a key head", self.n_rot, limits::MAX_HEAD_DIM / 2),
+            // There may be none.
+            ("the rotated part of a key head", self.n_rot.max(1), limits::MAX_HEAD_DIM / 2),
             ("the length of a value head", self.head_dim_v, limits::MAX_HEAD_DIM),
         ];
         let widest = self.n_head.saturating_mul(self.n_cached().max(self.head_dim_k()).max(self.head_dim_v));

@@ -2,8 +2,10 @@
 
 mod attention;
 mod ffn;
+mod hyper;
 mod mixer;
 mod mla;
+mod ngram;
 mod recurrent;
 mod relative;
 mod rwkv;
@@ -11,8 +13,9 @@ mod rwkv;
 use gguf_simd::ops::Gate;
 
 use super::faults::{first_constant_fault, first_count_fault};
+use super::roles::Role;
 use super::rope::RopeSpec;
-use super::tensor::{Role, TensorId};
+use super::tensor::TensorId;
 use crate::limits;
 
 pub use attention::{
@@ -20,8 +23,10 @@ pub use attention::{
     Window,
 };
 pub use ffn::{AdjugateSpec, ExpertsSpec, FfnShape, FfnSpec, GroupSpec, RouterSpec, Scoring, SharedSpec};
+pub use hyper::{HyperEndSpec, HyperKind, HyperRoles, HyperSpec};
 pub use mixer::MixerSpec;
 pub use mla::MlaSpec;
+pub use ngram::NgramSpec;
 pub use recurrent::{
     ConvSpec, DeltaNetSpec, HeadMambaSpec, HeadOrder, KdaSpec, LightningSpec, Mamba1Spec, Mamba2Spec,
     ShortConvSpec,
@@ -66,6 +71,10 @@ pub struct LayerSpec {
     pub per_layer: Option<PerLayerInputSpec>,
     /// What becomes of the streams of a token, if it has several.
     pub altup: Option<AltUpSpec>,
+    /// How its parts get their inputs from several streams of a token, and give outputs back.
+    pub hyper: Option<HyperSpec>,
+    /// What a table of n-grams adds to those streams before the mixer.
+    pub ngram: Option<NgramSpec>,
     /// What one stored number multiplies behind the feed-forward part.
     pub stored_scale: Option<StoredScale>,
     /// Whether one stored number each multiplies what attention and the feed-forward part add.
@@ -171,6 +180,31 @@ impl NormSpec {
 }
 
 impl LayerSpec {
+    /// Floats that it keeps of the text as a whole.
+    pub fn state_len(&self) -> usize {
+        let of_ngrams = self.ngram.as_ref().map_or(0, NgramSpec::state_len);
+        of_ngrams.saturating_add(self.mixer.state_len())
+    }
+
+    /// What is wrong with the streams of layer `i`: its two parts take turns at them.
+    fn hyper_fault(&self, i: usize) -> Option<String> {
+        let Some(hyper) = &self.hyper else {
+            return self.ngram.is_some().then(|| format!("layer {i} has n-grams, and no streams for them"));
+        };
+        let is_plain = matches!(self.ffn_input, FfnInput::Sequential(_))
+            && !matches!(self.mixer, MixerSpec::None)
+            && !matches!(self.ffn, FfnSpec::None)
+            && self.altup.is_none()
+            && self.per_layer.is_none()
+            && self.stored_scale.is_none()
+            && !self.norms_stream;
+        let of_ngrams = self.ngram.as_ref().and_then(|ngram| ngram.fault());
+        (!is_plain)
+            .then(|| format!("layer {i} has parts beside those of hyper-connections"))
+            .or_else(|| hyper.fault())
+            .or(of_ngrams)
+    }
+
     /// What is wrong with layer `i` of these, which name these rotary embeddings.
     pub(in crate::model::spec) fn fault(
         &self,
@@ -194,6 +228,7 @@ impl LayerSpec {
             .or_else(|| repeats.map(|of| format!("layer {i} cannot be layer {of} again")))
             .or_else(|| self.last_norm.and_then(|norm| norm.fault()))
             .or_else(|| self.altup.and_then(|altup| altup.fault()))
+            .or_else(|| self.hyper_fault(i))
             .or_else(|| norms.find_map(|norm| norm.fault()))
             .or_else(|| first_constant_fault(&[("the residual scale", self.residual_scale)]))
             .or_else(|| first_constant_fault(&[("the scale of values", self.mixer_scale)]))

@@ -1,6 +1,6 @@
 //! Parts of layers that remember the positions before in a state of fixed size.
 
-use gguf_simd::ops::{MAX_TAPS, padded_columns};
+use gguf_simd::ops::{Gate, MAX_TAPS, padded_columns};
 
 use super::NormSpec;
 use crate::limits;
@@ -49,6 +49,8 @@ pub struct DeltaNetSpec {
     /// Whether the strength and the decay of each head are products of one matrix: for each key head first the
     /// strengths, then the decays.
     pub has_joint_gates: bool,
+    /// What outputs are gated by.
+    pub gate: Gate,
     /// Of each head's output, before it is gated.
     pub norm: NormSpec,
 }
@@ -125,6 +127,8 @@ pub struct KdaSpec {
     pub is_narrow: bool,
     /// What the logarithms of decays are bounded by, which is negative: they are this times sigmoids.
     pub bound: Option<f32>,
+    /// Whether files have its rates in a row.
+    pub has_row_of_rates: bool,
     /// Positions that the convolutions reach over.
     pub n_taps: usize,
     /// Of each head's output, before it is gated.

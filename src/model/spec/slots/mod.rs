@@ -1,13 +1,14 @@
 //! The tensors of a model, derived from its spec: the one list that converter, loader and recipes walk.
 
 mod ffn;
+mod hyper;
 mod pooled;
 mod recurrent;
 mod rwkv;
 
 use super::layer::{
-    AltUpSpec, AttentionGate, AttentionSpec, FfnInput, IndexerSpec, LayerSpec, MixerSpec, MlaSpec, NormKind,
-    NormSpec, PerLayerInputSpec, QkNormExtent, QkNormSpec,
+    AttentionGate, AttentionSpec, FfnInput, IndexerSpec, LayerSpec, MixerSpec, MlaSpec, NormKind, NormSpec,
+    PerLayerInputSpec, QkNormExtent, QkNormSpec,
 };
 use super::{ModelSpec, Role, RopeFactors, Side, Suffix, TensorId};
 
@@ -94,6 +95,7 @@ pub fn slots(model: &ModelSpec, promises: &Promises) -> Vec<Slot> {
         slots.weight(Role::AltUpProj, &shape);
         slots.weight(Role::AltUpUnembdProj, &shape);
     }
+    slots.streams(model);
     slots.rope_factors(model);
     for (i, layer) in model.layers.iter().enumerate().filter(|(_, layer)| layer.repeats.is_none()) {
         slots.layer = Some(i);
@@ -172,6 +174,7 @@ impl Slots<'_> {
     }
 
     fn layer(&mut self, layer: &LayerSpec, n_embd: usize) {
+        self.mixed_streams(layer);
         if let Some(norm) = layer.mixer_norm {
             self.norm(layer.mixer_norm_role, norm, n_embd);
         }
@@ -221,15 +224,8 @@ impl Slots<'_> {
             self.weight(Role::PerLayerProj, &[n_embd, n]);
             self.norm(Role::PerLayerPostNorm, norm, n_embd);
         }
-        if let Some(AltUpSpec { n_stream, laurel_rank, norm, .. }) = layer.altup {
-            self.weight(Role::AltUpCorrectCoef, &[n_stream, n_stream]);
-            self.weight(Role::AltUpCorrectScale, &[n_embd]);
-            self.weight(Role::AltUpPredictCoef, &[n_stream * n_stream, n_stream]);
-            self.weight(Role::AltUpRouter, &[n_stream, n_embd]);
-            self.norm(Role::AltUpRouterNorm, norm, n_embd);
-            self.weight(Role::LaurelLeft, &[laurel_rank, n_embd]);
-            self.weight(Role::LaurelRight, &[n_embd, laurel_rank]);
-            self.norm(Role::LaurelPostNorm, norm, n_embd);
+        if let Some(altup) = layer.altup {
+            self.altup(altup, n_embd);
         }
         if layer.stored_scale.is_some() {
             self.weight(Role::LayerOutputScale, &[1]);
@@ -297,7 +293,7 @@ impl Slots<'_> {
         if let Some(of) = spec.relative.filter(|of| self.layer == Some(of.layer)) {
             self.weight(Role::AttnRelB, &[of.n_buckets, spec.n_head]);
         }
-        let Some(IndexerSpec { n_head, head_dim }) = spec.indexer else { return };
+        let Some(IndexerSpec { n_head, head_dim, .. }) = spec.indexer else { return };
         for (role, shape) in [
             (Role::IndexerQProj, vec![n_head * head_dim, spec.n_embd]),
             (Role::IndexerKProj, vec![head_dim, spec.n_embd]),
@@ -353,7 +349,7 @@ impl Slots<'_> {
         if spec.has_sinks {
             self.weight(Role::AttnSinks, &[n_head]);
         }
-        let Some(IndexerSpec { n_head, head_dim }) = spec.indexer else { return };
+        let Some(IndexerSpec { n_head, head_dim, n_pool }) = spec.indexer else { return };
         let q_rank = spec.q_lora_rank.unwrap_or(spec.n_embd);
         let of = |role| TensorId::weight(role, self.layer);
         // Layers may use the choice of another's.
@@ -363,7 +359,12 @@ impl Slots<'_> {
             (of(Role::IndexerProj), vec![n_head, spec.n_embd]),
             (of(Role::IndexerAttnK), vec![head_dim, spec.n_embd]),
             (of(Role::IndexerAttnQB), vec![n_head * head_dim, q_rank]),
+            (of(Role::IndexerPoolGate), vec![head_dim, spec.n_embd]),
+            (of(Role::IndexerPoolBase), vec![n_pool.unwrap_or(0), head_dim]),
         ] {
+            if n_pool.is_none() && matches!(id.role, Role::IndexerPoolGate | Role::IndexerPoolBase) {
+                continue;
+            }
             self.push(id, &shape, Presence::Optional);
         }
     }

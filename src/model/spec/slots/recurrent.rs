@@ -91,7 +91,11 @@ impl Slots<'_> {
         }
         self.weight(Role::SsmBeta, &[n_head, n_embd]);
         self.push(TensorId::bias(Role::SsmDt, self.layer), &[n], Presence::Required);
-        self.bare(Role::SsmA, &[1, 1, n_head, 1]);
+        if spec.has_row_of_rates {
+            self.bare(Role::SsmA, &[n_head]);
+        } else {
+            self.bare(Role::SsmA, &[1, 1, n_head, 1]);
+        }
         self.norm(Role::SsmNorm, spec.norm, head_dim);
         self.weight(Role::AttnOutput, &[n_embd, n]);
     }
