@@ -8,7 +8,7 @@ import types
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.nn.functional import gelu, linear, silu
+from torch.nn.functional import conv1d, gelu, linear, silu
 
 
 class Reference(nn.Module):
@@ -247,6 +247,59 @@ class GteRank(Gte):
 
 
 REFERENCES = {"neobert": NeoBert, "neobert_rank": NeoBertRank, "nomic_bert_moe": NomicBertMoe}
+
+class Lfm2Bidirectional(Reference):
+    """LFM2 whose positions see those on both sides: in attention the whole text, in convolutions as many behind as before."""
+
+    ARCHITECTURES = ["Lfm2BidirectionalModel"]
+    MODEL_TYPE = "lfm2"
+
+    def shapes(self):
+        c = self.config
+        n, n_kv = c.hidden_size, c.num_key_value_heads * (c.hidden_size // c.num_attention_heads)
+        shapes = {"embed_tokens.weight": (c.vocab_size, n), "embedding_norm.weight": (n,)}
+        for i, kind in enumerate(c.layer_types):
+            of_layer = {"operator_norm": (n,), "ffn_norm": (n,)}
+            of_layer |= {"feed_forward.w1": (c.intermediate_size, n), "feed_forward.w3": (c.intermediate_size, n)}
+            of_layer |= {"feed_forward.w2": (n, c.intermediate_size)}
+            if kind == "conv":
+                of_layer |= {"conv.in_proj": (3 * n, n), "conv.out_proj": (n, n), "conv.conv": (n, 1, c.conv_L_cache)}
+            else:
+                head = (n // c.num_attention_heads,)
+                of_layer |= {"self_attn.q_proj": (n, n), "self_attn.k_proj": (n_kv, n), "self_attn.v_proj": (n_kv, n)}
+                of_layer |= {"self_attn.out_proj": (n, n), "self_attn.q_layernorm": head, "self_attn.k_layernorm": head}
+            shapes |= {f"layers.{i}.{name}.weight": shape for name, shape in of_layer.items()}
+        return shapes
+
+    def rotate(self, x):
+        angles, (a, b) = self.angles(x, self.config.rope_theta), x.chunk(2, -1)
+        return torch.cat((a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()), -1)
+
+    def forward(self, input_ids):
+        c, eps = self.config, self.config.norm_eps
+        x = self.tensors["embed_tokens.weight"][input_ids[0]]
+        for i, kind in enumerate(c.layer_types):
+            of = lambda name: self.tensors[f"layers.{i}.{name}.weight"]
+            y = rms_norm(x, of("operator_norm"), eps)
+            if kind == "conv":
+                before, after, y = linear(y, of("conv.in_proj")).chunk(3, -1)
+                y = conv1d((before * y).T[None], of("conv.conv"), padding=c.conv_L_cache // 2, groups=c.hidden_size)
+                x = x + linear(after * y[0].T, of("conv.out_proj"))
+            else:
+                q, k, v = (linear(y, of(f"self_attn.{part}_proj")) for part in "qkv")
+                heads = lambda x: x.unflatten(-1, (-1, c.hidden_size // c.num_attention_heads))
+                q = rms_norm(heads(q), of("self_attn.q_layernorm"), eps).flatten(1)
+                k = rms_norm(heads(k), of("self_attn.k_layernorm"), eps)
+                n_shared = c.num_attention_heads // c.num_key_value_heads
+                k, v = (x.repeat_interleave(n_shared, 1).flatten(1) for x in (k, heads(v)))
+                x = x + linear(self.attend(q, k, v), of("self_attn.out_proj"))
+            y = rms_norm(x, of("ffn_norm"), eps)
+            x = x + linear(silu(linear(y, of("feed_forward.w1"))) * linear(y, of("feed_forward.w3")), of("feed_forward.w2"))
+        x = rms_norm(x, self.tensors["embedding_norm.weight"], eps)
+        return types.SimpleNamespace(last_hidden_state=x[None])
+
+
+REFERENCES |= {"lfm2_bidirectional": Lfm2Bidirectional}
 REFERENCES |= {"new": Gte, "new_rank": GteRank}
 BY_CLASS = {made.ARCHITECTURES[0]: made for made in REFERENCES.values()}
 

@@ -83,6 +83,15 @@ SHAPES |= {
     "llama-embed": ("eurobert", LIKE_LLAMA | dict(num_key_value_heads=2, mask_token_id=4, **NO_IDS), False),
     "neo-bert": ("neobert", NEO_BERT, False),
     "neo-bert-rank": ("neobert_rank", NEO_BERT | dict(id2label={"0": "LABEL_0"}), True),
+    "lfm2-bidirectional": (
+        "lfm2_bidirectional",
+        dict(
+            vocab_size=N_VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_attention_heads=4,
+            num_key_value_heads=2, layer_types=["conv", "full_attention", "conv", "full_attention"], conv_L_cache=3,
+            conv_bias=False, block_auto_adjust_ff_dim=False, norm_eps=0.01, rope_theta=300.0, max_position_embeddings=96,
+        ),
+        False,
+    ),
     "nomic-bert-moe": (
         "nomic_bert_moe",
         dict(

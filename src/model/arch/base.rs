@@ -293,7 +293,9 @@ impl<'k> Base<'k> {
     /// [`crate::Error::Malformed`] for numbers that no model has.
     pub(crate) fn model(&self, mut layers: Vec<LayerSpec>) -> Result<ModelSpec> {
         if self.keys.bool("attention.causal")? == Some(false) {
-            if layers.iter().any(|layer| !matches!(layer.mixer, MixerSpec::Attention(_))) {
+            let can_see_all =
+                |layer: &LayerSpec| matches!(layer.mixer, MixerSpec::Attention(_) | MixerSpec::ShortConv(_));
+            if !layers.iter().all(can_see_all) {
                 return Err(self.keys.unsupported("attention.causal false, of layers that only look back"));
             }
             layers.iter_mut().for_each(see_all);
@@ -349,6 +351,9 @@ fn epsilon(keys: &Keys<'_>, key: &str) -> Result<f32> {
 
 /// Lets every position of a layer see the whole text.
 pub(super) fn see_all(layer: &mut LayerSpec) {
+    if let MixerSpec::ShortConv(conv) = &mut layer.mixer {
+        conv.is_centred = true;
+    }
     if let MixerSpec::Attention(attention) = &mut layer.mixer {
         attention.is_causal = false;
         // A window of so many positions lies around each.

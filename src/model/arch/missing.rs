@@ -35,7 +35,6 @@ const NEEDS: &[(&[&str], &str)] = &[
         &["CwmForCausalLM", "MinistralForCausalLM"],
         "Llama with windows in some layers, for which GGUF has no keys",
     ),
-    (&["Lfm2BidirectionalModel"], "convolutions that see positions on both sides"),
     (&["RuGPT3XLForCausalLM"], "attention to blocks of positions in every second layer"),
     (
         &["MiMoV2ForCausalLM"],

@@ -178,8 +178,7 @@ impl<'a> Loader<'a> {
         let has_spare_rows = spec.layers.iter().any(|layer| layer.ngram.is_some());
         let asked_for = RefCell::default();
         let side = spec.side;
-        let mut loader =
-            Self { file, replaced: None, adapters, found, side, has_spare_rows, asked_for };
+        let mut loader = Self { file, replaced: None, adapters, found, side, has_spare_rows, asked_for };
         loader.check_types()?;
         let mut known = HashSet::new();
         for slot in slots(spec, &Promises::default()) {

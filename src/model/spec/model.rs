@@ -162,7 +162,7 @@ impl ModelSpec {
             .or_else(|| self.direction_fault())
     }
 
-    /// Layers of a bidirectional model share the room for keys and values, so they are alike.
+    /// Layers of a bidirectional model share the room for keys and values, so those with attention are alike.
     fn direction_fault(&self) -> Option<String> {
         let shape = |layer: &LayerSpec| match &layer.mixer {
             MixerSpec::Attention(spec) if !spec.is_causal && spec.shares_kv_with.is_none() => {
@@ -170,8 +170,11 @@ impl ModelSpec {
             }
             _ => None,
         };
-        let first = shape(&self.layers[0]);
-        let is_like = |layer: &LayerSpec| shape(layer).is_some() && shape(layer) == first;
+        let first = self.layers.iter().find_map(shape);
+        let is_like = |layer: &LayerSpec| match &layer.mixer {
+            MixerSpec::ShortConv(conv) => conv.is_centred,
+            _ => shape(layer).is_some() && shape(layer) == first,
+        };
         let differs = self.is_bidirectional() && !self.layers.iter().all(is_like);
         differs.then(|| "layers of a model that is not causal differ in their key-value heads".into())
     }
@@ -198,7 +201,7 @@ impl ModelSpec {
     }
 
     /// What its layers keep of a text. Those of a bidirectional model keep nothing once they are computed, and share
-    /// the room for keys and values.
+    /// the room for keys and values, which is the first layer's.
     pub fn kv_spec(&self) -> KvSpec {
         let is_bidirectional = self.is_bidirectional();
         let kept = |window| match window {
@@ -223,7 +226,12 @@ impl ModelSpec {
             _ => None,
         };
         let states = self.layers.iter().map(LayerSpec::state_len);
-        let of = |(i, spec)| if is_bidirectional && i > 0 { None } else { layer(spec) };
-        KvSpec { layers: self.layers.iter().enumerate().map(of).collect(), states: states.collect() }
+        let mut layers: Vec<_> = self.layers.iter().map(layer).collect();
+        if is_bidirectional {
+            let shared = layers.iter().copied().find(Option::is_some).flatten();
+            layers.fill(None);
+            layers[0] = shared;
+        }
+        KvSpec { layers, states: states.collect() }
     }
 }

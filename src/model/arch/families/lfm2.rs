@@ -9,6 +9,7 @@ pub(super) static FAMILY: Family = Family {
         "Lfm2ForCausalLM",
         "LFM2ForCausalLM",
         "Lfm2Model",
+        BIDIRECTIONAL,
         "Lfm2VlForConditionalGeneration",
     ],
     model_types: &["lfm2", "lfm2_vl"],
@@ -18,6 +19,9 @@ pub(super) static FAMILY: Family = Family {
     source,
     promises,
 };
+
+/// The class whose positions see those on both sides, for embeddings.
+const BIDIRECTIONAL: &str = "Lfm2BidirectionalModel";
 
 /// The names of both LFM2 families.
 pub(super) const NAMES: Names = Names {
@@ -46,6 +50,9 @@ pub(super) const NAMES: Names = Names {
 fn keys(made: &mut FromConfig<'_>) -> Result<()> {
     common_keys(made, made.first_of(&["intermediate_size", "block_ff_dim"]))?;
     let config = made.config;
+    if config.strings("architectures")?.is_some_and(|classes| classes.contains(&BIDIRECTIONAL)) {
+        made.put("attention.causal", Value::Bool(false));
+    }
     if config.bool("block_auto_adjust_ff_dim")?.unwrap_or(true) {
         let n_ff = config.required_count(made.first_of(&["intermediate_size", "block_ff_dim"]))?;
         let times = config.f32("block_ffn_dim_multiplier")?.unwrap_or(1.0);
@@ -83,7 +90,8 @@ fn spec(keys: Keys<'_>) -> Result<ModelSpec> {
 
 /// A model whose layers have these feed-forward parts.
 pub(super) fn spec_with(base: &Base<'_>, ffn: impl Fn(usize) -> FfnSpec) -> Result<ModelSpec> {
-    let conv = ShortConvSpec { n_embd: base.n_embd, n_taps: base.keys.required_count("shortconv.l_cache")? };
+    let n_taps = base.keys.required_count("shortconv.l_cache")?;
+    let conv = ShortConvSpec { n_embd: base.n_embd, n_taps, is_centred: false };
     let layer = |i: usize| {
         let mut attention = base.attention(i);
         attention.qk_norm = Some(base.qk_norm());

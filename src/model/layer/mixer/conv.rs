@@ -1,4 +1,4 @@
-//! A causal convolution over the rows of a sequence and the few that it remembers.
+//! A convolution over the rows of a sequence, and the few before them that it remembers or some behind.
 
 use gguf_simd::ops::{Gate, MAX_TAPS, Ops};
 
@@ -17,6 +17,8 @@ pub(in crate::model) struct Conv {
     weights: Vec<f32>,
     /// `[n_channels]`.
     bias: Option<Vec<f32>>,
+    /// What stands for positions before and behind a text, `[n_channels]`, if those around a position count.
+    zeros: Vec<f32>,
 }
 
 /// The values of the channels at consecutive positions of one sequence.
@@ -37,7 +39,8 @@ impl Conv {
     pub(in crate::model) fn new(spec: ConvSpec, weights: &[f32], bias: Option<Vec<f32>>) -> Self {
         let ConvSpec { n_channels, n_taps, .. } = spec;
         let weight = |i: usize| weights[i % n_channels * n_taps + i / n_channels];
-        Self { spec, weights: (0..n_taps * n_channels).map(weight).collect(), bias }
+        let zeros = vec![0.0; if spec.is_centred { n_channels } else { 0 }];
+        Self { spec, weights: (0..n_taps * n_channels).map(weight).collect(), bias, zeros }
     }
 
     /// Convolves the channels that each of `projected: [n, n_row]` begins with, sends them through SiLU into
@@ -79,12 +82,16 @@ impl Conv {
 
     /// What position `i` of `channels` becomes, `out: [n_channels]`.
     pub(super) fn row(&self, ops: &Ops, channels: &Channels<'_>, i: usize, out: &mut [f32]) {
-        let ConvSpec { n_channels, n_taps, .. } = self.spec;
+        let ConvSpec { n_channels, n_taps, is_centred, .. } = self.spec;
+        let n_before = if is_centred { n_taps / 2 } else { n_taps - 1 };
         let mut taps: [&[f32]; MAX_TAPS] = [&[]; MAX_TAPS];
         for (j, tap) in taps[..n_taps].iter_mut().enumerate() {
-            *tap = match (i + j).checked_sub(n_taps - 1) {
-                Some(at) => &channels.rows[at * channels.n_row + channels.first..][..n_channels],
-                None => &channels.state[(i + j) * n_channels..][..n_channels],
+            *tap = match (i + j).checked_sub(n_before) {
+                Some(at) if at * channels.n_row < channels.rows.len() => {
+                    &channels.rows[at * channels.n_row + channels.first..][..n_channels]
+                }
+                None if !is_centred => &channels.state[(i + j) * n_channels..][..n_channels],
+                _ => &self.zeros,
             };
         }
         ops.conv(&taps[..n_taps], &self.weights, self.bias.as_deref(), out);
@@ -93,7 +100,10 @@ impl Conv {
     /// Remembers the last of the positions of `rows: [n, n_row]`, whose channels begin at `first`, in
     /// `state: [n_taps - 1, n_channels]`.
     pub(super) fn remember(&self, rows: &[f32], (n_row, first): (usize, usize), state: LayerState<'_>) {
-        let ConvSpec { n_channels, n_taps, .. } = self.spec;
+        let ConvSpec { n_channels, n_taps, is_centred, .. } = self.spec;
+        if is_centred {
+            return;
+        }
         state.walk(rows.len() / n_row, |positions, state| {
             let n_kept = (n_taps - 1).saturating_sub(positions.len());
             state.copy_within((n_taps - 1 - n_kept) * n_channels.., 0);
@@ -111,8 +121,23 @@ mod tests {
 
     /// Two channels, each the sum of three taps with the weights 100, 10 and 1.
     fn conv() -> Conv {
-        let spec = ConvSpec { n_channels: 2, n_taps: 3, has_bias: false };
+        let spec = ConvSpec { n_channels: 2, n_taps: 3, has_bias: false, is_centred: false };
         Conv::new(spec, &[100.0, 10.0, 1.0, 100.0, 10.0, 1.0], None)
+    }
+
+    #[test]
+    fn a_convolution_that_looks_both_ways_finds_nothing_around_a_text() {
+        let spec = ConvSpec { n_channels: 1, n_taps: 3, has_bias: false, is_centred: true };
+        let conv = Conv::new(spec, &[100.0, 10.0, 1.0], None);
+        for (rows, expected) in [(&[1.0, 2.0, 3.0][..], &[12.0, 123.0, 230.0][..]), (&[1.0], &[10.0])] {
+            let channels = Channels { rows, n_row: 1, first: 0, state: &[] };
+            let outputs = (0..rows.len()).map(|i| {
+                let mut out = [0.0];
+                conv.row(Ops::SCALAR, &channels, i, &mut out);
+                out[0]
+            });
+            assert_eq!(outputs.collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::NormSpec;
 use crate::limits;
 use crate::model::spec::faults::{first_constant_fault, first_count_fault};
 
-/// A causal convolution of each channel with its last few values.
+/// A convolution of each channel with its last few values, or with those around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvSpec {
     /// Channels.
@@ -15,6 +15,8 @@ pub struct ConvSpec {
     pub n_taps: usize,
     /// Whether it may have a bias.
     pub has_bias: bool,
+    /// Whether as many positions behind its own count as before it, and nothing is remembered.
+    pub is_centred: bool,
 }
 
 /// A gated short convolution (Liquid AI 2025, LFM2): `out(c * conv(b * x))`, where `b`, `c` and `x` are products of
@@ -25,6 +27,8 @@ pub struct ShortConvSpec {
     pub n_embd: usize,
     /// Positions that an output depends on.
     pub n_taps: usize,
+    /// Whether as many of them lie behind its own as before it.
+    pub is_centred: bool,
 }
 
 /// A gated delta-net (Yang et al. 2024, "Gated Delta Networks"): queries, keys and values go through a short
@@ -163,7 +167,7 @@ pub enum HeadOrder {
 impl ConvSpec {
     /// Floats that it remembers: the values before the next.
     pub fn state_len(&self) -> usize {
-        self.n_taps.saturating_sub(1).saturating_mul(self.n_channels)
+        if self.is_centred { 0 } else { self.n_taps.saturating_sub(1).saturating_mul(self.n_channels) }
     }
 
     fn fault(&self) -> Option<String> {
@@ -177,11 +181,18 @@ impl ConvSpec {
 impl ShortConvSpec {
     /// Its convolution.
     pub fn conv(&self) -> ConvSpec {
-        ConvSpec { n_channels: self.n_embd, n_taps: self.n_taps, has_bias: false }
+        ConvSpec {
+            n_channels: self.n_embd,
+            n_taps: self.n_taps,
+            has_bias: false,
+            is_centred: self.is_centred,
+        }
     }
 
     pub(super) fn fault(&self) -> Option<String> {
-        self.conv().fault()
+        let is_lopsided = self.is_centred && self.n_taps.is_multiple_of(2);
+        let what = || format!("a convolution of {} positions has no middle", self.n_taps);
+        self.conv().fault().or_else(|| is_lopsided.then(what))
     }
 }
 
@@ -194,7 +205,7 @@ impl Mamba2Spec {
     /// Its convolution, of values, of what is written and of what is read.
     pub fn conv(&self) -> ConvSpec {
         let n_channels = self.n_inner() + 2 * self.n_group * self.n_state;
-        ConvSpec { n_channels, n_taps: self.n_taps, has_bias: true }
+        ConvSpec { n_channels, n_taps: self.n_taps, has_bias: true, is_centred: false }
     }
 
     /// Rows of the matrix of its input: gates, what is convolved, and a time step for each head.
@@ -228,7 +239,7 @@ impl Mamba2Spec {
 impl Mamba1Spec {
     /// Its convolution, of the values.
     pub fn conv(&self) -> ConvSpec {
-        ConvSpec { n_channels: self.n_inner, n_taps: self.n_taps, has_bias: true }
+        ConvSpec { n_channels: self.n_inner, n_taps: self.n_taps, has_bias: true, is_centred: false }
     }
 
     /// Rows of the matrix of what depends on the values: what time steps are made from, what is written and what is
@@ -262,7 +273,7 @@ impl HeadMambaSpec {
 
     /// Its convolution, of the values.
     pub fn conv(&self) -> ConvSpec {
-        ConvSpec { n_channels: self.n_inner(), n_taps: self.n_taps, has_bias: false }
+        ConvSpec { n_channels: self.n_inner(), n_taps: self.n_taps, has_bias: false, is_centred: false }
     }
 
     /// Rows of the matrix of what depends on the values: what is written, what is read and what steps are made from.
@@ -294,7 +305,7 @@ impl KdaSpec {
 
     /// The convolution of queries, as that of keys and that of values.
     pub fn conv(&self) -> ConvSpec {
-        ConvSpec { n_channels: self.n_inner(), n_taps: self.n_taps, has_bias: false }
+        ConvSpec { n_channels: self.n_inner(), n_taps: self.n_taps, has_bias: false, is_centred: false }
     }
 
     /// Floats of the matrix of a head, whose columns are filled up to whole vectors.
@@ -359,7 +370,12 @@ impl DeltaNetSpec {
 
     /// Its convolution, of all queries, keys and values.
     pub fn conv(&self) -> ConvSpec {
-        ConvSpec { n_channels: 2 * self.n_keys() + self.n_values(), n_taps: self.n_taps, has_bias: false }
+        ConvSpec {
+            n_channels: 2 * self.n_keys() + self.n_values(),
+            n_taps: self.n_taps,
+            has_bias: false,
+            is_centred: false,
+        }
     }
 
     /// Floats of the matrix of a head, whose columns are filled up to whole vectors.
