@@ -133,11 +133,7 @@ fn unknown_architecture_is_refused_with_those_there_are() {
     std::fs::copy(fairytale().join("model.safetensors"), folder.path().join("model.safetensors"))
         .expect("copied");
     let args = ["complete", text(folder.path()), "-p", "x"];
-    assert_fails(
-        args,
-        1,
-        &["RwkvForCausalLM", "the nearest supported: Rwkv6ForCausalLM, RwkvHybridForCausalLM"],
-    );
+    assert_fails(args, 1, &["RwkvForCausalLM", "the nearest supported: Rwkv6ForCausalLM, Rwkv7ForCausalLM"]);
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn models_without_classes_score_nothing() {
         let engine = Engine::load(&fixture.convert(dir.path()), EngineOptions::default()).unwrap();
         let mut embedder = Embedder::new(&engine, EmbedOptions::new(8)).unwrap();
         let message = embedder.scores(&texts()).unwrap_err().to_string();
-        assert!(message.contains("no rerank model"), "{message}");
+        assert!(message.contains("not a rerank model"), "{message}");
         assert!(embedder.embed(&[]).unwrap().is_empty());
     }
 }

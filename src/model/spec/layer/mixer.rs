@@ -1,10 +1,9 @@
 //! The parts of layers that look at other positions.
 
 use super::attention::AttentionSpec;
+use super::conv::ShortConvSpec;
 use super::mla::MlaSpec;
-use super::recurrent::{
-    DeltaNetSpec, HeadMambaSpec, KdaSpec, LightningSpec, Mamba1Spec, Mamba2Spec, ShortConvSpec,
-};
+use super::recurrent::{DeltaNetSpec, HeadMambaSpec, KdaSpec, LightningSpec, Mamba1Spec, Mamba2Spec};
 use super::rwkv::{Rwkv6Spec, Rwkv7Spec};
 use super::{FfnInput, LayerSpec};
 use crate::limits;

@@ -1,6 +1,7 @@
 //! What a layer is made of: shapes and constants, no weights.
 
 mod attention;
+mod conv;
 mod ffn;
 mod hyper;
 mod mixer;
@@ -22,15 +23,13 @@ pub use attention::{
     AttentionGate, AttentionSpec, IndexerSpec, QkNormExtent, QkNormSpec, RopeOrder, RopeUse, TemperatureSpec,
     Window,
 };
+pub use conv::{ConvSpec, ShortConvSpec};
 pub use ffn::{AdjugateSpec, ExpertsSpec, FfnShape, FfnSpec, GroupSpec, RouterSpec, Scoring, SharedSpec};
 pub use hyper::{HyperEndSpec, HyperKind, HyperRoles, HyperSpec};
 pub use mixer::MixerSpec;
 pub use mla::MlaSpec;
 pub use ngram::NgramSpec;
-pub use recurrent::{
-    ConvSpec, DeltaNetSpec, HeadMambaSpec, HeadOrder, KdaSpec, LightningSpec, Mamba1Spec, Mamba2Spec,
-    ShortConvSpec,
-};
+pub use recurrent::{DeltaNetSpec, HeadMambaSpec, HeadOrder, KdaSpec, LightningSpec, Mamba1Spec, Mamba2Spec};
 pub use relative::RelativeSpec;
 pub use rwkv::{ChannelMixSpec, Rwkv6Spec, Rwkv7Spec, RwkvRanks};
 
