@@ -28,7 +28,7 @@ const fn around(open: &'static str, close: &'static str) -> ThoughtMarks {
 }
 
 /// The marks around thoughts that models use.
-pub const THOUGHTS: [ThoughtMarks; 9] = [
+pub const THOUGHTS: [ThoughtMarks; 10] = [
     around("<think>", "</think>"),
     around("<thought>", "</thought>"),
     around("<seed:think>", "</seed:think>"),
@@ -36,9 +36,14 @@ pub const THOUGHTS: [ThoughtMarks; 9] = [
     around("<think:opensource>", "</think:opensource>"),
     around("<|START_THINKING|>", "<|END_THINKING|>"),
     around("<|inner_prefix|>", "<|inner_suffix|>"),
+    around("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),
     ThoughtMarks { label: "thought\n", ..around("<|channel>", "<channel|>") },
     ThoughtMarks { stays: true, ..around("[THINK]", "[/THINK]") },
 ];
+
+/// What some models put around what they say, behind their thoughts; the first may be among the marks of those.
+pub const AROUND_SAID: [(&str, &str); 3] =
+    [("<response>", "</response>"), ("<answer>", "</answer>"), ("", "[END FINAL RESPONSE]")];
 
 /// In front of the name of a channel, in the header of a message.
 pub const CHANNEL: &str = "<|channel|>";

@@ -108,6 +108,14 @@ impl AnswerMarks {
     }
 }
 
+/// What was said without what some models put around it.
+fn without_marks(said: &str) -> String {
+    let inner = answer_marks::AROUND_SAID
+        .iter()
+        .find_map(|(open, close)| said.trim().strip_prefix(open)?.strip_suffix(close).map(str::trim));
+    inner.unwrap_or(said).to_owned()
+}
+
 /// The marks of thoughts that the end of a prompt opens.
 pub(super) fn opened_by(prompt: &str) -> Option<&'static ThoughtMarks> {
     let end = prompt.trim_end();
@@ -224,7 +232,7 @@ impl<'a> AnswerReader<'a> {
         let answer = match self.stays_whole {
             true => Answer { content: self.whole, thinking: None },
             false => Answer {
-                content: self.content.text,
+                content: if self.has_marks { without_marks(&self.content.text) } else { self.content.text },
                 thinking: Some(self.thinking.text).filter(|thinking| !thinking.is_empty()),
             },
         };
@@ -284,6 +292,8 @@ impl<'a> AnswerReader<'a> {
                 (self.place, self.label) = (Place::Thoughts(thoughts), thoughts.label);
                 self.stays_whole |= thoughts.stays;
             }
+            // The prompt has opened them already.
+            Place::Thoughts(marks) if mark == marks.open && self.thinking.text.is_empty() => {}
             Place::Thoughts(marks) if mark == marks.close => {
                 self.label = "";
                 self.take_text("");

@@ -49,10 +49,16 @@ const THOUGHT_YES: [&str; 3] = ["<think>\nHm.\n</think>\n\nYes.", "Hm.", "Yes."]
 #[test]
 fn thoughts_between_marks_are_told_from_what_is_said() {
     let none = marks(&[]);
-    for marks in &THOUGHTS[..7] {
+    for marks in THOUGHTS.iter().filter(|marks| marks.label.is_empty() && !marks.stays) {
         let answer = format!("\n{}\nHm.\n{}\n\nYes.", marks.open, marks.close);
         assert_read(&none, None, &answer, THOUGHT_YES);
+        assert_read(&none, Some(marks), &answer, THOUGHT_YES);
         assert_read(&none, Some(marks), &format!("Hm.{}Yes.", marks.close), THOUGHT_YES);
+    }
+    for said in ["<response>Yes.</response>", "<answer>\nYes.\n</answer>", "Yes.\n[END FINAL RESPONSE]\n"] {
+        let shown = format!("<think>\nHm.\n</think>\n\n{said}");
+        assert_read(&none, None, &format!("<think>Hm.</think>{said}"), [&shown, "Hm.", "Yes."]);
+        assert_read(&none, None, said, [said, "", said]);
     }
     assert_read(&none, None, "<|channel>thought\nHm.\n<channel|>Yes.", THOUGHT_YES);
     assert_read(
