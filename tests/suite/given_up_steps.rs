@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::common::texts::bits;
 use crate::families::registered;
+use crate::reads::Ids;
 use gguf_kit::gguf::GgufFile;
 use gguf_kit::model::{
-    BatchPart, Compute, Decoder, Dimensions, KvCache, KvOptions, KvTypes, Observer, Promises, Workspace, arch,
+    Compute, Decoder, Dimensions, KvCache, KvOptions, KvTypes, Observer, Promises, Workspace, arch,
 };
 use gguf_kit::threads::ThreadPool;
 use gguf_simd::Kernels;
@@ -18,30 +19,6 @@ const N_BATCH: usize = 8;
 /// Where the text is that a step which is given up was to go on with, and its last checkpoint.
 const N_PAST: usize = 44;
 const N_CHECKPOINT: usize = 24;
-
-/// Some ids of a sequence; the logits of the last one are wanted.
-struct Ids<'a> {
-    ids: &'a [u32],
-    cache: KvCache,
-}
-
-impl BatchPart for Ids<'_> {
-    fn cache(&self) -> &KvCache {
-        &self.cache
-    }
-
-    fn cache_mut(&mut self) -> &mut KvCache {
-        &mut self.cache
-    }
-
-    fn ids(&self) -> &[u32] {
-        self.ids
-    }
-
-    fn n_wanted(&self) -> usize {
-        1
-    }
-}
 
 /// Stops a pass once it has come to a stage.
 #[derive(Debug)]
@@ -89,10 +66,12 @@ impl<'a> Reader<'a> {
         self.decoder.forward(self.compute, &mut self.part, &mut self.space)
     }
 
+    /// The logits of the last position.
     fn logits(&mut self) -> Vec<u32> {
-        let mut out = vec![0.0; self.decoder.spec().n_vocab];
+        let n_vocab = self.decoder.spec().n_vocab;
+        let mut out = vec![0.0; self.part[0].ids.len() * n_vocab];
         self.decoder.logits(self.compute, &mut self.space, &mut out);
-        bits(&out)
+        bits(&out[out.len() - n_vocab..])
     }
 }
 

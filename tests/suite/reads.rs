@@ -52,9 +52,9 @@ fn matrices_are_read_whole_or_by_rows_or_by_experts() {
 }
 
 /// Some ids of a sequence, all of whose logits are wanted.
-struct Ids<'a> {
-    ids: &'a [u32],
-    cache: KvCache,
+pub(crate) struct Ids<'a> {
+    pub(crate) ids: &'a [u32],
+    pub(crate) cache: KvCache,
 }
 
 impl BatchPart for Ids<'_> {

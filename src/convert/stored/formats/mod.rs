@@ -231,7 +231,7 @@ pub(super) fn find(checkpoint: &Checkpoint) -> Result<(BTreeMap<String, Stored<'
                 Some(module) => (module, parted::PACKED_DATA),
                 None => name.rsplit_once('.').unwrap_or(("", name)),
             };
-        // What is not readable, or plain, is not a part of a packed tensor that anybody asks for by it.
+        // What is not readable, or plain, is not a part that a packed tensor is found by.
         let Ok(Some(view)) = checkpoint.tensor(name) else { continue };
         if view.n_elements() == 0 {
             continue;
