@@ -171,7 +171,8 @@ impl<'a> TensorView<'a> {
 
     /// Its elements.
     pub fn n_elements(&self) -> usize {
-        self.shape.iter().product()
+        // Others may be anything where one is 0.
+        self.shape.iter().fold(1, |n: usize, len| n.saturating_mul(*len))
     }
 
     /// The same bytes as elements of another type.

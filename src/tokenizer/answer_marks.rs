@@ -21,10 +21,12 @@ pub struct ThoughtMarks {
     pub label: &'static str,
     /// Whether templates want them in what was said, with their marks.
     pub stays: bool,
+    /// Whether the first mark is prose, with which any answer may begin: it counts at the end of a prompt alone.
+    pub is_prose: bool,
 }
 
 const fn around(open: &'static str, close: &'static str) -> ThoughtMarks {
-    ThoughtMarks { open, close, label: "", stays: false }
+    ThoughtMarks { open, close, label: "", stays: false, is_prose: false }
 }
 
 /// The marks around thoughts that models use.
@@ -36,7 +38,7 @@ pub const THOUGHTS: [ThoughtMarks; 10] = [
     around("<think:opensource>", "</think:opensource>"),
     around("<|START_THINKING|>", "<|END_THINKING|>"),
     around("<|inner_prefix|>", "<|inner_suffix|>"),
-    around("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),
+    ThoughtMarks { is_prose: true, ..around("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]") },
     ThoughtMarks { label: "thought\n", ..around("<|channel>", "<channel|>") },
     ThoughtMarks { stays: true, ..around("[THINK]", "[/THINK]") },
 ];
@@ -63,8 +65,9 @@ pub const MESSAGE_ENDS: [&str; 5] = ["<|end|>", "<|call|>", "<|return|>", "<|cal
 /// Texts of which each tells, with the other, that answers consist of messages.
 pub const OF_MESSAGES: [[&str; 2]; 2] = [["<|start|>", "<|message|>"], ["<|begin|>", "<|content|>"]];
 
-/// Every text of this kind that a token may be spelled like.
+/// Every mark that may stand in an answer.
 pub fn all() -> impl Iterator<Item = &'static str> + Clone {
-    let thoughts = THOUGHTS.iter().flat_map(|marks| [marks.open, marks.close]);
+    let opening = THOUGHTS.iter().filter(|marks| !marks.is_prose).map(|marks| marks.open);
+    let thoughts = opening.chain(THOUGHTS.iter().map(|marks| marks.close));
     thoughts.chain(HEADERS).chain(BODIES).chain(MESSAGE_ENDS)
 }

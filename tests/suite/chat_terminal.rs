@@ -1,6 +1,6 @@
 //! `gguf-run chat` at a terminal: one that this test plays, a pseudo-terminal.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -215,12 +215,20 @@ fn a_line_is_edited_again_after_a_stop() {
 #[test]
 fn ctrl_c_while_a_prompt_is_read_takes_the_message_back() {
     let diary = Diary::new();
-    let mut talk = Talk::begin(&diary.chat(&["--isa", "scalar", "--threads", "1"]), false);
+    let mut talk = Talk::begin(&diary.chat(&["--isa", "scalar", "--threads", "1", "--ctx", "8192"]), false);
     talk.wait_for("> ");
+    let n_bytes = || fs::metadata(diary.path()).expect("a session file").len();
+    let before = n_bytes();
     // Pasted: typed, every character would be shown.
-    talk.say(&format!("\x1b[200~{}\x1b[201~", "Once upon a time there was a fox. ".repeat(100)));
+    talk.say(&format!("\x1b[200~{}\x1b[201~", "Once upon a time there was a fox. ".repeat(600)));
+    // A message is written down when it can be stopped.
+    let start = Instant::now();
+    while n_bytes() == before {
+        assert!(start.elapsed() < PATIENCE, "the message is not written down");
+        talk.look();
+    }
     talk.signal("INT");
-    talk.wait_for("the message is taken back");
+    talk.wait_for("stopped before the answer began");
     talk.say("My name is Hans.");
     talk.wait_for("> ");
     talk.type_in(b"/exit\r");

@@ -120,8 +120,7 @@ fn without_marks(said: &str) -> String {
 pub(super) fn opened_by(prompt: &str) -> Option<&'static ThoughtMarks> {
     let end = prompt.trim_end();
     THOUGHTS.iter().find(|marks| {
-        let without_label = end.strip_suffix(marks.label.trim_end()).map_or(end, str::trim_end);
-        end.ends_with(marks.open) || without_label.ends_with(marks.open)
+        end.strip_suffix(marks.label.trim_end()).map_or(end, str::trim_end).ends_with(marks.open)
     })
 }
 
@@ -212,8 +211,9 @@ impl<'a> AnswerReader<'a> {
         mem::take(&mut self.shown)
     }
 
-    /// What is left to show when the answer ends, and the answer.
-    pub fn finish(mut self) -> (String, Answer) {
+    /// What is left to show when the answer ends, and the answer. One that `is_whole`, which was not cut off, and never
+    /// ended its thoughts has said what stands there.
+    pub fn finish(mut self, is_whole: bool) -> (String, Answer) {
         self.read(true);
         match self.place {
             Place::Header if !self.has_header => self.say_what_was_before(),
@@ -229,6 +229,9 @@ impl<'a> AnswerReader<'a> {
         let blanks = mem::take(&mut self.content.blanks);
         self.shown.push_str(&blanks);
         self.content.text.push_str(&blanks);
+        if is_whole && matches!(self.place, Place::Thoughts(_)) {
+            self.content.text = mem::take(&mut self.thinking.text);
+        }
         let answer = match self.stays_whole {
             true => Answer { content: self.whole, thinking: None },
             false => Answer {

@@ -23,7 +23,7 @@ fn read_in_pieces(
     let chars: Vec<char> = answer.chars().collect();
     let mut shown: String =
         chars.chunks(n).map(|piece| reader.push(&piece.iter().collect::<String>())).collect();
-    let (rest, answer) = reader.finish();
+    let (rest, answer) = reader.finish(false);
     shown.push_str(&rest);
     (shown, answer)
 }
@@ -50,10 +50,14 @@ const THOUGHT_YES: [&str; 3] = ["<think>\nHm.\n</think>\n\nYes.", "Hm.", "Yes."]
 fn thoughts_between_marks_are_told_from_what_is_said() {
     let none = marks(&[]);
     for marks in THOUGHTS.iter().filter(|marks| marks.label.is_empty() && !marks.stays) {
+        assert_read(&none, Some(marks), &format!("Hm.{}Yes.", marks.close), THOUGHT_YES);
         let answer = format!("\n{}\nHm.\n{}\n\nYes.", marks.open, marks.close);
+        if marks.is_prose {
+            assert_read(&none, None, &answer, [&answer, "", &answer]);
+            continue;
+        }
         assert_read(&none, None, &answer, THOUGHT_YES);
         assert_read(&none, Some(marks), &answer, THOUGHT_YES);
-        assert_read(&none, Some(marks), &format!("Hm.{}Yes.", marks.close), THOUGHT_YES);
     }
     for said in ["<response>Yes.</response>", "<answer>\nYes.\n</answer>", "Yes.\n[END FINAL RESPONSE]\n"] {
         let shown = format!("<think>\nHm.\n</think>\n\n{said}");
@@ -74,6 +78,17 @@ fn thoughts_between_marks_are_told_from_what_is_said() {
     // Cut off.
     assert_read(&none, None, "<think>\nHm. </thi", ["<think>\nHm. </thi\n</think>", "Hm. </thi", ""]);
     assert_read(&none, Some(&THOUGHTS[0]), "Hm", ["<think>\nHm\n</think>", "Hm", ""]);
+}
+
+#[test]
+fn an_answer_that_ends_in_its_thoughts_has_said_them() {
+    let none = marks(&[]);
+    for (opened, answer) in [(Some(&THOUGHTS[0]), "Yes."), (None, "<think>\nYes.")] {
+        let mut reader = AnswerReader::new(&none, opened);
+        let shown = reader.push(answer);
+        let (rest, answer) = reader.finish(true);
+        assert_eq!((shown + &rest, answer), ("<think>\nYes.\n</think>".to_owned(), "Yes.".into()));
+    }
 }
 
 #[test]

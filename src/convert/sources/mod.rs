@@ -345,11 +345,12 @@ pub(super) fn integers(checkpoint: &Checkpoint, name: &str) -> Result<Option<Vec
         found = found.or(checkpoint.tensor(name)?);
     }
     let Some(view) = found else { return Ok(None) };
-    let n = view.shape.iter().product::<usize>();
+    let n = view.n_elements();
     if n > limits::MAX_NGRAM_HASHES || view.dtype != SourceType::I64 {
         let (shape, dtype) = (view.shape, view.dtype);
-        let what =
-            format!("tensor {name} has shape {shape:?} and elements of {dtype}; it must be a row of I64");
+        let what = format!(
+            "tensor {name} has shape {shape:?} and elements of {dtype}, and a row of I64 is needed; download it again"
+        );
         return Err(Error::malformed(view.path(), what));
     }
     let mut bytes = vec![0; view.dtype.bytes_of(n)];

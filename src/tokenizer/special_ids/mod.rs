@@ -283,20 +283,19 @@ pub(super) fn resolve(
         resolved.show(id, types);
     }
     // Where files have these as control tokens they are shown all the same: by them thoughts are told from answers.
-    let of_thoughts = answer_marks::THOUGHTS.iter().flat_map(|marks| [marks.open, marks.close]);
+    let of_thoughts = answer_marks::THOUGHTS
+        .iter()
+        .flat_map(|marks| [marks.open, marks.close].map(|text| (text, marks.stays)));
     let is_solar = SOLAR_TEXTS.iter().chain(&["<|flush|>"]).all(|text| known.contains_key(text));
-    let of_solar = SOLAR_TEXTS.iter().copied().filter(|_| is_solar);
-    for &id in of_thoughts.chain(of_solar).filter_map(|text| known.get(text)) {
+    let of_solar = SOLAR_TEXTS.iter().map(|text| (*text, false)).filter(|_| is_solar);
+    for (text, stays) in of_thoughts.chain(of_solar) {
+        let Some(&id) = known.get(text) else { continue };
         if resolved.types[id as usize] == TokenType::Control {
             resolved.show(id, types);
-        }
-    }
-    // These come back to the model in what it said, where they are to be read.
-    let stays =
-        answer_marks::THOUGHTS.iter().filter(|marks| marks.stays).flat_map(|marks| [marks.open, marks.close]);
-    for &id in stays.filter_map(|text| known.get(text)) {
-        if resolved.types[id as usize] == TokenType::Control {
-            resolved.types[id as usize] = TokenType::UserDefined;
+            // What comes back to the model in what it said is to be read there.
+            if stays {
+                resolved.types[id as usize] = TokenType::UserDefined;
+            }
         }
     }
     let ending = [Role::Eos, Role::Eot, Role::Eom, Role::FimPad, Role::FimRepo, Role::FimFile];

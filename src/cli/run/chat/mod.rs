@@ -148,9 +148,11 @@ fn template_variable(text: &str) -> std::result::Result<(String, serde_json::Val
 fn read_template(path: &Path) -> Result<String> {
     let text = read_file(path).map_err(|error| match error {
         Error::Io { source, .. } if source.kind() == NotFound && path.extension().is_none() => {
-            let what = "--template: there is no file {}; names of other programs' templates are not known here: \
-                        give a file with the template's Jinja";
-            Error::usage(what.replace("{}", &path.display().to_string()))
+            Error::usage(format!(
+                "--template: there is no file {}; names of other programs' templates are not known here: give a file \
+                 with the template's Jinja",
+                path.display()
+            ))
         }
         other => other,
     })?;

@@ -300,7 +300,10 @@ impl<'a> Chat<'a> {
         let mut reader = AnswerReader::new(&self.marks, prompt.opens);
         let show_next = &mut |piece: &str| show_generated(&reader.push(piece));
         let generation = self.generator.run(&request, &mut self.sampler, show_next);
-        let (rest, answer) = reader.finish();
+        let is_whole = generation.as_ref().is_ok_and(|generation| {
+            matches!(generation.finish, Finish::EndOfText(_) | Finish::StopString(_))
+        });
+        let (rest, answer) = reader.finish(is_whole);
         let ended = generation
             .and_then(|generation| show_generated(&rest).map(|()| generation))
             .and_then(|generation| show("\n").map(|()| generation));
